@@ -1,0 +1,9 @@
+//! Highwater tells applications which rows of their PostgreSQL database changed.
+
+pub mod change;
+pub mod key;
+pub mod lsn;
+pub mod metrics;
+pub mod source;
+pub mod table;
+pub mod version;

@@ -1,0 +1,232 @@
+//! Every metric: its name, help and labels, registered on a registry of ours.
+//!
+//! Whoever measures gets a clone of [`Metrics`]; nothing is global, so tests can run many
+//! instances in one process.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+
+/// Handles to all metrics of one instance. Cloning shares them.
+#[derive(Clone)]
+pub struct Metrics {
+    /// What `/metrics` gathers.
+    pub registry: Registry,
+
+    /// 1 while the walsender connection streams.
+    pub replication_connected: IntGauge,
+    /// Connections made after the first.
+    pub replication_reconnects: IntCounter,
+    /// Bytes of the replication protocol received.
+    pub replication_received_bytes: IntCounter,
+    /// WAL between what the server has written and what is applied.
+    pub replication_lag_bytes: IntGauge,
+    /// Age of the newest applied position while behind; 0 when caught up.
+    pub replication_lag_seconds: Gauge,
+    /// WAL the slot makes the server keep.
+    pub slot_retained_wal_bytes: IntGauge,
+
+    /// Commits applied that touched a published table.
+    pub transactions: IntCounter,
+    /// Row changes applied.
+    pub changes: IntCounterVec,
+    /// From the commit's timestamp on the server until polls can see it.
+    pub commit_to_visible_seconds: Histogram,
+    /// Ids the version log remembers.
+    pub log_entries: IntGaugeVec,
+    /// Memory of the version log.
+    pub log_bytes: IntGauge,
+    /// How far back the log can tell every change.
+    pub log_floor_age_seconds: GaugeVec,
+    /// Tables that had to be read again.
+    pub resets: IntCounterVec,
+
+    /// Polls answered.
+    pub polls: IntCounterVec,
+    /// Long polls being held now.
+    pub poll_waiters: IntGauge,
+    /// HTTP requests answered; `route` is the route's pattern, never the path sent.
+    pub http_requests: IntCounterVec,
+    /// Time until the answer's head was ready, waiting included.
+    pub http_request_seconds: HistogramVec,
+}
+
+impl Metrics {
+    /// Registers everything on a new registry.
+    ///
+    /// # Errors
+    /// When a metric is described wrongly: a mistake in this file, shown by its test.
+    #[allow(clippy::too_many_lines, reason = "one list, one entry a metric")]
+    pub fn new() -> prometheus::Result<Self> {
+        let r = &Registry::new();
+        let metrics = Self {
+            registry: r.clone(),
+            replication_connected: add(
+                r,
+                IntGauge::new(
+                    "highwater_replication_connected",
+                    "1 while the replication stream is connected",
+                ),
+            )?,
+            replication_reconnects: add(
+                r,
+                IntCounter::new(
+                    "highwater_replication_reconnects_total",
+                    "Replication connections made after the first",
+                ),
+            )?,
+            replication_received_bytes: add(
+                r,
+                IntCounter::new(
+                    "highwater_replication_received_bytes_total",
+                    "Bytes of the replication protocol received",
+                ),
+            )?,
+            replication_lag_bytes: add(
+                r,
+                IntGauge::new(
+                    "highwater_replication_lag_bytes",
+                    "Bytes of WAL the server has written and this instance has not applied",
+                ),
+            )?,
+            replication_lag_seconds: add(
+                r,
+                Gauge::new(
+                    "highwater_replication_lag_seconds",
+                    "Seconds since this instance was last caught up with the server; 0 while it is",
+                ),
+            )?,
+            slot_retained_wal_bytes: add(
+                r,
+                IntGauge::new(
+                    "highwater_slot_retained_wal_bytes",
+                    "Bytes of WAL the replication slot makes the server keep",
+                ),
+            )?,
+            transactions: add(
+                r,
+                IntCounter::new(
+                    "highwater_transactions_total",
+                    "Commits applied that touched a published table",
+                ),
+            )?,
+            changes: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new("highwater_changes_total", "Row changes applied"),
+                    &["table", "op"],
+                ),
+            )?,
+            commit_to_visible_seconds: add(
+                r,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "highwater_commit_to_visible_seconds",
+                        "From the commit's timestamp on the server until polls can see it",
+                    )
+                    .buckets(vec![
+                        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+                        30.0, 300.0,
+                    ]),
+                ),
+            )?,
+            log_entries: add(
+                r,
+                IntGaugeVec::new(
+                    Opts::new("highwater_log_entries", "Ids the version log remembers"),
+                    &["table"],
+                ),
+            )?,
+            log_bytes: add(
+                r,
+                IntGauge::new("highwater_log_bytes", "Memory of the version log in bytes"),
+            )?,
+            log_floor_age_seconds: add(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "highwater_log_floor_age_seconds",
+                        "Age of the oldest version from which every change can still be told",
+                    ),
+                    &["table"],
+                ),
+            )?,
+            resets: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new(
+                        "highwater_resets_total",
+                        "Times a table's readers had to read it again",
+                    ),
+                    &["table", "reason"],
+                ),
+            )?,
+            polls: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new("highwater_polls_total", "Polls answered"),
+                    &["outcome"],
+                ),
+            )?,
+            poll_waiters: add(r, IntGauge::new("highwater_poll_waiters", "Long polls being held"))?,
+            http_requests: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new("highwater_http_requests_total", "HTTP requests answered"),
+                    &["route", "method", "status"],
+                ),
+            )?,
+            http_request_seconds: add(
+                r,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "highwater_http_request_seconds",
+                        "Seconds until the answer's head was ready, long polling included",
+                    )
+                    .buckets(vec![
+                        0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0,
+                    ]),
+                    &["route"],
+                ),
+            )?,
+        };
+        add(
+            r,
+            IntGaugeVec::new(
+                Opts::new("highwater_build_info", "Always 1; the version is a label"),
+                &["version"],
+            ),
+        )?
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1);
+        #[cfg(target_os = "linux")]
+        r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+}
+
+/// Registers a metric and hands it back.
+fn add<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_described_well() {
+        let metrics = Metrics::new().unwrap();
+        metrics.resets.with_label_values(&["items", "truncate"]).inc();
+        let families = metrics.registry.gather();
+        assert!(families.iter().any(|f| f.name() == "highwater_resets_total"));
+        assert!(families.iter().any(|f| f.name() == "highwater_build_info"));
+    }
+}

@@ -1,0 +1,70 @@
+//! How the source database is doing, as told to those who ask (`/readyz`, `/v1/status`).
+
+use std::time::Instant;
+
+use crate::lsn::Lsn;
+
+/// What the replication session is doing now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not connected, or connecting; the text says why, in one sentence with the remedy.
+    Disconnected(String),
+    /// Another consumer holds the slot: a hot standby, ready to take over.
+    Standby(String),
+    /// Connected; what was committed before the connection is still arriving.
+    CatchingUp,
+    /// Connected, and caught up to where the server was when the connection was made.
+    Streaming,
+}
+
+/// A picture of the source, published by the session whenever it changes and every few seconds.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    /// What the session is doing.
+    pub phase: Phase,
+    /// Whether the service has ever caught up since it started: until then polls are refused.
+    pub was_ready: bool,
+    /// Name of the publication.
+    pub publication: String,
+    /// Name of the replication slot.
+    pub slot: String,
+    /// `host:port/database`, never with a user's secrets.
+    pub server: String,
+    /// The server's version as it reports it, once known.
+    pub server_version: Option<String>,
+    /// Everything that ends at or before this has been received.
+    pub received: Lsn,
+    /// The end of the server's WAL when last told.
+    pub server_wal_end: Lsn,
+    /// What was last reported as flushed: the slot keeps everything after it.
+    pub confirmed: Lsn,
+    /// WAL kept by the slot, in bytes, when last looked.
+    pub slot_retained_bytes: Option<u64>,
+    /// `pg_replication_slots.wal_status` when last looked.
+    pub slot_wal_status: Option<String>,
+    /// When the last message of any kind came from the server.
+    pub last_message: Option<Instant>,
+    /// Reconnections since the process started.
+    pub reconnects: u64,
+}
+
+impl SourceStatus {
+    /// The picture before the first connection.
+    pub fn new(server: String, publication: String, slot: String) -> Self {
+        Self {
+            phase: Phase::Disconnected("connecting for the first time".into()),
+            was_ready: false,
+            publication,
+            slot,
+            server,
+            server_version: None,
+            received: Lsn::ZERO,
+            server_wal_end: Lsn::ZERO,
+            confirmed: Lsn::ZERO,
+            slot_retained_bytes: None,
+            slot_wal_status: None,
+            last_message: None,
+            reconnects: 0,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a published table looks like.
+
+use std::fmt;
+
+/// A relation's OID: its identity for as long as it lives, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableOid(pub u32);
+
+/// A table's schema and name, as stored in the catalog (never folded, never quoted).
+///
+/// Displayed as clients see it: `schema.table`, or `table` alone in schema `public`. A part is
+/// quoted as in SQL only where the plain form would be ambiguous, because it holds a `.`, `"` or `,`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName {
+    /// The schema, as stored.
+    pub schema: String,
+    /// The table's own name, as stored.
+    pub name: String,
+}
+
+impl TableName {
+    /// The schema whose tables go by their bare name.
+    const DEFAULT_SCHEMA: &'static str = "public";
+
+    /// A name from its two parts, as stored in the catalog.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { schema: schema.into(), name: name.into() }
+    }
+
+    /// Every spelling a client may use for this table, the displayed one first.
+    ///
+    /// The spellings after the first may belong to another table as well (the table `b` of schema
+    /// `a` and the table `a.b` of schema `public` share `a.b`): whoever looks names up gives a shared
+    /// spelling to the table that displays as it, and to nobody otherwise.
+    pub fn spellings(&self) -> Vec<String> {
+        let mut all = vec![self.to_string()];
+        let mut add = |spelling: String| {
+            if !all.contains(&spelling) {
+                all.push(spelling);
+            }
+        };
+        for schema in [self.schema.clone(), quoted(&self.schema)] {
+            for name in [self.name.clone(), quoted(&self.name)] {
+                add(format!("{schema}.{name}"));
+            }
+        }
+        if self.schema == Self::DEFAULT_SCHEMA {
+            add(self.name.clone());
+            add(quoted(&self.name));
+        }
+        all
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.schema != Self::DEFAULT_SCHEMA {
+            write_part(f, &self.schema)?;
+            f.write_str(".")?;
+        }
+        write_part(f, &self.name)
+    }
+}
+
+fn write_part(f: &mut fmt::Formatter<'_>, part: &str) -> fmt::Result {
+    if part.contains(['.', '"', ',']) { f.write_str(&quoted(part)) } else { f.write_str(part) }
+}
+
+/// `part` as a quoted SQL identifier.
+pub fn quoted(part: &str) -> String {
+    format!("\"{}\"", part.replace('"', "\"\""))
+}
+
+/// What clients can be told about a table's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// Changes are told by id.
+    Ids,
+    /// Every commit that touches the table resets it, for the reason given (no key, or a key we
+    /// can't render exactly).
+    ResetOnly(String),
+}
+
+/// A published table, as the store and its readers know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The relation's OID.
+    pub oid: TableOid,
+    /// Its schema and name.
+    pub name: TableName,
+    /// Names of the key's columns, in key order; empty when there is no key.
+    pub key_columns: Vec<String>,
+    /// Ids, or resets only.
+    pub tracking: Tracking,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_displayed_as_clients_see_it() {
+        let shown = |schema, name| TableName::new(schema, name).to_string();
+        assert_eq!(shown("public", "items"), "items");
+        assert_eq!(shown("shop", "items"), "shop.items");
+        assert_eq!(shown("public", "Items"), "Items");
+        assert_eq!(shown("public", "a.b"), r#""a.b""#);
+        assert_eq!(shown("s", r#"a"b"#), r#"s."a""b""#);
+        assert_eq!(shown("s", "a,b"), r#"s."a,b""#);
+    }
+
+    #[test]
+    fn both_forms_are_accepted() {
+        let spellings = TableName::new("public", "items").spellings();
+        for spelling in ["items", "public.items", r#""items""#, r#""public"."items""#] {
+            assert!(spellings.iter().any(|s| s == spelling), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn awkward_names_are_accepted_as_stored() {
+        let spellings = TableName::new("S.x", "a.B").spellings();
+        assert_eq!(spellings.first().map(String::as_str), Some(r#""S.x"."a.B""#));
+        assert!(spellings.iter().any(|s| s == "S.x.a.B"));
+    }
+}

@@ -1,0 +1,188 @@
+//! The client's token: a position in the commit order of one history.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use crate::lsn::Lsn;
+
+/// Names the history a version belongs to: database system, timeline, database.
+///
+/// It does not depend on the instance that computes it, so two instances of one
+/// database understand each other's versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u32);
+
+impl Epoch {
+    /// The epoch of a database, from what `IDENTIFY_SYSTEM` and `pg_database` say.
+    pub fn new(system_identifier: u64, timeline: u32, database_oid: u32) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(system_identifier.to_be_bytes());
+        hash.update(timeline.to_be_bytes());
+        hash.update(database_oid.to_be_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let [a, b, c, d, ..] = digest;
+        Self(u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
+/// A place in commit order: after a whole commit, or after some of its changes.
+///
+/// `lsn` is a commit's end LSN (or a position between commits), `ordinal` counts
+/// the row changes inside that commit from 1. [`Position::after_commit`] is greater
+/// than every ordinal of its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// End LSN of the commit.
+    pub lsn: Lsn,
+    /// How many of the commit's row changes lie behind; [`Position::WHOLE`] for all of them.
+    pub ordinal: u32,
+}
+
+impl Position {
+    /// The ordinal that stands for the whole commit.
+    pub const WHOLE: u32 = u32::MAX;
+    /// Before everything.
+    pub const START: Self = Self { lsn: Lsn::ZERO, ordinal: 0 };
+
+    /// The position where everything that ends at or before `lsn` lies behind.
+    pub fn after_commit(lsn: Lsn) -> Self {
+        Self { lsn, ordinal: Self::WHOLE }
+    }
+}
+
+/// A version as clients hold it: opaque to them, compared only by the service.
+///
+/// Text form: 8 hex digits of epoch, `-`, 16 hex digits of LSN and, inside a commit
+/// that spans answers, `.` and 8 hex digits of ordinal. A position inside the commit that ends
+/// at LSN `E` is written with `E - 1`, which no WAL record ends at (records are
+/// 8-byte aligned); so the text of versions of one epoch sorts bytewise in commit order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// The history the position belongs to.
+    pub epoch: Epoch,
+    /// The place in that history.
+    pub position: Position,
+}
+
+/// The length of the longest text form.
+pub const VERSION_TEXT_MAX: usize = 8 + 1 + 16 + 1 + 8;
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { lsn, ordinal } = self.position;
+        if ordinal == Position::WHOLE {
+            write!(f, "{:08x}-{:016x}", self.epoch.0, lsn.0)
+        } else {
+            write!(f, "{:08x}-{:016x}.{ordinal:08x}", self.epoch.0, lsn.0.saturating_sub(1))
+        }
+    }
+}
+
+/// The text was not a version that this service gives.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a version (send back the `version` of an earlier answer, unchanged)")]
+pub struct ParseVersionError;
+
+impl FromStr for Version {
+    type Err = ParseVersionError;
+
+    fn from_str(text: &str) -> Result<Self, ParseVersionError> {
+        let (epoch, rest) = text.split_once('-').ok_or(ParseVersionError)?;
+        let epoch = u32::try_from(hex(epoch, 8)?).map_err(|_| ParseVersionError)?;
+        let position = match rest.split_once('.') {
+            None => Position::after_commit(Lsn(hex(rest, 16)?)),
+            Some((before_end, ordinal)) => Position {
+                lsn: Lsn(hex(before_end, 16)?.checked_add(1).ok_or(ParseVersionError)?),
+                ordinal: inner_ordinal(ordinal)?,
+            },
+        };
+        Ok(Self { epoch: Epoch(epoch), position })
+    }
+}
+
+/// An ordinal inside a commit: 0 and [`Position::WHOLE`] have no such text form.
+fn inner_ordinal(digits: &str) -> Result<u32, ParseVersionError> {
+    match u32::try_from(hex(digits, 8)?) {
+        Ok(ordinal) if ordinal != 0 && ordinal != Position::WHOLE => Ok(ordinal),
+        _ => Err(ParseVersionError),
+    }
+}
+
+fn hex(digits: &str, length: usize) -> Result<u64, ParseVersionError> {
+    // Only the form we write: fixed length, lower case, no sign.
+    let known = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digits.len() != length || !digits.bytes().all(known) {
+        return Err(ParseVersionError);
+    }
+    u64::from_str_radix(digits, 16).map_err(|_| ParseVersionError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_position() -> impl Strategy<Value = Position> {
+        // Commits end on 8-byte boundaries, never at 0.
+        (1..u64::MAX / 8, prop_oneof![Just(Position::WHOLE), 1..100_000_u32])
+            .prop_map(|(lsn, ordinal)| Position { lsn: Lsn(lsn * 8), ordinal })
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_it_writes(epoch: u32, position in any_position()) {
+            let version = Version { epoch: Epoch(epoch), position };
+            prop_assert_eq!(version.to_string().parse::<Version>(), Ok(version));
+        }
+
+        #[test]
+        fn text_sorts_in_commit_order(a in any_position(), b in any_position()) {
+            let text = |position| Version { epoch: Epoch(7), position }.to_string();
+            prop_assert_eq!(text(a).as_bytes().cmp(text(b).as_bytes()), a.cmp(&b));
+        }
+
+        #[test]
+        fn text_sorts_in_order_inside_a_commit(lsn in 1..1_000_u64, a in 1..50_u32, b in 1..50_u32) {
+            let text = |ordinal| {
+                Version { epoch: Epoch(7), position: Position { lsn: Lsn(lsn * 8), ordinal } }.to_string()
+            };
+            prop_assert_eq!(text(a).cmp(&text(b)), a.cmp(&b));
+            prop_assert!(text(a) < text(Position::WHOLE));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            let _ = text.parse::<Version>();
+        }
+    }
+
+    #[test]
+    fn refuses_other_spellings() {
+        for text in [
+            "",
+            "-",
+            "0000000a",
+            "0000000A-0000000000000001",
+            "0000000a-+000000000000001",
+            "0000000a-0000000000000001.",
+            "0000000a-0000000000000001.1",
+            "0000000a-ffffffffffffffff.00000001",
+            "0000000a-0000000000000001.00000000",
+            "0000000a-0000000000000001.ffffffff",
+            "0000000a-0000000000000001.00000001.00000001",
+        ] {
+            assert_eq!(text.parse::<Version>(), Err(ParseVersionError), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_names_system_timeline_and_database() {
+        let epoch = Epoch::new(7_312_345_678_901_234_567, 1, 16_384);
+        assert_eq!(epoch, Epoch::new(7_312_345_678_901_234_567, 1, 16_384));
+        assert_ne!(epoch, Epoch::new(7_312_345_678_901_234_567, 2, 16_384));
+        assert_ne!(epoch, Epoch::new(7_312_345_678_901_234_567, 1, 16_385));
+        assert_ne!(epoch, Epoch::new(7_312_345_678_901_234_568, 1, 16_384));
+    }
+}
