@@ -4,6 +4,7 @@ pub mod change;
 pub mod key;
 pub mod lsn;
 pub mod metrics;
+pub mod pgoutput;
 pub mod source;
 pub mod table;
 pub mod version;
