@@ -5,6 +5,7 @@ pub mod key;
 pub mod lsn;
 pub mod metrics;
 pub mod pgoutput;
+pub mod render;
 pub mod source;
 pub mod table;
 pub mod version;
