@@ -72,6 +72,16 @@ async fn a_private_server_has_its_own_settings_files_and_rules() {
 }
 
 #[tokio::test]
+async fn an_unrelated_server_is_another_database_system() {
+    let of = "SELECT system_identifier::text FROM pg_control_system()";
+    let shared = Postgres::start().await.value::<String>(of).await;
+    let private = Postgres::private(ServerOptions::default()).await.value::<String>(of).await;
+    let unrelated = Postgres::unrelated(ServerOptions::default()).await.value::<String>(of).await;
+    assert_eq!(shared, private);
+    assert_ne!(shared, unrelated);
+}
+
+#[tokio::test]
 async fn without_tcp_it_is_reached_over_its_socket_only() {
     let options = ServerOptions { listen_tcp: false, ..ServerOptions::default() };
     let pg = Postgres::private(options).await;
