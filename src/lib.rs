@@ -8,4 +8,5 @@ pub mod pgoutput;
 pub mod render;
 pub mod source;
 pub mod table;
+pub mod throwaway;
 pub mod version;
