@@ -1,6 +1,7 @@
 //! Highwater tells applications which rows of their PostgreSQL database changed.
 
 pub mod change;
+pub mod database;
 pub mod key;
 pub mod lsn;
 pub mod metrics;
@@ -10,3 +11,4 @@ pub mod source;
 pub mod table;
 pub mod throwaway;
 pub mod version;
+pub mod wire;

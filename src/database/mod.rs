@@ -1,0 +1,5 @@
+//! Ordinary SQL over tokio-postgres.
+
+mod connect;
+
+pub use connect::connect;
