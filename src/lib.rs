@@ -7,6 +7,7 @@ pub mod lsn;
 pub mod metrics;
 pub mod pgoutput;
 pub mod render;
+pub mod replication;
 pub mod source;
 pub mod table;
 pub mod throwaway;
