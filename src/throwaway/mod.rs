@@ -10,6 +10,7 @@
 mod account;
 mod cluster;
 mod error;
+mod fetch;
 mod installation;
 mod port;
 mod server;
@@ -17,5 +18,6 @@ mod watchdog;
 
 pub use account::Account;
 pub use error::ThrowawayError;
+pub use fetch::{Announce, cache_directory, fetch, find_or_fetch};
 pub use installation::{FindOptions, Installation};
 pub use server::{Server, ServerOptions, Shutdown};
