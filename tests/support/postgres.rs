@@ -213,8 +213,10 @@ fn roomy_memory() -> Option<PathBuf> {
     (available >= ROOM_KIB).then(|| PathBuf::from("/dev/shm"))
 }
 
+/// With room for the slots of tests that failed before they dropped them.
 fn start_shared_server() -> Server {
-    start_server(ServerOptions { templates: Some(templates()), ..ServerOptions::default() })
+    let options = ServerOptions { templates: Some(templates()), ..ServerOptions::default() };
+    start_server(options.setting("max_replication_slots", "500"))
 }
 
 fn start_server(mut options: ServerOptions) -> Server {

@@ -29,6 +29,8 @@ use screen::{Opening, Screen};
 use stage::Stage;
 use story::{EVERYDAY, STORY, Step};
 
+/// The time to read between two steps, unless told otherwise.
+pub const PAUSE_DEFAULT: Duration = Duration::from_millis(1500);
 /// How long the service may take until it answers the first poll.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long the service may take to stop.
@@ -51,7 +53,7 @@ pub struct DemoOptions {
     pub any_port: bool,
     /// Ends the demo so long after the service was started.
     pub run_for: Option<Duration>,
-    /// Time to read between two steps.
+    /// Time to read between two steps; [`PAUSE_DEFAULT`] suits a person.
     pub pause: Duration,
 }
 
@@ -165,7 +167,7 @@ async fn show<W: Write>(
 ) -> Result<(), DemoError> {
     let mut client = PollingClient::new(opening.base).map_err(DemoError::Poll)?;
     let answer = first_answer(&mut client).await?;
-    screen.opening(opening).map_err(DemoError::Screen)?;
+    screen.opening(opening, &answer.version).map_err(DemoError::Screen)?;
     screen.start(&answer).map_err(DemoError::Screen)?;
     for (number, step) in (1..).zip(STORY) {
         pause(options.pause, &mut client, screen).await?;

@@ -42,8 +42,8 @@ impl<W: Write> Screen<W> {
         Self { out }
     }
 
-    /// What runs, and what to try.
-    pub(crate) fn opening(&mut self, opening: &Opening<'_>) -> io::Result<()> {
+    /// What runs, and what to try: with a version from which there is something to be told.
+    pub(crate) fn opening(&mut self, opening: &Opening<'_>, version: &str) -> io::Result<()> {
         let Opening { server_version, base, taken, psql } = opening;
         if let Some(taken) = taken {
             writeln!(self.out, "{taken} is taken, so the service listens elsewhere.")?;
@@ -55,7 +55,7 @@ impl<W: Write> Screen<W> {
              Everything is thrown away at the end. Meanwhile, try in another terminal:\n\n  \
              {COMMAND}curl '{base}/v1/changes'{COMMAND:#}   {QUIET}the starting point: a \
              version{QUIET:#}\n  \
-             {COMMAND}curl '{base}/v1/changes?wait=30s&after='VERSION{COMMAND:#}   {QUIET}what \
+             {COMMAND}curl '{base}/v1/changes?wait=30s&after={version}'{COMMAND:#}   {QUIET}what \
              changed since{QUIET:#}\n  \
              {COMMAND}{psql}{COMMAND:#}   {QUIET}change something yourself{QUIET:#}\n"
         )
@@ -262,10 +262,10 @@ mod tests {
             taken: None,
             psql: "psql shop".into(),
         };
-        let (plain, _) = written(|screen| screen.opening(&opening));
+        let (plain, _) = written(|screen| screen.opening(&opening, "0a-01"));
         for command in [
             "\n  curl 'http://127.0.0.1:8080/v1/changes'   ",
-            "\n  curl 'http://127.0.0.1:8080/v1/changes?wait=30s&after='VERSION   ",
+            "\n  curl 'http://127.0.0.1:8080/v1/changes?wait=30s&after=0a-01'   ",
             "\n  psql shop   ",
             "http://127.0.0.1:8080/\n",
         ] {
@@ -273,7 +273,7 @@ mod tests {
         }
         assert!(!plain.contains("taken"));
         let taken = Opening { taken: Some("127.0.0.1:8080".into()), ..opening };
-        let (plain, _) = written(|screen| screen.opening(&taken));
+        let (plain, _) = written(|screen| screen.opening(&taken, "0a-01"));
         assert!(plain.starts_with("127.0.0.1:8080 is taken"), "{plain}");
     }
 

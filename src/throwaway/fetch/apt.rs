@@ -18,15 +18,16 @@ pub(super) fn fetch(
 ) -> Result<Installation, ThrowawayError> {
     let package =
         options.major.map_or_else(|| "postgresql".into(), |major| format!("postgresql-{major}"));
-    announce(&format!(
-        "There are no PostgreSQL server programs here yet: installing the package `{package}` \
-         with apt-get (this sets up no cluster and starts no server)."
-    ));
     if simulate(apt_get, &package).is_err() {
+        announce(&format!("Looking for the package `{package}` with apt-get."));
         run(Command::new(apt_get).args(["update", "--quiet"]))?;
         // A release that doesn't have this major version says so here.
         simulate(apt_get, &package)?;
     }
+    announce(&format!(
+        "There are no PostgreSQL server programs here yet: installing the package `{package}` \
+         with apt-get (this sets up no cluster and starts no server)."
+    ));
     let no_cluster = NoCluster::ask(Path::new(NO_CLUSTER_FILE))?;
     run(&mut install(apt_get, &package))?;
     drop(no_cluster);

@@ -145,3 +145,17 @@ fn the_real_wheels_run() {
     fetch_for_real(18, &["python3"]);
     fetch_for_real(16, &["python3"]);
 }
+
+#[test]
+#[ignore = "installs Debian's package on this machine, as root"]
+fn the_real_apt_get_installs_without_making_a_cluster() {
+    let clusters = || std::fs::read_dir("/etc/postgresql").map_or(0, Iterator::count);
+    let before = clusters();
+    let (_machine, options) = machine(&[("apt-get", "exec apt-get \"$@\"")]);
+    let installation = fetch(&options, &mut |line| println!("{line}")).unwrap();
+    assert!(installation.bin_dir().starts_with("/usr/lib/postgresql"));
+    assert_eq!(clusters(), before);
+    let missing = FindOptions { major: Some(9), ..options };
+    let error = fetch(&missing, &mut |line| println!("{line}")).unwrap_err().to_string();
+    assert!(error.contains("postgresql-9"), "{error}");
+}
