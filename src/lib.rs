@@ -10,6 +10,7 @@ pub mod pgoutput;
 pub mod render;
 pub mod replication;
 pub mod source;
+pub mod store;
 pub mod table;
 pub mod throwaway;
 pub mod version;
