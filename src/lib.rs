@@ -7,4 +7,5 @@ pub mod lsn;
 pub mod metrics;
 pub mod source;
 pub mod table;
+pub mod throwaway;
 pub mod version;

@@ -1,1 +1,4 @@
-//! x
+//! Everything tested from outside: one binary, one harness (`support`).
+
+mod support;
+mod throwaway;
