@@ -1,6 +1,7 @@
 //! Highwater tells applications which rows of their PostgreSQL database changed.
 
 pub mod change;
+pub mod http;
 pub mod key;
 pub mod lsn;
 pub mod metrics;
