@@ -6,5 +6,6 @@ pub mod key;
 pub mod lsn;
 pub mod metrics;
 pub mod source;
+pub mod store;
 pub mod table;
 pub mod version;
