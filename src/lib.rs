@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod config;
+pub mod database;
 pub mod key;
 pub mod lsn;
 pub mod metrics;
