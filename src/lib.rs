@@ -3,6 +3,7 @@
 pub mod change;
 pub mod config;
 pub mod database;
+pub mod cli;
 pub mod key;
 pub mod lsn;
 pub mod metrics;

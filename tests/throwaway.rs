@@ -72,6 +72,16 @@ async fn a_private_server_has_its_own_settings_files_and_rules() {
 }
 
 #[tokio::test]
+async fn an_unrelated_server_is_another_database_system() {
+    let of = "SELECT system_identifier::text FROM pg_control_system()";
+    let shared = Postgres::start().await.value::<String>(of).await;
+    let private = Postgres::private(ServerOptions::default()).await.value::<String>(of).await;
+    let unrelated = Postgres::unrelated(ServerOptions::default()).await.value::<String>(of).await;
+    assert_eq!(shared, private);
+    assert_ne!(shared, unrelated);
+}
+
+#[tokio::test]
 async fn without_tcp_it_is_reached_over_its_socket_only() {
     let options = ServerOptions { listen_tcp: false, ..ServerOptions::default() };
     let pg = Postgres::private(options).await;
@@ -141,7 +151,8 @@ fn nothing_is_left_when_the_process_is_killed() {
 
     victim.kill().unwrap();
     victim.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    // Less than the minute after which a server whose directory is gone ends by itself.
+    let deadline = Instant::now() + Duration::from_secs(8);
     while is_running(pid) || data.parent().unwrap().exists() {
         assert!(Instant::now() < deadline, "server {pid} or {} is still there", data.display());
         std::thread::sleep(Duration::from_millis(20));

@@ -41,28 +41,62 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a new cluster with trust authentication: a system identifier of its own, the
-    /// databases `postgres`, `template0` and `template1`, encoding UTF8, locale C.
-    pub(crate) fn init(installation: &Installation) -> Result<Self, ThrowawayError> {
+    /// Makes a new cluster with trust authentication: the databases `postgres`, `template0` and
+    /// `template1`, encoding UTF8, locale C. Where `templates` names a directory it is a copy of
+    /// the one kept there, and so has the same system identifier.
+    pub(crate) fn init(
+        installation: &Installation,
+        templates: Option<&Path>,
+        parent: Option<&Path>,
+    ) -> Result<Self, ThrowawayError> {
         let account = Account::unprivileged()?;
-        let directory = temporary_directory(account.as_ref())?;
+        let directory = temporary_directory(account.as_ref(), parent)?;
         let cluster = Self { installation: installation.clone(), account, directory };
-        let initdb = installation.program("initdb");
-        let output = cluster
+        let Some(templates) = templates else {
+            cluster.initdb()?;
+            return Ok(cluster);
+        };
+        let template = templates.join(installation.version());
+        if template.is_dir() {
+            copy_tree(&template, &cluster.data(), cluster.account())?;
+        } else {
+            cluster.initdb()?;
+            cluster.keep_as(&template)?;
+        }
+        Ok(cluster)
+    }
+
+    fn initdb(&self) -> Result<(), ThrowawayError> {
+        let initdb = self.installation.program("initdb");
+        let output = self
             .command(&initdb)
             .arg("--pgdata")
-            .arg(cluster.data())
+            .arg(self.data())
             .args(["--username", SUPERUSER, "--auth", "trust"])
             .args(["--encoding", "UTF8", "--locale", "C", "--no-sync"])
             .stdin(Stdio::null())
             .output()
             .map_err(|source| ThrowawayError::Run { program: initdb, source })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let output = last_lines(&said);
-            return Err(ThrowawayError::Failed { program: "initdb".into(), output });
+        if output.status.success() {
+            return Ok(());
         }
-        Ok(cluster)
+        let output = last_lines(&String::from_utf8_lossy(&output.stderr));
+        Err(ThrowawayError::Failed { program: "initdb".into(), output })
+    }
+
+    /// Keeps a copy of the new cluster as a template, whole or not at all.
+    fn keep_as(&self, template: &Path) -> Result<(), ThrowawayError> {
+        let parent = template.parent().unwrap_or(template);
+        let doing = || ThrowawayError::files(format!("keep {}", template.display()));
+        std::fs::create_dir_all(parent).map_err(doing())?;
+        let unfinished = TempDir::with_prefix_in("unfinished-", parent).map_err(doing())?;
+        let copy = unfinished.path().join("data");
+        copy_tree(&self.data(), &copy, None)?;
+        match std::fs::rename(&copy, template) {
+            // Another process was faster; its template is as good.
+            Err(_) if template.is_dir() => Ok(()),
+            outcome => outcome.map_err(doing()),
+        }
     }
 
     /// Appends settings to `postgresql.conf`.
@@ -149,14 +183,12 @@ impl Cluster {
     }
 }
 
-/// A new directory that only the server's user can enter, short enough for a socket's path.
-fn temporary_directory(account: Option<&Account>) -> Result<TempDir, ThrowawayError> {
-    /// The shortest limit of a Unix socket's path is 104 bytes (macOS), with `/.s.PGSQL.12345`.
-    const PARENT_LENGTH_MAX: usize = 70;
-    let usual = std::env::temp_dir();
-    let suits = usual.as_os_str().len() <= PARENT_LENGTH_MAX
-        && account.is_none_or(|account| account.can_enter(&usual));
-    let parent = if suits { usual } else { PathBuf::from("/tmp") };
+/// A new directory in `parent` that only the server's user can enter.
+fn temporary_directory(
+    account: Option<&Account>,
+    parent: Option<&Path>,
+) -> Result<TempDir, ThrowawayError> {
+    let parent = parent.map_or_else(|| usual_parent(account), Path::to_path_buf);
     let directory = tempfile::Builder::new()
         .prefix("highwater-")
         .permissions(Permissions::from_mode(0o700))
@@ -164,4 +196,36 @@ fn temporary_directory(account: Option<&Account>) -> Result<TempDir, ThrowawayEr
         .map_err(ThrowawayError::files(format!("make a directory in {}", parent.display())))?;
     give(account, directory.path())?;
     Ok(directory)
+}
+
+/// The system's directory for temporary files, unless the server's user can't enter it or it
+/// would make the path of a Unix socket too long.
+fn usual_parent(account: Option<&Account>) -> PathBuf {
+    /// The shortest limit of a Unix socket's path is 104 bytes (macOS), with `/.s.PGSQL.12345`.
+    const LENGTH_MAX: usize = 70;
+    let usual = std::env::temp_dir();
+    let short = usual.as_os_str().len() <= LENGTH_MAX;
+    let suits = short && account.is_none_or(|account| account.can_enter(&usual));
+    if suits { usual } else { PathBuf::from("/tmp") }
+}
+
+/// Copies a directory with everything in it, giving the copies to `account`. A new cluster holds
+/// only files and directories.
+fn copy_tree(from: &Path, to: &Path, account: Option<&Account>) -> Result<(), ThrowawayError> {
+    let doing = || ThrowawayError::files(format!("copy {} to {}", from.display(), to.display()));
+    std::fs::create_dir(to).map_err(doing())?;
+    let permissions = std::fs::metadata(from).map_err(doing())?.permissions();
+    std::fs::set_permissions(to, permissions).map_err(doing())?;
+    give(account, to)?;
+    for entry in std::fs::read_dir(from).map_err(doing())? {
+        let entry = entry.map_err(doing())?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type().map_err(doing())?.is_dir() {
+            copy_tree(&entry.path(), &copy, account)?;
+        } else {
+            std::fs::copy(entry.path(), &copy).map_err(doing())?;
+            give(account, &copy)?;
+        }
+    }
+    Ok(())
 }

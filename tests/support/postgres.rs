@@ -2,10 +2,13 @@
 //! process share, or a server of its own.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use highwater::throwaway::{FindOptions, Installation, Server, ServerOptions};
+use highwater::throwaway::{
+    FindOptions, Installation, Server, ServerOptions, cache_directory, fetch,
+};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, Row};
@@ -33,14 +36,20 @@ impl Postgres {
     /// A new database on the shared server. Slots are the server's: name them after
     /// [`Postgres::database`], and drop them.
     pub(crate) async fn start() -> Self {
-        let server =
-            blocking(|| SHARED.get_or_init(|| start_server(&ServerOptions::default()))).await;
+        let server = blocking(|| SHARED.get_or_init(start_shared_server)).await;
         Self::in_new_database(Home::Shared(server)).await
     }
 
-    /// A server of the test's own: for other settings, and to be stopped or killed.
-    pub(crate) async fn private(options: ServerOptions) -> Self {
-        let server = blocking(move || start_server(&options)).await;
+    /// A server of the test's own: for other settings, and to be stopped or killed. Its system
+    /// identifier is that of the shared server.
+    pub(crate) async fn private(mut options: ServerOptions) -> Self {
+        options.templates = Some(templates());
+        Self::unrelated(options).await
+    }
+
+    /// A server of the test's own that is another database system than all others.
+    pub(crate) async fn unrelated(options: ServerOptions) -> Self {
+        let server = blocking(move || start_server(options)).await;
         Self::in_new_database(Home::Private(Box::new(server))).await
     }
 
@@ -163,27 +172,56 @@ impl Drop for Session {
 }
 
 /// The server programs the tests run against: of the major version in
-/// `HIGHWATER_TEST_PG_MAJOR`, else the newest on this machine.
-#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+/// `HIGHWATER_TEST_PG_MAJOR`, else the newest on this machine; fetched if there are none.
 pub(crate) fn installation() -> Installation {
+    static FOUND: OnceLock<Installation> = OnceLock::new();
+    FOUND.get_or_init(find_installation).clone()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+fn find_installation() -> Installation {
     let major = std::env::var("HIGHWATER_TEST_PG_MAJOR")
         .ok()
         .map(|text| text.parse().expect("HIGHWATER_TEST_PG_MAJOR is a number like 17"));
+    let directory = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache =
+        cache_directory(directory("XDG_CACHE_HOME").as_deref(), directory("HOME").as_deref());
     let options = FindOptions {
-        bin_dir: std::env::var_os("HIGHWATER_PG_BIN").map(PathBuf::from),
+        bin_dir: directory("HIGHWATER_PG_BIN"),
         path: std::env::var_os("PATH"),
-        cache_dir: None,
+        cache_dir: cache.ok(),
         major,
     };
-    Installation::all(&options)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .into_iter()
-        .max_by_key(Installation::major)
-        .expect("PostgreSQL's server programs are on this machine")
+    let here = Installation::all(&options).unwrap_or_else(|error| panic!("{error}"));
+    here.into_iter().max_by_key(Installation::major).unwrap_or_else(|| {
+        fetch(&options, &mut |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
+    })
 }
 
-fn start_server(options: &ServerOptions) -> Server {
-    Server::start(&installation(), options).unwrap_or_else(|error| panic!("{error}"))
+/// Where clusters wait to be copied, kept from one run to the next.
+fn templates() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgresql-templates")
+}
+
+/// Linux's file system in memory, where making a cluster is ten times faster: if it has room for
+/// what the biggest test writes.
+fn roomy_memory() -> Option<PathBuf> {
+    const ROOM_KIB: u64 = 8 << 20;
+    let df = Command::new("df").args(["-Pk", "/dev/shm"]).output().ok()?;
+    let table = String::from_utf8(df.stdout).ok()?;
+    let available: u64 = table.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
+    (available >= ROOM_KIB).then(|| PathBuf::from("/dev/shm"))
+}
+
+/// With room for the slots of tests that failed before they dropped them.
+fn start_shared_server() -> Server {
+    let options = ServerOptions { templates: Some(templates()), ..ServerOptions::default() };
+    start_server(options.setting("max_replication_slots", "500"))
+}
+
+fn start_server(mut options: ServerOptions) -> Server {
+    options.parent = options.parent.or_else(roomy_memory);
+    Server::start(&installation(), &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Runs blocking work beside the test's runtime.
