@@ -1,6 +1,8 @@
 //! Highwater tells applications which rows of their PostgreSQL database changed.
 
 pub mod change;
+pub mod cli;
+pub mod config;
 pub mod database;
 pub mod key;
 pub mod lsn;
@@ -9,6 +11,7 @@ pub mod pgoutput;
 pub mod render;
 pub mod replication;
 pub mod source;
+pub mod store;
 pub mod table;
 pub mod throwaway;
 pub mod version;

@@ -3,3 +3,4 @@
 mod support;
 mod throwaway;
 mod tidy;
+mod wire;

@@ -8,9 +8,11 @@ use crate::lsn::Lsn;
 pub enum Frame<'a> {
     /// A piece of WAL, decoded: with logical replication one message of the output plugin.
     XLogData {
-        /// Where this piece starts in the WAL (for some messages of a plugin 0/0).
+        /// Where this piece starts in the WAL. With logical replication the position of the change
+        /// for the last message of a change, 0/0 for those before it (such as Relation).
         wal_start: Lsn,
-        /// The end of the server's WAL when it sent this.
+        /// With physical replication the end of the server's WAL; with logical replication the same
+        /// as `wal_start`, so *not* how far the server is: only keepalives tell that.
         wal_end: Lsn,
         /// The server's clock, in microseconds since 2000-01-01.
         clock: i64,

@@ -9,6 +9,8 @@ mod keywords;
 mod parameters;
 mod passfile;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod url;
 
 use std::collections::BTreeMap;

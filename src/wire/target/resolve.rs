@@ -222,7 +222,11 @@ fn port(text: &str) -> Result<u16, TargetError> {
         return Ok(Host::PORT_DEFAULT);
     }
     let port = text.parse().ok().filter(|port| *port != 0);
-    port.ok_or_else(|| invalid("port", text, "a number from 1 to 65535".into()))
+    // Where a / of a password was not encoded, its beginning ends up here: show numbers only.
+    let shown = if text.bytes().all(|b| b.is_ascii_digit()) { text } else { "…" };
+    port.ok_or_else(|| {
+        invalid("port", shown, "a number from 1 to 65535; in a password, / is written %2F".into())
+    })
 }
 
 fn invalid(name: &'static str, value: &str, expected: String) -> TargetError {

@@ -73,19 +73,27 @@ fn split_port(entry: &str) -> Result<(&str, &str), TargetError> {
     let Some(bracketed) = entry.strip_prefix('[') else {
         return Ok(entry.split_once(':').unwrap_or((entry, "")));
     };
-    let malformed = |what: &str| TargetError::Malformed(format!("{what} in \"{entry}\""));
-    let (address, rest) = bracketed.split_once(']').ok_or_else(|| malformed("no closing ]"))?;
+    let malformed = |what: &str| TargetError::Malformed(what.to_owned());
+    let (address, rest) = bracketed
+        .split_once(']')
+        .ok_or_else(|| malformed("a host in brackets has no closing ]"))?;
     if rest.is_empty() {
         return Ok((address, ""));
     }
-    let port = rest.strip_prefix(':').ok_or_else(|| malformed("expected : and a port after ]"))?;
+    let port = rest
+        .strip_prefix(':')
+        .ok_or_else(|| malformed("expected : and a port after a host in brackets"))?;
     Ok((address, port))
 }
 
 fn parse_parameter(pair: &str, given: &mut Given) -> Result<(), TargetError> {
-    let (name, value) = pair.split_once('=').ok_or_else(|| {
-        TargetError::Malformed(format!("parameter \"{pair}\" has no value (write name=value)"))
-    })?;
+    // Not quoted: what follows a ? that was not encoded may be the end of a password.
+    let no_pair = || {
+        let expected = "expected name=value after the ? (in a password, ? is written %3F)";
+        TargetError::Malformed(expected.into())
+    };
+    let pair = pair.split_once('=').filter(|(name, _)| !name.contains('@'));
+    let (name, value) = pair.ok_or_else(no_pair)?;
     let name = decode(name, "a parameter name")?;
     let value = decode(value, "a parameter's value")?;
     // What JDBC URLs write.
