@@ -3,6 +3,8 @@
 //! Each rule is a function from file texts to findings, tested on small texts beside it; here they
 //! meet the tree. A finding says where, what, and what to do about it.
 
+#![allow(clippy::indexing_slicing, reason = "in a test a panic is a failure like any other")]
+
 mod code;
 mod layers;
 mod paths;

@@ -74,7 +74,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("strsim", &["config", "http"]),
     ("anstream", &["cli"]),
     ("anstyle", &["cli"]),
-    ("tracing_subscriber", &["cli", "main"]),
+    // config only to check a filter.
+    ("tracing_subscriber", &["cli", "main", "config"]),
     ("prometheus", &["metrics", "http", "store"]),
     ("anyhow", &["app", "cli", "main"]),
     ("nix", &["throwaway"]),
@@ -169,7 +170,7 @@ impl House {
             let idle = |to: &&str| !uses.contains_key(*to);
             let free: Vec<&str> = uses
                 .iter()
-                .filter(|(_, to)| to.iter().all(|to| idle(&to)))
+                .filter(|(_, to)| to.iter().all(|to| idle(to)))
                 .map(|(from, _)| *from)
                 .collect();
             if free.is_empty() {

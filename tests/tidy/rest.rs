@@ -9,11 +9,8 @@ const LINES_MAX: usize = 400;
 
 /// Source files that are too long; `tests` are the files that ship in no binary.
 pub(crate) fn long_files(files: &[File], tests: &BTreeSet<&str>) -> Vec<String> {
-    let sources = files.iter().filter(|file| {
-        file.path.starts_with("src/")
-            && file.path.ends_with(".rs")
-            && !tests.contains(file.path.as_str())
-    });
+    let shipped = |file: &&File| file.is_in("src", "rs") && !tests.contains(file.path.as_str());
+    let sources = files.iter().filter(shipped);
     let long = sources.filter(|file| file.text.lines().count() > LINES_MAX);
     long.map(|file| {
         let lines = file.text.lines().count();
@@ -27,12 +24,8 @@ pub(crate) fn long_files(files: &[File], tests: &BTreeSet<&str>) -> Vec<String> 
 
 /// Files of `sql/` that nothing includes.
 pub(crate) fn unused_sql(files: &[File]) -> Vec<String> {
-    let sources: Vec<&File> = files
-        .iter()
-        .filter(|file| file.path.starts_with("src/") && file.path.ends_with(".rs"))
-        .collect();
-    let sql =
-        files.iter().filter(|file| file.path.starts_with("sql/") && file.path.ends_with(".sql"));
+    let sources: Vec<&File> = files.iter().filter(|file| file.is_in("src", "rs")).collect();
+    let sql = files.iter().filter(|file| file.is_in("sql", "sql"));
     let unused = sql.filter(|file| {
         let named = format!("{}\"", file.path);
         !sources.iter().any(|source| source.text.contains(&named))

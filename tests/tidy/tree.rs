@@ -10,6 +10,14 @@ pub(crate) struct File {
     pub(crate) text: String,
 }
 
+impl File {
+    /// Whether it lies somewhere in `folder` and its name ends with `.extension`.
+    pub(crate) fn is_in(&self, folder: &str, extension: &str) -> bool {
+        let inside = self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        inside && Path::new(&self.path).extension().is_some_and(|found| found == extension)
+    }
+}
+
 /// Directories that hold nothing of ours.
 const NOT_OURS: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
 
@@ -31,13 +39,13 @@ pub(crate) fn text(path: &str) -> String {
 fn collect(directory: &Path, prefix: &str, files: &mut Vec<File>) {
     let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{prefix}: {error}"));
     for entry in entries {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
+        let entry = entry.expect("a directory can be read to its end");
+        let name = entry.file_name().into_string().expect("file names are UTF-8");
         if NOT_OURS.contains(&name.as_str()) {
             continue;
         }
         let path = format!("{prefix}{name}");
-        let file_type = entry.file_type().unwrap();
+        let file_type = entry.file_type().expect("a file has a type");
         if file_type.is_dir() {
             collect(&entry.path(), &format!("{path}/"), files);
         } else if file_type.is_file()
