@@ -2,4 +2,5 @@
 
 mod support;
 mod throwaway;
+mod tidy;
 mod wire;
