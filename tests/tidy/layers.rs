@@ -168,11 +168,8 @@ impl House {
         // Whatever uses nothing that is left is in no circle.
         loop {
             let idle = |to: &&str| !uses.contains_key(*to);
-            let free: Vec<&str> = uses
-                .iter()
-                .filter(|(_, to)| to.iter().all(|to| idle(to)))
-                .map(|(from, _)| *from)
-                .collect();
+            let free: Vec<&str> =
+                uses.iter().filter(|(_, to)| to.iter().all(idle)).map(|(from, _)| *from).collect();
             if free.is_empty() {
                 break;
             }
