@@ -4,6 +4,7 @@ pub mod change;
 pub mod cli;
 pub mod config;
 pub mod database;
+pub mod http;
 pub mod key;
 pub mod lsn;
 pub mod metrics;
