@@ -154,6 +154,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Up to where everything has been told once this event has.
+    pub fn reaches(&self) -> Option<Lsn> {
+        match self {
+            Self::Started(started) => Some(started.from),
+            Self::Commit(transaction) => Some(transaction.end_lsn),
+            Self::Watermark(lsn) => Some(*lsn),
+            Self::Tables { .. } => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

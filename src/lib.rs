@@ -1,5 +1,6 @@
 //! Highwater tells applications which rows of their PostgreSQL database changed.
 
+pub mod app;
 pub mod change;
 pub mod cli;
 pub mod config;

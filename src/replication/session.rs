@@ -292,7 +292,13 @@ impl Session {
         };
         self.history = Some(epoch);
         let sent = self.channels.events.send(vec![event]).await;
-        sent.map_err(|_| SessionError::Stopping)
+        sent.map_err(|_| SessionError::Stopping)?;
+        if let Some(Beginning { from, .. }) = beginning {
+            // Until then the applied position may belong to another history: it must not be confirmed.
+            let applied = &mut self.channels.applied;
+            applied.wait_for(|lsn| *lsn == from).await.map_err(|_| SessionError::Stopping)?;
+        }
+        Ok(())
     }
 
     async fn start(&self, replication: Connection) -> Result<CopyBoth, SessionError> {
