@@ -5,10 +5,15 @@
 -- A root's membership names its leaves: attaching or detaching one moves rows without events.
 --
 -- psql variables: publication
-WITH RECURSIVE base_type (oid, base, typtype, typelem) AS (
-  SELECT t.oid, t.oid, t.typtype, t.typelem FROM pg_type t WHERE t.typtype <> 'd'
+WITH RECURSIVE base_type (oid, base, typtype) AS (
+  -- An enum that has a cast to json is as unpredictable as a composite type.
+  SELECT t.oid, t.oid,
+    CASE WHEN t.typtype = 'e' AND EXISTS (
+      SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype
+    ) THEN 'c' ELSE t.typtype END
+  FROM pg_type t WHERE t.typtype <> 'd'
   UNION ALL
-  SELECT d.oid, b.base, b.typtype, b.typelem
+  SELECT d.oid, b.base, b.typtype
   FROM pg_type d JOIN base_type b ON d.typbasetype = b.oid
   WHERE d.typtype = 'd'
 )

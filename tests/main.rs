@@ -1,5 +1,7 @@
 //! Everything tested from outside: one binary, one harness (`support`).
 
+#![allow(clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 mod support;
 
 mod changes;

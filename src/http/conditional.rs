@@ -10,8 +10,8 @@
 //!   answer that was complete knows everything up to N, so 304 is right for them, too: nothing
 //!   happened since. That is not so after an answer with `more`, or with a reset: these carry no
 //!   tag, and are never answered by 304. A first poll (no `after`) is a reset, too.
-//! - The tag is read *before* the changes: a change in between makes the tag older than the body,
-//!   which costs one more answer, never a missed change.
+//! - The tag comes from the same look at the store as the changes: a tag newer than its body would
+//!   hide what lies between.
 //!
 //! Tags are written in the strong form although `version` may differ under one tag: nothing here
 //! has ranges, the only thing the strong form is good for, and `If-None-Match` compares weakly.

@@ -95,16 +95,13 @@ fn look(
     headers: &HeaderMap,
 ) -> Result<Look, Problem> {
     let not_started = || Problem::not_ready("nothing has been read from PostgreSQL yet");
-    // Before the changes: a tag may be too old, never too new.
-    let newest = store.newest_change(tables).ok_or_else(not_started)?;
     let question = Query { tables, after: query.after, limit: query.limit };
     let answer = store.changes(&question).ok_or_else(not_started)?;
     let complete = query.after.is_some() && !answer.more && answer.reset.is_empty();
-    let etag = complete.then(|| conditional::etag(newest));
+    let etag = complete.then(|| conditional::etag(answer.newest));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
     let quiet_since = if not_modified {
-        // Not from the answer's version: what came between the two reads is news.
-        Some(newest)
+        Some(answer.newest)
     } else {
         (complete && answer.changes.is_empty()).then_some(answer.version)
     };

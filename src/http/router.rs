@@ -128,3 +128,33 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
         .unwrap_or("(no message)");
     Problem::internal(format!("a handler panicked: {message}")).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::store::{self, LogLimits};
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
+        let metrics = Metrics::new().unwrap();
+        let (_writer, store) = store::open(LogLimits::default(), metrics.clone());
+        let picture = SourceStatus::new(String::new(), String::new(), String::new());
+        let options = HttpOptions::default();
+        let build = Build::new(store, watch::channel(picture).1, &metrics, &options);
+        let panics = || async {
+            if true {
+                panic!("secret");
+            }
+        };
+        let router = build.around(Route::Unmatched, get(panics)).with_state(build.api.clone());
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("urn:highwater:problem:internal") && !body.contains("secret"));
+    }
+}

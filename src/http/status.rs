@@ -9,9 +9,11 @@ use utoipa::ToSchema;
 
 use super::api::{Api, reason};
 use super::openapi::InternalProblem;
+use crate::change::CommitTime;
 use crate::source::{Phase, SourceStatus};
-use crate::store::Store;
-use crate::table::{Table, Tracking};
+use crate::store::{StoreStatus, TableStatus};
+use crate::table::Tracking;
+use crate::version::{Epoch, Position, Version};
 
 /// How the service is doing.
 #[derive(Serialize, ToSchema)]
@@ -88,9 +90,9 @@ pub(crate) struct Applied {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Log {
     /// Its memory.
-    bytes: u64,
+    bytes: usize,
     /// Ids it remembers, all tables together.
-    entries: u64,
+    entries: usize,
 }
 
 /// One table.
@@ -108,13 +110,16 @@ pub(crate) struct TableInStatus {
     /// In key order; empty without a key.
     key_columns: Vec<String>,
     /// Ids the log remembers.
-    entries: u64,
-    /// The oldest version from which every change can still be told.
-    floor: String,
-    /// How far back that is; null while the whole of what was streamed is remembered.
-    floor_age_seconds: Option<f64>,
-    /// The version of the newest change.
-    newest: String,
+    entries: usize,
+    /// Memory of its log.
+    bytes: usize,
+    /// The oldest version from which every change can still be told; null before the stream
+    /// first began.
+    floor: Option<String>,
+    /// How long ago that was.
+    floor_age_seconds: f64,
+    /// The version of the newest change, or of the reset after it; null likewise.
+    newest: Option<String>,
 }
 
 /// What clients can be told about a table.
@@ -141,12 +146,14 @@ pub(crate) enum TrackingWord {
     )
 )]
 pub(crate) async fn status(State(api): State<Api>) -> Response {
+    let store = api.store().status();
+    let now = CommitTime::from_timestamp(jiff::Timestamp::now());
     let status = Status {
         highwater: env!("CARGO_PKG_VERSION"),
         source: source(api.source()),
-        applied: applied(api.store()),
-        log: Log { bytes: 0, entries: 0 },
-        tables: Vec::new(),
+        applied: applied(&store),
+        log: Log { bytes: store.bytes, entries: store.tables.iter().map(|t| t.entries).sum() },
+        tables: store.tables.iter().map(|table| in_status(table, store.epoch, now)).collect(),
     };
     let mut response = Json(status).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -180,10 +187,32 @@ fn source(source: SourceStatus) -> Source {
     }
 }
 
-fn applied(store: &Store) -> Option<Applied> {
-    store.applied().map(|version| Applied {
-        version: version.to_string(),
-        epoch: format!("{:08x}", version.epoch.0),
-        lsn: version.position.lsn.to_string(),
+fn applied(store: &StoreStatus) -> Option<Applied> {
+    store.epoch.map(|epoch| Applied {
+        version: Version { epoch, position: store.applied }.to_string(),
+        epoch: format!("{:08x}", epoch.0),
+        lsn: store.applied.lsn.to_string(),
     })
+}
+
+fn in_status(status: &TableStatus, epoch: Option<Epoch>, now: CommitTime) -> TableInStatus {
+    let table = &status.table.table;
+    let (tracking, reason) = match &table.tracking {
+        Tracking::Ids => (TrackingWord::Ids, None),
+        Tracking::ResetOnly(why) => (TrackingWord::ResetOnly, Some(why.clone())),
+    };
+    let version = |position: Position| epoch.map(|epoch| Version { epoch, position }.to_string());
+    TableInStatus {
+        table: status.table.name.clone(),
+        mode: "off",
+        tracking,
+        reason,
+        key_columns: table.key_columns.clone(),
+        entries: status.entries,
+        bytes: status.bytes,
+        floor: version(status.floor),
+        // The server's clock against ours: they may disagree by a little.
+        floor_age_seconds: now.0.saturating_sub(status.floor_time.0).max(0) as f64 / 1e6,
+        newest: version(status.newest),
+    }
 }

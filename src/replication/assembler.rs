@@ -231,7 +231,12 @@ impl Assembler {
         let Some(state) = self.tables.get(&oid) else {
             // It joined after the last look. When the next one is in effect the table appears, and
             // everybody starts with a reset.
-            self.wants_look = true;
+            if !std::mem::replace(&mut self.wants_look, true) {
+                tracing::info!(
+                    oid = oid.0,
+                    "a table joined the publication; looking at the catalog"
+                );
+            }
             return;
         };
         if matches!(state.catalog.table.tracking, Tracking::ResetOnly(_)) {
@@ -257,12 +262,8 @@ impl Assembler {
 
     fn relation(&mut self, message: &pgoutput::Relation<'_>) {
         let Some(state) = self.tables.get_mut(&message.oid) else {
-            tracing::info!(
-                schema = message.namespace,
-                table = message.name,
-                "a table joined the publication; looking at the catalog"
-            );
-            self.wants_look = true;
+            // A leaf that is told as its root, or a table that has just joined: if a change of it
+            // comes, the catalog is looked at.
             return;
         };
         let relation = Relation::new(message, &state.catalog);
