@@ -8,6 +8,7 @@
 mod code;
 mod layers;
 mod paths;
+mod readme;
 mod rest;
 mod tree;
 mod words;
@@ -71,4 +72,18 @@ fn every_metric_is_explained_in_the_readme() {
 #[test]
 fn the_readmes_links_lead_somewhere() {
     assert_tidy(&rest::broken_links(&tree::text("README.md"), &tree::files()));
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let table = readme::settings_table();
+    let finding = readme::missing(&tree::text("README.md"), &table, "the table of settings");
+    assert_tidy(finding.as_slice());
+}
+
+#[test]
+fn the_client_in_the_readme_is_the_one_that_is_tested() {
+    let client = format!("```python\n{}```\n", tree::text("examples/poll.py"));
+    let finding = readme::missing(&tree::text("README.md"), &client, "the example client");
+    assert_tidy(finding.as_slice());
 }

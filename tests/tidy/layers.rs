@@ -36,14 +36,17 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Crates that any module may use: they do no I/O and decide nothing.
 const EVERYWHERE: &[&str] = &[
     "bytes",
+    "bytesize",
     "futures_util",
     "hashbrown",
+    "humantime",
     "itoa",
     "jiff",
     "parking_lot",
     "percent_encoding",
     "serde",
     "serde_json",
+    "strsim",
     "thin_vec",
     "thiserror",
     "tracing",
@@ -63,15 +66,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("fastrand", &["wire", "replication", "cli"]),
     ("sha2", &["wire", "version"]),
     ("axum", &["http", "app"]),
+    ("hyper_util", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("utoipa", &["http"]),
     ("reqwest", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config"]),
-    ("humantime", &["config", "cli"]),
-    ("bytesize", &["config", "cli"]),
-    ("strsim", &["config", "http"]),
     ("anstream", &["cli"]),
     ("anstyle", &["cli"]),
     // config only to check a filter.
@@ -168,11 +169,8 @@ impl House {
         // Whatever uses nothing that is left is in no circle.
         loop {
             let idle = |to: &&str| !uses.contains_key(*to);
-            let free: Vec<&str> = uses
-                .iter()
-                .filter(|(_, to)| to.iter().all(|to| idle(to)))
-                .map(|(from, _)| *from)
-                .collect();
+            let free: Vec<&str> =
+                uses.iter().filter(|(_, to)| to.iter().all(idle)).map(|(from, _)| *from).collect();
             if free.is_empty() {
                 break;
             }

@@ -27,6 +27,7 @@ const HOSTS: &[&str] = &[
     "json-schema.org",
     "keepachangelog.com",
     "opensource.org",
+    "prometheus.io",
     "semver.org",
     "spec.openapis.org",
     "www.apache.org",
