@@ -17,6 +17,25 @@ pub enum ThrowawayError {
         /// The major version asked for.
         major: Option<u16>,
     },
+    /// No server programs, and no way to get them.
+    #[error(
+        "no PostgreSQL server programs{} on this machine, and neither apt-get (as root), npm nor \
+         pip to get them with; install the package `postgresql` (`postgresql-server` on Red Hat)",
+        of_major(*.major)
+    )]
+    NoPackageClient {
+        /// The major version asked for.
+        major: Option<u16>,
+    },
+    /// Every package client at hand failed.
+    #[error(
+        "no PostgreSQL server programs on this machine, and they could not be got ({failures}); \
+         install the package `postgresql` (`postgresql-server` on Red Hat)"
+    )]
+    NotFetched {
+        /// What each client said.
+        failures: String,
+    },
     /// The directory named explicitly is not what was meant.
     #[error("{} does not hold PostgreSQL's server programs: {why}", .bin_dir.display())]
     NotAnInstallation {

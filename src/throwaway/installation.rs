@@ -87,7 +87,7 @@ impl Installation {
     }
 
     /// The programs in the directory someone named.
-    fn named(bin_dir: &Path, major: Option<u16>) -> Result<Self, ThrowawayError> {
+    pub(crate) fn named(bin_dir: &Path, major: Option<u16>) -> Result<Self, ThrowawayError> {
         let not_one =
             |why| ThrowawayError::NotAnInstallation { bin_dir: bin_dir.to_path_buf(), why };
         let installation = Self::in_directory(bin_dir).map_err(not_one)?;
@@ -178,6 +178,18 @@ fn matching(parent: &Path, pattern: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Writes an executable shell script from another process: a file that one thread has open for
+/// writing while another forks can't be run ("text file busy").
+#[cfg(test)]
+pub(crate) fn write_script(file: &Path, script: &str) {
+    let written = Command::new("/bin/sh")
+        .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#, "sh"])
+        .args([file.as_os_str(), script.as_ref()])
+        .status()
+        .expect("there is a shell");
+    assert!(written.success());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,10 +199,8 @@ mod tests {
     fn pretend(bin_dir: &Path, version: &str) {
         std::fs::create_dir_all(bin_dir).unwrap();
         for program in ["postgres", "initdb"] {
-            let file = bin_dir.join(program);
-            let script = format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n");
-            std::fs::write(&file, script).unwrap();
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let script = format!("echo 'postgres (PostgreSQL) {version}'");
+            write_script(&bin_dir.join(program), &script);
         }
     }
 

@@ -173,9 +173,15 @@ impl Server {
 
     /// Where to connect to a database of it as the superuser, over the Unix socket.
     pub fn socket_url(&self, database: &str) -> String {
+        self.socket_url_as(SUPERUSER, database)
+    }
+
+    /// Where to connect to a database of it as some role, over the Unix socket.
+    pub fn socket_url_as(&self, role: &str, database: &str) -> String {
+        let role = percent_encode(role);
         let host = percent_encode(&self.socket_dir().to_string_lossy());
         let database = percent_encode(database);
-        format!("postgres://{SUPERUSER}@{host}:{}/{database}", self.port())
+        format!("postgres://{role}@{host}:{}/{database}", self.port())
     }
 
     /// The directory of its Unix socket.

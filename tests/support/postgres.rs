@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use highwater::throwaway::{FindOptions, Installation, Server, ServerOptions};
+use highwater::throwaway::{
+    FindOptions, Installation, Server, ServerOptions, cache_directory, fetch,
+};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, Row};
@@ -170,23 +172,30 @@ impl Drop for Session {
 }
 
 /// The server programs the tests run against: of the major version in
-/// `HIGHWATER_TEST_PG_MAJOR`, else the newest on this machine.
-#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+/// `HIGHWATER_TEST_PG_MAJOR`, else the newest on this machine; fetched if there are none.
 pub(crate) fn installation() -> Installation {
+    static FOUND: OnceLock<Installation> = OnceLock::new();
+    FOUND.get_or_init(find_installation).clone()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+fn find_installation() -> Installation {
     let major = std::env::var("HIGHWATER_TEST_PG_MAJOR")
         .ok()
         .map(|text| text.parse().expect("HIGHWATER_TEST_PG_MAJOR is a number like 17"));
+    let directory = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache =
+        cache_directory(directory("XDG_CACHE_HOME").as_deref(), directory("HOME").as_deref());
     let options = FindOptions {
-        bin_dir: std::env::var_os("HIGHWATER_PG_BIN").map(PathBuf::from),
+        bin_dir: directory("HIGHWATER_PG_BIN"),
         path: std::env::var_os("PATH"),
-        cache_dir: None,
+        cache_dir: cache.ok(),
         major,
     };
-    Installation::all(&options)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .into_iter()
-        .max_by_key(Installation::major)
-        .expect("PostgreSQL's server programs are on this machine")
+    let here = Installation::all(&options).unwrap_or_else(|error| panic!("{error}"));
+    here.into_iter().max_by_key(Installation::major).unwrap_or_else(|| {
+        fetch(&options, &mut |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
+    })
 }
 
 /// Where clusters wait to be copied, kept from one run to the next.
@@ -204,8 +213,10 @@ fn roomy_memory() -> Option<PathBuf> {
     (available >= ROOM_KIB).then(|| PathBuf::from("/dev/shm"))
 }
 
+/// With room for the slots of tests that failed before they dropped them.
 fn start_shared_server() -> Server {
-    start_server(ServerOptions { templates: Some(templates()), ..ServerOptions::default() })
+    let options = ServerOptions { templates: Some(templates()), ..ServerOptions::default() };
+    start_server(options.setting("max_replication_slots", "500"))
 }
 
 fn start_server(mut options: ServerOptions) -> Server {
