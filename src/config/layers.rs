@@ -1,0 +1,195 @@
+//! The three layers (file, environment, flags) laid over each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::error::{ConfigError, Place};
+use super::settings::{SETTINGS, Setting, TABLE_ROWS, nearest, variable_of};
+
+/// What was written, before anyone asked what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) written: Written,
+    pub(super) place: Place,
+}
+
+/// A value given on the command line.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The flag, `--url`.
+    pub flag: &'static str,
+    /// The key it sets, `postgres.url`.
+    pub key: &'static str,
+    /// What it was given.
+    pub value: String,
+}
+
+/// Every value that was written, the strongest of each key.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    pub(super) scalars: BTreeMap<&'static str, Entry>,
+    /// `[tables.NAME]`: the table's `rows`.
+    pub(super) table_rows: BTreeMap<String, Entry>,
+}
+
+/// The configuration file's path in the environment; `--config` wins over it.
+pub(super) const CONFIG_VARIABLE: &str = "HIGHWATER_CONFIG";
+const PREFIX: &str = "HIGHWATER_";
+/// Variables of our prefix that are read elsewhere and are no keys: where PostgreSQL's programs are
+/// (`highwater demo`), and what the tests need.
+const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "HIGHWATER_PG_BIN"];
+const TEST_PREFIX: &str = "HIGHWATER_TEST_";
+/// Foreign variables that are honoured, weaker than ours.
+const ALIASES: &[(&str, &str)] = &[("DATABASE_URL", "postgres.url"), ("RUST_LOG", "logging.level")];
+
+impl Layers {
+    pub(super) fn add_file(&mut self, path: &Path, text: &str, errors: &mut Vec<ConfigError>) {
+        match super::file::parse(path, text) {
+            Err(error) => errors.push(error),
+            Ok(entries) => {
+                for (key, entry) in entries {
+                    self.add(&key, entry, errors);
+                }
+            }
+        }
+    }
+
+    pub(super) fn add_environment(
+        &mut self,
+        environment: &Environment,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        for (name, key) in ALIASES {
+            if let Some(value) = environment.text(name) {
+                let entry = Entry { written: text(value), place: Place::Alias(name) };
+                self.add(&path_of(key), entry, errors);
+            }
+        }
+        for (name, value) in environment.starting_with(PREFIX) {
+            if is_not_a_key(name) {
+                continue;
+            }
+            let Some(value) = value else {
+                errors.push(ConfigError::NotUnicode { name: name.to_owned() });
+                continue;
+            };
+            let key = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+            let key: Vec<String> = key.split("__").map(str::to_owned).collect();
+            let entry = Entry { written: text(value), place: Place::Variable(name.to_owned()) };
+            self.add(&key, entry, errors);
+        }
+    }
+
+    pub(super) fn add_flags(&mut self, flags: Vec<Flag>, errors: &mut Vec<ConfigError>) {
+        for flag in flags {
+            let entry = Entry { written: text(&flag.value), place: Place::Flag(flag.flag) };
+            self.add(&path_of(flag.key), entry, errors);
+        }
+    }
+
+    fn add(&mut self, key: &[String], entry: Entry, errors: &mut Vec<ConfigError>) {
+        if let [section, name, field] = key
+            && section == "tables"
+            && field == "rows"
+        {
+            put(&mut self.table_rows, name.clone(), entry);
+            return;
+        }
+        let dotted = key.join(".");
+        match SETTINGS.iter().find(|setting| setting.key == dotted) {
+            Some(setting) => put(&mut self.scalars, setting.key, entry),
+            None => errors.push(unknown(key, &dotted, entry.place)),
+        }
+    }
+
+    pub(super) fn entry(&self, setting: &Setting) -> Option<&Entry> {
+        self.scalars.get(setting.key)
+    }
+}
+
+fn put<K: Ord>(entries: &mut BTreeMap<K, Entry>, key: K, entry: Entry) {
+    if entries.get(&key).is_none_or(|held| held.place.rank() <= entry.place.rank()) {
+        entries.insert(key, entry);
+    }
+}
+
+fn unknown(key: &[String], dotted: &str, place: Place) -> ConfigError {
+    let nearest = match key {
+        [section, name, ..] if section == "tables" => TABLE_ROWS.key.replace("NAME", name),
+        _ => nearest(dotted).to_owned(),
+    };
+    match &place {
+        Place::Variable(name) => {
+            let (key, nearest) = (name.clone(), variable_of(&nearest));
+            ConfigError::UnknownKey { place, key, nearest }
+        }
+        _ => ConfigError::UnknownKey { place, key: dotted.to_owned(), nearest },
+    }
+}
+
+/// Whether a variable of our prefix is none of the configuration's.
+fn is_not_a_key(name: &str) -> bool {
+    OTHER_VARIABLES.contains(&name) || name.starts_with(TEST_PREFIX) || is_service_link(name)
+}
+
+/// Kubernetes gives every container `HIGHWATER_SERVICE_HOST`, `HIGHWATER_PORT_8080_TCP_ADDR` and
+/// the like when there is a service called `highwater` (or `highwater-…`). Refusing to start
+/// because of those would break exactly the deployments that name the service after us.
+fn is_service_link(name: &str) -> bool {
+    let is_port_link = |rest: &str| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_');
+        rest.is_empty() || ["TCP", "UDP", "SCTP"].iter().any(|kind| rest.starts_with(kind))
+    };
+    !name.contains("__")
+        && (name.ends_with("_SERVICE_HOST")
+            || name.contains("_SERVICE_PORT")
+            || name.split_once("_PORT").is_some_and(|(_, rest)| is_port_link(rest)))
+}
+
+fn text(value: &str) -> Written {
+    Written::Text(value.to_owned())
+}
+
+fn path_of(key: &str) -> Vec<String> {
+    key.split('.').map(str::to_owned).collect()
+}
+
+/// Reads a file named by a flag or variable; the error says what the file is to us.
+pub(super) fn read(what: &str, path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        what: what.to_owned(),
+        path: PathBuf::from(path),
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_links_of_kubernetes_are_not_keys() {
+        for name in [
+            "HIGHWATER_SERVICE_HOST",
+            "HIGHWATER_SERVICE_PORT",
+            "HIGHWATER_SERVICE_PORT_HTTP",
+            "HIGHWATER_PORT",
+            "HIGHWATER_PORT_8080_TCP",
+            "HIGHWATER_PORT_8080_TCP_ADDR",
+            "HIGHWATER_ADMIN_SERVICE_HOST",
+        ] {
+            assert!(is_not_a_key(name), "{name}");
+        }
+        for name in ["HIGHWATER_POSTGRES_URL", "HIGHWATER_HTTP__LISTEN", "HIGHWATER_PORTS"] {
+            assert!(!is_not_a_key(name), "{name}");
+        }
+    }
+}

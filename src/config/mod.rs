@@ -1,0 +1,325 @@
+//! The configuration: one TOML file, the environment and flags, read once into a typed tree.
+//!
+//! A flag wins over the environment, the environment over the file. This is the only module that
+//! reads the environment, and it does so once ([`Environment::collect`]).
+
+mod environment;
+mod error;
+mod file;
+mod layers;
+mod reader;
+mod secret;
+mod settings;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+pub use environment::Environment;
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use layers::Flag;
+pub use secret::Secret;
+pub use settings::{SETTINGS, Setting, TABLE_ROWS, documentation, variable_of};
+
+use layers::Layers;
+use reader::Reader;
+
+use crate::wire::{LibpqEnvironment, Target};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database and what is left in it.
+    pub postgres: Postgres,
+    /// The version log's limits.
+    pub log: Log,
+    /// Who is answered where.
+    pub http: Http,
+    /// Log lines.
+    pub logging: Logging,
+    /// `[tables.NAME]`; a table that is not named has the defaults.
+    pub tables: Vec<TableOptions>,
+}
+
+/// Section `[postgres]`.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// The database: the URL with the password file's password and libpq's variables.
+    pub target: Target,
+    /// Name of the publication.
+    pub publication: String,
+    /// Name of the replication slot.
+    pub slot: String,
+    /// Whether the slot ends with the connection.
+    pub temporary_slot: bool,
+    /// Whether a missing publication is created at start.
+    pub setup: SetupMode,
+    /// WAL kept for a restart, by time.
+    pub resume_window: Duration,
+    /// WAL kept for a restart, at most, in bytes.
+    pub resume_max_wal: u64,
+}
+
+/// What happens at start when the publication is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupMode {
+    /// Start-up is refused with the SQL to run.
+    Manual,
+    /// It is created.
+    Auto,
+}
+
+/// Section `[log]`: limits of the version log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Ids remembered per table.
+    pub max_changes: usize,
+    /// How long a change is remembered.
+    pub max_age: Duration,
+    /// Bytes for the changes of all tables together.
+    pub max_bytes: usize,
+    /// Rows of one table in one commit beyond which the table is reset.
+    pub max_transaction_changes: usize,
+    /// Bytes for the ids of one commit while it arrives.
+    pub max_transaction_bytes: usize,
+}
+
+/// Sections `[http]` and `[auth]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where clients ask.
+    pub listen: SocketAddr,
+    /// Where operators ask; `None`: at `listen`, too.
+    pub admin_listen: Option<SocketAddr>,
+    /// Origins whose web pages may ask; `*` stands for all.
+    pub cors_origins: Vec<String>,
+}
+
+/// Section `[logging]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged, in the syntax of `RUST_LOG`.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Section `[tables.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// The table, in any of the spellings clients may use.
+    pub name: String,
+    /// How the table's rows are held.
+    pub rows: RowMode,
+}
+
+/// How a table's rows are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowMode {
+    /// They are not: clients are told ids.
+    Off,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Default)]
+pub struct Sources<'a> {
+    /// `--config`; without it the file that `HIGHWATER_CONFIG` names, if any.
+    pub file: Option<&'a Path>,
+    /// What the command line says.
+    pub flags: Vec<Flag>,
+    /// What the environment says.
+    pub environment: Environment,
+}
+
+impl Config {
+    /// Reads and checks everything; the error lists everything that is wrong.
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let layers = lay(sources, &mut errors);
+        let mut reader = Reader { layers: &layers, errors };
+        let config = build(&mut reader, &sources.environment);
+        match config {
+            Some(config) if reader.errors.is_empty() => Ok(config),
+            _ => Err(ConfigErrors(reader.errors)),
+        }
+    }
+}
+
+fn lay(sources: &Sources<'_>, errors: &mut Vec<ConfigError>) -> Layers {
+    let mut layers = Layers::default();
+    let named = sources.environment.path(layers::CONFIG_VARIABLE);
+    if let Some(path) = sources.file.map(Path::to_owned).or(named) {
+        match layers::read("configuration file", &path) {
+            Ok(text) => layers.add_file(&path, &text, errors),
+            Err(error) => errors.push(error),
+        }
+    }
+    layers.add_environment(&sources.environment, errors);
+    layers.add_flags(sources.flags.clone(), errors);
+    layers
+}
+
+/// `None` only when something is among the reader's errors.
+fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
+    // Every section is read before any is given up, so that all errors are told at once.
+    let postgres = postgres(reader, environment);
+    let log = log(reader);
+    let http = http(reader);
+    let logging = logging(reader);
+    let tables = tables(reader);
+    Some(Config { postgres: postgres?, log: log?, http: http?, logging: logging?, tables })
+}
+
+fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgres> {
+    let target = target(reader, environment);
+    let publication = reader.value(&settings::PUBLICATION, value::identifier);
+    let slot = reader.value(&settings::SLOT, value::slot);
+    let temporary_slot = reader.value(&settings::TEMPORARY_SLOT, value::boolean);
+    let modes = [("manual", SetupMode::Manual), ("auto", SetupMode::Auto)];
+    let setup = reader.choice(&settings::SETUP, &modes);
+    let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
+    let resume_max_wal = reader.value(&settings::RESUME_MAX_WAL, value::size);
+    Some(Postgres {
+        target: target?,
+        publication: publication?,
+        slot: slot?,
+        temporary_slot: temporary_slot?,
+        setup: setup?,
+        resume_window: resume_window?,
+        resume_max_wal: resume_max_wal?,
+    })
+}
+
+fn target(reader: &mut Reader<'_>, environment: &Environment) -> Option<Target> {
+    let url = url(reader, environment);
+    let password = reader.secret_file(&settings::PASSWORD_FILE);
+    let timeout = reader.value(&settings::CONNECT_TIMEOUT, value::positive_duration)?;
+    let mut libpq = LibpqEnvironment::new(environment.home(), environment.libpq());
+    // Weaker than the URL's own connect_timeout, and in whole seconds, as libpq has it.
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    libpq.vars.entry("PGCONNECT_TIMEOUT".into()).or_insert_with(|| seconds.to_string());
+    match Target::parse(url?.expose(), &libpq) {
+        Ok(target) => Some(match password {
+            Some(password) => target.with_password(password.expose()),
+            None => target,
+        }),
+        Err(error) => {
+            let place = reader.place_of(&[&settings::URL, &settings::URL_FILE]);
+            reader.errors.push(ConfigError::Target { place, error });
+            None
+        }
+    }
+}
+
+/// The connection string. libpq's variables alone name a database, too, as they do for psql.
+fn url(reader: &mut Reader<'_>, environment: &Environment) -> Option<Secret> {
+    let errors_before = reader.errors.len();
+    let url = reader.secret(&settings::URL, &settings::URL_FILE);
+    if url.as_ref().is_some_and(|url| !url.expose().is_empty()) {
+        return url;
+    }
+    if reader.errors.len() > errors_before {
+        return None;
+    }
+    let named = ["PGHOST", "PGHOSTADDR", "PGDATABASE"];
+    if named.iter().any(|name| environment.text(name).is_some()) {
+        return Some(Secret::new("postgres://"));
+    }
+    reader.errors.push(ConfigError::NoDatabase);
+    None
+}
+
+fn log(reader: &mut Reader<'_>) -> Option<Log> {
+    /// Slots of the log are numbered with 32 bits; a limit that no memory reaches anyway.
+    const MOST: u32 = 2_000_000_000;
+    let count = |text: &str| value::count(text, MOST).map(|count| count as usize);
+    let bytes = |text: &str| {
+        let too_large = |_| "is more than this machine can address".to_owned();
+        value::positive_size(text).and_then(|bytes| usize::try_from(bytes).map_err(too_large))
+    };
+    let max_changes = reader.value(&settings::MAX_CHANGES, count);
+    let max_age = reader.value(&settings::MAX_AGE, value::positive_duration);
+    let max_bytes = reader.value(&settings::MAX_BYTES, bytes);
+    let max_transaction_changes = reader.value(&settings::MAX_TRANSACTION_CHANGES, count);
+    let max_transaction_bytes = reader.value(&settings::MAX_TRANSACTION_BYTES, bytes);
+    Some(Log {
+        max_changes: max_changes?,
+        max_age: max_age?,
+        max_bytes: max_bytes?,
+        max_transaction_changes: max_transaction_changes?,
+        max_transaction_bytes: max_transaction_bytes?,
+    })
+}
+
+fn http(reader: &mut Reader<'_>) -> Option<Http> {
+    let listen = reader.value(&settings::LISTEN, value::listener);
+    let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
+    let cors_origins = reader.list(&settings::CORS_ORIGINS, value::origin);
+    let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
+    let listen = listen?;
+    if admin_listen == Some(listen) && listen.port() != 0 {
+        reader.errors.push(ConfigError::SameListener { address: listen.to_string() });
+    }
+    // Tokens are not offered yet, so nobody is asked who they are on either listener.
+    let listeners = [(&settings::LISTEN, Some(listen)), (&settings::ADMIN_LISTEN, admin_listen)];
+    for (setting, address) in listeners {
+        let Some(address) = address.filter(|address| !open && !is_loopback(address)) else {
+            continue;
+        };
+        reader.errors.push(ConfigError::OpenToAll {
+            listener: setting.key,
+            address: address.to_string(),
+            port: address.port(),
+        });
+    }
+    Some(Http { listen, admin_listen, cors_origins })
+}
+
+/// Also for `::ffff:127.0.0.1`, which reaches no further than 127.0.0.1.
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = reader.choice(&settings::LOGGING_FORMAT, &formats);
+    let level = reader.value(&settings::LOGGING_LEVEL, value::log_filter);
+    Some(Logging { format: format?, level: level? })
+}
+
+fn tables(reader: &mut Reader<'_>) -> Vec<TableOptions> {
+    let mut tables = Vec::new();
+    for (name, entry) in &reader.layers.table_rows {
+        match row_mode(&entry.written) {
+            Ok(rows) => tables.push(TableOptions { name: name.clone(), rows }),
+            Err(problem) => {
+                let key = TABLE_ROWS.key.replace("NAME", name);
+                reader.errors.push(reader::invalid(&key, entry, problem));
+            }
+        }
+    }
+    tables
+}
+
+fn row_mode(written: &layers::Written) -> Result<RowMode, String> {
+    match written {
+        layers::Written::Text(text) if text == "off" => Ok(RowMode::Off),
+        layers::Written::Text(text) if text == "lazy" || text == "preload" => {
+            Err("this version tells ids only and holds no rows; write \"off\"".into())
+        }
+        _ => Err("must be \"off\"".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Every key there is: its default, what it may hold and what it means. The documentation and the
+//! defaults come from this one table, so they cannot disagree.
+
+use std::fmt::Write as _;
+
+/// A key and what is to be known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Section and name, `postgres.url`.
+    pub key: &'static str,
+    /// The default as one would write it; `None` where there is none.
+    pub default: Option<&'static str>,
+    /// What it may hold, with the unit.
+    pub form: &'static str,
+    /// What it means, and what happens at the limit when it is one.
+    pub meaning: &'static str,
+}
+
+macro_rules! settings {
+    ($($constant:ident = $key:literal, $default:expr, $form:literal, $meaning:literal;)*) => {
+        $(pub(super) const $constant: Setting =
+            Setting { key: $key, default: $default, form: $form, meaning: $meaning };)*
+        /// Every key of a fixed name, in the order in which they are documented.
+        pub const SETTINGS: &[Setting] = &[$($constant),*];
+    };
+}
+
+settings! {
+    URL = "postgres.url", None, "postgres:// URL or \"host=… dbname=…\"",
+        "The database to follow: its direct address, not a pooler's. DATABASE_URL and libpq's PG* variables are honoured.";
+    URL_FILE = "postgres.url_file", None, "path",
+        "A file that holds postgres.url, for those who keep secrets in files.";
+    PASSWORD_FILE = "postgres.password_file", None, "path",
+        "A file that holds the password alone; it replaces one in the URL.";
+    PUBLICATION = "postgres.publication", Some("highwater"), "name",
+        "The publication that says which tables are followed. Must exist, unless postgres.setup is auto.";
+    SLOT = "postgres.slot", Some("highwater"), "lower-case letters, digits and underscores, at most 63",
+        "The replication slot. Created when missing.";
+    TEMPORARY_SLOT = "postgres.temporary_slot", Some("false"), "true | false",
+        "true: the slot ends with the connection, so nothing is left behind and every client is reset after a restart.";
+    SETUP = "postgres.setup", Some("manual"), "manual | auto",
+        "auto: create the publication at start when it is missing, as `highwater setup --apply` does.";
+    RESUME_WINDOW = "postgres.resume_window", Some("5m"), "duration",
+        "How much WAL, by time, the slot keeps so that a restart resumes every client seen in the window. 0s keeps none.";
+    RESUME_MAX_WAL = "postgres.resume_max_wal", Some("256MiB"), "size",
+        "…but never more WAL than this; beyond it older clients are reset after a restart.";
+    CONNECT_TIMEOUT = "postgres.connect_timeout", Some("10s"), "duration",
+        "How long connecting to one host may take, in whole seconds, unless the URL or PGCONNECT_TIMEOUT says so.";
+    MAX_CHANGES = "log.max_changes", Some("1_000_000"), "number, 1 to 2_000_000_000",
+        "Ids remembered per table. Beyond it the oldest are forgotten, and clients older than they are get a reset.";
+    MAX_AGE = "log.max_age", Some("24h"), "duration",
+        "How long a change is remembered. Clients that were away for longer get a reset.";
+    MAX_BYTES = "log.max_bytes", Some("1GiB"), "size",
+        "Memory for the changes of all tables together. At it the largest table forgets its oldest.";
+    MAX_TRANSACTION_CHANGES = "log.max_transaction_changes", Some("100_000"), "number, 1 to 2_000_000_000",
+        "A commit that touches more rows of a table resets that table instead of naming them.";
+    MAX_TRANSACTION_BYTES = "log.max_transaction_bytes", Some("64MiB"), "size",
+        "Memory for the ids of one commit while it arrives. Beyond it its largest tables are reset instead.";
+    LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",
+        "Where clients ask. Port 0 takes a free one.";
+    ADMIN_LISTEN = "http.admin_listen", None, "address:port",
+        "A listener of their own for /livez, /readyz, /v1/status and /metrics; without it they share http.listen.";
+    CORS_ORIGINS = "http.cors_origins", Some(""), "list of origins such as https://app.example, or *",
+        "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
+    AUTH_MODE = "auth.mode", None, "none",
+        "none: whoever reaches the listener may read. Must be written when a listener is not on a loopback address.";
+    LOGGING_FORMAT = "logging.format", Some("text"), "text | json",
+        "How log lines look on standard error.";
+    LOGGING_LEVEL = "logging.level", Some("info"), "filter such as warn or info,highwater::store=debug",
+        "What is logged (off, error, warn, info, debug, trace, also per module). RUST_LOG is honoured.";
+}
+
+/// The key that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
+pub const TABLE_ROWS: Setting = Setting {
+    key: "tables.NAME.rows",
+    default: Some("off"),
+    form: "off",
+    meaning: "How the table's rows are held. off: clients are told ids and no rows are held.",
+};
+
+/// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
+pub fn variable_of(key: &str) -> String {
+    format!("HIGHWATER_{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The known key most like `key`.
+pub(super) fn nearest(key: &str) -> &'static str {
+    let similarity = |known: &str| strsim::normalized_damerau_levenshtein(known, key);
+    SETTINGS
+        .iter()
+        .map(|setting| setting.key)
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        .unwrap_or(URL.key)
+}
+
+/// The table of all keys as text, for `--help` and for the README.
+pub fn documentation() -> String {
+    let mut text = String::from(
+        "Configuration: a TOML file (--config, or HIGHWATER_CONFIG), the environment and flags; a flag \
+         wins over the environment, the environment over the file. The key postgres.url is url in \
+         section [postgres] of the file and HIGHWATER_POSTGRES__URL in the environment. Durations are \
+         written 500ms, 30s, 5m, 24h; sizes 64MB, 256MiB, or a bare number of bytes.\n",
+    );
+    for setting in SETTINGS.iter().chain([&TABLE_ROWS]) {
+        let default = match setting.default {
+            None => String::new(),
+            Some("") => "; default empty".into(),
+            Some(default) => format!("; default {default}"),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n  {} ({}{default})\n      {}\n",
+            setting.key, setting.form, setting.meaning
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_forgives_typing_errors_and_wrong_sections() {
+        assert_eq!(nearest("postgres.ulr"), "postgres.url");
+        assert_eq!(nearest("postgres.publications"), "postgres.publication");
+        assert_eq!(nearest("log.level"), "logging.level");
+        assert_eq!(nearest("listen"), "http.listen");
+    }
+
+    #[test]
+    fn every_key_is_documented_with_its_default() {
+        let text = documentation();
+        for setting in SETTINGS {
+            assert!(text.contains(setting.key), "{}", setting.key);
+            assert!(setting.meaning.ends_with('.'), "{}", setting.key);
+        }
+        assert!(text.contains("log.max_age (duration; default 24h)"));
+        assert_eq!(variable_of("postgres.url"), "HIGHWATER_POSTGRES__URL");
+    }
+}

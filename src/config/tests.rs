@@ -1,0 +1,408 @@
+//! Each sentence a wrong configuration is answered with, and who wins over whom.
+
+use std::path::PathBuf;
+
+use super::*;
+
+const URL: (&str, &str) = ("DATABASE_URL", "postgres://app@db/shop");
+
+/// Loads a file's text under an environment.
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    load_with_flags(text, variables, Vec::new())
+}
+
+fn load_with_flags(
+    text: &str,
+    variables: &[(&str, &str)],
+    flags: Vec<Flag>,
+) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("highwater.toml");
+    std::fs::write(&path, text).unwrap();
+    let environment = variables.iter().copied().collect();
+    let loaded = Config::load(&Sources { file: Some(&path), flags, environment });
+    // The folder's name differs from run to run; the sentences compared below hold the file's own.
+    loaded.map_err(|ConfigErrors(errors)| ConfigErrors(errors.into_iter().map(plain).collect()))
+}
+
+fn plain(mut error: ConfigError) -> ConfigError {
+    let shorten = |path: &mut PathBuf| *path = path.file_name().unwrap().into();
+    match &mut error {
+        ConfigError::UnknownKey { place: Place::File { path, .. }, .. }
+        | ConfigError::Invalid { place: Place::File { path, .. }, .. }
+        | ConfigError::Syntax { path, .. } => shorten(path),
+        ConfigError::Either { first_place, second_place, .. } => {
+            for place in [first_place, second_place] {
+                if let Place::File { path, .. } = place {
+                    shorten(path);
+                }
+            }
+        }
+        _ => {}
+    }
+    error
+}
+
+fn sentences(text: &str, variables: &[(&str, &str)]) -> String {
+    load(text, variables).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = load("", &[URL]).unwrap();
+    let postgres = &config.postgres;
+    assert_eq!((postgres.target.user(), postgres.target.database()), ("app", "shop"));
+    assert_eq!(postgres.target.connect_timeout, Duration::from_secs(10));
+    assert_eq!((postgres.publication.as_str(), postgres.slot.as_str()), ("highwater", "highwater"));
+    assert!(!postgres.temporary_slot);
+    assert_eq!(postgres.setup, SetupMode::Manual);
+    assert_eq!(postgres.resume_window, Duration::from_mins(5));
+    assert_eq!(postgres.resume_max_wal, 256 << 20);
+    assert_eq!(
+        config.log,
+        Log {
+            max_changes: 1_000_000,
+            max_age: Duration::from_hours(24),
+            max_bytes: 1 << 30,
+            max_transaction_changes: 100_000,
+            max_transaction_bytes: 64 << 20,
+        }
+    );
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.http.admin_listen, None);
+    assert_eq!(config.logging.level, "info");
+    assert!(config.tables.is_empty());
+}
+
+#[test]
+fn every_default_can_be_read() {
+    // A default that its own parser refuses would silently leave a hole.
+    for setting in SETTINGS.iter().filter(|setting| setting.default.is_some()) {
+        let text = setting.default.unwrap();
+        let (section, name) = setting.key.split_once('.').unwrap();
+        let file = if setting.form.starts_with("list") {
+            format!("[{section}]\n{name} = []")
+        } else {
+            format!("[{section}]\n{name} = {text:?}")
+        };
+        assert!(load(&file, &[URL]).is_ok(), "{file}");
+    }
+}
+
+#[test]
+fn a_file_sets_everything() {
+    let text = r#"
+        [postgres]
+        url = "postgres://file@db/shop"
+        publication = "My pub"
+        slot = "s1"
+        temporary_slot = true
+        setup = "auto"
+        resume_window = "0s"
+        resume_max_wal = 1024
+        connect_timeout = "2500ms"
+        [log]
+        max_changes = 10
+        max_age = "1h 30m"
+        max_bytes = "64MB"
+        max_transaction_changes = 1_000
+        max_transaction_bytes = "1MiB"
+        [http]
+        listen = "0.0.0.0:80"
+        admin_listen = "[::1]:81"
+        cors_origins = ["https://a.example", "http://localhost:3000"]
+        [auth]
+        mode = "none"
+        [logging]
+        format = "json"
+        level = "warn"
+        [tables."shop.items"]
+        rows = "off"
+    "#;
+    let config = load(text, &[]).unwrap();
+    assert_eq!(config.postgres.target.user(), "file");
+    assert_eq!(config.postgres.publication, "My pub");
+    assert_eq!(config.postgres.slot, "s1");
+    assert!(config.postgres.temporary_slot);
+    assert_eq!(config.postgres.setup, SetupMode::Auto);
+    assert_eq!(config.postgres.resume_window, Duration::ZERO);
+    assert_eq!(config.postgres.resume_max_wal, 1024);
+    assert_eq!(config.postgres.target.connect_timeout, Duration::from_secs(3));
+    assert_eq!(config.log.max_changes, 10);
+    assert_eq!(config.log.max_age, Duration::from_mins(90));
+    assert_eq!(config.log.max_bytes, 64_000_000);
+    assert_eq!(config.log.max_transaction_changes, 1000);
+    assert_eq!(config.log.max_transaction_bytes, 1 << 20);
+    assert_eq!(config.http.admin_listen, "[::1]:81".parse().ok());
+    assert_eq!(config.http.cors_origins, ["https://a.example", "http://localhost:3000"]);
+    assert_eq!(config.logging, Logging { format: LogFormat::Json, level: "warn".into() });
+    assert_eq!(config.tables, [TableOptions { name: "shop.items".into(), rows: RowMode::Off }]);
+}
+
+#[test]
+fn every_key_can_be_set_by_the_environment() {
+    let values = [
+        ("postgres.url", "postgres://env@db/shop"),
+        ("postgres.url_file", ""),
+        ("postgres.password_file", ""),
+        ("postgres.publication", "p"),
+        ("postgres.slot", "s"),
+        ("postgres.temporary_slot", "true"),
+        ("postgres.setup", "auto"),
+        ("postgres.resume_window", "1s"),
+        ("postgres.resume_max_wal", "1MiB"),
+        ("postgres.connect_timeout", "1s"),
+        ("log.max_changes", "5"),
+        ("log.max_age", "1h"),
+        ("log.max_bytes", "1GB"),
+        ("log.max_transaction_changes", "6"),
+        ("log.max_transaction_bytes", "2MiB"),
+        ("http.listen", "127.0.0.1:1"),
+        ("http.admin_listen", "127.0.0.1:2"),
+        ("http.cors_origins", "https://a.example, https://b.example"),
+        ("auth.mode", "none"),
+        ("logging.format", "json"),
+        ("logging.level", "debug"),
+    ];
+    assert_eq!(values.len(), SETTINGS.len());
+    let variables: Vec<(String, &str)> =
+        values.iter().map(|(key, value)| (variable_of(key), *value)).collect();
+    let mut variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    variables.push(("HIGHWATER_TABLES__ITEMS__ROWS", "off"));
+    let config = load("", &variables).unwrap();
+    assert_eq!(config.postgres.target.user(), "env");
+    assert_eq!(config.log.max_transaction_changes, 6);
+    assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(config.tables, [TableOptions { name: "items".into(), rows: RowMode::Off }]);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
+    let text = "[postgres]\nurl = \"postgres://file@db\"";
+    let user = |variables: &[(&str, &str)], flags| {
+        load_with_flags(text, variables, flags).unwrap().postgres.target.user().to_owned()
+    };
+    let value = "postgres://flag@db".to_owned();
+    let flag = || vec![Flag { flag: "--url", key: "postgres.url", value: value.clone() }];
+    let ours = ("HIGHWATER_POSTGRES__URL", "postgres://ours@db");
+    assert_eq!(user(&[], vec![]), "file");
+    assert_eq!(user(&[URL], vec![]), "app");
+    assert_eq!(user(&[URL, ours], vec![]), "ours");
+    assert_eq!(user(&[URL, ours], flag()), "flag");
+}
+
+#[test]
+fn secrets_are_read_from_files_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let url = path("url", "postgres://u:hunter2@db/shop\n");
+    let password = path("password", "swordfish\r\n");
+    let variables = [
+        ("HIGHWATER_POSTGRES__URL_FILE", url.as_str()),
+        ("HIGHWATER_POSTGRES__PASSWORD_FILE", password.as_str()),
+        ("PGPASSWORD", "tiger"),
+    ];
+    let config = load("", &variables).unwrap();
+    assert_eq!(config.postgres.target.user(), "u");
+    let host = &config.postgres.target.hosts[0];
+    assert_eq!(config.postgres.target.password_for(host), Some("swordfish"));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
+    assert!(!shown.contains("tiger"), "{shown}");
+
+    // A file named in our own variable is stronger than DATABASE_URL.
+    let config = load("", &[variables[0], URL]).unwrap();
+    assert_eq!(config.postgres.target.user(), "u");
+}
+
+#[test]
+fn a_malformed_url_is_named_by_its_place_and_not_shown() {
+    let said = sentences("", &[("DATABASE_URL", "postgres://u:hunter2@db/?sslmodus=require")]);
+    assert_eq!(
+        said,
+        "environment variable DATABASE_URL: unknown connection parameter \"sslmodus\" (did you mean \
+         \"sslmode\"?)"
+    );
+}
+
+#[test]
+fn a_url_says_how_long_to_wait_before_we_do() {
+    let url = ("DATABASE_URL", "postgres://u@db?connect_timeout=7");
+    let config = load("[postgres]\nconnect_timeout = \"3s\"", &[url]).unwrap();
+    assert_eq!(config.postgres.target.connect_timeout, Duration::from_secs(7));
+}
+
+#[test]
+fn a_secret_and_its_file_exclude_each_other() {
+    let text = "[postgres]\nurl = \"a\"\nurl_file = \"b\"";
+    assert_eq!(
+        sentences(text, &[]),
+        "highwater.toml:2 and highwater.toml:3: give either postgres.url or postgres.url_file, not both"
+    );
+}
+
+#[test]
+fn a_missing_secret_file_is_named() {
+    let said = sentences("", &[("HIGHWATER_POSTGRES__URL_FILE", "/nowhere/url")]);
+    assert!(
+        said.starts_with(
+            "environment variable HIGHWATER_POSTGRES__URL_FILE: postgres.url_file /nowhere/url: "
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_missing_configuration_file_is_named() {
+    let file = Some(Path::new("/nowhere/highwater.toml"));
+    let environment = [URL].into_iter().collect();
+    let said = Config::load(&Sources { file, environment, ..Sources::default() }).unwrap_err();
+    assert!(said.to_string().starts_with("configuration file /nowhere/highwater.toml: "), "{said}");
+}
+
+#[test]
+fn the_environment_may_name_the_configuration_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, "[postgres]\nslot = \"from_file\"").unwrap();
+    let environment = [URL, ("HIGHWATER_CONFIG", path.to_str().unwrap())].into_iter().collect();
+    let config = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
+    assert_eq!(config.postgres.slot, "from_file");
+}
+
+#[test]
+fn without_a_database_the_ways_to_name_one_are_told() {
+    let said = sentences("", &[("DATABASE_URL", "")]);
+    assert!(said.starts_with("no database given: set postgres.url"), "{said}");
+    let config = load("", &[("PGHOST", "/run/postgresql"), ("PGUSER", "x")]).unwrap();
+    assert!(config.postgres.target.display_name().starts_with("/run/postgresql"));
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    assert_eq!(
+        sentences("\n[postgres]\npublicaton = \"x\"", &[URL]),
+        "highwater.toml:3: unknown key postgres.publicaton; the nearest known one is postgres.publication"
+    );
+    assert_eq!(
+        sentences("", &[URL, ("HIGHWATER_POSTGRES_SLOT", "x")]),
+        "environment variable HIGHWATER_POSTGRES_SLOT: unknown key HIGHWATER_POSTGRES_SLOT; \
+         the nearest known one is HIGHWATER_POSTGRES__SLOT"
+    );
+    assert_eq!(
+        sentences("[tables.items]\nrow = \"off\"", &[URL]),
+        "highwater.toml:2: unknown key tables.items.row; the nearest known one is tables.items.rows"
+    );
+    assert_eq!(
+        sentences("listen = \"x\"", &[URL]),
+        "highwater.toml:1: unknown key listen; the nearest known one is http.listen"
+    );
+    assert_eq!(
+        sentences("[http.listen]\nport = 1", &[URL]),
+        "highwater.toml:2: unknown key http.listen.port; the nearest known one is http.listen"
+    );
+}
+
+#[test]
+fn other_variables_with_our_prefix_are_left_alone() {
+    let others = [
+        ("HIGHWATER_PG_BIN", "/opt/pg/bin"),
+        ("HIGHWATER_TEST_PG_MAJOR", "16"),
+        ("HIGHWATER_SERVICE_HOST", "10.0.0.1"),
+        ("HIGHWATER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(load("", &[&[URL], &others[..]].concat()).is_ok());
+}
+
+#[test]
+fn wrong_values_say_what_is_allowed() {
+    let one = |file: &str| sentences(file, &[URL]);
+    assert_eq!(
+        one("[log]\nmax_age = 30"),
+        "highwater.toml:2: log.max_age = \"30\": has no unit; write a number with a unit, such as \
+         500ms, 30s, 5m or 24h"
+    );
+    assert_eq!(
+        one("[log]\nmax_changes = 0"),
+        "highwater.toml:2: log.max_changes = \"0\": must be a whole number from 1 to 2000000000"
+    );
+    assert_eq!(
+        one("[log]\nmax_bytes = 0"),
+        "highwater.toml:2: log.max_bytes = \"0\": must be more than zero"
+    );
+    assert_eq!(
+        one("[postgres]\nslot = \"High-Water\""),
+        "highwater.toml:2: postgres.slot = \"High-Water\": a replication slot's name is 1 to 63 \
+         lower-case letters, digits and underscores"
+    );
+    assert_eq!(
+        one("[postgres]\nsetup = \"always\""),
+        "highwater.toml:2: postgres.setup = \"always\": must be \"manual\" or \"auto\""
+    );
+    assert_eq!(
+        one("[auth]\nmode = \"token\""),
+        "highwater.toml:2: auth.mode = \"token\": must be \"none\""
+    );
+    assert_eq!(
+        one("[postgres]\nslot = [\"a\", \"b\"]"),
+        "highwater.toml:2: postgres.slot = \"a, b\": must be one value, not a list (lower-case \
+         letters, digits and underscores, at most 63)"
+    );
+    assert_eq!(
+        one("[tables.items]\nrows = \"preload\""),
+        "highwater.toml:2: tables.items.rows = \"preload\": this version tells ids only and holds no \
+         rows; write \"off\""
+    );
+    assert_eq!(
+        sentences("", &[URL, ("HIGHWATER_POSTGRES__TEMPORARY_SLOT", "yes")]),
+        "environment variable HIGHWATER_POSTGRES__TEMPORARY_SLOT: postgres.temporary_slot = \"yes\": \
+         must be true or false"
+    );
+}
+
+#[test]
+fn a_flag_is_named_as_it_was_given() {
+    let flags = vec![Flag { flag: "--listen", key: "http.listen", value: "8080".into() }];
+    let said = load_with_flags("", &[URL], flags).unwrap_err().to_string();
+    assert!(
+        said.starts_with("--listen: http.listen = \"8080\": not an address to listen on; write")
+    );
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let said = sentences("[log]\nmax_age = \"x\"\nmax_bytes = \"x\"\n[nope]\na = 1", &[]);
+    assert_eq!(said.lines().count(), 4, "{said}");
+}
+
+#[test]
+fn listening_to_the_network_must_be_written_down() {
+    let open = "[http]\nlisten = \"0.0.0.0:8080\"";
+    assert_eq!(
+        sentences(open, &[URL]),
+        "http.listen = 0.0.0.0:8080 can be reached from other machines and nobody is asked who they \
+         are: listen on a loopback address such as 127.0.0.1:8080, or write auth.mode = \"none\" to \
+         allow it"
+    );
+    assert!(load(open, &[URL, ("HIGHWATER_AUTH__MODE", "none")]).is_ok());
+    assert!(load("[http]\nlisten = \"[::ffff:127.0.0.1]:80\"", &[URL]).is_ok());
+    let admin = sentences("[http]\nadmin_listen = \"[::]:9187\"", &[URL]);
+    assert!(admin.starts_with("http.admin_listen = [::]:9187 can be reached"), "{admin}");
+}
+
+#[test]
+fn two_listeners_need_two_addresses() {
+    let text = "[http]\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"localhost:80\"";
+    assert!(
+        sentences(text, &[URL])
+            .starts_with("http.listen and http.admin_listen are both 127.0.0.1:80")
+    );
+    assert!(
+        load("[http]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"", &[URL]).is_ok()
+    );
+}

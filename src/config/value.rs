@@ -1,0 +1,184 @@
+//! From a value's text to what it means. Pure; an error says what is wrong and what is allowed.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// What is wrong with a value, and what is allowed: the end of a sentence.
+pub(super) type Problem = String;
+
+pub(super) fn boolean(text: &str) -> Result<bool, Problem> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+/// A duration; `0s` is allowed, a number without a unit is not.
+pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
+    let allowed = "write a number with a unit, such as 500ms, 30s, 5m or 24h";
+    if text.trim().parse::<f64>().is_ok() {
+        return Err(format!("has no unit; {allowed}"));
+    }
+    humantime::parse_duration(text).map_err(|_| format!("not a duration; {allowed}"))
+}
+
+pub(super) fn positive_duration(text: &str) -> Result<Duration, Problem> {
+    let duration = duration(text)?;
+    if duration.is_zero() {
+        return Err("must be longer than zero".into());
+    }
+    Ok(duration)
+}
+
+/// A number of bytes; zero is allowed.
+pub(super) fn size(text: &str) -> Result<u64, Problem> {
+    let plain = text.replace('_', "");
+    // PostgreSQL's own positions are 64-bit, but signed arithmetic on them is not: stay below.
+    let most = i64::MAX.unsigned_abs();
+    plain.parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64()).filter(|n| *n <= most).ok_or_else(
+        || "not a size; write a number with a unit, such as 64MB or 256MiB, or a bare number of bytes".into(),
+    )
+}
+
+pub(super) fn positive_size(text: &str) -> Result<u64, Problem> {
+    match size(text)? {
+        0 => Err("must be more than zero".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// A count from 1 to `most`; underscores between digits are allowed, as in TOML.
+pub(super) fn count(text: &str, most: u32) -> Result<u32, Problem> {
+    let number = text.replace('_', "").parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
+}
+
+/// `address:port`; `localhost` stands for 127.0.0.1.
+pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| {
+        "not an address to listen on; write an IP address and a port, such as 127.0.0.1:8080, \
+         0.0.0.0:8080 or [::1]:8080"
+            .into()
+    })
+}
+
+/// An origin as browsers send it, or `*`.
+pub(super) fn origin(text: &str) -> Result<String, Problem> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |host: &str| {
+        !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    if text == "*" || host.is_some_and(plain) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("not an origin; write scheme, host and port only, such as https://app.example or \
+         http://localhost:3000, or *"
+        .into())
+}
+
+/// PostgreSQL's longest name, in bytes (`NAMEDATALEN - 1`).
+const NAME_BYTES_MAX: usize = 63;
+
+/// The name of a publication: any identifier.
+pub(super) fn identifier(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains(char::is_control) {
+        return Err(format!("must be a name of 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a slot, which PostgreSQL keeps as a directory and so restricts.
+pub(super) fn slot(text: &str) -> Result<String, Problem> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(allowed) {
+        return Err(format!(
+            "a replication slot's name is 1 to {NAME_BYTES_MAX} lower-case letters, digits and underscores"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A filter in the syntax of `RUST_LOG`.
+pub(super) fn log_filter(text: &str) -> Result<String, Problem> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("not a log filter; write off, error, warn, info, debug or trace, also per \
+                       module as in info,highwater::store=debug"
+            .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert!(duration("300").is_err_and(|e| e.starts_with("has no unit; write")));
+        assert!(duration("soon").is_err_and(|e| e.starts_with("not a duration; write")));
+        assert!(duration("-5m").is_err());
+        assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn sizes_are_binary_decimal_or_bare() {
+        assert_eq!(size("256MiB"), Ok(256 << 20));
+        assert_eq!(size("64MB"), Ok(64_000_000));
+        assert_eq!(size("1_000"), Ok(1000));
+        assert_eq!(size("0"), Ok(0));
+        for wrong in ["", "much", "-1", "10 apples", "18446744073709551615"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert!(positive_size("0").is_err());
+    }
+
+    #[test]
+    fn counts_have_bounds() {
+        assert_eq!(count("1_000_000", 2_000_000), Ok(1_000_000));
+        for wrong in ["0", "-1", "1.5", "2000001", "many"] {
+            assert!(count(wrong, 2_000_000).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn listeners_are_addresses() {
+        assert_eq!(listener("localhost:80").map(|a| a.to_string()), Ok("127.0.0.1:80".into()));
+        assert!(listener("[::1]:0").is_ok());
+        for wrong in ["8080", ":8080", "127.0.0.1", "example.com:80", "127.0.0.1:65536"] {
+            assert!(listener(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origins_have_no_path() {
+        assert_eq!(origin("https://App.example"), Ok("https://app.example".into()));
+        assert!(origin("*").is_ok());
+        for wrong in ["app.example", "https://", "https://a/", "https://a\n", "null"] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_what_postgresql_allows() {
+        assert!(identifier("My publication").is_ok());
+        assert!(identifier("").is_err() && identifier(&"x".repeat(64)).is_err());
+        assert!(identifier("a\nb").is_err());
+        assert!(slot("highwater_2").is_ok());
+        for wrong in ["", "Highwater", "high-water", &"x".repeat(64)] {
+            assert!(slot(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn log_filters_are_checked() {
+        assert!(log_filter("info,highwater::store=debug").is_ok());
+        assert!(log_filter("highwater=loud").is_err());
+    }
+}

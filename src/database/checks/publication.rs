@@ -1,0 +1,206 @@
+//! The publication itself.
+
+use serde::Deserialize;
+
+use super::finding::Finding;
+use super::tables::TableRow;
+use crate::table::quoted;
+
+/// What `check_publication.sql` answers.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "a row of the catalog is what it is")]
+pub(crate) struct PublicationRow {
+    pub(crate) all_tables: bool,
+    pub(crate) inserts: bool,
+    pub(crate) updates: bool,
+    pub(crate) deletes: bool,
+    pub(crate) truncates: bool,
+    pub(crate) via_partition_root: bool,
+    pub(crate) owner: String,
+    pub(crate) may_alter: bool,
+}
+
+/// What is found when there is no such publication. `created` says that run will create it.
+pub(crate) fn missing(name: &str, created: bool) -> Finding {
+    let what = format!("publication {name} does not exist");
+    if created {
+        return Finding::note("publication", what)
+            .why("postgres.setup is auto: `highwater run` creates it");
+    }
+    Finding::error("publication", what)
+        .why("it says which tables are followed")
+        .fix("highwater setup --apply")
+        .fix(format!(
+            "or: CREATE PUBLICATION {} FOR TABLE … WITH (publish_via_partition_root = true);",
+            quoted(name)
+        ))
+}
+
+pub(crate) fn findings(
+    name: &str,
+    publication: &PublicationRow,
+    tables: &[TableRow],
+) -> Vec<Finding> {
+    let mut findings = vec![operations(name, publication)];
+    findings.extend(partition_root(name, publication, tables));
+    findings.push(published(name, publication, tables));
+    if !publication.may_alter {
+        findings.push(
+            Finding::note(
+                "publication",
+                format!("publication {name} belongs to {}", publication.owner),
+            )
+            .why("this role cannot change it; following it works"),
+        );
+    }
+    findings
+}
+
+fn operations(name: &str, publication: &PublicationRow) -> Finding {
+    let all = [
+        ("insert", publication.inserts),
+        ("update", publication.updates),
+        ("delete", publication.deletes),
+        ("truncate", publication.truncates),
+    ];
+    let missing: Vec<&str> = all.iter().filter(|(_, there)| !there).map(|(op, _)| *op).collect();
+    if missing.is_empty() {
+        return Finding::ok("publication", format!("publication {name} publishes every operation"));
+    }
+    let missing = missing.join(", ");
+    Finding::warn("publication", format!("publication {name} does not publish {missing}"))
+        .why("clients are not told of those, and their copies go wrong without a word")
+        .fix(format!(
+            "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
+            quoted(name)
+        ))
+}
+
+fn partition_root(
+    name: &str,
+    publication: &PublicationRow,
+    tables: &[TableRow],
+) -> Option<Finding> {
+    let leaf = tables.iter().find(|table| table.published && table.is_partition)?;
+    if publication.via_partition_root {
+        return None;
+    }
+    Some(
+        Finding::warn("publication", "publish_via_partition_root is off")
+            .why(format!(
+                "partitions are followed as tables of their own (such as {}), and the partitioned table by its own name is not known",
+                leaf.full_name()
+            ))
+            .fix(format!(
+                "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
+                quoted(name)
+            )),
+    )
+}
+
+fn published(name: &str, publication: &PublicationRow, tables: &[TableRow]) -> Finding {
+    let count = tables.iter().filter(|table| table.published).count();
+    if count == 0 {
+        let finding = Finding::warn("publication", format!("publication {name} has no tables"))
+            .why("there is nothing to follow");
+        return if publication.all_tables {
+            finding
+        } else {
+            finding.fix(format!("ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
+        };
+    }
+    let left_out: Vec<String> = tables
+        .iter()
+        .filter(|table| !table.is_followed() && !table.is_partition && table.persistence == "p")
+        // With publish_via_partition_root off its partitions stand for it.
+        .filter(|table| table.kind != "p" || publication.via_partition_root)
+        .map(TableRow::full_name)
+        .collect();
+    let what =
+        format!("publication {name} has {count} {}", if count == 1 { "table" } else { "tables" });
+    if left_out.is_empty() {
+        return Finding::ok("publication", what);
+    }
+    Finding::note(
+        "publication",
+        format!("{what}; {} of this database are not in it", left_out.len()),
+    )
+    .why(format!("not followed: {}", some_of(&left_out)))
+    .fix(format!("to follow one, too: ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
+}
+
+/// A list that stays readable: the first few, and how many more.
+pub(crate) fn some_of(names: &[String]) -> String {
+    /// Names shown.
+    const SHOWN: usize = 10;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Severity;
+    use super::super::testing::{table, whole_publication};
+    use super::*;
+
+    fn trouble(publication: &PublicationRow, tables: &[TableRow]) -> Vec<Finding> {
+        let mut found = findings("highwater", publication, tables);
+        found.retain(|finding| finding.severity != Severity::Ok);
+        found
+    }
+
+    #[test]
+    fn a_whole_publication_has_no_findings() {
+        assert_eq!(trouble(&whole_publication(), &[table("items")]), []);
+    }
+
+    #[test]
+    fn operations_left_out_are_named() {
+        let publication =
+            PublicationRow { deletes: false, truncates: false, ..whole_publication() };
+        let found = trouble(&publication, &[table("items")]);
+        assert_eq!(found[0].what, "publication highwater does not publish delete, truncate");
+        assert!(found[0].fix[0].starts_with("ALTER PUBLICATION \"highwater\" SET (publish ="));
+    }
+
+    #[test]
+    fn partitions_published_as_themselves_are_pointed_out() {
+        let publication = PublicationRow { via_partition_root: false, ..whole_publication() };
+        assert_eq!(trouble(&publication, &[table("items")]), []);
+        let leaf = TableRow { is_partition: true, ..table("orders_2025") };
+        let found = trouble(&publication, std::slice::from_ref(&leaf));
+        assert!(found[0].why.contains("orders_2025"), "{found:?}");
+        assert_eq!(trouble(&whole_publication(), &[leaf]), []);
+    }
+
+    #[test]
+    fn tables_left_out_are_noted_and_an_empty_publication_warned_of() {
+        let out = TableRow { published: false, ..table("audit") };
+        let found = trouble(&whole_publication(), &[table("items"), out.clone()]);
+        assert_eq!(found[0].severity, Severity::Note);
+        assert_eq!(found[0].why, "not followed: audit");
+        assert_eq!(trouble(&whole_publication(), &[out])[0].severity, Severity::Warn);
+        let leaf = TableRow {
+            published: false,
+            is_partition: true,
+            published_through: Some("public.orders".into()),
+            ..table("orders_2025")
+        };
+        assert_eq!(trouble(&whole_publication(), &[table("orders"), leaf]), []);
+    }
+
+    #[test]
+    fn a_missing_publication_is_an_error_unless_run_creates_it() {
+        assert_eq!(missing("p", false).severity, Severity::Error);
+        assert_eq!(missing("p", true).severity, Severity::Note);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+        assert_eq!(some_of(&names), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
+    }
+}

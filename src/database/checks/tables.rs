@@ -1,0 +1,284 @@
+//! The tables, and whether their rows can be told apart.
+
+use serde::Deserialize;
+
+use super::finding::Finding;
+use super::publication::{PublicationRow, some_of};
+use crate::table::{TableName, quoted};
+
+/// What `check_tables.sql` answers about one table.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "a row of the catalog is what it is")]
+pub(crate) struct TableRow {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    /// `r` table, `p` partitioned table.
+    pub(crate) kind: String,
+    /// `p` permanent, `u` unlogged.
+    pub(crate) persistence: String,
+    pub(crate) is_partition: bool,
+    /// It is in the publication as itself.
+    pub(crate) published: bool,
+    /// The published partitioned table whose leaf it is.
+    pub(crate) published_through: Option<String>,
+    pub(crate) row_filter: Option<String>,
+    pub(crate) has_column_list: bool,
+    /// `d` default, `n` nothing, `f` full, `i` index.
+    pub(crate) replica_identity: String,
+    pub(crate) has_primary_key: bool,
+    pub(crate) has_identity_index: bool,
+    /// A unique index that could serve as identity.
+    pub(crate) candidate_index: Option<String>,
+    pub(crate) owned: bool,
+}
+
+/// How a table's rows are told apart in the change stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// By a key.
+    Key,
+    /// By the whole row: an old row is sent, but there is no id to tell.
+    WholeRow,
+    /// Not at all: the server refuses UPDATE and DELETE while they are published.
+    None,
+}
+
+impl TableRow {
+    /// The name as clients see it.
+    pub(crate) fn full_name(&self) -> String {
+        TableName::new(&*self.schema, &*self.name).to_string()
+    }
+
+    /// The name as SQL takes it.
+    pub(crate) fn quoted_name(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// Its changes are published, under its own name or its root's.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.published || self.published_through.is_some()
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        match self.replica_identity.as_str() {
+            "d" | "f" if self.has_primary_key => Identity::Key,
+            "i" if self.has_identity_index => Identity::Key,
+            "f" => Identity::WholeRow,
+            _ => Identity::None,
+        }
+    }
+
+    /// The statement that gives its rows an identity, the best there is.
+    pub(crate) fn identity_fix(&self) -> Vec<String> {
+        let table = self.quoted_name();
+        if self.has_primary_key {
+            return vec![format!("ALTER TABLE {table} REPLICA IDENTITY DEFAULT;")];
+        }
+        if let Some(index) = &self.candidate_index {
+            return vec![format!(
+                "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {};",
+                quoted(index)
+            )];
+        }
+        vec![
+            format!("ALTER TABLE {table} ADD PRIMARY KEY (…);"),
+            format!("or, without a key: ALTER TABLE {table} REPLICA IDENTITY FULL;"),
+        ]
+    }
+}
+
+pub(crate) fn findings(publication: &PublicationRow, tables: &[TableRow]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for table in tables.iter().filter(|table| table.is_followed()) {
+        // A partitioned table holds no rows: the identity of its leaves is what counts.
+        if table.kind != "p" {
+            findings.extend(identity(publication, table));
+        }
+        findings.extend(part_of_the_table(table));
+    }
+    findings.extend(unlogged(publication, tables));
+    if findings.is_empty() && tables.iter().any(TableRow::is_followed) {
+        findings.push(Finding::ok("tables", "every published table has a key"));
+    }
+    findings
+}
+
+fn identity(publication: &PublicationRow, table: &TableRow) -> Option<Finding> {
+    let (name, topic) = (table.full_name(), format!("table {}", table.full_name()));
+    let finding = match table.identity() {
+        Identity::Key => return None,
+        Identity::None if publication.updates || publication.deletes => {
+            Finding::error(topic, format!("the application's UPDATE and DELETE on {name} FAIL"))
+                .why(format!(
+                    "{}, and the server refuses to publish changes of rows it cannot tell apart",
+                    why_no_identity(table)
+                ))
+        }
+        Identity::None | Identity::WholeRow => Finding::note(
+            topic,
+            format!("{name} has no key: clients are told that it changed, not which rows"),
+        )
+        .why("every commit that touches it resets it"),
+    };
+    let mended = table.identity_fix().into_iter();
+    // What is already there is no remedy.
+    let mended = mended.filter(|fix| table.identity() == Identity::None || !fix.ends_with("FULL;"));
+    Some(mended.fold(finding, Finding::fix))
+}
+
+fn why_no_identity(table: &TableRow) -> &'static str {
+    match table.replica_identity.as_str() {
+        "n" => "its replica identity is NOTHING",
+        "i" => "the index that was its replica identity is gone",
+        _ => "it has no primary key (a deferrable one does not count)",
+    }
+}
+
+fn part_of_the_table(table: &TableRow) -> Vec<Finding> {
+    let (name, topic) = (table.full_name(), format!("table {}", table.full_name()));
+    let mut findings = Vec::new();
+    if let Some(filter) = &table.row_filter {
+        findings.push(
+            Finding::note(
+                &*topic,
+                format!("of {name} only some rows are published: WHERE {filter}"),
+            )
+            .why("a row that comes to match is told as an insert, one that ceases to as a delete"),
+        );
+    }
+    if table.has_column_list {
+        findings.push(
+            Finding::note(topic, format!("of {name} only some columns are published"))
+                .why("a change of another column is told as well: the row was updated"),
+        );
+    }
+    findings
+}
+
+fn unlogged(publication: &PublicationRow, tables: &[TableRow]) -> Option<Finding> {
+    let unlogged: Vec<String> =
+        tables.iter().filter(|table| table.persistence == "u").map(TableRow::full_name).collect();
+    // They concern those who believe to follow every table.
+    if unlogged.is_empty() || !publication.all_tables {
+        return None;
+    }
+    Some(
+        Finding::note(
+            "tables",
+            format!("unlogged tables are never followed: {}", some_of(&unlogged)),
+        )
+        .why("what is not in the log cannot be read from it")
+        .fix("ALTER TABLE … SET LOGGED;"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Severity;
+    use super::super::testing::{table, whole_publication};
+    use super::*;
+
+    fn publication(updates: bool) -> PublicationRow {
+        PublicationRow { all_tables: true, updates, deletes: updates, ..whole_publication() }
+    }
+
+    fn without_key() -> TableRow {
+        TableRow { has_primary_key: false, ..table("Log") }
+    }
+
+    fn only(updates: bool, table: TableRow) -> Finding {
+        let mut found = findings(&publication(updates), &[table]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+
+    #[test]
+    fn a_table_with_a_key_is_fine() {
+        assert_eq!(only(true, table("items")).severity, Severity::Ok);
+        let by_index = TableRow {
+            replica_identity: "i".into(),
+            has_identity_index: true,
+            has_primary_key: false,
+            ..table("items")
+        };
+        assert_eq!(only(true, by_index).severity, Severity::Ok);
+        let full = TableRow { replica_identity: "f".into(), ..table("items") };
+        assert_eq!(only(true, full).severity, Severity::Ok);
+    }
+
+    #[test]
+    fn a_table_whose_updates_fail_is_shouted_about() {
+        let found = only(true, without_key());
+        assert_eq!(found.severity, Severity::Error);
+        assert_eq!(found.what, "the application's UPDATE and DELETE on Log FAIL");
+        assert_eq!(
+            found.fix,
+            [
+                "ALTER TABLE \"public\".\"Log\" ADD PRIMARY KEY (…);",
+                "or, without a key: ALTER TABLE \"public\".\"Log\" REPLICA IDENTITY FULL;",
+            ]
+        );
+        let nothing = TableRow { replica_identity: "n".into(), ..table("Log") };
+        assert_eq!(
+            only(true, nothing).fix,
+            ["ALTER TABLE \"public\".\"Log\" REPLICA IDENTITY DEFAULT;"]
+        );
+        let unique = TableRow { candidate_index: Some("log_at".into()), ..without_key() };
+        assert_eq!(
+            only(true, unique).fix,
+            ["ALTER TABLE \"public\".\"Log\" REPLICA IDENTITY USING INDEX \"log_at\";"]
+        );
+        let dropped = TableRow { replica_identity: "i".into(), ..without_key() };
+        assert!(
+            only(true, dropped).why.starts_with("the index that was its replica identity is gone")
+        );
+    }
+
+    #[test]
+    fn without_published_updates_nothing_fails() {
+        assert_eq!(only(false, without_key()).severity, Severity::Note);
+    }
+
+    #[test]
+    fn a_whole_row_identity_without_a_key_resets() {
+        let full = TableRow { replica_identity: "f".into(), ..without_key() };
+        let found = only(true, full);
+        assert_eq!(found.severity, Severity::Note);
+        assert_eq!(found.fix, ["ALTER TABLE \"public\".\"Log\" ADD PRIMARY KEY (…);"]);
+    }
+
+    #[test]
+    fn the_leaves_of_a_partitioned_table_count_not_the_root() {
+        let root = TableRow { kind: "p".into(), replica_identity: "n".into(), ..table("orders") };
+        assert_eq!(only(true, root).severity, Severity::Ok);
+        let leaf = TableRow {
+            published: false,
+            is_partition: true,
+            published_through: Some("public.orders".into()),
+            replica_identity: "n".into(),
+            ..table("orders_1")
+        };
+        assert_eq!(only(true, leaf).severity, Severity::Error);
+    }
+
+    #[test]
+    fn tables_that_are_not_published_are_left_alone() {
+        let other = TableRow { published: false, ..without_key() };
+        assert_eq!(findings(&publication(true), &[other]), []);
+    }
+
+    #[test]
+    fn filters_column_lists_and_unlogged_tables_are_noted() {
+        let part = TableRow {
+            row_filter: Some("(a > 1)".into()),
+            has_column_list: true,
+            ..table("items")
+        };
+        let unlogged = TableRow { persistence: "u".into(), published: false, ..table("sessions") };
+        let found = findings(&publication(true), &[part, unlogged]);
+        assert_eq!(found.len(), 3);
+        assert!(found[0].what.ends_with("WHERE (a > 1)"));
+        assert!(found[2].what.ends_with("never followed: sessions"));
+        assert!(found.iter().all(|finding| finding.severity == Severity::Note));
+    }
+}

@@ -1,0 +1,77 @@
+//! Queries of `sql/` as typed rows.
+
+use serde::de::DeserializeOwned;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::sql;
+
+/// A statement failed: what it was for, and the server's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{purpose}: {message}")]
+pub struct QueryError {
+    /// What the statement was for, as a verb: `create slot "highwater"`.
+    pub purpose: String,
+    /// The server's message and hint, or how the connection ended.
+    pub message: String,
+    /// The server's SQLSTATE.
+    pub sqlstate: Option<String>,
+}
+
+impl QueryError {
+    fn new(purpose: &str, error: &tokio_postgres::Error) -> Self {
+        let (message, sqlstate) = match error.as_db_error() {
+            Some(server) => {
+                let mut message = server.message().to_owned();
+                for more in [server.detail(), server.hint()].into_iter().flatten() {
+                    message.push_str("; ");
+                    message.push_str(more.trim_end_matches('.'));
+                }
+                (message, Some(server.code().code().to_owned()))
+            }
+            None => (error.to_string(), None),
+        };
+        Self { purpose: purpose.to_owned(), message, sqlstate }
+    }
+}
+
+/// The rows of a query, read by column name.
+///
+/// The query is wrapped in `to_jsonb`, so its file stays one that psql shows as a table, and it goes
+/// through the simple protocol, which every pooler understands.
+pub(crate) async fn rows<T: DeserializeOwned>(
+    client: &Client,
+    purpose: &str,
+    query: &str,
+) -> Result<Vec<T>, QueryError> {
+    let query = sql::without_comments(query);
+    let query = query.trim().trim_end_matches(';');
+    let wrapped = format!("SELECT to_jsonb(answer) FROM (\n{query}\n) AS answer");
+    let messages = client.simple_query(&wrapped).await;
+    let messages = messages.map_err(|error| QueryError::new(purpose, &error))?;
+    messages.iter().filter_map(document).map(|text| parse(purpose, text)).collect()
+}
+
+fn document(message: &SimpleQueryMessage) -> Option<&str> {
+    match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    }
+}
+
+fn parse<T: DeserializeOwned>(purpose: &str, text: &str) -> Result<T, QueryError> {
+    serde_json::from_str(text).map_err(|error| QueryError {
+        purpose: purpose.to_owned(),
+        message: format!("the server's answer is not what was asked for ({error})"),
+        sqlstate: None,
+    })
+}
+
+/// Runs a statement for its effect.
+pub(crate) async fn execute(
+    client: &Client,
+    purpose: &str,
+    statement: &str,
+) -> Result<(), QueryError> {
+    let statement = sql::without_comments(statement);
+    client.batch_execute(&statement).await.map_err(|error| QueryError::new(purpose, &error))
+}

@@ -1,0 +1,122 @@
+//! From what is wanted and what is there to what is to be done. Pure.
+
+use super::selection::{Scope, choose};
+use super::{Plan, Request, Selection, SetupError, Step};
+use crate::database::checks::{
+    Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow, replication_fix,
+};
+use crate::database::sql::{self, fill};
+use crate::table::quoted;
+
+/// What is there.
+pub(super) struct Facts {
+    pub(super) provider: Option<Provider>,
+    pub(super) server: ServerRow,
+    /// The role we are connected as.
+    pub(super) connected: RoleRow,
+    /// The role wanted exists.
+    pub(super) role_exists: bool,
+    pub(super) publication: Option<PublicationRow>,
+    pub(super) tables: Vec<TableRow>,
+    pub(super) slot: Option<SlotRow>,
+}
+
+/// `FOR TABLES IN SCHEMA` came with this version.
+const SCHEMAS_FROM: i32 = 15;
+
+pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError> {
+    let mut steps = Vec::new();
+    steps.extend(request.role.as_deref().map(|role| role_step(role, facts)));
+    let (publication, remarks) = publication_step(request, facts)?;
+    steps.push(publication);
+    // A slot must be younger than its publication: decoding looks the publication up as of then.
+    if let Some(slot) = &request.slot {
+        steps.push(slot_step(slot, facts)?);
+    }
+    Ok(Plan { steps, remarks })
+}
+
+fn role_step(role: &str, facts: &Facts) -> Step {
+    let file = match facts.provider {
+        Some(Provider::Rds) => sql::ROLE_RDS,
+        _ => sql::ROLE,
+    };
+    let values = [("role", role), ("database", facts.server.database.as_str())];
+    Step {
+        what: format!("role {role}"),
+        statement: (!facts.role_exists).then(|| fill(file, &values)),
+        remedy: "a role with REPLICATION is created by a superuser (on managed servers: by the administrator's role)".into(),
+    }
+}
+
+fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Vec<String>), SetupError> {
+    let name = &request.publication;
+    refuse_impossible(request, facts)?;
+    let step = |statement: Option<String>| Step {
+        what: format!("publication {name}"),
+        statement,
+        remedy: publication_remedy(request, facts),
+    };
+    let Some(found) = &facts.publication else {
+        let Scope { clause, remarks } = choose(&request.tables, facts)?;
+        let scope = clause.map_or_else(String::new, |clause| format!("FOR {clause}"));
+        let values = [("publication", name.as_str()), ("scope", scope.as_str())];
+        return Ok((step(Some(fill(sql::PUBLICATION, &values))), remarks));
+    };
+    // Without a wish for certain tables the publication is its owner's affair.
+    if found.all_tables || request.tables == Selection::WithKeys {
+        return Ok((step(None), Vec::new()));
+    }
+    let Scope { clause, remarks } = choose(&request.tables, facts)?;
+    let add = |scope: String| {
+        fill(sql::PUBLICATION_ADD, &[("publication", name.as_str()), ("scope", scope.as_str())])
+    };
+    Ok((step(clause.map(add)), remarks))
+}
+
+fn refuse_impossible(request: &Request, facts: &Facts) -> Result<(), SetupError> {
+    let major = facts.server.major();
+    if matches!(request.tables, Selection::Schemas(_)) && major < SCHEMAS_FROM {
+        return Err(SetupError::InTheWay(format!(
+            "PostgreSQL {major} cannot publish whole schemas (15 and newer can); name the tables with --tables, or pass --all-tables"
+        )));
+    }
+    let there = facts.publication.as_ref().is_some_and(|found| !found.all_tables);
+    if request.tables == Selection::All && there {
+        return Err(SetupError::InTheWay(format!(
+            "publication {} exists and is for certain tables; PostgreSQL cannot turn it into one for all tables: drop it first (highwater teardown), or name another with --publication",
+            request.publication
+        )));
+    }
+    Ok(())
+}
+
+fn publication_remedy(request: &Request, facts: &Facts) -> String {
+    match request.tables {
+        Selection::All | Selection::Schemas(_) => {
+            "only a superuser can publish tables that do not exist yet; name the tables with --tables instead".into()
+        }
+        _ if !facts.connected.may_create && facts.publication.is_none() => format!(
+            "GRANT CREATE ON DATABASE {} TO {}; or run it as a role that has it",
+            quoted(&facts.server.database),
+            quoted(&facts.connected.name)
+        ),
+        _ => "run it as the owner of the tables and of the publication, or as a superuser".into(),
+    }
+}
+
+fn slot_step(slot: &str, facts: &Facts) -> Result<Step, SetupError> {
+    if let Some(reason) = facts.slot.as_ref().and_then(SlotRow::foreign) {
+        return Err(SetupError::InTheWay(format!(
+            "slot {slot} exists and {reason}; give Highwater another name with --slot"
+        )));
+    }
+    Ok(Step {
+        what: format!("slot {slot}"),
+        statement: facts.slot.is_none().then(|| fill(sql::SLOT, &[("slot", slot)])),
+        remedy: replication_fix(&facts.connected.name, facts.provider),
+    })
+}
+
+#[cfg(test)]
+mod tests;

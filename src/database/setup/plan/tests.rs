@@ -1,0 +1,153 @@
+//! What is planned for what is found.
+
+use super::*;
+use crate::database::checks::testing::{
+    free_slot, good_server, plain_role, table, whole_publication,
+};
+
+/// A table that is not published yet.
+fn fresh(name: &str) -> TableRow {
+    TableRow { published: false, ..table(name) }
+}
+
+fn facts() -> Facts {
+    Facts {
+        provider: None,
+        server: good_server(),
+        connected: plain_role(),
+        role_exists: false,
+        publication: None,
+        tables: vec![fresh("items"), TableRow { schema: "Shop".into(), ..fresh("users") }],
+        slot: None,
+    }
+}
+
+fn request(tables: Selection) -> Request {
+    Request { role: None, publication: "highwater".into(), tables, slot: Some("highwater".into()) }
+}
+
+fn statements(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter().filter_map(|step| step.statement.as_deref());
+    steps.map(sql::without_comments).collect()
+}
+
+#[test]
+fn a_bare_database_gets_a_publication_of_its_tables_and_then_a_slot() {
+    let plan = plan(&request(Selection::WithKeys), &facts()).unwrap();
+    assert_eq!(
+        statements(&plan),
+        [
+            "CREATE PUBLICATION \"highwater\" FOR TABLE \"public\".\"items\", \"Shop\".\"users\" WITH \
+             (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);",
+            "SELECT pg_create_logical_replication_slot('highwater', 'pgoutput');",
+        ]
+    );
+    assert_eq!(plan.remarks, [""; 0]);
+}
+
+#[test]
+fn what_is_there_is_left_alone() {
+    let facts =
+        Facts { publication: Some(whole_publication()), slot: Some(free_slot()), ..facts() };
+    let plan = plan(&request(Selection::WithKeys), &facts).unwrap();
+    assert_eq!(statements(&plan), [""; 0]);
+    assert_eq!(plan.steps.len(), 2);
+}
+
+#[test]
+fn tables_without_a_key_or_of_others_are_left_out_and_named() {
+    let mut facts = facts();
+    facts.tables.push(TableRow { has_primary_key: false, ..fresh("log") });
+    facts.tables.push(TableRow { owned: false, ..fresh("theirs") });
+    facts.tables.push(TableRow { is_partition: true, ..fresh("leaf") });
+    facts.tables.push(TableRow { persistence: "u".into(), ..fresh("unlogged") });
+    let plan = plan(&request(Selection::WithKeys), &facts).unwrap();
+    assert!(
+        statements(&plan)[0].contains("FOR TABLE \"public\".\"items\", \"Shop\".\"users\" WITH")
+    );
+    assert!(plan.remarks[0].starts_with("left out: log has no key"), "{:?}", plan.remarks);
+    assert!(plan.remarks[1].contains("only their owner can publish theirs"), "{:?}", plan.remarks);
+}
+
+#[test]
+fn tables_are_chosen_by_any_of_their_names() {
+    let names = vec!["Shop.users".into(), "public.items".into(), "items".into()];
+    let plan = plan(&request(Selection::Tables(names)), &facts()).unwrap();
+    assert!(
+        statements(&plan)[0].contains("FOR TABLE \"public\".\"items\", \"Shop\".\"users\" WITH")
+    );
+}
+
+#[test]
+fn an_unknown_table_names_the_nearest() {
+    let error = plan(&request(Selection::Tables(vec!["item".into()])), &facts()).unwrap_err();
+    assert_eq!(error.to_string(), "there is no table item in this database; did you mean items?");
+}
+
+#[test]
+fn missing_tables_are_added_to_a_publication_that_is_there() {
+    let mut facts = Facts { publication: Some(whole_publication()), ..facts() };
+    facts.tables = vec![table("items"), TableRow { has_primary_key: false, ..fresh("log") }];
+    let names = vec!["items".into(), "log".into()];
+    let plan = plan(&request(Selection::Tables(names)), &facts).unwrap();
+    assert_eq!(
+        statements(&plan)[0],
+        "ALTER PUBLICATION \"highwater\" ADD TABLE \"public\".\"log\";"
+    );
+    assert!(plan.remarks[0].starts_with("CAREFUL: log has no key"), "{:?}", plan.remarks);
+}
+
+#[test]
+fn schemas_and_all_tables_are_named_as_a_whole() {
+    let whole = |tables| statements(&plan(&request(tables), &facts()).unwrap())[0].clone();
+    assert!(whole(Selection::All).contains("\"highwater\" FOR ALL TABLES WITH"));
+    let schemas = || Selection::Schemas(vec!["Shop".into(), "new".into()]);
+    assert!(whole(schemas()).contains("FOR TABLES IN SCHEMA \"Shop\", \"new\" WITH"));
+    let mut there = Facts { publication: Some(whole_publication()), ..facts() };
+    there.tables = vec![TableRow { schema: "Shop".into(), ..table("users") }];
+    let added = statements(&plan(&request(schemas()), &there).unwrap())[0].clone();
+    assert_eq!(added, "ALTER PUBLICATION \"highwater\" ADD TABLES IN SCHEMA \"new\";");
+}
+
+#[test]
+fn what_postgresql_cannot_do_is_refused_with_the_way_out() {
+    let mut old = facts();
+    old.server.version_number = 140_010;
+    let error = plan(&request(Selection::Schemas(vec!["Shop".into()])), &old).unwrap_err();
+    assert!(error.to_string().starts_with("PostgreSQL 14 cannot publish whole schemas"));
+    let facts = Facts { publication: Some(whole_publication()), ..facts() };
+    let error = plan(&request(Selection::All), &facts).unwrap_err();
+    assert!(error.to_string().contains("drop it first (highwater teardown)"));
+}
+
+#[test]
+fn somebody_elses_slot_is_refused() {
+    let slot = SlotRow { plugin: Some("wal2json".into()), ..free_slot() };
+    let error = plan(&request(Selection::WithKeys), &Facts { slot: Some(slot), ..facts() });
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "slot highwater exists and decodes with wal2json, not pgoutput; give Highwater another name \
+         with --slot"
+    );
+}
+
+#[test]
+fn the_role_comes_first_and_fits_the_provider() {
+    let request = Request { role: Some("hw".into()), ..request(Selection::WithKeys) };
+    let role = |facts: &Facts| statements(&plan(&request, facts).unwrap())[0].clone();
+    assert_eq!(
+        role(&facts()),
+        "CREATE ROLE \"hw\" WITH LOGIN REPLICATION;\nGRANT CONNECT ON DATABASE \"shop\" TO \"hw\";"
+    );
+    let rds = Facts { provider: Some(Provider::Rds), ..facts() };
+    assert!(role(&rds).contains("GRANT rds_replication TO \"hw\";"));
+    let there = Facts { role_exists: true, ..facts() };
+    assert!(role(&there).starts_with("CREATE PUBLICATION"));
+}
+
+#[test]
+fn an_empty_database_has_nothing_to_publish() {
+    let empty = Facts { tables: Vec::new(), ..facts() };
+    let error = plan(&request(Selection::WithKeys), &empty).unwrap_err().to_string();
+    assert!(error.starts_with("no table could be published: there are no tables yet"), "{error}");
+}

@@ -1,0 +1,145 @@
+//! Which tables a publication is to have.
+
+use super::SetupError;
+use super::plan::Facts;
+use crate::database::checks::{Identity, TableRow, some_of};
+use crate::table::{TableName, quoted};
+
+/// Which tables are to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Every table that is there now, has a key and may be published by the connected role. Tables
+    /// without a key are left out, because publishing them makes the application's UPDATE fail.
+    WithKeys,
+    /// These, in any of their spellings.
+    Tables(Vec<String>),
+    /// Every table of these schemas, also later ones. PostgreSQL lets only superusers do so.
+    Schemas(Vec<String>),
+    /// Every table, also later ones. PostgreSQL lets only superusers do so.
+    All,
+}
+
+/// What follows `CREATE PUBLICATION name` or `ALTER PUBLICATION name ADD`, without `FOR`.
+pub(super) struct Scope {
+    /// `None` when everything wanted is published already.
+    pub(super) clause: Option<String>,
+    pub(super) remarks: Vec<String>,
+}
+
+/// Chooses the tables that are not published yet.
+pub(super) fn choose(selection: &Selection, facts: &Facts) -> Result<Scope, SetupError> {
+    match selection {
+        Selection::WithKeys => with_keys(facts),
+        Selection::Tables(names) => named(names, facts),
+        Selection::Schemas(schemas) => Ok(in_schemas(schemas, facts)),
+        Selection::All => {
+            let tables: Vec<&TableRow> = publishable(facts).collect();
+            Ok(Scope { clause: Some("ALL TABLES".into()), remarks: shout(&tables) })
+        }
+    }
+}
+
+fn publishable(facts: &Facts) -> impl Iterator<Item = &TableRow> {
+    facts.tables.iter().filter(|table| table.persistence == "p" && !table.is_partition)
+}
+
+fn tables_of<'a>(schema: &'a str, facts: &'a Facts) -> impl Iterator<Item = &'a TableRow> {
+    publishable(facts).filter(move |table| table.schema == schema)
+}
+
+fn with_keys(facts: &Facts) -> Result<Scope, SetupError> {
+    let mut chosen = Vec::new();
+    let (mut keyless, mut foreign) = (Vec::new(), Vec::new());
+    for table in publishable(facts) {
+        if table.identity() == Identity::None {
+            keyless.push(table);
+        } else if facts.connected.superuser || table.owned {
+            chosen.push(table);
+        } else {
+            foreign.push(table.full_name());
+        }
+    }
+    let mut remarks: Vec<String> = keyless
+        .iter()
+        .map(|table| {
+            let (name, fix) = (table.full_name(), table.identity_fix().join("  "));
+            format!("left out: {name} has no key, and its UPDATEs would fail once published; {fix}")
+        })
+        .collect();
+    if !foreign.is_empty() {
+        let role = &facts.connected.name;
+        remarks.push(format!(
+            "left out: only their owner can publish {}, and {role} is not",
+            some_of(&foreign)
+        ));
+    }
+    if chosen.is_empty() {
+        let none = "there are no tables yet; create them first, or pass --all-tables".to_owned();
+        return Err(SetupError::NoTables(if remarks.is_empty() {
+            none
+        } else {
+            remarks.join("; ")
+        }));
+    }
+    Ok(Scope { clause: Some(list(&chosen)), remarks })
+}
+
+fn named(names: &[String], facts: &Facts) -> Result<Scope, SetupError> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let table = find(name, &facts.tables)?;
+        if !chosen.contains(&table.quoted_name()) && !table.is_followed() {
+            chosen.push(table.quoted_name());
+        }
+    }
+    let tables: Vec<&TableRow> =
+        facts.tables.iter().filter(|table| chosen.contains(&table.quoted_name())).collect();
+    let clause = (!tables.is_empty()).then(|| list(&tables));
+    Ok(Scope { clause, remarks: shout(&tables) })
+}
+
+fn in_schemas(schemas: &[String], facts: &Facts) -> Scope {
+    let missing: Vec<&String> = schemas
+        .iter()
+        // A schema without tables says nothing about its membership: add it, the server knows.
+        .filter(|schema| {
+            tables_of(schema, facts).next().is_none()
+                || tables_of(schema, facts).any(|table| !table.is_followed())
+        })
+        .collect();
+    let affected: Vec<&TableRow> =
+        missing.iter().flat_map(|schema| tables_of(schema, facts)).collect();
+    let quoted: Vec<String> = missing.iter().map(|schema| quoted(schema)).collect();
+    let clause = (!missing.is_empty()).then(|| format!("TABLES IN SCHEMA {}", quoted.join(", ")));
+    Scope { clause, remarks: shout(&affected) }
+}
+
+fn list(tables: &[&TableRow]) -> String {
+    let names: Vec<String> = tables.iter().map(|table| table.quoted_name()).collect();
+    format!("TABLE {}", names.join(", "))
+}
+
+/// One remark for each table whose UPDATE would fail.
+fn shout(tables: &[&TableRow]) -> Vec<String> {
+    let keyless = tables.iter().filter(|table| table.identity() == Identity::None);
+    keyless
+        .map(|table| {
+            let (name, fix) = (table.full_name(), table.identity_fix().join("  "));
+            format!("CAREFUL: {name} has no key; once published, UPDATE and DELETE on it FAIL. First: {fix}")
+        })
+        .collect()
+}
+
+fn find<'a>(name: &str, tables: &'a [TableRow]) -> Result<&'a TableRow, SetupError> {
+    let named = |table: &TableRow| TableName::new(&*table.schema, &*table.name);
+    // The table that is shown under this name has it, whatever else it could be read as.
+    let exact = tables.iter().find(|table| table.full_name() == name);
+    let spelled = || tables.iter().find(|table| named(table).spellings().iter().any(|s| s == name));
+    exact.or_else(spelled).ok_or_else(|| {
+        let nearest = tables
+            .iter()
+            .map(TableRow::full_name)
+            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        SetupError::UnknownTable { name: name.to_owned(), nearest }
+    })
+}

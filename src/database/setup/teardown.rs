@@ -1,0 +1,78 @@
+//! Dropping what was set up.
+
+use super::{Plan, SetupError, Step};
+use crate::database::checks::SlotRow;
+use crate::database::sql::{self, fill};
+
+/// The slot first: it is what costs the server its disk.
+pub(super) fn plan(
+    slot: &str,
+    found: Option<&SlotRow>,
+    publication: &str,
+    publication_exists: bool,
+) -> Result<Plan, SetupError> {
+    if let Some(found) = found {
+        refuse(slot, found)?;
+    }
+    let slot_step = Step {
+        what: format!("slot {slot}"),
+        statement: found.map(|_| fill(sql::DROP_SLOT, &[("slot", slot)])),
+        remedy: "only a role with REPLICATION can drop a slot".into(),
+    };
+    let publication_step = Step {
+        what: format!("publication {publication}"),
+        statement: publication_exists
+            .then(|| fill(sql::DROP_PUBLICATION, &[("publication", publication)])),
+        remedy: "run it as the publication's owner, or as a superuser".into(),
+    };
+    Ok(Plan { steps: vec![slot_step, publication_step], remarks: Vec::new() })
+}
+
+fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
+    if let Some(reason) = slot.foreign() {
+        return Err(SetupError::InTheWay(format!(
+            "slot {name} {reason}, so it is not Highwater's; nothing was dropped"
+        )));
+    }
+    if !slot.active {
+        return Ok(());
+    }
+    let pid =
+        slot.active_pid.map_or_else(String::new, |pid| format!(" by the session with PID {pid}"));
+    Err(SetupError::InTheWay(format!(
+        "slot {name} is in use{pid}; stop Highwater first, nothing was dropped"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::checks::testing::free_slot;
+
+    #[test]
+    fn both_are_dropped_and_what_is_gone_is_skipped() {
+        let both = plan("s", Some(&free_slot()), "p", true).unwrap();
+        let statements: Vec<String> = both
+            .steps
+            .iter()
+            .map(|step| sql::without_comments(step.statement.as_ref().unwrap()))
+            .collect();
+        assert_eq!(
+            statements,
+            ["SELECT pg_drop_replication_slot('s');", "DROP PUBLICATION IF EXISTS \"p\";"]
+        );
+        let none = plan("s", None, "p", false).unwrap();
+        assert!(none.steps.iter().all(|step| step.statement.is_none()));
+    }
+
+    #[test]
+    fn nothing_is_dropped_while_the_slot_is_in_use_or_not_ours() {
+        let busy = SlotRow { active: true, active_pid: Some(7), ..free_slot() };
+        assert_eq!(
+            plan("s", Some(&busy), "p", true).unwrap_err().to_string(),
+            "slot s is in use by the session with PID 7; stop Highwater first, nothing was dropped"
+        );
+        let foreign = SlotRow { kind: "physical".into(), ..free_slot() };
+        assert!(plan("s", Some(&foreign), "p", true).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! What can be wrong with a message.
+
+use std::fmt;
+
+use super::message_name;
+
+/// The bytes were not one message of the protocol.
+///
+/// The stream can't be trusted after this: the connection has to be made again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// No bytes at all.
+    #[error("empty logical replication message: the stream is damaged, connect again")]
+    Empty,
+    /// The first byte names no message of protocol versions 1 to 4.
+    #[error(
+        "unknown logical replication message {:?} of {length} bytes: the server or something \
+         between speaks another protocol; use a PostgreSQL version this release supports",
+        char::from(*tag)
+    )]
+    UnknownTag {
+        /// The first byte.
+        tag: u8,
+        /// Length of the whole message in bytes.
+        length: usize,
+    },
+    /// The message is complete, and more bytes follow.
+    #[error(
+        "{message} message of {length} bytes has {excess} too many: the stream is damaged or \
+         was decoded out of place, connect again"
+    )]
+    TrailingBytes {
+        /// The message's name in the manual.
+        message: &'static str,
+        /// Bytes after its end.
+        excess: usize,
+        /// Length of the whole message in bytes.
+        length: usize,
+    },
+    /// A field is not what the protocol says.
+    #[error(
+        "{message} message, field {field:?}: {problem}; the stream is damaged or was decoded \
+         out of place, connect again"
+    )]
+    Field {
+        /// The message's name in the manual.
+        message: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The message ends before or within it.
+    Missing {
+        /// Bytes still needed.
+        needed: usize,
+        /// Bytes that are there.
+        remaining: usize,
+    },
+    /// Text without its terminating zero byte.
+    Unterminated,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// A number or letter with no meaning here.
+    Unknown(u8),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { needed, remaining } => {
+                write!(f, "{needed} bytes needed, {remaining} left")
+            }
+            Self::Unterminated => f.write_str("text without an end"),
+            Self::NotUtf8 => f.write_str("text that is not UTF-8 (is client_encoding UTF8?)"),
+            Self::Unknown(value) => write!(f, "unknown value {value:#04x}"),
+        }
+    }
+}
+
+/// A problem whose message is not yet named: readers of fields don't know where they are used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldError {
+    pub(super) field: &'static str,
+    pub(super) problem: Problem,
+}
+
+impl FieldError {
+    #[cold]
+    pub(super) fn within(self, tag: u8) -> DecodeError {
+        DecodeError::Field { message: message_name(tag), field: self.field, problem: self.problem }
+    }
+}

@@ -1,0 +1,226 @@
+//! The messages of PostgreSQL's logical replication, protocol versions 1 to 4.
+//!
+//! Bytes in, message out: nothing here remembers, waits or copies. A [`Message`] borrows from the
+//! bytes it was decoded from, and a row's values are checked once, when the message is decoded, so
+//! that walking a [`Tuple`] afterwards can't fail and doesn't allocate.
+//!
+//! What the bytes mean depends on one thing outside of them: between Stream Start and Stream Stop
+//! some messages carry a transaction id first. The caller, who knows where it is, chooses between
+//! [`decode`] and [`decode_streamed`].
+//!
+//! The decoder trusts nothing: an unknown tag, a count larger than what follows, text that is not
+//! UTF-8 and bytes left over are errors which name the message and the field. Flags are read as
+//! PostgreSQL's own subscriber reads them: refused where it refuses them, otherwise only the known
+//! bits are looked at.
+//!
+//! Source: PostgreSQL manual, "Logical Replication Message Formats".
+
+mod error;
+mod logical;
+mod reader;
+mod relation;
+mod row;
+mod stream;
+mod transaction;
+mod truncate;
+mod tuple;
+mod two_phase;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{DecodeError, Problem};
+pub use logical::Logical;
+pub use relation::{Relation, RelationColumn, ReplicaIdentity, Type};
+pub use row::{Delete, Insert, OldTuple, Update};
+pub use stream::{AbortPosition, StreamAbort, StreamCommit, StreamStart};
+pub use transaction::{Begin, Commit, Origin, Xid};
+pub use truncate::Truncate;
+pub use tuple::{Column, Columns, Tuple};
+pub use two_phase::{BeginPrepare, CommitPrepared, Prepare, RollbackPrepared};
+
+use error::FieldError;
+use reader::Reader;
+
+/// One logical replication message, borrowing from the bytes it was decoded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// `B`: a transaction begins; its changes follow.
+    Begin(Begin),
+    /// `C`: the transaction that began is committed.
+    Commit(Commit),
+    /// `O`: the transaction came to this server from another one.
+    Origin(Origin<'a>),
+    /// `R`: what the rows of a relation look like from here on.
+    Relation(Relation<'a>),
+    /// `Y`: the name of a type that is not built in.
+    Type(Type<'a>),
+    /// `I`: a row was inserted.
+    Insert(Insert<'a>),
+    /// `U`: a row was updated.
+    Update(Update<'a>),
+    /// `D`: a row was deleted.
+    Delete(Delete<'a>),
+    /// `T`: relations were truncated.
+    Truncate(Truncate<'a>),
+    /// `M`: what someone wrote with `pg_logical_emit_message`.
+    Logical(Logical<'a>),
+    /// `S`: a block of changes of a transaction still in progress begins.
+    StreamStart(StreamStart),
+    /// `E`: the block ends.
+    StreamStop,
+    /// `c`: a streamed transaction is committed.
+    StreamCommit(StreamCommit),
+    /// `A`: a streamed transaction, or a subtransaction of it, is rolled back.
+    StreamAbort(StreamAbort),
+    /// `b`: a transaction that will be prepared begins.
+    BeginPrepare(BeginPrepare<'a>),
+    /// `P`: the transaction that began is prepared.
+    Prepare(Prepare<'a>),
+    /// `K`: a prepared transaction is committed.
+    CommitPrepared(CommitPrepared<'a>),
+    /// `r`: a prepared transaction is rolled back.
+    RollbackPrepared(RollbackPrepared<'a>),
+    /// `p`: a streamed transaction is prepared.
+    StreamPrepare(Prepare<'a>),
+}
+
+/// A message decoded inside a stream block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streamed<'a> {
+    /// The transaction or subtransaction the message belongs to; `None` for messages that carry
+    /// no id of their own even there (`O`, `E`).
+    pub xid: Option<Xid>,
+    /// The message.
+    pub message: Message<'a>,
+}
+
+/// Decodes a message received outside of a stream block.
+///
+/// # Errors
+/// When the bytes are not exactly one message of the protocol.
+pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let (tag, mut reader) = open(bytes)?;
+    read_whole(tag, &mut reader, bytes.len())
+}
+
+/// Decodes a message received after a Stream Start and before (or as) its Stream Stop, where
+/// row changes, relations, types, truncations and logical messages name their transaction.
+///
+/// # Errors
+/// When the bytes are not exactly one message of the protocol.
+pub fn decode_streamed(bytes: &[u8]) -> Result<Streamed<'_>, DecodeError> {
+    let (tag, mut reader) = open(bytes)?;
+    let xid = match tag {
+        b'M' | b'R' | b'Y' | b'I' | b'U' | b'D' | b'T' => {
+            Some(Xid::read(&mut reader, "xid").map_err(|e| e.within(tag))?)
+        }
+        _ => None,
+    };
+    let message = read_whole(tag, &mut reader, bytes.len())?;
+    Ok(Streamed { xid, message })
+}
+
+fn open(bytes: &[u8]) -> Result<(u8, Reader<'_>), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let tag = reader.u8("tag").map_err(|_| DecodeError::Empty)?;
+    Ok((tag, reader))
+}
+
+fn read_whole<'a>(
+    tag: u8,
+    reader: &mut Reader<'a>,
+    length: usize,
+) -> Result<Message<'a>, DecodeError> {
+    let body = read_body(tag, reader).map_err(|e| e.within(tag))?;
+    let message = body.ok_or(DecodeError::UnknownTag { tag, length })?;
+    match reader.remaining() {
+        0 => Ok(message),
+        excess => Err(DecodeError::TrailingBytes { message: message_name(tag), excess, length }),
+    }
+}
+
+/// What follows the tag; `None` for a tag the protocol doesn't have.
+fn read_body<'a>(tag: u8, r: &mut Reader<'a>) -> Result<Option<Message<'a>>, FieldError> {
+    let message = match tag {
+        b'I' => Message::Insert(Insert::read(r)?),
+        b'U' => Message::Update(Update::read(r)?),
+        b'D' => Message::Delete(Delete::read(r)?),
+        b'B' => Message::Begin(Begin::read(r)?),
+        b'C' => Message::Commit(Commit::read(r)?),
+        b'O' => Message::Origin(Origin::read(r)?),
+        b'R' => Message::Relation(Relation::read(r)?),
+        b'Y' => Message::Type(Type::read(r)?),
+        b'T' => Message::Truncate(Truncate::read(r)?),
+        b'M' => Message::Logical(Logical::read(r)?),
+        b'S' => Message::StreamStart(StreamStart::read(r)?),
+        b'E' => Message::StreamStop,
+        b'c' => Message::StreamCommit(StreamCommit::read(r)?),
+        b'A' => Message::StreamAbort(StreamAbort::read(r)?),
+        b'b' => Message::BeginPrepare(BeginPrepare::read(r)?),
+        b'P' => Message::Prepare(Prepare::read(r)?),
+        b'K' => Message::CommitPrepared(CommitPrepared::read(r)?),
+        b'r' => Message::RollbackPrepared(RollbackPrepared::read(r)?),
+        b'p' => Message::StreamPrepare(Prepare::read(r)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(message))
+}
+
+/// The manual's name for the message with this tag.
+fn message_name(tag: u8) -> &'static str {
+    match tag {
+        b'B' => "Begin",
+        b'C' => "Commit",
+        b'O' => "Origin",
+        b'R' => "Relation",
+        b'Y' => "Type",
+        b'I' => "Insert",
+        b'U' => "Update",
+        b'D' => "Delete",
+        b'T' => "Truncate",
+        b'M' => "Logical Message",
+        b'S' => "Stream Start",
+        b'E' => "Stream Stop",
+        b'c' => "Stream Commit",
+        b'A' => "Stream Abort",
+        b'b' => "Begin Prepare",
+        b'P' => "Prepare",
+        b'K' => "Commit Prepared",
+        b'r' => "Rollback Prepared",
+        b'p' => "Stream Prepare",
+        _ => "unknown message",
+    }
+}
+
+impl Message<'_> {
+    /// The manual's name for this kind of message, for errors and logs.
+    pub fn name(&self) -> &'static str {
+        message_name(self.tag())
+    }
+
+    /// The message's first byte.
+    pub fn tag(&self) -> u8 {
+        match self {
+            Self::Begin(_) => b'B',
+            Self::Commit(_) => b'C',
+            Self::Origin(_) => b'O',
+            Self::Relation(_) => b'R',
+            Self::Type(_) => b'Y',
+            Self::Insert(_) => b'I',
+            Self::Update(_) => b'U',
+            Self::Delete(_) => b'D',
+            Self::Truncate(_) => b'T',
+            Self::Logical(_) => b'M',
+            Self::StreamStart(_) => b'S',
+            Self::StreamStop => b'E',
+            Self::StreamCommit(_) => b'c',
+            Self::StreamAbort(_) => b'A',
+            Self::BeginPrepare(_) => b'b',
+            Self::Prepare(_) => b'P',
+            Self::CommitPrepared(_) => b'K',
+            Self::RollbackPrepared(_) => b'r',
+            Self::StreamPrepare(_) => b'p',
+        }
+    }
+}

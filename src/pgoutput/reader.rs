@@ -1,0 +1,112 @@
+//! Takes fields off the front of a message; the only place that knows about positions in bytes.
+
+use super::error::{FieldError, Problem};
+
+/// The rest of a message. Every method takes one field off its front, or leaves it as it is and
+/// says which field is missing.
+#[derive(Clone, Debug)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Bytes not yet taken.
+    pub(super) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, FieldError> {
+        let [value] = self.array(field)?;
+        Ok(value)
+    }
+
+    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, FieldError> {
+        self.array(field).map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, FieldError> {
+        self.array(field).map(u32::from_be_bytes)
+    }
+
+    pub(super) fn i32(&mut self, field: &'static str) -> Result<i32, FieldError> {
+        self.array(field).map(i32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self, field: &'static str) -> Result<u64, FieldError> {
+        self.array(field).map(u64::from_be_bytes)
+    }
+
+    pub(super) fn i64(&mut self, field: &'static str) -> Result<i64, FieldError> {
+        self.array(field).map(i64::from_be_bytes)
+    }
+
+    /// A 32-bit count of bytes, then as many bytes.
+    pub(super) fn counted_bytes(&mut self, field: &'static str) -> Result<&'a [u8], FieldError> {
+        // A negative length, read as unsigned, is longer than any message.
+        let length = self.u32(field)?;
+        self.bytes(usize::try_from(length).unwrap_or(usize::MAX), field)
+    }
+
+    /// As many bytes as asked for.
+    pub(super) fn bytes(
+        &mut self,
+        length: usize,
+        field: &'static str,
+    ) -> Result<&'a [u8], FieldError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or_else(|| missing(field, length, self.rest.len()))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// Text up to a zero byte, which is taken too.
+    pub(super) fn string(&mut self, field: &'static str) -> Result<&'a str, FieldError> {
+        let mut parts = self.rest.splitn(2, |&byte| byte == 0);
+        let (Some(text), Some(rest)) = (parts.next(), parts.next()) else {
+            return Err(FieldError { field, problem: Problem::Unterminated });
+        };
+        let text = std::str::from_utf8(text)
+            .map_err(|_| FieldError { field, problem: Problem::NotUtf8 })?;
+        self.rest = rest;
+        Ok(text)
+    }
+
+    /// Fails when `count` things of at least `size` bytes each can't follow, so that nothing is
+    /// ever reserved or repeated on the word of a number.
+    pub(super) fn expect(
+        &self,
+        count: usize,
+        size: usize,
+        field: &'static str,
+    ) -> Result<(), FieldError> {
+        let needed = count.saturating_mul(size);
+        if needed > self.rest.len() {
+            return Err(missing(field, needed, self.rest.len()));
+        }
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FieldError> {
+        let (taken, rest) =
+            self.rest.split_first_chunk().ok_or_else(|| missing(field, N, self.rest.len()))?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+}
+
+#[cold]
+fn missing(field: &'static str, needed: usize, remaining: usize) -> FieldError {
+    FieldError { field, problem: Problem::Missing { needed, remaining } }
+}
+
+/// The error for a number or letter with no meaning.
+#[cold]
+pub(super) fn unknown(field: &'static str, value: u8) -> FieldError {
+    FieldError { field, problem: Problem::Unknown(value) }
+}

@@ -1,0 +1,98 @@
+//! `B`, `C`, `O`: the frame around a transaction that is sent at its commit.
+
+use std::fmt;
+
+use super::error::FieldError;
+use super::reader::{Reader, unknown};
+use crate::change::CommitTime;
+use crate::lsn::Lsn;
+
+/// A transaction's id as the protocol carries it: 32 bits, so it repeats after four billion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Xid(pub u32);
+
+impl Xid {
+    pub(super) fn read(r: &mut Reader<'_>, field: &'static str) -> Result<Self, FieldError> {
+        r.u32(field).map(Self)
+    }
+}
+
+impl fmt::Display for Xid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A transaction begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// Start of its commit record: the `commit_lsn` of the [`Commit`] to come.
+    pub final_lsn: Lsn,
+    /// When it was committed.
+    pub committed_at: CommitTime,
+    /// The top-level transaction.
+    pub xid: Xid,
+}
+
+/// A transaction is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Start of the commit record.
+    pub commit_lsn: Lsn,
+    /// End of the commit record.
+    pub end_lsn: Lsn,
+    /// When it was committed.
+    pub committed_at: CommitTime,
+}
+
+/// The transaction was replicated to this server from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Its commit there.
+    pub commit_lsn: Lsn,
+    /// The replication origin's name.
+    pub name: &'a str,
+}
+
+impl Begin {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+        Ok(Self {
+            final_lsn: read_lsn(r, "final_lsn")?,
+            committed_at: read_time(r, "commit_time")?,
+            xid: Xid::read(r, "xid")?,
+        })
+    }
+}
+
+impl Commit {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+        read_no_flags(r)?;
+        Ok(Self {
+            commit_lsn: read_lsn(r, "commit_lsn")?,
+            end_lsn: read_lsn(r, "end_lsn")?,
+            committed_at: read_time(r, "commit_time")?,
+        })
+    }
+}
+
+impl<'a> Origin<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+        Ok(Self { commit_lsn: read_lsn(r, "commit_lsn")?, name: r.string("name")? })
+    }
+}
+
+pub(super) fn read_lsn(r: &mut Reader<'_>, field: &'static str) -> Result<Lsn, FieldError> {
+    r.u64(field).map(Lsn)
+}
+
+pub(super) fn read_time(r: &mut Reader<'_>, field: &'static str) -> Result<CommitTime, FieldError> {
+    r.i64(field).map(CommitTime)
+}
+
+/// A byte of flags of which none is defined.
+pub(super) fn read_no_flags(r: &mut Reader<'_>) -> Result<(), FieldError> {
+    match r.u8("flags")? {
+        0 => Ok(()),
+        flags => Err(unknown("flags", flags)),
+    }
+}

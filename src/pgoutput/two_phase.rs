@@ -1,0 +1,124 @@
+//! `b`, `P`, `K`, `r`, `p`: transactions prepared for a commit in two phases.
+//!
+//! Sent only with option `two_phase`; without it a prepared transaction arrives as an ordinary
+//! one, when it is committed.
+
+use super::error::FieldError;
+use super::reader::Reader;
+use super::transaction::{Xid, read_lsn, read_no_flags, read_time};
+use crate::change::CommitTime;
+use crate::lsn::Lsn;
+
+/// A transaction that will be prepared begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeginPrepare<'a> {
+    /// Start of the prepare record.
+    pub prepare_lsn: Lsn,
+    /// End of the prepare record.
+    pub end_lsn: Lsn,
+    /// When it was prepared.
+    pub prepared_at: CommitTime,
+    /// The transaction.
+    pub xid: Xid,
+    /// The name it was prepared under.
+    pub gid: &'a str,
+}
+
+/// A transaction is prepared (`P`; `p` for one that was streamed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepare<'a> {
+    /// Start of the prepare record.
+    pub prepare_lsn: Lsn,
+    /// End of the prepare record.
+    pub end_lsn: Lsn,
+    /// When it was prepared.
+    pub prepared_at: CommitTime,
+    /// The transaction.
+    pub xid: Xid,
+    /// The name it was prepared under.
+    pub gid: &'a str,
+}
+
+/// A prepared transaction is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitPrepared<'a> {
+    /// Start of the record that commits it.
+    pub commit_lsn: Lsn,
+    /// End of the record that commits it.
+    pub end_lsn: Lsn,
+    /// When it was committed.
+    pub committed_at: CommitTime,
+    /// The transaction.
+    pub xid: Xid,
+    /// The name it was prepared under.
+    pub gid: &'a str,
+}
+
+/// A prepared transaction is rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollbackPrepared<'a> {
+    /// End of the record that prepared it.
+    pub prepare_end_lsn: Lsn,
+    /// End of the record that rolls it back.
+    pub rollback_end_lsn: Lsn,
+    /// When it was prepared.
+    pub prepared_at: CommitTime,
+    /// When it was rolled back.
+    pub rolled_back_at: CommitTime,
+    /// The transaction.
+    pub xid: Xid,
+    /// The name it was prepared under.
+    pub gid: &'a str,
+}
+
+impl<'a> BeginPrepare<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+        Ok(Self {
+            prepare_lsn: read_lsn(r, "prepare_lsn")?,
+            end_lsn: read_lsn(r, "end_lsn")?,
+            prepared_at: read_time(r, "prepare_time")?,
+            xid: Xid::read(r, "xid")?,
+            gid: r.string("gid")?,
+        })
+    }
+}
+
+impl<'a> Prepare<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+        read_no_flags(r)?;
+        Ok(Self {
+            prepare_lsn: read_lsn(r, "prepare_lsn")?,
+            end_lsn: read_lsn(r, "end_lsn")?,
+            prepared_at: read_time(r, "prepare_time")?,
+            xid: Xid::read(r, "xid")?,
+            gid: r.string("gid")?,
+        })
+    }
+}
+
+impl<'a> CommitPrepared<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+        read_no_flags(r)?;
+        Ok(Self {
+            commit_lsn: read_lsn(r, "commit_lsn")?,
+            end_lsn: read_lsn(r, "end_lsn")?,
+            committed_at: read_time(r, "commit_time")?,
+            xid: Xid::read(r, "xid")?,
+            gid: r.string("gid")?,
+        })
+    }
+}
+
+impl<'a> RollbackPrepared<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+        read_no_flags(r)?;
+        Ok(Self {
+            prepare_end_lsn: read_lsn(r, "prepare_end_lsn")?,
+            rollback_end_lsn: read_lsn(r, "rollback_end_lsn")?,
+            prepared_at: read_time(r, "prepare_time")?,
+            rolled_back_at: read_time(r, "rollback_time")?,
+            xid: Xid::read(r, "xid")?,
+            gid: r.string("gid")?,
+        })
+    }
+}

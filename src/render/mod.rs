@@ -1,0 +1,153 @@
+//! How a value that arrives as text becomes the JSON that PostgreSQL itself would make of it.
+//!
+//! The yardstick is `to_jsonb(value)` in a session at UTC. A scalar comes out byte for byte as
+//! `to_jsonb(value)::text`, so the same value has the same text wherever it was read; only `json`
+//! keeps its own order of keys and spelling of numbers, and is then equal as JSON with numbers
+//! compared as decimals. What can't be rendered with certainty is refused, never guessed: the
+//! caller reads that row from the database instead.
+//!
+//! The text must come from a session with these settings, which change what types print:
+//! `client_encoding = UTF8`, `DateStyle = ISO`, `TimeZone = UTC`, `IntervalStyle = postgres`,
+//! `extra_float_digits` at least 1, `bytea_output = hex`. A session set otherwise is noticed where
+//! the text shows it.
+//!
+//! Source: PostgreSQL, `src/backend/utils/adt/jsonb.c` (`jsonb_categorize_type`,
+//! `datum_to_jsonb`) and `json.c` (`JsonEncodeDateTime`, `escape_json`).
+
+mod builtin;
+mod json;
+mod moment;
+mod number;
+mod string;
+
+#[cfg(test)]
+mod tests;
+
+/// What kind of type a type is: `pg_type.typtype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TypeClass {
+    /// `b`: a base type, or an array.
+    Base,
+    /// `c`: a composite type (a row).
+    Composite,
+    /// `d`: a domain. Callers look through it first, at the type beneath all domains.
+    Domain,
+    /// `e`: an enum.
+    Enum,
+    /// `p`: a pseudo-type.
+    Pseudo,
+    /// `r`: a range.
+    Range,
+    /// `m`: a multirange.
+    Multirange,
+}
+
+impl TypeClass {
+    /// The class a letter of `pg_type.typtype` stands for; `None` for one this release doesn't know.
+    pub fn from_typtype(letter: char) -> Option<Self> {
+        match letter {
+            'b' => Some(Self::Base),
+            'c' => Some(Self::Composite),
+            'd' => Some(Self::Domain),
+            'e' => Some(Self::Enum),
+            'p' => Some(Self::Pseudo),
+            'r' => Some(Self::Range),
+            'm' => Some(Self::Multirange),
+            _ => None,
+        }
+    }
+}
+
+/// How the values of a type become JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `smallint`, `integer`, `bigint`: a number.
+    Integer,
+    /// `real`, `double precision`, `numeric`: a number, or a string for infinities and NaN.
+    Number,
+    /// `boolean`.
+    Boolean,
+    /// `json`: the value itself, without white space.
+    Json,
+    /// `jsonb`: the value itself.
+    Jsonb,
+    /// `timestamp without time zone`: a string in ISO 8601, with `T`.
+    Timestamp,
+    /// `timestamp with time zone`: a string in ISO 8601, with `T` and `+00:00`.
+    Timestamptz,
+    /// `date`: a string in ISO 8601.
+    Date,
+    /// Everything else that can be rendered: its text, as a string.
+    String,
+}
+
+/// The value can't be rendered with certainty: read the row from the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the value can't be rendered exactly as PostgreSQL would from the change stream; \
+     read it from the database"
+)]
+pub struct Unrenderable;
+
+impl Kind {
+    /// The kind of the type with this OID and class; `None` when its values can't be rendered
+    /// from their text with certainty.
+    ///
+    /// Callers replace a domain by the type beneath it first, as `to_jsonb` does. A type that is
+    /// not built in may have a cast to `json`, which `to_jsonb` would use: only enums are rendered
+    /// among those, and a caller who finds such a cast for an enum (`pg_cast` with target `json`)
+    /// should not ask here.
+    pub fn of(type_oid: u32, class: TypeClass) -> Option<Self> {
+        match class {
+            TypeClass::Enum => Some(Self::String),
+            TypeClass::Base | TypeClass::Range | TypeClass::Multirange => builtin::kind(type_oid),
+            TypeClass::Composite | TypeClass::Domain | TypeClass::Pseudo => None,
+        }
+    }
+
+    /// Appends the JSON of a value, given its text output.
+    ///
+    /// # Errors
+    /// When the text is not what the type prints under the settings above, or may not be equal to
+    /// what `to_jsonb` makes of it; `out` is then as it was.
+    pub fn write_json(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
+        let start = out.len();
+        let written = self.append(text, out);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    fn append(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
+        match self {
+            Self::Integer => number::write_integer(text, out),
+            Self::Number => number::write_number(text, out),
+            Self::Boolean => write_boolean(text, out),
+            Self::Json => json::write_json(text, out),
+            Self::Jsonb => json::write_jsonb(text, out),
+            Self::Timestamp => moment::write_timestamp(text, out),
+            Self::Timestamptz => moment::write_timestamptz(text, out),
+            Self::Date => moment::write_date(text, out),
+            Self::String => string::write_string(text, out),
+        }
+    }
+}
+
+/// The value of a `smallint`, `integer` or `bigint`, given its text output.
+///
+/// # Errors
+/// When the text is not such a number.
+pub fn integer(text: &[u8]) -> Result<i64, Unrenderable> {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Unrenderable)
+}
+
+fn write_boolean(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
+    let word: &[u8] = match text {
+        b"t" => b"true",
+        b"f" => b"false",
+        _ => return Err(Unrenderable),
+    };
+    out.extend_from_slice(word);
+    Ok(())
+}

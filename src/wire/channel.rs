@@ -1,0 +1,90 @@
+//! Messages over a transport: received into a buffer, sent from one.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+use super::buffer::ReceiveBuffer;
+use super::error::WireError;
+use super::message::{HEADER_BYTES, first_message, message_bytes};
+use super::transport::Transport;
+
+/// A message taken out of the buffer.
+pub(crate) struct Message {
+    pub(crate) tag: u8,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A transport with its two buffers.
+pub(crate) struct Channel {
+    pub(crate) transport: Transport,
+    pub(crate) received: ReceiveBuffer,
+    /// Written here first, so that a cancelled [`Channel::flush`] loses nothing and repeats nothing.
+    pub(crate) unsent: Vec<u8>,
+    /// No message may be longer: small until the session has begun, then the protocol's limit.
+    pub(crate) message_bytes_max: usize,
+}
+
+impl Channel {
+    pub(crate) fn new(transport: Transport, message_bytes_max: usize) -> Self {
+        Self { transport, received: ReceiveBuffer::new(), unsent: Vec::new(), message_bytes_max }
+    }
+
+    /// Waits for bytes, then takes what is there without waiting, as far as there is room. Cancel safe.
+    ///
+    /// 0: there is no room because whole messages wait to be taken.
+    pub(crate) async fn fill(&mut self) -> Result<usize, WireError> {
+        let message = message_bytes(self.received.unread(), self.message_bytes_max)?;
+        self.received.make_room(message);
+        if self.received.space().is_empty() {
+            return Ok(0);
+        }
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WireError>> {
+        let mut total = 0;
+        loop {
+            let mut space = ReadBuf::new(self.received.space());
+            let ready = Pin::new(&mut self.transport).poll_read(cx, &mut space);
+            let count = space.filled().len();
+            self.received.received(count);
+            total += count;
+            match ready {
+                Poll::Pending if total == 0 => return Poll::Pending,
+                Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(())) if total == 0 => return Poll::Ready(Err(WireError::Closed)),
+                Poll::Ready(Ok(())) if count > 0 && !self.received.space().is_empty() => {}
+                // An error or the end comes again at the next call.
+                _ => return Poll::Ready(Ok(total)),
+            }
+        }
+    }
+
+    /// The next message. Cancel safe.
+    pub(crate) async fn next_message(&mut self) -> Result<Message, WireError> {
+        loop {
+            if let Some(raw) = first_message(self.received.unread(), self.message_bytes_max)? {
+                let message = Message { tag: raw.tag, body: raw.body.to_vec() };
+                self.received.consume(HEADER_BYTES + message.body.len());
+                return Ok(message);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Sends what is unsent. Cancel safe: the next call goes on where this one stopped.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            let count = self.transport.write(&self.unsent).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.unsent.drain(..count);
+        }
+        self.transport.flush().await
+    }
+}

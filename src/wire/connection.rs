@@ -1,0 +1,169 @@
+//! A walsender connection before it streams: SQL and replication commands.
+
+use std::fmt::Write;
+
+use super::connect::connect;
+use super::copy::CopyBoth;
+use super::error::{ConnectError, Trouble, WireError};
+use super::login::{Purpose, Session};
+use super::message::ProtocolError;
+use super::server_error::ServerError;
+use super::session::TextRow;
+use super::target::Target;
+use crate::lsn::Lsn;
+use crate::table::quoted;
+
+/// Which database system this is, and how far its WAL reaches (`IDENTIFY_SYSTEM`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemIdentity {
+    /// Unique to a cluster and its physical copies.
+    pub system_identifier: u64,
+    /// The current timeline.
+    pub timeline: u32,
+    /// How far the WAL is flushed.
+    pub xlogpos: Lsn,
+    /// The database connected to.
+    pub database: String,
+}
+
+/// A connection with `replication=database`: it understands SQL and replication commands.
+///
+/// Its session shows values as `to_jsonb` in UTC would need them: `DateStyle=ISO`, `TimeZone=UTC`,
+/// `IntervalStyle=postgres`, `extra_float_digits=1`, `bytea_output=hex`, in UTF-8.
+pub struct Connection {
+    session: Session,
+}
+
+impl Connection {
+    /// Connects, authenticates and makes sure that a walsender is at the other end.
+    pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
+        let session = Box::pin(connect(target, Purpose::Replication)).await?;
+        let mut connection = Self { session };
+        match connection.identify_system().await {
+            Ok(_) => Ok(connection),
+            Err(error) => Err(ConnectError::new(target.display_name(), not_a_walsender(error))),
+        }
+    }
+
+    /// Connects an ordinary session instead of a walsender: SQL only, with the same settings.
+    pub async fn connect_sql(target: &Target) -> Result<Self, ConnectError> {
+        Ok(Self { session: Box::pin(connect(target, Purpose::Sql)).await? })
+    }
+
+    /// A parameter the server reports, such as `server_version`.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.session.parameters.get(name).map(String::as_str)
+    }
+
+    /// The walsender's process id on the server.
+    pub fn backend_pid(&self) -> i32 {
+        self.session.backend_pid
+    }
+
+    /// Runs SQL or a replication command and collects every row, values as text. An error of the
+    /// server leaves the connection usable. Not cancel safe: drop the connection instead.
+    pub async fn simple_query(&mut self, sql: &str) -> Result<Vec<TextRow>, WireError> {
+        self.session.simple_query(sql).await
+    }
+
+    /// Which database system this is.
+    pub async fn identify_system(&mut self) -> Result<SystemIdentity, WireError> {
+        let rows = self.simple_query("IDENTIFY_SYSTEM").await?;
+        let identity = rows.first().and_then(parse_identity);
+        identity.ok_or(WireError::Unexpected("IDENTIFY_SYSTEM"))
+    }
+
+    /// Starts streaming from `slot`, with the output plugin's `options`. [`Lsn::ZERO`] means where the
+    /// slot stands; an earlier position than that silently means the same.
+    pub async fn start_replication(
+        mut self,
+        slot: &str,
+        from: Lsn,
+        options: &[(&str, &str)],
+    ) -> Result<CopyBoth, WireError> {
+        self.session.send_query(&start_command(slot, from, options)).await?;
+        loop {
+            let message = self.session.channel.next_message().await?;
+            match message.tag {
+                // CopyBothResponse
+                b'W' => return Ok(CopyBoth::new(self.session.channel)),
+                b'E' => return Err(ServerError::parse(&message.body).into()),
+                b'N' | b'S' | b'A' => {}
+                tag => {
+                    return Err(
+                        ProtocolError::Unexpected { tag, length: message.body.len() }.into()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        self.session.leave().await;
+    }
+}
+
+/// Poolers accept the start-up parameter `replication`, forget it, and pass the command on as SQL: a
+/// syntax error (42601).
+fn not_a_walsender(error: WireError) -> Trouble {
+    match error {
+        WireError::Server(error) if error.sqlstate == "42601" => Trouble::Pooler(error),
+        other => other.into(),
+    }
+}
+
+fn parse_identity(row: &TextRow) -> Option<SystemIdentity> {
+    let [Some(system), Some(timeline), Some(xlogpos), Some(database)] = row.as_slice() else {
+        return None;
+    };
+    Some(SystemIdentity {
+        system_identifier: system.parse().ok()?,
+        timeline: timeline.parse().ok()?,
+        xlogpos: xlogpos.parse().ok()?,
+        database: database.clone(),
+    })
+}
+
+fn start_command(slot: &str, from: Lsn, options: &[(&str, &str)]) -> String {
+    let mut command = format!("START_REPLICATION SLOT {} LOGICAL {from}", quoted(slot));
+    let mut separator = " (";
+    for (name, value) in options {
+        // The replication grammar knows no backslash escapes.
+        let value = value.replace('\'', "''");
+        let _ = write!(command, "{separator}{} '{value}'", quoted(name));
+        separator = ", ";
+    }
+    if !options.is_empty() {
+        command.push(')');
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_quotes_what_it_is_given() {
+        assert_eq!(start_command("hw", Lsn(0), &[]), r#"START_REPLICATION SLOT "hw" LOGICAL 0/0"#);
+        let options = [("proto_version", "1"), ("publication_names", r#""it's""#)];
+        assert_eq!(
+            start_command("hw", Lsn(0x1_0000_00AB), &options),
+            r#"START_REPLICATION SLOT "hw" LOGICAL 1/AB ("proto_version" '1', "publication_names" '"it''s"')"#
+        );
+    }
+
+    #[test]
+    fn an_identity_is_complete_or_none() {
+        let row = |timeline: Option<&str>| {
+            let texts = [Some("7312345678901234567"), timeline, Some("0/16B3748"), Some("app")];
+            texts.map(|text| text.map(str::to_owned)).to_vec()
+        };
+        let identity = parse_identity(&row(Some("3"))).unwrap();
+        assert_eq!((identity.timeline, identity.xlogpos), (3, Lsn(0x16B_3748)));
+        assert_eq!(parse_identity(&row(None)), None);
+        assert_eq!(parse_identity(&row(Some("x"))), None);
+        assert_eq!(parse_identity(&Vec::new()), None);
+    }
+}

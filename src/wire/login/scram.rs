@@ -1,0 +1,70 @@
+//! SCRAM-SHA-256, bound to the TLS channel where that is possible (RFC 5802, 7677; manual: "SASL
+//! Authentication").
+
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
+use postgres_protocol::message::frontend;
+
+use super::{Login, Request};
+use crate::wire::error::Trouble;
+use crate::wire::target::ChannelBinding;
+use crate::wire::tls::server_end_point;
+
+impl Login<'_> {
+    /// Proves that we know the password, and has the server prove the same.
+    pub(super) async fn scram(&mut self, mechanisms: &[String]) -> Result<(), Trouble> {
+        let (mechanism, binding) = self.choose_mechanism(mechanisms)?;
+        let mut scram = ScramSha256::new(self.password()?.as_bytes(), binding);
+        self.send(|out| frontend::sasl_initial_response(mechanism, scram.message(), out)).await?;
+
+        let challenge = match self.next_request().await? {
+            Request::SaslContinue(challenge) => challenge,
+            other => return Err(other.refusal()),
+        };
+        scram.update(&challenge).map_err(scram_failed)?;
+        self.send(|out| frontend::sasl_response(scram.message(), out)).await?;
+
+        // The server's own proof must come before its OK: who skips it doesn't know the password.
+        let proof = match self.next_request().await? {
+            Request::SaslFinal(proof) => proof,
+            other => return Err(other.refusal()),
+        };
+        scram.finish(&proof).map_err(scram_failed)?;
+        self.expect_ok().await
+    }
+
+    fn choose_mechanism(&self, offered: &[String]) -> Result<(&'static str, Binding), Trouble> {
+        let offers = |mechanism: &str| offered.iter().any(|name| name == mechanism);
+        let wanted = self.target.tls.channel_binding;
+        let certificate = self.channel.transport.server_certificate();
+        let end_point = certificate.and_then(server_end_point);
+        let end_point = end_point.filter(|_| wanted != ChannelBinding::Disable);
+        match end_point {
+            Some(end_point) if offers(SCRAM_SHA_256_PLUS) => {
+                Ok((SCRAM_SHA_256_PLUS, Binding::tls_server_end_point(end_point)))
+            }
+            _ if wanted == ChannelBinding::Require => Err(Trouble::ChannelBinding(why_unbound(
+                certificate.is_some(),
+                end_point.is_some(),
+            ))),
+            // "We could have": lets the server notice that someone removed its offer on the way.
+            Some(_) if offers(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, Binding::unrequested())),
+            None if offers(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, Binding::unsupported())),
+            _ => Err(Trouble::UnsupportedAuthentication { method: offered.join(", ") }),
+        }
+    }
+}
+
+fn why_unbound(encrypted: bool, has_end_point: bool) -> &'static str {
+    match (encrypted, has_end_point) {
+        (false, _) => "the connection has no TLS",
+        (true, false) => "the server's certificate is signed in a way that defines no binding",
+        (true, true) => "the server does not offer SCRAM-SHA-256-PLUS",
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn scram_failed(error: std::io::Error) -> Trouble {
+    Trouble::Scram(error.to_string())
+}

@@ -1,0 +1,53 @@
+//! `host=localhost port=5432 password='it''s'`
+//! (manual: libpq-connect, "Keyword/Value Connection Strings").
+
+use super::TargetError;
+use super::parameters::Given;
+
+/// Reads a keyword/value string. Values may be quoted with `'`; `\` escapes the next character.
+pub(super) fn parse(text: &str) -> Result<Given, TargetError> {
+    let mut given = Given::default();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=').ok_or_else(not_a_pair)?;
+        let name = name.trim_end();
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == ':') {
+            return Err(not_a_pair());
+        }
+        let (value, after) = take_value(name, after.trim_start())?;
+        given.set(name, value)?;
+        rest = after.trim_start();
+    }
+    Ok(given)
+}
+
+// Quotes nothing of the text: it may hold a password.
+fn not_a_pair() -> TargetError {
+    let expected = "expected postgres://user@host:port/database or \"host=… dbname=…\"";
+    TargetError::Malformed(expected.into())
+}
+
+fn take_value<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), TargetError> {
+    let quoted = text.strip_prefix('\'');
+    let body = quoted.unwrap_or(text);
+    let mut value = String::new();
+    let mut characters = body.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            '\'' if quoted.is_some() => return Ok((value, after(body, at + 1))),
+            c if quoted.is_none() && c.is_whitespace() => return Ok((value, after(body, at))),
+            c => value.push(c),
+        }
+    }
+    if quoted.is_some() {
+        return Err(TargetError::Malformed(format!(
+            "the value of \"{name}\" has no closing quote"
+        )));
+    }
+    Ok((value, ""))
+}
+
+fn after(text: &str, at: usize) -> &str {
+    text.get(at..).unwrap_or("")
+}

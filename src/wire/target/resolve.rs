@@ -1,0 +1,241 @@
+//! From the parameters given to a [`Target`]: defaults, and what excludes what.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::parameters::Given;
+use super::passfile::Passfile;
+use super::{
+    ChannelBinding, Host, Keepalive, LibpqEnvironment, Place, RootCertificates, Secret,
+    SessionAttrs, SslMode, Target, TargetError, TcpOptions, TlsOptions,
+};
+
+/// The parameters given, over the environment they were given in.
+struct Parameters<'a> {
+    given: &'a Given,
+    env: &'a LibpqEnvironment,
+}
+
+pub(super) fn resolve(given: &Given, env: &LibpqEnvironment) -> Result<Target, TargetError> {
+    let parameters = Parameters { given, env };
+    parameters.refuse_gss_encryption()?;
+    let user = parameters.user()?;
+    Ok(Target {
+        hosts: parameters.hosts()?,
+        database: parameters.text("dbname").unwrap_or(&user).to_owned(),
+        user,
+        password: parameters.text("password").map(|password| Secret(password.to_owned())),
+        passfile: parameters.passfile(),
+        tls: parameters.tls()?,
+        session_attrs: parameters
+            .word("target_session_attrs", &SessionAttrs::WORDS)?
+            .unwrap_or(SessionAttrs::Any),
+        connect_timeout: parameters.connect_timeout()?,
+        application_name: parameters.text("application_name").unwrap_or("highwater").to_owned(),
+        options: parameters.text("options").map(str::to_owned),
+        tcp: parameters.tcp()?,
+        shuffle: parameters
+            .word("load_balance_hosts", &[("disable", false), ("random", true)])?
+            .unwrap_or(false),
+    })
+}
+
+impl Parameters<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.given.value(name, self.env)
+    }
+
+    /// One of a parameter's words.
+    fn word<T: Copy>(
+        &self,
+        name: &'static str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, TargetError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        let known = words.iter().find(|(word, _)| *word == value);
+        let expected = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        known.map(|(_, meaning)| Some(*meaning)).ok_or_else(|| invalid(name, value, expected()))
+    }
+
+    fn number<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<Option<T>, TargetError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        let number = value.trim().parse().map_err(|_| invalid(name, value, expected.to_owned()))?;
+        Ok(Some(number))
+    }
+
+    fn home_file(&self, name: &str) -> Option<PathBuf> {
+        self.env.home.as_ref().map(|home| home.join(name))
+    }
+
+    fn refuse_gss_encryption(&self) -> Result<(), TargetError> {
+        let words = [("disable", ()), ("prefer", ())];
+        self.word("gssencmode", &words).map(|_| ())
+    }
+
+    fn user(&self) -> Result<String, TargetError> {
+        if let Some(user) = self.text("user") {
+            return Ok(user.to_owned());
+        }
+        let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+        own.map(|user| user.name).ok_or(TargetError::NoUser)
+    }
+
+    fn passfile(&self) -> Passfile {
+        let path = self.text("passfile").map(PathBuf::from).or_else(|| self.home_file(".pgpass"));
+        path.map(|path| Passfile::read(&path)).unwrap_or_default()
+    }
+
+    fn hosts(&self) -> Result<Vec<Host>, TargetError> {
+        let names: Vec<&str> = self.list("host");
+        let addresses: Vec<&str> = self.list("hostaddr");
+        let count = names.len().max(addresses.len()).max(1);
+        for (name, list) in [("host", &names), ("hostaddr", &addresses)] {
+            if !list.is_empty() && list.len() != count {
+                return Err(TargetError::Contradiction(format!(
+                    "\"{name}\" lists {} entries, expected {count}: as many as host or hostaddr",
+                    list.len()
+                )));
+            }
+        }
+        let ports = self.ports(count)?;
+        let entry = |list: &[&str], at: usize| list.get(at).copied().unwrap_or("").to_owned();
+        let hosts = ports.into_iter().enumerate();
+        hosts.map(|(at, port)| host(&entry(&names, at), &entry(&addresses, at), port)).collect()
+    }
+
+    fn list(&self, name: &str) -> Vec<&str> {
+        self.text(name).map(|text| text.split(',').map(str::trim).collect()).unwrap_or_default()
+    }
+
+    /// One port for each host; a single one given is everyone's.
+    fn ports(&self, count: usize) -> Result<Vec<u16>, TargetError> {
+        let texts = self.list("port");
+        let ports = texts.iter().map(|text| port(text)).collect::<Result<Vec<u16>, _>>()?;
+        match ports.as_slice() {
+            [] => Ok(vec![Host::PORT_DEFAULT; count]),
+            [single] => Ok(vec![*single; count]),
+            several if several.len() == count => Ok(ports),
+            several => Err(TargetError::Contradiction(format!(
+                "\"port\" lists {} entries for {count} hosts: give one, or one for each",
+                several.len()
+            ))),
+        }
+    }
+
+    fn tls(&self) -> Result<TlsOptions, TargetError> {
+        let roots = self.roots();
+        let system = roots == RootCertificates::System;
+        let default = if system { SslMode::VerifyFull } else { SslMode::Prefer };
+        let mode = self.word("sslmode", &SslMode::WORDS)?.unwrap_or(default);
+        if system && mode != SslMode::VerifyFull {
+            return Err(contradiction(mode, "sslrootcert=system", "verify-full"));
+        }
+        let direct =
+            self.word("sslnegotiation", &[("postgres", false), ("direct", true)])?.unwrap_or(false);
+        if direct && mode < SslMode::Require {
+            return Err(contradiction(mode, "sslnegotiation=direct", "require (or stronger)"));
+        }
+        let words = [
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        let channel_binding =
+            self.word("channel_binding", &words)?.unwrap_or(ChannelBinding::Prefer);
+        Ok(TlsOptions { mode, direct, roots, client: self.client_certificate()?, channel_binding })
+    }
+
+    fn roots(&self) -> RootCertificates {
+        match self.text("sslrootcert") {
+            Some("system") => RootCertificates::System,
+            Some(path) => RootCertificates::File(PathBuf::from(path)),
+            None => match self.home_file(".postgresql/root.crt") {
+                Some(path) if path.exists() => RootCertificates::File(path),
+                missing => RootCertificates::Missing(missing),
+            },
+        }
+    }
+
+    fn client_certificate(&self) -> Result<Option<(PathBuf, PathBuf)>, TargetError> {
+        let usual = |name: &str| self.home_file(name).filter(|path| path.exists());
+        let certificate = self.text("sslcert").map(PathBuf::from);
+        let key = self.text("sslkey").map(PathBuf::from);
+        let certificate = certificate.or_else(|| usual(".postgresql/postgresql.crt"));
+        let key = key.or_else(|| usual(".postgresql/postgresql.key"));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            // A key alone does nothing, as in libpq.
+            (None, _) => Ok(None),
+            (Some(certificate), None) => Err(TargetError::Contradiction(format!(
+                "client certificate \"{}\" has no private key; name it with sslkey",
+                certificate.display()
+            ))),
+        }
+    }
+
+    fn connect_timeout(&self) -> Result<Duration, TargetError> {
+        match self.number::<i32>("connect_timeout", "a number of seconds")? {
+            Some(seconds @ 1..) => Ok(Duration::from_secs(u64::from(seconds.unsigned_abs()))),
+            _ => Ok(Target::CONNECT_TIMEOUT_DEFAULT),
+        }
+    }
+
+    fn tcp(&self) -> Result<TcpOptions, TargetError> {
+        let on = self.number::<i32>("keepalives", "0 or 1")?.unwrap_or(1) != 0;
+        let seconds = |name, default: Duration| {
+            let given = self.number::<u32>(name, "a number of seconds")?;
+            Ok(given.filter(|n| *n > 0).map_or(default, |n| Duration::from_secs(u64::from(n))))
+        };
+        let keepalive = Keepalive {
+            idle: seconds("keepalives_idle", Keepalive::DEFAULT.idle)?,
+            interval: seconds("keepalives_interval", Keepalive::DEFAULT.interval)?,
+            count: self
+                .number::<u32>("keepalives_count", "a number of probes")?
+                .filter(|n| *n > 0)
+                .unwrap_or(Keepalive::DEFAULT.count),
+        };
+        let user_timeout = self.number::<u32>("tcp_user_timeout", "a number of milliseconds")?;
+        let user_timeout =
+            user_timeout.filter(|n| *n > 0).map(|n| Duration::from_millis(u64::from(n)));
+        Ok(TcpOptions { keepalive: on.then_some(keepalive), user_timeout })
+    }
+}
+
+fn host(name: &str, address: &str, port: u16) -> Result<Host, TargetError> {
+    if address.is_empty() {
+        return Ok(if name.is_empty() { Host::local(port) } else { Host::named(name, port) });
+    }
+    let address: IpAddr =
+        address.parse().map_err(|_| invalid("hostaddr", address, "an IP address".into()))?;
+    let name = Some(name.to_owned()).filter(|name| !name.is_empty());
+    Ok(Host { place: Place::Address { address, name }, port })
+}
+
+fn port(text: &str) -> Result<u16, TargetError> {
+    if text.is_empty() {
+        return Ok(Host::PORT_DEFAULT);
+    }
+    let port = text.parse().ok().filter(|port| *port != 0);
+    // Where a / of a password was not encoded, its beginning ends up here: show numbers only.
+    let shown = if text.bytes().all(|b| b.is_ascii_digit()) { text } else { "…" };
+    port.ok_or_else(|| {
+        invalid("port", shown, "a number from 1 to 65535; in a password, / is written %2F".into())
+    })
+}
+
+fn invalid(name: &'static str, value: &str, expected: String) -> TargetError {
+    TargetError::Invalid { name, value: value.to_owned(), expected }
+}
+
+fn contradiction(mode: SslMode, with: &str, instead: &str) -> TargetError {
+    let mode = mode.as_str();
+    TargetError::Contradiction(format!(
+        "sslmode={mode} is too weak to be used with {with}; write sslmode={instead}"
+    ))
+}

@@ -1,0 +1,87 @@
+//! Certificates and keys from PEM files.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::wire::error::Trouble;
+use crate::wire::target::RootCertificates;
+
+/// What a server's certificate may be traced back to.
+pub(super) struct Roots {
+    /// The certificates that may sign others.
+    pub(super) store: RootCertStore,
+    /// The certificates of the file as they are: one may be the (self-signed) server's own.
+    pub(super) listed: Vec<CertificateDer<'static>>,
+}
+
+impl Roots {
+    pub(super) fn load(source: &RootCertificates) -> Result<Self, Trouble> {
+        let listed = match source {
+            RootCertificates::Missing(_) => Vec::new(),
+            RootCertificates::System => system_certificates()?,
+            RootCertificates::File(path) => {
+                certificates(path, "root certificate file", "sslrootcert")?
+            }
+        };
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(listed.iter().cloned());
+        Ok(Self { store, listed })
+    }
+}
+
+fn system_certificates() -> Result<Vec<CertificateDer<'static>>, Trouble> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(Trouble::TlsSetup(format!(
+            "sslrootcert=system: the operating system has no trusted certificates ({}); install \
+             package ca-certificates",
+            reasons.join(", ")
+        )));
+    }
+    Ok(found.certs)
+}
+
+/// The client's certificate, with any intermediate ones behind it.
+pub(super) fn client_certificate(path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+    certificates(path, "client certificate", "sslcert")
+}
+
+fn certificates(
+    path: &Path,
+    what: &str,
+    parameter: &str,
+) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+    let unusable = |reason: String| {
+        let path = path.display();
+        Trouble::TlsSetup(format!("{what} \"{path}\" ({parameter}) can't be used: {reason}"))
+    };
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| unusable(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable("it holds no certificate in PEM form".into()));
+    }
+    Ok(certificates)
+}
+
+/// The client's private key; others may not be able to read it.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Trouble> {
+    let unusable = |reason: String| {
+        Trouble::TlsSetup(format!(
+            "private key \"{}\" (sslkey) can't be used: {reason}",
+            path.display()
+        ))
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
+    // As libpq: 0600 when it is ours, 0640 when it is root's.
+    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if metadata.permissions().mode() & forbidden != 0 {
+        return Err(unusable("others may read it; chmod 600 mends that".into()));
+    }
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| unusable(format!("{error} (expected an unencrypted key in PEM form)")))
+}

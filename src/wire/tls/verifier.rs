@@ -1,0 +1,259 @@
+//! Checking the server's certificate as libpq does, which is not quite what browsers do.
+//!
+//! Differences from the Web's rules: a chain may be checked without the name (`verify-ca`); a
+//! certificate listed among the roots is trusted as it is, even if it is the server's own, self-signed
+//! one; and a certificate without alternative names may carry the host in its common name. In every
+//! mode the server must prove that it holds the certificate's key: channel binding rests on that.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::der::asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::{Decode, Tag, Tagged};
+use x509_cert::ext::pkix::SubjectAltName;
+
+use super::files::Roots;
+
+/// What must be true of the certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Anything goes (`require` and weaker, without root certificates).
+    Nothing,
+    /// Someone we trust has signed it.
+    Chain,
+    /// And it is made out to the host we wanted.
+    ChainAndName,
+}
+
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    check: Check,
+    roots: RootCertStore,
+    listed: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerVerifier {
+    pub(super) fn new(check: Check, roots: Roots, algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self { check, roots: roots.store, listed: roots.listed, algorithms }
+    }
+
+    fn verify_chain(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if self.listed.iter().any(|listed| listed.as_ref() == certificate.as_ref()) {
+            return verify_validity(certificate, now);
+        }
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.check != Check::Nothing {
+            self.verify_chain(end_entity, intermediates, now)?;
+        }
+        if self.check == Check::ChainAndName {
+            verify_name(end_entity, server_name)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
+    let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+    Certificate::from_der(certificate).map_err(bad)
+}
+
+/// Of a certificate trusted by itself, only the dates are left to check.
+fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let validity = parse(certificate)?.tbs_certificate.validity;
+    let now = now.as_secs();
+    if now < validity.not_before.to_unix_duration().as_secs() {
+        return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
+    }
+    if now > validity.not_after.to_unix_duration().as_secs() {
+        return Err(Error::InvalidCertificate(CertificateError::Expired));
+    }
+    Ok(())
+}
+
+fn verify_name(certificate: &CertificateDer<'_>, wanted: &ServerName<'_>) -> Result<(), Error> {
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    match verify_server_name(&parsed, wanted) {
+        Err(_) if common_name_matches(&parse(certificate)?, &wanted.to_str()) => Ok(()),
+        verdict => verdict,
+    }
+}
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// libpq's last resort: the common name, but only where there are no alternative names.
+fn common_name_matches(certificate: &Certificate, wanted: &str) -> bool {
+    let names = certificate.tbs_certificate.get::<SubjectAltName>();
+    let has_none = names.is_ok_and(|names| names.is_none());
+    has_none && common_name(certificate).is_some_and(|name| name_matches(&name, wanted))
+}
+
+fn common_name(certificate: &Certificate) -> Option<String> {
+    let attributes = certificate.tbs_certificate.subject.0.iter().flat_map(|name| name.0.iter());
+    let value = &attributes.rev().find(|attribute| attribute.oid == COMMON_NAME)?.value;
+    match value.tag() {
+        Tag::Utf8String => Some(value.decode_as::<Utf8StringRef<'_>>().ok()?.as_str().to_owned()),
+        Tag::PrintableString => {
+            Some(value.decode_as::<PrintableStringRef<'_>>().ok()?.as_str().to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Letter case aside; a leading `*.` stands for one label.
+fn name_matches(pattern: &str, wanted: &str) -> bool {
+    if pattern.eq_ignore_ascii_case(wanted) {
+        return true;
+    }
+    let Some(suffix) = pattern.strip_prefix("*.") else { return false };
+    wanted.split_once('.').is_some_and(|(label, rest)| {
+        !label.is_empty() && rest.contains('.') && rest.eq_ignore_ascii_case(suffix)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::crypto::ring;
+
+    struct Signed {
+        authority: CertificateDer<'static>,
+        server: CertificateDer<'static>,
+    }
+
+    fn signed(alternative_names: &[&str], common_name: &str) -> Signed {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "the authority");
+        let authority = params.self_signed(&key).unwrap().der().clone();
+        let issuer = rcgen::Issuer::new(params, key);
+
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(names(alternative_names)).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+        let server = params.signed_by(&key, &issuer).unwrap().der().clone();
+        Signed { authority, server }
+    }
+
+    fn accepts(
+        check: Check,
+        root: &CertificateDer<'static>,
+        server: &CertificateDer<'static>,
+        name: &str,
+    ) -> bool {
+        let mut store = RootCertStore::empty();
+        store.add(root.clone()).unwrap();
+        let roots = Roots { store, listed: vec![root.clone()] };
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let verifier = ServerVerifier::new(check, roots, algorithms);
+        verifier.verify_server_cert(server, &[], &name, &[], UnixTime::now()).is_ok()
+    }
+
+    #[test]
+    fn each_check_demands_what_it_says() {
+        let ours = signed(&["db.example"], "x");
+        let theirs = signed(&["db.example"], "x");
+        for (check, wrong_authority, wrong_name) in [
+            (Check::Nothing, true, true),
+            (Check::Chain, false, true),
+            (Check::ChainAndName, false, false),
+        ] {
+            assert!(accepts(check, &ours.authority, &ours.server, "db.example"));
+            assert_eq!(
+                accepts(check, &theirs.authority, &ours.server, "db.example"),
+                wrong_authority
+            );
+            assert_eq!(accepts(check, &ours.authority, &ours.server, "other.example"), wrong_name);
+        }
+    }
+
+    #[test]
+    fn the_common_name_counts_only_without_alternative_names() {
+        let named = signed(&[], "db.example");
+        assert!(accepts(Check::ChainAndName, &named.authority, &named.server, "db.example"));
+        assert!(!accepts(Check::ChainAndName, &named.authority, &named.server, "x.example"));
+        let both = signed(&["other.example"], "db.example");
+        assert!(!accepts(Check::ChainAndName, &both.authority, &both.server, "db.example"));
+    }
+
+    #[test]
+    fn a_servers_own_certificate_may_be_listed_as_root() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["db.example".into()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let own = params.self_signed(&key).unwrap().der().clone();
+        assert!(accepts(Check::ChainAndName, &own, &own, "db.example"));
+        assert!(!accepts(Check::ChainAndName, &own, &own, "other.example"));
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        let expired = params.self_signed(&key).unwrap().der().clone();
+        assert!(!accepts(Check::Chain, &expired, &expired, "db.example"));
+    }
+
+    #[test]
+    fn a_star_is_one_label() {
+        for (pattern, wanted, expected) in [
+            ("*.db.example", "a.db.example", true),
+            ("*.db.example", "A.DB.example", true),
+            ("*.db.example", "a.b.db.example", false),
+            ("*.db.example", ".db.example", false),
+            ("*.example", "db.example", false),
+            ("db.*", "db.example", false),
+        ] {
+            assert_eq!(name_matches(pattern, wanted), expected, "{pattern} {wanted}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! A real PostgreSQL for every test: a database of the test's own on a server all tests of the
+//! process share, or a server of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use highwater::throwaway::{
+    FindOptions, Installation, Server, ServerOptions, cache_directory, fetch,
+};
+use tokio::task::JoinHandle;
+use tokio_postgres::types::FromSqlOwned;
+use tokio_postgres::{Client, NoTls, Row};
+
+/// The shared server. It is never dropped: its watchdog ends it after this process.
+static SHARED: OnceLock<Server> = OnceLock::new();
+
+/// Gives every test's database a name of its own.
+static DATABASES: AtomicU32 = AtomicU32::new(1);
+
+/// A database for one test, and a session in it.
+pub(crate) struct Postgres {
+    server: Home,
+    database: String,
+    session: Session,
+}
+
+/// Whose server it is.
+enum Home {
+    Shared(&'static Server),
+    Private(Box<Server>),
+}
+
+impl Postgres {
+    /// A new database on the shared server. Slots are the server's: name them after
+    /// [`Postgres::database`], and drop them.
+    pub(crate) async fn start() -> Self {
+        let server = blocking(|| SHARED.get_or_init(start_shared_server)).await;
+        Self::in_new_database(Home::Shared(server)).await
+    }
+
+    /// A server of the test's own: for other settings, and to be stopped or killed. Its system
+    /// identifier is that of the shared server.
+    pub(crate) async fn private(mut options: ServerOptions) -> Self {
+        options.templates = Some(templates());
+        Self::unrelated(options).await
+    }
+
+    /// A server of the test's own that is another database system than all others.
+    pub(crate) async fn unrelated(options: ServerOptions) -> Self {
+        let server = blocking(move || start_server(options)).await;
+        Self::in_new_database(Home::Private(Box::new(server))).await
+    }
+
+    async fn in_new_database(server: Home) -> Self {
+        let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        let url = server.get().socket_url("postgres");
+        Session::open(&url).await.execute(&format!("CREATE DATABASE {database}")).await;
+        let session = Session::open(&server.get().socket_url(&database)).await;
+        Self { server, database, session }
+    }
+
+    /// Runs one or more statements.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.session.execute(sql).await;
+    }
+
+    /// The rows of a query.
+    pub(crate) async fn query(&self, sql: &str) -> Vec<Row> {
+        self.session.query(sql).await
+    }
+
+    /// The only row of a query.
+    pub(crate) async fn query_one(&self, sql: &str) -> Row {
+        self.session.query_one(sql).await
+    }
+
+    /// The only column of the only row of a query.
+    pub(crate) async fn value<T: FromSqlOwned>(&self, sql: &str) -> T {
+        self.session.value(sql).await
+    }
+
+    /// One more session in the same database.
+    pub(crate) async fn connect(&self) -> Session {
+        Session::open(&self.server().socket_url(&self.database)).await
+    }
+
+    /// Replaces the session after the server was stopped.
+    pub(crate) async fn reconnect(&mut self) {
+        self.session = self.connect().await;
+    }
+
+    /// The database's name.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Where to connect to the database over TCP, as the superuser.
+    pub(crate) fn url(&self) -> String {
+        self.server().url(&self.database)
+    }
+
+    /// Where to connect to the database over the Unix socket, as the superuser.
+    pub(crate) fn socket_url(&self) -> String {
+        self.server().socket_url(&self.database)
+    }
+
+    /// The server.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.get()
+    }
+}
+
+impl Home {
+    fn get(&self) -> &Server {
+        match self {
+            Self::Shared(server) => server,
+            Self::Private(server) => server,
+        }
+    }
+}
+
+/// One SQL session. Every method panics with the server's message when it fails.
+pub(crate) struct Session {
+    client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl Session {
+    /// Connects.
+    #[allow(clippy::disallowed_methods, reason = "aborted when the session is dropped")]
+    pub(crate) async fn open(url: &str) -> Self {
+        let (client, connection) = tokio_postgres::connect(url, NoTls)
+            .await
+            .unwrap_or_else(|error| panic!("connect to {url}: {error:?}"));
+        // How the connection ends is seen by whoever uses the client.
+        let driver = tokio::spawn(async { drop(connection.await) });
+        Self { client, driver }
+    }
+
+    /// Runs one or more statements.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The rows of a query.
+    pub(crate) async fn query(&self, sql: &str) -> Vec<Row> {
+        self.client.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// The only row of a query.
+    pub(crate) async fn query_one(&self, sql: &str) -> Row {
+        self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// The only column of the only row of a query.
+    pub(crate) async fn value<T: FromSqlOwned>(&self, sql: &str) -> T {
+        self.query_one(sql).await.get(0)
+    }
+
+    /// The client itself, for COPY, parameters, errors that are expected.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// The server programs the tests run against: of the major version in
+/// `HIGHWATER_TEST_PG_MAJOR`, else the newest on this machine; fetched if there are none.
+pub(crate) fn installation() -> Installation {
+    static FOUND: OnceLock<Installation> = OnceLock::new();
+    FOUND.get_or_init(find_installation).clone()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+fn find_installation() -> Installation {
+    let major = std::env::var("HIGHWATER_TEST_PG_MAJOR")
+        .ok()
+        .map(|text| text.parse().expect("HIGHWATER_TEST_PG_MAJOR is a number like 17"));
+    let directory = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache =
+        cache_directory(directory("XDG_CACHE_HOME").as_deref(), directory("HOME").as_deref());
+    let options = FindOptions {
+        bin_dir: directory("HIGHWATER_PG_BIN"),
+        path: std::env::var_os("PATH"),
+        cache_dir: cache.ok(),
+        major,
+    };
+    let here = Installation::all(&options).unwrap_or_else(|error| panic!("{error}"));
+    here.into_iter().max_by_key(Installation::major).unwrap_or_else(|| {
+        fetch(&options, &mut |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+/// Where clusters wait to be copied, kept from one run to the next.
+fn templates() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgresql-templates")
+}
+
+/// Linux's file system in memory, where making a cluster is ten times faster: if it has room for
+/// what the biggest test writes.
+fn roomy_memory() -> Option<PathBuf> {
+    const ROOM_KIB: u64 = 8 << 20;
+    let df = Command::new("df").args(["-Pk", "/dev/shm"]).output().ok()?;
+    let table = String::from_utf8(df.stdout).ok()?;
+    let available: u64 = table.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
+    (available >= ROOM_KIB).then(|| PathBuf::from("/dev/shm"))
+}
+
+/// With room for the slots of tests that failed before they dropped them.
+fn start_shared_server() -> Server {
+    let options = ServerOptions { templates: Some(templates()), ..ServerOptions::default() };
+    start_server(options.setting("max_replication_slots", "500"))
+}
+
+fn start_server(mut options: ServerOptions) -> Server {
+    options.parent = options.parent.or_else(roomy_memory);
+    Server::start(&installation(), &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs blocking work beside the test's runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("blocking work ends without a panic")
+}

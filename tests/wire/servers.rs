@@ -1,0 +1,112 @@
+//! PostgreSQL servers with rules of their own, and servers that are something else.
+
+use highwater::throwaway::ServerOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::certificates::{Authority, Signed};
+use crate::support::Postgres;
+
+/// Roles named after the way in that `HBA` has for them; the password of each is `secret`.
+const ROLES: [&str; 8] =
+    ["clear", "md5er", "scram", "certified", "encrypted", "unencrypted", "banned", "trusted"];
+
+const HBA: &str = "\
+local   all all trust
+host    all banned      127.0.0.1/32 reject
+host    all clear       127.0.0.1/32 password
+host    all md5er       127.0.0.1/32 md5
+host    all scram       127.0.0.1/32 scram-sha-256
+hostssl all certified   127.0.0.1/32 cert
+hostssl all encrypted   127.0.0.1/32 trust
+hostnossl all unencrypted 127.0.0.1/32 trust
+host    all trusted     127.0.0.1/32 trust
+";
+
+/// A server without TLS, with the rules above.
+pub(super) async fn plain() -> Postgres {
+    start(ServerOptions { hba: Some(HBA.into()), ..ServerOptions::default() }).await
+}
+
+/// A server with TLS, with the rules above. It accepts clients that `authority` vouches for.
+pub(super) async fn encrypted(server: &Signed, authority: &Authority) -> Postgres {
+    let files = [
+        ("tls.crt", server.certificate.as_str()),
+        ("tls.key", server.key.as_str()),
+        ("clients.crt", authority.pem()),
+    ];
+    let options = ServerOptions {
+        hba: Some(HBA.into()),
+        files: files.map(|(name, content)| (name.to_owned(), content.to_owned())).to_vec(),
+        ..ServerOptions::default()
+    }
+    .setting("ssl", "on")
+    .setting("ssl_cert_file", "tls.crt")
+    .setting("ssl_key_file", "tls.key")
+    .setting("ssl_ca_file", "clients.crt");
+    start(options).await
+}
+
+async fn start(options: ServerOptions) -> Postgres {
+    let pg = Postgres::private(options).await;
+    for role in ROLES {
+        let kind = if role == "md5er" { "md5" } else { "scram-sha-256" };
+        pg.execute(&format!(
+            "SET password_encryption = '{kind}'; CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'secret'"
+        ))
+        .await;
+    }
+    pg
+}
+
+/// `postgres://role@127.0.0.1:port/database?parameters`
+pub(super) fn url(pg: &Postgres, role: &str, parameters: &str) -> String {
+    let (port, database) = (pg.server().port(), pg.database());
+    format!("postgres://{role}@127.0.0.1:{port}/{database}?{parameters}")
+}
+
+/// A server that is not PostgreSQL, until it is dropped.
+pub(super) struct Impostor {
+    pub(super) port: u16,
+    serving: JoinHandle<()>,
+}
+
+impl Impostor {
+    /// Meets every connection with `meet`.
+    #[allow(clippy::disallowed_methods, reason = "aborted when the impostor is dropped")]
+    pub(super) async fn start<F>(meet: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = std::io::Result<()>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // The client may leave first.
+                let _ = meet(stream).await;
+            }
+        });
+        Self { port, serving }
+    }
+
+    /// Answers the first bytes of every connection with `answer`, and hangs up.
+    pub(super) async fn answering(answer: &'static [u8]) -> Self {
+        Self::start(move |mut stream| async move {
+            let mut question = [0; 1024];
+            let _ = stream.read(&mut question).await?;
+            stream.write_all(answer).await
+        })
+        .await
+    }
+
+    pub(super) fn url(&self, parameters: &str) -> String {
+        format!("postgres://me@127.0.0.1:{}/app?{parameters}", self.port)
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
