@@ -7,10 +7,12 @@ use crate::metrics::Metrics;
 
 const OPS: [Op; 3] = [Op::Insert, Op::Update, Op::Delete];
 
-const REASONS: [ResetReason; 7] = [
+/// Every reason: a test sees to it that a new one is not forgotten.
+const REASONS: [ResetReason; 8] = [
     ResetReason::Truncate,
     ResetReason::LargeTransaction,
     ResetReason::NoKey,
+    ResetReason::UnknownKey,
     ResetReason::Schema,
     ResetReason::Membership,
     ResetReason::SlotLost,
@@ -57,6 +59,26 @@ pub(super) fn remove_table(metrics: &Metrics, table: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where a reason stands in [`REASONS`]; does not compile when one is missing here.
+    fn place(reason: ResetReason) -> usize {
+        match reason {
+            ResetReason::Truncate => 0,
+            ResetReason::LargeTransaction => 1,
+            ResetReason::NoKey => 2,
+            ResetReason::UnknownKey => 3,
+            ResetReason::Schema => 4,
+            ResetReason::Membership => 5,
+            ResetReason::SlotLost => 6,
+            ResetReason::NewHistory => 7,
+        }
+    }
+
+    #[test]
+    fn every_reason_is_listed() {
+        let places: Vec<usize> = REASONS.into_iter().map(place).collect();
+        assert_eq!(places, (0..REASONS.len()).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_table_that_left_leaves_no_values() {

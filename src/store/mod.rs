@@ -21,7 +21,7 @@
 //!   whether the row existed before the commit and exists after it. A row that comes and goes
 //!   within the commit must be left out or told change by change.
 //! * **A reset between commits is seen by everybody**, also by who holds the applied version: see
-//!   [`signals::beyond`].
+//!   `signals::beyond`.
 //!
 //! # What it deliberately does not do
 //!
@@ -31,9 +31,9 @@
 //!
 //! # Where things are
 //!
-//! [`log`] one table's log, pure and single-threaded; [`state`] all of them under the lock;
-//! [`writer`] and [`reader`] the two sides, [`merge`] several logs as one list; [`signals`] what is
-//! seen without the lock, [`waiters`] who waits for it; [`directory`] names; [`status`], [`meters`]
+//! `log` one table's log, pure and single-threaded; `state` all of them under the lock;
+//! `writer` and `reader` the two sides, `merge` several logs as one list; `signals` what is
+//! seen without the lock, `waiters` who waits for it; `directory` names; `status`, `meters`
 //! what operators see.
 
 mod directory;
