@@ -1,21 +1,289 @@
-//! Builds the service, runs it and stops it.
+//! Build, run, drain: the one place that puts the parts together and spawns.
+//!
+//! Three kinds of work, kept apart: the change stream and its application to the store share a
+//! thread of their own (a current-thread runtime reads a socket faster than a shared one, and neither
+//! ingest nor HTTP can starve the other); HTTP has the main runtime. A single token ends all of it:
+//! no new requests, held polls answered, position confirmed, done.
 
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::demo::ServiceRequest;
-use crate::config::Config;
+use crate::change::Event;
+use crate::config::{Config, SetupMode};
+use crate::database::{self, setup};
+use crate::http::{self, HttpOptions};
+use crate::lsn::Lsn;
+use crate::metrics::Metrics;
+use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
+use crate::source::SourceStatus;
+use crate::store::{self, LogLimits, Store};
+use crate::wire::ConnectError;
 
-/// Runs the service until it is asked to stop.
-#[allow(clippy::unused_async, reason = "the service is joined to it next")]
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    anyhow::bail!(
-        "{}: the service is not part of this build",
-        config.postgres.target.display_name()
-    )
+/// Batches between stream and store. Few: each may hold a large transaction.
+const BATCHES_MAX: usize = 4;
+/// Old changes are forgotten this often.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// Until the publication is found or made, the server is asked this often.
+const SETUP_RETRY: Duration = Duration::from_secs(1);
+/// What is still running this long after the end was asked for is abandoned.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// A service that is ready to run: its ports are bound, nothing is connected yet.
+pub struct App {
+    main: TcpListener,
+    admin: Option<TcpListener>,
+    http: HttpOptions,
+    session: SessionOptions,
+    creates_publication: bool,
+    limits: LogLimits,
+    metrics: Metrics,
 }
 
-/// Runs the service for the demo, on a listener that is bound already, until `stop` is cancelled.
-#[allow(clippy::unused_async, reason = "the service is joined to it next")]
-pub async fn serve_demo(request: ServiceRequest, _stop: CancellationToken) -> anyhow::Result<()> {
-    anyhow::bail!("{}: the service is not part of this build", request.slot)
+impl App {
+    /// Binds the ports.
+    ///
+    /// # Errors
+    /// When a port is taken.
+    pub async fn build(config: &Config) -> anyhow::Result<Self> {
+        let main = bind(config.http.listen, "--listen").await?;
+        let admin = match config.http.admin_listen {
+            Some(address) => Some(bind(address, "--admin-listen").await?),
+            None => None,
+        };
+        Self::on(config, main, admin)
+    }
+
+    /// A service on listeners that are bound already.
+    ///
+    /// # Errors
+    /// When the configuration can't be put into effect.
+    pub fn on(
+        config: &Config,
+        main: TcpListener,
+        admin: Option<TcpListener>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            main,
+            http: http_options(config, admin.is_some())?,
+            admin,
+            session: session_options(config),
+            creates_publication: config.postgres.setup == SetupMode::Auto,
+            limits: log_limits(config),
+            metrics: Metrics::new().context("register the metrics")?,
+        })
+    }
+
+    /// Where clients are answered: the port that was bound when 0 was asked for.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.main.local_addr()
+    }
+
+    /// Serves until `shutdown`, or until something fails that waiting won't heal.
+    ///
+    /// # Errors
+    /// The first failure of that kind, with its remedy.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let (writer, store) = store::open(self.limits, self.metrics.clone());
+        let (status, source) = watch::channel(SourceStatus::new(
+            self.session.target.display_name(),
+            self.session.publication.clone(),
+            self.session.slot.clone(),
+        ));
+        let mut tasks = JoinSet::new();
+        let ingest = Ingest {
+            session: self.session,
+            creates_publication: self.creates_publication,
+            status,
+            metrics: self.metrics.clone(),
+            writer,
+        };
+        let token = shutdown.clone();
+        tasks.spawn_blocking(move || ingest.run(&token));
+
+        let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
+        tracing::info!(address = %self.main.local_addr()?, "listening");
+        tasks.spawn(serve(self.main, main, shutdown.clone()));
+        if let Some(listener) = self.admin {
+            let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
+            tracing::info!(address = %listener.local_addr()?, "listening for operators");
+            tasks.spawn(serve(listener, admin, shutdown.clone()));
+        }
+        drain(tasks, &store, &shutdown).await
+    }
+}
+
+/// Waits for the end: asked for, or a task's failure. Then ends everything else, in bounded time.
+async fn drain(
+    mut tasks: JoinSet<anyhow::Result<()>>,
+    store: &Store,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let first = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
+    };
+    shutdown.cancel();
+    // Held polls are answered now, with what there is.
+    store.close();
+    let rest = async {
+        let mut result = first;
+        while let Some(ended) = tasks.join_next().await {
+            result = result.and(ended.context("a task panicked").flatten());
+        }
+        result
+    };
+    tokio::time::timeout(DRAIN_TIME_MAX, rest).await.unwrap_or_else(|_| {
+        tracing::warn!("some connections did not end in time and are abandoned");
+        Ok(())
+    })
+}
+
+/// The change stream and its application to the store.
+struct Ingest {
+    session: SessionOptions,
+    creates_publication: bool,
+    status: watch::Sender<SourceStatus>,
+    metrics: Metrics,
+    writer: store::Writer,
+}
+
+impl Ingest {
+    /// Runs on the calling thread until the end.
+    fn run(self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the ingest runtime")?;
+        let (events, incoming) = mpsc::channel(BATCHES_MAX);
+        let (applied_in, applied) = watch::channel(Lsn::ZERO);
+        let options = self.session.clone();
+        let channels =
+            SessionChannels { events, applied, status: self.status, shutdown: shutdown.clone() };
+        let session = Session::new(self.session, channels, self.metrics);
+        runtime.block_on(async {
+            if self.creates_publication {
+                publish(&options, shutdown).await?;
+            }
+            // The session owns the sending end: when it returns, the applier ends too.
+            let (streamed, ()) =
+                tokio::join!(session.run(), apply(self.writer, incoming, applied_in));
+            streamed.map_err(anyhow::Error::from)
+        })
+    }
+}
+
+/// Creates the publication when it is missing (`postgres.setup = "auto"`); waits for a server that
+/// can't be reached yet.
+async fn publish(options: &SessionOptions, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let try_again = |error: &ConnectError| {
+        tracing::warn!(%error, "can't look for the publication yet");
+        sleep(SETUP_RETRY)
+    };
+    loop {
+        let connected = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            connected = Box::pin(database::connect(&options.target)) => connected,
+        };
+        match connected {
+            Err(error) if error.is_permanent() => return Err(error.into()),
+            Err(error) => try_again(&error).await,
+            Ok((client, driver)) => {
+                let server = options.target.display_name();
+                let ensured = async {
+                    let ensured =
+                        setup::ensure_publication(&client, &server, &options.publication).await;
+                    drop(client);
+                    ensured
+                };
+                let (done, ()) = tokio::join!(Box::pin(ensured), Box::pin(driver));
+                done?.iter().for_each(|what| tracing::info!("{what}"));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Applies batches as they come; forgets what is old.
+async fn apply(
+    mut writer: store::Writer,
+    mut incoming: mpsc::Receiver<Vec<Event>>,
+    applied: watch::Sender<Lsn>,
+) {
+    let mut expire = interval(EXPIRE_INTERVAL);
+    expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            batch = incoming.recv() => {
+                let Some(batch) = batch else { return };
+                let reached = batch.iter().rev().find_map(Event::reaches);
+                writer.apply(batch);
+                if let Some(reached) = reached {
+                    applied.send_replace(reached);
+                }
+            }
+            _ = expire.tick() => writer.expire(jiff::Timestamp::now()),
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    http::serve(listener, router, shutdown).await;
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "listen on {address}: the port is in use; stop the other program or choose another with {flag}"
+        ),
+        _ => anyhow::anyhow!("listen on {address}: {error}"),
+    })
+}
+
+fn session_options(config: &Config) -> SessionOptions {
+    let postgres = &config.postgres;
+    SessionOptions {
+        target: postgres.target.clone(),
+        publication: postgres.publication.clone(),
+        slot: postgres.slot.clone(),
+        temporary_slot: postgres.temporary_slot,
+        resume_window: ResumeWindow {
+            max_age: postgres.resume_window,
+            max_wal: postgres.resume_max_wal,
+        },
+        stage: StageLimits {
+            max_changes: config.log.max_transaction_changes,
+            max_bytes: config.log.max_transaction_bytes,
+        },
+    }
+}
+
+fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOptions> {
+    let origins = config.http.cors_origins.iter().map(|origin| origin.parse());
+    Ok(HttpOptions {
+        cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
+        admin_apart,
+        ..HttpOptions::default()
+    })
+}
+
+fn log_limits(config: &Config) -> LogLimits {
+    LogLimits {
+        max_changes: config.log.max_changes,
+        max_age: config.log.max_age,
+        max_bytes: config.log.max_bytes,
+    }
 }

@@ -71,6 +71,8 @@ pub enum ResetReason {
     LargeTransaction,
     /// The table has no key that can be told; any change resets it.
     NoKey,
+    /// A change's key was not in the stream.
+    UnknownKey,
     /// Its columns, key or replica identity changed.
     Schema,
     /// It joined the publication, or left and joined again, or what is published of it changed.
@@ -88,6 +90,7 @@ impl ResetReason {
             Self::Truncate => "truncate",
             Self::LargeTransaction => "large_transaction",
             Self::NoKey => "no_key",
+            Self::UnknownKey => "unknown_key",
             Self::Schema => "schema",
             Self::Membership => "membership",
             Self::SlotLost => "slot_lost",
@@ -149,6 +152,18 @@ pub enum Event {
         /// Those whose readers must start again.
         resets: Vec<Reset>,
     },
+}
+
+impl Event {
+    /// Up to where everything has been told once this event has.
+    pub fn reaches(&self) -> Option<Lsn> {
+        match self {
+            Self::Started(started) => Some(started.from),
+            Self::Commit(transaction) => Some(transaction.end_lsn),
+            Self::Watermark(lsn) => Some(*lsn),
+            Self::Tables { .. } => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,16 @@
 //! Everything tested from outside: one binary, one harness (`support`).
 
-mod commands;
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod support;
+
+mod changes;
+mod commands;
+mod identity;
+mod mirrors;
+mod publication;
+mod restart;
 mod throwaway;
+mod tidy;
+mod trouble;
 mod wire;

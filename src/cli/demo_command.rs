@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
-use super::demo::{self, DemoOptions, PAUSE_DEFAULT};
+use super::demo::{self, DemoOptions, PAUSE_DEFAULT, ServiceRequest};
 use super::failure::Failure;
 use super::{logging, signals};
-use crate::app;
-use crate::config::Environment;
+use crate::app::App;
+use crate::config::{Config, Environment, Flag, Sources};
 use crate::throwaway::{FindOptions, cache_directory};
 
 /// Watch it work: no database needed
@@ -40,8 +41,21 @@ pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(),
         pause: PAUSE_DEFAULT,
     };
     let out = anstream::stdout();
-    let demo = demo::run(options, signals::asked_to_stop(), out, app::serve_demo);
+    let demo = demo::run(options, signals::asked_to_stop(), out, serve);
     Box::pin(demo).await.map_err(Failure::failed)
+}
+
+/// The service of the demo: configured by what the demo asks for and nothing else.
+async fn serve(request: ServiceRequest, stop: CancellationToken) -> anyhow::Result<()> {
+    let setting = |key, value: &str| Flag { flag: "the demo", key, value: value.to_owned() };
+    let flags = vec![
+        setting("postgres.url", &request.database_url),
+        setting("postgres.publication", request.publication),
+        setting("postgres.slot", request.slot),
+    ];
+    let sources = Sources { flags, ..Sources::default() };
+    let config = Config::load(&sources)?;
+    App::on(&config, request.listener, None)?.run(stop).await
 }
 
 fn find_options(environment: &Environment) -> Result<FindOptions, Failure> {

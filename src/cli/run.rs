@@ -1,11 +1,14 @@
 //! `highwater run`.
 
+use std::convert::Infallible;
+
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::flags::{DatabaseFlags, ServiceFlags};
-use super::logging;
-use crate::app;
+use super::{logging, signals};
+use crate::app::App;
 use crate::config::{Environment, documentation};
 
 /// Run the service
@@ -32,5 +35,19 @@ fn long_help() -> String {
 pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), Failure> {
     let config = args.database.load(args.service, environment)?;
     logging::install(&config.logging);
-    app::run(config).await.map_err(|error| Failure::failed(format!("{error:#}")))
+    let serve = async {
+        let app = App::build(&config).await?;
+        let shutdown = CancellationToken::new();
+        let stopping = async {
+            signals::asked_to_stop().await;
+            tracing::info!("asked to stop");
+            shutdown.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            ended = app.run(shutdown.clone()) => ended,
+            never = stopping => match never {},
+        }
+    };
+    Box::pin(serve).await.map_err(|error| Failure::failed(format!("{error:#}")))
 }

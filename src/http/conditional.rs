@@ -1,0 +1,129 @@
+//! `ETag` and `If-None-Match` (RFC 9110, 8.8.3 and 13.1.2).
+//!
+//! The tag of a poll's answer is the version of the newest change to the tables asked for. Which
+//! answers carry one, and so can be answered by 304, follows from promise P1 (nothing missed):
+//!
+//! - The URL holds `after`. While the newest change is the same, the same URL lists the same
+//!   changes; only `version` may have moved on, and the older one is just as true. So 304 is right
+//!   for whoever has this URL's answer.
+//! - Simple clients send their last tag along with a *newer* `after`. Whoever was given tag N in an
+//!   answer that was complete knows everything up to N, so 304 is right for them, too: nothing
+//!   happened since. That is not so after an answer with `more`, or with a reset: these carry no
+//!   tag, and are never answered by 304. A first poll (no `after`) is a reset, too.
+//! - The tag comes from the same look at the store as the changes: a tag newer than its body would
+//!   hide what lies between.
+//!
+//! Tags are written in the strong form although `version` may differ under one tag: nothing here
+//! has ranges, the only thing the strong form is good for, and `If-None-Match` compares weakly.
+
+use std::fmt::Write as _;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use crate::version::{VERSION_TEXT_MAX, Version};
+
+/// The tag for the version of the newest change.
+pub(crate) fn etag(newest: Version) -> HeaderValue {
+    let mut text = String::with_capacity(VERSION_TEXT_MAX + 2);
+    // Writing to a string can't fail.
+    let _ = write!(text, "\"{newest}\"");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Whether the client says it already has the representation with this tag.
+pub(crate) fn has_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let mut lines = headers.get_all(header::IF_NONE_MATCH).iter();
+    lines.any(|line| list_has(line.as_bytes(), etag.as_bytes()))
+}
+
+/// Looks for `wanted` (with its quotes) in a list of tags; what can't be read matches nothing.
+fn list_has(mut list: &[u8], wanted: &[u8]) -> bool {
+    if list.trim_ascii() == b"*" {
+        return true;
+    }
+    loop {
+        list = skip_separators(list);
+        // Weak comparison: `W/` makes no difference.
+        let tag = list.strip_prefix(b"W/").unwrap_or(list);
+        let Some(length) = quoted_length(tag) else { return false };
+        let (tag, rest) = tag.split_at(length);
+        if tag == wanted {
+            return true;
+        }
+        list = rest;
+    }
+}
+
+fn skip_separators(list: &[u8]) -> &[u8] {
+    let start = list.iter().position(|b| !matches!(b, b' ' | b'\t' | b','));
+    start.and_then(|start| list.get(start..)).unwrap_or_default()
+}
+
+/// The length of the quoted string that `text` begins with, quotes included. A tag may hold
+/// commas, and has no escapes.
+fn quoted_length(text: &[u8]) -> Option<usize> {
+    let inner = text.strip_prefix(b"\"")?;
+    inner.iter().position(|&b| b == b'"').map(|end| end + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Lsn;
+    use crate::version::{Epoch, Position};
+
+    fn tag() -> HeaderValue {
+        etag(Version { epoch: Epoch(10), position: Position::after_commit(Lsn(8)) })
+    }
+
+    fn matches(sent: &str) -> bool {
+        let sent = HeaderValue::from_str(sent).unwrap();
+        has_match(&[(header::IF_NONE_MATCH, sent)].into_iter().collect(), &tag())
+    }
+
+    #[test]
+    fn a_tag_is_the_quoted_version() {
+        assert_eq!(tag(), "\"0000000a-0000000000000008\"");
+    }
+
+    #[test]
+    fn lists_and_weak_tags_and_stars_match() {
+        let tag = "\"0000000a-0000000000000008\"";
+        for sent in [
+            tag.to_owned(),
+            format!("W/{tag}"),
+            format!("\"x\", {tag}"),
+            format!("\"a,b\",W/\"y\" ,\t{tag} , \"z\""),
+            " * ".to_owned(),
+        ] {
+            assert!(matches(&sent), "{sent}");
+        }
+    }
+
+    #[test]
+    fn other_tags_and_nonsense_do_not_match() {
+        for sent in [
+            "",
+            ",",
+            "W/",
+            "\"",
+            "\"x\"",
+            "0000000a-0000000000000008",
+            "\"0000000a-0000000000000008",
+            "w/\"0000000a-0000000000000008\"",
+            "x, \"0000000a-0000000000000008\"",
+            "\"0000000a-00000000000000080\"",
+        ] {
+            assert!(!matches(sent), "{sent}");
+        }
+        assert!(!has_match(&HeaderMap::new(), &tag()));
+    }
+
+    #[test]
+    fn several_header_lines_are_one_list() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::IF_NONE_MATCH, HeaderValue::from_static("\"x\""));
+        headers.append(header::IF_NONE_MATCH, tag());
+        assert!(has_match(&headers, &tag()));
+    }
+}

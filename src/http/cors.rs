@@ -1,0 +1,37 @@
+//! Which web pages may read answers (CORS).
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::observe::HIGHWATER_VERSION;
+use super::options::Origin;
+use super::request_id::X_REQUEST_ID;
+
+/// Browsers needn't ask again for this long.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
+
+/// The layer for these origins; none when there are none, so that it costs nothing.
+pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let layer = CorsLayer::new()
+        .allow_origin(allowed(origins))
+        .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS])
+        .allow_headers([header::ACCEPT, header::IF_NONE_MATCH, X_REQUEST_ID])
+        .expose_headers([header::ETAG, header::RETRY_AFTER, HIGHWATER_VERSION, X_REQUEST_ID])
+        .max_age(PREFLIGHT_MAX_AGE);
+    Some(layer)
+}
+
+fn allowed(origins: &[Origin]) -> AllowOrigin {
+    let exact = |origin: &Origin| match origin {
+        Origin::Any => None,
+        Origin::Exactly(origin) => Some(origin.clone()),
+    };
+    // One `*` among them makes the list meaningless.
+    let listed: Option<Vec<HeaderValue>> = origins.iter().map(exact).collect();
+    listed.map_or_else(AllowOrigin::any, AllowOrigin::list)
+}

@@ -1,0 +1,130 @@
+//! `/openapi.json`: the API's description, generated from the handlers.
+
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use utoipa::{IntoResponses, OpenApi};
+
+use super::problem::{Problem, ProblemBody};
+use super::{changes, health, metrics_page, status};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Highwater",
+        description = "Tells applications which rows of their PostgreSQL database changed.\n\n\
+            Every answer under `/v1` carries `Highwater-Version`; every answer carries \
+            `X-Request-Id`. Errors are problem details (RFC 9457), also 404 for other paths and 405 \
+            for other methods. `HEAD` works wherever `GET` \
+            does, and bodies are compressed by `Accept-Encoding`."
+    ),
+    paths(
+        changes::changes,
+        changes::table_changes,
+        health::live,
+        health::ready,
+        status::status,
+        metrics_page::metrics,
+        openapi,
+    ),
+    tags(
+        (name = "changes", description = "What changed since a version"),
+        (name = "operations", description = "For those who run the service; on a listener of \
+            their own where `http.admin_listen` is set"),
+    )
+)]
+struct Document;
+
+/// The document, made once.
+static JSON: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
+    Document::openapi().to_json().map(Bytes::from).map_err(|error| error.to_string())
+});
+
+/// This document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "operations",
+    responses(
+        (status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value),
+        InternalProblem,
+    )
+)]
+pub(crate) async fn openapi() -> Result<Response, Problem> {
+    let json = JSON.clone().map_err(Problem::internal)?;
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, json).into_response())
+}
+
+/// 304.
+#[derive(IntoResponses)]
+#[response(
+    status = 304,
+    description = "Nothing changed since the `ETag` in `If-None-Match`",
+    headers(
+        ("Highwater-Version" = String, description = "How far this instance has applied"),
+        ("ETag" = String, description = "The same tag"),
+    )
+)]
+pub(crate) struct NotModified;
+
+/// 400.
+#[derive(IntoResponses)]
+#[response(
+    status = 400,
+    description = "A parameter is malformed, unknown, given twice or out of range",
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:invalid-parameter", "title": "A parameter is not valid",
+        "status": 400, "detail": "`limit` must be a number from 1 to 10000", "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct InvalidProblem(#[to_schema] ProblemBody<'static>);
+
+/// 404 for a table.
+#[derive(IntoResponses)]
+#[response(
+    status = 404,
+    description = "A table is not published; the detail lists those that are",
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:unknown-table", "title": "No such table", "status": 404,
+        "detail": "there is no published table \"item\"; the published tables are items, users",
+        "request_id": "d5e1", "tables": ["items", "users"],
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct UnknownTableProblem(#[to_schema] ProblemBody<'static>);
+
+/// 503.
+#[derive(IntoResponses)]
+#[response(
+    status = 503,
+    description = "Not ready; the detail says why",
+    content_type = "application/problem+json",
+    headers(("Retry-After" = u32, description = "Seconds until asking again makes sense")),
+    example = json!({
+        "type": "urn:highwater:problem:not-ready", "title": "Not ready", "status": 503,
+        "detail": "not connected to PostgreSQL: connecting for the first time", "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct NotReadyProblem(#[to_schema] ProblemBody<'static>);
+
+/// 500.
+#[derive(IntoResponses)]
+#[response(
+    status = 500,
+    description = "A mistake of the service; its log has more under the request's id",
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:internal", "title": "Internal error", "status": 500,
+        "detail": "the request could not be answered because of a mistake in the service",
+        "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct InternalProblem(#[to_schema] ProblemBody<'static>);

@@ -1,0 +1,108 @@
+//! What can be set about the HTTP side.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Uri};
+
+/// Options of the HTTP side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Web pages of these origins may read answers; empty: no other origin's.
+    pub cors_origins: Vec<Origin>,
+    /// A poll is held at most this long; one that asks for more is refused (400).
+    pub wait_max: Duration,
+    /// A poll whose version is ahead of this instance is held at most this long for it to catch up;
+    /// then it is answered with no changes and its own version.
+    pub ahead_wait_max: Duration,
+    /// The operators' routes have a listener of their own: leave them out of the main router.
+    pub admin_apart: bool,
+}
+
+impl HttpOptions {
+    /// The longest hold the API promises.
+    pub const WAIT_MAX: Duration = Duration::from_mins(1);
+    /// How long the API waits for a version that another instance gave.
+    pub const AHEAD_WAIT_MAX: Duration = Duration::from_secs(5);
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            cors_origins: Vec::new(),
+            wait_max: Self::WAIT_MAX,
+            ahead_wait_max: Self::AHEAD_WAIT_MAX,
+            admin_apart: false,
+        }
+    }
+}
+
+/// Where a web page comes from (`https://app.example`), or every place (`*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Every origin.
+    Any,
+    /// This one, as browsers send it.
+    Exactly(HeaderValue),
+}
+
+/// The text was neither `*` nor an origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{0}\" is not an origin: write a scheme and a host like https://app.example, \
+     without a path or a trailing slash, or * for every origin"
+)]
+pub struct ParseOriginError(String);
+
+impl FromStr for Origin {
+    type Err = ParseOriginError;
+
+    fn from_str(text: &str) -> Result<Self, ParseOriginError> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let refused = || ParseOriginError(text.to_owned());
+        let uri: Uri = text.parse().map_err(|_| refused())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(refused());
+        };
+        // Comparing with the text itself refuses paths, users and what else an origin hasn't;
+        // browsers send lower case only.
+        let plain = format!("{scheme}://{authority}");
+        if plain != text || text.contains('@') || text != text.to_ascii_lowercase() {
+            return Err(refused());
+        }
+        HeaderValue::from_str(text).map(Self::Exactly).map_err(|_| refused())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_read() {
+        assert_eq!("*".parse(), Ok(Origin::Any));
+        for text in ["https://app.example", "http://localhost:3000", "http://[::1]:80"] {
+            let origin = Origin::Exactly(HeaderValue::from_static(text));
+            assert_eq!(text.parse(), Ok(origin));
+        }
+    }
+
+    #[test]
+    fn what_browsers_never_send_is_refused() {
+        for text in [
+            "",
+            "app.example",
+            "https://",
+            "https://app.example/",
+            "https://app.example/path",
+            "https://App.example",
+            "https://me@app.example",
+            "https://*.example ",
+            "null",
+        ] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+}

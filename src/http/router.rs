@@ -1,0 +1,162 @@
+//! Routes put together with what stands around them.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, any, get};
+use tokio::sync::watch;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+
+use super::api::Api;
+use super::observe::Observe;
+use super::options::HttpOptions;
+use super::problem::{Kind, Problem};
+use super::routes::Route;
+use super::{changes, cors, health, metrics_page, openapi, status};
+use crate::metrics::Metrics;
+use crate::source::SourceStatus;
+use crate::store::Store;
+
+/// Smaller bodies are sent as they are: compressing them costs more than it saves.
+const COMPRESSED_BYTES_MIN: u16 = 1_024;
+
+/// The methods of every route, as `Allow` says them.
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
+/// The router of the main listener: with the operators' routes, unless they are apart.
+pub fn router(
+    store: Store,
+    source: watch::Receiver<SourceStatus>,
+    metrics: &Metrics,
+    options: &HttpOptions,
+) -> Router {
+    let build = Build::new(store, source, metrics, options);
+    let admin: &[Route] = if options.admin_apart { &[] } else { &Route::ADMIN };
+    build.router(&[&Route::API, admin].concat())
+}
+
+/// The router of the operators' own listener: health, status and metrics.
+pub fn admin_router(
+    store: Store,
+    source: watch::Receiver<SourceStatus>,
+    metrics: &Metrics,
+    options: &HttpOptions,
+) -> Router {
+    Build::new(store, source, metrics, options).router(&Route::ADMIN)
+}
+
+/// What the routes are built from.
+struct Build<'a> {
+    api: Api,
+    metrics: &'a Metrics,
+    options: &'a HttpOptions,
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        store: Store,
+        source: watch::Receiver<SourceStatus>,
+        metrics: &'a Metrics,
+        options: &'a HttpOptions,
+    ) -> Self {
+        Self { api: Api::new(store, source, metrics, options), metrics, options }
+    }
+
+    fn router(&self, routes: &[Route]) -> Router {
+        let paths = routes.iter().fold(Router::new(), |paths, &route| {
+            paths.route(route.pattern(), self.around(route, methods(route)))
+        });
+        let unmatched = self.around(Route::Unmatched, any(unknown_route));
+        paths.fallback_service(unmatched.with_state(self.api.clone())).with_state(self.api.clone())
+    }
+
+    /// The layers of one route, outermost first; together they cost one allocation.
+    fn around(&self, route: Route, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+        let layers = ServiceBuilder::new()
+            .layer(Observe::new(route, self.api.store().clone(), self.metrics))
+            .option_layer(cors::layer(&self.options.cors_origins))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+        methods.layer(layers)
+    }
+}
+
+fn methods(route: Route) -> MethodRouter<Api> {
+    let methods = match route {
+        Route::Changes => get(changes::changes),
+        Route::TableChanges => get(changes::table_changes),
+        Route::Live => get(health::live),
+        Route::Ready => get(health::ready),
+        Route::Status => get(status::status),
+        Route::Metrics => get(metrics_page::metrics),
+        Route::OpenApi => get(openapi::openapi),
+        Route::Unmatched => any(unknown_route),
+    };
+    methods.options(allowed).fallback(method_not_allowed)
+}
+
+async fn allowed() -> impl IntoResponse {
+    (StatusCode::NO_CONTENT, [(header::ALLOW, ALLOWED)])
+}
+
+async fn method_not_allowed(request: Request) -> impl IntoResponse {
+    let detail = format!("{} is not offered here; GET, HEAD and OPTIONS are", request.method());
+    ([(header::ALLOW, ALLOWED)], Problem::new(Kind::MethodNotAllowed, detail))
+}
+
+async fn unknown_route() -> Problem {
+    Problem::new(
+        Kind::UnknownRoute,
+        "there is nothing at this path; /openapi.json lists what there is",
+    )
+}
+
+/// What is left of a panic: the client learns that it happened, the log what.
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("(no message)");
+    Problem::internal(format!("a handler panicked: {message}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::store::{self, LogLimits};
+
+    fn metrics_path() -> &'static str {
+        Route::Metrics.pattern()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
+        let metrics = Metrics::new().unwrap();
+        let (_writer, store) = store::open(LogLimits::default(), metrics.clone());
+        let picture = SourceStatus::new(String::new(), String::new(), String::new());
+        let options = HttpOptions::default();
+        let build = Build::new(store, watch::channel(picture).1, &metrics, &options);
+        let panics = || async {
+            assert!(metrics_path().is_empty(), "secret");
+        };
+        let router = build.around(Route::Unmatched, get(panics)).with_state(build.api.clone());
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("urn:highwater:problem:internal") && !body.contains("secret"));
+    }
+}

@@ -1,0 +1,48 @@
+//! The paths there are: the router, the metric labels and the OpenAPI document share this list.
+
+/// A path of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Changes of many tables.
+    Changes,
+    /// Changes of one table.
+    TableChanges,
+    /// The process answers.
+    Live,
+    /// The stream is caught up.
+    Ready,
+    /// How the service is doing, as JSON.
+    Status,
+    /// The same as numbers.
+    Metrics,
+    /// The description of all this.
+    OpenApi,
+    /// Every other path.
+    Unmatched,
+}
+
+impl Route {
+    /// What applications call.
+    pub(crate) const API: [Self; 3] = [Self::Changes, Self::TableChanges, Self::OpenApi];
+    /// What operators call: on the listener of their own, if there is one.
+    pub(crate) const ADMIN: [Self; 4] = [Self::Live, Self::Ready, Self::Status, Self::Metrics];
+
+    /// The path as axum and OpenAPI write it, also the metrics' `route` label.
+    pub(crate) fn pattern(self) -> &'static str {
+        match self {
+            Self::Changes => "/v1/changes",
+            Self::TableChanges => "/v1/tables/{table}/changes",
+            Self::Live => "/livez",
+            Self::Ready => "/readyz",
+            Self::Status => "/v1/status",
+            Self::Metrics => "/metrics",
+            Self::OpenApi => "/openapi.json",
+            Self::Unmatched => "unmatched",
+        }
+    }
+}
+
+/// Whether answers at this path carry `Highwater-Version`.
+pub(crate) fn is_versioned(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/v1"
+}

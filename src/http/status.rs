@@ -1,0 +1,218 @@
+//! `/v1/status`: how the service is doing, for people and scripts.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::api::{Api, reason};
+use super::openapi::InternalProblem;
+use crate::change::CommitTime;
+use crate::source::{Phase, SourceStatus};
+use crate::store::{StoreStatus, TableStatus};
+use crate::table::Tracking;
+use crate::version::{Epoch, Position, Version};
+
+/// How the service is doing.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// The service's own version.
+    #[schema(example = "0.1.0")]
+    highwater: &'static str,
+    source: Source,
+    /// How far this instance has applied the stream; null before the stream first began.
+    applied: Option<Applied>,
+    log: Log,
+    /// Every published table.
+    tables: Vec<TableInStatus>,
+}
+
+/// The database and the replication stream from it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Source {
+    /// `host:port/database`.
+    #[schema(example = "db.example:5432/app")]
+    server: String,
+    /// As the server reports it; null before the first connection.
+    server_version: Option<String>,
+    publication: String,
+    slot: String,
+    phase: PhaseWord,
+    /// Why it isn't streaming; null while it is.
+    reason: Option<String>,
+    /// Whether it has ever caught up: until then polls are refused.
+    was_ready: bool,
+    /// Everything up to this LSN has been received.
+    received: String,
+    /// What the slot was told is done: the server keeps the WAL after it.
+    confirmed: String,
+    /// The end of the server's WAL when last told.
+    server_wal_end: String,
+    /// WAL the server has written and this instance has not received.
+    lag_bytes: u64,
+    /// WAL the slot makes the server keep; null if not known.
+    slot_retained_bytes: Option<u64>,
+    /// `pg_replication_slots.wal_status`; null if not known.
+    slot_wal_status: Option<String>,
+    /// Seconds since the server last sent anything; null if it never did.
+    seconds_since_last_message: Option<f64>,
+    /// Connections made after the first.
+    reconnects: u64,
+}
+
+/// What the replication session is doing.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PhaseWord {
+    Disconnected,
+    Standby,
+    CatchingUp,
+    Streaming,
+}
+
+/// How far the stream has been applied.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Applied {
+    /// As given to clients.
+    #[schema(example = "5f3a9c01-0000000001a2b3c8")]
+    version: String,
+    /// The part of it that names the history.
+    #[schema(example = "5f3a9c01")]
+    epoch: String,
+    /// The same position as PostgreSQL writes it.
+    #[schema(example = "0/1A2B3C8")]
+    lsn: String,
+}
+
+/// The version log as a whole.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Log {
+    /// Its memory.
+    bytes: usize,
+    /// Ids it remembers, all tables together.
+    entries: usize,
+}
+
+/// One table.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TableInStatus {
+    /// As it is called in answers.
+    #[schema(example = "items")]
+    table: String,
+    /// How its rows are held; `off`: ids only.
+    #[schema(example = "off")]
+    mode: &'static str,
+    tracking: TrackingWord,
+    /// Why its changes can't be told by id; null where they can.
+    reason: Option<String>,
+    /// In key order; empty without a key.
+    key_columns: Vec<String>,
+    /// Ids the log remembers.
+    entries: usize,
+    /// Memory of its log.
+    bytes: usize,
+    /// The oldest version from which every change can still be told; null before the stream
+    /// first began.
+    floor: Option<String>,
+    /// How long ago that was.
+    floor_age_seconds: f64,
+    /// The version of the newest change, or of the reset after it; null likewise.
+    newest: Option<String>,
+}
+
+/// What clients can be told about a table.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TrackingWord {
+    /// The ids that changed.
+    Ids,
+    /// Only that something changed.
+    ResetOnly,
+}
+
+/// How the service is doing
+///
+/// Source, slot, lag, and every table with how far back its changes can be told.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "operations",
+    responses(
+        (status = 200, description = "How it is doing", body = Status,
+            headers(("Highwater-Version" = String, description = "How far this instance has applied the stream; absent before it first began"))),
+        InternalProblem,
+    )
+)]
+pub(crate) async fn status(State(api): State<Api>) -> Response {
+    let store = api.store().status();
+    let now = CommitTime::from_timestamp(jiff::Timestamp::now());
+    let status = Status {
+        highwater: env!("CARGO_PKG_VERSION"),
+        source: source(api.source()),
+        applied: applied(&store),
+        log: Log { bytes: store.bytes, entries: store.tables.iter().map(|t| t.entries).sum() },
+        tables: store.tables.iter().map(|table| in_status(table, store.epoch, now)).collect(),
+    };
+    let mut response = Json(status).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn source(source: SourceStatus) -> Source {
+    let word = match source.phase {
+        Phase::Disconnected(_) => PhaseWord::Disconnected,
+        Phase::Standby(_) => PhaseWord::Standby,
+        Phase::CatchingUp => PhaseWord::CatchingUp,
+        Phase::Streaming => PhaseWord::Streaming,
+    };
+    let streaming = source.phase == Phase::Streaming;
+    Source {
+        reason: (!streaming).then(|| reason(&source.phase)),
+        phase: word,
+        server: source.server,
+        server_version: source.server_version,
+        publication: source.publication,
+        slot: source.slot,
+        was_ready: source.was_ready,
+        received: source.received.to_string(),
+        confirmed: source.confirmed.to_string(),
+        server_wal_end: source.server_wal_end.to_string(),
+        lag_bytes: source.server_wal_end.bytes_since(source.received),
+        slot_retained_bytes: source.slot_retained_bytes,
+        slot_wal_status: source.slot_wal_status,
+        seconds_since_last_message: source.last_message.map(|at| at.elapsed().as_secs_f64()),
+        reconnects: source.reconnects,
+    }
+}
+
+fn applied(store: &StoreStatus) -> Option<Applied> {
+    store.epoch.map(|epoch| Applied {
+        version: Version { epoch, position: store.applied }.to_string(),
+        epoch: format!("{:08x}", epoch.0),
+        lsn: store.applied.lsn.to_string(),
+    })
+}
+
+fn in_status(status: &TableStatus, epoch: Option<Epoch>, now: CommitTime) -> TableInStatus {
+    let table = &status.table.table;
+    let (tracking, reason) = match &table.tracking {
+        Tracking::Ids => (TrackingWord::Ids, None),
+        Tracking::ResetOnly(why) => (TrackingWord::ResetOnly, Some(why.clone())),
+    };
+    let version = |position: Position| epoch.map(|epoch| Version { epoch, position }.to_string());
+    TableInStatus {
+        table: status.table.name.clone(),
+        mode: "off",
+        tracking,
+        reason,
+        key_columns: table.key_columns.clone(),
+        entries: status.entries,
+        bytes: status.bytes,
+        floor: version(status.floor),
+        // The server's clock against ours: they may disagree by a little.
+        floor_age_seconds: now.0.saturating_sub(status.floor_time.0).max(0) as f64 / 1e6,
+        newest: version(status.newest),
+    }
+}

@@ -1,0 +1,180 @@
+use super::*;
+use crate::change::Op::{Delete, Insert};
+use crate::http::routes::Route;
+
+async fn document() -> Value {
+    Service::start().get("/openapi.json").await.json()
+}
+
+/// Whether `value` is what `schema` says. Only the words our document uses are known: another
+/// one fails, so that nothing is left unchecked.
+fn check(value: &Value, schema: &Value, document: &Value) -> Result<(), String> {
+    let Value::Object(words) = schema else { return Ok(()) };
+    let fails = |why: &str| Err(format!("{value} {why} {schema}"));
+    for (word, says) in words {
+        match word.as_str() {
+            "enum" if !says.as_array().unwrap().contains(value) => return fails("is not among"),
+            "description" | "enum" | "example" | "format" | "items" | "minimum" | "properties"
+            | "required" | "title" => {}
+            "$ref" => {
+                let path = says.as_str().unwrap().strip_prefix('#').unwrap();
+                check(value, document.pointer(path).unwrap(), document)?;
+            }
+            "oneOf" => {
+                let fits = |one: &&Value| check(value, one, document).is_ok();
+                if says.as_array().unwrap().iter().filter(fits).count() != 1 {
+                    return fails("is not one of");
+                }
+            }
+            "type" => {
+                let kinds = says.as_array().cloned().unwrap_or_else(|| vec![says.clone()]);
+                if !kinds.iter().any(|kind| is_kind(value, kind.as_str().unwrap())) {
+                    return fails("is not of the type in");
+                }
+            }
+            unknown => return Err(format!("the test does not know `{unknown}`")),
+        }
+    }
+    if let (Value::Array(values), Some(items)) = (value, words.get("items")) {
+        values.iter().try_for_each(|value| check(value, items, document))?;
+    }
+    let Value::Object(fields) = value else { return Ok(()) };
+    let Some(properties) = words.get("properties").and_then(Value::as_object) else {
+        return Ok(());
+    };
+    for name in words.get("required").and_then(Value::as_array).into_iter().flatten() {
+        if !fields.contains_key(name.as_str().unwrap()) {
+            return fails(&format!("lacks {name} of"));
+        }
+    }
+    for (name, field) in fields {
+        let Some(schema) = properties.get(name) else {
+            return fails(&format!("has `{name}`, which is not in"));
+        };
+        check(field, schema, document)?;
+    }
+    Ok(())
+}
+
+fn is_kind(value: &Value, kind: &str) -> bool {
+    match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "null" => value.is_null(),
+        other => panic!("unknown type {other}"),
+    }
+}
+
+/// The answers an operation documents.
+fn responses<'a>(document: &'a Value, pattern: &str) -> &'a Value {
+    &document["paths"][pattern]["get"]["responses"]
+}
+
+/// Checks a body against what is documented for its path, status and media type.
+fn check_body(document: &Value, pattern: &str, status: &str, kind: &str, body: &Value) {
+    let documented = &responses(document, pattern)[status]["content"][kind];
+    assert!(documented.is_object(), "{pattern} {status} {kind} is not documented");
+    if let Err(why) = check(body, &documented["schema"], document) {
+        panic!("{pattern} {status}: {why}");
+    }
+}
+
+fn check_reply(document: &Value, pattern: &str, reply: &Reply) {
+    let body = serde_json::from_slice(&reply.body).unwrap();
+    let kind = reply.header("content-type");
+    check_body(document, pattern, reply.status.as_str(), kind, &body);
+}
+
+#[tokio::test]
+async fn every_route_is_documented_and_nothing_else() {
+    let document = document().await;
+    assert_eq!(document["openapi"].as_str().unwrap().get(..3), Some("3.1"));
+    let mut documented: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
+    let mut routes: Vec<_> =
+        Route::API.iter().chain(&Route::ADMIN).map(|route| route.pattern()).collect();
+    documented.sort_unstable();
+    routes.sort_unstable();
+    assert_eq!(documented, routes);
+    let client = Service::start().client;
+    for pattern in routes {
+        let operations = document["paths"][pattern].as_object().unwrap();
+        assert_eq!(operations.keys().collect::<Vec<_>>(), ["get"], "{pattern}");
+        let reply = client.get(&pattern.replace("{table}", "items")).await;
+        assert_eq!(reply.status, 200, "{pattern}");
+    }
+}
+
+#[tokio::test]
+async fn every_parameter_is_documented() {
+    let document = document().await;
+    let names = |pattern: &str| {
+        let parameters = document["paths"][pattern]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let expected = ["tables", "after", "limit", "wait", "detail", "If-None-Match"];
+    assert_eq!(names("/v1/changes"), expected);
+    let expected = ["table", "after", "limit", "wait", "detail", "If-None-Match"];
+    assert_eq!(names("/v1/tables/{table}/changes"), expected);
+}
+
+#[tokio::test]
+async fn the_examples_are_valid() {
+    let document = document().await;
+    let mut seen = 0;
+    for pattern in document["paths"].as_object().unwrap().keys() {
+        for (status, response) in responses(&document, pattern).as_object().unwrap() {
+            for (kind, content) in response["content"].as_object().into_iter().flatten() {
+                if let Some(example) = content.get("example") {
+                    check_body(&document, pattern, status, kind, example);
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen >= 15, "{seen} examples");
+}
+
+#[tokio::test]
+async fn answers_are_as_documented() {
+    let document = document().await;
+    let mut service = Service::start();
+    service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Delete), (COMMA, 3, Insert)]);
+    let after = version(START);
+    for (pattern, path) in [
+        ("/v1/changes", "/v1/changes".to_owned()),
+        ("/v1/changes", format!("/v1/changes?after={after}")),
+        ("/v1/changes", format!("/v1/changes?detail=true&after={after}")),
+        ("/v1/changes", "/v1/changes?limit=x".to_owned()),
+        ("/v1/changes", "/v1/changes?tables=x".to_owned()),
+        ("/v1/tables/{table}/changes", format!("/v1/tables/items/changes?after={after}")),
+        ("/v1/tables/{table}/changes", "/v1/tables/x/changes".to_owned()),
+        ("/v1/status", "/v1/status".to_owned()),
+        ("/livez", "/livez".to_owned()),
+        ("/readyz", "/readyz".to_owned()),
+        ("/openapi.json", "/openapi.json".to_owned()),
+    ] {
+        check_reply(&document, pattern, &service.get(&path).await);
+    }
+    let connecting = Service::connecting(&HttpOptions::default());
+    for path in ["/v1/changes", "/readyz", "/v1/status"] {
+        check_reply(&document, path, &connecting.get(path).await);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_answer_would_be_noticed() {
+    let document = document().await;
+    let schema = serde_json::json!({"$ref": "#/components/schemas/ChangesAnswer"});
+    let wrong = |answer: Value| check(&answer, &schema, &document).is_err();
+    let entry = |op: &str| serde_json::json!({"table": "t", "id": 1, "op": op});
+    let answer = |changes: Value| serde_json::json!({"version": "v", "more": false, "reset": [], "changes": changes});
+    assert!(!wrong(answer(serde_json::json!([entry("insert")]))));
+    assert!(wrong(answer(serde_json::json!([entry("upsert")]))));
+    assert!(wrong(answer(serde_json::json!([{"table": "t", "id": 1}]))));
+    assert!(wrong(answer(serde_json::json!(["x"]))));
+    assert!(wrong(serde_json::json!({"version": "v"})));
+}

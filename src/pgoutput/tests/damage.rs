@@ -1,0 +1,79 @@
+//! Damaged messages are refused; nothing panics.
+
+use proptest::prelude::*;
+
+use super::fixtures::captured;
+use super::round_trip::any_message;
+use super::*;
+
+/// A whole message that is cut short is refused, but for a Stream Abort cut to its shorter form.
+fn assert_every_cut_is_refused(streamed: bool, bytes: &[u8]) {
+    for length in 0..bytes.len() {
+        let cut = &bytes[..length];
+        match decode_at(streamed, cut) {
+            Err(_) => {}
+            Ok(Streamed {
+                message: Message::StreamAbort(StreamAbort { position: None, .. }),
+                ..
+            }) if length == 9 => {}
+            Ok(other) => panic!("{length} of {} bytes were read as {other:?}", bytes.len()),
+        }
+    }
+}
+
+/// Walks everything that is walked lazily.
+fn walk(message: &Message<'_>) {
+    let walk_tuple = |tuple: Tuple<'_>| assert_eq!(tuple.columns().count(), tuple.len());
+    match message {
+        Message::Insert(insert) => walk_tuple(insert.new),
+        Message::Update(update) => {
+            update.old.iter().for_each(|old| walk_tuple(old.tuple()));
+            walk_tuple(update.new);
+        }
+        Message::Delete(delete) => walk_tuple(delete.old.tuple()),
+        Message::Truncate(truncate) => assert_eq!(truncate.oids().count(), truncate.oids().len()),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(streamed: bool, bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        if let Ok(decoded) = decode_at(streamed, &bytes) {
+            walk(&decoded.message);
+        }
+    }
+
+    #[test]
+    fn a_message_with_one_byte_changed_is_read_or_refused(
+        (streamed, mut bytes) in any_message(), at: prop::sample::Index, to: u8,
+    ) {
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        if let Ok(decoded) = decode_at(streamed, &bytes) {
+            walk(&decoded.message);
+        }
+    }
+
+    #[test]
+    fn a_message_cut_short_is_refused((streamed, bytes) in any_message()) {
+        assert_every_cut_is_refused(streamed, &bytes);
+    }
+
+    #[test]
+    fn a_message_with_more_behind_it_is_refused((streamed, mut bytes) in any_message(), more: u8) {
+        bytes.push(more);
+        prop_assert!(decode_at(streamed, &bytes).is_err());
+    }
+}
+
+#[test]
+fn a_captured_message_cut_short_is_refused() {
+    for scenario in captured() {
+        for (streamed, bytes) in &scenario.messages {
+            assert_every_cut_is_refused(*streamed, bytes);
+        }
+    }
+}

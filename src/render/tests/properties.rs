@@ -1,0 +1,79 @@
+//! What holds for every value.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[^\0]{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        // Keys that are spelled with escapes are refused.
+        let key = "[a-zé \\]}{:,]{0,4}";
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(key, inner, 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_is_written_is_json(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+        // jsonb is taken at its word.
+        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != Kind::Jsonb) {
+            if let Some(json) = render(kind, &bytes) {
+                parsed(&json);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_of_likely_text_is_json(text in r#"[-+0-9eE.:T nulINaf\[\]{},"\\]{0,12}( BC|\+00)?"#) {
+        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != Kind::Jsonb) {
+            if let Some(json) = render(kind, text.as_bytes()) {
+                parsed(&json);
+            }
+        }
+    }
+
+    #[test]
+    fn a_string_is_read_back(text in any::<String>()) {
+        prop_assert_eq!(parsed(&render(Kind::String, text.as_bytes()).unwrap()), Value::from(text));
+    }
+
+    #[test]
+    fn control_characters_are_read_back(text in "[\u{0}-\u{1f}\"\\\\a]{0,12}") {
+        prop_assert_eq!(parsed(&render(Kind::String, text.as_bytes()).unwrap()), Value::from(text));
+    }
+
+    #[test]
+    fn a_float_is_the_same_number_written_out(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+        let written = render(Kind::Number, format!("{number:e}").as_bytes()).unwrap();
+        prop_assert!(!written.contains('e'));
+        // -0 and 0 are one number.
+        prop_assert_eq!((written.parse::<f64>().unwrap() + 0.0).to_bits(), (number + 0.0).to_bits());
+    }
+
+    #[test]
+    fn json_is_the_same_without_white_space(value in any_json()) {
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        let compact = serde_json::to_string(&value).unwrap();
+        if !compact.contains("\\u0000") {
+            prop_assert_eq!(render(Kind::Json, pretty.as_bytes()), Some(compact));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the catalog says about the publication, the slot and the server, read over an ordinary
+//! SQL connection of our own.
+
+use std::collections::HashMap;
+
+use crate::lsn::Lsn;
+use crate::render::{Kind, TypeClass};
+use crate::table::{Table, TableName, TableOid, Tracking};
+use crate::wire::{Connection, WireError};
+
+/// The published tables, as seen by one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalog {
+    /// Everything this look shows was committed at or before this position.
+    pub seen_at: Lsn,
+    /// The published tables, in order of their names.
+    pub tables: Vec<CatalogTable>,
+}
+
+/// A published table, as the catalog describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogTable {
+    /// What readers know of it.
+    pub table: Table,
+    /// The key's columns, in key order; empty for reset-only tables.
+    pub key: Vec<KeyColumn>,
+    /// Differs when the table left the publication and joined it again, or when what is published
+    /// of it changed.
+    pub membership: String,
+    /// Differs when its columns, key or replica identity changed.
+    pub definition: String,
+    /// How many transactions have begun since membership or definition last changed.
+    pub changed_transactions_ago: i64,
+}
+
+/// A column of an identity key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// Its name, as stored.
+    pub name: String,
+    /// Its declared type, as Relation messages name it.
+    pub type_oid: u32,
+    /// How its text becomes JSON.
+    pub kind: Kind,
+}
+
+/// The state of server and slot at one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// End of the WAL.
+    pub wal_end: Lsn,
+    /// OID of the database.
+    pub database_oid: u32,
+    /// Whether the publication exists.
+    pub publication_exists: bool,
+    /// The slot, if it exists.
+    pub slot: Option<SlotState>,
+}
+
+/// A replication slot, as `pg_replication_slots` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotState {
+    /// Output plugin; empty for a physical slot.
+    pub plugin: String,
+    /// Database it belongs to; empty for a physical slot.
+    pub database: String,
+    /// Process that streams from it now.
+    pub active_pid: Option<i32>,
+    /// Where a consumer continues.
+    pub confirmed: Lsn,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// Bytes of WAL it makes the server keep.
+    pub retained_bytes: Option<u64>,
+    /// Every transaction older than this many had ended before the slot's position.
+    pub transactions_since: Option<i64>,
+}
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The query failed.
+    #[error("read the catalog: {0}")]
+    Query(#[from] WireError),
+    /// The server answered with rows we can't read.
+    #[error("read the catalog: the column {0} is not what this version of Highwater expects")]
+    Unexpected(&'static str),
+}
+
+/// The first major version that publishes whole schemas.
+const SCHEMAS_SINCE: u32 = 15;
+
+/// Looks at the publication's tables.
+pub async fn read_catalog(
+    connection: &mut Connection,
+    publication: &str,
+) -> Result<Vec<CatalogTable>, CatalogError> {
+    let variables = [("publication", publication)];
+    let sql = bind(include_str!("../../sql/catalog_tables.sql"), &variables);
+    let mut tables = Vec::new();
+    for row in connection.simple_query(&sql).await? {
+        tables.push(parse_table(&row)?);
+    }
+    if server_major(connection) >= SCHEMAS_SINCE {
+        let sql = bind(include_str!("../../sql/catalog_schemas.sql"), &variables);
+        add_schema_membership(&mut tables, &connection.simple_query(&sql).await?)?;
+    }
+    Ok(tables)
+}
+
+/// Looks at the server's position and the slot.
+pub async fn read_source(
+    connection: &mut Connection,
+    publication: &str,
+    slot: &str,
+) -> Result<SourceState, CatalogError> {
+    let variables = [("publication", publication), ("slot", slot)];
+    let sql = bind(include_str!("../../sql/source_state.sql"), &variables);
+    let rows = connection.simple_query(&sql).await?;
+    let row = rows.first().ok_or(CatalogError::Unexpected("wal_end"))?;
+    let slot = (text(row, 3, "slot_exists")? == "t").then(|| parse_slot(row)).transpose()?;
+    Ok(SourceState {
+        wal_end: parse(row, 0, "wal_end")?,
+        database_oid: parse(row, 1, "database_oid")?,
+        publication_exists: text(row, 2, "publication_exists")? == "t",
+        slot,
+    })
+}
+
+/// The transaction that slot creation waits for, as a phrase; `None` when nothing is in the way.
+pub async fn slot_blocker(connection: &mut Connection) -> Result<Option<String>, CatalogError> {
+    let rows = connection.simple_query(include_str!("../../sql/slot_blockers.sql")).await?;
+    rows.first().map(|row| text(row, 0, "blocker").map(str::to_owned)).transpose()
+}
+
+/// Replaces psql's `:'name'` by the value as an SQL literal.
+pub(super) fn bind(sql: &str, variables: &[(&str, &str)]) -> String {
+    variables.iter().fold(sql.to_owned(), |sql, (name, value)| {
+        sql.replace(&format!(":'{name}'"), &postgres_protocol::escape::escape_literal(value))
+    })
+}
+
+fn server_major(connection: &Connection) -> u32 {
+    let version = connection.parameter("server_version").unwrap_or_default();
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse().unwrap_or(0)
+}
+
+type Row = [Option<String>];
+
+fn text<'a>(row: &'a Row, index: usize, name: &'static str) -> Result<&'a str, CatalogError> {
+    optional(row, index).ok_or(CatalogError::Unexpected(name))
+}
+
+fn optional(row: &Row, index: usize) -> Option<&str> {
+    row.get(index).and_then(Option::as_deref)
+}
+
+fn parse<T: std::str::FromStr>(
+    row: &Row,
+    index: usize,
+    name: &'static str,
+) -> Result<T, CatalogError> {
+    text(row, index, name)?.parse().map_err(|_| CatalogError::Unexpected(name))
+}
+
+fn parse_slot(row: &Row) -> Result<SlotState, CatalogError> {
+    Ok(SlotState {
+        plugin: optional(row, 4).unwrap_or_default().to_owned(),
+        database: optional(row, 5).unwrap_or_default().to_owned(),
+        active_pid: optional(row, 6).and_then(|pid| pid.parse().ok()),
+        confirmed: optional(row, 7).map_or(Ok(Lsn::ZERO), |lsn| {
+            lsn.parse().map_err(|_| CatalogError::Unexpected("confirmed_flush_lsn"))
+        })?,
+        wal_status: optional(row, 8).map(str::to_owned),
+        retained_bytes: optional(row, 9).and_then(|bytes| bytes.parse().ok()),
+        transactions_since: optional(row, 10).and_then(|count| count.parse().ok()),
+    })
+}
+
+/// A key column as `sql/catalog_tables.sql` gives it: name, type, base type of a domain, the
+/// base type's `typtype`, the type's name.
+type KeyColumnRow = (String, u32, u32, char, String);
+
+fn parse_table(row: &Row) -> Result<CatalogTable, CatalogError> {
+    let key_rows: Vec<KeyColumnRow> =
+        serde_json::from_str(text(row, 4, "key")?).map_err(|_| CatalogError::Unexpected("key"))?;
+    let (tracking, key) = match tracked_key(text(row, 3, "relreplident")?, &key_rows) {
+        Ok(key) => (Tracking::Ids, key),
+        Err(reason) => (Tracking::ResetOnly(reason), Vec::new()),
+    };
+    let table = Table {
+        oid: TableOid(parse(row, 0, "oid")?),
+        name: TableName::new(text(row, 1, "nspname")?, text(row, 2, "relname")?),
+        key_columns: key_rows.into_iter().map(|(name, ..)| name).collect(),
+        tracking,
+    };
+    Ok(CatalogTable {
+        table,
+        key,
+        membership: text(row, 5, "membership")?.to_owned(),
+        definition: text(row, 6, "definition")?.to_owned(),
+        changed_transactions_ago: parse(row, 7, "changed_transactions_ago")?,
+    })
+}
+
+/// The key whose values are the ids of a table, or why it has none.
+fn tracked_key(identity: &str, rows: &[KeyColumnRow]) -> Result<Vec<KeyColumn>, String> {
+    if identity == "n" {
+        return Err(
+            "its replica identity is NOTHING; mend it with ALTER TABLE … REPLICA IDENTITY DEFAULT"
+                .into(),
+        );
+    }
+    if rows.is_empty() {
+        return Err(
+            "it has no primary key and no REPLICA IDENTITY USING INDEX; add a primary key".into()
+        );
+    }
+    let column = |(name, type_oid, base, typtype, type_name): &KeyColumnRow| {
+        let class = TypeClass::from_typtype(*typtype);
+        let kind = class.and_then(|class| Kind::of(*base, class)).ok_or_else(|| {
+            format!("its key column {name} has the type {type_name}, which can't be rendered as JSON from the change stream")
+        })?;
+        Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind })
+    };
+    rows.iter().map(column).collect()
+}
+
+fn add_schema_membership(
+    tables: &mut [CatalogTable],
+    rows: &[Vec<Option<String>>],
+) -> Result<(), CatalogError> {
+    let mut schemas = HashMap::new();
+    for row in rows {
+        schemas.insert(text(row, 0, "nspname")?, text(row, 1, "membership")?);
+    }
+    for table in tables {
+        if let Some(membership) = schemas.get(table.table.name.schema.as_str()) {
+            table.membership.push_str(" schema ");
+            table.membership.push_str(membership);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Why a stream ended or could not begin.
+
+use super::assembler::AssembleError;
+use super::catalog::CatalogError;
+use super::watch::LookError;
+use crate::pgoutput::DecodeError;
+use crate::wire::{ConnectError, WireError};
+
+/// Why a stream ended or could not begin: one sentence with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection failed, or the server refused a command on it.
+    #[error("stream changes: {0}")]
+    Wire(#[from] WireError),
+    /// The catalog could not be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The catalog was not answered in time.
+    #[error("read the catalog: the server did not answer in time")]
+    CatalogTimeout,
+    /// The publication does not exist.
+    #[error(
+        "publication \"{0}\" does not exist in this database; create it with the SQL that `highwater setup` prints, or run with postgres.setup = \"auto\""
+    )]
+    NoPublication(String),
+    /// A slot of that name belongs to something else.
+    #[error(
+        "replication slot \"{slot}\" belongs to something else (plugin {plugin}, database \"{database}\"); set postgres.slot to another name"
+    )]
+    ForeignSlot {
+        /// The slot's name.
+        slot: String,
+        /// Its output plugin.
+        plugin: String,
+        /// Its database.
+        database: String,
+    },
+    /// The slot could not be created.
+    #[error("create replication slot \"{slot}\": {source}{}", creation_hint(source))]
+    CreateSlot {
+        /// The slot's name.
+        slot: String,
+        /// The server's refusal.
+        source: WireError,
+    },
+    /// The slot could not be dropped.
+    #[error("drop replication slot \"{slot}\": {source}")]
+    DropSlot {
+        /// The slot's name.
+        slot: String,
+        /// The server's refusal.
+        source: WireError,
+    },
+    /// The stream could not be understood.
+    #[error("decode the change stream: {0}")]
+    Decode(#[from] DecodeError),
+    /// The stream did not follow the protocol.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// An answer without the columns it always has.
+    #[error("the server's answer to {0} is not what this version of Highwater expects")]
+    Unexpected(&'static str),
+    /// The server is shutting down and waits for us to leave.
+    #[error("the server is shutting down")]
+    ServerShutdown,
+    /// The store is gone: this process is stopping.
+    #[error("this process is stopping")]
+    Stopping,
+}
+
+/// SQLSTATE `object_not_in_prerequisite_state`.
+const PREREQUISITE: &str = "55000";
+/// SQLSTATE `configuration_limit_exceeded`.
+const LIMIT_EXCEEDED: &str = "53400";
+/// SQLSTATE `insufficient_privilege`.
+const PRIVILEGE: &str = "42501";
+/// SQLSTATE `object_in_use`.
+const IN_USE: &str = "55006";
+/// SQLSTATE `undefined_object`.
+const UNDEFINED: &str = "42704";
+
+fn creation_hint(source: &WireError) -> &'static str {
+    match source.sqlstate() {
+        Some(PREREQUISITE) => {
+            "; set wal_level = logical and restart the server (`highwater check` tells how on managed services)"
+        }
+        Some(LIMIT_EXCEEDED) => "; raise max_replication_slots or drop a slot that nobody uses",
+        Some(PRIVILEGE) => "; give the role the right: ALTER ROLE … REPLICATION",
+        _ => "",
+    }
+}
+
+impl SessionError {
+    /// Whether waiting won't help: somebody has to change something first.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_permanent(),
+            Self::NoPublication(_) | Self::ForeignSlot { .. } => true,
+            Self::CreateSlot { source, .. } => {
+                matches!(source.sqlstate(), Some(PREREQUISITE | LIMIT_EXCEEDED | PRIVILEGE))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether another consumer holds the slot.
+    pub(super) fn is_slot_in_use(&self) -> bool {
+        self.sqlstate() == Some(IN_USE)
+    }
+
+    /// Whether the slot decodes WAL from before the publication was created.
+    pub(super) fn is_slot_older_than_publication(&self) -> bool {
+        matches!(self, Self::Wire(_)) && self.sqlstate() == Some(UNDEFINED)
+    }
+
+    fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Connect(error) => error.sqlstate(),
+            Self::Wire(source)
+            | Self::CreateSlot { source, .. }
+            | Self::DropSlot { source, .. } => source.sqlstate(),
+            _ => None,
+        }
+    }
+}
+
+impl From<LookError> for SessionError {
+    fn from(error: LookError) -> Self {
+        match error {
+            LookError::Connect(error) => Self::Connect(error),
+            LookError::Catalog(error) => Self::Catalog(error),
+            LookError::Timeout => Self::CatalogTimeout,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! From a replication slot to events: what the store applies.
+//!
+//! [`Session`] is the only place that connects and reconnects. It drives one `stream` at a time: frames
+//! are decoded, the [`assembler`] makes transactions of them, and batches go over a bounded channel
+//! to the store. Backwards flows only a number, how far the store has applied; [`feedback`] turns it
+//! into the position the server may forget. Beside the stream, `watch` looks at the catalog.
+//!
+//! `assembler`, `relation`, `staging`, `feedback` and `pace` are pure: no I/O, no clock of their own.
+
+pub mod assembler;
+pub mod catalog;
+pub mod error;
+pub mod feedback;
+mod pace;
+mod relation;
+mod report;
+pub mod session;
+mod slot;
+pub mod staging;
+mod stream;
+mod watch;
+
+pub use error::SessionError;
+pub use feedback::ResumeWindow;
+pub use session::{Session, SessionChannels, SessionOptions};
+pub use staging::StageLimits;

@@ -1,0 +1,165 @@
+//! The replication slot: found, judged, made.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::catalog::{SlotState, slot_blocker};
+use super::error::SessionError;
+use crate::change::ResetReason;
+use crate::lsn::Lsn;
+use crate::wire::Connection;
+
+/// The output plugin we read.
+const PLUGIN: &str = "pgoutput";
+/// While slot creation waits, look this often for what is in the way.
+const BLOCKER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a slot's state means for a stream that has reached `position`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It does not exist.
+    Missing,
+    /// Another consumer streams from it.
+    InUse(i32),
+    /// The server has removed WAL it needs; it will never stream again.
+    Invalidated,
+    /// It stands beyond the position: what lies between will not be sent.
+    Ahead,
+    /// It can stream what comes next.
+    Usable,
+}
+
+/// Judges a slot; `position` is `None` before the first stream of this process.
+pub(super) fn judge(
+    slot: Option<&SlotState>,
+    database: &str,
+    name: &str,
+    position: Option<Lsn>,
+) -> Result<Verdict, SessionError> {
+    let Some(slot) = slot else { return Ok(Verdict::Missing) };
+    if slot.plugin != PLUGIN || slot.database != database {
+        return Err(SessionError::ForeignSlot {
+            slot: name.to_owned(),
+            plugin: if slot.plugin.is_empty() {
+                "none (physical)".into()
+            } else {
+                slot.plugin.clone()
+            },
+            database: slot.database.clone(),
+        });
+    }
+    if let Some(pid) = slot.active_pid {
+        return Ok(Verdict::InUse(pid));
+    }
+    if slot.wal_status.as_deref() == Some("lost") {
+        return Ok(Verdict::Invalidated);
+    }
+    match position {
+        // START_REPLICATION would begin at the slot's position without a word.
+        Some(position) if slot.confirmed > position => Ok(Verdict::Ahead),
+        _ => Ok(Verdict::Usable),
+    }
+}
+
+/// Where a stream begins, and what is lost before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// The first position the slot can tell about.
+    pub(super) from: Lsn,
+    /// Why nothing before it can be told, if so.
+    pub(super) broken: Option<ResetReason>,
+}
+
+/// Creates the slot; answers with the position it begins at.
+///
+/// PostgreSQL waits for every transaction that is writing; meanwhile `waiting` is told what is in the way.
+pub(super) async fn create(
+    replication: &mut Connection,
+    sql: &mut Connection,
+    name: &str,
+    temporary: bool,
+    mut waiting: impl FnMut(String),
+) -> Result<Lsn, SessionError> {
+    let kind = if temporary { "TEMPORARY " } else { "" };
+    let command =
+        format!("CREATE_REPLICATION_SLOT {name} {kind}LOGICAL {PLUGIN} NOEXPORT_SNAPSHOT");
+    let creation = replication.simple_query(&command);
+    tokio::pin!(creation);
+    loop {
+        tokio::select! {
+            rows = &mut creation => {
+                let rows = rows.map_err(|source| SessionError::CreateSlot { slot: name.to_owned(), source })?;
+                // slot_name, consistent_point, snapshot_name, output_plugin
+                let point = rows.first().and_then(|row| row.get(1)?.as_deref()?.parse().ok());
+                return point.ok_or(SessionError::Unexpected("CREATE_REPLICATION_SLOT"));
+            }
+            () = sleep(BLOCKER_INTERVAL) => {
+                if let Some(blocker) = slot_blocker(sql).await? {
+                    waiting(format!("creating the replication slot waits for {blocker} to end"));
+                }
+            }
+        }
+    }
+}
+
+/// Drops the slot.
+pub(super) async fn drop(replication: &mut Connection, name: &str) -> Result<(), SessionError> {
+    replication
+        .simple_query(&format!("DROP_REPLICATION_SLOT {name} WAIT"))
+        .await
+        .map_err(|source| SessionError::DropSlot { slot: name.to_owned(), source })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot() -> SlotState {
+        SlotState {
+            plugin: "pgoutput".into(),
+            database: "app".into(),
+            active_pid: None,
+            confirmed: Lsn(100),
+            wal_status: Some("reserved".into()),
+            retained_bytes: Some(0),
+            transactions_since: Some(0),
+        }
+    }
+
+    fn verdict(slot: &SlotState, position: Option<Lsn>) -> Verdict {
+        judge(Some(slot), "app", "highwater", position).unwrap()
+    }
+
+    #[test]
+    fn a_slot_behind_or_at_the_position_is_usable() {
+        assert_eq!(verdict(&slot(), None), Verdict::Usable);
+        assert_eq!(verdict(&slot(), Some(Lsn(100))), Verdict::Usable);
+        assert_eq!(judge(None, "app", "highwater", None).unwrap(), Verdict::Missing);
+    }
+
+    #[test]
+    fn a_slot_ahead_of_the_position_has_lost_something() {
+        assert_eq!(verdict(&slot(), Some(Lsn(99))), Verdict::Ahead);
+    }
+
+    #[test]
+    fn an_invalidated_slot_is_known_by_its_status() {
+        let lost = SlotState { wal_status: Some("lost".into()), ..slot() };
+        assert_eq!(verdict(&lost, Some(Lsn(100))), Verdict::Invalidated);
+    }
+
+    #[test]
+    fn a_busy_slot_is_waited_for() {
+        assert_eq!(verdict(&SlotState { active_pid: Some(7), ..slot() }, None), Verdict::InUse(7));
+    }
+
+    #[test]
+    fn a_slot_of_something_else_is_left_alone() {
+        let other = SlotState { database: "other".into(), ..slot() };
+        assert!(judge(Some(&other), "app", "highwater", None).is_err());
+        let physical = SlotState { plugin: String::new(), ..slot() };
+        assert!(judge(Some(&physical), "app", "highwater", None).is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! One connection's stream: frames in, batches of events out, status updates back.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::assembler::Assembler;
+use super::error::SessionError;
+use super::feedback::Feedback;
+use super::pace::Pace;
+use super::report::Report;
+use super::watch::Look;
+use crate::change::{CommitTime, Event};
+use crate::lsn::Lsn;
+use crate::pgoutput::{self, Message};
+use crate::wire::{CopyBoth, Frame, StatusUpdate};
+
+/// Status updates go out this often on their own, well inside `wal_sender_timeout` (60 s by default).
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// …and this often while the stream catches up with the server on a quiet connection.
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(50);
+/// A batch is handed on when it holds this many commits, even if more is buffered.
+const BATCH_EVENTS_MAX: usize = 4096;
+/// …or this many row changes.
+const BATCH_CHANGES_MAX: usize = 16_384;
+/// A server that asks for so many replies within [`STATUS_INTERVAL`] wants us to leave: at shutdown
+/// it waits until all its WAL is confirmed, which a resume window never is.
+const REPLY_REQUESTS_MAX: usize = 20;
+
+/// A stream in progress.
+pub(super) struct Stream<'a> {
+    pub(super) copy: CopyBoth,
+    pub(super) assembler: &'a mut Assembler,
+    pub(super) events: &'a Sender<Vec<Event>>,
+    /// Everything that ends at or before this is visible to readers.
+    pub(super) applied: watch::Receiver<Lsn>,
+    pub(super) looks: watch::Receiver<Option<Look>>,
+    pub(super) look_wanted: Arc<Notify>,
+    pub(super) feedback: &'a mut Feedback,
+    pub(super) report: &'a mut Report,
+    /// The stream has caught up once this is applied.
+    pub(super) goal: Lsn,
+    pub(super) pace: Pace,
+    pub(super) batch: Batch,
+    pub(super) reply_requests: VecDeque<Instant>,
+    /// The newest position the server is known to have written.
+    pub(super) server_end: Lsn,
+}
+
+/// Events on their way to the store.
+#[derive(Default)]
+pub(super) struct Batch {
+    events: Vec<Event>,
+    changes: usize,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.events.len() >= BATCH_EVENTS_MAX || self.changes >= BATCH_CHANGES_MAX
+    }
+
+    fn note_last(&mut self, before: usize) {
+        for event in self.events.get(before..).unwrap_or_default() {
+            if let Event::Commit(transaction) = event {
+                self.changes += transaction.changes.len();
+            }
+        }
+    }
+}
+
+impl Stream<'_> {
+    /// Streams until the connection or the store ends.
+    pub(super) async fn run(&mut self) -> Result<Infallible, SessionError> {
+        let mut tick = interval(CATCH_UP_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.read_buffered(&mut tick).await?;
+            self.flush(&mut tick).await?;
+            if self.pace.should_pause() {
+                sleep(Pace::PAUSE).await;
+            }
+            tokio::select! {
+                read = self.copy.fill() => self.report.received_bytes(read?),
+                _ = tick.tick() => self.on_tick(&mut tick).await?,
+                changed = self.looks.changed() => {
+                    changed.map_err(|_| SessionError::Stopping)?;
+                    self.take_look().await?;
+                }
+            }
+        }
+    }
+
+    /// Confirms the position and takes leave of the server.
+    pub(super) async fn finish(mut self) -> Result<(), SessionError> {
+        self.send_status(false).await?;
+        Ok(self.copy.finish().await?)
+    }
+
+    /// Takes every whole frame that is already here.
+    async fn read_buffered(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
+        loop {
+            let before = self.batch.events.len();
+            let mut reply = false;
+            match self.copy.next_frame()? {
+                None => return Ok(()),
+                Some(Frame::XLogData { wal_end, clock, data, .. }) => {
+                    let message = pgoutput::decode(data)?;
+                    if let Message::Begin(begin) = &message {
+                        self.pace.begin(begin.committed_at);
+                    }
+                    self.pace.sent(clock);
+                    self.server_end = self.server_end.max(wal_end);
+                    self.assembler.push(&message, &mut self.batch.events)?;
+                }
+                Some(Frame::Keepalive { wal_end, reply_requested, .. }) => {
+                    self.pace.idle();
+                    self.server_end = self.server_end.max(wal_end);
+                    self.assembler.keepalive(wal_end, &mut self.batch.events);
+                    reply = reply_requested;
+                }
+            }
+            self.batch.note_last(before);
+            if reply {
+                self.notice_shutdown()?;
+                self.send_status(false).await?;
+            }
+            if self.batch.is_full() {
+                self.flush(tick).await?;
+            }
+        }
+    }
+
+    /// Hands the batch to the store. While the store is busy status updates go on, so the server
+    /// never takes us for dead.
+    async fn flush(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
+        if self.assembler.take_wants_look() {
+            self.look_wanted.notify_one();
+        }
+        if self.batch.events.is_empty() {
+            return Ok(());
+        }
+        let events = std::mem::take(&mut self.batch).events;
+        loop {
+            tokio::select! {
+                permit = self.events.reserve() => {
+                    permit.map_err(|_| SessionError::Stopping)?.send(events);
+                    return Ok(());
+                }
+                _ = tick.tick() => self.send_status(false).await?,
+            }
+        }
+    }
+
+    async fn on_tick(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
+        let applied = *self.applied.borrow_and_update();
+        if applied >= self.goal && self.report.caught_up() {
+            *tick = interval(STATUS_INTERVAL);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick.reset();
+        }
+        // On a quiet server only an answer tells that a position is reached.
+        let curious = self.assembler.position() < self.server_end.max(self.goal);
+        self.send_status(curious).await
+    }
+
+    async fn take_look(&mut self) -> Result<(), SessionError> {
+        let look = self.looks.borrow_and_update().clone();
+        if let Some(look) = look {
+            self.server_end = self.server_end.max(look.source.wal_end);
+            self.report.looked(&look);
+            self.assembler.look(look.catalog, &mut self.batch.events);
+            if self.assembler.position() < self.server_end {
+                self.send_status(true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the server how far we are. Confirmed is only what is applied and has left the resume window.
+    async fn send_status(&mut self, reply_requested: bool) -> Result<(), SessionError> {
+        let now = Instant::now();
+        let applied = *self.applied.borrow();
+        self.feedback.applied(applied, now);
+        let confirmed = self.feedback.resume_point(now);
+        self.report.positions(self.assembler.position(), applied, confirmed, self.server_end);
+        let clock = CommitTime::from_timestamp(jiff::Timestamp::now()).0;
+        let written = self.assembler.position().max(confirmed);
+        let status = StatusUpdate {
+            written,
+            flushed: confirmed,
+            applied: confirmed,
+            clock,
+            reply_requested,
+        };
+        Ok(self.copy.send_status(status).await?)
+    }
+
+    fn notice_shutdown(&mut self) -> Result<(), SessionError> {
+        let now = Instant::now();
+        self.reply_requests.push_back(now);
+        if self.reply_requests.len() <= REPLY_REQUESTS_MAX {
+            return Ok(());
+        }
+        match self.reply_requests.pop_front() {
+            Some(oldest) if now.duration_since(oldest) < STATUS_INTERVAL => {
+                Err(SessionError::ServerShutdown)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Which tables are published, and by which names they are found.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::signals::Mark;
+use crate::table::{Table, TableOid};
+
+/// A published table as readers hold it: its definition, its name ready for JSON, and the signals
+/// that let a reader see without a lock that nothing happened to it.
+///
+/// A table whose definition changes, or that leaves the publication, gets another one or none:
+/// whoever still holds this one is woken, and told of a reset.
+#[derive(Debug)]
+pub struct PublishedTable {
+    /// The definition.
+    pub table: Table,
+    /// The displayed name.
+    pub name: String,
+    /// The displayed name as a JSON string, quotes included.
+    pub name_json: String,
+    /// Where its newest change or reset is.
+    pub(super) mark: Mark,
+    /// Woken when `mark` rises.
+    pub(super) changed: Notify,
+}
+
+impl PublishedTable {
+    pub(super) fn new(table: Table) -> Self {
+        let name = table.name.to_string();
+        let name_json = serde_json::Value::from(name.as_str()).to_string();
+        Self { table, name, name_json, mark: Mark::default(), changed: Notify::new() }
+    }
+
+    /// The relation's OID.
+    pub fn oid(&self) -> TableOid {
+        self.table.oid
+    }
+}
+
+/// The published tables at some moment. Cheap to share; replaced as a whole when they change.
+#[derive(Debug, Default)]
+pub struct Directory {
+    tables: Vec<Arc<PublishedTable>>,
+    spellings: HashMap<String, Arc<PublishedTable>>,
+}
+
+impl Directory {
+    pub(super) fn new(mut tables: Vec<Arc<PublishedTable>>) -> Self {
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        let spellings = spellings(&tables);
+        Self { tables, spellings }
+    }
+
+    /// Every published table, ordered by displayed name.
+    pub fn tables(&self) -> &[Arc<PublishedTable>] {
+        &self.tables
+    }
+
+    /// The table that a client means by `spelling`.
+    pub fn resolve(&self, spelling: &str) -> Option<&Arc<PublishedTable>> {
+        self.spellings.get(spelling)
+    }
+}
+
+/// A spelling that several tables share belongs to the one that displays as it, else to nobody.
+fn spellings(tables: &[Arc<PublishedTable>]) -> HashMap<String, Arc<PublishedTable>> {
+    let mut shared: HashMap<String, Option<Arc<PublishedTable>>> = HashMap::new();
+    for table in tables {
+        for spelling in table.table.name.spellings() {
+            shared.entry(spelling).and_modify(|owner| *owner = None).or_insert(Some(table.clone()));
+        }
+    }
+    for table in tables {
+        shared.insert(table.name.clone(), Some(table.clone()));
+    }
+    shared.into_iter().filter_map(|(spelling, owner)| Some((spelling, owner?))).collect()
+}
+
+/// The tables a question is about.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// Every published table, whichever these are when the answer is made.
+    All,
+    /// These, each once.
+    Tables(Vec<Arc<PublishedTable>>),
+}
+
+impl Selection {
+    /// The named tables, in the order given; repeated ones count once.
+    pub fn tables(tables: impl IntoIterator<Item = Arc<PublishedTable>>) -> Self {
+        let mut unique: Vec<Arc<PublishedTable>> = Vec::new();
+        for table in tables {
+            if !unique.iter().any(|known| known.oid() == table.oid()) {
+                unique.push(table);
+            }
+        }
+        Self::Tables(unique)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{TableName, Tracking};
+
+    fn published(oid: u32, schema: &str, name: &str) -> Arc<PublishedTable> {
+        Arc::new(PublishedTable::new(Table {
+            oid: TableOid(oid),
+            name: TableName::new(schema, name),
+            key_columns: vec!["id".into()],
+            tracking: Tracking::Ids,
+        }))
+    }
+
+    fn found(directory: &Directory, spelling: &str) -> Option<u32> {
+        directory.resolve(spelling).map(|table| table.oid().0)
+    }
+
+    #[test]
+    fn a_table_is_found_by_any_of_its_spellings() {
+        let directory =
+            Directory::new(vec![published(2, "shop", "items"), published(1, "public", "items")]);
+        for spelling in ["items", "public.items", "\"items\"", "\"public\".\"items\""] {
+            assert_eq!(found(&directory, spelling), Some(1), "{spelling}");
+        }
+        assert_eq!(found(&directory, "shop.items"), Some(2));
+        assert_eq!(found(&directory, "shop"), None);
+        let names: Vec<_> = directory.tables().iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names, ["items", "shop.items"]);
+    }
+
+    #[test]
+    fn a_shared_spelling_belongs_to_the_table_that_displays_as_it_or_to_nobody() {
+        // `a.b` is how table b of schema a displays; public."a.b" may be spelled so, too.
+        let directory = Directory::new(vec![published(1, "a", "b"), published(2, "public", "a.b")]);
+        assert_eq!(found(&directory, "a.b"), Some(1));
+        assert_eq!(found(&directory, "\"a.b\""), Some(2));
+        // x."y.z" and "x.y".z may both be spelled x.y.z, and neither displays as it.
+        let directory = Directory::new(vec![published(1, "x", "y.z"), published(2, "x.y", "z")]);
+        assert_eq!(found(&directory, "x.y.z"), None);
+        assert_eq!(found(&directory, "x.\"y.z\""), Some(1));
+    }
+
+    #[test]
+    fn names_are_ready_for_json() {
+        let table = published(1, "public", "a\"b\n");
+        let read: String = serde_json::from_str(&table.name_json).unwrap();
+        assert_eq!(read, table.name);
+    }
+
+    #[test]
+    fn a_selection_holds_each_table_once() {
+        let table = published(1, "public", "a");
+        let other = published(2, "public", "b");
+        let Selection::Tables(tables) = Selection::tables([table.clone(), other, table]) else {
+            panic!("a list");
+        };
+        assert_eq!(tables.iter().map(|t| t.oid().0).collect::<Vec<_>>(), [1, 2]);
+    }
+}

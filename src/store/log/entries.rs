@@ -1,0 +1,194 @@
+//! What a log remembers, without its floor.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::Told;
+use super::index::Index;
+use super::order::{Order, Place};
+use super::record::{History, NO_HISTORY, Record};
+use super::slab::Slab;
+use crate::change::{CommitTime, Op};
+use crate::key::Key;
+use crate::version::Position;
+
+/// Records with their index and their order, and the earlier lifetimes of rows.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    records: Slab<Record>,
+    /// By key, every record.
+    index: Index,
+    /// The last change of every record. A place whose position is not its record's is dead.
+    order: Order,
+    /// Where a row came to exist again; its slot is that of the [`History`], whose first
+    /// lifetime ended before. None of these places dies before it is forgotten.
+    past: Order,
+    histories: Slab<History>,
+    /// Keys are chosen by the users of the application, so the hashes must not be predictable.
+    hasher: RandomState,
+    /// What keys and histories point to.
+    heap_bytes: usize,
+}
+
+impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.records.len() + self.past.len()
+    }
+
+    pub(super) fn ids(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.records.bytes()
+            + self.index.bytes()
+            + self.order.bytes()
+            + self.past.bytes()
+            + self.histories.bytes()
+            + self.heap_bytes
+    }
+
+    pub(super) fn apply(&mut self, key: Key, op: Op, position: Position, at: CommitTime) {
+        let hash = self.hasher.hash_one(&key);
+        let is_it = |slot| self.records.get(slot).is_some_and(|record| record.key == key);
+        match self.index.find(hash, is_it) {
+            Some(slot) => self.change(slot, op, position, at),
+            None => self.remember(hash, Record::new(key, op, position), at),
+        }
+    }
+
+    fn remember(&mut self, hash: u64, record: Record, at: CommitTime) {
+        self.heap_bytes += record.key.heap_bytes();
+        let position = record.position();
+        let slot = self.records.insert(record);
+        let (records, hasher) = (&self.records, &self.hasher);
+        self.index.insert(hash, slot, |slot| hash_of(records, hasher, slot));
+        self.order.push(Place::new(position, at, slot));
+    }
+
+    fn change(&mut self, slot: u32, op: Op, position: Position, at: CommitTime) {
+        let Some(record) = self.records.get_mut(slot) else { return };
+        if !record.exists {
+            let ended = record.begin_again(position);
+            if record.history == NO_HISTORY {
+                record.history = self.histories.insert(History::new(slot));
+            }
+            let history = record.history;
+            self.past.push(Place::new(position, at, history));
+            self.heap_bytes += self.histories.get_mut(history).map_or(0, |h| h.push(ended));
+        }
+        record.touch(op, position);
+        self.order.push(Place::new(position, at, slot));
+        let records = &self.records;
+        self.order.bury(|place| is_live(records, place));
+    }
+
+    /// Forgets the change, or the earlier lifetime of a row, that is first in commit order.
+    /// Tells where the log begins then.
+    pub(super) fn forget_oldest(&mut self) -> Option<(Position, CommitTime)> {
+        let oldest = *self.oldest()?;
+        match self.past.front() {
+            Some(past) if past.position() <= oldest.position() => self.forget_lifetime(),
+            _ => self.forget_record(),
+        }
+        if self.records.len() == 0 {
+            *self = Self::default();
+        }
+        Some((oldest.position(), oldest.committed_at))
+    }
+
+    /// When the first thing in commit order was committed.
+    pub(super) fn oldest_time(&mut self) -> Option<CommitTime> {
+        self.oldest().map(|place| place.committed_at)
+    }
+
+    fn oldest(&mut self) -> Option<&Place> {
+        let records = &self.records;
+        self.order.skip_dead(|place| is_live(records, place));
+        let change = self.order.front()?;
+        let past = self.past.front();
+        past.filter(|past| past.position() <= change.position()).or(Some(change))
+    }
+
+    fn forget_lifetime(&mut self) {
+        let Some(place) = self.past.pop_front() else { return };
+        let Some(history) = self.histories.get_mut(place.slot) else { return };
+        self.heap_bytes -= history.pop_front();
+        if !history.is_empty() {
+            return;
+        }
+        if let Some(record) = self.records.get_mut(history.record) {
+            record.history = NO_HISTORY;
+        }
+        self.histories.remove(place.slot);
+    }
+
+    fn forget_record(&mut self) {
+        let Some(place) = self.order.pop_front() else { return };
+        let Some(hash) = self.records.get(place.slot).map(|r| self.hasher.hash_one(&r.key)) else {
+            return;
+        };
+        let (records, hasher) = (&self.records, &self.hasher);
+        self.index.remove(hash, place.slot, |slot| hash_of(records, hasher, slot));
+        if let Some(record) = self.records.remove(place.slot) {
+            debug_assert_eq!(record.history, NO_HISTORY, "lifetimes are forgotten first");
+            self.heap_bytes -= record.key.heap_bytes();
+        }
+    }
+
+    pub(super) fn has_spare_chunk(&self) -> bool {
+        self.records.free_len() >= super::Log::SPARE
+    }
+
+    pub(super) fn is_sparse(&self) -> bool {
+        self.has_spare_chunk() && self.records.free_len() > self.records.len()
+    }
+
+    /// Moves the last chunk's records into free slots and gives its memory back.
+    pub(super) fn release_chunk(&mut self) {
+        for (from, to) in self.records.drop_last_chunk().unwrap_or_default() {
+            let Some(record) = self.records.get(to) else { continue };
+            self.index.rename(self.hasher.hash_one(&record.key), from, to);
+            self.order.rename(record.position(), to);
+            if let Some(history) = self.histories.get_mut(record.history) {
+                history.record = to;
+            }
+        }
+    }
+
+    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = Told<'_>> {
+        self.order.after(position).filter_map(move |place| {
+            let record = self.records.get(place.slot)?;
+            (record.position() == place.position()).then(|| Told {
+                key: &record.key,
+                op: self.op_since(record, position),
+                position: place.position(),
+                committed_at: place.committed_at,
+            })
+        })
+    }
+
+    /// What happened to the row from `position` on, at or after the floor and before its last
+    /// change.
+    fn op_since(&self, record: &Record, position: Position) -> Op {
+        match record.exists {
+            false => Op::Delete,
+            true if self.existed_at(record, position) => Op::Update,
+            true => Op::Insert,
+        }
+    }
+
+    fn existed_at(&self, record: &Record, position: Position) -> bool {
+        record.born() <= position
+            || self.histories.get(record.history).is_some_and(|h| h.existed_at(position))
+    }
+}
+
+/// Whether a place is that of its record's last change. Positions are unique, so the place of a
+/// record that is gone is never taken for that of another one in the same slot.
+fn is_live(records: &Slab<Record>, place: &Place) -> bool {
+    records.get(place.slot).is_some_and(|record| record.position() == place.position())
+}
+
+fn hash_of(records: &Slab<Record>, hasher: &RandomState, slot: u32) -> u64 {
+    records.get(slot).map_or(0, |record| hasher.hash_one(&record.key))
+}

@@ -1,0 +1,173 @@
+//! From a key's hash to the slot of its record, growing a little at a time.
+//!
+//! One hash table over millions of keys doubles in one go: hundreds of milliseconds in which
+//! nobody can read. This one is made of many small tables, and every [`SPLIT_AT`] new keys one
+//! of them, whose turn it is, is split in two (linear hashing: W. Litwin, VLDB 1980). The longest
+//! stall is that of one small table.
+
+use hashbrown::HashTable;
+
+/// Keys a shard holds on average before the next one in turn is split. Between one and two times
+/// that many are in a shard; both fit well below 7/8 of a power of two.
+const SPLIT_AT: usize = 800;
+
+/// Slots by hash.
+#[derive(Debug)]
+pub(super) struct Index {
+    shards: Vec<HashTable<u32>>,
+    len: usize,
+    bytes: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { shards: vec![HashTable::new()], len: 0, bytes: 0 }
+    }
+}
+
+impl Index {
+    /// Memory allocated.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.shards.capacity() * size_of::<HashTable<u32>>()
+    }
+
+    /// The slot under `hash` that `is_it`.
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.shards.get(self.shard_of(hash))?.find(hash, |slot| is_it(*slot)).copied()
+    }
+
+    /// Adds a slot that is not there yet. `hash_of` tells the hash of a slot added earlier.
+    pub(super) fn insert(&mut self, hash: u64, slot: u32, hash_of: impl Fn(u32) -> u64) {
+        if self.len >= self.shards.len() * SPLIT_AT {
+            self.split_next(&hash_of);
+        }
+        let number = self.shard_of(hash);
+        if let Some(shard) = self.shards.get_mut(number) {
+            self.bytes -= shard.allocation_size();
+            shard.insert_unique(hash, slot, |slot| hash_of(*slot));
+            self.bytes += shard.allocation_size();
+            self.len += 1;
+        }
+    }
+
+    /// Removes a slot.
+    pub(super) fn remove(&mut self, hash: u64, slot: u32, hash_of: impl Fn(u32) -> u64) {
+        let number = self.shard_of(hash);
+        let Some(shard) = self.shards.get_mut(number) else { return };
+        let Ok(found) = shard.find_entry(hash, |known| *known == slot) else { return };
+        found.remove();
+        self.len -= 1;
+        if shard.len() * 4 < shard.capacity() {
+            self.bytes -= shard.allocation_size();
+            shard.shrink_to(shard.len() * 2, |slot| hash_of(*slot));
+            self.bytes += shard.allocation_size();
+        }
+    }
+
+    /// Lets a key's entry name another slot.
+    pub(super) fn rename(&mut self, hash: u64, from: u32, to: u32) {
+        let number = self.shard_of(hash);
+        let entry =
+            self.shards.get_mut(number).and_then(|s| s.find_mut(hash, |slot| *slot == from));
+        if let Some(entry) = entry {
+            *entry = to;
+        }
+    }
+
+    /// In a round of `2^n` shards the first ones have been split already: there one more bit of
+    /// the hash counts. These bits are none of those that the shard's own table looks at.
+    fn shard_of(&self, hash: u64) -> usize {
+        let bits = (hash >> 24) as usize & 0xFF_FFFF;
+        let round = self.round();
+        let wide = bits & (2 * round - 1);
+        if wide < self.shards.len() { wide } else { bits & (round - 1) }
+    }
+
+    /// Shards at the beginning of this round: the power of two not above their number.
+    fn round(&self) -> usize {
+        1 << self.shards.len().ilog2()
+    }
+
+    fn split_next(&mut self, hash_of: &impl Fn(u32) -> u64) {
+        let number = self.shards.len() - self.round();
+        let Some(shard) = self.shards.get_mut(number) else { return };
+        let split = std::mem::take(shard);
+        self.bytes -= split.allocation_size();
+        let sibling = self.shards.len();
+        self.shards.push(HashTable::new());
+        let (moving, staying): (Vec<_>, Vec<_>) = split
+            .into_iter()
+            .map(|slot| (hash_of(slot), slot))
+            .partition(|(hash, _)| self.shard_of(*hash) == sibling);
+        for (number, slots) in [(number, staying), (sibling, moving)] {
+            let mut shard = HashTable::with_capacity(slots.len());
+            for (hash, slot) in slots {
+                shard.insert_unique(hash, slot, |slot| hash_of(*slot));
+            }
+            self.bytes += shard.allocation_size();
+            if let Some(place) = self.shards.get_mut(number) {
+                *place = shard;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::{BuildHasher, RandomState};
+
+    fn filled(hasher: &RandomState, count: u32) -> Index {
+        let mut index = Index::default();
+        for slot in 0..count {
+            index.insert(hasher.hash_one(slot), slot, |slot| hasher.hash_one(slot));
+        }
+        index
+    }
+
+    fn allocated(index: &Index) -> usize {
+        index.shards.iter().map(HashTable::allocation_size).sum()
+    }
+
+    #[test]
+    fn everything_is_found_through_many_splits() {
+        let hasher = RandomState::new();
+        let count = 50_000;
+        let index = filled(&hasher, count);
+        assert!(index.shards.len() > 60);
+        for slot in 0..count {
+            assert_eq!(index.find(hasher.hash_one(slot), |s| s == slot), Some(slot));
+        }
+        assert_eq!(index.find(hasher.hash_one(count), |s| s == count), None);
+        assert_eq!(index.bytes, allocated(&index));
+        assert!(index.bytes() < 13 * count as usize, "{}", index.bytes());
+        let largest = index.shards.iter().map(HashTable::len).max().unwrap();
+        assert!(largest < 2 * SPLIT_AT + SPLIT_AT / 2, "{largest}");
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_gives_memory_back() {
+        let hasher = RandomState::new();
+        let count = 20_000;
+        let mut index = filled(&hasher, count);
+        for slot in 0..count - 10 {
+            index.remove(hasher.hash_one(slot), slot, |slot| hasher.hash_one(slot));
+        }
+        assert_eq!(index.len, 10);
+        assert_eq!(index.bytes, allocated(&index));
+        assert!(index.bytes() < 5_000, "{}", index.bytes());
+        for slot in 0..count {
+            let found = index.find(hasher.hash_one(slot), |s| s == slot);
+            assert_eq!(found, (slot >= count - 10).then_some(slot));
+        }
+    }
+
+    #[test]
+    fn an_entry_can_name_another_slot() {
+        let hasher = RandomState::new();
+        let mut index = filled(&hasher, 5_000);
+        index.rename(hasher.hash_one(77_u32), 77, 9_000);
+        assert_eq!(index.find(hasher.hash_one(77_u32), |slot| slot == 9_000), Some(9_000));
+        assert_eq!(index.find(hasher.hash_one(77_u32), |slot| slot == 77), None);
+    }
+}

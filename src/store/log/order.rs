@@ -1,0 +1,320 @@
+//! The commit order of a table's changes.
+//!
+//! Every change takes a place at the end; the place of the same id's change before is dead then.
+//! Dead places are swept away in small steps, one for every [`SEGMENT`] places that died, by two
+//! rules that bound what a reader has to step over:
+//!
+//! * *Recent ones first.* The k-th step sweeps the last 1, 2, 4, … segments, as many as the
+//!   largest power of two that divides k (at most [`RECENT`]). A few hot ids that change all the
+//!   time leave the end of the order as short as they are few.
+//! * *All in turn.* While more than a fifth of all places is dead, a step also sweeps [`ROTATION`]
+//!   segments wherever the last one stopped. So dead places stay a fraction of the live ones.
+//!
+//! What is left of a segment fills up the one before it. A step looks at a bounded number of places.
+
+use std::collections::VecDeque;
+
+use crate::change::CommitTime;
+use crate::lsn::Lsn;
+use crate::version::Position;
+
+/// Places in one segment.
+const SEGMENT: usize = 1024;
+/// Segments at the end that one step sweeps at most by the first rule.
+const RECENT: usize = 16;
+/// Segments that one step sweeps by the second rule.
+const ROTATION: usize = 8;
+
+/// A change's place in commit order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    lsn: Lsn,
+    pub(super) committed_at: CommitTime,
+    ordinal: u32,
+    /// Whose change it is.
+    pub(super) slot: u32,
+}
+
+impl Place {
+    pub(super) fn new(position: Position, committed_at: CommitTime, slot: u32) -> Self {
+        Self { lsn: position.lsn, committed_at, ordinal: position.ordinal, slot }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position { lsn: self.lsn, ordinal: self.ordinal }
+    }
+}
+
+/// Places by rising position.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// None is empty.
+    segments: VecDeque<VecDeque<Place>>,
+    /// Places, dead ones included.
+    len: usize,
+    dead: usize,
+    /// Places all segments have memory for.
+    allocated: usize,
+    /// Places that died since the last step.
+    died: usize,
+    /// Steps done.
+    steps: usize,
+    /// Where the rotation goes on.
+    next: usize,
+}
+
+impl Order {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.allocated * size_of::<Place>()
+            + self.segments.capacity() * size_of::<VecDeque<Place>>()
+    }
+
+    /// Takes the next place. Its position is greater than every other's.
+    pub(super) fn push(&mut self, place: Place) {
+        debug_assert!(self.last().is_none_or(|last| last.position() < place.position()));
+        if self.segments.back().is_none_or(|segment| segment.len() >= SEGMENT) {
+            // A small table's only segment grows step by step.
+            let room = if self.segments.is_empty() { 0 } else { SEGMENT };
+            self.segments.push_back(VecDeque::with_capacity(room));
+            self.allocated += room;
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            self.allocated -= segment.capacity();
+            segment.push_back(place);
+            self.allocated += segment.capacity();
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn front(&self) -> Option<&Place> {
+        self.segments.front()?.front()
+    }
+
+    fn last(&self) -> Option<&Place> {
+        self.segments.back()?.back()
+    }
+
+    /// Takes the first place out, which is a live one.
+    pub(super) fn pop_front(&mut self) -> Option<Place> {
+        let segment = self.segments.front_mut()?;
+        let place = segment.pop_front()?;
+        self.len -= 1;
+        if segment.is_empty() {
+            self.allocated -= segment.capacity();
+            self.segments.pop_front();
+            self.next = self.next.saturating_sub(1);
+        }
+        Some(place)
+    }
+
+    /// Takes dead places out until the first one is live.
+    pub(super) fn skip_dead(&mut self, is_live: impl Fn(&Place) -> bool) {
+        while self.front().is_some_and(|place| !is_live(place)) {
+            self.pop_front();
+            self.dead -= 1;
+        }
+    }
+
+    /// The places after `position`, dead ones included.
+    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = &Place> {
+        let behind = |place: &Place| place.position() <= position;
+        let first = self.segments.partition_point(|segment| segment.back().is_some_and(behind));
+        let start = self.segments.get(first).map_or(0, |segment| segment.partition_point(behind));
+        let (head, tail) = match self.segments.get(first) {
+            Some(segment) => (Some(segment.range(start..)), self.segments.range(first + 1..)),
+            None => (None, self.segments.range(..0)),
+        };
+        head.into_iter().flatten().chain(tail.flatten())
+    }
+
+    /// Lets the place at `position` name another slot.
+    pub(super) fn rename(&mut self, position: Position, to: u32) {
+        let before = |place: &Place| place.position() < position;
+        let first = self.segments.partition_point(|segment| segment.back().is_some_and(before));
+        let Some(segment) = self.segments.get_mut(first) else { return };
+        let at = segment.partition_point(before);
+        if let Some(place) = segment.get_mut(at).filter(|place| place.position() == position) {
+            place.slot = to;
+        }
+    }
+
+    /// A place died; sweeps when it is time.
+    pub(super) fn bury(&mut self, is_live: impl Fn(&Place) -> bool) {
+        self.dead += 1;
+        self.died += 1;
+        if self.died < SEGMENT {
+            return;
+        }
+        self.died = 0;
+        self.steps += 1;
+        let recent =
+            (1 << self.steps.trailing_zeros().min(RECENT.ilog2())).min(self.segments.len());
+        self.sweep(self.segments.len() - recent, recent, &is_live);
+        if self.dead * 5 > self.len {
+            let start = if self.next < self.segments.len() { self.next } else { 0 };
+            self.next = self.sweep(start, ROTATION, &is_live);
+        }
+    }
+
+    /// Sweeps `count` segments from number `start`; tells the number after the last of them.
+    fn sweep(&mut self, start: usize, count: usize, is_live: &impl Fn(&Place) -> bool) -> usize {
+        let mut number = start;
+        for _ in 0..count {
+            let Some(segment) = self.segments.get_mut(number) else { break };
+            let before = segment.len();
+            segment.retain(is_live);
+            self.len -= before - segment.len();
+            self.dead -= before - segment.len();
+            if !self.pack_left(number) {
+                number += 1;
+            }
+        }
+        number
+    }
+
+    /// Fills the segment before this one with places from here. Drops this one if none is left,
+    /// and tells so.
+    fn pack_left(&mut self, number: usize) -> bool {
+        let Some(mut segment) = self.segments.get_mut(number).map(std::mem::take) else {
+            return false;
+        };
+        if let Some(left) = number.checked_sub(1).and_then(|left| self.segments.get_mut(left)) {
+            let room = SEGMENT.saturating_sub(left.len()).min(segment.len());
+            self.allocated -= left.capacity();
+            left.extend(segment.drain(..room));
+            self.allocated += left.capacity();
+        }
+        if segment.is_empty() {
+            self.allocated -= segment.capacity();
+            self.segments.remove(number);
+            return true;
+        }
+        if let Some(place) = self.segments.get_mut(number) {
+            *place = segment;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// An order with the truth about who is where.
+    #[derive(Default)]
+    struct Tracked {
+        order: Order,
+        newest: HashMap<u32, u64>,
+        lsn: u64,
+    }
+
+    impl Tracked {
+        fn touch(&mut self, slot: u32) {
+            self.lsn += 8;
+            let position = Position { lsn: Lsn(self.lsn), ordinal: 1 };
+            self.order.push(Place::new(position, CommitTime(0), slot));
+            if self.newest.insert(slot, self.lsn).is_some() {
+                self.order.bury(|place| self.newest.get(&place.slot) == Some(&place.lsn.0));
+            }
+        }
+
+        fn live_after(&self, lsn: u64) -> Vec<u64> {
+            self.order
+                .after(Position::after_commit(Lsn(lsn)))
+                .filter(|place| self.newest.get(&place.slot) == Some(&place.lsn.0))
+                .map(|place| place.lsn.0)
+                .collect()
+        }
+
+        fn check(&self) {
+            let order = &self.order;
+            assert_eq!(order.len, order.segments.iter().map(VecDeque::len).sum::<usize>());
+            assert_eq!(order.dead, order.len - self.newest.len());
+            assert_eq!(
+                order.allocated,
+                order.segments.iter().map(VecDeque::capacity).sum::<usize>()
+            );
+            assert!(order.segments.iter().all(|segment| !segment.is_empty()));
+            let mut expected: Vec<u64> = self.newest.values().copied().collect();
+            expected.sort_unstable();
+            assert_eq!(self.live_after(0), expected);
+            for after in [0, self.lsn / 2, self.lsn - 8, self.lsn] {
+                let tail: Vec<u64> = expected.iter().copied().filter(|lsn| *lsn > after).collect();
+                assert_eq!(self.live_after(after), tail);
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_24_bytes() {
+        assert_eq!(size_of::<Place>(), 24);
+    }
+
+    #[test]
+    fn a_hot_id_stays_tiny() {
+        let mut tracked = Tracked::default();
+        for _ in 0..300_000 {
+            tracked.touch(1);
+        }
+        tracked.check();
+        assert!(tracked.order.len < 2 * SEGMENT, "{}", tracked.order.len);
+        assert!(tracked.order.bytes() < 100_000, "{}", tracked.order.bytes());
+    }
+
+    #[test]
+    fn hot_ids_behind_many_quiet_ones_stay_short_at_the_end() {
+        let mut tracked = Tracked::default();
+        for slot in 0..100_000 {
+            tracked.touch(slot);
+        }
+        let after = Position::after_commit(Lsn(tracked.lsn));
+        for n in 0..100_000_u32 {
+            tracked.touch(n % 2_000);
+            let stepped_over = tracked.order.after(after).count();
+            assert!(n < 20_000 || stepped_over < 10 * 2_000, "{stepped_over} after {n}");
+        }
+        tracked.check();
+    }
+
+    #[test]
+    fn dead_places_stay_a_fraction_of_the_live_ones() {
+        let mut tracked = Tracked::default();
+        let mut random = 1_u64;
+        for _ in 0..400_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            tracked.touch(u32::try_from((random >> 33) % 50_000).unwrap());
+        }
+        tracked.check();
+        assert!(tracked.order.dead * 3 < tracked.order.len, "{}", tracked.order.dead);
+        let bytes_each = tracked.order.bytes() / tracked.newest.len();
+        assert!(bytes_each < 36, "{bytes_each}");
+    }
+
+    #[test]
+    fn places_leave_at_the_front_and_can_be_renamed() {
+        let mut tracked = Tracked::default();
+        for slot in 0..5_000 {
+            tracked.touch(slot);
+        }
+        let position = Position { lsn: Lsn(4_000 * 8), ordinal: 1 };
+        tracked.order.rename(position, 70_000);
+        assert_eq!(tracked.order.after(position).next().map(|p| p.slot), Some(4_000));
+        let renamed = tracked.order.after(Position::after_commit(Lsn(3_999 * 8))).next().unwrap();
+        assert_eq!((renamed.position(), renamed.slot), (position, 70_000));
+        for slot in 0..3_999 {
+            assert_eq!(tracked.order.pop_front().map(|place| place.slot), Some(slot));
+        }
+        assert_eq!(tracked.order.len(), 1_001);
+        tracked.touch(4_000);
+        tracked.touch(4_001);
+        assert_eq!(tracked.order.pop_front().map(|place| place.slot), Some(70_000));
+        tracked.order.skip_dead(|place| tracked.newest.get(&place.slot) == Some(&place.lsn.0));
+        assert_eq!(tracked.order.front().map(|place| place.slot), Some(4_002));
+        assert_eq!(tracked.order.dead, 0);
+    }
+}

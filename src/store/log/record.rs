@@ -1,0 +1,193 @@
+//! What is remembered of one id: its last change, and since when its row exists.
+
+use std::collections::VecDeque;
+
+use crate::change::Op;
+use crate::key::Key;
+use crate::lsn::Lsn;
+use crate::version::Position;
+
+/// Says that a record's row never came back from the dead, as far as the log remembers.
+pub(super) const NO_HISTORY: u32 = u32::MAX;
+
+/// The newest state of one id. Positions are kept in parts, for 48 bytes instead of 64.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) key: Key,
+    lsn: Lsn,
+    born_lsn: Lsn,
+    ordinal: u32,
+    born_ordinal: u32,
+    /// Slot of the row's earlier lifetimes, or [`NO_HISTORY`].
+    pub(super) history: u32,
+    /// Whether the last change left the row existing.
+    pub(super) exists: bool,
+}
+
+impl Record {
+    /// The record of an id of which nothing is remembered. Unless it comes to exist just now, its
+    /// row existed before: it could not be updated or deleted otherwise.
+    pub(super) fn new(key: Key, op: Op, position: Position) -> Self {
+        let born = if op == Op::Insert { position } else { Position::START };
+        Self {
+            key,
+            lsn: position.lsn,
+            born_lsn: born.lsn,
+            ordinal: position.ordinal,
+            born_ordinal: born.ordinal,
+            history: NO_HISTORY,
+            exists: op != Op::Delete,
+        }
+    }
+
+    /// Where its last change is.
+    pub(super) fn position(&self) -> Position {
+        Position { lsn: self.lsn, ordinal: self.ordinal }
+    }
+
+    /// Where its row came to exist in the present lifetime (the last one, if it is gone);
+    /// [`Position::START`] if that was before all that is remembered.
+    pub(super) fn born(&self) -> Position {
+        Position { lsn: self.born_lsn, ordinal: self.born_ordinal }
+    }
+
+    /// A further change to the row.
+    pub(super) fn touch(&mut self, op: Op, position: Position) {
+        self.lsn = position.lsn;
+        self.ordinal = position.ordinal;
+        self.exists = op != Op::Delete;
+    }
+
+    /// The row that was gone begins to exist again. Tells the lifetime that ended.
+    pub(super) fn begin_again(&mut self, born: Position) -> Lifetime {
+        let ended = Lifetime::new(self.born(), self.position());
+        self.born_lsn = born.lsn;
+        self.born_ordinal = born.ordinal;
+        ended
+    }
+}
+
+/// From where to where a row existed, once. Kept in parts like a [`Record`].
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    born_lsn: Lsn,
+    died_lsn: Lsn,
+    born_ordinal: u32,
+    died_ordinal: u32,
+}
+
+impl Lifetime {
+    fn new(born: Position, died: Position) -> Self {
+        Self {
+            born_lsn: born.lsn,
+            died_lsn: died.lsn,
+            born_ordinal: born.ordinal,
+            died_ordinal: died.ordinal,
+        }
+    }
+
+    fn born(&self) -> Position {
+        Position { lsn: self.born_lsn, ordinal: self.born_ordinal }
+    }
+
+    fn died(&self) -> Position {
+        Position { lsn: self.died_lsn, ordinal: self.died_ordinal }
+    }
+}
+
+/// The lifetimes of a row before the one its record tells of, in order.
+#[derive(Debug)]
+pub(super) struct History {
+    /// Slot of the row's record.
+    pub(super) record: u32,
+    lifetimes: VecDeque<Lifetime>,
+}
+
+impl History {
+    pub(super) fn new(record: u32) -> Self {
+        Self { record, lifetimes: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lifetimes.is_empty()
+    }
+
+    /// Adds a lifetime. Tells by how many bytes of memory this grew.
+    pub(super) fn push(&mut self, ended: Lifetime) -> usize {
+        let before = self.heap_bytes();
+        if self.lifetimes.is_empty() {
+            // Most rows that come back do so once.
+            self.lifetimes.reserve_exact(1);
+        }
+        self.lifetimes.push_back(ended);
+        self.heap_bytes() - before
+    }
+
+    /// Forgets the earliest lifetime. Tells how many bytes of memory were given back.
+    pub(super) fn pop_front(&mut self) -> usize {
+        let before = self.heap_bytes();
+        self.lifetimes.pop_front();
+        if self.lifetimes.len() * 4 < self.lifetimes.capacity() {
+            self.lifetimes.shrink_to(self.lifetimes.len() * 2);
+        }
+        before - self.heap_bytes()
+    }
+
+    /// Whether the row existed at `position`, in one of these lifetimes.
+    pub(super) fn existed_at(&self, position: Position) -> bool {
+        let begun = self.lifetimes.partition_point(|lifetime| lifetime.born() <= position);
+        let last = begun.checked_sub(1).and_then(|last| self.lifetimes.get(last));
+        last.is_some_and(|lifetime| position < lifetime.died())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.lifetimes.capacity() * size_of::<Lifetime>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lsn: u64) -> Position {
+        Position { lsn: Lsn(lsn * 8), ordinal: 1 }
+    }
+
+    #[test]
+    fn a_record_is_48_bytes_also_in_a_slab() {
+        assert_eq!(size_of::<Record>(), 48);
+        assert_eq!(size_of::<Option<Record>>(), 48);
+        assert_eq!(size_of::<Lifetime>(), 24);
+    }
+
+    #[test]
+    fn only_an_insert_tells_when_a_row_came_to_exist() {
+        let born = |op| Record::new(Key::integer(1), op, at(5)).born();
+        assert_eq!(born(Op::Insert), at(5));
+        assert_eq!(born(Op::Update), Position::START);
+        assert_eq!(born(Op::Delete), Position::START);
+    }
+
+    #[test]
+    fn a_history_knows_when_the_row_existed() {
+        let mut record = Record::new(Key::integer(1), Op::Delete, at(3));
+        let mut history = History::new(0);
+        history.push(record.begin_again(at(5)));
+        record.touch(Op::Insert, at(5));
+        record.touch(Op::Delete, at(7));
+        // Deleted again without having been seen to come back: no lifetime in between.
+        history.push(record.begin_again(at(9)));
+        record.touch(Op::Delete, at(9));
+        history.push(record.begin_again(at(11)));
+        let existed: Vec<u64> = (1..12).filter(|lsn| history.existed_at(at(*lsn))).collect();
+        assert_eq!(existed, [1, 2, 5, 6]);
+        history.pop_front();
+        assert!(!history.existed_at(at(2)));
+        assert!(history.existed_at(at(6)));
+        history.pop_front();
+        assert!(!history.is_empty());
+        history.pop_front();
+        assert!(history.is_empty());
+        assert_eq!(history.heap_bytes(), 0);
+    }
+}

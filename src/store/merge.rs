@@ -1,0 +1,58 @@
+//! Several tables' changes as one list, in commit order.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::iter::Peekable;
+
+use super::log::Told;
+use super::reader::PollChange;
+use super::state::TableState;
+use crate::version::Position;
+
+/// A merge of the logs added to it, by position.
+pub(super) struct Merge<'a, I: Iterator<Item = Told<'a>>> {
+    logs: Vec<(&'a TableState, Peekable<I>)>,
+    /// The next position of every log that has one, with the log's number.
+    next: BinaryHeap<Reverse<(Position, usize)>>,
+}
+
+impl<'a, I: Iterator<Item = Told<'a>>> Default for Merge<'a, I> {
+    fn default() -> Self {
+        Self { logs: Vec::new(), next: BinaryHeap::new() }
+    }
+}
+
+impl<'a, I: Iterator<Item = Told<'a>>> Merge<'a, I> {
+    pub(super) fn add(&mut self, table: &'a TableState, changes: I) {
+        let mut changes = changes.peekable();
+        if let Some(first) = changes.peek() {
+            self.next.push(Reverse((first.position, self.logs.len())));
+            self.logs.push((table, changes));
+        }
+    }
+
+    /// Where the next change is, if there is one.
+    pub(super) fn next_position(&self) -> Option<Position> {
+        self.next.peek().map(|Reverse((position, _))| *position)
+    }
+}
+
+impl<'a, I: Iterator<Item = Told<'a>>> Iterator for Merge<'a, I> {
+    type Item = PollChange;
+
+    fn next(&mut self) -> Option<PollChange> {
+        let Reverse((_, number)) = self.next.pop()?;
+        let (table, changes) = self.logs.get_mut(number)?;
+        let told = changes.next()?;
+        if let Some(following) = changes.peek() {
+            self.next.push(Reverse((following.position, number)));
+        }
+        Some(PollChange {
+            table: table.published.clone(),
+            key: told.key.clone(),
+            op: told.op,
+            position: told.position,
+            committed_at: told.committed_at,
+        })
+    }
+}

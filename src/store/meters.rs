@@ -1,0 +1,83 @@
+//! A table's metrics, with the labels looked up once.
+
+use prometheus::IntCounter;
+
+use crate::change::{Op, ResetReason};
+use crate::metrics::Metrics;
+
+const OPS: [Op; 3] = [Op::Insert, Op::Update, Op::Delete];
+
+const REASONS: [ResetReason; 7] = [
+    ResetReason::Truncate,
+    ResetReason::LargeTransaction,
+    ResetReason::NoKey,
+    ResetReason::Schema,
+    ResetReason::Membership,
+    ResetReason::SlotLost,
+    ResetReason::NewHistory,
+];
+
+/// Handles to one table's counters.
+#[derive(Debug)]
+pub(super) struct TableMeters {
+    inserts: IntCounter,
+    updates: IntCounter,
+    deletes: IntCounter,
+}
+
+impl TableMeters {
+    pub(super) fn new(metrics: &Metrics, table: &str) -> Self {
+        let [inserts, updates, deletes] =
+            OPS.map(|op| metrics.changes.with_label_values(&[table, op.as_str()]));
+        Self { inserts, updates, deletes }
+    }
+
+    pub(super) fn count(&self, op: Op) {
+        match op {
+            Op::Insert => self.inserts.inc(),
+            Op::Update => self.updates.inc(),
+            Op::Delete => self.deletes.inc(),
+        }
+    }
+}
+
+/// Forgets every value of a table that is published no longer under this name. A value that was
+/// never set can't be removed, which is no mistake.
+pub(super) fn remove_table(metrics: &Metrics, table: &str) {
+    for op in OPS {
+        let _ = metrics.changes.remove_label_values(&[table, op.as_str()]);
+    }
+    for reason in REASONS {
+        let _ = metrics.resets.remove_label_values(&[table, reason.as_str()]);
+    }
+    let _ = metrics.log_entries.remove_label_values(&[table]);
+    let _ = metrics.log_floor_age_seconds.remove_label_values(&[table]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_left_leaves_no_values() {
+        let metrics = Metrics::new().unwrap();
+        TableMeters::new(&metrics, "items").count(Op::Insert);
+        TableMeters::new(&metrics, "users").count(Op::Delete);
+        for reason in REASONS {
+            metrics.resets.with_label_values(&["items", reason.as_str()]).inc();
+        }
+        metrics.log_entries.with_label_values(&["items"]).set(1);
+        metrics.log_floor_age_seconds.with_label_values(&["items"]).set(1.0);
+        remove_table(&metrics, "items");
+        let labels: Vec<String> = metrics
+            .registry
+            .gather()
+            .iter()
+            .flat_map(prometheus::proto::MetricFamily::get_metric)
+            .flat_map(prometheus::proto::Metric::get_label)
+            .map(|label| label.value().to_string())
+            .collect();
+        assert!(!labels.iter().any(|label| label == "items"), "{labels:?}");
+        assert!(labels.iter().any(|label| label == "users"));
+    }
+}

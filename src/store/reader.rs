@@ -1,0 +1,191 @@
+//! The readers' side: questions about what changed.
+
+use std::sync::Arc;
+
+use super::directory::{Directory, PublishedTable, Selection};
+use super::merge::Merge;
+use super::state::{Shared, State, TableState};
+use crate::change::{CommitTime, Op};
+use crate::key::Key;
+use crate::version::{Position, Version};
+
+/// The readers' handle. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What changed in some tables after a version.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The tables asked about.
+    pub tables: &'a Selection,
+    /// The version of the client's previous answer; `None` to begin.
+    pub after: Option<Version>,
+    /// Changes the answer may hold; at least one.
+    pub limit: usize,
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What to ask after next time. Never older than what was asked after, unless that belonged
+    /// to another history.
+    pub version: Version,
+    /// The newest change to any of these tables, or reset of one, when the answer was made: the
+    /// version after the commit it belongs to.
+    pub newest: Version,
+    /// Whether there was more to tell than the limit allowed.
+    pub more: bool,
+    /// Tables that can't be brought up to date by ids. None of their changes is told.
+    pub reset: Vec<Arc<PublishedTable>>,
+    /// The last change to each id, in commit order.
+    pub changes: Vec<PollChange>,
+}
+
+/// The last change to one id, relative to what was asked after.
+#[derive(Clone, Debug)]
+pub struct PollChange {
+    /// The table.
+    pub table: Arc<PublishedTable>,
+    /// The row.
+    pub key: Key,
+    /// `insert` if the row exists and did not before, `update` if it did, `delete` if it is gone.
+    pub op: Op,
+    /// Where the change is in commit order.
+    pub position: Position,
+    /// When it was committed, by the database server's clock.
+    pub committed_at: CommitTime,
+}
+
+impl Store {
+    /// The published tables now.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.shared.directory.read().clone()
+    }
+
+    /// How far everything committed has been applied; `None` before the stream first started.
+    pub fn applied(&self) -> Option<Version> {
+        self.shared.signals.applied().or_else(|| self.shared.state.read().version())
+    }
+
+    /// If it is plain that nothing changed after `after`: the answer that says so.
+    ///
+    /// Costs one comparison for each table, or one for all of them, and no lock. `None` means
+    /// perhaps: ask [`Store::changes`], which looks here first.
+    pub fn unchanged(&self, tables: &Selection, after: Version) -> Option<Answer> {
+        let version = self.shared.signals.applied()?;
+        let newest = Version { epoch: version.epoch, position: self.newest_mark(tables)? };
+        let is_plain = version.epoch == after.epoch
+            && after.position <= version.position
+            && newest.position <= after.position
+            && self.shared.signals.is_current(version);
+        is_plain.then(|| Answer { version, newest, more: false, reset: vec![], changes: vec![] })
+    }
+
+    /// What changed. `None` before the stream first started.
+    ///
+    /// A version of another history, or from below a table's floor, and no version at all, put
+    /// the table into `reset`. A version beyond the applied one is answered with no changes and
+    /// itself; [`Store::wait_applied`] first if that is to be avoided.
+    pub fn changes(&self, query: &Query) -> Option<Answer> {
+        query
+            .after
+            .and_then(|after| self.unchanged(query.tables, after))
+            .or_else(|| self.shared.state.read().answer(query))
+    }
+
+    /// The version of the newest change to any of these tables, or reset of one.
+    pub fn newest_change(&self, tables: &Selection) -> Option<Version> {
+        self.shared.state.read().newest(tables)
+    }
+
+    /// Whether there is something to tell after `after`, exactly.
+    pub(super) fn has_news(&self, tables: &Selection, after: Version) -> bool {
+        self.unchanged(tables, after).is_none() && self.shared.state.read().has_news(tables, after)
+    }
+
+    fn newest_mark(&self, tables: &Selection) -> Option<Position> {
+        match tables {
+            Selection::All => self.shared.signals.newest.position(),
+            Selection::Tables(tables) => tables
+                .iter()
+                .map(|table| table.mark.position())
+                .try_fold(Position::START, |newest, mark| Some(newest.max(mark?))),
+        }
+    }
+}
+
+impl State {
+    fn version(&self) -> Option<Version> {
+        Some(Version { epoch: self.epoch?, position: self.applied })
+    }
+
+    fn newest(&self, tables: &Selection) -> Option<Version> {
+        let position = match tables {
+            Selection::All => self.newest,
+            // A table that is gone counts as changed just now.
+            Selection::Tables(tables) => tables
+                .iter()
+                .map(|table| self.tables.get(&table.oid()).map_or(self.applied, |t| t.newest))
+                .max()
+                .unwrap_or(Position::START),
+        };
+        Some(Version { epoch: self.epoch?, position })
+    }
+
+    fn has_news(&self, tables: &Selection, after: Version) -> bool {
+        let is_news = |known: &TableState| known.log.head() > after.position;
+        self.epoch != Some(after.epoch)
+            || match tables {
+                Selection::All => self.tables.values().any(is_news),
+                Selection::Tables(tables) => {
+                    tables.iter().any(|table| self.tables.get(&table.oid()).is_none_or(is_news))
+                }
+            }
+    }
+
+    fn answer(&self, query: &Query) -> Option<Answer> {
+        let epoch = self.epoch?;
+        let after = query.after.filter(|after| after.epoch == epoch).map(|after| after.position);
+        let mut reset = Vec::new();
+        let mut merge = Merge::default();
+        for (table, known) in self.selected(query.tables) {
+            match (known, after) {
+                (Some(known), Some(after)) if known.log.floor() <= after => {
+                    if known.log.head() > after {
+                        merge.add(known, known.log.after(after));
+                    }
+                }
+                _ => reset.push(table.clone()),
+            }
+        }
+        let changes: Vec<PollChange> = merge.by_ref().take(query.limit.max(1)).collect();
+        let next = merge.next_position();
+        let position = match (changes.last(), next) {
+            // The rest of this commit follows from here.
+            (Some(last), Some(next)) if last.position.lsn == next.lsn => last.position,
+            (Some(last), Some(_)) => Position::after_commit(last.position.lsn),
+            _ => self.applied.max(after.unwrap_or(Position::START)),
+        };
+        let newest = self.newest(query.tables)?;
+        let version = Version { epoch, position };
+        Some(Answer { version, newest, more: next.is_some(), reset, changes })
+    }
+
+    /// The selected tables by the name the asker knows, each with its log if it is still there.
+    fn selected<'a>(
+        &'a self,
+        tables: &'a Selection,
+    ) -> Box<dyn Iterator<Item = (&'a Arc<PublishedTable>, Option<&'a TableState>)> + 'a> {
+        match tables {
+            Selection::All => Box::new(self.tables.values().map(|t| (&t.published, Some(t)))),
+            Selection::Tables(tables) => {
+                Box::new(tables.iter().map(|table| (table, self.tables.get(&table.oid()))))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! What readers are told, rule by rule.
+
+use Op::{Delete, Insert, Update};
+
+use super::*;
+use crate::change::{Event, ResetReason};
+use crate::lsn::Lsn;
+use crate::store::testing::*;
+use crate::version::Epoch;
+
+#[test]
+fn nothing_is_answered_before_the_first_start() {
+    let bench = Bench::new(GENEROUS);
+    let query = Query { tables: &Selection::All, after: None, limit: 1 };
+    assert!(bench.store.changes(&query).is_none());
+    assert_eq!(bench.store.applied(), None);
+    assert_eq!(bench.store.newest_change(&Selection::All), None);
+    assert!(bench.store.directory().tables().is_empty());
+}
+
+#[test]
+fn without_a_version_every_table_is_reset() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 5, Insert)]));
+    let answer = bench.poll(&["b", "a"], None);
+    assert_eq!((told(&answer).as_str(), answer.version, answer.more), ("!b !a", at(880), false));
+    assert_eq!(told(&bench.poll_all(None)), "!a !b !c");
+}
+
+#[test]
+fn changes_of_several_tables_come_in_commit_order() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(2, 7, Insert), (1, 5, Insert), (2, 8, Update)]));
+    bench.take(commit(960, &[(3, 1, Delete), (2, 7, Update)]));
+    let answer = bench.poll_all(at(800));
+    assert_eq!(told(&answer), "a5+ b8~ c1- b7+");
+    assert_eq!((answer.version, answer.newest, answer.more), (at(960), at(960), false));
+    let answer = bench.poll(&["a"], at(800));
+    assert_eq!((told(&answer).as_str(), answer.version, answer.newest), ("a5+", at(960), at(880)));
+    assert_eq!(told(&bench.poll_all(at(880))), "c1- b7~");
+    assert_eq!(told(&bench.poll_all(at(960))), "");
+}
+
+#[test]
+fn the_version_moves_with_watermarks() {
+    let mut bench = Bench::started();
+    bench.take(Event::Watermark(Lsn(1600)));
+    let answer = bench.poll(&["a"], at(800));
+    assert_eq!((told(&answer).as_str(), answer.version, answer.newest), ("", at(1600), at(800)));
+    bench.take(Event::Watermark(Lsn(1200)));
+    assert_eq!(bench.store.applied(), Some(at(1600)));
+}
+
+#[test]
+fn a_version_of_another_epoch_resets() {
+    let bench = Bench::started();
+    let other = Version { epoch: Epoch(8), position: Position::after_commit(Lsn(800)) };
+    let answer = bench.poll(&["a"], other);
+    assert_eq!((told(&answer).as_str(), answer.version), ("!a", at(800)));
+}
+
+#[test]
+fn below_the_floor_only_that_table_is_reset() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 5, Insert), (2, 7, Insert)]));
+    bench.take(commit_with(960, &[(1, 6, Insert)], vec![reset(2, ResetReason::Truncate)]));
+    let answer = bench.poll_all(at(800));
+    assert_eq!((told(&answer).as_str(), answer.version), ("!b a5+ a6+", at(960)));
+    assert_eq!(told(&bench.poll_all(at(960))), "");
+}
+
+#[test]
+fn a_version_to_come_is_answered_with_itself() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 5, Insert)]));
+    for later in [at(960), Version { position: Position { lsn: Lsn(960), ordinal: 3 }, ..at(0) }] {
+        let answer = bench.poll(&["a"], later);
+        assert_eq!((told(&answer).as_str(), answer.version, answer.more), ("", later, false));
+    }
+}
+
+#[test]
+fn more_goes_on_inside_a_commit() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 1, Insert), (2, 2, Insert), (1, 3, Insert)]));
+    bench.take(commit(960, &[(1, 4, Insert)]));
+    let mut after = at(800);
+    let mut seen = Vec::new();
+    loop {
+        let answer = bench.poll_limited(&["a", "b", "c"], after, 1);
+        assert!(answer.version.position > after.position);
+        seen.push((told(&answer), answer.version.to_string(), answer.more));
+        after = answer.version;
+        if !answer.more {
+            break;
+        }
+    }
+    let expected = [
+        ("a1+", "00000007-000000000000036f.00000001", true),
+        ("b2+", "00000007-000000000000036f.00000002", true),
+        // The commit ends here.
+        ("a3+", "00000007-0000000000000370", true),
+        ("a4+", "00000007-00000000000003c0", false),
+    ];
+    assert_eq!(seen, expected.map(|(t, v, more)| (t.to_string(), v.to_string(), more)));
+    // Of table a alone, the first change of the commit is followed by the third.
+    let answer = bench.poll_limited(&["a"], at(800), 2);
+    assert_eq!((told(&answer).as_str(), answer.version, answer.more), ("a1+ a3+", at(880), true));
+}
+
+#[test]
+fn the_rest_of_a_commit_moves_when_it_changes_again() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
+    let answer = bench.poll_limited(&["a"], at(800), 1);
+    assert_eq!((told(&answer).as_str(), answer.more), ("a1+", true));
+    bench.take(commit(960, &[(1, 2, Update), (1, 1, Delete)]));
+    // Relative to the version given: row 1 was there, row 2 not yet.
+    let rest = bench.poll(&["a"], answer.version);
+    assert_eq!((told(&rest).as_str(), rest.version), ("a2+ a1-", at(960)));
+}
+
+#[test]
+fn a_limit_of_zero_counts_as_one() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
+    assert_eq!(told(&bench.poll_limited(&["a"], at(800), 0)), "a1+");
+}
+
+#[test]
+fn each_change_carries_where_and_when() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(2, 9, Insert), (1, 1, Insert)]));
+    let answer = bench.poll(&["a"], at(800));
+    let change = answer.changes.first().unwrap();
+    assert_eq!(change.position, Position { lsn: Lsn(880), ordinal: 2 });
+    assert_eq!(change.table.name_json, "\"a\"");
+    let age = now().0 - change.committed_at.0;
+    assert!((0..60_000_000).contains(&age), "{age}");
+}
+
+/// The answer that needs no lock, and whether there is one.
+fn quick(bench: &Bench, names: &[&str], after: Version) -> Option<Version> {
+    let selection = match names {
+        ["*"] => Selection::All,
+        names => bench.selection(names),
+    };
+    bench.store.unchanged(&selection, after).map(|answer| {
+        assert!(answer.changes.is_empty() && answer.reset.is_empty() && !answer.more);
+        answer.version
+    })
+}
+
+#[test]
+fn nothing_new_is_seen_without_the_lock() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 5, Insert)]));
+    bench.take(Event::Watermark(Lsn(960)));
+    let store = bench.store.clone();
+    let _held = store.shared.state.write();
+    assert_eq!(bench.store.applied(), Some(at(960)));
+    assert_eq!(quick(&bench, &["a", "b"], at(880)), Some(at(960)));
+    assert_eq!(quick(&bench, &["b"], at(800)), Some(at(960)));
+    assert_eq!(quick(&bench, &["*"], at(880)), Some(at(960)));
+    // Something is, may be, or can't be known to be.
+    assert_eq!(quick(&bench, &["a"], at(879)), None);
+    assert_eq!(quick(&bench, &["*"], at(800)), None);
+    assert_eq!(quick(&bench, &["b"], at(961)), None);
+    assert_eq!(quick(&bench, &["b"], Version { epoch: Epoch(9), ..at(880) }), None);
+    let inside = Version { position: Position { lsn: Lsn(880), ordinal: 1 }, ..at(0) };
+    assert_eq!(quick(&bench, &["a"], inside), None);
+    assert_eq!(quick(&bench, &["b"], inside), Some(at(960)));
+}
+
+#[test]
+fn the_quick_answer_is_the_slow_one() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 5, Insert)]));
+    bench.take(Event::Tables { tables: abc(), resets: vec![reset(2, ResetReason::Schema)] });
+    let applied = bench.store.applied().unwrap();
+    for names in [&["a"][..], &["b"], &["c"], &["a", "b", "c"]] {
+        let tables = bench.selection(names);
+        let quick = bench.store.unchanged(&tables, applied).unwrap();
+        let query = Query { tables: &tables, after: Some(applied), limit: 1 };
+        let slow = bench.store.shared.state.read().answer(&query).unwrap();
+        assert_eq!((quick.version, quick.newest), (slow.version, slow.newest), "{names:?}");
+        assert_eq!(bench.store.newest_change(&tables), Some(quick.newest));
+    }
+}
+
+#[test]
+fn a_table_that_is_gone_is_reset_for_who_still_holds_it() {
+    let mut bench = Bench::started();
+    let held = bench.selection(&["a", "b"]);
+    bench.take(Event::Tables { tables: vec![table(2, "b")], resets: vec![] });
+    let query = Query { tables: &held, after: bench.store.applied(), limit: 10 };
+    assert_eq!(told(&bench.store.changes(&query).unwrap()), "!a");
+    assert_eq!(told(&bench.poll_all(at(800))), "");
+}
+
+#[test]
+fn the_status_tells_of_every_table() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(2, 1, Insert), (2, 2, Insert)]));
+    bench.take(commit_with(960, &[], vec![reset(3, ResetReason::Truncate)]));
+    let status = bench.store.status();
+    assert_eq!((status.epoch, status.applied), (Some(EPOCH), at(960).position));
+    let tables: Vec<_> = status
+        .tables
+        .iter()
+        .map(|t| (t.table.name.as_str(), t.entries, t.floor.lsn.0, t.newest.lsn.0))
+        .collect();
+    assert_eq!(tables, [("a", 0, 800, 800), ("b", 2, 800, 880), ("c", 0, 960, 960)]);
+    assert_eq!(status.bytes, status.tables.iter().map(|t| t.bytes).sum::<usize>());
+}

@@ -1,0 +1,82 @@
+//! Everything that readers see, under one lock.
+//!
+//! One `RwLock` over all tables, not one for each: an answer about several tables must show a
+//! commit that touched two of them in both or in none (P2), so a reader would have to hold all of
+//! their locks anyway, and the writer all of those a commit touches. Readers share the lock, copy
+//! what they tell and leave; the writer holds it for some thousand changes at a time
+//! (one commit is never divided). Readers to whom nothing is new never come here, see
+//! [`signals`](super::signals).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::directory::{Directory, PublishedTable};
+use super::log::Log;
+use super::meters::TableMeters;
+use super::signals::Signals;
+use crate::table::TableOid;
+use crate::version::{Epoch, Position};
+
+/// What the writer and the readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) state: RwLock<State>,
+    /// Replaced under the lock of `state`; read without it.
+    pub(super) directory: RwLock<Arc<Directory>>,
+    pub(super) signals: Signals,
+}
+
+/// The logs, and how far they are.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The history being followed; `None` before the first start.
+    pub(super) epoch: Option<Epoch>,
+    /// Everything up to here is in the logs.
+    pub(super) applied: Position,
+    /// The newest change to any table, or reset. Never goes back within a history.
+    pub(super) newest: Position,
+    pub(super) tables: BTreeMap<TableOid, TableState>,
+}
+
+/// One published table.
+#[derive(Debug)]
+pub(super) struct TableState {
+    pub(super) published: Arc<PublishedTable>,
+    pub(super) log: Log,
+    /// Version of the newest change, or reset: that of the whole commit.
+    pub(super) newest: Position,
+    pub(super) meters: TableMeters,
+    /// Whether those who wait for it are to be woken when this lock hold ends.
+    pub(super) touched: bool,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        let state = State {
+            epoch: None,
+            applied: Position::START,
+            newest: Position::START,
+            tables: BTreeMap::new(),
+        };
+        Self { state: RwLock::new(state), directory: RwLock::default(), signals: Signals::new() }
+    }
+}
+
+impl TableState {
+    /// Notes a change or reset, and, once, that those who wait for the table are to be woken.
+    pub(super) fn touch(&mut self, newest: Position, touched: &mut Vec<Arc<PublishedTable>>) {
+        self.newest = newest;
+        if !std::mem::replace(&mut self.touched, true) {
+            touched.push(self.published.clone());
+        }
+    }
+}
+
+impl State {
+    /// Memory of all logs.
+    pub(super) fn bytes(&self) -> usize {
+        self.tables.values().map(|table| table.log.bytes()).sum()
+    }
+}

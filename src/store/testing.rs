@@ -1,0 +1,137 @@
+//! Words for the store's tests: tables, commits, polls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Answer, LogLimits, PublishedTable, Query, Selection, Store, Writer, open};
+use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
+use crate::key::Key;
+use crate::lsn::Lsn;
+use crate::metrics::Metrics;
+use crate::table::{Table, TableName, TableOid, Tracking};
+use crate::version::{Epoch, Position, Version};
+
+pub(super) const EPOCH: Epoch = Epoch(7);
+
+pub(super) const GENEROUS: LogLimits =
+    LogLimits { max_changes: 1_000_000, max_age: Duration::from_hours(24), max_bytes: 1 << 30 };
+
+pub(super) fn table(oid: u32, name: &str) -> Table {
+    Table {
+        oid: TableOid(oid),
+        name: TableName::new("public", name),
+        key_columns: vec!["id".into()],
+        tracking: Tracking::Ids,
+    }
+}
+
+pub(super) fn started(from: u64, tables: Vec<Table>, broken: Option<ResetReason>) -> Event {
+    Event::Started(Started { epoch: EPOCH, from: Lsn(from), tables, broken })
+}
+
+pub(super) fn reset(table: u32, reason: ResetReason) -> Reset {
+    Reset { table: TableOid(table), reason }
+}
+
+/// A commit that ends at `lsn`, with its changes as (table, id, operation), and its resets.
+pub(super) fn commit_with(lsn: u64, changes: &[(u32, i64, Op)], resets: Vec<Reset>) -> Event {
+    let changes = changes.iter().zip(1..).map(|(&(table, id, op), ordinal)| Change {
+        table: TableOid(table),
+        key: Key::integer(id),
+        op,
+        ordinal,
+    });
+    Event::Commit(Transaction {
+        end_lsn: Lsn(lsn),
+        committed_at: now(),
+        changes: changes.collect(),
+        resets,
+    })
+}
+
+pub(super) fn commit(lsn: u64, changes: &[(u32, i64, Op)]) -> Event {
+    commit_with(lsn, changes, vec![])
+}
+
+pub(super) fn now() -> CommitTime {
+    CommitTime::from_timestamp(Timestamp::now())
+}
+
+/// The version after everything up to `lsn`.
+pub(super) fn at(lsn: u64) -> Version {
+    Version { epoch: EPOCH, position: Position::after_commit(Lsn(lsn)) }
+}
+
+/// A store with what was told to it at hand.
+pub(super) struct Bench {
+    pub(super) writer: Writer,
+    pub(super) store: Store,
+    pub(super) metrics: Metrics,
+}
+
+impl Bench {
+    pub(super) fn new(limits: LogLimits) -> Self {
+        let metrics = Metrics::new().unwrap();
+        let (writer, store) = open(limits, metrics.clone());
+        Self { writer, store, metrics }
+    }
+
+    /// Tables 1 `a`, 2 `b` and 3 `c`, from position 800 on.
+    pub(super) fn started() -> Self {
+        Self::started_with(GENEROUS)
+    }
+
+    pub(super) fn started_with(limits: LogLimits) -> Self {
+        let mut bench = Self::new(limits);
+        bench.take(started(800, abc(), None));
+        bench
+    }
+
+    pub(super) fn take(&mut self, event: Event) {
+        self.writer.apply(vec![event]);
+    }
+
+    pub(super) fn selection(&self, names: &[&str]) -> Selection {
+        let directory = self.store.directory();
+        Selection::tables(names.iter().map(|name| directory.resolve(name).unwrap().clone()))
+    }
+
+    pub(super) fn poll(&self, names: &[&str], after: impl Into<Option<Version>>) -> Answer {
+        self.poll_limited(names, after, 1000)
+    }
+
+    pub(super) fn poll_limited(
+        &self,
+        names: &[&str],
+        after: impl Into<Option<Version>>,
+        limit: usize,
+    ) -> Answer {
+        let tables = self.selection(names);
+        self.store.changes(&Query { tables: &tables, after: after.into(), limit }).unwrap()
+    }
+
+    pub(super) fn poll_all(&self, after: impl Into<Option<Version>>) -> Answer {
+        let query = Query { tables: &Selection::All, after: after.into(), limit: 1000 };
+        self.store.changes(&query).unwrap()
+    }
+}
+
+pub(super) fn abc() -> Vec<Table> {
+    vec![table(1, "a"), table(2, "b"), table(3, "c")]
+}
+
+/// The answer in short: `a1+ b2~ c3-`, resets first as `!a`.
+pub(super) fn told(answer: &Answer) -> String {
+    let resets = answer.reset.iter().map(|table: &Arc<PublishedTable>| format!("!{}", table.name));
+    let changes = answer.changes.iter().map(|change| {
+        let sign = match change.op {
+            Op::Insert => '+',
+            Op::Update => '~',
+            Op::Delete => '-',
+        };
+        format!("{}{:?}{sign}", change.table.name, change.key)
+    });
+    resets.chain(changes).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,187 @@
+//! Who is woken, and who is not.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+
+use super::*;
+use crate::change::{Event, Op, ResetReason};
+use crate::lsn::Lsn;
+use crate::store::testing::*;
+use crate::version::Epoch;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Polls a future that waits once, so that it is enlisted; it must not be over.
+macro_rules! enlisted {
+    ($waiting:ident) => {
+        let mut $waiting = std::pin::pin!($waiting);
+        assert!($waiting.as_mut().now_or_never().is_none());
+    };
+}
+
+#[tokio::test]
+async fn a_commit_wakes_who_waits_for_its_table_only() {
+    let mut bench = Bench::started();
+    let store = bench.store.clone();
+    let (a, b) = (bench.selection(&["a"]), bench.selection(&["b"]));
+    let (waits_a, waits_b) =
+        (store.wait_for_change(&a, at(800)), store.wait_for_change(&b, at(800)));
+    enlisted!(waits_a);
+    enlisted!(waits_b);
+    bench.take(commit(880, &[(1, 1, Op::Insert)]));
+    timeout(SOON, waits_a).await.unwrap();
+    assert!(waits_b.as_mut().now_or_never().is_none());
+    bench.take(commit(960, &[(2, 1, Op::Insert)]));
+    timeout(SOON, waits_b).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_tables_and_all_wait_for_any_change() {
+    let mut bench = Bench::new(GENEROUS);
+    let names: Vec<String> = (1..=20).map(|n| format!("t{n}")).collect();
+    let tables = names.iter().zip(1..).map(|(name, oid)| table(oid, name)).collect();
+    bench.take(started(800, tables, None));
+    let store = bench.store.clone();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (all, many, few) = (Selection::All, bench.selection(&names), bench.selection(&names[..16]));
+    let (waits_all, waits_many, waits_few) = (
+        store.wait_for_change(&all, at(800)),
+        store.wait_for_change(&many, at(800)),
+        store.wait_for_change(&few, at(800)),
+    );
+    enlisted!(waits_all);
+    enlisted!(waits_many);
+    enlisted!(waits_few);
+    bench.take(commit(880, &[(20, 1, Op::Insert)]));
+    timeout(SOON, waits_all).await.unwrap();
+    timeout(SOON, waits_many).await.unwrap();
+    assert!(waits_few.as_mut().now_or_never().is_none());
+    bench.take(commit(960, &[(16, 1, Op::Insert)]));
+    timeout(SOON, waits_few).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_something_to_hear_does_not_wait() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 1, Op::Insert), (1, 2, Op::Insert)]));
+    let a = bench.selection(&["a"]);
+    let over = |after| bench.store.wait_for_change(&a, after).now_or_never().is_some();
+    assert!(over(at(800)));
+    assert!(over(Version { epoch: Epoch(8), ..at(880) }));
+    let inside = |ordinal| Version { position: Position { lsn: Lsn(880), ordinal }, ..at(0) };
+    assert!(over(inside(1)));
+    // Everything of that commit has been told, or is still to come.
+    assert!(!over(inside(2)));
+    assert!(!over(at(880)));
+    assert!(!over(at(960)));
+}
+
+#[tokio::test]
+async fn a_reset_between_commits_wakes() {
+    let mut bench = Bench::started();
+    let store = bench.store.clone();
+    let a = bench.selection(&["a"]);
+    let waits = store.wait_for_change(&a, at(800));
+    enlisted!(waits);
+    bench.take(Event::Watermark(Lsn(808)));
+    assert!(waits.as_mut().now_or_never().is_none());
+    bench.take(Event::Tables { tables: abc(), resets: vec![reset(1, ResetReason::Schema)] });
+    timeout(SOON, waits).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_leaves_or_is_replaced_wakes() {
+    let mut bench = Bench::started();
+    let store = bench.store.clone();
+    let (a, b) = (bench.selection(&["a"]), bench.selection(&["b"]));
+    let (waits_a, waits_b) =
+        (store.wait_for_change(&a, at(800)), store.wait_for_change(&b, at(800)));
+    enlisted!(waits_a);
+    enlisted!(waits_b);
+    bench.take(Event::Tables { tables: vec![table(2, "renamed"), table(3, "c")], resets: vec![] });
+    timeout(SOON, waits_a).await.unwrap();
+    timeout(SOON, waits_b).await.unwrap();
+    // Who waits for the table by what it was is still woken for what it is.
+    let applied = store.applied().unwrap();
+    let waits = store.wait_for_change(&b, applied);
+    enlisted!(waits);
+    bench.take(commit(960, &[(2, 1, Op::Insert)]));
+    timeout(SOON, waits).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_history_wakes() {
+    let mut bench = Bench::started();
+    let store = bench.store.clone();
+    let a = bench.selection(&["a"]);
+    let (waits_a, waits_all) =
+        (store.wait_for_change(&a, at(800)), store.wait_for_change(&Selection::All, at(800)));
+    enlisted!(waits_a);
+    enlisted!(waits_all);
+    let Event::Started(mut other) = started(80, abc(), None) else { panic!("a start") };
+    other.epoch = Epoch(8);
+    bench.take(Event::Started(other));
+    timeout(SOON, waits_a).await.unwrap();
+    timeout(SOON, waits_all).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_position_is_waited_for() {
+    let mut bench = Bench::new(GENEROUS);
+    let store = bench.store.clone();
+    let waits = store.wait_applied(at(960).position);
+    enlisted!(waits);
+    bench.take(started(800, abc(), None));
+    bench.take(commit(880, &[(1, 1, Op::Insert)]));
+    assert!(waits.as_mut().now_or_never().is_none());
+    bench.take(Event::Watermark(Lsn(960)));
+    timeout(SOON, waits).await.unwrap();
+    assert!(store.wait_applied(at(960).position).now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn closing_ends_all_waiting() {
+    let bench = Bench::started();
+    let store = bench.store.clone();
+    let a = bench.selection(&["a"]);
+    let (change, position) =
+        (store.wait_for_change(&a, at(800)), store.wait_applied(at(960).position));
+    enlisted!(change);
+    enlisted!(position);
+    bench.store.close();
+    timeout(SOON, change).await.unwrap();
+    timeout(SOON, position).await.unwrap();
+    assert!(store.is_closed());
+    assert!(store.wait_for_change(&a, at(800)).now_or_never().is_some());
+    assert_eq!(told(&bench.poll(&["a"], at(800))), "");
+}
+
+/// A waiter on another thread answers every commit; a lost wake-up would hang it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost() {
+    const COMMITS: u64 = 2_000;
+    let mut bench = Bench::started();
+    let store = bench.store.clone();
+    let selections = [bench.selection(&["a"]), bench.selection(&["a", "b"]), Selection::All];
+    let mut follow = tokio::task::JoinSet::new();
+    for tables in selections {
+        let store = store.clone();
+        follow.spawn(async move {
+            let last = at(800 + COMMITS * 8);
+            let mut seen = at(800);
+            while seen.position < last.position {
+                store.wait_for_change(&tables, seen).await;
+                seen = store.newest_change(&tables).unwrap();
+            }
+        });
+    }
+    for n in 1..=COMMITS {
+        bench.take(commit(800 + n * 8, &[(1, 1, Op::Update)]));
+        if n % 16 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    timeout(SOON * 4, follow.join_all()).await.expect("every waiter hears of the last commit");
+}

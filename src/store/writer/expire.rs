@@ -1,0 +1,61 @@
+//! What is done once a second: forgetting by age, giving memory back, measuring.
+
+use jiff::Timestamp;
+use parking_lot::RwLockWriteGuard;
+
+use super::{CHANGES_PER_HOLD, Writer, seconds_since};
+use crate::change::CommitTime;
+use crate::store::state::State;
+
+/// Lock holds that one call spends on forgetting. What is left waits for the next call: that it
+/// is remembered some seconds longer does no harm, that nothing is applied meanwhile would.
+const HOLDS_PER_CALL: usize = 32;
+
+impl Writer {
+    /// Forgets changes committed longer than `max_age` before `now`, some ten thousands at a time,
+    /// and refreshes the log's metrics. To be called about once a second.
+    pub fn expire(&mut self, now: Timestamp) {
+        let now = CommitTime::from_timestamp(now);
+        let max_age = i64::try_from(self.limits.max_age.as_micros()).unwrap_or(i64::MAX);
+        let oldest = CommitTime(now.0.saturating_sub(max_age));
+        let shared = self.shared.clone();
+        let mut state = shared.state.write();
+        for _ in 0..HOLDS_PER_CALL {
+            if !expire_some(&mut state, oldest) {
+                break;
+            }
+            RwLockWriteGuard::bump(&mut state);
+        }
+        drop(state);
+        self.measure(&shared.state.read(), now);
+    }
+
+    fn measure(&self, state: &State, now: CommitTime) {
+        self.metrics.log_bytes.set(i64::try_from(state.bytes()).unwrap_or(i64::MAX));
+        for table in state.tables.values() {
+            let name = [table.published.name.as_str()];
+            let ids = i64::try_from(table.log.ids()).unwrap_or(i64::MAX);
+            self.metrics.log_entries.with_label_values(&name).set(ids);
+            let age = seconds_since(table.log.floor_time(), now);
+            self.metrics.log_floor_age_seconds.with_label_values(&name).set(age);
+        }
+    }
+}
+
+/// One lock hold's worth of forgetting and of giving memory back; tells whether there is more.
+fn expire_some(state: &mut State, oldest: CommitTime) -> bool {
+    let mut left = CHANGES_PER_HOLD;
+    for log in state.tables.values_mut().map(|table| &mut table.log) {
+        while log.expire_oldest(oldest) {
+            left -= 1;
+            if left == 0 {
+                return true;
+            }
+        }
+        if log.is_sparse() {
+            log.release_chunk();
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,167 @@
+//! Which tables there are: at a start, and when the publication or a definition changes.
+//!
+//! A reset that comes between two commits takes the position [`beyond`] the applied one, and
+//! the applied position moves there: see its documentation for why that is needed and true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Aftermath, Writer};
+use crate::change::{CommitTime, Reset, ResetReason, Started};
+use crate::store::directory::{Directory, PublishedTable};
+use crate::store::log::Log;
+use crate::store::meters::{self, TableMeters};
+use crate::store::signals::beyond;
+use crate::store::state::{State, TableState};
+use crate::table::{Table, TableOid};
+use crate::version::Position;
+
+/// What becomes of the tables when a new list arrives.
+#[derive(Default)]
+struct Plan {
+    /// Tables that begin here, under a definition that was not known.
+    joining: Vec<(Table, Option<ResetReason>)>,
+    /// Tables that stay but begin anew.
+    restarting: Vec<(TableOid, ResetReason)>,
+    /// Tables that are gone, or were defined differently.
+    leaving: Vec<TableState>,
+}
+
+impl Writer {
+    pub(super) fn start(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+        if state.epoch == Some(started.epoch) {
+            self.carry_on(state, started, aftermath);
+        } else {
+            self.begin_history(state, started, aftermath);
+        }
+    }
+
+    /// The first start, or another history: nothing that is held means anything there.
+    fn begin_history(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+        let other = state.epoch.map(|_| ResetReason::NewHistory);
+        let reason = started.broken.or(other);
+        self.shared.signals.leave_history();
+        state.epoch = Some(started.epoch);
+        state.applied = Position::after_commit(started.from);
+        state.newest = state.applied;
+        let plan = Plan {
+            joining: started.tables.into_iter().map(|table| (table, reason)).collect(),
+            leaving: std::mem::take(&mut state.tables).into_values().collect(),
+            ..Plan::default()
+        };
+        self.carry_out(state, plan, aftermath);
+    }
+
+    /// The stream begins again. Where it can't continue what is held, every table is reset.
+    fn carry_on(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+        let from = Position::after_commit(started.from);
+        // What was committed between the applied position and a later beginning is never sent.
+        let gap = (from > state.applied).then_some(ResetReason::SlotLost);
+        state.applied = state.applied.max(from);
+        let resets: Vec<Reset> = match started.broken.or(gap) {
+            Some(reason) => {
+                started.tables.iter().map(|table| Reset { table: table.oid, reason }).collect()
+            }
+            None => Vec::new(),
+        };
+        self.replace_tables(state, started.tables, &resets, aftermath);
+    }
+
+    /// Replaces the set of tables. Those that are new, defined differently or named in `resets`
+    /// begin here; those that are missing are gone; the others stay as they are.
+    pub(super) fn replace_tables(
+        &self,
+        state: &mut State,
+        tables: Vec<Table>,
+        resets: &[Reset],
+        aftermath: &mut Aftermath,
+    ) {
+        let plan = plan(state, tables, resets);
+        if !plan.joining.is_empty() || !plan.restarting.is_empty() {
+            state.applied = beyond(state.applied);
+            state.newest = state.applied;
+        }
+        self.carry_out(state, plan, aftermath);
+    }
+
+    fn carry_out(&self, state: &mut State, plan: Plan, aftermath: &mut Aftermath) {
+        let now = CommitTime::from_timestamp(Timestamp::now());
+        for (oid, reason) in plan.restarting {
+            if let Some(table) = state.tables.get_mut(&oid) {
+                self.reset(table, state.applied, now, reason, aftermath);
+            }
+        }
+        let is_same = plan.joining.is_empty() && plan.leaving.is_empty();
+        let left: Vec<String> =
+            plan.leaving.into_iter().map(|table| leave(table, aftermath)).collect();
+        for (table, reason) in plan.joining {
+            self.join(state, table, reason, now, aftermath);
+        }
+        if is_same {
+            return;
+        }
+        let names: BTreeSet<&str> =
+            state.tables.values().map(|table| table.published.name.as_str()).collect();
+        for name in left.iter().filter(|name| !names.contains(name.as_str())) {
+            meters::remove_table(&self.metrics, name);
+        }
+        let tables = state.tables.values().map(|table| table.published.clone()).collect();
+        *self.shared.directory.write() = Arc::new(Directory::new(tables));
+    }
+
+    /// Adds a table whose changes can be told from the applied position on.
+    fn join(
+        &self,
+        state: &mut State,
+        table: Table,
+        reason: Option<ResetReason>,
+        now: CommitTime,
+        aftermath: &mut Aftermath,
+    ) {
+        let published = Arc::new(PublishedTable::new(table));
+        published.mark.set(state.applied);
+        if let Some(reason) = reason {
+            self.count_reset(&published.name, reason);
+        }
+        aftermath.work += 1;
+        aftermath.touched.push(published.clone());
+        let meters = TableMeters::new(&self.metrics, &published.name);
+        let log = Log::new(state.applied, now);
+        let table = TableState { published, log, newest: state.applied, meters, touched: false };
+        state.tables.insert(table.published.oid(), table);
+    }
+}
+
+fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
+    let reasons: BTreeMap<TableOid, ResetReason> =
+        resets.iter().map(|reset| (reset.table, reset.reason)).collect();
+    let mut before = std::mem::take(&mut state.tables);
+    let mut plan = Plan::default();
+    for table in tables {
+        let reason = reasons.get(&table.oid).copied();
+        match before.remove(&table.oid) {
+            Some(known) if known.published.table == table => {
+                plan.restarting.extend(reason.map(|reason| (table.oid, reason)));
+                state.tables.insert(table.oid, known);
+            }
+            Some(known) => {
+                plan.leaving.push(known);
+                plan.joining.push((table, reason.or(Some(ResetReason::Schema))));
+            }
+            None => plan.joining.push((table, reason)),
+        }
+    }
+    plan.leaving.extend(before.into_values());
+    plan
+}
+
+/// Whoever waits for this table is woken: its signals never move again. Tells its name.
+fn leave(table: TableState, aftermath: &mut Aftermath) -> String {
+    table.published.mark.close();
+    let name = table.published.name.clone();
+    aftermath.touched.push(table.published);
+    aftermath.dropped.push(table.log.into_entries());
+    name
+}

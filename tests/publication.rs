@@ -1,0 +1,191 @@
+//! Tables joining, leaving and changing while the service runs.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Highwater, PATIENCE, Postgres, installation};
+
+/// Polls until a reset of `table` is told after `version`; answers with the version then.
+async fn until_reset(hw: &Highwater, table: &str, version: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let reply = hw.fetch(&format!("/v1/changes?tables={table}&after={version}&wait=1s")).await;
+        let reset = &reply.body["reset"];
+        if reset.as_array().is_some_and(|tables| tables.iter().any(|name| name == table)) {
+            return reply.body["version"].as_str().expect("a version").to_owned();
+        }
+        assert!(began.elapsed() < PATIENCE, "{table} is not reset: {reply:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_joins_is_told_from_its_reset_on() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
+         CREATE PUBLICATION highwater FOR TABLE a",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    assert_eq!(hw.fetch("/v1/changes?tables=b").await.status, 404);
+    pg.execute("ALTER PUBLICATION highwater ADD TABLE b; INSERT INTO b VALUES (1)").await;
+    let version = until_reset(&hw, "b", &start).await;
+    pg.execute("INSERT INTO b VALUES (2)").await;
+    assert_eq!(hw.told(&pg, "b", &version).await.changes, ["insert b 2"]);
+}
+
+#[tokio::test]
+async fn a_table_that_leaves_is_unknown_and_its_absence_is_not_forgotten() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
+         CREATE PUBLICATION highwater FOR TABLE a, b",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("ALTER PUBLICATION highwater DROP TABLE b").await;
+    let began = Instant::now();
+    while hw.fetch("/v1/changes?tables=b").await.status != 404 {
+        assert!(began.elapsed() < PATIENCE, "b has not left");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    pg.execute("INSERT INTO b VALUES (1); ALTER PUBLICATION highwater ADD TABLE b").await;
+    until_reset(&hw, "b", &start).await;
+}
+
+#[tokio::test]
+async fn leaving_and_joining_between_two_looks_is_a_reset() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
+        .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute(
+        "ALTER PUBLICATION highwater DROP TABLE a; INSERT INTO a VALUES (1);
+         ALTER PUBLICATION highwater ADD TABLE a",
+    )
+    .await;
+    until_reset(&hw, "a", &start).await;
+}
+
+#[tokio::test]
+async fn a_table_dropped_and_created_again_is_a_reset() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
+        .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute(
+        "DROP TABLE a; CREATE TABLE a (id text PRIMARY KEY);
+         ALTER PUBLICATION highwater ADD TABLE a; INSERT INTO a VALUES ('x')",
+    )
+    .await;
+    let version = until_reset(&hw, "a", &start).await;
+    pg.execute("INSERT INTO a VALUES ('y')").await;
+    assert_eq!(hw.told(&pg, "a", &version).await.changes, ["insert a \"y\""]);
+}
+
+#[tokio::test]
+async fn a_table_of_a_publication_for_all_tables_is_told_once_it_exists() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE PUBLICATION highwater FOR ALL TABLES").await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("CREATE TABLE later (id int PRIMARY KEY); INSERT INTO later VALUES (1)").await;
+    let began = Instant::now();
+    while hw.fetch("/v1/changes?tables=later").await.status == 404 {
+        assert!(began.elapsed() < PATIENCE, "the table does not appear");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(hw.poll(&format!("after={start}")).await.reset, ["later"]);
+}
+
+#[tokio::test]
+async fn a_renamed_table_goes_by_its_new_name() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
+        .await;
+    let hw = Highwater::start(&pg).await;
+    pg.execute("ALTER TABLE a RENAME TO b; INSERT INTO b VALUES (1)").await;
+    let began = Instant::now();
+    while hw.fetch("/v1/changes?tables=b").await.status == 404 {
+        assert!(began.elapsed() < PATIENCE, "the new name is not known");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(hw.fetch("/v1/changes?tables=a").await.status, 404);
+    let version = hw.version().await;
+    pg.execute("INSERT INTO b VALUES (2)").await;
+    assert_eq!(hw.told(&pg, "b", &version).await.changes, ["insert b 2"]);
+}
+
+#[tokio::test]
+async fn a_changed_definition_resets_and_a_changed_key_is_told_with_the_new_one() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY, code text NOT NULL); INSERT INTO a VALUES (1, 'x');
+         CREATE PUBLICATION highwater FOR TABLE a",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    // No row event arrives for this one.
+    pg.execute("ALTER TABLE a ADD COLUMN more int DEFAULT 7").await;
+    let version = until_reset(&hw, "a", &start).await;
+    pg.execute(
+        "ALTER TABLE a DROP CONSTRAINT a_pkey, ADD PRIMARY KEY (code); UPDATE a SET more = 8",
+    )
+    .await;
+    let mut version = until_reset(&hw, "a", &version).await;
+    // The look may come a moment after the change.
+    let began = Instant::now();
+    loop {
+        pg.execute("UPDATE a SET more = more + 1").await;
+        let told = hw.told(&pg, "a", &version).await;
+        if told.changes == ["update a \"x\""] {
+            return;
+        }
+        assert!(told.reset == ["a"] && began.elapsed() < PATIENCE, "{told:?}");
+        version = told.version;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_attached_partition_resets_its_root() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
+         CREATE TABLE loose (id int PRIMARY KEY); INSERT INTO loose VALUES (11);
+         CREATE PUBLICATION highwater FOR TABLE events WITH (publish_via_partition_root = true)",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (10) TO (20)").await;
+    let version = until_reset(&hw, "events", &start).await;
+    pg.execute("ALTER TABLE events DETACH PARTITION events_1").await;
+    until_reset(&hw, "events", &version).await;
+}
+
+#[tokio::test]
+async fn a_row_that_leaves_the_filter_is_deleted_and_one_that_enters_is_inserted() {
+    if installation().major() < 15 {
+        // Row filters and column lists came with PostgreSQL 15: there is nothing to test before.
+        return;
+    }
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int, state int, secret text, PRIMARY KEY (id, state));
+         CREATE PUBLICATION highwater FOR TABLE a (id, state) WHERE (state > 0);
+         INSERT INTO a VALUES (1, 1, 's'), (2, 0, 's')",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("UPDATE a SET state = 0 WHERE id = 1; UPDATE a SET state = 5 WHERE id = 2; INSERT INTO a VALUES (3, 0, 's')").await;
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!(told.changes, ["delete a [1,1]", "insert a [2,5]"]);
+}

@@ -1,0 +1,179 @@
+//! Restarts of the service and of the server, lost connections, the slot.
+
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::{ServerOptions, Shutdown};
+
+use crate::support::{Highwater, PATIENCE, Postgres};
+
+const TABLE: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a";
+
+/// A server without neighbours: while transactions of others are open, a slot reaches back to before
+/// the table was made, and a restart rightly resets a table that may have changed since.
+async fn quiet() -> Postgres {
+    Postgres::private(ServerOptions::default()).await
+}
+
+#[tokio::test]
+async fn clients_carry_on_across_a_restart() {
+    let pg = quiet().await;
+    pg.execute(TABLE).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let before = hw.told(&pg, "a", &start).await;
+    hw.stop().await.expect("a clean end");
+    pg.execute("INSERT INTO a VALUES (2)").await;
+    let hw = Highwater::start(&pg).await;
+    let told = hw.told(&pg, "a", &before.version).await;
+    assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 2".to_owned()]));
+    let all = hw.told(&pg, "a", &start).await;
+    assert_eq!(all.changes, ["insert a 1", "insert a 2"], "the window is sent again");
+}
+
+#[tokio::test]
+async fn a_definition_changed_while_the_service_was_down_is_a_reset() {
+    let pg = Postgres::start().await;
+    pg.execute(TABLE).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    hw.stop().await.expect("a clean end");
+    pg.execute(
+        "ALTER PUBLICATION highwater DROP TABLE a; INSERT INTO a VALUES (1);
+         ALTER PUBLICATION highwater ADD TABLE a",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let began = Instant::now();
+    while hw.told(&pg, "a", &start).await.reset != ["a"] {
+        assert!(began.elapsed() < PATIENCE, "the change was not noticed");
+    }
+}
+
+#[tokio::test]
+async fn two_instances_understand_each_others_versions() {
+    let pg = Postgres::start().await;
+    pg.execute(TABLE).await;
+    let one = Highwater::start(&pg).await;
+    let slot = format!("{}_other", pg.database());
+    let other = Highwater::start_with(&pg, &[("postgres.slot", &slot)]).await;
+    let start = other.version().await;
+    pg.execute("INSERT INTO a SELECT generate_series(1, 6)").await;
+    one.applied(&pg).await;
+    other.applied(&pg).await;
+    let first = one.poll(&format!("after={start}&limit=4")).await;
+    assert!(first.more && first.changes.len() == 4);
+    let rest = other.poll(&format!("after={}", first.version)).await;
+    assert_eq!(rest.changes, ["insert a 5", "insert a 6"]);
+    other.stop().await.expect("a clean end");
+    pg.query(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
+}
+
+#[tokio::test]
+async fn a_killed_walsender_is_replaced_and_nothing_is_missed() {
+    let pg = Postgres::start().await;
+    pg.execute(TABLE).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    for id in 0..5 {
+        pg.execute(&format!(
+            "INSERT INTO a VALUES ({id});
+             SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+             WHERE slot_name = '{}' AND active_pid IS NOT NULL",
+            pg.database()
+        ))
+        .await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!(told.reset.len(), 0);
+    assert_eq!(told.changes.len(), 5);
+}
+
+#[tokio::test]
+async fn a_slot_lost_is_replaced_and_everybody_is_reset() {
+    let pg = Postgres::start().await;
+    pg.execute(TABLE).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    let slot = pg.database();
+    // Ended and dropped in one go, before the service is back.
+    pg.execute(&format!(
+        "DO $$BEGIN
+           PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}';
+           FOR i IN 1..1000 LOOP
+             BEGIN PERFORM pg_drop_replication_slot('{slot}'); RETURN;
+             EXCEPTION WHEN object_in_use THEN PERFORM pg_sleep(0.005); END;
+           END LOOP;
+         END$$; INSERT INTO a VALUES (1)"
+    ))
+    .await;
+    let began = Instant::now();
+    loop {
+        let told = hw.told(&pg, "a", &start).await;
+        if told.reset == ["a"] {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_servers_own_restart_is_not_delayed_and_not_noticed_by_clients() {
+    let mut pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(TABLE).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    hw.applied(&pg).await;
+    let began = Instant::now();
+    pg.server().restart(Shutdown::Fast).expect("the server restarts");
+    assert!(began.elapsed() < Duration::from_secs(10), "the server waited for us");
+    pg.reconnect().await;
+    assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "reads go on");
+    pg.execute("INSERT INTO a VALUES (2)").await;
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes.len()), (0, 2), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_busy_slot_is_waited_for_and_taken_over() {
+    let pg = quiet().await;
+    pg.execute(TABLE).await;
+    let first = Highwater::start(&pg).await;
+    let start = first.version().await;
+    let second = Highwater::launch(&pg, &[]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let reply = second.fetch("/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.body.to_string().contains("holds the replication slot"), "{:?}", reply.body);
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    first.stop().await.expect("a clean end");
+    let freed = Instant::now();
+    second.ready().await;
+    let took = freed.elapsed();
+    assert!(took < Duration::from_secs(2), "the takeover took {took:?}");
+    assert_eq!(second.told(&pg, "a", &start).await.changes, ["insert a 1"]);
+}
+
+#[tokio::test]
+async fn an_idle_publication_on_a_busy_server_lets_wal_go() {
+    let pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(TABLE).await;
+    pg.execute("CREATE TABLE noise (id int)").await;
+    let hw = Highwater::start_with(&pg, &[("postgres.resume_max_wal", "1MiB")]).await;
+    let confirmed = format!(
+        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
+         FROM pg_replication_slots WHERE slot_name = '{}'",
+        pg.database()
+    );
+    for _ in 0..10 {
+        pg.execute("INSERT INTO noise SELECT generate_series(1, 20000)").await;
+    }
+    let began = Instant::now();
+    while pg.value::<i64>(&confirmed).await > 2 << 20 {
+        assert!(began.elapsed() < PATIENCE, "the slot holds WAL that nobody needs");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(hw);
+}

@@ -1,0 +1,196 @@
+//! A whole Highwater in this process, against a real PostgreSQL, asked over HTTP.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use highwater::app::App;
+use highwater::config::{Config, Environment, Flag, Sources};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Postgres;
+
+/// How long anything may take in a test before it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running service. Dropped, it stops by itself.
+pub(crate) struct Highwater {
+    address: SocketAddr,
+    client: reqwest::Client,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+/// An answer of any endpoint.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Highwater {
+    /// Starts on the publication `highwater` of this database, with a slot named after the
+    /// database, and waits until it is ready.
+    pub(crate) async fn start(pg: &Postgres) -> Self {
+        Self::start_with(pg, &[]).await
+    }
+
+    /// …with settings of the test's own, as `("log.max_changes", "10")`.
+    pub(crate) async fn start_with(pg: &Postgres, settings: &[(&'static str, &str)]) -> Self {
+        let service = Self::launch(pg, settings).await;
+        service.ready().await;
+        service
+    }
+
+    /// …without waiting until it is ready.
+    pub(crate) async fn launch(pg: &Postgres, settings: &[(&'static str, &str)]) -> Self {
+        let config = config(pg, settings);
+        let app = App::build(&config).await.expect("the service builds");
+        let address = app.address().expect("a bound address");
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        #[allow(clippy::disallowed_methods, reason = "joined in stop, ended in drop")]
+        let task = tokio::spawn(async move { app.run(token).await });
+        // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        Self { address, client, shutdown, task: Some(task) }
+    }
+
+    /// Waits until `/readyz` says so.
+    pub(crate) async fn ready(&self) {
+        let started = Instant::now();
+        loop {
+            let reply = self.fetch("/readyz").await;
+            if reply.status == 200 {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "not ready: {:?}", reply.body);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Ends the service as SIGTERM does; answers with its result.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.ended().await
+    }
+
+    /// Waits until the service ends by itself.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        let task = self.task.take().expect("not stopped before");
+        tokio::time::timeout(PATIENCE, task).await.expect("ends in time").expect("no panic")
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Fetches a path.
+    pub(crate) async fn fetch(&self, path: &str) -> Reply {
+        let response = self
+            .client
+            .get(format!("{}{path}", self.url()))
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a whole body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Reply { status, headers, body }
+    }
+
+    /// A poll; the query begins after the `?`.
+    pub(crate) async fn poll(&self, query: &str) -> Poll {
+        let reply = self.fetch(&format!("/v1/changes?{query}")).await;
+        assert_eq!(reply.status, 200, "{query}: {:?}", reply.body);
+        Poll::new(&reply.body)
+    }
+
+    /// The version now: what a client that has read everything starts from.
+    pub(crate) async fn version(&self) -> String {
+        self.poll("").await.version
+    }
+
+    /// Everything since `after` in these tables, once all that is committed now has been applied.
+    pub(crate) async fn told(&self, pg: &Postgres, tables: &str, after: &str) -> Poll {
+        self.applied(pg).await;
+        self.poll(&format!("tables={tables}&after={after}&limit=10000")).await
+    }
+
+    /// Waits until everything committed before this call is applied.
+    pub(crate) async fn applied(&self, pg: &Postgres) {
+        // A transaction of its own, so that everything before it is flushed.
+        let lsn: String = pg.value("SELECT pg_logical_emit_message(true, 'test', '')::text").await;
+        let goal = lsn_number(&lsn);
+        let started = Instant::now();
+        while position(&self.version().await) < goal {
+            assert!(started.elapsed() < PATIENCE, "{lsn} is not applied in time");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Drop for Highwater {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The configuration of a test's service.
+pub(crate) fn config(pg: &Postgres, settings: &[(&'static str, &str)]) -> Config {
+    let mut all = BTreeMap::from([
+        ("postgres.url", pg.url()),
+        ("postgres.slot", pg.database().to_owned()),
+        ("http.listen", "127.0.0.1:0".to_owned()),
+    ]);
+    all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
+    let flags =
+        all.into_iter().map(|(key, value)| Flag { flag: "a test's setting", key, value }).collect();
+    let sources = Sources { file: None, flags, environment: Environment::default() };
+    Config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn lsn_number(text: &str) -> u64 {
+    text.parse::<highwater::lsn::Lsn>().expect("an LSN").0
+}
+
+/// The LSN inside a version.
+pub(crate) fn position(version: &str) -> u64 {
+    version.parse::<highwater::version::Version>().expect("a version").position.lsn.0
+}
+
+/// An answer to a poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Poll {
+    pub(crate) version: String,
+    pub(crate) more: bool,
+    pub(crate) reset: Vec<String>,
+    /// `insert items 7`, in the order of the answer; the id as JSON.
+    pub(crate) changes: Vec<String>,
+}
+
+impl Poll {
+    fn new(body: &Value) -> Self {
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
+        let list = |name: &str| body[name].as_array().expect("an array").clone();
+        Self {
+            version: text(&body["version"]),
+            more: body["more"].as_bool().expect("a boolean"),
+            reset: list("reset").iter().map(text).collect(),
+            changes: list("changes")
+                .iter()
+                .map(|c| format!("{} {} {}", text(&c["op"]), text(&c["table"]), c["id"]))
+                .collect(),
+        }
+    }
+
+    /// The changes without their order.
+    pub(crate) fn set(&self) -> BTreeSet<&str> {
+        self.changes.iter().map(String::as_str).collect()
+    }
+}

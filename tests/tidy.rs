@@ -1,0 +1,89 @@
+//! Rules of the house that a machine can check: layers, sizes, words, documents.
+//!
+//! Each rule is a function from file texts to findings, tested on small texts beside it; here they
+//! meet the tree. A finding says where, what, and what to do about it.
+
+#![allow(clippy::indexing_slicing, reason = "in a test a panic is a failure like any other")]
+
+mod code;
+mod layers;
+mod paths;
+mod readme;
+mod rest;
+mod tree;
+mod words;
+
+use layers::House;
+
+/// Fails with one finding a line.
+#[track_caller]
+fn assert_tidy(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn modules_use_only_what_is_below_them() {
+    assert_tidy(&House::of(&tree::files()).forbidden_uses());
+}
+
+#[test]
+fn modules_do_not_go_round_in_circles() {
+    assert_tidy(&House::of(&tree::files()).cycles());
+}
+
+#[test]
+fn every_crate_is_used_where_it_belongs() {
+    let dependencies = layers::dependencies(&tree::text("Cargo.toml"));
+    assert_tidy(&House::of(&tree::files()).misplaced_crates(&dependencies));
+}
+
+#[test]
+fn every_source_file_is_compiled() {
+    assert_tidy(&House::of(&tree::files()).unreachable_files());
+}
+
+#[test]
+fn no_source_file_is_long() {
+    let files = tree::files();
+    assert_tidy(&rest::long_files(&files, &House::of(&files).test_files()));
+}
+
+#[test]
+fn nothing_says_what_it_must_not() {
+    assert_tidy(&words::forbidden(&tree::files()));
+}
+
+#[test]
+fn links_lead_to_known_hosts() {
+    assert_tidy(&words::unknown_hosts(&tree::files()));
+}
+
+#[test]
+fn every_sql_file_is_used() {
+    assert_tidy(&rest::unused_sql(&tree::files()));
+}
+
+#[test]
+fn every_metric_is_explained_in_the_readme() {
+    let (source, readme) = (tree::text("src/metrics.rs"), tree::text("README.md"));
+    assert_tidy(&rest::undocumented_metrics(&source, &readme));
+}
+
+#[test]
+fn the_readmes_links_lead_somewhere() {
+    assert_tidy(&rest::broken_links(&tree::text("README.md"), &tree::files()));
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let table = readme::settings_table();
+    let finding = readme::missing(&tree::text("README.md"), &table, "the table of settings");
+    assert_tidy(finding.as_slice());
+}
+
+#[test]
+fn the_client_in_the_readme_is_the_one_that_is_tested() {
+    let client = format!("```python\n{}```\n", tree::text("examples/poll.py"));
+    let finding = readme::missing(&tree::text("README.md"), &client, "the example client");
+    assert_tidy(finding.as_slice());
+}

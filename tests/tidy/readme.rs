@@ -1,0 +1,50 @@
+//! What the README repeats must be what is true.
+
+use highwater::config::{SETTINGS, Setting, TABLE_ROWS};
+
+/// The README's table of settings, as it must be.
+pub(crate) fn settings_table() -> String {
+    let rows = SETTINGS.iter().chain([&TABLE_ROWS]).map(row);
+    std::iter::once("| key | default | may be | meaning |\n| --- | --- | --- | --- |\n".to_owned())
+        .chain(rows)
+        .collect()
+}
+
+fn row(setting: &Setting) -> String {
+    let default = match setting.default {
+        None | Some("") => String::new(),
+        Some(default) => format!("`{default}`"),
+    };
+    let [form, meaning] = [setting.form, setting.meaning].map(|text| text.replace('|', "\\|"));
+    format!("| `{}` | {default} | {form} | {meaning} |\n", setting.key)
+}
+
+/// A finding unless `readme` holds `part`, which is `what`.
+pub(crate) fn missing(readme: &str, part: &str, what: &str) -> Option<String> {
+    let finding = || format!("README.md: {what} is out of date; it must be\n\n{part}");
+    (!readme.contains(part)).then(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_row() {
+        let setting = Setting {
+            key: "a.b",
+            default: Some("5m"),
+            form: "this | that",
+            meaning: "What it does.",
+        };
+        assert_eq!(row(&setting), "| `a.b` | `5m` | this \\| that | What it does. |\n");
+        assert!(settings_table().contains("\n| `postgres.url` |  | "));
+    }
+
+    #[test]
+    fn what_is_out_of_date_is_found() {
+        assert_eq!(missing("a\nb\n", "a\n", "the letter"), None);
+        let found = missing("b", "a", "the letter").unwrap();
+        assert_eq!(found, "README.md: the letter is out of date; it must be\n\na");
+    }
+}

@@ -1,0 +1,57 @@
+//! The files of the repository, as they lie in the working tree.
+
+use std::path::Path;
+
+/// A text file.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    /// From the repository's root, with `/`.
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+impl File {
+    /// Whether it lies somewhere in `folder` and its name ends with `.extension`.
+    pub(crate) fn is_in(&self, folder: &str, extension: &str) -> bool {
+        let inside = self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        inside && Path::new(&self.path).extension().is_some_and(|found| found == extension)
+    }
+}
+
+/// Directories that hold nothing of ours.
+const NOT_OURS: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
+
+/// Every text file, by path.
+pub(crate) fn files() -> Vec<File> {
+    let mut files = Vec::new();
+    collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "the tree is not where it was");
+    files
+}
+
+/// The text of one file.
+pub(crate) fn text(path: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("read {path}: {error}"))
+}
+
+fn collect(directory: &Path, prefix: &str, files: &mut Vec<File>) {
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{prefix}: {error}"));
+    for entry in entries {
+        let entry = entry.expect("a directory can be read to its end");
+        let name = entry.file_name().into_string().expect("file names are UTF-8");
+        if NOT_OURS.contains(&name.as_str()) {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        let file_type = entry.file_type().expect("a file has a type");
+        if file_type.is_dir() {
+            collect(&entry.path(), &format!("{path}/"), files);
+        } else if file_type.is_file()
+            && let Ok(text) = std::fs::read_to_string(entry.path())
+        {
+            files.push(File { path, text });
+        }
+    }
+}
