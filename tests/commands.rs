@@ -36,11 +36,11 @@ struct Finished(Output);
 
 impl Finished {
     fn out(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).unwrap()
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
     fn error(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).unwrap()
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
     #[track_caller]
@@ -310,15 +310,15 @@ async fn help_and_version_are_no_failures() {
 
 /// Answers each connection's one request with the next of these, then stops answering.
 async fn answering(answers: Vec<String>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
+    let url = format!("http://{}", listener.local_addr().expect("loopback works"));
     #[allow(clippy::disallowed_methods, reason = "joined by the test")]
     let server = tokio::spawn(async move {
         let mut asked = Vec::new();
         for answer in answers {
-            let (mut socket, _) = listener.accept().await.unwrap();
+            let (mut socket, _) = listener.accept().await.expect("loopback works");
             asked.push(request_line(&mut socket).await);
-            socket.write_all(answer.as_bytes()).await.unwrap();
+            socket.write_all(answer.as_bytes()).await.expect("loopback works");
         }
         asked
     });
@@ -328,9 +328,9 @@ async fn answering(answers: Vec<String>) -> (String, tokio::task::JoinHandle<Vec
 async fn request_line(socket: &mut TcpStream) -> String {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
-        request.push(socket.read_u8().await.unwrap());
+        request.push(socket.read_u8().await.expect("loopback works"));
     }
-    String::from_utf8(request).unwrap().lines().next().unwrap().to_owned()
+    String::from_utf8_lossy(&request).lines().next().expect("a request has a first line").to_owned()
 }
 
 fn http(status: &str, body: &str) -> String {

@@ -35,11 +35,12 @@ fn long_help() -> String {
 pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), Failure> {
     let config = args.database.load(args.service, environment)?;
     logging::install(&config.logging);
+    let asked_to_stop = signals::asked_to_stop();
     let serve = async {
         let app = App::build(&config).await?;
         let shutdown = CancellationToken::new();
         let stopping = async {
-            signals::asked_to_stop().await;
+            asked_to_stop.await;
             tracing::info!("asked to stop");
             shutdown.cancel();
             std::future::pending::<Infallible>().await

@@ -39,16 +39,20 @@ pub fn literal(text: &str) -> String {
     }
 }
 
-/// The statement with every placeholder filled, its comments kept.
+/// The statement with every placeholder filled. Its comments are kept, up to the paragraph that
+/// explains the placeholders: there are none any more.
 ///
 /// A placeholder without a value is left as it stands, which no server accepts.
 pub fn fill(statement: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(statement.len());
+    let mut explaining = false;
     for line in statement.split_inclusive('\n') {
-        if line.trim_start().starts_with("--") {
-            filled.push_str(line);
-        } else {
+        let comment = line.trim_start().starts_with("--");
+        explaining = comment && (explaining || line.starts_with("-- Placeholders:"));
+        if !comment {
             fill_line(line, values, &mut filled);
+        } else if !explaining {
+            filled.push_str(line);
         }
     }
     filled
@@ -112,6 +116,9 @@ mod tests {
     fn a_value_is_never_filled_again_and_comments_are_left_alone() {
         let filled = fill("-- :\"a\"\n:\"a\" :\"b\"", &[("a", ":\"b\""), ("b", "x\n")]);
         assert_eq!(filled, "-- :\"a\"\n\":\"\"b\"\"\" \"x\n\"");
+        let filled =
+            fill("-- Why.\n-- Placeholders: a, one of\n--   b\nSELECT :a;\n-- End.", &[("a", "1")]);
+        assert_eq!(filled, "-- Why.\nSELECT 1;\n-- End.");
         assert_eq!(without_comments("-- why\nSELECT 1;\n"), "SELECT 1;");
     }
 

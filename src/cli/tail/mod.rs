@@ -47,13 +47,14 @@ const PAUSE_LAST: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
     super::logging::install_quiet();
+    let asked_to_stop = signals::asked_to_stop();
     let client = HttpClient::new(&args.url)?;
     let printer = Printer::new(anstream::stdout(), args.format);
     let mut tail =
         Tail { client, tables: args.tables, version: args.after, printer, pause: PAUSE_FIRST };
     tokio::select! {
         failure = tail.follow() => Err(failure),
-        () = signals::asked_to_stop() => Ok(()),
+        () = asked_to_stop => Ok(()),
     }
 }
 

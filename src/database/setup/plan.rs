@@ -64,7 +64,12 @@ fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Vec<Strin
         return Ok((step(Some(fill(sql::PUBLICATION, &values))), remarks));
     };
     // Without a wish for certain tables the publication is its owner's affair.
-    if found.all_tables || request.tables == Selection::WithKeys {
+    let no_wish = match request.tables {
+        Selection::WithKeys => true,
+        Selection::Tables(_) => false,
+        Selection::Schemas(_) | Selection::All => found.all_tables,
+    };
+    if no_wish {
         return Ok((step(None), Vec::new()));
     }
     let Scope { clause, remarks } = choose(&request.tables, facts)?;

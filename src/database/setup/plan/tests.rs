@@ -85,6 +85,16 @@ fn an_unknown_table_names_the_nearest() {
 }
 
 #[test]
+fn an_unknown_table_is_noticed_even_where_all_are_published() {
+    let whole = PublicationRow { all_tables: true, ..whole_publication() };
+    let mut facts = Facts { publication: Some(whole), ..facts() };
+    facts.tables = vec![table("items")];
+    let named = |name: &str| plan(&request(Selection::Tables(vec![name.into()])), &facts);
+    assert!(named("itmes").is_err());
+    assert_eq!(named("items").unwrap().steps[0].statement, None);
+}
+
+#[test]
 fn missing_tables_are_added_to_a_publication_that_is_there() {
     let mut facts = Facts { publication: Some(whole_publication()), ..facts() };
     facts.tables = vec![table("items"), TableRow { has_primary_key: false, ..fresh("log") }];
