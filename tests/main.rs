@@ -5,6 +5,7 @@
 mod support;
 
 mod changes;
+mod examples;
 mod identity;
 mod mirrors;
 mod publication;
