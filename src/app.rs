@@ -14,23 +14,26 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::change::Event;
-use crate::config::Config;
+use crate::config::{Config, SetupMode};
+use crate::database::{self, setup};
 use crate::http::{self, HttpOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
 use crate::source::SourceStatus;
 use crate::store::{self, LogLimits, Store};
-use crate::wire::{LibpqEnvironment, Target};
+use crate::wire::ConnectError;
 
 /// Batches between stream and store. Few: each may hold a large transaction.
 const BATCHES_MAX: usize = 4;
 /// Old changes are forgotten this often.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// Until the publication is found or made, the server is asked this often.
+const SETUP_RETRY: Duration = Duration::from_secs(1);
 /// What is still running this long after the end was asked for is abandoned.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(4);
 
@@ -40,6 +43,7 @@ pub struct App {
     admin: Option<TcpListener>,
     http: HttpOptions,
     session: SessionOptions,
+    creates_publication: bool,
     limits: LogLimits,
     metrics: Metrics,
 }
@@ -48,19 +52,31 @@ impl App {
     /// Binds the ports.
     ///
     /// # Errors
-    /// When a port is taken or the connection string can't be understood.
+    /// When a port is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
-        let session = session_options(config)?;
-        let main = bind(config.http.listen).await?;
+        let main = bind(config.http.listen, "--listen").await?;
         let admin = match config.http.admin_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address, "--admin-listen").await?),
             None => None,
         };
+        Self::on(config, main, admin)
+    }
+
+    /// A service on listeners that are bound already.
+    ///
+    /// # Errors
+    /// When the configuration can't be put into effect.
+    pub fn on(
+        config: &Config,
+        main: TcpListener,
+        admin: Option<TcpListener>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             main,
+            http: http_options(config, admin.is_some())?,
             admin,
-            http: http_options(config)?,
-            session,
+            session: session_options(config),
+            creates_publication: config.postgres.setup == SetupMode::Auto,
             limits: log_limits(config),
             metrics: Metrics::new().context("register the metrics")?,
         })
@@ -83,10 +99,15 @@ impl App {
             self.session.slot.clone(),
         ));
         let mut tasks = JoinSet::new();
-        let ingest =
-            Ingest { session: self.session, status, metrics: self.metrics.clone(), writer };
+        let ingest = Ingest {
+            session: self.session,
+            creates_publication: self.creates_publication,
+            status,
+            metrics: self.metrics.clone(),
+            writer,
+        };
         let token = shutdown.clone();
-        tasks.spawn_blocking(move || ingest.run(token));
+        tasks.spawn_blocking(move || ingest.run(&token));
 
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
         tracing::info!(address = %self.main.local_addr()?, "listening");
@@ -129,6 +150,7 @@ async fn drain(
 /// The change stream and its application to the store.
 struct Ingest {
     session: SessionOptions,
+    creates_publication: bool,
     status: watch::Sender<SourceStatus>,
     metrics: Metrics,
     writer: store::Writer,
@@ -136,21 +158,57 @@ struct Ingest {
 
 impl Ingest {
     /// Runs on the calling thread until the end.
-    fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    fn run(self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("start the ingest runtime")?;
         let (events, incoming) = mpsc::channel(BATCHES_MAX);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
-        let channels = SessionChannels { events, applied, status: self.status, shutdown };
+        let options = self.session.clone();
+        let channels =
+            SessionChannels { events, applied, status: self.status, shutdown: shutdown.clone() };
         let session = Session::new(self.session, channels, self.metrics);
         runtime.block_on(async {
+            if self.creates_publication {
+                publish(&options, shutdown).await?;
+            }
             // The session owns the sending end: when it returns, the applier ends too.
             let (streamed, ()) =
                 tokio::join!(session.run(), apply(self.writer, incoming, applied_in));
             streamed.map_err(anyhow::Error::from)
         })
+    }
+}
+
+/// Creates the publication when it is missing (`postgres.setup = "auto"`); waits for a server that
+/// can't be reached yet.
+async fn publish(options: &SessionOptions, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let try_again = |error: &ConnectError| {
+        tracing::warn!(%error, "can't look for the publication yet");
+        sleep(SETUP_RETRY)
+    };
+    loop {
+        let connected = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            connected = Box::pin(database::connect(&options.target)) => connected,
+        };
+        match connected {
+            Err(error) if error.is_permanent() => return Err(error.into()),
+            Err(error) => try_again(&error).await,
+            Ok((client, driver)) => {
+                let server = options.target.display_name();
+                let ensured = async {
+                    let ensured =
+                        setup::ensure_publication(&client, &server, &options.publication).await;
+                    drop(client);
+                    ensured
+                };
+                let (done, ()) = tokio::join!(Box::pin(ensured), Box::pin(driver));
+                done?.iter().for_each(|what| tracing::info!("{what}"));
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -186,26 +244,19 @@ async fn serve(
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "listen on {address}: the port is in use; stop the other program or choose another with --listen"
+            "listen on {address}: the port is in use; stop the other program or choose another with {flag}"
         ),
         _ => anyhow::anyhow!("listen on {address}: {error}"),
     })
 }
 
-fn session_options(config: &Config) -> anyhow::Result<SessionOptions> {
+fn session_options(config: &Config) -> SessionOptions {
     let postgres = &config.postgres;
-    let libpq = LibpqEnvironment::new(config.libpq.home.clone(), config.libpq.variables.clone());
-    let mut target = Target::parse(postgres.url.expose(), &libpq)
-        .context("postgres.url")?
-        .with_application_name("highwater");
-    if let Some(password) = &postgres.password {
-        target = target.with_password(password.expose());
-    }
-    Ok(SessionOptions {
-        target,
+    SessionOptions {
+        target: postgres.target.clone(),
         publication: postgres.publication.clone(),
         slot: postgres.slot.clone(),
         temporary_slot: postgres.temporary_slot,
@@ -217,14 +268,14 @@ fn session_options(config: &Config) -> anyhow::Result<SessionOptions> {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
         },
-    })
+    }
 }
 
-fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOptions> {
     let origins = config.http.cors_origins.iter().map(|origin| origin.parse());
     Ok(HttpOptions {
         cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
-        admin_apart: config.http.admin_listen.is_some(),
+        admin_apart,
         ..HttpOptions::default()
     })
 }

@@ -1,10 +1,11 @@
 //! Everything tested from outside: one binary, one harness (`support`).
 
-#![allow(clippy::indexing_slicing, reason = "a test that panics has failed")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod support;
 
 mod changes;
+mod commands;
 mod examples;
 mod identity;
 mod mirrors;
@@ -12,4 +13,5 @@ mod publication;
 mod restart;
 mod throwaway;
 mod tidy;
+mod trouble;
 mod wire;

@@ -1,3 +1,105 @@
-//! The commands.
+//! The commands: what was asked for on the command line, done, and told by the exit code.
+//!
+//! 0: fine. 1: it failed, and standard error says what and what to do. 2: bad usage or configuration.
 
+mod check;
 pub mod demo;
+mod demo_command;
+mod failure;
+mod flags;
+mod http_client;
+mod logging;
+mod output;
+mod run;
+mod session;
+mod setup;
+mod signals;
+mod status;
+mod tail;
+mod teardown;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Environment;
+use failure::Failure;
+
+/// Tells applications which rows of their PostgreSQL database changed.
+#[derive(Debug, Parser)]
+#[command(name = "highwater", version, max_term_width = 100, subcommand_required = true)]
+#[command(after_help = "Try it without a database: highwater demo")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Setup(setup::SetupArgs),
+    Teardown(teardown::TeardownArgs),
+    Demo(demo_command::DemoArgs),
+    Tail(tail::TailArgs),
+    Status(status::StatusArgs),
+}
+
+/// Does what the process's arguments say and returns its exit code.
+pub fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let environment = Environment::collect();
+    // Both our TLS connections and reqwest's take the process's default; that another part
+    // installed it already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(perform(command, &environment))),
+        Err(error) => Err(Failure::failed(format!("start the runtime: {error}"))),
+    };
+    outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+async fn perform(command: Command, environment: &Environment) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(args, environment).await,
+        Command::Check(args) => check::run(args, environment).await,
+        Command::Setup(args) => setup::run(args, environment).await,
+        Command::Teardown(args) => teardown::run(args, environment).await,
+        Command::Demo(args) => demo_command::run(args, environment).await,
+        Command::Tail(args) => tail::run(args).await,
+        Command::Status(args) => status::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_description_and_an_example() {
+        for mut command in CommandLine::command().get_subcommands().cloned() {
+            let help = command.render_long_help().to_string();
+            let example = format!("highwater {}", command.get_name());
+            let after = help.split("Example").nth(1).unwrap_or_default();
+            assert!(after.contains(&example), "{help}");
+            assert!(command.get_about().is_some(), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_run_documents_every_key() {
+        let mut command = CommandLine::command();
+        let help = command.find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        for setting in crate::config::SETTINGS {
+            assert!(help.contains(setting.key), "{}", setting.key);
+        }
+    }
+}

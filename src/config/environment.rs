@@ -39,7 +39,7 @@ impl Environment {
     }
 
     /// The variables libpq knows (`PGHOST`, `PGPASSWORD`, …), empty ones left out.
-    pub fn libpq(&self) -> BTreeMap<String, String> {
+    pub(super) fn libpq(&self) -> BTreeMap<String, String> {
         self.starting_with("PG")
             .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
             .collect()

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::wire::TargetError;
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -109,6 +111,14 @@ pub enum ConfigError {
          DATABASE_URL in the environment, or pass --url postgres://user@host/database"
     )]
     NoDatabase,
+    /// The connection string cannot be used.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Target {
+        /// Where it stands; `None` where libpq's variables alone name the database.
+        place: Option<Place>,
+        /// What is wrong with it. Holds no secret.
+        error: TargetError,
+    },
     /// Everyone on the network could read which rows change.
     #[error(
         "{listener} = {address} can be reached from other machines and nobody is asked who they \

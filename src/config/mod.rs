@@ -12,10 +12,8 @@ mod secret;
 mod settings;
 mod value;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 pub use environment::Environment;
@@ -26,6 +24,8 @@ pub use settings::{SETTINGS, Setting, TABLE_ROWS, documentation, variable_of};
 
 use layers::Layers;
 use reader::Reader;
+
+use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -40,32 +40,13 @@ pub struct Config {
     pub logging: Logging,
     /// `[tables.NAME]`; a table that is not named has the defaults.
     pub tables: Vec<TableOptions>,
-    /// What libpq would take from the environment, for the connection.
-    pub libpq: Libpq,
-}
-
-/// What libpq takes from the environment. Its `Debug` form shows names only.
-#[derive(Clone, Default)]
-pub struct Libpq {
-    /// Its variables (`PGPASSWORD`, `PGSSLROOTCERT`, …).
-    pub variables: BTreeMap<String, String>,
-    /// The user's home directory, where it looks for `.pgpass` and `.postgresql`.
-    pub home: Option<PathBuf>,
-}
-
-impl fmt::Debug for Libpq {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.variables.keys()).finish()
-    }
 }
 
 /// Section `[postgres]`.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    /// Connection string of the database.
-    pub url: Secret,
-    /// A password that replaces the URL's.
-    pub password: Option<Secret>,
+    /// The database: the URL with the password file's password and libpq's variables.
+    pub target: Target,
     /// Name of the publication.
     pub publication: String,
     /// Name of the replication slot.
@@ -78,8 +59,6 @@ pub struct Postgres {
     pub resume_window: Duration,
     /// WAL kept for a restart, at most, in bytes.
     pub resume_max_wal: u64,
-    /// Time to connect to one host.
-    pub connect_timeout: Duration,
 }
 
 /// What happens at start when the publication is missing.
@@ -198,19 +177,11 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let http = http(reader);
     let logging = logging(reader);
     let tables = tables(reader);
-    Some(Config {
-        postgres: postgres?,
-        log: log?,
-        http: http?,
-        logging: logging?,
-        tables,
-        libpq: Libpq { variables: environment.libpq(), home: environment.home() },
-    })
+    Some(Config { postgres: postgres?, log: log?, http: http?, logging: logging?, tables })
 }
 
 fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgres> {
-    let url = database(reader, environment);
-    let password = reader.secret_file(&settings::PASSWORD_FILE);
+    let target = target(reader, environment);
     let publication = reader.value(&settings::PUBLICATION, value::identifier);
     let slot = reader.value(&settings::SLOT, value::slot);
     let temporary_slot = reader.value(&settings::TEMPORARY_SLOT, value::boolean);
@@ -218,22 +189,40 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     let setup = reader.choice(&settings::SETUP, &modes);
     let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
     let resume_max_wal = reader.value(&settings::RESUME_MAX_WAL, value::size);
-    let connect_timeout = reader.value(&settings::CONNECT_TIMEOUT, value::positive_duration);
     Some(Postgres {
-        url: url?,
-        password,
+        target: target?,
         publication: publication?,
         slot: slot?,
         temporary_slot: temporary_slot?,
         setup: setup?,
         resume_window: resume_window?,
         resume_max_wal: resume_max_wal?,
-        connect_timeout: connect_timeout?,
     })
 }
 
+fn target(reader: &mut Reader<'_>, environment: &Environment) -> Option<Target> {
+    let url = url(reader, environment);
+    let password = reader.secret_file(&settings::PASSWORD_FILE);
+    let timeout = reader.value(&settings::CONNECT_TIMEOUT, value::positive_duration)?;
+    let mut libpq = LibpqEnvironment::new(environment.home(), environment.libpq());
+    // Weaker than the URL's own connect_timeout, and in whole seconds, as libpq has it.
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    libpq.vars.entry("PGCONNECT_TIMEOUT".into()).or_insert_with(|| seconds.to_string());
+    match Target::parse(url?.expose(), &libpq) {
+        Ok(target) => Some(match password {
+            Some(password) => target.with_password(password.expose()),
+            None => target,
+        }),
+        Err(error) => {
+            let place = reader.place_of(&[&settings::URL, &settings::URL_FILE]);
+            reader.errors.push(ConfigError::Target { place, error });
+            None
+        }
+    }
+}
+
 /// The connection string. libpq's variables alone name a database, too, as they do for psql.
-fn database(reader: &mut Reader<'_>, environment: &Environment) -> Option<Secret> {
+fn url(reader: &mut Reader<'_>, environment: &Environment) -> Option<Secret> {
     let errors_before = reader.errors.len();
     let url = reader.secret(&settings::URL, &settings::URL_FILE);
     if url.as_ref().is_some_and(|url| !url.expose().is_empty()) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Place};
 use super::layers::{Entry, Layers, Written, read};
 use super::secret::Secret;
 use super::settings::Setting;
@@ -82,6 +82,12 @@ impl Reader<'_> {
             return self.value(plain, |text| Ok(Secret::new(text.trim())));
         }
         self.secret_file(file)
+    }
+
+    /// The strongest place where one of these keys is written.
+    pub(super) fn place_of(&self, settings: &[&Setting]) -> Option<Place> {
+        let places = settings.iter().filter_map(|setting| self.layers.entry(setting));
+        places.map(|entry| entry.place.clone()).max_by_key(Place::rank)
     }
 
     /// The text of the file that `setting` names, without the line end most editors add.

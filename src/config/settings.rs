@@ -45,7 +45,7 @@ settings! {
     RESUME_MAX_WAL = "postgres.resume_max_wal", Some("256MiB"), "size",
         "…but never more WAL than this; beyond it older clients are reset after a restart.";
     CONNECT_TIMEOUT = "postgres.connect_timeout", Some("10s"), "duration",
-        "How long one attempt to connect to one host may take, unless the URL says connect_timeout.";
+        "How long connecting to one host may take, in whole seconds, unless the URL or PGCONNECT_TIMEOUT says so.";
     MAX_CHANGES = "log.max_changes", Some("1_000_000"), "number, 1 to 2_000_000_000",
         "Ids remembered per table. Beyond it the oldest are forgotten, and clients older than they are get a reset.";
     MAX_AGE = "log.max_age", Some("24h"), "duration",

@@ -1,5 +1,7 @@
 //! Each sentence a wrong configuration is answered with, and who wins over whom.
 
+use std::path::PathBuf;
+
 use super::*;
 
 const URL: (&str, &str) = ("DATABASE_URL", "postgres://app@db/shop");
@@ -49,7 +51,8 @@ fn sentences(text: &str, variables: &[(&str, &str)]) -> String {
 fn defaults_are_the_documented_ones() {
     let config = load("", &[URL]).unwrap();
     let postgres = &config.postgres;
-    assert_eq!(postgres.url.expose(), "postgres://app@db/shop");
+    assert_eq!((postgres.target.user(), postgres.target.database()), ("app", "shop"));
+    assert_eq!(postgres.target.connect_timeout, Duration::from_secs(10));
     assert_eq!((postgres.publication.as_str(), postgres.slot.as_str()), ("highwater", "highwater"));
     assert!(!postgres.temporary_slot);
     assert_eq!(postgres.setup, SetupMode::Manual);
@@ -97,7 +100,7 @@ fn a_file_sets_everything() {
         setup = "auto"
         resume_window = "0s"
         resume_max_wal = 1024
-        connect_timeout = "3s"
+        connect_timeout = "2500ms"
         [log]
         max_changes = 10
         max_age = "1h 30m"
@@ -117,14 +120,14 @@ fn a_file_sets_everything() {
         rows = "off"
     "#;
     let config = load(text, &[]).unwrap();
-    assert_eq!(config.postgres.url.expose(), "postgres://file@db/shop");
+    assert_eq!(config.postgres.target.user(), "file");
     assert_eq!(config.postgres.publication, "My pub");
     assert_eq!(config.postgres.slot, "s1");
     assert!(config.postgres.temporary_slot);
     assert_eq!(config.postgres.setup, SetupMode::Auto);
     assert_eq!(config.postgres.resume_window, Duration::ZERO);
     assert_eq!(config.postgres.resume_max_wal, 1024);
-    assert_eq!(config.postgres.connect_timeout, Duration::from_secs(3));
+    assert_eq!(config.postgres.target.connect_timeout, Duration::from_secs(3));
     assert_eq!(config.log.max_changes, 10);
     assert_eq!(config.log.max_age, Duration::from_mins(90));
     assert_eq!(config.log.max_bytes, 64_000_000);
@@ -168,7 +171,7 @@ fn every_key_can_be_set_by_the_environment() {
         variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     variables.push(("HIGHWATER_TABLES__ITEMS__ROWS", "off"));
     let config = load("", &variables).unwrap();
-    assert_eq!(config.postgres.url.expose(), "postgres://env@db/shop");
+    assert_eq!(config.postgres.target.user(), "env");
     assert_eq!(config.log.max_transaction_changes, 6);
     assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.tables, [TableOptions { name: "items".into(), rows: RowMode::Off }]);
@@ -176,16 +179,17 @@ fn every_key_can_be_set_by_the_environment() {
 
 #[test]
 fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
-    let text = "[postgres]\nurl = \"file\"";
-    let url = |variables: &[(&str, &str)], flags| {
-        load_with_flags(text, variables, flags).unwrap().postgres.url.expose().to_owned()
+    let text = "[postgres]\nurl = \"postgres://file@db\"";
+    let user = |variables: &[(&str, &str)], flags| {
+        load_with_flags(text, variables, flags).unwrap().postgres.target.user().to_owned()
     };
-    let flag = || vec![Flag { flag: "--url", key: "postgres.url", value: "flag".into() }];
-    let ours = ("HIGHWATER_POSTGRES__URL", "ours");
-    assert_eq!(url(&[], vec![]), "file");
-    assert_eq!(url(&[URL], vec![]), URL.1);
-    assert_eq!(url(&[URL, ours], vec![]), "ours");
-    assert_eq!(url(&[URL, ours], flag()), "flag");
+    let value = "postgres://flag@db".to_owned();
+    let flag = || vec![Flag { flag: "--url", key: "postgres.url", value: value.clone() }];
+    let ours = ("HIGHWATER_POSTGRES__URL", "postgres://ours@db");
+    assert_eq!(user(&[], vec![]), "file");
+    assert_eq!(user(&[URL], vec![]), "app");
+    assert_eq!(user(&[URL, ours], vec![]), "ours");
+    assert_eq!(user(&[URL, ours], flag()), "flag");
 }
 
 #[test]
@@ -204,15 +208,33 @@ fn secrets_are_read_from_files_and_never_shown() {
         ("PGPASSWORD", "tiger"),
     ];
     let config = load("", &variables).unwrap();
-    assert_eq!(config.postgres.url.expose(), "postgres://u:hunter2@db/shop");
-    assert_eq!(config.postgres.password.as_ref().map(Secret::expose), Some("swordfish"));
+    assert_eq!(config.postgres.target.user(), "u");
+    let host = &config.postgres.target.hosts[0];
+    assert_eq!(config.postgres.target.password_for(host), Some("swordfish"));
     let shown = format!("{config:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
-    assert!(shown.contains("PGPASSWORD") && !shown.contains("tiger"), "{shown}");
+    assert!(!shown.contains("tiger"), "{shown}");
 
     // A file named in our own variable is stronger than DATABASE_URL.
     let config = load("", &[variables[0], URL]).unwrap();
-    assert_eq!(config.postgres.url.expose(), "postgres://u:hunter2@db/shop");
+    assert_eq!(config.postgres.target.user(), "u");
+}
+
+#[test]
+fn a_malformed_url_is_named_by_its_place_and_not_shown() {
+    let said = sentences("", &[("DATABASE_URL", "postgres://u:hunter2@db/?sslmodus=require")]);
+    assert_eq!(
+        said,
+        "environment variable DATABASE_URL: unknown connection parameter \"sslmodus\" (did you mean \
+         \"sslmode\"?)"
+    );
+}
+
+#[test]
+fn a_url_says_how_long_to_wait_before_we_do() {
+    let url = ("DATABASE_URL", "postgres://u@db?connect_timeout=7");
+    let config = load("[postgres]\nconnect_timeout = \"3s\"", &[url]).unwrap();
+    assert_eq!(config.postgres.target.connect_timeout, Duration::from_secs(7));
 }
 
 #[test]
@@ -257,9 +279,8 @@ fn the_environment_may_name_the_configuration_file() {
 fn without_a_database_the_ways_to_name_one_are_told() {
     let said = sentences("", &[("DATABASE_URL", "")]);
     assert!(said.starts_with("no database given: set postgres.url"), "{said}");
-    let config = load("", &[("PGHOST", "/run/postgresql"), ("PGPASSWORD", "x")]).unwrap();
-    assert_eq!(config.postgres.url.expose(), "postgres://");
-    assert_eq!(config.libpq.variables["PGHOST"], "/run/postgresql");
+    let config = load("", &[("PGHOST", "/run/postgresql"), ("PGUSER", "x")]).unwrap();
+    assert!(config.postgres.target.display_name().starts_with("/run/postgresql"));
 }
 
 #[test]

@@ -113,7 +113,7 @@ pub(crate) struct ChangeEntry {
     at: Option<String>,
 }
 
-/// The words of [`crate::change::Op`].
+/// What happened to a row.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "only the schema of what `encode` writes")]

@@ -7,7 +7,8 @@
 //!
 //! Invariants:
 //! - Every error is a [`problem`], also for paths that aren't there, methods that aren't offered,
-//!   and panics. Internals stay in the log.
+//!   and panics. Internals stay in the log. (Only what hyper refuses before there is a request, a
+//!   head that is malformed or too large, has a status and no body.)
 //! - No answer claims more than the store had applied when it was looked at ([`poll`]).
 //! - Errors and resets are `no-store`; what may be kept must be revalidated (`no-cache`).
 //! - A request waits only in [`poll`], at most `wait_max` plus 5 s, and all waits end when the

@@ -16,7 +16,8 @@ use super::{changes, health, metrics_page, status};
         title = "Highwater",
         description = "Tells applications which rows of their PostgreSQL database changed.\n\n\
             Every answer under `/v1` carries `Highwater-Version`; every answer carries \
-            `X-Request-Id`. Errors are problem details (RFC 9457). `HEAD` works wherever `GET` \
+            `X-Request-Id`. Errors are problem details (RFC 9457), also 404 for other paths and 405 \
+            for other methods. `HEAD` works wherever `GET` \
             does, and bodies are compressed by `Accept-Encoding`."
     ),
     paths(

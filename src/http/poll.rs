@@ -100,10 +100,7 @@ fn look(
     let complete = query.after.is_some() && !answer.more && answer.reset.is_empty();
     let etag = complete.then(|| conditional::etag(answer.newest));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
-    let quiet_since = if not_modified {
-        Some(answer.newest)
-    } else {
-        (complete && answer.changes.is_empty()).then_some(answer.version)
-    };
+    let quiet = not_modified || (complete && answer.changes.is_empty());
+    let quiet_since = quiet.then_some(answer.version);
     Ok(Look { found: Found { answer, etag, not_modified }, quiet_since })
 }

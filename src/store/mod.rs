@@ -51,6 +51,8 @@ mod writer;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod testing;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Streaming from a real walsender.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::lsn::Lsn;
@@ -167,16 +168,16 @@ async fn an_error_inside_the_stream_is_told() {
     assert_eq!(error.sqlstate(), Some("42704"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_server_that_stops_ends_the_stream() {
     for (mode, expected) in [(Shutdown::Fast, "shutting down"), (Shutdown::Immediate, "")] {
-        let pg = Postgres::private(ServerOptions::default()).await;
+        let pg = Arc::new(Postgres::private(ServerOptions::default()).await);
         pg.execute(TABLE).await;
-        let mut copy = stream(&pg.url(), "stopped").await;
-        let (error, stopped) = tokio::join!(confirm_to_end(&mut copy), async {
-            tokio::task::block_in_place(|| pg.server().stop(mode))
-        });
-        stopped.unwrap();
+        let mut copy = tell_an_insert(&pg, &pg.url(), "stopped").await;
+        let server = Arc::clone(&pg);
+        let stopping = tokio::task::spawn_blocking(move || server.server().stop(mode).unwrap());
+        let error = confirm_to_end(&mut copy).await;
+        stopping.await.unwrap();
         assert!(error.to_string().contains(expected), "{mode:?}: {error}");
     }
 }

@@ -17,8 +17,8 @@ pub(crate) struct SessionIdentity {
 pub enum StreamProbe {
     /// The server answered `IDENTIFY_SYSTEM`.
     Works,
-    /// The connection works, but `IDENTIFY_SYSTEM` was taken for SQL: `replication=database` got lost.
-    TakenForSql,
+    /// What answered is a pooler that does not pass it on; the sentence says so.
+    Pooler(String),
     /// It failed; the sentence says why and what to do.
     Failed(String),
 }
@@ -46,10 +46,9 @@ pub(crate) fn findings(way: &Way<'_>) -> Vec<Finding> {
         hint.into_iter().fold(finding, Finding::fix)
     };
     match &way.stream {
-        StreamProbe::TakenForSql => vec![with_hints(
-            Finding::error(TOPIC, "this looks like a pooler: it does not pass replication connections on")
-                .why("IDENTIFY_SYSTEM was answered with a syntax error, so what answered believes to be in an ordinary session"),
-        )],
+        StreamProbe::Pooler(why) => {
+            vec![with_hints(Finding::error(TOPIC, why).why("without it no change can be read"))]
+        }
         StreamProbe::Failed(why) if looks_like_a_pooler(way.address) => {
             vec![with_hints(Finding::error(TOPIC, why).why("the address looks like a pooler's"))]
         }
@@ -93,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_lost_replication_parameter_means_a_pooler() {
-        let found = findings(&way("db:5432", StreamProbe::TakenForSql));
+        let found = findings(&way("db:5432", StreamProbe::Pooler("syntax error".into())));
         assert_eq!(found[0].severity, Severity::Error);
         assert!(found[0].fix[0].starts_with("use the server's own address"));
     }

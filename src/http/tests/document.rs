@@ -13,7 +13,9 @@ fn check(value: &Value, schema: &Value, document: &Value) -> Result<(), String> 
     let fails = |why: &str| Err(format!("{value} {why} {schema}"));
     for (word, says) in words {
         match word.as_str() {
-            "description" | "example" | "format" | "title" | "items" | "required" | "minimum" => {}
+            "enum" if !says.as_array().unwrap().contains(value) => return fails("is not among"),
+            "description" | "enum" | "example" | "format" | "items" | "minimum" | "properties"
+            | "required" | "title" => {}
             "$ref" => {
                 let path = says.as_str().unwrap().strip_prefix('#').unwrap();
                 check(value, document.pointer(path).unwrap(), document)?;
@@ -24,15 +26,12 @@ fn check(value: &Value, schema: &Value, document: &Value) -> Result<(), String> 
                     return fails("is not one of");
                 }
             }
-            "enum" if !says.as_array().unwrap().contains(value) => return fails("is not among"),
-            "enum" => {}
             "type" => {
                 let kinds = says.as_array().cloned().unwrap_or_else(|| vec![says.clone()]);
                 if !kinds.iter().any(|kind| is_kind(value, kind.as_str().unwrap())) {
                     return fails("is not of the type in");
                 }
             }
-            "properties" => {}
             unknown => return Err(format!("the test does not know `{unknown}`")),
         }
     }

@@ -82,3 +82,18 @@ async fn a_head_that_is_too_large_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_that_hangs_up_is_not_held_any_longer() {
+    let service = Service::start();
+    let client = service.client.clone();
+    serving(&service.client, |address, _| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let path = format!("/v1/changes?wait=60s&after={}", version(START));
+        stream.write_all(get(&path, "keep-alive").as_bytes()).await.unwrap();
+        client.held(1).await;
+        drop(stream);
+        client.held(0).await;
+    })
+    .await;
+}

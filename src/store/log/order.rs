@@ -21,7 +21,7 @@ use crate::version::Position;
 /// Places in one segment.
 const SEGMENT: usize = 1024;
 /// Segments at the end that one step sweeps at most by the first rule.
-const RECENT: usize = 64;
+const RECENT: usize = 16;
 /// Segments that one step sweeps by the second rule.
 const ROTATION: usize = 8;
 

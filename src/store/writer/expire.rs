@@ -7,16 +7,23 @@ use super::{CHANGES_PER_HOLD, Writer, seconds_since};
 use crate::change::CommitTime;
 use crate::store::state::State;
 
+/// Lock holds that one call spends on forgetting. What is left waits for the next call: that it
+/// is remembered some seconds longer does no harm, that nothing is applied meanwhile would.
+const HOLDS_PER_CALL: usize = 32;
+
 impl Writer {
-    /// Forgets changes committed longer than `max_age` before `now`, and refreshes the log's
-    /// metrics. To be called about once a second.
+    /// Forgets changes committed longer than `max_age` before `now`, some ten thousands at a time,
+    /// and refreshes the log's metrics. To be called about once a second.
     pub fn expire(&mut self, now: Timestamp) {
         let now = CommitTime::from_timestamp(now);
         let max_age = i64::try_from(self.limits.max_age.as_micros()).unwrap_or(i64::MAX);
         let oldest = CommitTime(now.0.saturating_sub(max_age));
         let shared = self.shared.clone();
         let mut state = shared.state.write();
-        while expire_some(&mut state, oldest) {
+        for _ in 0..HOLDS_PER_CALL {
+            if !expire_some(&mut state, oldest) {
+                break;
+            }
             RwLockWriteGuard::bump(&mut state);
         }
         drop(state);

@@ -274,7 +274,7 @@ fn the_largest_table_forgets_at_max_bytes() {
 fn one_key_larger_than_max_bytes_is_a_reset() {
     let mut bench = Bench::started_with(LogLimits { max_bytes: 10_000, ..GENEROUS });
     let change =
-        Change { table: TableOid(1), key: Key::json(&[b'1'; 20_000]), op: Insert, ordinal: 1 };
+        Change { table: TableOid(1), key: Key::json(&vec![b'1'; 20_000]), op: Insert, ordinal: 1 };
     bench.take(Event::Commit(Transaction {
         end_lsn: Lsn(880),
         committed_at: now(),
@@ -296,7 +296,7 @@ fn what_is_older_than_max_age_expires() {
     assert_eq!(bench.metrics.log_entries.with_label_values(&["a"]).get(), 5_000);
     let bytes = bench.metrics.log_bytes.get();
     assert!(bytes > 5_000 * 72, "{bytes}");
-    let tomorrow = Timestamp::now() + GENEROUS.max_age + std::time::Duration::from_secs(60);
+    let tomorrow = Timestamp::now() + GENEROUS.max_age + std::time::Duration::from_mins(1);
     bench.writer.expire(tomorrow);
     assert_eq!(told(&bench.poll_all(at(800))), "!a !b");
     // Who knew all that was forgotten goes on.

@@ -1,0 +1,136 @@
+//! A throw-away PostgreSQL for one benchmark, and an SQL session in it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use highwater::lsn::Lsn;
+use highwater::throwaway::{FindOptions, Installation, Server, ServerOptions};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+use super::Common;
+
+/// The database the benchmarks use.
+const DATABASE: &str = "postgres";
+/// How long the postmaster may take to notice that a process of its ended.
+const REAP_TIME: Duration = Duration::from_millis(100);
+
+/// A server of the benchmark's own, and a session on it.
+pub(crate) struct Database {
+    pub(crate) server: Server,
+    pub(crate) session: Session,
+}
+
+impl Database {
+    /// Starts a server with settings that keep background work out of the figures.
+    pub(crate) async fn start(common: &Common, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let quiet = [
+            ("autovacuum", "off"),
+            ("checkpoint_timeout", "1h"),
+            ("max_wal_size", "16GB"),
+            ("shared_buffers", "256MB"),
+        ];
+        let mut options = ServerOptions::default();
+        for (name, value) in quiet.iter().chain(settings) {
+            options = options.setting(name, value);
+        }
+        let server = Server::start(&installation(common)?, &options)?;
+        println!("PostgreSQL {}, a private server", server.installation().version());
+        let session = Session::open(&server.url(DATABASE)).await?;
+        Ok(Self { server, session })
+    }
+
+    /// Where to connect, over TCP.
+    pub(crate) fn url(&self) -> String {
+        self.server.url(DATABASE)
+    }
+
+    /// A program that came with the server, else the one on the search path.
+    pub(crate) fn client_program(&self, name: &str) -> PathBuf {
+        let beside = self.server.installation().program(name);
+        if beside.is_file() { beside } else { PathBuf::from(name) }
+    }
+
+    /// Waits until every other session has ended, and the postmaster knows it.
+    pub(crate) async fn wait_until_alone(&self) -> anyhow::Result<()> {
+        let others = "SELECT count(*) FROM pg_stat_activity \
+                      WHERE backend_type IN ('client backend', 'walsender') \
+                      AND pid <> pg_backend_pid()";
+        while self.session.value::<i64>(others).await? > 0 {
+            sleep(REAP_TIME / 10).await;
+        }
+        sleep(REAP_TIME).await;
+        Ok(())
+    }
+
+    /// The process id of the postmaster.
+    pub(crate) fn postmaster(&self) -> anyhow::Result<u32> {
+        self.server.pid().context("the server has stopped")
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "where programs are searched for")]
+fn installation(common: &Common) -> anyhow::Result<Installation> {
+    let options = FindOptions {
+        bin_dir: common.pg_bin.clone(),
+        path: std::env::var_os("PATH"),
+        cache_dir: None,
+        major: common.pg_major,
+    };
+    let newest = Installation::all(&options)?.into_iter().max_by_key(Installation::major);
+    newest.context("no PostgreSQL server programs on this machine; name them with --pg-bin")
+}
+
+/// One SQL session.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// Drives the connection; ends when the session is dropped.
+    _driver: JoinSet<()>,
+}
+
+impl Session {
+    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
+        Self::open_listening(url, |_| ()).await
+    }
+
+    /// A session that hands every notification of the server to `on_message`.
+    pub(crate) async fn open_listening(
+        url: &str,
+        mut on_message: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let connected = tokio_postgres::connect(url, NoTls).await;
+        let (client, mut connection) = connected.with_context(|| format!("connect to {url}"))?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // How the connection ends is seen by whoever uses the client.
+            while let Some(Ok(message)) =
+                std::future::poll_fn(|context| connection.poll_message(context)).await
+            {
+                on_message(message);
+            }
+        });
+        Ok(Self { client, _driver: driver })
+    }
+
+    /// Runs one or more statements.
+    pub(crate) async fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        self.client.batch_execute(sql).await.with_context(|| sql.to_owned())
+    }
+
+    /// The only column of the only row of a query.
+    pub(crate) async fn value<T>(&self, sql: &str) -> anyhow::Result<T>
+    where
+        T: for<'a> tokio_postgres::types::FromSql<'a>,
+    {
+        let row = self.client.query_one(sql, &[]).await.with_context(|| sql.to_owned())?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// The only column of the only row of a query, a position in the WAL.
+    pub(crate) async fn lsn(&self, expression: &str) -> anyhow::Result<Lsn> {
+        let text: String = self.value(&format!("SELECT ({expression})::text")).await?;
+        Ok(text.parse()?)
+    }
+}

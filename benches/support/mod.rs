@@ -1,0 +1,65 @@
+//! What the benchmarks share: a throw-away PostgreSQL, the service as a child process, a small
+//! HTTP client and load generator, and how figures are summed up, printed and kept.
+//!
+//! Every benchmark compares two things in one run on one machine, taking turns; what it tells is
+//! the ratio of the medians. Absolute figures are only comparable on the same quiet machine.
+
+#![allow(dead_code, reason = "every benchmark uses a part of it")]
+
+pub(crate) mod database;
+pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod process;
+pub(crate) mod report;
+pub(crate) mod samples;
+pub(crate) mod service;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+/// Options of every benchmark.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Given by `cargo bench`; without it (`cargo test --benches`) nothing is measured.
+    #[arg(long, hide = true)]
+    bench: bool,
+
+    /// The directory of PostgreSQL's server programs; otherwise they are searched for.
+    #[arg(long, env = "HIGHWATER_PG_BIN")]
+    pub(crate) pg_bin: Option<PathBuf>,
+
+    /// PostgreSQL's major version; otherwise the newest on this machine.
+    #[arg(long, env = "HIGHWATER_TEST_PG_MAJOR")]
+    pub(crate) pg_major: Option<u16>,
+}
+
+impl Common {
+    /// Whether to measure; says how to, where not.
+    pub(crate) fn is_wanted(&self, name: &str) -> bool {
+        if !self.bench {
+            println!("nothing is measured; run: cargo bench --bench {name}");
+        }
+        self.bench
+    }
+}
+
+/// Runs a benchmark's story on one thread, which is how clients and writers disturb the measured
+/// processes least.
+pub(crate) fn block_on<T>(story: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(story)
+}
+
+/// Where results and logs are kept: `target/bench`.
+pub(crate) fn output_dir() -> anyhow::Result<PathBuf> {
+    // The folder cargo gives to benchmarks is `target/tmp`.
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let directory = target.parent().unwrap_or(&target).join("bench");
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("make the folder {}", directory.display()))?;
+    Ok(directory)
+}

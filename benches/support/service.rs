@@ -1,0 +1,157 @@
+//! `highwater run` as a child process, as its users run it.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use highwater::lsn::Lsn;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use super::http::HttpClient;
+use super::output_dir;
+use super::process;
+
+/// How long the service may take to get somewhere.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// How often it is asked how far it is: seldom enough to cost it next to nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The service, running; ended when dropped.
+pub(crate) struct Service {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) started: Instant,
+    log: PathBuf,
+}
+
+/// What is read of `/v1/status`.
+#[derive(Deserialize)]
+struct Status {
+    source: Source,
+    applied: Option<Applied>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    was_ready: bool,
+}
+
+#[derive(Deserialize)]
+struct Applied {
+    lsn: String,
+}
+
+impl Service {
+    /// Starts the service on the database at `url`. `settings` are configuration keys like
+    /// `postgres.slot`. Its log goes to `target/bench/service.log`.
+    pub(crate) fn start(url: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let log = output_dir()?.join("service.log");
+        let stderr = File::create(&log).with_context(|| format!("write {}", log.display()))?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
+        command
+            .arg("run")
+            .env_clear()
+            .env(variable("postgres.url"), url)
+            .env(variable("http.listen"), address.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr);
+        for (key, value) in settings {
+            command.env(variable(key), value);
+        }
+        let started = Instant::now();
+        let child = command.spawn().context("start highwater")?;
+        Ok(Self { child, address, started, log })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processor time used since it was started.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        process::cpu(self.pid())
+    }
+
+    /// Waits until everything up to `end` is applied. Tells how long that took since it was started.
+    pub(crate) async fn wait_until_applied(&mut self, end: Lsn) -> anyhow::Result<Duration> {
+        self.wait_until(|status| status.has_applied(end)).await
+    }
+
+    /// Waits until it answers polls, and everything up to `end` is applied.
+    pub(crate) async fn wait_until_ready(&mut self, end: Lsn) -> anyhow::Result<Duration> {
+        self.wait_until(|status| Ok(status.source.was_ready && status.has_applied(end)?)).await
+    }
+
+    async fn wait_until(
+        &mut self,
+        reached: impl Fn(&Status) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Duration> {
+        let mut client = None;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("highwater ended ({status}):\n{}", self.log());
+            }
+            if client.is_none() {
+                // Refused until it listens.
+                client = HttpClient::connect(self.address).await.ok();
+            }
+            if let Some(client) = &mut client {
+                let status: Status = serde_json::from_slice(client.get("/v1/status").await?)?;
+                if reached(&status)? {
+                    return Ok(self.started.elapsed());
+                }
+            }
+            if self.started.elapsed() > PATIENCE {
+                bail!("highwater took too long:\n{}", self.log());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.pid())?), Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("highwater ended badly ({status}):\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Status {
+    fn has_applied(&self, end: Lsn) -> anyhow::Result<bool> {
+        let Some(applied) = &self.applied else { return Ok(false) };
+        Ok(applied.lsn.parse::<Lsn>()? >= end)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `postgres.slot` is `HIGHWATER_POSTGRES__SLOT` in the environment.
+fn variable(key: &str) -> String {
+    format!("HIGHWATER_{}", key.replace('.', "__").to_uppercase())
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr()?)
+}

@@ -1,0 +1,180 @@
+//! `highwater check`.
+
+use std::io::Write;
+
+use anstyle::Style;
+use clap::Args;
+
+use super::failure::Failure;
+use super::flags::{DatabaseFlags, Format, ServiceFlags};
+use super::output::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, counted, paint, tame};
+use super::session::with_client;
+use crate::config::{Config, Environment, SetupMode};
+use crate::database::checks::{self, Finding, Report, Severity, StreamProbe, Wanted};
+use crate::wire::{Connection, Trouble};
+
+/// Is this database ready? Every finding comes with what mends it
+///
+/// Changes nothing. Exit code 1 if the service would not run, or if running it makes the
+/// application's own writes fail.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: highwater check --url postgres://highwater@db/app")]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    database: DatabaseFlags,
+    /// How to print the findings
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<(), Failure> {
+    let config = args.database.load(ServiceFlags::default(), environment)?;
+    super::logging::install_quiet();
+    let report = examine(&config).await;
+    let mut out = anstream::stdout().lock();
+    match args.format {
+        Format::Text => print(&mut out, &report)?,
+        Format::Json => print_json(&mut out, &report)?,
+    }
+    if report.worst() == Severity::Error { Err(Failure::Said) } else { Ok(()) }
+}
+
+/// Connects in both ways and looks at everything; a failure is a finding.
+async fn examine(config: &Config) -> Report {
+    let target = &config.postgres.target;
+    let server = target.display_name();
+    let inspected = with_client(config, async |client| {
+        let stream = probe(config).await;
+        let report = checks::inspect(client, &server, &wanted(config), stream).await?;
+        Ok(report)
+    });
+    match inspected.await {
+        Ok(report) => report,
+        Err(Failure::Failed(why) | Failure::Usage(why)) => checks::unreachable(&server, &why),
+        Err(_) => checks::unreachable(&server, "nothing could be looked at"),
+    }
+}
+
+fn wanted(config: &Config) -> Wanted<'_> {
+    let postgres = &config.postgres;
+    Wanted {
+        publication: &postgres.publication,
+        slot: &postgres.slot,
+        temporary_slot: postgres.temporary_slot,
+        creates_publication: postgres.setup == SetupMode::Auto,
+        resume_max_wal: postgres.resume_max_wal,
+    }
+}
+
+async fn probe(config: &Config) -> StreamProbe {
+    match Box::pin(Connection::connect(&config.postgres.target)).await {
+        Ok(connection) => {
+            connection.close().await;
+            StreamProbe::Works
+        }
+        Err(error) if matches!(error.trouble(), Trouble::Pooler(_)) => {
+            StreamProbe::Pooler(error.to_string())
+        }
+        Err(error) => StreamProbe::Failed(error.to_string()),
+    }
+}
+
+fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    let provider = report.provider.map(|name| format!(" ({name})")).unwrap_or_default();
+    writeln!(out, "{}{provider}\n", paint(BOLD, tame(&report.server)))?;
+    for finding in &report.findings {
+        print_finding(out, finding)?;
+    }
+    writeln!(out, "\n{}", conclusion(report))
+}
+
+fn print_finding(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
+    let word = paint(colour(finding.severity), format!("{:<5}", finding.severity));
+    writeln!(out, "{word}  {}  {}", paint(BOLD, tame(&finding.topic)), tame(&finding.what))?;
+    if !finding.why.is_empty() {
+        writeln!(out, "       {}", paint(DIM, tame(&finding.why)))?;
+    }
+    for fix in &finding.fix {
+        writeln!(out, "       {} {}", paint(CYAN, "→"), tame(fix))?;
+    }
+    Ok(())
+}
+
+fn colour(severity: Severity) -> Style {
+    match severity {
+        Severity::Ok => GREEN,
+        Severity::Note => CYAN,
+        Severity::Warn => YELLOW,
+        Severity::Error => RED.bold(),
+    }
+}
+
+fn conclusion(report: &Report) -> String {
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warn));
+    let warnings = match warnings {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "warning")),
+    };
+    match errors {
+        0 => paint(GREEN.bold(), format!("ready{warnings}")),
+        count => paint(RED.bold(), format!("not ready: {}{warnings}", counted(count, "error"))),
+    }
+}
+
+fn print_json(out: &mut impl Write, report: &Report) -> Result<(), Failure> {
+    #[derive(serde::Serialize)]
+    struct Answer<'a> {
+        ready: bool,
+        #[serde(flatten)]
+        report: &'a Report,
+    }
+    let answer = Answer { ready: report.worst() < Severity::Error, report };
+    let text = serde_json::to_string_pretty(&answer).map_err(Failure::failed)?;
+    Ok(writeln!(out, "{text}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(severities: &[Severity]) -> Report {
+        let finding = |severity: &Severity| Finding {
+            severity: *severity,
+            topic: "t".into(),
+            what: "w\u{1b}".into(),
+            why: String::new(),
+            fix: vec!["SELECT 1;".into()],
+        };
+        Report {
+            server: "db:5432/shop".into(),
+            provider: None,
+            findings: severities.iter().map(finding).collect(),
+        }
+    }
+
+    fn printed(report: &Report) -> String {
+        let mut out = anstream::StripStream::new(Vec::new());
+        print(&mut out, report).unwrap();
+        String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn findings_are_printed_with_what_mends_them() {
+        let text = printed(&report(&[Severity::Error, Severity::Warn]));
+        assert_eq!(
+            text,
+            "db:5432/shop\n\nerror  t  w\\u{1b}\n       → SELECT 1;\nwarn   t  w\\u{1b}\n       \
+             → SELECT 1;\n\nnot ready: 1 error, 1 warning\n"
+        );
+        assert!(printed(&report(&[Severity::Note, Severity::Ok])).ends_with("\nready\n"));
+    }
+
+    #[test]
+    fn json_says_whether_it_is_ready() {
+        let mut out = Vec::new();
+        print_json(&mut out, &report(&[Severity::Warn])).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(answer["ready"], true);
+        assert_eq!(answer["findings"][0]["severity"], "warn");
+    }
+}

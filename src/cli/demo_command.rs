@@ -1,0 +1,70 @@
+//! `highwater demo`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::demo::{self, DemoOptions, PAUSE_DEFAULT, ServiceRequest};
+use super::failure::Failure;
+use super::{logging, signals};
+use crate::app::App;
+use crate::config::{Config, Environment, Flag, Sources};
+use crate::throwaway::{FindOptions, cache_directory};
+
+/// Watch it work: no database needed
+///
+/// Starts a private PostgreSQL, opens a small shop in it, runs the service, changes rows in the ways
+/// that other means of invalidation miss, and shows what was committed and what a client was told.
+/// Nothing is left behind.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: highwater demo --for 20s")]
+pub(crate) struct DemoArgs {
+    /// End after so long [default: Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    run_for: Option<Duration>,
+    /// Loopback address to listen on [default: 127.0.0.1:8080, or a free port]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(), Failure> {
+    logging::install_quiet();
+    let options = DemoOptions {
+        find: find_options(environment)?,
+        listen: args.listen.unwrap_or(LISTEN_DEFAULT),
+        any_port: args.listen.is_none(),
+        run_for: args.run_for,
+        pause: PAUSE_DEFAULT,
+    };
+    let out = anstream::stdout();
+    let demo = demo::run(options, signals::asked_to_stop(), out, serve);
+    Box::pin(demo).await.map_err(Failure::failed)
+}
+
+/// The service of the demo: configured by what the demo asks for and nothing else.
+async fn serve(request: ServiceRequest, stop: CancellationToken) -> anyhow::Result<()> {
+    let setting = |key, value: &str| Flag { flag: "the demo", key, value: value.to_owned() };
+    let flags = vec![
+        setting("postgres.url", &request.database_url),
+        setting("postgres.publication", request.publication),
+        setting("postgres.slot", request.slot),
+    ];
+    let sources = Sources { flags, ..Sources::default() };
+    let config = Config::load(&sources)?;
+    App::on(&config, request.listener, None)?.run(stop).await
+}
+
+fn find_options(environment: &Environment) -> Result<FindOptions, Failure> {
+    let (cache, home) = (environment.path("XDG_CACHE_HOME"), environment.home());
+    let cache = cache_directory(cache.as_deref(), home.as_deref()).map_err(Failure::failed)?;
+    Ok(FindOptions {
+        bin_dir: environment.path("HIGHWATER_PG_BIN"),
+        path: environment.path("PATH").map(Into::into),
+        cache_dir: Some(cache),
+        major: None,
+    })
+}

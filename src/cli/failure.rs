@@ -1,0 +1,76 @@
+//! How a command ends when it does not end well.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::config::ConfigErrors;
+use crate::database::QueryError;
+use crate::database::setup::SetupError;
+use crate::wire::ConnectError;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Bad usage or configuration: exit code 2.
+    Usage(String),
+    /// It failed: exit code 1.
+    Failed(String),
+    /// Everything was said on standard output: exit code 1.
+    Said,
+    /// Nobody reads the output any more (`| head`): exit code 0.
+    NobodyReads,
+}
+
+impl Failure {
+    pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self::Failed(error.into().to_string())
+    }
+
+    /// Says what failed and returns the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            Self::Usage(message) => (message, 2),
+            Self::Failed(message) => (message, 1),
+            Self::Said => return ExitCode::from(1),
+            Self::NobodyReads => return ExitCode::SUCCESS,
+        };
+        for line in message.lines() {
+            anstream::eprintln!("highwater: {line}");
+        }
+        ExitCode::from(code)
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Usage(errors.to_string())
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// Only for errors of writing to standard output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::NobodyReads;
+        }
+        Self::failed(format!("write to standard output: {error}"))
+    }
+}

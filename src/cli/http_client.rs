@@ -1,0 +1,131 @@
+//! Asking a running Highwater.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, Url};
+use serde::Deserialize;
+
+use super::failure::Failure;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a Highwater answers.
+pub(crate) struct HttpClient {
+    client: Client,
+    base: Url,
+}
+
+/// Why there was no answer to use.
+#[derive(Debug)]
+pub(crate) enum AskError {
+    /// It may work later: nobody there, or not ready. The duration is the server's wish.
+    Later(String, Option<Duration>),
+    /// It will not: the question is wrong, or what answers is no Highwater.
+    Never(String),
+}
+
+impl HttpClient {
+    /// `base` is what `--url` was given: an `http://` or `https://` URL, a path in front allowed.
+    pub(crate) fn new(base: &str) -> Result<Self, Failure> {
+        let base = parse_base(base)?;
+        let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
+        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent).build();
+        let client = client.map_err(|error| Failure::failed(with_causes(&error)))?;
+        Ok(Self { client, base })
+    }
+
+    /// The URL as shown; it cannot hold a password.
+    pub(crate) fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// `GET path?query`, the body read within `timeout`.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, AskError> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let request = self.client.get(url).query(query).timeout(timeout);
+        let later = |error: reqwest::Error| AskError::Later(with_causes(&error), None);
+        let response = request.send().await.map_err(later)?;
+        if response.status().is_success() {
+            return response.text().await.map_err(later);
+        }
+        Err(refusal(response).await)
+    }
+}
+
+fn parse_base(base: &str) -> Result<Url, Failure> {
+    let wrong = || {
+        Failure::Usage(format!(
+            "--url {base}: not the address of a Highwater; write http://HOST:PORT, such as http://127.0.0.1:8080"
+        ))
+    };
+    let url = Url::parse(base).map_err(|_| wrong())?;
+    let plain = ["http", "https"].contains(&url.scheme())
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none();
+    if plain { Ok(url) } else { Err(wrong()) }
+}
+
+async fn refusal(response: Response) -> AskError {
+    /// What is read of RFC 9457 problem details.
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: Option<String>,
+        title: Option<String>,
+    }
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(reqwest::header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    let body = response.text().await.unwrap_or_default();
+    let problem = serde_json::from_str::<Problem>(&body).ok();
+    let said = problem.and_then(|problem| problem.detail.or(problem.title));
+    let message = match said {
+        Some(said) => format!("{said} ({status})"),
+        None => format!("the answer was {status}"),
+    };
+    let again = status.is_server_error()
+        || status == reqwest::StatusCode::TOO_MANY_REQUESTS
+        || status == reqwest::StatusCode::REQUEST_TIMEOUT;
+    if again { AskError::Later(message, retry_after) } else { AskError::Never(message) }
+}
+
+/// An error with its causes, which reqwest keeps to itself.
+fn with_causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_http_addresses_are_taken() {
+        for good in ["http://127.0.0.1:8080", "https://app.example/highwater/"] {
+            assert!(parse_base(good).is_ok(), "{good}");
+        }
+        for wrong in ["127.0.0.1:8080", "localhost", "ftp://a", "http://u:p@a", "http://a?b=c", ""]
+        {
+            assert!(matches!(parse_base(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
+    }
+}

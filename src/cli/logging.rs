@@ -1,0 +1,27 @@
+//! Log lines on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::SubscriberBuilder;
+
+use crate::config::{LogFormat, Logging};
+
+/// Installs the process's subscriber. Nothing happens when there is one.
+pub(crate) fn install(logging: &Logging) {
+    // The configuration has checked the filter.
+    let filter = EnvFilter::try_new(&logging.level).unwrap_or_default();
+    let builder = SubscriberBuilder::default().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal()
+        && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let installed = match logging.format {
+        LogFormat::Text => builder.with_ansi(colour).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    drop(installed);
+}
+
+/// For commands whose output is the answer: warnings only.
+pub(crate) fn install_quiet() {
+    install(&Logging { format: LogFormat::Text, level: "warn".into() });
+}

@@ -1,0 +1,53 @@
+//! `highwater run`.
+
+use std::convert::Infallible;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::Failure;
+use super::flags::{DatabaseFlags, ServiceFlags};
+use super::{logging, signals};
+use crate::app::App;
+use crate::config::{Environment, documentation};
+
+/// Run the service
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: highwater run --url postgres://highwater@db/app --listen 127.0.0.1:8080",
+    after_long_help = long_help()
+)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    database: DatabaseFlags,
+    #[command(flatten)]
+    service: ServiceFlags,
+}
+
+fn long_help() -> String {
+    let documentation = documentation();
+    format!(
+        "Examples:\n  highwater run --url postgres://highwater@db/app\n  \
+         highwater run --config highwater.toml --listen 127.0.0.1:8080\n\n{documentation}"
+    )
+}
+
+pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), Failure> {
+    let config = args.database.load(args.service, environment)?;
+    logging::install(&config.logging);
+    let serve = async {
+        let app = App::build(&config).await?;
+        let shutdown = CancellationToken::new();
+        let stopping = async {
+            signals::asked_to_stop().await;
+            tracing::info!("asked to stop");
+            shutdown.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            ended = app.run(shutdown.clone()) => ended,
+            never = stopping => match never {},
+        }
+    };
+    Box::pin(serve).await.map_err(|error| Failure::failed(format!("{error:#}")))
+}

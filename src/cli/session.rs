@@ -1,0 +1,24 @@
+//! One SQL session for the length of a command.
+
+use tokio_postgres::Client;
+
+use super::failure::Failure;
+use crate::config::Config;
+use crate::database;
+
+/// Connects and does `work` while driving the connection.
+pub(crate) async fn with_client<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (client, driver) = Box::pin(database::connect(&config.postgres.target)).await?;
+    let work = Box::pin(async {
+        let outcome = work(&client).await;
+        drop(client);
+        outcome
+    });
+    // When the connection is lost the work fails by itself, so both always end. Dropping the client
+    // ends the driver, after it has said good-bye to the server.
+    let (outcome, ()) = tokio::join!(work, Box::pin(driver));
+    outcome
+}

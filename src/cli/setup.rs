@@ -1,0 +1,114 @@
+//! `highwater setup`.
+
+use std::io::Write;
+
+use clap::Args;
+use tokio_postgres::Client;
+
+use super::failure::Failure;
+use super::flags::{DatabaseFlags, ServiceFlags};
+use super::output::{BOLD, DIM, GREEN, YELLOW, paint, tame};
+use super::session::with_client;
+use crate::config::{Config, Environment};
+use crate::database::setup::{self, Plan, Request, Selection};
+
+/// Print the SQL that sets the database up, or run it
+///
+/// Creates what is missing of publication and slot, and leaves alone what is there: running it twice
+/// is running it once. Without --apply nothing is changed, and what is printed can be piped to psql.
+///
+/// Without --tables, --schemas or --all-tables every table is published that is there now, has a key
+/// and belongs to the role connected as (for a superuser: to anyone).
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  highwater setup --url postgres://postgres@db/app\n  \
+                  highwater setup --url postgres://postgres@db/app --tables items,users --role highwater --apply")]
+pub(crate) struct SetupArgs {
+    #[command(flatten)]
+    database: DatabaseFlags,
+    /// Run the SQL instead of printing it
+    #[arg(long)]
+    apply: bool,
+    /// Create this role for Highwater, too; set its password in psql with \password
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
+    /// Publish these tables; added to a publication that exists
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', conflicts_with_all = ["schemas", "all_tables"])]
+    tables: Vec<String>,
+    /// Publish every table of these schemas, also later ones (superusers only)
+    #[arg(long, value_name = "SCHEMAS", value_delimiter = ',', conflicts_with = "all_tables")]
+    schemas: Vec<String>,
+    /// Publish every table, also later ones (superusers only)
+    #[arg(long)]
+    all_tables: bool,
+}
+
+pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<(), Failure> {
+    let tables = match (args.tables, args.schemas, args.all_tables) {
+        (_, _, true) => Selection::All,
+        (tables, _, _) if !tables.is_empty() => Selection::Tables(tables),
+        (_, schemas, _) if !schemas.is_empty() => Selection::Schemas(schemas),
+        _ => Selection::WithKeys,
+    };
+    let config = args.database.load(ServiceFlags::default(), environment)?;
+    super::logging::install_quiet();
+    let postgres = &config.postgres;
+    let request = Request {
+        role: args.role,
+        publication: postgres.publication.clone(),
+        tables,
+        // A temporary one cannot be created ahead.
+        slot: (!postgres.temporary_slot).then(|| postgres.slot.clone()),
+    };
+    with_client(&config, async |client| {
+        let plan = setup::plan(client, &postgres.target.display_name(), &request).await?;
+        if args.apply {
+            return apply(client, &plan, Wording::SETUP).await;
+        }
+        print(&mut anstream::stdout(), &config, &plan)
+    })
+    .await
+}
+
+/// What is said of a step that is done, and of one that was not needed.
+#[derive(Clone, Copy)]
+pub(super) struct Wording {
+    pub(super) done: &'static str,
+    pub(super) not_needed: &'static str,
+}
+
+impl Wording {
+    const SETUP: Self = Self { done: "set up", not_needed: "already there" };
+    pub(super) const TEARDOWN: Self = Self { done: "dropped", not_needed: "not there" };
+}
+
+/// Runs the steps, telling each as it is done.
+pub(super) async fn apply(client: &Client, plan: &Plan, wording: Wording) -> Result<(), Failure> {
+    let mut out = anstream::stdout();
+    for remark in &plan.remarks {
+        writeln!(out, "{} {}", paint(YELLOW, "!"), tame(remark))?;
+    }
+    for step in &plan.steps {
+        setup::run(client, step).await?;
+        let what = paint(BOLD, tame(&step.what));
+        match step.statement {
+            Some(_) => writeln!(out, "{} {what} {}", paint(GREEN, "✓"), wording.done)?,
+            None => writeln!(out, "{} {what} {}", paint(DIM, "="), paint(DIM, wording.not_needed))?,
+        }
+    }
+    Ok(())
+}
+
+/// Prints the SQL; everything else is a comment in it.
+pub(super) fn print(out: &mut impl Write, config: &Config, plan: &Plan) -> Result<(), Failure> {
+    writeln!(out, "-- For {}", tame(&config.postgres.target.display_name()))?;
+    for remark in &plan.remarks {
+        writeln!(out, "-- {}", tame(remark))?;
+    }
+    for step in &plan.steps {
+        match &step.statement {
+            Some(statement) => write!(out, "\n{statement}")?,
+            None => writeln!(out, "\n-- {}: nothing to do", tame(&step.what))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! An answer as lines.
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cli::flags::Format;
+use crate::cli::output::{BOLD, DIM, GREEN, MAGENTA, RED, YELLOW, paint, tame};
+
+/// What `/v1/changes?detail=true` answers.
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
+    pub(super) version: String,
+    pub(super) more: bool,
+    reset: Vec<String>,
+    changes: Vec<Box<RawValue>>,
+}
+
+impl Answer {
+    /// Whether there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reset.is_empty() && self.changes.is_empty()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Change<'a> {
+    table: String,
+    #[serde(borrow)]
+    id: &'a RawValue,
+    op: String,
+    at: Option<String>,
+}
+
+/// Writes answers.
+pub(super) struct Printer<W> {
+    out: W,
+    format: Format,
+}
+
+impl<W: Write> Printer<W> {
+    pub(super) fn new(out: W, format: Format) -> Self {
+        Self { out, format }
+    }
+
+    /// `first`: it was asked without a version, so its resets are where the story begins.
+    pub(super) fn answer(&mut self, answer: &Answer, first: bool) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(answer)?,
+            Format::Text if first => self.beginning(answer)?,
+            Format::Text => self.text(answer)?,
+        }
+        self.out.flush()
+    }
+
+    /// One object a line: a reset, or a change exactly as it was answered.
+    fn json(&mut self, answer: &Answer) -> io::Result<()> {
+        for table in &answer.reset {
+            let line =
+                serde_json::json!({"table": table, "op": "reset", "version": answer.version});
+            writeln!(self.out, "{line}")?;
+        }
+        for change in &answer.changes {
+            writeln!(self.out, "{change}")?;
+        }
+        Ok(())
+    }
+
+    fn beginning(&mut self, answer: &Answer) -> io::Result<()> {
+        let tables: Vec<String> = answer.reset.iter().map(|table| tame(table)).collect();
+        let tables = if tables.is_empty() { "no tables".to_owned() } else { tables.join(", ") };
+        let from = paint(DIM, format!("from version {}", tame(&answer.version)));
+        writeln!(self.out, "following {} {from}", paint(BOLD, tables))
+    }
+
+    fn text(&mut self, answer: &Answer) -> io::Result<()> {
+        for table in &answer.reset {
+            self.line(None, "reset", table, "read it again in full")?;
+        }
+        for raw in &answer.changes {
+            let change: Change<'_> = serde_json::from_str(raw.get())?;
+            self.line(change.at.as_deref(), &change.op, &change.table, change.id.get())?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, at: Option<&str>, op: &str, table: &str, rest: &str) -> io::Result<()> {
+        let (at, op_shown) = (time_of_day(at), paint(colour(op), format!("{op:<6}")));
+        writeln!(
+            self.out,
+            "{}  {op_shown}  {}  {}",
+            paint(DIM, at),
+            paint(BOLD, tame(table)),
+            tame(rest)
+        )
+    }
+}
+
+/// `12:34:56.789` of `2025-01-31T12:34:56.789123Z`, padded; dashes where there is none.
+fn time_of_day(at: Option<&str>) -> String {
+    const WIDTH: usize = "12:34:56.789".len();
+    let time = at.and_then(|at| at.split_once('T')).map_or("--:--:--", |(_, time)| time);
+    let time: String = time.trim_end_matches('Z').chars().take(WIDTH).collect();
+    format!("{:<WIDTH$}", tame(&time))
+}
+
+fn colour(op: &str) -> Style {
+    match op {
+        "insert" => GREEN,
+        "update" => YELLOW,
+        "delete" => RED,
+        _ => MAGENTA.bold(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = r#"{"version":"v2","more":false,"reset":["items"],"changes":[
+        {"table":"users","id":7,"op":"update","version":"v1","at":"2025-01-31T12:34:56.789123Z"},
+        {"table":"a","id":[1,"x y"],"op":"delete","version":"v2","at":null}]}"#;
+
+    fn printed(format: Format, first: bool) -> String {
+        let answer: Answer = serde_json::from_str(ANSWER).unwrap();
+        let mut printer = Printer::new(anstream::StripStream::new(Vec::new()), format);
+        printer.answer(&answer, first).unwrap();
+        String::from_utf8(printer.out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn text_has_a_line_for_each_change() {
+        assert_eq!(
+            printed(Format::Text, false),
+            "--:--:--      reset   items  read it again in full\n\
+             12:34:56.789  update  users  7\n\
+             --:--:--      delete  a  [1,\"x y\"]\n"
+        );
+    }
+
+    #[test]
+    fn the_first_answer_is_where_it_begins() {
+        assert_eq!(printed(Format::Text, true), "following items from version v2\n");
+    }
+
+    #[test]
+    fn json_lines_are_the_answer_s_own_objects() {
+        let text = printed(Format::Json, true);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let reset: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!(reset, serde_json::json!({"table": "items", "op": "reset", "version": "v2"}));
+        assert!(lines[1].starts_with(r#"{"table":"users","id":7,"op":"update","version":"v1""#));
+    }
+}

@@ -1,0 +1,556 @@
+//! A database, its stream, and the list of everything that happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::random::Random;
+use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
+use crate::key::Key;
+use crate::lsn::Lsn;
+use crate::metrics::Metrics;
+use crate::store::testing::table;
+use crate::store::{Answer, LogLimits, Query, Selection, Store, Writer, open};
+use crate::table::{Table, TableOid, Tracking};
+use crate::version::{Epoch, Position, Version};
+
+const OIDS: u32 = 3;
+const IDS: u64 = 6;
+
+/// One row's change, as the stream told it.
+struct Happened {
+    position: Position,
+    at: CommitTime,
+    table: u32,
+    id: i64,
+    exists: bool,
+}
+
+/// What the list must know of a published table.
+struct Published {
+    definition: Table,
+    /// Versions before this must be reset.
+    reset_at: Position,
+    /// Version of the newest change or reset.
+    newest: Position,
+}
+
+pub(super) struct World {
+    writer: Writer,
+    pub(super) store: Store,
+    limits: LogLimits,
+    epoch: Epoch,
+    /// End of the last commit.
+    lsn: u64,
+    /// Seconds.
+    clock: i64,
+    /// Changes committed before this may have expired.
+    expired: CommitTime,
+    tables: BTreeMap<u32, Published>,
+    /// Newest change or reset of any table, also of those that left.
+    newest: Position,
+    /// The rows there are, in published tables and others.
+    pub(super) rows: BTreeMap<u32, BTreeSet<i64>>,
+    /// Every change told by id.
+    happened: Vec<Happened>,
+    /// Which rows existed from where on: what happened, and what resets left.
+    existence: Vec<(Position, u32, i64, bool)>,
+    /// Commits of this history, to be sent again.
+    sent: Vec<Transaction>,
+    /// Every version ever given.
+    given: Vec<Version>,
+}
+
+impl World {
+    pub(super) fn new(limits: LogLimits, random: &mut Random) -> Self {
+        let (writer, store) = open(limits, Metrics::new().unwrap());
+        let mut world = Self {
+            writer,
+            store,
+            limits,
+            epoch: Epoch(0),
+            lsn: 0,
+            clock: 1_000,
+            expired: CommitTime(0),
+            tables: BTreeMap::new(),
+            newest: Position::START,
+            rows: (1..=OIDS).map(|oid| (oid, BTreeSet::new())).collect(),
+            happened: Vec::new(),
+            existence: Vec::new(),
+            sent: Vec::new(),
+            given: Vec::new(),
+        };
+        world.begin_history(random);
+        world
+    }
+
+    pub(super) fn step(&mut self, random: &mut Random) {
+        self.clock += 1;
+        match random.below(100) {
+            0..70 => self.commits(random),
+            70..80 => self.watermark(random),
+            80..86 => self.change_tables(random),
+            86..92 => self.restart(random),
+            92..95 => self.break_stream(random),
+            95..99 => self.expire(),
+            _ => self.begin_history(random),
+        }
+    }
+
+    fn applied(&self) -> Version {
+        self.store.applied().unwrap()
+    }
+
+    fn commit_time(&self) -> CommitTime {
+        CommitTime(self.clock * 1_000_000)
+    }
+
+    // ---- What happens
+
+    fn commits(&mut self, random: &mut Random) {
+        let events = (0..=random.below(2)).map(|_| Event::Commit(self.commit(random))).collect();
+        self.writer.apply(events);
+        assert_eq!(self.applied().position, Position::after_commit(Lsn(self.lsn)));
+    }
+
+    fn commit(&mut self, random: &mut Random) -> Transaction {
+        self.lsn += 24 + 8 * random.below(4);
+        let end = Position::after_commit(Lsn(self.lsn));
+        let mut changes = Vec::new();
+        let before = self.rows.clone();
+        for _ in 0..=random.below(6) {
+            self.touch_row(random, &mut changes);
+        }
+        let reset_ids: Vec<u32> =
+            self.tables.keys().copied().filter(|_| random.chance(4)).collect();
+        changes.retain(|change| !reset_ids.contains(&change.table.0));
+        if random.chance(50) {
+            changes = merged(changes, &before);
+        }
+        for oid in &reset_ids {
+            self.scramble(*oid, random);
+            self.note_reset(*oid, end);
+        }
+        for change in &changes {
+            self.note_change(change, end);
+        }
+        let reason = *random.pick(&[
+            ResetReason::Truncate,
+            ResetReason::LargeTransaction,
+            ResetReason::NoKey,
+        ]);
+        let resets = reset_ids.iter().map(|oid| Reset { table: TableOid(*oid), reason }).collect();
+        let transaction = Transaction {
+            end_lsn: Lsn(self.lsn),
+            committed_at: self.commit_time(),
+            changes,
+            resets,
+        };
+        self.sent.push(transaction.clone());
+        transaction
+    }
+
+    /// Inserts, updates or deletes a row of a published table, or changes its key.
+    fn touch_row(&mut self, random: &mut Random, changes: &mut Vec<Change>) {
+        let published: Vec<u32> = self.tables.keys().copied().collect();
+        let Some(&oid) = published.get(usize::try_from(random.below(4)).unwrap()) else { return };
+        let rows = self.rows.get_mut(&oid).unwrap();
+        let mut add = |id, op| {
+            let ordinal = changes.last().map_or(1, |last: &Change| last.ordinal + 1);
+            changes.push(Change { table: TableOid(oid), key: Key::integer(id), op, ordinal });
+        };
+        let id = i64::try_from(random.below(IDS)).unwrap();
+        if rows.insert(id) {
+            return add(id, Op::Insert);
+        }
+        let other = i64::try_from(random.below(IDS)).unwrap();
+        match random.below(3) {
+            0 => add(id, Op::Update),
+            1 if rows.insert(other) => {
+                rows.remove(&id);
+                add(id, Op::Delete);
+                add(other, Op::Insert);
+            }
+            _ => {
+                rows.remove(&id);
+                add(id, Op::Delete);
+            }
+        }
+    }
+
+    /// A table's rows become others, and nobody says which.
+    fn scramble(&mut self, oid: u32, random: &mut Random) {
+        let some = (0..i64::try_from(IDS).unwrap()).filter(|_| random.chance(50)).collect();
+        self.rows.insert(oid, some);
+    }
+
+    fn watermark(&mut self, random: &mut Random) {
+        let before = self.applied().position;
+        if random.chance(20) {
+            // An old one changes nothing.
+            self.writer.apply(vec![Event::Watermark(Lsn(self.lsn / 2))]);
+            assert_eq!(self.applied().position, before);
+            return;
+        }
+        self.lsn += 24;
+        self.writer.apply(vec![Event::Watermark(Lsn(self.lsn))]);
+        assert_eq!(self.applied().position, Position::after_commit(Lsn(self.lsn)));
+    }
+
+    /// Tables join, leave, are defined differently or reset, or nothing of all that.
+    fn change_tables(&mut self, random: &mut Random) {
+        let (definitions, resets) = self.invent_tables(random);
+        let begin = self.beginning(&definitions, &resets, random);
+        let tables = definitions.clone();
+        self.writer.apply(vec![Event::Tables { tables, resets }]);
+        self.note_beginning(definitions, &begin);
+    }
+
+    /// The connection was lost. What was sent is sent again in part.
+    fn restart(&mut self, random: &mut Random) {
+        let definitions =
+            if random.chance(50) { self.invent_tables(random).0 } else { self.definitions() };
+        let begin = self.beginning(&definitions, &[], random);
+        let again = usize::try_from(random.below(4)).unwrap().min(self.sent.len());
+        let repeated = self.sent.split_off(self.sent.len() - again);
+        let from = repeated.first().map_or(Lsn(self.lsn), |first| Lsn(first.end_lsn.0 - 8));
+        let start = self.started(from, definitions.clone(), None);
+        let mut events = vec![Event::Started(start)];
+        events.extend(repeated.iter().cloned().map(Event::Commit));
+        self.sent.extend(repeated);
+        self.writer.apply(events);
+        self.note_beginning(definitions, &begin);
+    }
+
+    /// The stream can't continue: what happened meanwhile is not told.
+    fn break_stream(&mut self, random: &mut Random) {
+        let definitions = self.definitions();
+        let said = random.chance(70);
+        if !said || random.chance(70) {
+            self.lsn += 8 * (1 + random.below(20));
+            (1..=OIDS).for_each(|oid| self.scramble(oid, random));
+        }
+        let broken = said.then_some(ResetReason::SlotLost);
+        let start = self.started(Lsn(self.lsn), definitions.clone(), broken);
+        let all: BTreeSet<u32> = self.tables.keys().copied().collect();
+        self.writer.apply(vec![Event::Started(start)]);
+        self.note_beginning(definitions, &all);
+    }
+
+    /// Another history, further or less far than the last one.
+    fn begin_history(&mut self, random: &mut Random) {
+        self.epoch = Epoch(self.epoch.0 + 1);
+        self.lsn = 800 + 8 * random.below(20);
+        (1..=OIDS).for_each(|oid| self.scramble(oid, random));
+        self.happened.clear();
+        self.existence.clear();
+        self.sent.clear();
+        self.tables.clear();
+        self.newest = Position::after_commit(Lsn(self.lsn));
+        let definitions = self.invent_tables(random).0;
+        let start = self.started(Lsn(self.lsn), definitions.clone(), None);
+        self.writer.apply(vec![Event::Started(start)]);
+        let applied = self.applied();
+        assert_eq!(applied, Version { epoch: self.epoch, position: self.newest });
+        for definition in definitions {
+            let oid = definition.oid.0;
+            let position = self.newest;
+            let published = Published { definition, reset_at: position, newest: position };
+            self.tables.insert(oid, published);
+            self.note_rows(oid, position);
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.commit_time();
+        let max_age = i64::try_from(self.limits.max_age.as_micros()).unwrap();
+        self.expired = CommitTime(now.0 - max_age);
+        self.writer.expire(now.to_timestamp().unwrap());
+    }
+
+    fn started(&self, from: Lsn, tables: Vec<Table>, broken: Option<ResetReason>) -> Started {
+        Started { epoch: self.epoch, from, tables, broken }
+    }
+
+    fn definitions(&self) -> Vec<Table> {
+        self.tables.values().map(|table| table.definition.clone()).collect()
+    }
+
+    fn invent_tables(&self, random: &mut Random) -> (Vec<Table>, Vec<Reset>) {
+        let (mut tables, mut resets) = (Vec::new(), Vec::new());
+        for oid in 1..=OIDS {
+            if random.chance(15) {
+                continue;
+            }
+            let mut definition = match self.tables.get(&oid) {
+                Some(known) => known.definition.clone(),
+                None => table(oid, &format!("t{oid}")),
+            };
+            if random.chance(15) {
+                definition.key_columns.push("other".into());
+            }
+            if random.chance(10) {
+                definition.tracking = match definition.tracking {
+                    Tracking::Ids => Tracking::ResetOnly("no key".into()),
+                    Tracking::ResetOnly(_) => Tracking::Ids,
+                };
+            }
+            if random.chance(15) {
+                resets.push(Reset { table: definition.oid, reason: ResetReason::Membership });
+            }
+            tables.push(definition);
+        }
+        (tables, resets)
+    }
+
+    /// Which of these begin now. Their rows may have changed untold, as those of tables that are
+    /// not published may.
+    fn beginning(
+        &mut self,
+        definitions: &[Table],
+        resets: &[Reset],
+        random: &mut Random,
+    ) -> BTreeSet<u32> {
+        let kept: BTreeSet<u32> = definitions
+            .iter()
+            .filter(|table| self.tables.get(&table.oid.0).is_some_and(|t| t.definition == **table))
+            .filter(|table| !resets.iter().any(|reset| reset.table == table.oid))
+            .map(|table| table.oid.0)
+            .collect();
+        for oid in (1..=OIDS).filter(|oid| !kept.contains(oid)) {
+            if random.chance(50) {
+                self.scramble(oid, random);
+            }
+        }
+        definitions.iter().map(|table| table.oid.0).filter(|oid| !kept.contains(oid)).collect()
+    }
+
+    // ---- The list
+
+    fn note_change(&mut self, change: &Change, end: Position) {
+        let oid = change.table.0;
+        let table = self.tables.get_mut(&oid).unwrap();
+        table.newest = end;
+        self.newest = end;
+        if table.definition.tracking != Tracking::Ids {
+            table.reset_at = end;
+            return;
+        }
+        let id = format!("{:?}", change.key).parse().unwrap();
+        let position = Position { lsn: end.lsn, ordinal: change.ordinal };
+        let (at, exists) = (self.commit_time(), change.op != Op::Delete);
+        self.happened.push(Happened { position, at, table: oid, id, exists });
+        self.existence.push((position, oid, id, exists));
+    }
+
+    fn note_rows(&mut self, oid: u32, position: Position) {
+        for id in 0..i64::try_from(IDS).unwrap() {
+            let exists = self.rows.get(&oid).is_some_and(|rows| rows.contains(&id));
+            self.existence.push((position, oid, id, exists));
+        }
+    }
+
+    fn note_reset(&mut self, oid: u32, position: Position) {
+        let table = self.tables.get_mut(&oid).unwrap();
+        (table.reset_at, table.newest) = (position, position);
+        self.newest = position;
+        self.note_rows(oid, position);
+    }
+
+    /// Tables begin after everything so far and before everything to come.
+    fn note_beginning(&mut self, definitions: Vec<Table>, begin: &BTreeSet<u32>) {
+        let applied = self.applied().position;
+        let last = Position::after_commit(Lsn(self.lsn));
+        assert!(applied >= last && applied < Position { lsn: Lsn(self.lsn + 8), ordinal: 0 });
+        for given in self.given.iter().filter(|given| given.epoch == self.epoch) {
+            assert!(begin.is_empty() || given.position < applied);
+        }
+        let mut before = std::mem::take(&mut self.tables);
+        for definition in definitions {
+            let oid = definition.oid.0;
+            let published = match before.remove(&oid).filter(|_| !begin.contains(&oid)) {
+                Some(kept) => kept,
+                None => Published { definition, reset_at: applied, newest: applied },
+            };
+            self.tables.insert(oid, published);
+        }
+        if !begin.is_empty() {
+            self.newest = applied;
+        }
+        for oid in begin {
+            self.note_rows(*oid, applied);
+        }
+    }
+
+    fn existed(&self, table: u32, id: i64, position: Position) -> bool {
+        let mut known = self.existence.iter().rev();
+        known.find(|k| k.1 == table && k.2 == id && k.0 <= position).is_some_and(|known| known.3)
+    }
+
+    // ---- Questions
+
+    /// Asks and checks the answer.
+    pub(super) fn poll(
+        &mut self,
+        tables: &Selection,
+        after: Option<Version>,
+        limit: usize,
+    ) -> Answer {
+        let query = Query { tables, after, limit };
+        let answer = self.store.changes(&query).unwrap();
+        self.check(&query, &answer);
+        self.given.push(answer.version);
+        answer
+    }
+
+    /// A question nobody could be expected to ask, from any version ever given.
+    pub(super) fn check_any_poll(&mut self, random: &mut Random) {
+        let after = match random.below(10) {
+            0 => None,
+            1 => {
+                let lsn = Lsn(self.lsn + 8 * (1 + random.below(9)));
+                Some(Version { epoch: self.epoch, position: Position::after_commit(lsn) })
+            }
+            2..6 if !self.given.is_empty() => Some(*random.pick(&self.given)),
+            _ => {
+                let lsn = Lsn(self.lsn.saturating_sub(8 * random.below(60)));
+                Some(Version { epoch: self.epoch, position: Position::after_commit(lsn) })
+            }
+        };
+        let limit = usize::try_from(1 + random.below(12)).unwrap();
+        let selection = self.select(random);
+        let query = Query { tables: &selection, after, limit };
+        let answer = self.store.changes(&query).unwrap();
+        self.check(&query, &answer);
+        if after.is_some_and(|after| after.position <= self.applied().position) {
+            self.given.push(answer.version);
+        }
+    }
+
+    pub(super) fn select(&self, random: &mut Random) -> Selection {
+        if random.chance(40) {
+            return Selection::All;
+        }
+        let directory = self.store.directory();
+        let some = directory.tables().iter().filter(|_| random.chance(60));
+        Selection::tables(some.cloned().collect::<Vec<_>>())
+    }
+
+    fn check(&self, query: &Query, answer: &Answer) {
+        let oids: Vec<u32> = match query.tables {
+            Selection::All => self.tables.keys().copied().collect(),
+            Selection::Tables(tables) => tables.iter().map(|table| table.oid().0).collect(),
+        };
+        let reset: BTreeSet<u32> = answer.reset.iter().map(|table| table.oid().0).collect();
+        assert_eq!(reset.len(), answer.reset.len());
+        let after = query.after.filter(|after| after.epoch == self.epoch).map(|a| a.position);
+        for oid in &oids {
+            let (must, may) = self.reset_is_due(*oid, after);
+            assert!(!must || reset.contains(oid), "table {oid} has to be reset, after {after:?}");
+            assert!(must || may || !reset.contains(oid), "table {oid} is reset for nothing");
+        }
+        assert!(reset.iter().all(|oid| oids.contains(oid)));
+        let told: Vec<u32> = oids.into_iter().filter(|oid| !reset.contains(oid)).collect();
+        self.check_changes(&told, after.unwrap_or(Position::START), query.limit, answer);
+        self.check_shortcuts(query, answer);
+    }
+
+    /// Whether a table must be reset, and whether it may.
+    fn reset_is_due(&self, oid: u32, after: Option<Position>) -> (bool, bool) {
+        let (Some(after), Some(table)) = (after, self.tables.get(&oid)) else {
+            return (true, true);
+        };
+        let since: Vec<&Happened> =
+            self.happened.iter().filter(|h| h.table == oid && h.position > after).collect();
+        // A change by which a row comes back is remembered twice.
+        let may = since.len() * 2 > self.limits.max_changes
+            || self.limits.max_bytes < 1_000_000
+            || since.iter().any(|h| h.at < self.expired);
+        (after < table.reset_at, may)
+    }
+
+    fn check_changes(&self, oids: &[u32], after: Position, limit: usize, answer: &Answer) {
+        let mut last: BTreeMap<(u32, i64), &Happened> = BTreeMap::new();
+        let news = self.happened.iter().filter(|h| h.position > after && oids.contains(&h.table));
+        for happened in news {
+            last.insert((happened.table, happened.id), happened);
+        }
+        let mut expected: Vec<_> = last
+            .values()
+            .map(|h| {
+                let op = match (h.exists, self.existed(h.table, h.id, after)) {
+                    (true, true) => Op::Update,
+                    (true, false) => Op::Insert,
+                    (false, _) => Op::Delete,
+                };
+                (h.position, h.table, h.id.to_string(), op, h.at)
+            })
+            .collect();
+        expected.sort_by_key(|(position, ..)| *position);
+        let told: Vec<_> = answer
+            .changes
+            .iter()
+            .map(|c| (c.position, c.table.oid().0, format!("{:?}", c.key), c.op, c.committed_at))
+            .collect();
+        let page = &expected[..expected.len().min(limit)];
+        assert_eq!(told, page, "after {after:?}");
+        let next = expected.get(limit);
+        assert_eq!(answer.more, next.is_some());
+        let position = match (page.last(), next) {
+            (Some(last), Some(next)) if last.0.lsn == next.0.lsn => last.0,
+            (Some(last), Some(_)) => Position::after_commit(last.0.lsn),
+            _ => self.applied().position.max(after),
+        };
+        assert_eq!(answer.version, Version { epoch: self.epoch, position });
+        assert!(position >= after, "backwards");
+    }
+
+    /// What can be seen without the lock agrees with the answer, and so does who would wait.
+    fn check_shortcuts(&self, query: &Query, answer: &Answer) {
+        let newest = match query.tables {
+            Selection::All => self.newest,
+            Selection::Tables(tables) => tables
+                .iter()
+                .map(|table| self.tables.get(&table.oid().0))
+                .map(|table| table.map_or(self.applied().position, |table| table.newest))
+                .max()
+                .unwrap_or(Position::START),
+        };
+        assert_eq!(answer.newest, Version { epoch: self.epoch, position: newest });
+        let Some(after) = query.after else { return };
+        let is_empty = answer.changes.is_empty() && answer.reset.is_empty();
+        let news = self.store.has_news(query.tables, after);
+        assert_eq!(news, !is_empty || after.epoch != self.epoch);
+        let quick = self.store.unchanged(query.tables, after);
+        assert!(quick.is_none() || is_empty);
+        assert!(quick.is_none_or(|quick| quick.version == answer.version));
+    }
+}
+
+/// One change for each row, where its last one was, saying what the commit did in sum.
+fn merged(changes: Vec<Change>, before: &BTreeMap<u32, BTreeSet<i64>>) -> Vec<Change> {
+    let mut last: Vec<Change> = Vec::new();
+    for change in changes {
+        last.retain(|known| (known.table, &known.key) != (change.table, &change.key));
+        last.push(change);
+    }
+    let net = |mut change: Change| {
+        let id: i64 = format!("{:?}", change.key).parse().unwrap();
+        let existed = before.get(&change.table.0).is_some_and(|rows| rows.contains(&id));
+        change.op = match (existed, change.op != Op::Delete) {
+            (true, true) => Op::Update,
+            (false, true) => Op::Insert,
+            (true, false) => Op::Delete,
+            (false, false) => return None,
+        };
+        Some(change)
+    };
+    last.into_iter().filter_map(net).collect()
+}
+
+/// The tables of these names, if all are published.
+pub(super) fn resolve(store: &Store, names: &[String]) -> Option<Selection> {
+    let directory = store.directory();
+    let tables: Option<Vec<_>> =
+        names.iter().map(|name| directory.resolve(name).map(Arc::clone)).collect();
+    tables.map(Selection::tables)
+}

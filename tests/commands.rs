@@ -1,0 +1,404 @@
+//! The commands as a user runs them: the program itself, a real PostgreSQL, exit codes and output.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use highwater::throwaway::ServerOptions;
+use highwater::wire::{Connection, LibpqEnvironment, Target};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+
+use crate::support::Postgres;
+
+/// How long a command may take before the test has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The program, knowing nothing of the environment the tests run in.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn highwater(arguments: &[&str]) -> Finished {
+    finish(program(arguments)).await
+}
+
+async fn finish(mut command: Command) -> Finished {
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends in time");
+    Finished(output.expect("the program starts"))
+}
+
+/// A command that has ended.
+struct Finished(Output);
+
+impl Finished {
+    fn out(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).unwrap()
+    }
+
+    fn error(&self) -> String {
+        String::from_utf8(self.0.stderr.clone()).unwrap()
+    }
+
+    #[track_caller]
+    fn expect(self, code: i32) -> Self {
+        assert_eq!(self.0.status.code(), Some(code), "{}{}", self.out(), self.error());
+        self
+    }
+
+    #[track_caller]
+    fn says(self, text: &str) -> Self {
+        let all = format!("{}{}", self.out(), self.error());
+        assert!(all.contains(text), "{text:?} is not in: {all}");
+        self
+    }
+}
+
+/// The flags that lead a command to this test's database and its own slot.
+fn of(pg: &Postgres, url: &str) -> Vec<String> {
+    ["--url", url, "--slot", &format!("slot_{}", pg.database())].map(str::to_owned).into()
+}
+
+async fn command(pg: &Postgres, words: &[&str]) -> Finished {
+    let flags = of(pg, &pg.url());
+    let flags: Vec<&str> = words.iter().copied().chain(flags.iter().map(String::as_str)).collect();
+    highwater(&flags).await
+}
+
+#[tokio::test]
+async fn setting_up_makes_a_database_ready_and_tearing_down_leaves_nothing() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
+    let left = format!(
+        "SELECT (SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots \
+         WHERE slot_name = 'slot_{}')",
+        pg.database()
+    );
+
+    command(&pg, &["check"]).await.expect(1).says("publication highwater does not exist");
+    command(&pg, &["setup"]).await.expect(0).says("CREATE PUBLICATION \"highwater\" FOR TABLE");
+    assert_eq!(pg.value::<i64>(&left).await, 0, "printing changes nothing");
+
+    command(&pg, &["setup", "--apply"]).await.expect(0).says("publication highwater set up");
+    assert_eq!(pg.value::<i64>(&left).await, 2);
+    command(&pg, &["setup", "--apply"]).await.expect(0).says("publication highwater already there");
+    command(&pg, &["check"]).await.expect(0).says("\nready");
+
+    command(&pg, &["teardown", "--dry-run"]).await.expect(0).says("pg_drop_replication_slot");
+    assert_eq!(pg.value::<i64>(&left).await, 2, "printing changes nothing");
+    command(&pg, &["teardown"]).await.expect(0).says("dropped");
+    assert_eq!(pg.value::<i64>(&left).await, 0);
+    command(&pg, &["teardown"]).await.expect(0).says("not there");
+}
+
+#[tokio::test]
+async fn what_setup_prints_can_be_run_as_it_stands() {
+    let pg = Postgres::start().await;
+    let role = format!("Reader of {}", pg.database());
+    pg.execute("CREATE TABLE \"Order lines\" (a int, b int, PRIMARY KEY (a, b))").await;
+    let printed = command(&pg, &["setup", "--role", &role]).await.expect(0).out();
+    for statement in printed.split_inclusive(";\n") {
+        pg.execute(statement).await;
+    }
+    command(&pg, &["check"]).await.expect(0);
+    assert!(
+        pg.value::<bool>(&format!("SELECT rolreplication FROM pg_roles WHERE rolname = '{role}'"))
+            .await
+    );
+    command(&pg, &["teardown"]).await.expect(0);
+    pg.execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_replicate_and_connect_is_enough() {
+    let pg = Postgres::start().await;
+    let role = format!("hw_{}", pg.database());
+    pg.execute(&format!(
+        "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items; \
+         REVOKE ALL ON DATABASE {database} FROM public; REVOKE ALL ON SCHEMA public FROM public; \
+         CREATE ROLE {role} LOGIN REPLICATION; GRANT CONNECT ON DATABASE {database} TO {role}",
+        database = pg.database()
+    ))
+    .await;
+    let url = pg.url().replacen("//postgres@", &format!("//{role}@"), 1);
+    assert!(url.contains(&role), "{url}");
+    let flags = of(&pg, &url);
+    let flags: Vec<&str> = ["check"].into_iter().chain(flags.iter().map(String::as_str)).collect();
+    highwater(&flags).await.expect(0).says(&format!("role {role} may replicate"));
+
+    pg.execute(&format!("ALTER ROLE {role} NOREPLICATION")).await;
+    highwater(&flags).await.expect(1).says(&format!("ALTER ROLE \"{role}\" REPLICATION;"));
+    pg.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_table_whose_updates_fail_is_shouted_about_and_the_fix_mends_it() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE log (at int NOT NULL UNIQUE, line text); INSERT INTO log VALUES (1, 'a'); \
+         CREATE PUBLICATION highwater FOR ALL TABLES WITH (publish_via_partition_root = true)",
+    )
+    .await;
+    // What the check promises is what the server does.
+    let client = pg.connect().await;
+    assert!(client.client().batch_execute("UPDATE log SET line = 'b'").await.is_err());
+
+    let report = command(&pg, &["check", "--format", "json"]).await.expect(1).out();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["ready"], false);
+    let findings = report["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["topic"] == "table log").unwrap();
+    assert_eq!(found["what"], "the application's UPDATE and DELETE on log FAIL");
+    pg.execute(found["fix"][0].as_str().unwrap()).await;
+    pg.execute("UPDATE log SET line = 'b'").await;
+    command(&pg, &["check"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_deferrable_primary_key_tells_nothing_apart() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE log (id int PRIMARY KEY DEFERRABLE); INSERT INTO log VALUES (1); \
+         CREATE PUBLICATION highwater FOR TABLE log",
+    )
+    .await;
+    let client = pg.connect().await;
+    assert!(client.client().batch_execute("DELETE FROM log").await.is_err());
+    command(&pg, &["check"]).await.expect(1).says("UPDATE and DELETE on log FAIL");
+}
+
+#[tokio::test]
+async fn partitions_are_looked_at_through_their_root() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE orders (id int PRIMARY KEY) PARTITION BY RANGE (id); \
+         CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (10); \
+         CREATE PUBLICATION highwater FOR TABLE orders",
+    )
+    .await;
+    command(&pg, &["check"]).await.expect(0).says("publish_via_partition_root is off");
+    pg.execute("ALTER PUBLICATION highwater SET (publish_via_partition_root = true)").await;
+    command(&pg, &["check"]).await.expect(0).says("publication highwater has 1 table\n");
+    pg.execute("ALTER TABLE orders_1 REPLICA IDENTITY NOTHING").await;
+    command(&pg, &["check"]).await.expect(1).says("UPDATE and DELETE on orders_1 FAIL");
+}
+
+#[tokio::test]
+async fn tables_are_added_to_a_publication_that_is_there() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); \
+         CREATE PUBLICATION highwater FOR TABLE a",
+    )
+    .await;
+    for _ in 0..2 {
+        command(&pg, &["setup", "--apply", "--tables", "a,public.b"]).await.expect(0);
+        let tables = "SELECT string_agg(tablename, ',' ORDER BY 1) FROM pg_publication_tables";
+        assert_eq!(pg.value::<String>(tables).await, "a,b");
+    }
+    command(&pg, &["setup", "--tables", "c"]).await.expect(1).says("there is no table c in this");
+    command(&pg, &["teardown"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_slot_in_use_is_not_dropped() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
+    command(&pg, &["setup", "--apply"]).await.expect(0);
+    let target = Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
+    let connection = Connection::connect(&target).await.unwrap();
+    let slot = format!("slot_{}", pg.database());
+    let options = [("proto_version", "1"), ("publication_names", "highwater")];
+    let stream =
+        connection.start_replication(&slot, highwater::lsn::Lsn::ZERO, &options).await.unwrap();
+
+    command(&pg, &["teardown"]).await.expect(1).says("stop Highwater first, nothing was dropped");
+    assert!(pg.value::<bool>("SELECT count(*) = 1 FROM pg_publication").await);
+    command(&pg, &["check"]).await.expect(0).says("is in use by the session with PID");
+
+    stream.finish().await.unwrap();
+    command(&pg, &["teardown"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn somebody_elses_slot_is_left_alone() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
+    let slot = format!("slot_{}", pg.database());
+    pg.query(&format!("SELECT pg_create_physical_replication_slot('{slot}')")).await;
+    command(&pg, &["check"]).await.expect(1).says("is a physical slot");
+    command(&pg, &["setup", "--apply"]).await.expect(1).says("give Highwater another name");
+    command(&pg, &["teardown"]).await.expect(1).says("nothing was dropped");
+    pg.query(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
+}
+
+#[tokio::test]
+async fn open_transactions_that_a_new_slot_waits_for_are_named() {
+    let pg =
+        Postgres::private(ServerOptions::default().setting("max_prepared_transactions", "1")).await;
+    pg.execute(
+        "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
+    )
+    .await;
+    pg.execute("BEGIN; INSERT INTO items VALUES (1)").await;
+    let other = pg.connect().await;
+    other.execute("BEGIN; INSERT INTO items VALUES (2); PREPARE TRANSACTION 'later'").await;
+    // Younger ones are everyday business.
+    tokio::time::sleep(Duration::from_millis(5_200)).await;
+    let pid: i32 = pg.value("SELECT pg_backend_pid()").await;
+    command(&pg, &["check"])
+        .await
+        .expect(0)
+        .says(&format!("SELECT pg_terminate_backend({pid});"))
+        .says("ROLLBACK PREPARED 'later';");
+}
+
+#[tokio::test]
+async fn a_server_without_logical_decoding_is_not_ready() {
+    let options = ServerOptions::default()
+        .setting("wal_level", "replica")
+        .setting("max_replication_slots", "1")
+        .setting("wal_sender_timeout", "0");
+    let pg = Postgres::private(options).await;
+    pg.query("SELECT pg_create_physical_replication_slot('other')").await;
+    command(&pg, &["check"])
+        .await
+        .expect(1)
+        .says("ALTER SYSTEM SET wal_level = 'logical';")
+        .says("all 1 replication slots are used")
+        .says("(inactive now: other)")
+        .says("wal_sender_timeout is 0");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_is_a_finding() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("postgres://u@{nobody}/shop");
+    highwater(&["check", "--url", &url]).await.expect(1).says("can't connect");
+    highwater(&["setup", "--url", &url]).await.expect(1).says("highwater: ");
+}
+
+#[tokio::test]
+async fn bad_usage_and_bad_configuration_end_with_2() {
+    highwater(&["walk"]).await.expect(2);
+    highwater(&[]).await.expect(2);
+    highwater(&["check"]).await.expect(2).says("no database given");
+    highwater(&["check", "--url", "postgres://u@h", "--slot", "A-B"])
+        .await
+        .expect(2)
+        .says("--slot: postgres.slot = \"A-B\"");
+    highwater(&["check", "--config", "/nowhere.toml"]).await.expect(2).says("/nowhere.toml");
+    let mut odd = program(&["check", "--url", "postgres://u@h"]);
+    odd.env("HIGHWATER_POSTGRES__PUBLICATON", "x");
+    finish(odd).await.expect(2).says("HIGHWATER_POSTGRES__PUBLICATION");
+    let open = ["run", "--url", "postgres://u@h", "--listen", "0.0.0.0:0"];
+    highwater(&open).await.expect(2).says("auth.mode = \"none\"");
+    highwater(&["tail", "--url", "localhost"])
+        .await
+        .expect(2)
+        .says("--url localhost: not the address");
+}
+
+#[tokio::test]
+async fn help_and_version_are_no_failures() {
+    highwater(&["--version"]).await.expect(0).says("highwater 0.");
+    highwater(&["run", "--help"]).await.expect(0).says("postgres.resume_window");
+}
+
+/// Answers each connection's one request with the next of these, then stops answering.
+async fn answering(answers: Vec<String>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    #[allow(clippy::disallowed_methods, reason = "joined by the test")]
+    let server = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            asked.push(request_line(&mut socket).await);
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+        asked
+    });
+    (url, server)
+}
+
+async fn request_line(socket: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(socket.read_u8().await.unwrap());
+    }
+    String::from_utf8(request).unwrap().lines().next().unwrap().to_owned()
+}
+
+fn http(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn tail_prints_changes_and_takes_up_where_it_was() {
+    let change = r#"{"table":"users","id":7,"op":"update","version":"v2","at":null}"#;
+    let (url, server) = answering(vec![
+        http("503 Service Unavailable", r#"{"title":"Not ready","detail":"still connecting"}"#),
+        http("200 OK", r#"{"version":"v1","more":false,"reset":["users"],"changes":[]}"#),
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"cut".into(),
+        http(
+            "200 OK",
+            &format!(r#"{{"version":"v2","more":false,"reset":[],"changes":[{change}]}}"#),
+        ),
+        http("404 Not Found", r#"{"detail":"there is no table nope"}"#),
+    ])
+    .await;
+    let words = ["tail", "--url", &url, "--tables", "a,b c", "--format", "json"];
+    let ended =
+        highwater(&words).await.expect(1).says("still connecting").says("there is no table nope");
+    let reset = r#"{"op":"reset","table":"users","version":"v1"}"#;
+    assert_eq!(ended.out().lines().collect::<Vec<_>>(), [reset, change]);
+
+    let asked = server.await.unwrap();
+    assert!(
+        asked[0].starts_with("GET /v1/changes?detail=true&wait=30s&tables=a%2Cb+c HTTP"),
+        "{asked:?}"
+    );
+    let after: Vec<bool> = asked.iter().map(|line| line.contains("&after=v")).collect();
+    assert_eq!(after, [false, false, true, true, true]);
+    assert!(asked[3].contains("after=v1") && asked[4].contains("after=v2"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn tail_ends_quietly_when_nobody_reads_and_when_asked_to() {
+    let answer = r#"{"version":"v1","more":false,"reset":["users"],"changes":[]}"#;
+    let (url, server) = answering(vec![http("200 OK", answer), http("200 OK", answer)]).await;
+    let mut child = program(&["tail", "--url", &url]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(first.as_deref(), Some("following users from version v1"));
+    drop(lines);
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0), "a closed pipe is no failure");
+    server.await.unwrap();
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", nobody.local_addr().unwrap());
+    let mut child = program(&["tail", "--url", &url]).spawn().unwrap();
+    let (_held, _) = tokio::time::timeout(PATIENCE, nobody.accept()).await.unwrap().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn status_prints_what_it_is_told_and_fails_when_nobody_answers() {
+    let body = r#"{"highwater":"0.1.0","source":{"server":"db:5432/shop","server_version":null,
+        "publication":"p","slot":"s","phase":"streaming","reason":null}}"#;
+    let (url, server) = answering(vec![http("200 OK", body), http("200 OK", body)]).await;
+    highwater(&["status", "--url", &url]).await.expect(0).says("highwater streaming");
+    let raw = highwater(&["status", "--url", &url, "--format", "json"]).await.expect(0).out();
+    assert_eq!(raw.trim_end(), body);
+    server.await.unwrap();
+    highwater(&["status", "--url", &url]).await.expect(1).says("is Highwater running there?");
+}
