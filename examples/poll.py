@@ -2,6 +2,7 @@
 """Prints which rows change: poll.py http://127.0.0.1:8080 [items,users]"""
 
 import json, sys, time
+from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -13,7 +14,7 @@ while True:
     try:
         with urlopen(f"{base}/v1/changes?{urlencode(query)}", timeout=60) as answer:
             news = json.load(answer)
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError) and error.code < 500:
             sys.exit(error.read().decode())  # asked wrongly: asking again won't help
         time.sleep(2)  # not ready, restarting, unreachable: ask again with the same version

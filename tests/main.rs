@@ -6,6 +6,7 @@ mod support;
 
 mod changes;
 mod commands;
+mod examples;
 mod identity;
 mod mirrors;
 mod publication;
