@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use tokio::time::timeout;
+
 use super::connect::connect;
 use super::copy::CopyBoth;
 use super::error::{ConnectError, Trouble, WireError};
@@ -39,10 +41,13 @@ impl Connection {
     pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
         let session = Box::pin(connect(target, Purpose::Replication)).await?;
         let mut connection = Self { session };
-        match connection.identify_system().await {
-            Ok(_) => Ok(connection),
-            Err(error) => Err(ConnectError::new(target.display_name(), not_a_walsender(error))),
-        }
+        let limit = target.connect_timeout;
+        let trouble = match timeout(limit, connection.identify_system()).await {
+            Ok(Ok(_)) => return Ok(connection),
+            Ok(Err(error)) => not_a_walsender(error),
+            Err(_) => Trouble::Timeout { seconds: limit.as_secs() },
+        };
+        Err(ConnectError::new(target.display_name(), trouble))
     }
 
     /// Connects an ordinary session instead of a walsender: SQL only, with the same settings.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use rustls::CertificateError;
+
 use super::message::ProtocolError;
 use super::server_error::ServerError;
 
@@ -273,14 +275,25 @@ impl Trouble {
 
     fn of_tls(error: &rustls::Error) -> Self {
         match error {
-            rustls::Error::InvalidCertificate(reason) => {
-                Self::Certificate { reason: reason.to_string() }
+            rustls::Error::InvalidCertificate(error) => {
+                Self::Certificate { reason: certificate_reason(error) }
             }
             rustls::Error::AlertReceived(alert) => {
                 Self::Tls(format!("the server ended it with alert {alert:?}"))
             }
             other => Self::Tls(other.to_string()),
         }
+    }
+}
+
+fn certificate_reason(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "none of the trusted root certificates has signed it (sslrootcert names them)".into()
+        }
+        // Of our own making, or a detail whose own words are better than the enum's.
+        CertificateError::Other(detail) => detail.to_string(),
+        error => error.to_string(),
     }
 }
 

@@ -73,3 +73,24 @@ impl Files {
         path.to_str().unwrap().to_owned()
     }
 }
+
+/// A certificate of X.509 version 1, as `openssl x509 -req` made them for decades, and its key.
+pub(super) fn of_version_1() -> Signed {
+    let certificate = "-----BEGIN CERTIFICATE-----
+MIIBKTCB0AIUOZauE9R84AHx+OwgFD/CYW67KQkwCgYIKoZIzj0EAwIwGDEWMBQG
+A1UEAwwNT2xkIGF1dGhvcml0eTAgFw0yNjExMjExMDUxNDZaGA8yMTI2MTAyODEw
+NTE0NlowFTETMBEGA1UEAwwKZGIuZXhhbXBsZTBZMBMGByqGSM49AgEGCCqGSM49
+AwEHA0IABHi3PB/i7p+tMy+Bk+7hWUXnNX+zLN8/UzbWoVSitBDjsB+6pGS/p4Zi
+vjBFRzyRBeyRFqQfPShL2/GWU7vkzZYwCgYIKoZIzj0EAwIDSAAwRQIgcXIp9VCO
+xIHx6xXkmaDI78974UEPgc8XwG04+we2wq4CIQDOTImy93nJHy5sKyBIt8+rIqo1
+TBr+Q0pB5BMvi2+TAA==
+-----END CERTIFICATE-----
+";
+    let key = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQBzMYU9UWP4UOj3D
+AVcpvrSzvsSONMHHOgEl/nN8WHihRANCAAR4tzwf4u6frTMvgZPu4VlF5zV/syzf
+P1M21qFUorQQ47AfuqRkv6eGYr4wRUc8kQXskRakHz0oS9vxllO75M2W
+-----END PRIVATE KEY-----
+";
+    Signed { certificate: certificate.into(), key: key.into() }
+}

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use highwater::wire::Connection;
 
-use super::certificates::{Authority, Files};
+use super::certificates::{self, Authority, Files};
 use super::servers::{self, url};
 use super::{ask, open, refusal, target, value};
 use crate::support::Postgres;
@@ -80,12 +80,27 @@ async fn the_servers_certificate_is_checked_as_far_as_sslmode_says() {
     for (sslmode, root, host, refused) in [
         ("verify-full", &ours, "db.example", None),
         ("verify-full", &ours, "other.example", Some("not valid for name")),
-        ("verify-full", &other, "db.example", Some("UnknownIssuer")),
+        (
+            "verify-full",
+            &other,
+            "db.example",
+            Some("none of the trusted root certificates has signed it"),
+        ),
         ("verify-ca", &ours, "other.example", None),
-        ("verify-ca", &other, "other.example", Some("UnknownIssuer")),
+        (
+            "verify-ca",
+            &other,
+            "other.example",
+            Some("none of the trusted root certificates has signed it"),
+        ),
         // Root certificates turn require into verify-ca.
         ("require", &ours, "other.example", None),
-        ("require", &other, "db.example", Some("UnknownIssuer")),
+        (
+            "require",
+            &other,
+            "db.example",
+            Some("none of the trusted root certificates has signed it"),
+        ),
     ] {
         let url = url(sslmode, root, host);
         match refused {
@@ -102,6 +117,19 @@ async fn the_servers_certificate_is_checked_as_far_as_sslmode_says() {
     let none = url("verify-full", "", "db.example");
     let said = refusal(&none).await;
     assert!(said.contains("sslmode=verify-full needs root certificates"), "{said}");
+}
+
+#[tokio::test]
+async fn an_old_certificate_encrypts_but_proves_nothing() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let pg = servers::encrypted(&certificates::of_version_1(), &authority).await;
+    for parameters in ["sslmode=prefer", "sslmode=require&channel_binding=require"] {
+        assert!(is_encrypted(&url(&pg, "scram:secret", parameters)).await);
+    }
+    let root = files.write("root.crt", authority.pem());
+    let said =
+        refusal(&url(&pg, "trusted", &format!("sslmode=verify-ca&sslrootcert={root}"))).await;
+    assert!(said.contains("X.509 version 1"), "{said}");
 }
 
 #[tokio::test]

@@ -2,19 +2,27 @@
 //!
 //! Differences from the Web's rules: a chain may be checked without the name (`verify-ca`); a
 //! certificate listed among the roots is trusted as it is, even if it is the server's own, self-signed
-//! one; and a certificate without alternative names may carry the host in its common name. In every
+//! one; and a certificate without alternative names may carry the host in its common name. A certificate
+//! of X.509 version 1, as `openssl x509 -req` makes them, will do where nothing is demanded of it. In every
 //! mode the server must prove that it holds the certificate's key: channel binding rests on that.
+
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use x509_cert::Certificate;
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
 use x509_cert::der::asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef};
-use x509_cert::der::{Decode, Tag, Tagged};
+use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::{Certificate, Version};
 
 use super::files::Roots;
 
@@ -50,6 +58,10 @@ impl ServerVerifier {
     ) -> Result<(), Error> {
         if self.listed.iter().any(|listed| listed.as_ref() == certificate.as_ref()) {
             return verify_validity(certificate, now);
+        }
+        if version_1(certificate).is_some() {
+            let error = CertificateError::Other(OtherError(Arc::new(Version1Error)));
+            return Err(Error::InvalidCertificate(error));
         }
         let parsed = ParsedCertificate::try_from(certificate)?;
         let algorithms = self.algorithms.all;
@@ -96,12 +108,32 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        match version_1(cert).and_then(|old| public_key(&old)) {
+            Some(key) => verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms),
+            None => verify_tls13_signature(message, cert, dss, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is of X.509 version 1, which can't be traced to a root certificate; sign it again with \
+     extensions (openssl x509 -req -extfile …, with subjectAltName=DNS:…)"
+)]
+struct Version1Error;
+
+/// The certificate, if it is of the version the TLS library refuses to look at.
+fn version_1(certificate: &CertificateDer<'_>) -> Option<Certificate> {
+    parse(certificate).ok().filter(|parsed| parsed.tbs_certificate.version == Version::V1)
+}
+
+fn public_key(certificate: &Certificate) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let key = certificate.tbs_certificate.subject_public_key_info.to_der().ok()?;
+    Some(SubjectPublicKeyInfoDer::from(key))
 }
 
 fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
