@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::task::yield_now;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::assembler::Assembler;
 use super::error::SessionError;
@@ -82,7 +83,7 @@ impl Stream<'_> {
             self.read_buffered(&mut tick).await?;
             self.flush(&mut tick).await?;
             if self.pace.should_pause() {
-                sleep(Pace::PAUSE).await;
+                pause().await;
             }
             tokio::select! {
                 read = self.copy.fill() => self.report.received_bytes(read?),
@@ -213,4 +214,14 @@ impl Stream<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Lets bytes gather.
+///
+/// The thread sleeps, not this task alone: a runtime that waits for a timer wakes for every segment
+/// that arrives meanwhile, which costs both sides what the pause is to spare them. The thread is
+/// the change stream's own; the store's writer, which shares it, has its turn before.
+async fn pause() {
+    yield_now().await;
+    std::thread::sleep(Pace::PAUSE);
 }

@@ -13,7 +13,7 @@ pub(crate) struct ReceiveBuffer {
 
 impl ReceiveBuffer {
     /// What one wait for bytes may bring in: many small messages, few system calls.
-    pub(crate) const BYTES_USUAL: usize = 256 * 1024;
+    pub(crate) const BYTES_USUAL: usize = 64 * 1024;
 
     /// During start-up a page is plenty; [`ReceiveBuffer::make_room`] does the rest.
     const BYTES_INITIAL: usize = 8 * 1024;
@@ -33,12 +33,14 @@ impl ReceiveBuffer {
 
     /// Makes room to receive: for the message at the front, `message` bytes long when that is known.
     pub(crate) fn make_room(&mut self, message: Option<usize>) {
+        // Bytes came until there was no more room: more would have come.
+        let was_full = self.end == self.bytes.len();
         self.move_to_front();
         let wanted = message.unwrap_or(0).max(Self::BYTES_USUAL);
         if self.bytes.len() > wanted && self.end <= wanted {
             self.bytes.truncate(wanted);
             self.bytes.shrink_to_fit();
-        } else if self.end == self.bytes.len() && self.bytes.len() < wanted {
+        } else if was_full && self.bytes.len() < wanted {
             // A length is only a claim until the bytes arrive: double, don't believe.
             let doubled = self.bytes.len() * 2;
             self.grow_to(wanted.min(doubled.max(Self::BYTES_USUAL)));
@@ -96,6 +98,16 @@ mod tests {
         buffer.consume(message.len());
         buffer.make_room(None);
         assert_eq!(buffer.bytes.capacity(), ReceiveBuffer::BYTES_USUAL);
+    }
+
+    #[test]
+    fn many_small_messages_have_the_usual_room() {
+        let mut buffer = ReceiveBuffer::new();
+        receive(&mut buffer, &[7; 2 * ReceiveBuffer::BYTES_INITIAL]);
+        buffer.consume(ReceiveBuffer::BYTES_INITIAL - 3);
+        buffer.make_room(None);
+        assert_eq!(buffer.bytes.len(), ReceiveBuffer::BYTES_USUAL);
+        assert_eq!(buffer.unread(), [7; 3]);
     }
 
     #[test]
