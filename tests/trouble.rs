@@ -63,6 +63,8 @@ async fn wal_level_replica_is_told_with_the_setting() {
     pg.execute("CREATE PUBLICATION highwater").await;
     let output = run(&pg.url(), &[]).await;
     assert_fails(&output, 1, &["wal_level = logical"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(text.matches("logical decoding requires").count(), 1, "said twice: {text}");
 }
 
 #[tokio::test]
