@@ -1,6 +1,8 @@
 //! What a log remembers, without its floor.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use hashbrown::DefaultHashBuilder;
 
 use super::Told;
 use super::index::Index;
@@ -23,8 +25,9 @@ pub(crate) struct Entries {
     /// lifetime ended before. None of these places dies before it is forgotten.
     past: Order,
     histories: Slab<History>,
-    /// Keys are chosen by the users of the application, so the hashes must not be predictable.
-    hasher: RandomState,
+    /// Keys are chosen by the users of the application, so the hashes must not be predictable:
+    /// this one is seeded at random.
+    hasher: DefaultHashBuilder,
     /// What keys and histories point to.
     heap_bytes: usize,
 }
@@ -48,7 +51,7 @@ impl Entries {
     }
 
     pub(super) fn apply(&mut self, key: Key, op: Op, position: Position, at: CommitTime) {
-        let hash = self.hasher.hash_one(&key);
+        let hash = self.hash_of(&key);
         let is_it = |slot| self.records.get(slot).is_some_and(|record| record.key == key);
         match self.index.find(hash, is_it) {
             Some(slot) => self.change(slot, op, position, at),
@@ -56,12 +59,16 @@ impl Entries {
         }
     }
 
-    fn remember(&mut self, hash: u64, record: Record, at: CommitTime) {
+    /// The upper half: the better one of the hasher's.
+    fn hash_of(&self, key: &Key) -> u32 {
+        (self.hasher.hash_one(key) >> u32::BITS) as u32
+    }
+
+    fn remember(&mut self, hash: u32, record: Record, at: CommitTime) {
         self.heap_bytes += record.key.heap_bytes();
         let position = record.position();
         let slot = self.records.insert(record);
-        let (records, hasher) = (&self.records, &self.hasher);
-        self.index.insert(hash, slot, |slot| hash_of(records, hasher, slot));
+        self.index.insert(hash, slot);
         self.order.push(Place::new(position, at, slot));
     }
 
@@ -124,11 +131,10 @@ impl Entries {
 
     fn forget_record(&mut self) {
         let Some(place) = self.order.pop_front() else { return };
-        let Some(hash) = self.records.get(place.slot).map(|r| self.hasher.hash_one(&r.key)) else {
+        let Some(hash) = self.records.get(place.slot).map(|r| self.hash_of(&r.key)) else {
             return;
         };
-        let (records, hasher) = (&self.records, &self.hasher);
-        self.index.remove(hash, place.slot, |slot| hash_of(records, hasher, slot));
+        self.index.remove(hash, place.slot);
         if let Some(record) = self.records.remove(place.slot) {
             debug_assert_eq!(record.history, NO_HISTORY, "lifetimes are forgotten first");
             self.heap_bytes -= record.key.heap_bytes();
@@ -147,7 +153,7 @@ impl Entries {
     pub(super) fn release_chunk(&mut self) {
         for (from, to) in self.records.drop_last_chunk().unwrap_or_default() {
             let Some(record) = self.records.get(to) else { continue };
-            self.index.rename(self.hasher.hash_one(&record.key), from, to);
+            self.index.rename(self.hash_of(&record.key), from, to);
             self.order.rename(record.position(), to);
             if let Some(history) = self.histories.get_mut(record.history) {
                 history.record = to;
@@ -187,8 +193,4 @@ impl Entries {
 /// record that is gone is never taken for that of another one in the same slot.
 fn is_live(records: &Slab<Record>, place: &Place) -> bool {
     records.get(place.slot).is_some_and(|record| record.position() == place.position())
-}
-
-fn hash_of(records: &Slab<Record>, hasher: &RandomState, slot: u32) -> u64 {
-    records.get(slot).map_or(0, |record| hasher.hash_one(&record.key))
 }
