@@ -169,7 +169,7 @@ impl Ingest {
         let channels =
             SessionChannels { events, applied, status: self.status, shutdown: shutdown.clone() };
         let session = Session::new(self.session, channels, self.metrics);
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             if self.creates_publication {
                 publish(&options, shutdown).await?;
             }
@@ -177,7 +177,10 @@ impl Ingest {
             let (streamed, ()) =
                 tokio::join!(session.run(), apply(self.writer, incoming, applied_in));
             streamed.map_err(anyhow::Error::from)
-        })
+        });
+        // A host name that is still being looked up is not waited for.
+        runtime.shutdown_background();
+        ended
     }
 }
 

@@ -1,20 +1,116 @@
 //! Highwater tells applications which rows of their PostgreSQL database changed.
+//!
+//! This page is the map of the source: read it first, then the modules in the order below.
+//!
+//! # From above
+//!
+//! ```text
+//!  PostgreSQL                        Highwater                              clients
+//! ┌───────────┐  logical    ┌─────────────┐ events ┌───────────┐  polls  ┌─────────────────┐
+//! │ WAL, slot ├────────────▶│ replication ├───────▶│   store   │◀───────▶│ GET /v1/changes │
+//! └─────▲─────┘ replication └──────▲──────┘        └─────┬─────┘  http   │     ?after=…    │
+//!       │   how far WAL may go     │  how far applied    │               └─────────────────┘
+//!       └──────────────────────────┴─────────────────────┘
+//! ```
+//!
+//! One process follows one publication through one replication slot. It remembers in memory which
+//! id of which table changed at which *version*, a position in commit order, and answers one
+//! question: what changed since the version you were given last time? Where it cannot know, it says
+//! *reset*: read this table again. The durable copy of what it remembers is PostgreSQL's own WAL:
+//! the slot is confirmed a while behind what is applied, and after a restart that window is read again.
+//!
+//! # The way of a change
+//!
+//! 1. A walsender's bytes arrive ([`wire::CopyBoth`]) and are cut into [`wire::Frame`]s.
+//! 2. [`pgoutput::decode`] makes a message of a frame's bytes, borrowing from them.
+//! 3. [`replication::assembler`] turns tuples into ids ([`render`] writes them as `to_jsonb` would),
+//!    stages them until the commit, and hands out a [`change::Transaction`].
+//! 4. [`replication::Session`] sends batches of [`change::Event`]s over a bounded channel.
+//! 5. [`store::Writer`] puts them into the log of each table, under one hold of a lock; then the
+//!    applied position moves, then those who wait wake up.
+//! 6. [`store::Store`] answers what changed after a version, each id at most once.
+//! 7. [`http`] writes that answer as JSON, or holds the poll until there is one.
+//!
+//! Backwards flows only a number, how far the store has applied: [`replication::feedback`] makes of it
+//! the position up to which the server may forget its WAL.
+//!
+//! # Layers
+//!
+//! A module uses only what stands above it in this table; `tests/tidy` holds the sources to it.
+//!
+//! | layer | modules | |
+//! | --- | --- | --- |
+//! | values | [`lsn`] [`version`] [`key`] [`table`] [`change`] [`source`] [`metrics`] | what everything else speaks of |
+//! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
+//! | parts | [`replication`] [`database`] [`store`] | they don't know each other, and meet in values |
+//! | API | [`http`] | knows the store, never PostgreSQL |
+//! | program | [`config`] [`app`] [`cli`] | reads the configuration, puts the parts together, speaks to people |
+//!
+//! [`throwaway`], a private PostgreSQL for the demo and the tests, stands beside: nothing that serves
+//! clients uses it. For a first reading take the modules in the order of the table; or begin with
+//! [`version`], [`store`] and [`replication::assembler`], which hold the ideas.
+//!
+//! # What always holds
+//!
+//! - **Nothing is missed.** Whatever can't be told by id is told as a reset: a giant transaction, a lost
+//!   slot, another history, a changed definition, a version from below a table's floor.
+//! - **Versions come from the stream alone**, never from a clock or a counter of ours. So every instance
+//!   that follows the same database understands the others' versions, and a restart changes none.
+//! - **A commit is visible whole or not at all**, unless an answer says `more`.
+//! - **The slot is confirmed at commit boundaries only, and never beyond what is applied.**
+//! - **Every limit has a name and says what happens at it.** Channels, stages, logs, connections, waits:
+//!   none grows with what the database or a client does. At a limit, precision is given up, not truth.
+//! - **One place for each power:** only [`app`], and [`http`] for its connections, spawn tasks of the
+//!   service, on sets that they join; only [`replication::Session`] reconnects; only [`config`] reads the
+//!   environment; only `pgoutput`'s `reader` takes a message's bytes apart.
+//! - **Errors are sentences with a remedy**, one type a layer, told once, where they end. A client gets a
+//!   problem document and nothing of the inside.
+//!
+//! # What is deliberately absent
+//!
+//! - **A disk of our own.** No file to lose, corrupt or migrate: WAL is the log that lasts.
+//! - **Rows.** Ids are told; the row is read where the truth is. So there is no copy that could be stale,
+//!   and the connecting role needs no right to read tables.
+//! - **Anything in the user's database** but a publication and a slot: no triggers, tables, extensions,
+//!   locks or superuser.
+//! - **Coordination between instances.** The slot itself decides who follows; the others stand by.
+//! - **Authentication.** It listens on the loopback interface until the operator writes otherwise.
+//! - **`unsafe` code and unbounded channels**: the compiler and the linter refuse them.
+
+// In reading order; the blank lines keep rustfmt from sorting them.
+
+pub mod lsn;
+
+pub mod version;
+
+pub mod key;
+
+pub mod table;
+
+pub mod change;
+
+pub mod source;
+
+pub mod metrics;
+
+pub mod wire;
+
+pub mod pgoutput;
+
+pub mod render;
+
+pub mod replication;
+
+pub mod database;
+
+pub mod store;
+
+pub mod http;
+
+pub mod config;
 
 pub mod app;
-pub mod change;
+
 pub mod cli;
-pub mod config;
-pub mod database;
-pub mod http;
-pub mod key;
-pub mod lsn;
-pub mod metrics;
-pub mod pgoutput;
-pub mod render;
-pub mod replication;
-pub mod source;
-pub mod store;
-pub mod table;
+
 pub mod throwaway;
-pub mod version;
-pub mod wire;

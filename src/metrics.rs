@@ -23,7 +23,7 @@ pub struct Metrics {
     pub replication_received_bytes: IntCounter,
     /// WAL between what the server has written and what is applied.
     pub replication_lag_bytes: IntGauge,
-    /// Age of the newest applied position while behind; 0 when caught up.
+    /// Seconds since the last time everything was applied; 0 while it is.
     pub replication_lag_seconds: Gauge,
     /// WAL the slot makes the server keep.
     pub slot_retained_wal_bytes: IntGauge,

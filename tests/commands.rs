@@ -158,6 +158,22 @@ async fn a_table_whose_updates_fail_is_shouted_about_and_the_fix_mends_it() {
 }
 
 #[tokio::test]
+async fn setting_up_never_breaks_the_application() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE log (line text); INSERT INTO log VALUES ('a')").await;
+    command(&pg, &["setup", "--tables", "log"]).await.expect(0).says("-- CAREFUL: log has no key");
+    for wish in [&["--tables", "log"][..], &["--all-tables"]] {
+        let words = [&["setup", "--apply"], wish].concat();
+        command(&pg, &words).await.expect(1).says("nothing was changed");
+    }
+    pg.execute("UPDATE log SET line = 'b'").await;
+    pg.execute("ALTER TABLE log REPLICA IDENTITY FULL").await;
+    command(&pg, &["setup", "--tables", "log", "--apply"]).await.expect(0).says("set up");
+    pg.execute("UPDATE log SET line = 'c'").await;
+    command(&pg, &["teardown"]).await.expect(0);
+}
+
+#[tokio::test]
 async fn a_deferrable_primary_key_tells_nothing_apart() {
     let pg = Postgres::start().await;
     pg.execute(

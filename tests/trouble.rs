@@ -63,6 +63,8 @@ async fn wal_level_replica_is_told_with_the_setting() {
     pg.execute("CREATE PUBLICATION highwater").await;
     let output = run(&pg.url(), &[]).await;
     assert_fails(&output, 1, &["wal_level = logical"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(text.matches("logical decoding requires").count(), 1, "said twice: {text}");
 }
 
 #[tokio::test]
@@ -185,14 +187,17 @@ async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
             .expect("the program starts");
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let base = format!("http://{listen}");
+    // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
     let ready = format!("{base}/readyz");
     let began = Instant::now();
-    while !reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
+    while !client.get(&ready).send().await.is_ok_and(|r| r.status().is_success()) {
         assert!(began.elapsed() < PATIENCE, "not ready in time");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let text = |url: String| async move {
-        reqwest::get(url).await.expect("an answer").text().await.expect("a body")
+    let text = async |url: String| {
+        client.get(url).send().await.expect("an answer").text().await.expect("a body")
     };
     let body: serde_json::Value =
         serde_json::from_str(&text(format!("{base}/v1/changes")).await).expect("JSON");

@@ -26,6 +26,19 @@ impl Failure {
         Self::Failed(error.into().to_string())
     }
 
+    /// A failure with its causes. Many of our errors say their cause in their own sentence already,
+    /// because the remedy follows from it; it is not said twice.
+    pub(crate) fn with_causes(error: &anyhow::Error) -> Self {
+        let mut message = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !message.contains(&cause) {
+                message.push_str(": ");
+                message.push_str(&cause);
+            }
+        }
+        Self::Failed(message)
+    }
+
     /// Says what failed and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
@@ -72,5 +85,34 @@ impl From<io::Error> for Failure {
             return Self::NobodyReads;
         }
         Self::failed(format!("write to standard output: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("create slot: {0}; raise max_replication_slots")]
+    struct SaysItsCause(#[source] io::Error);
+
+    fn message(error: &anyhow::Error) -> String {
+        match Failure::with_causes(error) {
+            Failure::Failed(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_cause_is_said_once() {
+        let full = SaysItsCause(io::Error::other("all are in use"));
+        assert_eq!(
+            message(&anyhow::Error::from(full)),
+            "create slot: all are in use; raise max_replication_slots"
+        );
+        let plain = Err::<(), _>(io::Error::other("no memory")).context("start the runtime");
+        assert_eq!(message(&plain.unwrap_err()), "start the runtime: no memory");
     }
 }

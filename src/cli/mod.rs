@@ -54,7 +54,12 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(perform(command, &environment))),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(Box::pin(perform(command, &environment)));
+            // What was given up is not waited for: the resolver can take long to find no name.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => Err(Failure::failed(format!("start the runtime: {error}"))),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

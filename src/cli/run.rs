@@ -50,5 +50,5 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
             never = stopping => match never {},
         }
     };
-    Box::pin(serve).await.map_err(|error| Failure::failed(format!("{error:#}")))
+    Box::pin(serve).await.map_err(|error| Failure::with_causes(&error))
 }

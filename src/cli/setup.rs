@@ -16,6 +16,7 @@ use crate::database::setup::{self, Plan, Request, Selection};
 ///
 /// Creates what is missing of publication and slot, and leaves alone what is there: running it twice
 /// is running it once. Without --apply nothing is changed, and what is printed can be piped to psql.
+/// What would make the application's own writes fail is printed with a warning, but not run.
 ///
 /// Without --tables, --schemas or --all-tables every table is published that is there now, has a key
 /// and belongs to the role connected as (for a superuser: to anyone).
@@ -62,11 +63,29 @@ pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<()
     with_client(&config, async |client| {
         let plan = setup::plan(client, &postgres.target.display_name(), &request).await?;
         if args.apply {
+            refuse_harm(&plan)?;
             return apply(client, &plan, Wording::SETUP).await;
         }
-        print(&mut anstream::stdout(), &config, &plan)
+        let mut out = anstream::stdout();
+        print(&mut out, &config, &plan)?;
+        if request.role.is_none() {
+            writeln!(out, "\n-- For a role of Highwater's own, with no other rights: --role NAME")?;
+        }
+        Ok(())
     })
     .await
+}
+
+/// The database comes first: a publication that breaks the application is its owner's to create.
+fn refuse_harm(plan: &Plan) -> Result<(), Failure> {
+    if plan.dangers.is_empty() {
+        return Ok(());
+    }
+    let mut lines: Vec<String> = plan.dangers.iter().map(|danger| tame(danger)).collect();
+    lines.push(
+        "nothing was changed; should you mean it, run what is printed without --apply".into(),
+    );
+    Err(Failure::Failed(lines.join("\n")))
 }
 
 /// What is said of a step that is done, and of one that was not needed.
@@ -103,6 +122,9 @@ pub(super) fn print(out: &mut impl Write, config: &Config, plan: &Plan) -> Resul
     writeln!(out, "-- For {}", tame(&config.postgres.target.display_name()))?;
     for remark in &plan.remarks {
         writeln!(out, "-- {}", tame(remark))?;
+    }
+    for danger in &plan.dangers {
+        writeln!(out, "-- CAREFUL: {}", tame(danger))?;
     }
     for step in &plan.steps {
         match &step.statement {

@@ -74,7 +74,7 @@ impl Layers {
             }
         }
         for (name, value) in environment.starting_with(PREFIX) {
-            if is_not_a_key(name) {
+            if is_not_a_key(name, value) {
                 continue;
             }
             let Some(value) = value else {
@@ -136,22 +136,27 @@ fn unknown(key: &[String], dotted: &str, place: Place) -> ConfigError {
 }
 
 /// Whether a variable of our prefix is none of the configuration's.
-fn is_not_a_key(name: &str) -> bool {
-    OTHER_VARIABLES.contains(&name) || name.starts_with(TEST_PREFIX) || is_service_link(name)
+fn is_not_a_key(name: &str, value: Option<&str>) -> bool {
+    OTHER_VARIABLES.contains(&name)
+        || name.starts_with(TEST_PREFIX)
+        || is_service_link(name, value.unwrap_or_default())
 }
 
 /// Kubernetes gives every container `HIGHWATER_SERVICE_HOST`, `HIGHWATER_PORT_8080_TCP_ADDR` and
 /// the like when there is a service called `highwater` (or `highwater-…`). Refusing to start
-/// because of those would break exactly the deployments that name the service after us.
-fn is_service_link(name: &str) -> bool {
-    let is_port_link = |rest: &str| {
-        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_');
-        rest.is_empty() || ["TCP", "UDP", "SCTP"].iter().any(|kind| rest.starts_with(kind))
+/// because of those would break exactly the deployments that name the service after us. The one
+/// of these names that a person might write, too (`HIGHWATER_HTTP_PORT`), is told by its value:
+/// `tcp://10.0.0.1:8080`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_port_of = |rest: &str| {
+        let kind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["_TCP", "_UDP", "_SCTP"].iter().any(|known| kind.starts_with(known))
     };
     !name.contains("__")
         && (name.ends_with("_SERVICE_HOST")
             || name.contains("_SERVICE_PORT")
-            || name.split_once("_PORT").is_some_and(|(_, rest)| is_port_link(rest)))
+            || (name.ends_with("_PORT") && value.contains("://"))
+            || name.split_once("_PORT_").is_some_and(|(_, rest)| is_port_of(rest)))
 }
 
 fn text(value: &str) -> Written {
@@ -177,19 +182,25 @@ mod tests {
 
     #[test]
     fn service_links_of_kubernetes_are_not_keys() {
-        for name in [
-            "HIGHWATER_SERVICE_HOST",
-            "HIGHWATER_SERVICE_PORT",
-            "HIGHWATER_SERVICE_PORT_HTTP",
-            "HIGHWATER_PORT",
-            "HIGHWATER_PORT_8080_TCP",
-            "HIGHWATER_PORT_8080_TCP_ADDR",
-            "HIGHWATER_ADMIN_SERVICE_HOST",
+        for (name, value) in [
+            ("HIGHWATER_SERVICE_HOST", "10.0.0.1"),
+            ("HIGHWATER_SERVICE_PORT", "8080"),
+            ("HIGHWATER_SERVICE_PORT_HTTP", "8080"),
+            ("HIGHWATER_PORT", "tcp://10.0.0.1:8080"),
+            ("HIGHWATER_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("HIGHWATER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("HIGHWATER_ADMIN_SERVICE_HOST", "10.0.0.1"),
         ] {
-            assert!(is_not_a_key(name), "{name}");
+            assert!(is_not_a_key(name, Some(value)), "{name}");
         }
-        for name in ["HIGHWATER_POSTGRES_URL", "HIGHWATER_HTTP__LISTEN", "HIGHWATER_PORTS"] {
-            assert!(!is_not_a_key(name), "{name}");
+        for name in [
+            "HIGHWATER_POSTGRES_URL",
+            "HIGHWATER_HTTP__LISTEN",
+            "HIGHWATER_PORTS",
+            "HIGHWATER_HTTP_PORT",
+            "HIGHWATER_HTTP_PORT_",
+        ] {
+            assert!(!is_not_a_key(name, Some("8080")), "{name}");
         }
     }
 }

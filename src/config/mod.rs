@@ -235,7 +235,13 @@ fn url(reader: &mut Reader<'_>, environment: &Environment) -> Option<Secret> {
     if named.iter().any(|name| environment.text(name).is_some()) {
         return Some(Secret::new("postgres://"));
     }
-    reader.errors.push(ConfigError::NoDatabase);
+    // A file that can't be read may well name one.
+    let unread = |error: &ConfigError| {
+        matches!(error, ConfigError::Unreadable { .. } | ConfigError::Syntax { .. })
+    };
+    if !reader.errors.iter().any(unread) {
+        reader.errors.push(ConfigError::NoDatabase);
+    }
     None
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::api::{Api, reason};
 use super::openapi::InternalProblem;
 use crate::change::CommitTime;
+use crate::lsn::Lsn;
 use crate::source::{Phase, SourceStatus};
 use crate::store::{StoreStatus, TableStatus};
 use crate::table::Tracking;
@@ -50,7 +51,7 @@ pub(crate) struct Source {
     confirmed: String,
     /// The end of the server's WAL when last told.
     server_wal_end: String,
-    /// WAL the server has written and this instance has not received.
+    /// WAL the server has written and this instance has not applied.
     lag_bytes: u64,
     /// WAL the slot makes the server keep; null if not known.
     slot_retained_bytes: Option<u64>,
@@ -150,7 +151,7 @@ pub(crate) async fn status(State(api): State<Api>) -> Response {
     let now = CommitTime::from_timestamp(jiff::Timestamp::now());
     let status = Status {
         highwater: env!("CARGO_PKG_VERSION"),
-        source: source(api.source()),
+        source: source(api.source(), store.applied.lsn),
         applied: applied(&store),
         log: Log { bytes: store.bytes, entries: store.tables.iter().map(|t| t.entries).sum() },
         tables: store.tables.iter().map(|table| in_status(table, store.epoch, now)).collect(),
@@ -160,7 +161,7 @@ pub(crate) async fn status(State(api): State<Api>) -> Response {
     response
 }
 
-fn source(source: SourceStatus) -> Source {
+fn source(source: SourceStatus, applied: Lsn) -> Source {
     let word = match source.phase {
         Phase::Disconnected(_) => PhaseWord::Disconnected,
         Phase::Standby(_) => PhaseWord::Standby,
@@ -179,7 +180,7 @@ fn source(source: SourceStatus) -> Source {
         received: source.received.to_string(),
         confirmed: source.confirmed.to_string(),
         server_wal_end: source.server_wal_end.to_string(),
-        lag_bytes: source.server_wal_end.bytes_since(source.received),
+        lag_bytes: source.server_wal_end.bytes_since(applied),
         slot_retained_bytes: source.slot_retained_bytes,
         slot_wal_status: source.slot_wal_status,
         seconds_since_last_message: source.last_message.map(|at| at.elapsed().as_secs_f64()),

@@ -121,12 +121,13 @@ fn published(name: &str, publication: &PublicationRow, tables: &[TableRow]) -> F
     if left_out.is_empty() {
         return Finding::ok("publication", what);
     }
-    Finding::note(
-        "publication",
-        format!("{what}; {} of this database are not in it", left_out.len()),
-    )
-    .why(format!("not followed: {}", some_of(&left_out)))
-    .fix(format!("to follow one, too: ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
+    let rest = match left_out.len() {
+        1 => "1 table of this database is".to_owned(),
+        several => format!("{several} tables of this database are"),
+    };
+    Finding::note("publication", format!("{what}; {rest} not in it"))
+        .why(format!("not followed: {}", some_of(&left_out)))
+        .fix(format!("to follow one, too: ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
 }
 
 /// A list that stays readable: the first few, and how many more.
@@ -181,6 +182,7 @@ mod tests {
         let out = TableRow { published: false, ..table("audit") };
         let found = trouble(&whole_publication(), &[table("items"), out.clone()]);
         assert_eq!(found[0].severity, Severity::Note);
+        assert!(found[0].what.ends_with("; 1 table of this database is not in it"), "{found:?}");
         assert_eq!(found[0].why, "not followed: audit");
         assert_eq!(trouble(&whole_publication(), &[out])[0].severity, Severity::Warn);
         let leaf = TableRow {

@@ -45,8 +45,10 @@ pub struct Step {
 pub struct Plan {
     /// In this order.
     pub steps: Vec<Step>,
-    /// What the reader should know: tables left out, tables whose updates would fail.
+    /// What the reader should know: tables left out.
     pub remarks: Vec<String>,
+    /// How running it would harm the application: tables whose updates would fail.
+    pub dangers: Vec<String>,
 }
 
 /// Why something is not set up or taken down.

@@ -27,13 +27,13 @@ const SCHEMAS_FROM: i32 = 15;
 pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError> {
     let mut steps = Vec::new();
     steps.extend(request.role.as_deref().map(|role| role_step(role, facts)));
-    let (publication, remarks) = publication_step(request, facts)?;
+    let (publication, scope) = publication_step(request, facts)?;
     steps.push(publication);
     // A slot must be younger than its publication: decoding looks the publication up as of then.
     if let Some(slot) = &request.slot {
         steps.push(slot_step(slot, facts)?);
     }
-    Ok(Plan { steps, remarks })
+    Ok(Plan { steps, remarks: scope.remarks, dangers: scope.dangers })
 }
 
 fn role_step(role: &str, facts: &Facts) -> Step {
@@ -49,7 +49,7 @@ fn role_step(role: &str, facts: &Facts) -> Step {
     }
 }
 
-fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Vec<String>), SetupError> {
+fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Scope), SetupError> {
     let name = &request.publication;
     refuse_impossible(request, facts)?;
     let step = |statement: Option<String>| Step {
@@ -58,10 +58,11 @@ fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Vec<Strin
         remedy: publication_remedy(request, facts),
     };
     let Some(found) = &facts.publication else {
-        let Scope { clause, remarks } = choose(&request.tables, facts)?;
-        let scope = clause.map_or_else(String::new, |clause| format!("FOR {clause}"));
-        let values = [("publication", name.as_str()), ("scope", scope.as_str())];
-        return Ok((step(Some(fill(sql::PUBLICATION, &values))), remarks));
+        let scope = choose(&request.tables, facts)?;
+        let clause =
+            scope.clause.as_ref().map_or_else(String::new, |clause| format!("FOR {clause}"));
+        let values = [("publication", name.as_str()), ("scope", clause.as_str())];
+        return Ok((step(Some(fill(sql::PUBLICATION, &values))), scope));
     };
     // Without a wish for certain tables the publication is its owner's affair.
     let no_wish = match request.tables {
@@ -70,13 +71,13 @@ fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Vec<Strin
         Selection::Schemas(_) | Selection::All => found.all_tables,
     };
     if no_wish {
-        return Ok((step(None), Vec::new()));
+        return Ok((step(None), Scope::default()));
     }
-    let Scope { clause, remarks } = choose(&request.tables, facts)?;
-    let add = |scope: String| {
-        fill(sql::PUBLICATION_ADD, &[("publication", name.as_str()), ("scope", scope.as_str())])
+    let scope = choose(&request.tables, facts)?;
+    let add = |clause: &String| {
+        fill(sql::PUBLICATION_ADD, &[("publication", name.as_str()), ("scope", clause.as_str())])
     };
-    Ok((step(clause.map(add)), remarks))
+    Ok((step(scope.clause.as_ref().map(add)), scope))
 }
 
 fn refuse_impossible(request: &Request, facts: &Facts) -> Result<(), SetupError> {

@@ -20,10 +20,12 @@ pub enum Selection {
 }
 
 /// What follows `CREATE PUBLICATION name` or `ALTER PUBLICATION name ADD`, without `FOR`.
+#[derive(Default)]
 pub(super) struct Scope {
     /// `None` when everything wanted is published already.
     pub(super) clause: Option<String>,
     pub(super) remarks: Vec<String>,
+    pub(super) dangers: Vec<String>,
 }
 
 /// Chooses the tables that are not published yet.
@@ -34,7 +36,11 @@ pub(super) fn choose(selection: &Selection, facts: &Facts) -> Result<Scope, Setu
         Selection::Schemas(schemas) => Ok(in_schemas(schemas, facts)),
         Selection::All => {
             let tables: Vec<&TableRow> = publishable(facts).collect();
-            Ok(Scope { clause: Some("ALL TABLES".into()), remarks: shout(&tables) })
+            Ok(Scope {
+                clause: Some("ALL TABLES".into()),
+                remarks: Vec::new(),
+                dangers: dangers(&tables),
+            })
         }
     }
 }
@@ -81,7 +87,7 @@ fn with_keys(facts: &Facts) -> Result<Scope, SetupError> {
             remarks.join("; ")
         }));
     }
-    Ok(Scope { clause: Some(list(&chosen)), remarks })
+    Ok(Scope { clause: Some(list(&chosen)), remarks, dangers: Vec::new() })
 }
 
 fn named(names: &[String], facts: &Facts) -> Result<Scope, SetupError> {
@@ -95,7 +101,7 @@ fn named(names: &[String], facts: &Facts) -> Result<Scope, SetupError> {
     let tables: Vec<&TableRow> =
         facts.tables.iter().filter(|table| chosen.contains(&table.quoted_name())).collect();
     let clause = (!tables.is_empty()).then(|| list(&tables));
-    Ok(Scope { clause, remarks: shout(&tables) })
+    Ok(Scope { clause, remarks: Vec::new(), dangers: dangers(&tables) })
 }
 
 fn in_schemas(schemas: &[String], facts: &Facts) -> Scope {
@@ -111,7 +117,7 @@ fn in_schemas(schemas: &[String], facts: &Facts) -> Scope {
         missing.iter().flat_map(|schema| tables_of(schema, facts)).collect();
     let quoted: Vec<String> = missing.iter().map(|schema| quoted(schema)).collect();
     let clause = (!missing.is_empty()).then(|| format!("TABLES IN SCHEMA {}", quoted.join(", ")));
-    Scope { clause, remarks: shout(&affected) }
+    Scope { clause, remarks: Vec::new(), dangers: dangers(&affected) }
 }
 
 fn list(tables: &[&TableRow]) -> String {
@@ -119,13 +125,13 @@ fn list(tables: &[&TableRow]) -> String {
     format!("TABLE {}", names.join(", "))
 }
 
-/// One remark for each table whose UPDATE would fail.
-fn shout(tables: &[&TableRow]) -> Vec<String> {
+/// One for each table whose UPDATE would fail.
+fn dangers(tables: &[&TableRow]) -> Vec<String> {
     let keyless = tables.iter().filter(|table| table.identity() == Identity::None);
     keyless
         .map(|table| {
             let (name, fix) = (table.full_name(), table.identity_fix().join("  "));
-            format!("CAREFUL: {name} has no key; once published, UPDATE and DELETE on it FAIL. First: {fix}")
+            format!("{name} has no key; once published, UPDATE and DELETE on it FAIL. First: {fix}")
         })
         .collect()
 }

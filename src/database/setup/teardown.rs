@@ -25,7 +25,7 @@ pub(super) fn plan(
             .then(|| fill(sql::DROP_PUBLICATION, &[("publication", publication)])),
         remedy: "run it as the publication's owner, or as a superuser".into(),
     };
-    Ok(Plan { steps: vec![slot_step, publication_step], remarks: Vec::new() })
+    Ok(Plan { steps: vec![slot_step, publication_step], remarks: Vec::new(), dangers: Vec::new() })
 }
 
 fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {

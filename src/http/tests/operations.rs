@@ -28,7 +28,7 @@ async fn status_tells_source_versions_and_tables() {
     let mut service = Service::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     service.source.send_modify(|source| {
-        source.received = Lsn(808);
+        source.received = Lsn(900);
         source.server_wal_end = Lsn(1000);
         source.slot_retained_bytes = Some(4096);
         source.last_message = Some(std::time::Instant::now());
@@ -40,7 +40,7 @@ async fn status_tells_source_versions_and_tables() {
     assert_eq!(source["phase"], "streaming");
     assert_eq!(source["reason"], Value::Null);
     assert_eq!((&source["server"], &source["slot"]), (&"db:5432/app".into(), &"slot".into()));
-    assert_eq!((&source["received"], &source["lag_bytes"]), (&"0/328".into(), &192.into()));
+    assert_eq!((&source["received"], &source["lag_bytes"]), (&"0/384".into(), &192.into()));
     assert_eq!(source["slot_retained_bytes"], 4096);
     assert!(source["seconds_since_last_message"].is_number());
     let applied = serde_json::json!({"version": version(808), "epoch": "000000ab", "lsn": "0/328"});

@@ -104,7 +104,7 @@ fn missing_tables_are_added_to_a_publication_that_is_there() {
         statements(&plan)[0],
         "ALTER PUBLICATION \"highwater\" ADD TABLE \"public\".\"log\";"
     );
-    assert!(plan.remarks[0].starts_with("CAREFUL: log has no key"), "{:?}", plan.remarks);
+    assert!(plan.dangers[0].starts_with("log has no key"), "{:?}", plan.dangers);
 }
 
 #[test]
