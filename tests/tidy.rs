@@ -87,3 +87,8 @@ fn the_client_in_the_readme_is_the_one_that_is_tested() {
     let finding = readme::missing(&tree::text("README.md"), &client, "the example client");
     assert_tidy(finding.as_slice());
 }
+
+#[test]
+fn the_configuration_in_the_readme_is_accepted() {
+    assert_tidy(&readme::refused_configuration(&tree::text("README.md")));
+}

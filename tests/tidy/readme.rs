@@ -1,6 +1,6 @@
 //! What the README repeats must be what is true.
 
-use highwater::config::{SETTINGS, Setting, TABLE_ROWS};
+use highwater::config::{Config, SETTINGS, Setting, Sources, TABLE_ROWS};
 
 /// The README's table of settings, as it must be.
 pub(crate) fn settings_table() -> String {
@@ -25,6 +25,21 @@ pub(crate) fn missing(readme: &str, part: &str, what: &str) -> Option<String> {
     (!readme.contains(part)).then(finding)
 }
 
+/// What the service would say to the configuration that `readme` shows.
+pub(crate) fn refused_configuration(readme: &str) -> Vec<String> {
+    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let Some(block) = block else { return vec!["README.md: show a configuration file".into()] };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let [file, password] = ["highwater.toml", "password"].map(|name| directory.path().join(name));
+    std::fs::write(&password, "secret").expect("a file can be written");
+    let here = block.replace("/run/secrets/highwater", &password.display().to_string());
+    std::fs::write(&file, here).expect("a file can be written");
+    match Config::load(&Sources { file: Some(&file), ..Sources::default() }) {
+        Ok(_) => Vec::new(),
+        Err(errors) => vec![format!("README.md: the configuration shown is refused: {errors}")],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +54,15 @@ mod tests {
         };
         assert_eq!(row(&setting), "| `a.b` | `5m` | this \\| that | What it does. |\n");
         assert!(settings_table().contains("\n| `postgres.url` |  | "));
+    }
+
+    #[test]
+    fn a_configuration_that_would_be_refused_is_found() {
+        let refused =
+            refused_configuration("```toml\n[postgres]\nulr = \"postgres://db/app\"\n```");
+        assert!(refused[0].contains("postgres.url"), "{refused:?}");
+        let accepted = "```toml\n[postgres]\nurl = \"postgres://db/app\"\n```";
+        assert_eq!(refused_configuration(accepted), Vec::<String>::new());
     }
 
     #[test]
