@@ -115,13 +115,13 @@ async fn changes_and_keepalives_arrive_and_status_updates_move_the_slot() {
         let confirmed = format!(
             "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{slot}'"
         );
-        // The keepalive may have been on its way before the update arrived.
-        let moving = async {
+        // The walsender answers before it moves the slot.
+        let moved = async {
             while pg.value::<String>(&confirmed).await != position.to_string() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, moving).await.expect("the slot never moved");
+        timeout(PATIENCE, moved).await.expect("the slot never moved");
         timeout(PATIENCE, copy.finish()).await.unwrap().unwrap();
     }
 }
