@@ -129,9 +129,9 @@ async fn reset_and_half_closed_connections_cost_nobody_a_reset() {
     for id in 1..=4 {
         pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
         if id % 2 == 0 {
-            proxy.half_close()
+            proxy.half_close();
         } else {
-            proxy.reset()
+            proxy.reset();
         }
         until_connections(&proxy, usize::try_from(id).unwrap() + 1).await;
         hw.ready().await;

@@ -116,26 +116,28 @@ async fn a_slot_recreated_or_moved_while_the_service_is_down_is_a_reset() {
 }
 
 #[tokio::test]
-async fn a_slot_moved_while_the_connection_was_lost_is_a_reset() {
+async fn a_slot_recreated_or_moved_while_the_connection_was_lost_is_a_reset() {
     let pg = quiet(ServerOptions::default()).await;
-    let hw = Highwater::start(&pg).await;
-    let start = hw.version().await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let slot = pg.database();
-    // Ended and moved in one go, before the service is back.
-    pg.execute(&format!(
-        "INSERT INTO a VALUES (1);
-         DO $$BEGIN
-           PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}';
-           PERFORM pg_logical_emit_message(true, 'test', '');
-           FOR i IN 1..1000 LOOP
-             BEGIN PERFORM pg_replication_slot_advance('{slot}', pg_current_wal_insert_lsn()); RETURN;
-             EXCEPTION WHEN object_in_use THEN PERFORM pg_sleep(0.005); END;
-           END LOOP;
-         END$$"
-    ))
-    .await;
-    let version = until_reset(&hw, &start).await;
-    assert_tells(&hw, &pg, &version).await;
+    let free = format!("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    for tampering in [
+        format!(
+            "SELECT pg_drop_replication_slot('{slot}'), pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+        ),
+        format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"),
+    ] {
+        let start = hw.version().await;
+        proxy.cut();
+        hw.until_trouble("not connected").await;
+        while !pg.value::<bool>(&free).await {}
+        pg.execute("DELETE FROM a; INSERT INTO a VALUES (1)").await;
+        pg.query(&tampering).await;
+        proxy.heal();
+        let version = until_reset(&hw, &start).await;
+        assert_tells(&hw, &pg, &version).await;
+    }
 }
 
 #[tokio::test]
@@ -178,7 +180,8 @@ async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
     pg.execute("CREATE DATABASE busy").await;
     let busy = crate::support::Session::open(&pg.server().socket_url("busy")).await;
     busy.execute("CREATE TABLE noise (id int)").await;
-    let hw = Highwater::start_with(&pg, &[("postgres.resume_max_wal", "1MiB")]).await;
+    let window = [("postgres.resume_max_wal", "1MiB"), ("postgres.resume_window", "1s")];
+    let hw = Highwater::start_with(&pg, &window).await;
     let start = hw.version().await;
     let kept = format!(
         "SELECT greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn),

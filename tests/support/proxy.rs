@@ -50,6 +50,8 @@ struct Faults {
     reset_until: usize,
     /// …and of these the server's end is closed in order, while the client may go on writing.
     half_closed_until: usize,
+    /// New connections are closed at once.
+    refuses: bool,
     /// Each piece that passes waits for so long, in each direction.
     delay: Duration,
 }
@@ -106,6 +108,7 @@ impl Proxy {
     pub(crate) fn heal(&self) {
         self.change(|faults| {
             (faults.silent_replication_until, faults.silent_sql_until) = (0, 0);
+            faults.refuses = false;
             faults.delay = Duration::ZERO;
         });
     }
@@ -113,6 +116,14 @@ impl Proxy {
     /// Resets the present connections.
     pub(crate) fn reset(&self) {
         self.change(|faults| faults.reset_until = faults.opened);
+    }
+
+    /// Resets the present connections and lets no new ones in.
+    pub(crate) fn cut(&self) {
+        self.change(|faults| {
+            faults.refuses = true;
+            faults.reset_until = faults.opened;
+        });
     }
 
     /// Ends the server's half of the present connections.
@@ -169,6 +180,9 @@ fn address(pg: &Postgres) -> SocketAddr {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
+        if shared.faults.borrow().refuses {
+            continue;
+        }
         let mut number = 0;
         shared.faults.send_modify(|faults| {
             faults.opened += 1;
