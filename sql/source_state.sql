@@ -16,6 +16,10 @@ SELECT
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END,
     s.restart_lsn)::bigint AS retained_bytes,
   -- Every transaction older than this had ended before the slot's position.
-  age(s.catalog_xmin) AS transactions_since_slot
+  age(s.catalog_xmin) AS transactions_since_slot,
+  -- Whether the walsender waits for new WAL or for its client. One that computes or reads may not
+  -- answer for long, and is well all the same.
+  (SELECT a.wait_event_type IN ('Activity', 'Client') FROM pg_stat_activity a
+   WHERE a.pid = s.active_pid) AS walsender_waits
 FROM (VALUES (1)) AS always_one_row
 LEFT JOIN pg_replication_slots s ON s.slot_name = :'slot';

@@ -7,6 +7,7 @@ mod support;
 mod changes;
 mod commands;
 mod examples;
+mod faults;
 mod identity;
 mod mirrors;
 mod publication;

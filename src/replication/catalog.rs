@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::silence::Walsender;
 use crate::lsn::Lsn;
 use crate::render::{Kind, TypeClass};
 use crate::table::{Table, TableName, TableOid, Tracking};
@@ -74,6 +75,17 @@ pub struct SlotState {
     pub retained_bytes: Option<u64>,
     /// Every transaction older than this many had ended before the slot's position.
     pub transactions_since: Option<i64>,
+    /// Whether the process that streams from it waits for its client or for new WAL; false while it
+    /// works, and when we may not see.
+    pub walsender_waits: bool,
+}
+
+impl SourceState {
+    /// What the walsender with this process id does; `None` when the slot is not its own.
+    pub(super) fn walsender(&self, pid: i32) -> Option<Walsender> {
+        let slot = self.slot.as_ref().filter(|slot| slot.active_pid == Some(pid))?;
+        Some(if slot.walsender_waits { Walsender::Waiting } else { Walsender::Working })
+    }
 }
 
 /// Why a look failed.
@@ -175,6 +187,7 @@ fn parse_slot(row: &Row) -> Result<SlotState, CatalogError> {
         wal_status: optional(row, 8).map(str::to_owned),
         retained_bytes: optional(row, 9).and_then(|bytes| bytes.parse().ok()),
         transactions_since: optional(row, 10).and_then(|count| count.parse().ok()),
+        walsender_waits: optional(row, 11) == Some("t"),
     })
 }
 

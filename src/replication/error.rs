@@ -18,9 +18,9 @@ pub enum SessionError {
     /// The catalog could not be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The catalog was not answered in time.
-    #[error("read the catalog: the server did not answer in time")]
-    CatalogTimeout,
+    /// A command was not answered in time.
+    #[error("{0}: the server did not answer in time")]
+    Timeout(&'static str),
     /// The publication does not exist.
     #[error(
         "publication \"{0}\" does not exist in this database; create it with the SQL that `highwater setup` prints, or run with postgres.setup = \"auto\""
@@ -63,6 +63,12 @@ pub enum SessionError {
     /// An answer without the columns it always has.
     #[error("the server's answer to {0} is not what this version of Highwater expects")]
     Unexpected(&'static str),
+    /// Nothing is heard from the server any more.
+    #[error("the connection is dead: the server does not answer")]
+    Silent,
+    /// The slot is not streamed to us any more, or the SQL connection leads to another server.
+    #[error("the server no longer streams the slot to this process")]
+    Abandoned,
     /// The server is shutting down and waits for us to leave.
     #[error("the server is shutting down")]
     ServerShutdown,
@@ -81,6 +87,10 @@ const PRIVILEGE: &str = "42501";
 const IN_USE: &str = "55006";
 /// SQLSTATE `undefined_object`.
 const UNDEFINED: &str = "42704";
+
+/// SQLSTATE classes that tell of the server's state: connections, resources, prerequisites,
+/// operators.
+const STATE_CLASSES: [&str; 4] = ["08", "53", "55", "57"];
 
 fn creation_hint(source: &WireError) -> &'static str {
     match source.sqlstate() {
@@ -116,6 +126,18 @@ impl SessionError {
         matches!(self, Self::Wire(_)) && self.sqlstate() == Some(UNDEFINED)
     }
 
+    /// Whether it is what the stream carries, rather than the connection or the server's state, that
+    /// made it fail: then it will fail again at the same place.
+    pub(super) fn is_of_content(&self) -> bool {
+        match self {
+            Self::Decode(_) | Self::Assemble(_) | Self::Wire(WireError::Protocol(_)) => true,
+            Self::Wire(WireError::Server(error)) => {
+                !STATE_CLASSES.iter().any(|class| error.sqlstate.starts_with(class))
+            }
+            _ => false,
+        }
+    }
+
     fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Connect(error) => error.sqlstate(),
@@ -132,7 +154,7 @@ impl From<LookError> for SessionError {
         match error {
             LookError::Connect(error) => Self::Connect(error),
             LookError::Catalog(error) => Self::Catalog(error),
-            LookError::Timeout => Self::CatalogTimeout,
+            LookError::Timeout => Self::Timeout("read the catalog"),
         }
     }
 }

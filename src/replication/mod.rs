@@ -5,7 +5,7 @@
 //! to the store. Backwards flows only a number, how far the store has applied; [`feedback`] turns it
 //! into the position the server may forget. Beside the stream, `watch` looks at the catalog.
 //!
-//! `assembler`, `relation`, `staging`, `feedback` and `pace` are pure: no I/O, no clock of their own.
+//! `assembler`, `relation`, `staging`, `feedback`, `pace`, `silence` and `retry` are pure: no I/O, no clock of their own.
 
 pub mod assembler;
 pub mod catalog;
@@ -14,7 +14,9 @@ pub mod feedback;
 mod pace;
 mod relation;
 mod report;
+mod retry;
 pub mod session;
+mod silence;
 mod slot;
 pub mod staging;
 mod stream;

@@ -16,11 +16,19 @@ pub(super) struct Report {
     /// When everything the server was known to have written was applied, last time.
     caught_up_at: Instant,
     connected_before: bool,
+    /// When bytes last came from the server.
+    heard_at: Option<Instant>,
 }
 
 impl Report {
     pub(super) fn new(status: watch::Sender<SourceStatus>, metrics: Metrics) -> Self {
-        Self { status, metrics, caught_up_at: Instant::now(), connected_before: false }
+        Self {
+            status,
+            metrics,
+            caught_up_at: Instant::now(),
+            connected_before: false,
+            heard_at: None,
+        }
     }
 
     /// The walsender streams.
@@ -38,6 +46,7 @@ impl Report {
     /// There is no stream, for the reason given.
     pub(super) fn disconnected(&mut self, phase: Phase) {
         self.metrics.replication_connected.set(0);
+        self.measure_lag(Instant::now());
         self.status.send_if_modified(|status| {
             let changed = status.phase != phase;
             status.phase = phase;
@@ -58,7 +67,14 @@ impl Report {
         })
     }
 
+    /// The server answers again: whether anything was missed meanwhile is not known yet.
+    pub(super) fn heard_again(&mut self) {
+        self.metrics.replication_connected.set(1);
+        self.status.send_modify(|status| status.phase = Phase::CatchingUp);
+    }
+
     pub(super) fn received_bytes(&mut self, bytes: usize) {
+        self.heard_at = Some(Instant::now());
         self.metrics.replication_received_bytes.inc_by(bytes as u64);
     }
 
@@ -88,15 +104,19 @@ impl Report {
             self.caught_up_at = now;
         }
         self.metrics.replication_lag_bytes.set(gauge(lag));
-        self.metrics
-            .replication_lag_seconds
-            .set(now.duration_since(self.caught_up_at).as_secs_f64());
+        self.measure_lag(now);
+        let heard_at = self.heard_at;
         self.status.send_modify(|status| {
             status.received = received;
             status.confirmed = confirmed;
             status.server_wal_end = server_end;
-            status.last_message = Some(now);
+            status.last_message = heard_at;
         });
+    }
+
+    fn measure_lag(&self, now: Instant) {
+        let lag = now.duration_since(self.caught_up_at);
+        self.metrics.replication_lag_seconds.set(lag.as_secs_f64());
     }
 }
 

@@ -1,5 +1,7 @@
 //! The session: the only place that connects and reconnects.
 
+mod connect;
+
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
@@ -8,21 +10,21 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::assembler::Assembler;
-use super::catalog::SourceState;
 use super::error::SessionError;
 use super::feedback::{Feedback, ResumeWindow};
 use super::pace::Pace;
 use super::report::Report;
-use super::slot::{self, Beginning, Verdict};
+use super::retry::Retry;
+use super::silence::Silence;
 use super::staging::StageLimits;
 use super::stream::{Batch, Stream};
 use super::watch::{Look, Watch};
-use crate::change::{Event, ResetReason};
+use crate::change::Event;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
 use crate::version::Epoch;
-use crate::wire::{Connection, CopyBoth, SystemIdentity, Target};
+use crate::wire::{Connection, CopyBoth, Target};
 
 /// What to stream, and how.
 #[derive(Clone, Debug)]
@@ -64,6 +66,9 @@ pub struct Session {
     history: Option<Epoch>,
     /// The slot can't continue: drop it and make a new one.
     replace_slot: bool,
+    retry: Retry,
+    /// The process at the other end of our last stream.
+    walsender: Option<i32>,
 }
 
 /// A stream that has begun, and the SQL connection beside it.
@@ -72,13 +77,10 @@ struct Connected {
     watch: Watch,
     looks: watch::Receiver<Option<Look>>,
     sql: Connection,
+    pid: i32,
     goal: Lsn,
 }
 
-/// The first pause before connecting again; it doubles up to [`BACKOFF_MAX`].
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// The longest pause before connecting again.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A busy slot is looked at this often, so that a standby takes over within a second.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -93,6 +95,8 @@ impl Session {
             feedback: None,
             history: None,
             replace_slot: false,
+            retry: Retry::new(),
+            walsender: None,
         }
     }
 
@@ -103,22 +107,23 @@ impl Session {
     /// readers go on being served.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let shutdown = self.channels.shutdown.clone();
-        let mut backoff = BACKOFF_MIN;
         loop {
             let began = Instant::now();
             let Err(error) = self.stream_once(&shutdown).await else { return Ok(()) };
-            if self.history.is_none() && error.is_permanent() {
+            if self.is_final(&error) {
                 return Err(error);
             }
-            if began.elapsed() > BACKOFF_MAX {
-                backoff = BACKOFF_MIN;
-            }
-            let pause = self.pause_after(&error, &mut backoff);
+            let pause = self.pause_after(&error, began.elapsed());
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    fn is_final(&self, error: &SessionError) -> bool {
+        let began_before = self.history.is_some();
+        matches!(error, SessionError::Stopping) || (!began_before && error.is_permanent())
     }
 
     /// Connects and streams until the connection fails, or until the shutdown: then the position is
@@ -128,34 +133,42 @@ impl Session {
             () = shutdown.cancelled() => return Ok(()),
             connected = self.connect() => connected?,
         };
-        let Connected { copy, watch, looks, sql, goal } = connected;
-        let mut stream = self.stream(copy, looks, &watch, goal);
+        let Connected { copy, watch, looks, sql, pid, goal } = connected;
+        let mut stream = self.stream(copy, looks, &watch, pid, goal);
+        let error = tokio::select! {
+            () = shutdown.cancelled() => return stream.finish().await,
+            error = stream.run() => error,
+            error = watch.run(sql) => error,
+        };
         tokio::select! {
-            ended = stream.run() => match ended? {},
-            never = watch.run(sql) => match never {},
-            () = shutdown.cancelled() => {}
+            () = shutdown.cancelled() => Ok(()),
+            handed_over = stream.hand_over() => handed_over.and(Err(error)),
         }
-        stream.finish().await
     }
 
     /// Says what went wrong; answers how long to wait before the next try.
-    fn pause_after(&mut self, error: &SessionError, backoff: &mut Duration) -> Duration {
+    fn pause_after(&mut self, error: &SessionError, lasted: Duration) -> Duration {
         if error.is_slot_in_use() {
             self.stand_by(None);
             return STANDBY_INTERVAL;
         }
+        let slot = &self.options.slot;
         if error.is_slot_older_than_publication() {
-            tracing::warn!(%error, slot = self.options.slot, "the slot is older than the publication; it will be replaced");
+            tracing::warn!(%error, slot, "the slot is older than the publication; it will be replaced");
+            self.replace_slot = true;
+        } else if error.is_of_content() && self.retry.is_stuck(self.assembler.position()) {
+            tracing::error!(%error, slot, position = %self.assembler.position(), "the stream fails at the same place again and again; the slot will be replaced and every table reset");
             self.replace_slot = true;
         }
-        tracing::warn!(%error, retry_in = ?*backoff, "no change stream");
+        let pause = self.retry.pause(lasted);
+        tracing::warn!(%error, retry_in = ?pause, "no change stream");
         self.report.disconnected(Phase::Disconnected(error.to_string()));
-        let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
-        *backoff = (*backoff * 2).min(BACKOFF_MAX);
         pause
     }
 
     fn stand_by(&mut self, pid: Option<i32>) {
+        // Whatever was wrong with the slot, somebody else has made it work.
+        self.replace_slot = false;
         let holder = pid.map_or(String::new(), |pid| format!(" (server process {pid})"));
         let slot = &self.options.slot;
         let phase = Phase::Standby(format!(
@@ -167,152 +180,12 @@ impl Session {
         self.report.disconnected(phase);
     }
 
-    async fn connect(&mut self) -> Result<Connected, SessionError> {
-        let (looks_in, looks) = watch::channel(None);
-        let watch = Watch::new(
-            self.options.target.clone(),
-            self.options.publication.clone(),
-            self.options.slot.clone(),
-            looks_in,
-        );
-        let mut sql = watch.connect().await?;
-        let look = self.look_until_slot_is_free(&watch, &mut sql).await?;
-        let mut replication = Connection::connect(&self.options.target).await?;
-        let identity = replication.identify_system().await?;
-        let version = replication.parameter("server_version").map(str::to_owned);
-        let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source).await?;
-        self.begin(beginning, &identity, look).await?;
-        let copy = self.start(replication).await?;
-        self.report.connected(version.as_deref());
-        let server = self.options.target.display_name();
-        tracing::info!(server, version, from = %self.assembler.position(), "streaming changes");
-        Ok(Connected { copy, watch, looks, sql, goal: identity.xlogpos })
-    }
-
-    /// Looks at the catalog and the slot; while another consumer holds the slot, again and again.
-    async fn look_until_slot_is_free(
-        &mut self,
-        watch: &Watch,
-        sql: &mut Connection,
-    ) -> Result<Look, SessionError> {
-        loop {
-            let look = watch.look(sql).await?;
-            if !look.source.publication_exists {
-                return Err(SessionError::NoPublication(self.options.publication.clone()));
-            }
-            match self.verdict(&look.source)? {
-                Verdict::InUse(pid) => {
-                    self.stand_by(Some(pid));
-                    sleep(STANDBY_INTERVAL).await;
-                }
-                _ => return Ok(look),
-            }
-        }
-    }
-
-    fn verdict(&self, source: &SourceState) -> Result<Verdict, SessionError> {
-        let database = self.options.target.database();
-        let position = self.history.map(|_| self.assembler.position());
-        slot::judge(source.slot.as_ref(), database, &self.options.slot, position)
-    }
-
-    /// Finds or makes the slot; answers where the stream will begin. `None`: where it was.
-    async fn prepare_slot(
-        &mut self,
-        replication: &mut Connection,
-        sql: &mut Connection,
-        source: &SourceState,
-    ) -> Result<Option<Beginning>, SessionError> {
-        let verdict = self.verdict(source)?;
-        let lost = self.history.map(|_| ResetReason::SlotLost);
-        let confirmed = source.slot.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed);
-        match verdict {
-            Verdict::Usable if !self.replace_slot => {
-                let first = Beginning { from: confirmed, broken: None };
-                return Ok(self.history.is_none().then_some(first));
-            }
-            Verdict::Ahead if !self.replace_slot => {
-                tracing::warn!(slot = self.options.slot, %confirmed, "the slot was moved by somebody else; every table is reset");
-                return Ok(Some(Beginning { from: confirmed, broken: lost }));
-            }
-            Verdict::Missing => {}
-            _ => {
-                tracing::warn!(
-                    slot = self.options.slot,
-                    "the slot can't continue; making a new one"
-                );
-                slot::drop(replication, &self.options.slot).await?;
-            }
-        }
-        let from = self.create_slot(replication, sql).await?;
-        self.replace_slot = false;
-        Ok(Some(Beginning { from, broken: lost }))
-    }
-
-    async fn create_slot(
-        &mut self,
-        replication: &mut Connection,
-        sql: &mut Connection,
-    ) -> Result<Lsn, SessionError> {
-        let (name, temporary) = (&self.options.slot, self.options.temporary_slot);
-        let report = &mut self.report;
-        let from = slot::create(replication, sql, name, temporary, |what| {
-            tracing::warn!("{what}");
-            report.disconnected(Phase::Disconnected(what));
-        })
-        .await?;
-        tracing::info!(slot = name, temporary, %from, "created the replication slot");
-        Ok(from)
-    }
-
-    /// Tells the store where the stream begins.
-    async fn begin(
-        &mut self,
-        beginning: Option<Beginning>,
-        identity: &SystemIdentity,
-        look: Look,
-    ) -> Result<(), SessionError> {
-        let epoch =
-            Epoch::new(identity.system_identifier, identity.timeline, look.source.database_oid);
-        let same_history = self.history == Some(epoch);
-        let confirmed = look.source.slot.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed);
-        let beginning = match beginning {
-            Some(beginning) => Some(beginning),
-            None if same_history => None,
-            // The slot is there, but the server's history is another one.
-            None => Some(Beginning { from: confirmed, broken: Some(ResetReason::NewHistory) }),
-        };
-        let uncertain = look.source.slot.as_ref().and_then(|slot| slot.transactions_since);
-        let event = match beginning {
-            None => self.assembler.resume(epoch, look.catalog),
-            Some(Beginning { from, broken }) => {
-                self.feedback = None;
-                self.assembler.start(epoch, from, look.catalog, uncertain, broken)
-            }
-        };
-        self.history = Some(epoch);
-        let sent = self.channels.events.send(vec![event]).await;
-        sent.map_err(|_| SessionError::Stopping)?;
-        if let Some(Beginning { from, .. }) = beginning {
-            // Until then the applied position may belong to another history: it must not be confirmed.
-            let applied = &mut self.channels.applied;
-            applied.wait_for(|lsn| *lsn == from).await.map_err(|_| SessionError::Stopping)?;
-        }
-        Ok(())
-    }
-
-    async fn start(&self, replication: Connection) -> Result<CopyBoth, SessionError> {
-        let publications = format!("\"{}\"", self.options.publication.replace('"', "\"\""));
-        let options = [("proto_version", "1"), ("publication_names", publications.as_str())];
-        let from = self.assembler.position();
-        Ok(replication.start_replication(&self.options.slot, from, &options).await?)
-    }
-
     fn stream(
         &mut self,
         copy: CopyBoth,
         looks: watch::Receiver<Option<Look>>,
         watch: &Watch,
+        pid: i32,
         goal: Lsn,
     ) -> Stream<'_> {
         let window = if self.options.temporary_slot {
@@ -324,6 +197,7 @@ impl Session {
         Stream {
             pace: Pace::new(!copy.is_unix_socket()),
             copy,
+            publication: &self.options.publication,
             feedback: self
                 .feedback
                 .get_or_insert_with(|| Feedback::new(window, from, Instant::now())),
@@ -336,6 +210,9 @@ impl Session {
             goal,
             batch: Batch::default(),
             reply_requests: std::collections::VecDeque::new(),
+            silence: Silence::default(),
+            probed_at: Instant::now(),
+            pid,
             server_end: goal,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::catalog::{SlotState, slot_blocker};
+use super::catalog::{SlotState, bind, slot_blocker};
 use super::error::SessionError;
 use crate::change::ResetReason;
 use crate::lsn::Lsn;
@@ -13,7 +13,11 @@ use crate::wire::Connection;
 /// The output plugin we read.
 const PLUGIN: &str = "pgoutput";
 /// While slot creation waits, look this often for what is in the way.
-const BLOCKER_INTERVAL: Duration = Duration::from_secs(5);
+const BLOCKER_INTERVAL: Duration = Duration::from_secs(1);
+/// A look that takes longer has failed.
+const BLOCKER_TIME_MAX: Duration = Duration::from_secs(15);
+/// When so many looks in a row find nothing in the way, creation has failed.
+const UNEXPLAINED_LOOKS_MAX: u32 = 60;
 
 /// What a slot's state means for a stream that has reached `position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,8 @@ pub(super) async fn create(
         format!("CREATE_REPLICATION_SLOT {name} {kind}LOGICAL {PLUGIN} NOEXPORT_SNAPSHOT");
     let creation = replication.simple_query(&command);
     tokio::pin!(creation);
+    let too_late = |_| SessionError::Timeout("CREATE_REPLICATION_SLOT");
+    let mut unexplained = 0;
     loop {
         tokio::select! {
             rows = &mut creation => {
@@ -95,18 +101,23 @@ pub(super) async fn create(
                 return point.ok_or(SessionError::Unexpected("CREATE_REPLICATION_SLOT"));
             }
             () = sleep(BLOCKER_INTERVAL) => {
-                if let Some(blocker) = slot_blocker(sql).await? {
-                    waiting(format!("creating the replication slot waits for {blocker} to end"));
+                match timeout(BLOCKER_TIME_MAX, slot_blocker(sql)).await.map_err(too_late)?? {
+                    Some(blocker) => {
+                        unexplained = 0;
+                        waiting(format!("creating the replication slot waits for {blocker} to end"));
+                    }
+                    None if unexplained < UNEXPLAINED_LOOKS_MAX => unexplained += 1,
+                    None => return Err(SessionError::Timeout("CREATE_REPLICATION_SLOT")),
                 }
             }
         }
     }
 }
 
-/// Drops the slot.
-pub(super) async fn drop(replication: &mut Connection, name: &str) -> Result<(), SessionError> {
-    replication
-        .simple_query(&format!("DROP_REPLICATION_SLOT {name} WAIT"))
+/// Drops the slot; refused while anybody streams from it.
+pub(super) async fn drop(sql: &mut Connection, name: &str) -> Result<(), SessionError> {
+    let command = bind("SELECT pg_drop_replication_slot(:'slot')", &[("slot", name)]);
+    sql.simple_query(&command)
         .await
         .map_err(|source| SessionError::DropSlot { slot: name.to_owned(), source })?;
     Ok(())
@@ -125,6 +136,7 @@ mod tests {
             wal_status: Some("reserved".into()),
             retained_bytes: Some(0),
             transactions_since: Some(0),
+            walsender_waits: true,
         }
     }
 

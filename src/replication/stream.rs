@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::assembler::Assembler;
 use super::error::SessionError;
 use super::feedback::Feedback;
 use super::pace::Pace;
 use super::report::Report;
+use super::silence::{Presence, Silence};
 use super::watch::Look;
 use crate::change::{CommitTime, Event};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, Message};
+use crate::source::Phase;
 use crate::wire::{CopyBoth, Frame, StatusUpdate};
 
 /// Status updates go out this often on their own, well inside `wal_sender_timeout` (60 s by default).
@@ -30,12 +32,19 @@ const BATCH_EVENTS_MAX: usize = 4096;
 /// …or this many row changes.
 const BATCH_CHANGES_MAX: usize = 16_384;
 /// A server that asks for so many replies within [`STATUS_INTERVAL`] wants us to leave: at shutdown
-/// it waits until all its WAL is confirmed, which a resume window never is.
+/// it waits until all its WAL is confirmed, which a resume window never is, and asks again as soon
+/// as it is answered. Otherwise it asks only who has said nothing for half of `wal_sender_timeout`.
 const REPLY_REQUESTS_MAX: usize = 20;
+/// …and if it asks for so many, a look tells: over a long way it can't ask faster. A server that
+/// shuts down lets no new session in.
+const REPLY_REQUESTS_SUSPECT: usize = 3;
+/// A status update that can't be sent for so long never will be.
+const SEND_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A stream in progress.
 pub(super) struct Stream<'a> {
     pub(super) copy: CopyBoth,
+    pub(super) publication: &'a str,
     pub(super) assembler: &'a mut Assembler,
     pub(super) events: &'a Sender<Vec<Event>>,
     /// Everything that ends at or before this is visible to readers.
@@ -49,6 +58,11 @@ pub(super) struct Stream<'a> {
     pub(super) pace: Pace,
     pub(super) batch: Batch,
     pub(super) reply_requests: VecDeque<Instant>,
+    pub(super) silence: Silence,
+    /// When the last probe was sent.
+    pub(super) probed_at: Instant,
+    /// The walsender at the other end.
+    pub(super) pid: i32,
     /// The newest position the server is known to have written.
     pub(super) server_end: Lsn,
 }
@@ -75,8 +89,15 @@ impl Batch {
 }
 
 impl Stream<'_> {
-    /// Streams until the connection or the store ends.
-    pub(super) async fn run(&mut self) -> Result<Infallible, SessionError> {
+    /// Streams until the connection or the store ends; answers why.
+    pub(super) async fn run(&mut self) -> SessionError {
+        match self.stream().await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn stream(&mut self) -> Result<Infallible, SessionError> {
         let mut tick = interval(CATCH_UP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -86,7 +107,7 @@ impl Stream<'_> {
                 pause().await;
             }
             tokio::select! {
-                read = self.copy.fill() => self.report.received_bytes(read?),
+                read = self.copy.fill() => self.heard(read?),
                 _ = tick.tick() => self.on_tick(&mut tick).await?,
                 changed = self.looks.changed() => {
                     changed.map_err(|_| SessionError::Stopping)?;
@@ -145,16 +166,34 @@ impl Stream<'_> {
         if self.batch.events.is_empty() {
             return Ok(());
         }
-        let events = std::mem::take(&mut self.batch).events;
         loop {
             tokio::select! {
-                permit = self.events.reserve() => {
-                    permit.map_err(|_| SessionError::Stopping)?.send(events);
-                    return Ok(());
-                }
+                handed_over = self.hand_over() => return handed_over,
                 _ = tick.tick() => self.send_status(false).await?,
             }
         }
+    }
+
+    /// Hands the batch to the store, however long that takes. Cancel safe.
+    ///
+    /// Also after the stream has failed: what is assembled is behind the position at which the next
+    /// stream begins, and would never come again.
+    pub(super) async fn hand_over(&mut self) -> Result<(), SessionError> {
+        let permit = self.events.reserve().await.map_err(|_| SessionError::Stopping)?;
+        let events = std::mem::take(&mut self.batch).events;
+        if !events.is_empty() {
+            permit.send(events);
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, bytes: usize) {
+        self.report.received_bytes(bytes);
+        if self.silence.presence() != Presence::Alive {
+            self.report.heard_again();
+            self.goal = self.server_end;
+        }
+        self.silence.heard();
     }
 
     async fn on_tick(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
@@ -164,14 +203,41 @@ impl Stream<'_> {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             tick.reset();
         }
+        // Ticks are not exact: one that comes a little early is as good.
+        let probing = self.probed_at.elapsed() + CATCH_UP_INTERVAL > STATUS_INTERVAL;
+        if probing {
+            self.probed_at = Instant::now();
+            self.silence.probed();
+            self.listen()?;
+        }
         // On a quiet server only an answer tells that a position is reached.
         let curious = self.assembler.position() < self.server_end.max(self.goal);
-        self.send_status(curious).await
+        self.send_status(curious || probing).await
+    }
+
+    /// Judges the silence, if there is one.
+    fn listen(&mut self) -> Result<(), SessionError> {
+        if self.silence.wants_look() {
+            self.look_wanted.notify_one();
+        }
+        match self.silence.presence() {
+            Presence::Alive => {}
+            Presence::Doubtful => self.report.disconnected(Phase::Disconnected(format!(
+                "the server has not answered for {} s",
+                (STATUS_INTERVAL * Silence::DOUBT_AT).as_secs()
+            ))),
+            Presence::Dead => return Err(SessionError::Silent),
+        }
+        Ok(())
     }
 
     async fn take_look(&mut self) -> Result<(), SessionError> {
         let look = self.looks.borrow_and_update().clone();
         if let Some(look) = look {
+            if !look.source.publication_exists {
+                return Err(SessionError::NoPublication(self.publication.to_owned()));
+            }
+            self.silence.seen(look.source.walsender(self.pid).ok_or(SessionError::Abandoned)?);
             self.server_end = self.server_end.max(look.source.wal_end);
             self.report.looked(&look);
             self.assembler.look(look.catalog, &mut self.batch.events);
@@ -198,12 +264,17 @@ impl Stream<'_> {
             clock,
             reply_requested,
         };
-        Ok(self.copy.send_status(status).await?)
+        let sent = timeout(SEND_TIME_MAX, self.copy.send_status(status)).await;
+        Ok(sent.map_err(|_| SessionError::Silent)??)
     }
 
     fn notice_shutdown(&mut self) -> Result<(), SessionError> {
         let now = Instant::now();
         self.reply_requests.push_back(now);
+        let recent = |at: &&Instant| now.duration_since(**at) < STATUS_INTERVAL;
+        if self.reply_requests.iter().filter(recent).count() >= REPLY_REQUESTS_SUSPECT {
+            self.look_wanted.notify_one();
+        }
         if self.reply_requests.len() <= REPLY_REQUESTS_MAX {
             return Ok(());
         }

@@ -1,6 +1,5 @@
 //! Looks at the catalog again and again, beside the stream, on an SQL connection of its own.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::catalog::{Catalog, CatalogError, SourceState, read_catalog, read_source};
+use super::error::SessionError;
 use crate::wire::{ConnectError, Connection, Target};
 
 /// One look: the published tables, and where server and slot stand.
@@ -28,10 +28,22 @@ pub(super) enum LookError {
     Timeout,
 }
 
+/// SQLSTATE `cannot_connect_now`: the server starts up, shuts down or recovers.
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+impl LookError {
+    fn says_server_is_down(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.sqlstate() == Some(CANNOT_CONNECT_NOW))
+    }
+}
+
 /// Looks this often when nobody asks.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// …but a look may cost the server at most this share of one processor.
+/// After a look, wait this many times as long as it took, so that it costs the server at most that
+/// share of one processor,
 const COST_RATIO_MAX: u32 = 50;
+/// …but not longer than this.
+const INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// At least this long between looks, however often somebody asks.
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// A look that takes longer has failed.
@@ -75,8 +87,18 @@ impl Watch {
         .map_err(|_| LookError::Timeout)?
     }
 
-    /// Looks for ever, reconnecting by itself.
-    pub(super) async fn run(&self, connection: Connection) -> Infallible {
+    /// Looks at server and slot only: cheap however many tables there are.
+    pub(super) async fn look_at_slot(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<SourceState, LookError> {
+        let looked = read_source(connection, &self.publication, &self.slot);
+        Ok(timeout(LOOK_TIME_MAX, looked).await.map_err(|_| LookError::Timeout)??)
+    }
+
+    /// Looks again and again, reconnecting by itself, until the server lets no new session in
+    /// because it shuts down (or crashed): then the stream beside it has no future either.
+    pub(super) async fn run(&self, connection: Connection) -> SessionError {
         let mut connection = Some(connection);
         let mut pause = INTERVAL;
         loop {
@@ -85,16 +107,22 @@ impl Watch {
                 () = self.wanted.notified() => sleep(INTERVAL_MIN).await,
             }
             let started = Instant::now();
+            let was_connected = connection.is_some();
             match self.look_again(&mut connection).await {
                 Ok(look) => {
                     self.looks.send_replace(Some(look));
                 }
+                Err(error) if error.says_server_is_down() => return SessionError::ServerShutdown,
                 Err(error) => {
                     tracing::warn!(%error, "can't look at the catalog; trying again");
                     connection = None;
+                    if was_connected {
+                        // It may have been ended by the server: try another at once.
+                        self.wanted.notify_one();
+                    }
                 }
             }
-            pause = INTERVAL.max(started.elapsed() * COST_RATIO_MAX);
+            pause = (started.elapsed() * COST_RATIO_MAX).clamp(INTERVAL, INTERVAL_MAX);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use highwater::app::App;
@@ -54,10 +55,33 @@ impl Highwater {
         let token = shutdown.clone();
         #[allow(clippy::disallowed_methods, reason = "joined in stop, ended in drop")]
         let task = tokio::spawn(async move { app.run(token).await });
-        // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { address, client, shutdown, task: Some(task) }
+        Self { address, client: client(), shutdown, task: Some(task) }
+    }
+
+    /// The program itself, as a process of its own that is killed when dropped.
+    pub(crate) async fn program(pg: &Postgres, settings: &[(&str, &str)]) -> (Self, Program) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let program = Command::new(env!("CARGO_BIN_EXE_highwater"))
+            .args(["run", "--url", &pg.url(), "--slot", pg.database()])
+            .args(["--listen", &address.to_string()])
+            .env_clear()
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let program = Program(program);
+        let service =
+            Self { address, client: client(), shutdown: CancellationToken::new(), task: None };
+        let started = Instant::now();
+        while service.client.get(service.url() + "/livez").send().await.is_err() {
+            assert!(started.elapsed() < PATIENCE, "the program does not listen");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        service.ready().await;
+        (service, program)
     }
 
     /// Waits until `/readyz` says so.
@@ -122,6 +146,25 @@ impl Highwater {
         self.poll(&format!("tables={tables}&after={after}&limit=10000")).await
     }
 
+    /// Why `/readyz` says no; `None` when it says yes.
+    pub(crate) async fn trouble(&self) -> Option<String> {
+        let reply = self.fetch("/readyz").await;
+        (reply.status != 200).then(|| reply.body["detail"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until `/readyz` says no and gives this reason; answers how long that took.
+    pub(crate) async fn until_trouble(&self, reason: &str) -> Duration {
+        let started = Instant::now();
+        loop {
+            let trouble = self.trouble().await;
+            if trouble.as_deref().is_some_and(|trouble| trouble.contains(reason)) {
+                return started.elapsed();
+            }
+            assert!(started.elapsed() < PATIENCE, "{trouble:?} instead of {reason:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until everything committed before this call is applied.
     pub(crate) async fn applied(&self, pg: &Postgres) {
         // A transaction of its own, so that everything before it is flushed.
@@ -138,6 +181,38 @@ impl Highwater {
 impl Drop for Highwater {
     fn drop(&mut self) {
         self.shutdown.cancel();
+    }
+}
+
+fn client() -> reqwest::Client {
+    // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("an HTTP client")
+}
+
+/// The program as a process. Dropped, it is killed (SIGKILL).
+pub(crate) struct Program(Child);
+
+impl Program {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The most memory it ever had in use, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.0.kill().expect("a child of ours");
+        self.0.wait().expect("a child of ours");
     }
 }
 

@@ -3,7 +3,9 @@
 mod highwater;
 mod mirror;
 mod postgres;
+mod proxy;
 
 pub(crate) use highwater::{Highwater, PATIENCE};
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
+pub(crate) use proxy::{Kind, Proxy};

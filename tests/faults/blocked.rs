@@ -1,0 +1,79 @@
+//! Nobody takes what the session has to say.
+
+use std::time::Duration;
+
+use highwater::change::Event;
+use highwater::lsn::Lsn;
+use highwater::metrics::Metrics;
+use highwater::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
+use highwater::source::SourceStatus;
+use highwater::throwaway::ServerOptions;
+use highwater::wire::{LibpqEnvironment, Target};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::quiet;
+use crate::support::PATIENCE;
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "joined at the end")]
+async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "2s")).await;
+    let options = SessionOptions {
+        target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
+        publication: "highwater".into(),
+        slot: pg.database().into(),
+        temporary_slot: false,
+        resume_window: ResumeWindow::NONE,
+        stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
+    };
+    let (events, mut incoming) = mpsc::channel(1);
+    let (applied_in, applied) = watch::channel(Lsn::ZERO);
+    let (status, _) =
+        watch::channel(SourceStatus::new(String::new(), String::new(), String::new()));
+    let shutdown = CancellationToken::new();
+    let channels = SessionChannels { events, applied, status, shutdown: shutdown.clone() };
+    let session = Session::new(options, channels, Metrics::new().unwrap());
+    let session = tokio::spawn(session.run());
+
+    let first = incoming.recv().await.expect("the start");
+    applied_in.send_replace(first[0].reaches().expect("a start has a position"));
+    let walsender = format!(
+        "SELECT coalesce(max(active_pid), 0) FROM pg_replication_slots WHERE slot_name = '{}'",
+        pg.database()
+    );
+    let mut before: i32 = 0;
+    while before == 0 {
+        before = pg.value(&walsender).await;
+    }
+    // More commits than all buffers between hold, so that the walsender is stuck as well.
+    pg.execute(
+        "CREATE PROCEDURE many() LANGUAGE plpgsql AS $$BEGIN
+          FOR i IN 1..20000 LOOP INSERT INTO a VALUES (i); COMMIT; END LOOP; END$$",
+    )
+    .await;
+    pg.execute("CALL many()").await;
+    tokio::time::sleep(TIMEOUT * 4).await;
+    let after: i32 = pg.value(&walsender).await;
+    assert_eq!(before, after, "the server took us for dead");
+
+    let mut told = 0;
+    let taking = async {
+        while told < 20_000 {
+            for event in incoming.recv().await.expect("the session goes on") {
+                if let Event::Commit(transaction) = &event {
+                    told += transaction.changes.len();
+                }
+                if let Some(lsn) = event.reaches() {
+                    applied_in.send_replace(lsn);
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taking).await.expect("every change is told");
+    assert_eq!(told, 20_000);
+    assert_eq!(pg.value::<i32>(&walsender).await, before);
+    shutdown.cancel();
+    session.await.expect("no panic").expect("a clean end");
+}

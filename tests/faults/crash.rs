@@ -1,0 +1,79 @@
+//! Processes are killed (SIGKILL): the server, and the service itself.
+
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::{ServerOptions, Shutdown};
+
+use super::{inserted, quiet};
+use crate::support::Highwater;
+
+#[tokio::test]
+async fn a_killed_server_recovers_and_everything_is_told_once() {
+    let mut pg = quiet(ServerOptions::default()).await;
+    let hw = Highwater::start_with(&pg, &[("postgres.resume_window", "0s")]).await;
+    let start = hw.version().await;
+    let mut version = start.clone();
+    for id in 1..=3 {
+        pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
+        version = {
+            let told = hw.told(&pg, "a", &version).await;
+            assert_eq!((told.reset.len(), told.changes), (0, inserted(id..=id)));
+            told.version
+        };
+        // Confirmed, but not yet durably: the slot's position is written at checkpoints.
+        pg.server().kill().expect("killed");
+        pg.server().restart(Shutdown::Immediate).expect("recovered");
+        pg.reconnect().await;
+        let told = hw.told(&pg, "a", &version).await;
+        assert_eq!((told.reset.len(), told.changes.len()), (0, 0), "told twice: {told:?}");
+        version = told.version;
+    }
+    pg.execute("INSERT INTO a VALUES (4)").await;
+    assert_eq!(hw.told(&pg, "a", &version).await.changes, inserted(4..=4));
+    assert_eq!(hw.told(&pg, "a", &start).await.changes, inserted(1..=4));
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_in_a_loop_is_followed() {
+    let mut pg = quiet(ServerOptions::default()).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    for id in 1..=8 {
+        pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
+        let mode = if id % 2 == 0 { Shutdown::Fast } else { Shutdown::Immediate };
+        let began = Instant::now();
+        pg.server().restart(mode).expect("the server restarts");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        pg.reconnect().await;
+    }
+    let began = Instant::now();
+    hw.ready().await;
+    eprintln!("ready {:?} after the last of 8 restarts", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(12), "pauses are capped");
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=8)));
+}
+
+#[tokio::test]
+async fn a_killed_service_takes_up_where_its_clients_are() {
+    let pg = quiet(ServerOptions::default()).await;
+    let (mut hw, mut program) = Highwater::program(&pg, &[]).await;
+    let start = hw.version().await;
+    let mut version = start.clone();
+    for id in 1..=3 {
+        pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
+        version = hw.told(&pg, "a", &version).await.version;
+        drop(program);
+        pg.execute(&format!("UPDATE a SET id = -{id} WHERE id = {id}")).await;
+        let began = Instant::now();
+        (hw, program) = Highwater::program(&pg, &[]).await;
+        eprintln!("ready {:?} after the start of the program", began.elapsed());
+        let told = hw.told(&pg, "a", &version).await;
+        assert_eq!(told.reset.len(), 0);
+        assert_eq!(told.changes, [format!("delete a {id}"), format!("insert a -{id}")]);
+        version = told.version;
+        let all = hw.told(&pg, "a", &start).await;
+        assert_eq!(all.reset.len(), 0, "the window is sent again");
+    }
+    drop(program);
+}

@@ -1,0 +1,250 @@
+//! The network between the service and the server fails.
+
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::{ServerOptions, Shutdown};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{inserted, quiet};
+use crate::support::{Highwater, Kind, PATIENCE, Postgres, Proxy};
+
+async fn behind(proxy: &Proxy, pg: &Postgres) -> Highwater {
+    Highwater::start_with(pg, &[("postgres.url", &proxy.url(pg.database()))]).await
+}
+
+/// Waits until the service has opened so many walsender connections; answers how long that took.
+async fn until_connections(proxy: &Proxy, count: usize) -> Duration {
+    let began = Instant::now();
+    while proxy.replication_connections() < count {
+        assert!(began.elapsed() < PATIENCE, "it did not connect again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_black_hole_is_noticed_told_and_survived() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    proxy.black_hole();
+    let noticed = hw.until_trouble("has not answered").await;
+    let given_up = noticed + hw.until_trouble("the connection is dead").await;
+    eprintln!("black hole: noticed after {noticed:?}, given up after {given_up:?}");
+    assert!(noticed < Duration::from_secs(13) && given_up < Duration::from_secs(24));
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    assert_eq!(hw.poll(&format!("after={start}")).await.changes.len(), 0, "reads go on");
+    proxy.heal();
+    let healed = Instant::now();
+    hw.ready().await;
+    eprintln!("ready {:?} after the network healed", healed.elapsed());
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
+}
+
+#[tokio::test]
+async fn a_stream_gone_silent_is_replaced_and_its_walsender_ended() {
+    // The server itself would need a minute to notice, holding the slot.
+    let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "60s")).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    proxy.silence(Kind::Replication);
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let noticed = until_connections(&proxy, 2).await;
+    hw.ready().await;
+    eprintln!("silent stream: replaced after {noticed:?}");
+    assert!(noticed < Duration::from_secs(14), "{noticed:?}");
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
+}
+
+#[tokio::test]
+async fn looks_that_get_no_answer_do_not_harm_the_stream() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    proxy.silence(Kind::Sql);
+    for id in 1..=15 {
+        pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(hw.trouble().await, None);
+    }
+    assert_eq!(hw.told(&pg, "a", &start).await.changes, inserted(1..=15));
+    assert_eq!(proxy.replication_connections(), 1);
+}
+
+/// Stops the walsender while it is at work on a transaction of 3 million rows that nobody published.
+async fn stop_at_work(pg: &Postgres) -> Pid {
+    let state = format!(
+        "SELECT active_pid, coalesce(wait_event_type, '') FROM pg_replication_slots
+         JOIN pg_stat_activity ON pid = active_pid WHERE slot_name = '{}'",
+        pg.database()
+    );
+    for _ in 0..1000 {
+        let pid = Pid::from_raw(pg.query_one(&state).await.get(0));
+        kill(pid, Signal::SIGSTOP).expect("a process of our server");
+        let waits: String = pg.query_one(&state).await.get(1);
+        if !["Client", "Activity"].contains(&waits.as_str()) {
+            return pid;
+        }
+        kill(pid, Signal::SIGCONT).expect("a process of our server");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("the walsender was never seen at work");
+}
+
+#[tokio::test]
+async fn a_silent_walsender_at_work_is_probed_and_not_cut_off() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute("CREATE TABLE noise (id int)").await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    let writer = pg.connect().await;
+    let noise = writer.execute("INSERT INTO noise SELECT generate_series(1, 3000000)");
+    let (walsender, ()) = tokio::join!(stop_at_work(&pg), noise);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(25) {
+        assert_eq!(hw.trouble().await, None, "after {:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(proxy.replication_connections(), 1, "it was cut off");
+    kill(walsender, Signal::SIGCONT).expect("a process of our server");
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
+    assert_eq!(proxy.replication_connections(), 1);
+}
+
+#[tokio::test]
+async fn reset_and_half_closed_connections_cost_nobody_a_reset() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    for id in 1..=4 {
+        pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
+        if id % 2 == 0 {
+            proxy.half_close();
+        } else {
+            proxy.reset();
+        }
+        until_connections(&proxy, usize::try_from(id).unwrap() + 1).await;
+        hw.ready().await;
+    }
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=4)));
+}
+
+#[tokio::test]
+async fn what_came_with_the_end_of_the_connection_is_told() {
+    let pg = quiet(ServerOptions::default()).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    // The commit and the walsender's farewell arrive in one piece.
+    for id in 1..=20 {
+        pg.execute(&format!(
+            "INSERT INTO a VALUES ({id});
+             SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid > 0"
+        ))
+        .await;
+        hw.applied(&pg).await;
+    }
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=20)));
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_an_error_and_a_reconnect() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute("CREATE TABLE t (id text PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE t")
+        .await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    proxy.damage(Some(b"poison"));
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    pg.execute("INSERT INTO t VALUES ('poison')").await;
+    hw.until_trouble("decode the change stream").await;
+    assert!(proxy.has_damaged());
+    proxy.damage(None);
+    let told = hw.told(&pg, "a,t", &start).await;
+    assert_eq!(told.reset.len(), 0);
+    assert_eq!(told.changes, ["insert a 1", "insert t \"poison\""]);
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_at_one_place_for_ever_is_given_up_with_a_reset() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute("CREATE TABLE t (id text PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE t")
+        .await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    let start = hw.version().await;
+    proxy.damage(Some(b"poison"));
+    pg.execute("INSERT INTO t VALUES ('poison')").await;
+    hw.until_trouble("decode the change stream").await;
+    let began = Instant::now();
+    while proxy.replication_connections() < 11 || hw.trouble().await.is_some() {
+        assert!(began.elapsed() < Duration::from_mins(1), "the service is stuck");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eprintln!("given up after {:?}", began.elapsed());
+    let told = hw.told(&pg, "t", &start).await;
+    assert_eq!(told.reset, ["t"]);
+    pg.execute("INSERT INTO t VALUES ('well')").await;
+    assert_eq!(hw.told(&pg, "t", &told.version).await.changes, ["insert t \"well\""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fast_shutdown_is_not_delayed_over_a_long_way() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    hw.applied(&pg).await;
+    // A round trip of 160 ms: the server can't ask often enough to be conspicuous by that alone.
+    proxy.delay(Duration::from_millis(80));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    tokio::task::block_in_place(|| pg.server().stop(Shutdown::Fast)).expect("it stops");
+    let took = began.elapsed();
+    eprintln!("fast shutdown over 160 ms: {took:?}");
+    assert!(took < Duration::from_secs(5), "the server waited for us for {took:?}");
+    hw.until_trouble("").await;
+}
+
+#[tokio::test]
+async fn another_system_behind_the_same_address_resets_everybody() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = behind(&proxy, &pg).await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let before = hw.told(&pg, "a", &hw.version().await).await.version;
+
+    // Same tables, same oids, and as much WAL: only the system identifier differs.
+    let other = Postgres::unrelated(ServerOptions::default()).await;
+    other.execute(&format!("CREATE DATABASE {}", pg.database())).await;
+    let there = crate::support::Session::open(&other.server().socket_url(pg.database())).await;
+    there.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a; INSERT INTO a VALUES (7)").await;
+    proxy.switch(&other);
+    until_connections(&proxy, 2).await;
+    hw.ready().await;
+    let told = hw.poll(&format!("after={before}")).await;
+    assert_eq!(told.reset, ["a"]);
+    assert_ne!(told.version[..8], before[..8], "another history");
+    there.execute("INSERT INTO a VALUES (8)").await;
+    let began = Instant::now();
+    loop {
+        let news = hw.poll(&format!("after={}", told.version)).await;
+        if news.changes == ["insert a 8"] {
+            break;
+        }
+        assert!(news.reset.is_empty() && began.elapsed() < PATIENCE, "{news:?}");
+    }
+    drop(hw);
+}

@@ -1,0 +1,77 @@
+//! Rows that share a position, tables that are emptied, partitions on their own.
+
+use highwater::throwaway::ServerOptions;
+
+use super::{inserted, quiet};
+use crate::support::{Highwater, Postgres};
+
+#[tokio::test]
+async fn a_client_in_the_middle_of_a_copy_goes_on_after_a_restart() {
+    let pg = quiet(ServerOptions::default()).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    // COPY writes many rows with one WAL record.
+    let sql = "COPY a FROM PROGRAM 'seq 1 1000'";
+    pg.execute(sql).await;
+    hw.applied(&pg).await;
+    let first = hw.poll(&format!("after={start}&limit=400")).await;
+    assert!(first.more);
+    hw.stop().await.expect("a clean end");
+    let hw = Highwater::start(&pg).await;
+    let rest = hw.told(&pg, "a", &first.version).await;
+    assert_eq!((rest.reset.len(), rest.more), (0, false));
+    let all: Vec<String> = first.changes.into_iter().chain(rest.changes).collect();
+    assert_eq!(all, inserted(1..=1000));
+}
+
+#[tokio::test]
+async fn a_truncated_table_stays_published() {
+    let pg = quiet(ServerOptions::default()).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1); TRUNCATE a").await;
+    let reset = hw.told(&pg, "a", &start).await;
+    assert_eq!(reset.reset, ["a"]);
+    pg.execute("INSERT INTO a VALUES (2)").await;
+    assert_eq!(hw.told(&pg, "a", &reset.version).await.changes, inserted(2..=2));
+    // Truncated and filled in one transaction.
+    pg.execute("BEGIN; TRUNCATE a; INSERT INTO a VALUES (3); COMMIT").await;
+    let reset = hw.told(&pg, "a", &reset.version).await;
+    assert_eq!((reset.reset, reset.changes.len()), (vec!["a".to_owned()], 0));
+    pg.execute("INSERT INTO a VALUES (4)").await;
+    assert_eq!(hw.told(&pg, "a", &reset.version).await.changes, inserted(4..=4));
+}
+
+#[tokio::test]
+async fn leaves_published_on_their_own_tell_every_row() {
+    let pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(
+        "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF events FOR VALUES FROM (1) TO (10);
+         CREATE TABLE high PARTITION OF events FOR VALUES FROM (10) TO (20);
+         CREATE PUBLICATION highwater FOR TABLE events WITH (publish_via_partition_root = false)",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO events VALUES (1), (11); UPDATE events SET id = 12 WHERE id = 1").await;
+    let told = hw.told(&pg, "low,high", &start).await;
+    assert_eq!(told.reset.len(), 0);
+    assert_eq!(told.changes, ["insert high 11", "delete low 1", "insert high 12"]);
+    pg.execute("TRUNCATE events").await;
+    let told = hw.told(&pg, "low,high", &told.version).await;
+    assert_eq!(told.reset, ["low", "high"]);
+    // A leaf that joins while we look elsewhere is told from its first row on.
+    pg.execute(
+        "CREATE TABLE top PARTITION OF events FOR VALUES FROM (20) TO (30);
+         INSERT INTO events VALUES (21), (2)",
+    )
+    .await;
+    hw.applied(&pg).await;
+    assert_eq!(hw.told(&pg, "low", &told.version).await.changes, ["insert low 2"]);
+    let began = std::time::Instant::now();
+    while hw.fetch("/v1/changes?tables=top").await.status != 200 {
+        assert!(began.elapsed() < crate::support::PATIENCE, "the new leaf is unknown");
+    }
+    assert_eq!(hw.told(&pg, "top", &told.version).await.reset, ["top"]);
+}

@@ -1,0 +1,241 @@
+//! The slot is lost, moved, older than the publication, or keeps nothing it should let go.
+
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::ServerOptions;
+
+use super::{inserted, quiet};
+use crate::support::{Highwater, Kind, PATIENCE, Postgres, Proxy};
+
+/// A server that takes WAL away from slots that keep more than a segment.
+async fn impatient() -> Postgres {
+    let options = ServerOptions::default()
+        .setting("max_slot_wal_keep_size", "16MB")
+        .setting("wal_sender_timeout", "60s");
+    quiet(options).await
+}
+
+/// Writes WAL until the slot is invalidated.
+async fn until_lost(pg: &Postgres) {
+    let began = Instant::now();
+    let lost = format!(
+        "SELECT wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = '{}'",
+        pg.database()
+    );
+    // The service may replace the slot before we see it lost.
+    while pg.query(&lost).await.first().is_some_and(|row| !row.get::<_, bool>(0)) {
+        assert!(began.elapsed() < PATIENCE, "the slot is not invalidated");
+        for _ in 0..4 {
+            pg.execute("SELECT pg_logical_emit_message(true, 'test', ''), pg_switch_wal()").await;
+        }
+        pg.execute("CHECKPOINT").await;
+    }
+}
+
+async fn until_reset(hw: &Highwater, after: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let told = hw.poll(&format!("tables=a&after={after}")).await;
+        if told.reset == ["a"] {
+            return told.version;
+        }
+        assert!(began.elapsed() < PATIENCE, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Everything after a reset is told again.
+async fn assert_tells(hw: &Highwater, pg: &Postgres, after: &str) {
+    pg.execute("INSERT INTO a VALUES (1000)").await;
+    let told = hw.told(pg, "a", after).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1000..=1000)));
+}
+
+#[tokio::test]
+async fn a_slot_invalidated_while_its_connection_hangs_is_replaced() {
+    let pg = impatient().await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
+    let start = hw.version().await;
+    proxy.silence(Kind::Replication);
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    until_lost(&pg).await;
+    let began = Instant::now();
+    let version = until_reset(&hw, &start).await;
+    eprintln!("invalidated slot: reset after {:?}", began.elapsed());
+    assert_tells(&hw, &pg, &version).await;
+    let status = hw.fetch("/v1/status").await.body;
+    assert_ne!(status["source"]["slot_wal_status"], "lost", "{status}");
+}
+
+#[tokio::test]
+async fn a_slot_invalidated_while_the_service_streams_is_replaced() {
+    // The resume window alone is more than the server allows.
+    let pg = impatient().await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    until_lost(&pg).await;
+    let version = until_reset(&hw, &start).await;
+    assert_tells(&hw, &pg, &version).await;
+}
+
+#[tokio::test]
+async fn a_slot_invalidated_while_the_service_is_down_is_replaced() {
+    let pg = impatient().await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    hw.stop().await.expect("a clean end");
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    until_lost(&pg).await;
+    let hw = Highwater::start(&pg).await;
+    let version = until_reset(&hw, &start).await;
+    assert_tells(&hw, &pg, &version).await;
+}
+
+#[tokio::test]
+async fn a_slot_recreated_or_moved_while_the_service_is_down_is_a_reset() {
+    let pg = quiet(ServerOptions::default()).await;
+    let slot = pg.database();
+    for tampering in [
+        format!(
+            "SELECT pg_drop_replication_slot('{slot}'), pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+        ),
+        format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"),
+    ] {
+        let hw = Highwater::start(&pg).await;
+        let start = hw.version().await;
+        hw.stop().await.expect("a clean end");
+        pg.execute("DELETE FROM a; INSERT INTO a VALUES (1)").await;
+        pg.query(&tampering).await;
+        let hw = Highwater::start(&pg).await;
+        let version = until_reset(&hw, &start).await;
+        assert_tells(&hw, &pg, &version).await;
+        hw.stop().await.expect("a clean end");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_recreated_or_moved_while_the_connection_was_lost_is_a_reset() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
+    let slot = pg.database();
+    let free = format!("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    for tampering in [
+        format!(
+            "SELECT pg_drop_replication_slot('{slot}'), pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+        ),
+        format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"),
+    ] {
+        let start = hw.version().await;
+        proxy.cut();
+        hw.until_trouble("not connected").await;
+        while !pg.value::<bool>(&free).await {}
+        pg.execute("DELETE FROM a; INSERT INTO a VALUES (1)").await;
+        pg.query(&tampering).await;
+        proxy.heal();
+        let version = until_reset(&hw, &start).await;
+        assert_tells(&hw, &pg, &version).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_older_than_the_publication_is_made_to_work() {
+    let pg = Postgres::private(ServerOptions::default()).await;
+    let slot = pg.database();
+    pg.query(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    pg.execute("CREATE PUBLICATION highwater FOR TABLE a; INSERT INTO a VALUES (2)").await;
+    let began = Instant::now();
+    let hw = Highwater::start(&pg).await;
+    eprintln!("old slot: ready after {:?}", began.elapsed());
+    let version = hw.version().await;
+    assert_tells(&hw, &pg, &version).await;
+}
+
+#[tokio::test]
+async fn a_publication_dropped_and_made_again_is_a_reset_and_keeps_no_wal_meanwhile() {
+    let pg = quiet(ServerOptions::default()).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("DROP PUBLICATION highwater; INSERT INTO a VALUES (1)").await;
+    hw.until_trouble("publication \"highwater\" does not exist").await;
+    let slots =
+        format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{}'", pg.database());
+    let began = Instant::now();
+    while pg.value::<i64>(&slots).await > 0 {
+        assert!(began.elapsed() < PATIENCE, "the slot keeps WAL that can't be told");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    pg.execute("INSERT INTO a VALUES (2); CREATE PUBLICATION highwater FOR TABLE a").await;
+    hw.ready().await;
+    let version = until_reset(&hw, &start).await;
+    assert_tells(&hw, &pg, &version).await;
+}
+
+#[tokio::test]
+async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute("CREATE DATABASE busy").await;
+    let busy = crate::support::Session::open(&pg.server().socket_url("busy")).await;
+    busy.execute("CREATE TABLE noise (id int)").await;
+    let window = [("postgres.resume_max_wal", "1MiB"), ("postgres.resume_window", "1s")];
+    let hw = Highwater::start_with(&pg, &window).await;
+    let start = hw.version().await;
+    let kept = format!(
+        "SELECT greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn),
+                         pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))::bigint
+         FROM pg_replication_slots WHERE slot_name = '{}'",
+        pg.database()
+    );
+    let began = Instant::now();
+    let mut peak = 0;
+    for _ in 0..10 {
+        busy.execute("INSERT INTO noise SELECT generate_series(1, 100000)").await;
+        // A checkpoint logs the running transactions: only there can `restart_lsn` move.
+        busy.execute("CHECKPOINT").await;
+        peak = peak.max(pg.value::<i64>(&kept).await);
+    }
+    while pg.value::<i64>(&kept).await > 2 << 20 {
+        assert!(began.elapsed() < PATIENCE, "the slot holds WAL that nobody needs");
+        busy.execute("CHECKPOINT").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eprintln!("kept at most {} MiB of 60", peak >> 20);
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_blocks_the_creation_of_the_slot_is_said() {
+    let pg = quiet(ServerOptions::default()).await;
+    let other = pg.connect().await;
+    other.execute("SET application_name = 'forgotten'; BEGIN; INSERT INTO a VALUES (1)").await;
+    let hw = Highwater::launch(&pg, &[]).await;
+    let said = hw.until_trouble("application \"forgotten\", idle in transaction").await;
+    eprintln!("the blocker is named after {said:?}");
+    other.execute("COMMIT").await;
+    let began = Instant::now();
+    hw.ready().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let version = hw.version().await;
+    assert_tells(&hw, &pg, &version).await;
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_from_a_killed_instance_within_a_second() {
+    let pg = quiet(ServerOptions::default()).await;
+    let (first, program) = Highwater::program(&pg, &[]).await;
+    let start = first.version().await;
+    let second = Highwater::launch(&pg, &[]).await;
+    second.until_trouble("holds the replication slot").await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    drop(program);
+    let began = Instant::now();
+    second.ready().await;
+    eprintln!("takeover after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let told = second.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
+}

@@ -1,0 +1,283 @@
+//! A network that can fail: a TCP proxy between the service and PostgreSQL.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Postgres;
+
+/// What a client asked for in its first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A walsender.
+    Replication,
+    /// An ordinary session.
+    Sql,
+}
+
+/// A running proxy; dropped, it ends with its connections.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: Mutex<SocketAddr>,
+    faults: watch::Sender<Faults>,
+    /// Where the next server's row that holds these bytes is damaged.
+    damage: Mutex<Option<&'static [u8]>>,
+    damaged: AtomicBool,
+    replication_connections: AtomicUsize,
+}
+
+/// What goes wrong. Numbers are connections' own, counted from 1.
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    /// The number the next connection gets, less one.
+    opened: usize,
+    /// Nothing passes on connections up to this number, and their ends learn of nothing.
+    silent_replication_until: usize,
+    silent_sql_until: usize,
+    /// …and these are reset (RST).
+    reset_until: usize,
+    /// …and of these the server's end is closed in order, while the client may go on writing.
+    half_closed_until: usize,
+    /// New connections are closed at once.
+    refuses: bool,
+    /// Each piece that passes waits for so long, in each direction.
+    delay: Duration,
+}
+
+impl Faults {
+    fn is_silent(&self, number: usize, kind: Kind) -> bool {
+        number
+            <= match kind {
+                Kind::Replication => self.silent_replication_until,
+                Kind::Sql => self.silent_sql_until,
+            }
+    }
+}
+
+impl Proxy {
+    /// A network without faults in front of this server.
+    #[allow(clippy::disallowed_methods, reason = "aborted when the proxy is dropped")]
+    pub(crate) async fn start(pg: &Postgres) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(address(pg)),
+            faults: watch::Sender::new(Faults::default()),
+            damage: Mutex::new(None),
+            damaged: AtomicBool::new(false),
+            replication_connections: AtomicUsize::new(0),
+        });
+        let address = listener.local_addr().expect("an address");
+        let accepting = tokio::spawn(accept(listener, shared.clone()));
+        Self { address, shared, accepting }
+    }
+
+    /// Where to connect to the database through it, as the superuser.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@{}/{database}?sslmode=disable", self.address)
+    }
+
+    /// From now on nothing passes on the present connections of this kind, like behind a firewall
+    /// that has forgotten them. New ones are fine.
+    pub(crate) fn silence(&self, kind: Kind) {
+        self.change(|faults| match kind {
+            Kind::Replication => faults.silent_replication_until = faults.opened,
+            Kind::Sql => faults.silent_sql_until = faults.opened,
+        });
+    }
+
+    /// From now on nothing passes on any connection, present or new.
+    pub(crate) fn black_hole(&self) {
+        self.change(|faults| {
+            (faults.silent_replication_until, faults.silent_sql_until) = (usize::MAX, usize::MAX);
+        });
+    }
+
+    /// Everything passes again, also what was held.
+    pub(crate) fn heal(&self) {
+        self.change(|faults| {
+            (faults.silent_replication_until, faults.silent_sql_until) = (0, 0);
+            faults.refuses = false;
+            faults.delay = Duration::ZERO;
+        });
+    }
+
+    /// Resets the present connections.
+    pub(crate) fn reset(&self) {
+        self.change(|faults| faults.reset_until = faults.opened);
+    }
+
+    /// Resets the present connections and lets no new ones in.
+    pub(crate) fn cut(&self) {
+        self.change(|faults| {
+            faults.refuses = true;
+            faults.reset_until = faults.opened;
+        });
+    }
+
+    /// Ends the server's half of the present connections.
+    pub(crate) fn half_close(&self) {
+        self.change(|faults| faults.half_closed_until = faults.opened);
+    }
+
+    /// Everything takes so much longer in each direction.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.change(|faults| faults.delay = delay);
+    }
+
+    /// New connections lead to another server; the present ones are reset.
+    pub(crate) fn switch(&self, pg: &Postgres) {
+        *self.shared.upstream.lock().unwrap() = address(pg);
+        self.reset();
+    }
+
+    /// Damages the message that inserts a row of one text column with this value, every time it
+    /// comes until it is asked for nothing.
+    pub(crate) fn damage(&self, value: Option<&'static [u8]>) {
+        *self.shared.damage.lock().unwrap() = value;
+    }
+
+    /// Whether a message was damaged.
+    pub(crate) fn has_damaged(&self) -> bool {
+        self.shared.damaged.load(Ordering::Relaxed)
+    }
+
+    /// How many walsender connections have been opened.
+    pub(crate) fn replication_connections(&self) -> usize {
+        self.shared.replication_connections.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Faults)) {
+        self.shared.faults.send_modify(change);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.change(|faults| {
+            faults.reset_until = usize::MAX;
+        });
+    }
+}
+
+fn address(pg: &Postgres) -> SocketAddr {
+    ([127, 0, 0, 1], pg.server().port()).into()
+}
+
+#[allow(clippy::disallowed_methods, reason = "reset when the proxy is dropped")]
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (client, _) = listener.accept().await.expect("a connection");
+        if shared.faults.borrow().refuses {
+            continue;
+        }
+        let mut number = 0;
+        shared.faults.send_modify(|faults| {
+            faults.opened += 1;
+            number = faults.opened;
+        });
+        tokio::spawn(carry(number, client, shared.clone()));
+    }
+}
+
+async fn carry(number: usize, mut client: TcpStream, shared: Arc<Shared>) {
+    let mut first = vec![0; 1024];
+    let Ok(count @ 1..) = client.read(&mut first).await else { return };
+    first.truncate(count);
+    let is_replication = first.windows(12).any(|word| word == b"replication\0");
+    let kind = if is_replication { Kind::Replication } else { Kind::Sql };
+    if is_replication {
+        shared.replication_connections.fetch_add(1, Ordering::Relaxed);
+    }
+    let upstream = *shared.upstream.lock().unwrap();
+    // A refusing server is passed on as a closed connection.
+    let Ok(mut server) = TcpStream::connect(upstream).await else { return };
+    if !until_it_may_pass(&mut shared.faults.subscribe(), number, kind).await
+        || server.write_all(&first).await.is_err()
+    {
+        return;
+    }
+    for stream in [&client, &server] {
+        let _ = stream.set_nodelay(true);
+        // Closing is a reset: see `reset`; ends in order are passed on by shutting down.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let wire = Wire { number, kind, shared };
+    tokio::join!(wire.pass(from_client, to_server, false), wire.pass(from_server, to_client, true));
+}
+
+/// Waits while nothing passes; false when the connection is reset.
+async fn until_it_may_pass(
+    faults: &mut watch::Receiver<Faults>,
+    number: usize,
+    kind: Kind,
+) -> bool {
+    let reset = |faults: &Faults| number <= faults.reset_until;
+    let passes = |faults: &Faults| reset(faults) || !faults.is_silent(number, kind);
+    faults.wait_for(passes).await.is_ok_and(|faults| !reset(&faults))
+}
+
+/// One connection.
+struct Wire {
+    number: usize,
+    kind: Kind,
+    shared: Arc<Shared>,
+}
+
+impl Wire {
+    async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, from_server: bool) {
+        let mut faults = self.shared.faults.subscribe();
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let cut = |f: &Faults| {
+                self.number <= f.reset_until || (from_server && self.number <= f.half_closed_until)
+            };
+            let count = tokio::select! {
+                count = from.read(&mut bytes) => count.unwrap_or(0),
+                cut = faults.wait_for(cut) => { drop(cut); 0 }
+            };
+            if !until_it_may_pass(&mut faults, self.number, self.kind).await {
+                return;
+            }
+            if count == 0 {
+                let _ = to.shutdown().await;
+                return;
+            }
+            let piece = &mut bytes[..count];
+            if from_server && self.kind == Kind::Replication {
+                self.damage(piece);
+            }
+            let delay = faults.borrow().delay;
+            tokio::time::sleep(delay).await;
+            if to.write_all(piece).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// `I`, the relation's OID, `N`, the number of columns, `t`, a length, the value.
+    fn damage(&self, piece: &mut [u8]) {
+        const BEFORE: usize = 1 + 4 + 1 + 2 + 1 + 4;
+        let Some(value) = *self.shared.damage.lock().unwrap() else { return };
+        let found = piece.windows(value.len()).position(|window| window == value);
+        let Some(tag) = found.and_then(|at| at.checked_sub(BEFORE)) else { return };
+        if piece[tag] == b'I' {
+            piece[tag] = b'?';
+            self.shared.damaged.store(true, Ordering::Relaxed);
+        }
+    }
+}
