@@ -317,7 +317,7 @@ impl Assembler {
             if state.catalog.key != catalog.key
                 && let Some(relation) = &mut state.relation
             {
-                relation.distrust();
+                relation.look_again(&catalog);
             }
             state.catalog = catalog;
         }

@@ -8,9 +8,24 @@ use crate::render::Kind;
 /// What the newest Relation message said of a table, and where its key is found.
 #[derive(Debug)]
 pub(super) struct Relation {
-    /// Name, type and modifier of each column: the shape clients' rows have.
-    columns: Vec<(String, u32, i32)>,
+    replica_identity: ReplicaIdentity,
+    columns: Vec<RelationColumn>,
     key: KeyPlan,
+}
+
+#[derive(Debug)]
+struct RelationColumn {
+    name: String,
+    type_oid: u32,
+    type_modifier: i32,
+    key: bool,
+}
+
+impl RelationColumn {
+    /// What of it shows in clients' rows.
+    fn shape(&self) -> (&str, u32, i32) {
+        (&self.name, self.type_oid, self.type_modifier)
+    }
 }
 
 /// How to read an id from a tuple.
@@ -31,28 +46,35 @@ pub(super) struct UnknownKey;
 impl Relation {
     /// Matches a Relation message with the catalog's key.
     pub(super) fn new(message: &pgoutput::Relation<'_>, table: &CatalogTable) -> Self {
-        let columns = message
-            .columns
-            .iter()
-            .map(|c| (c.name.to_owned(), c.type_oid, c.type_modifier))
-            .collect();
-        Self { columns, key: plan(message, table) }
+        let columns = message.columns.iter().map(|column| RelationColumn {
+            name: column.name.to_owned(),
+            type_oid: column.type_oid,
+            type_modifier: column.type_modifier,
+            key: column.key,
+        });
+        let columns: Vec<RelationColumn> = columns.collect();
+        let replica_identity = message.replica_identity;
+        let key = plan(replica_identity, &columns, table);
+        Self { replica_identity, columns, key }
+    }
+
+    /// Matches the message with a newer look at the catalog. The message may have come before the
+    /// look, in the very transaction that changed the key, and need not come again.
+    pub(super) fn look_again(&mut self, table: &CatalogTable) {
+        self.key = plan(self.replica_identity, &self.columns, table);
     }
 
     /// Whether rows look the same as `other`'s.
     pub(super) fn same_columns(&self, other: &Self) -> bool {
-        self.columns == other.columns
+        self.columns
+            .iter()
+            .map(RelationColumn::shape)
+            .eq(other.columns.iter().map(RelationColumn::shape))
     }
 
     /// Whether ids can be read.
     pub(super) fn is_known(&self) -> bool {
         !matches!(self.key, KeyPlan::Unknown)
-    }
-
-    /// Forgets where the key is: the catalog has since shown another definition, so a new Relation
-    /// message comes before the next change.
-    pub(super) fn distrust(&mut self) {
-        self.key = KeyPlan::Unknown;
     }
 
     /// The id in `tuple`; a column that is unchanged there is read from `old`.
@@ -65,18 +87,20 @@ impl Relation {
     }
 }
 
-fn plan(message: &pgoutput::Relation<'_>, table: &CatalogTable) -> KeyPlan {
-    let flagged = message.columns.iter().filter(|column| column.key).count();
+fn plan(
+    replica_identity: ReplicaIdentity,
+    columns: &[RelationColumn],
+    table: &CatalogTable,
+) -> KeyPlan {
+    let flagged = columns.iter().filter(|column| column.key).count();
     // With identity FULL every column is flagged, and the key is the catalog's primary key.
-    if message.replica_identity != ReplicaIdentity::Full && flagged != table.key.len() {
+    if replica_identity != ReplicaIdentity::Full && flagged != table.key.len() {
         return KeyPlan::Unknown;
     }
     let mut places = Vec::with_capacity(table.key.len());
     for key in &table.key {
-        let found = message
-            .columns
-            .iter()
-            .position(|c| c.key && c.name == key.name && c.type_oid == key.type_oid);
+        let found =
+            columns.iter().position(|c| c.key && c.name == key.name && c.type_oid == key.type_oid);
         let Some(place) = found else { return KeyPlan::Unknown };
         places.push((place, key.kind));
     }

@@ -354,14 +354,14 @@ fn a_changed_shape_resets_and_a_changed_key_is_not_guessed() {
         [begin(), relation(1, b'd', other), insert(1, &[T("4"), T("a"), Null]), commit(508)];
     assert_eq!(told(&feed(&mut assembler, &messages)), ["reset 1 schema"]);
     assert!(assembler.take_wants_look());
-    // The look shows the new key; the server announces the relation again before its next change.
+    // The look shows the new key. The server has announced it already, in the transaction that
+    // changed it, and need not do so again (PostgreSQL 14 does not).
     let renamed =
         CatalogTable { definition: "other".into(), ..table(1, &[("name", TEXT, Kind::String)]) };
     let mut events = Vec::new();
     assembler.look(look(508, vec![renamed]), &mut events);
     assert!(matches!(&events[..], [Event::Tables { resets, .. }] if resets.len() == 1));
-    let messages =
-        [begin(), relation(1, b'd', other), insert(1, &[T("5"), T("b"), Null]), commit(608)];
+    let messages = [begin(), insert(1, &[T("5"), T("b"), Null]), commit(608)];
     assert_eq!(told(&feed(&mut assembler, &messages)), [r#"insert 1 "b""#]);
 }
 
