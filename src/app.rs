@@ -24,7 +24,7 @@ use crate::http::{self, HttpOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
-use crate::source::SourceStatus;
+use crate::source::{Phase, SourceStatus};
 use crate::store::{self, LogLimits, Store};
 use crate::wire::ConnectError;
 
@@ -166,12 +166,13 @@ impl Ingest {
         let (events, incoming) = mpsc::channel(BATCHES_MAX);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let options = self.session.clone();
+        let status = self.status.clone();
         let channels =
             SessionChannels { events, applied, status: self.status, shutdown: shutdown.clone() };
         let session = Session::new(self.session, channels, self.metrics);
         let ended = runtime.block_on(async {
             if self.creates_publication {
-                publish(&options, shutdown).await?;
+                publish(&options, &status, shutdown).await?;
             }
             // The session owns the sending end: when it returns, the applier ends too.
             let (streamed, ()) =
@@ -186,9 +187,14 @@ impl Ingest {
 
 /// Creates the publication when it is missing (`postgres.setup = "auto"`); waits for a server that
 /// can't be reached yet.
-async fn publish(options: &SessionOptions, shutdown: &CancellationToken) -> anyhow::Result<()> {
+async fn publish(
+    options: &SessionOptions,
+    status: &watch::Sender<SourceStatus>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let try_again = |error: &ConnectError| {
         tracing::warn!(%error, "can't look for the publication yet");
+        status.send_modify(|status| status.phase = Phase::Disconnected(error.to_string()));
         sleep(SETUP_RETRY)
     };
     loop {

@@ -141,6 +141,26 @@ async fn a_slot_recreated_or_moved_while_the_connection_was_lost_is_a_reset() {
 }
 
 #[tokio::test]
+async fn a_slot_recreated_in_the_very_moment_of_the_start_is_a_reset() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
+    let start = hw.version().await;
+    // The slot has been judged, the command is on its way: the server would begin at the new slot's
+    // position without a word.
+    proxy.hold_next_start().await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let slot = pg.database();
+    pg.query(&format!(
+        "SELECT pg_drop_replication_slot('{slot}'), pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+    ))
+    .await;
+    proxy.heal();
+    let version = until_reset(&hw, &start).await;
+    assert_tells(&hw, &pg, &version).await;
+}
+
+#[tokio::test]
 async fn a_slot_older_than_the_publication_is_made_to_work() {
     let pg = Postgres::private(ServerOptions::default()).await;
     let slot = pg.database();

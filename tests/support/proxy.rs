@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Postgres;
+use super::{PATIENCE, Postgres};
 
 /// What a client asked for in its first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ struct Shared {
     /// Where the next server's row that holds these bytes is damaged.
     damage: Mutex<Option<&'static [u8]>>,
     damaged: AtomicBool,
+    /// A `START_REPLICATION` is waiting.
+    is_starting: AtomicBool,
     replication_connections: AtomicUsize,
 }
 
@@ -52,6 +54,8 @@ struct Faults {
     half_closed_until: usize,
     /// New connections are closed at once.
     refuses: bool,
+    /// `START_REPLICATION` waits.
+    holds_start: bool,
     /// Each piece that passes waits for so long, in each direction.
     delay: Duration,
 }
@@ -76,6 +80,7 @@ impl Proxy {
             faults: watch::Sender::new(Faults::default()),
             damage: Mutex::new(None),
             damaged: AtomicBool::new(false),
+            is_starting: AtomicBool::new(false),
             replication_connections: AtomicUsize::new(0),
         });
         let address = listener.local_addr().expect("an address");
@@ -108,7 +113,7 @@ impl Proxy {
     pub(crate) fn heal(&self) {
         self.change(|faults| {
             (faults.silent_replication_until, faults.silent_sql_until) = (0, 0);
-            faults.refuses = false;
+            (faults.refuses, faults.holds_start) = (false, false);
             faults.delay = Duration::ZERO;
         });
     }
@@ -124,6 +129,21 @@ impl Proxy {
             faults.refuses = true;
             faults.reset_until = faults.opened;
         });
+    }
+
+    /// Resets the present connections; the next ones get as far as `START_REPLICATION`. Answers when
+    /// one is there.
+    pub(crate) async fn hold_next_start(&self) {
+        self.shared.is_starting.store(false, Ordering::Relaxed);
+        self.change(|faults| {
+            faults.holds_start = true;
+            faults.reset_until = faults.opened;
+        });
+        let began = Instant::now();
+        while !self.shared.is_starting.load(Ordering::Relaxed) {
+            assert!(began.elapsed() < PATIENCE, "no stream is started");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Ends the server's half of the present connections.
@@ -260,6 +280,10 @@ impl Wire {
             let piece = &mut bytes[..count];
             if from_server && self.kind == Kind::Replication {
                 self.damage(piece);
+            }
+            if piece.windows(17).any(|word| word == b"START_REPLICATION") {
+                self.shared.is_starting.store(true, Ordering::Relaxed);
+                let _ = faults.wait_for(|faults| !faults.holds_start).await;
             }
             let delay = faults.borrow().delay;
             tokio::time::sleep(delay).await;
