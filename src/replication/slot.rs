@@ -73,6 +73,18 @@ pub(super) struct Beginning {
     pub(super) from: Lsn,
     /// Why nothing before it can be told, if so.
     pub(super) broken: Option<ResetReason>,
+    /// So many of the newest transactions may have begun after it, and so may have changed the
+    /// catalog after it; `None` for a slot that is newer than the look at the catalog.
+    pub(super) uncertain_transactions: Option<i64>,
+}
+
+impl Beginning {
+    /// Where a slot stands that was made before.
+    pub(super) fn at(slot: Option<&SlotState>, broken: Option<ResetReason>) -> Self {
+        let from = slot.map_or(Lsn::ZERO, |slot| slot.confirmed);
+        let uncertain_transactions = slot.and_then(|slot| slot.transactions_since);
+        Self { from, broken, uncertain_transactions }
+    }
 }
 
 /// Creates the slot; answers with the position it begins at.

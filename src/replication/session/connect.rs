@@ -1,5 +1,6 @@
 //! From nothing to a stream: the catalog, the slot, where it begins.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
 
 /// A command that has nothing to wait for is answered within this time, or the connection is dead.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(15);
+/// A stream that ends at once has said why within this time.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 
 impl Session {
     pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
@@ -36,9 +39,11 @@ impl Session {
         let version = replication.parameter("server_version").map(str::to_owned);
         let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source).await?;
         self.begin(beginning, &identity, look).await?;
-        let copy = in_time("START_REPLICATION", self.start(replication)).await?;
+        let mut copy = in_time("START_REPLICATION", self.start(replication)).await?;
         self.walsender = Some(pid);
-        self.check_start(&watch, &mut sql, pid).await?;
+        if !self.has_started(&watch, &mut sql, pid).await? {
+            return Err(last_words(&mut copy).await);
+        }
         self.report.connected(version.as_deref());
         let server = self.options.target.display_name();
         tracing::info!(server, version, from = %self.assembler.position(), "streaming changes");
@@ -116,15 +121,15 @@ impl Session {
     ) -> Result<Option<Beginning>, SessionError> {
         let verdict = self.verdict(source)?;
         let lost = self.history.map(|_| ResetReason::SlotLost);
-        let confirmed = source.slot.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed);
         match verdict {
             Verdict::Usable if !self.replace_slot => {
-                let first = Beginning { from: confirmed, broken: None };
+                let first = Beginning::at(source.slot.as_ref(), None);
                 return Ok(self.history.is_none().then_some(first));
             }
             Verdict::Ahead if !self.replace_slot => {
-                tracing::warn!(slot = self.options.slot, %confirmed, "the slot was moved by somebody else; every table is reset");
-                return Ok(Some(Beginning { from: confirmed, broken: lost }));
+                let beginning = Beginning::at(source.slot.as_ref(), lost);
+                tracing::warn!(slot = self.options.slot, from = %beginning.from, "the slot was moved by somebody else; every table is reset");
+                return Ok(Some(beginning));
             }
             Verdict::Missing => {}
             _ => {
@@ -135,7 +140,7 @@ impl Session {
         }
         let from = self.create_slot(replication, sql).await?;
         self.replace_slot = false;
-        Ok(Some(Beginning { from, broken: lost }))
+        Ok(Some(Beginning { from, broken: lost, uncertain_transactions: None }))
     }
 
     async fn create_slot(
@@ -164,19 +169,16 @@ impl Session {
         let epoch =
             Epoch::new(identity.system_identifier, identity.timeline, look.source.database_oid);
         let same_history = self.history == Some(epoch);
-        let confirmed = look.source.slot.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed);
-        let beginning = match beginning {
-            Some(beginning) => Some(beginning),
-            None if same_history => None,
-            // The slot is there, but the server's history is another one.
-            None => Some(Beginning { from: confirmed, broken: Some(ResetReason::NewHistory) }),
-        };
-        let uncertain = look.source.slot.as_ref().and_then(|slot| slot.transactions_since);
+        // Otherwise: the slot is there, but the server's history is another one.
+        let beginning = beginning.or_else(|| {
+            let slot = look.source.slot.as_ref();
+            (!same_history).then(|| Beginning::at(slot, Some(ResetReason::NewHistory)))
+        });
         let event = match beginning {
             None => self.assembler.resume(epoch, look.catalog),
-            Some(Beginning { from, broken }) => {
+            Some(Beginning { from, broken, uncertain_transactions }) => {
                 self.feedback = None;
-                self.assembler.start(epoch, from, look.catalog, uncertain, broken)
+                self.assembler.start(epoch, from, look.catalog, uncertain_transactions, broken)
             }
         };
         self.history = Some(epoch);
@@ -200,17 +202,31 @@ impl Session {
     /// Now that nobody else can move or replace the slot: is it still the one that was judged, does
     /// it begin no later than we believe, and does the SQL connection lead to the same server? If
     /// not, the next try judges anew.
-    async fn check_start(
+    async fn has_started(
         &self,
         watch: &Watch,
         sql: &mut Connection,
         pid: i32,
-    ) -> Result<(), SessionError> {
+    ) -> Result<bool, SessionError> {
         let source = watch.look_at_slot(sql).await?;
-        let begins_here =
-            source.slot.as_ref().is_some_and(|s| s.confirmed <= self.assembler.position());
-        let is_ours = source.walsender(pid).is_some();
-        if is_ours && begins_here { Ok(()) } else { Err(SessionError::Abandoned) }
+        let position = self.assembler.position();
+        let begins_here = source.slot.as_ref().is_some_and(|slot| slot.confirmed <= position);
+        Ok(begins_here && source.walsender(pid).is_some())
+    }
+}
+
+/// Why a stream that we can't believe in ended, if it says so: perhaps it failed at its first change.
+async fn last_words(copy: &mut CopyBoth) -> SessionError {
+    let end = async {
+        loop {
+            while copy.next_frame()?.is_some() {}
+            copy.fill().await?;
+        }
+    };
+    let end: Result<Result<Infallible, WireError>, _> = timeout(LAST_WORDS_TIME_MAX, end).await;
+    match end {
+        Ok(Err(error)) => error.into(),
+        _ => SessionError::Abandoned,
     }
 }
 
