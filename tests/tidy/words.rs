@@ -8,6 +8,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("unimpl", "emented!"), "write it, or leave it out and say so in the README"),
     (concat!("TO", "DO"), "do it, or leave it out and say so in the README"),
     (concat!("FIX", "ME"), "fix it"),
+    (concat!("<!-- fi", "ll"), "put the real output or figure here"),
     (concat!("/wo", "rk/"), "the repository knows no machine's paths"),
     (concat!("/tm", "p/pg"), "the repository knows no machine's paths"),
     (concat!("/tm", "p/plan"), "the repository knows no machine's paths"),
