@@ -11,15 +11,16 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use highwater::change::Event;
+use highwater::kind::Kind;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
-use highwater::render::Kind;
 use highwater::replication::StageLimits;
 use highwater::replication::assembler::Assembler;
 use highwater::replication::catalog::{Catalog, CatalogTable, KeyColumn};
-use highwater::store::{self, LogLimits};
-use highwater::table::{Table, TableName, TableOid, Tracking};
+use highwater::source::Wishes;
+use highwater::store::{self, Limits};
+use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
 use highwater::version::Epoch;
 
 const ROWS: u64 = 1_000_000;
@@ -98,6 +99,7 @@ fn catalog() -> Catalog {
         name: TableName::new("public", "t"),
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
+        rows: Rows::Off,
     };
     let key = vec![KeyColumn { name: "id".into(), type_oid: INT8, kind: Kind::Integer }];
     let (membership, definition) = ("m".into(), "d".into());
@@ -136,7 +138,7 @@ fn measure(rows_per_commit: u64) {
         }
     });
     let (mut writer, store) =
-        store::open(LogLimits::default(), Metrics::new().expect("well described"));
+        store::open(Limits::default(), Wishes::default(), Metrics::new().expect("well described"));
     let applying = per_row(|| {
         let (mut assembler, started) = assembler();
         writer.apply(vec![started]);

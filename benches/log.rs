@@ -16,8 +16,10 @@ use highwater::change::{Change, CommitTime, Event, Op, Started, Transaction};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
-use highwater::store::{self, LogLimits, Query, Selection, Store, Writer};
-use highwater::table::{Table, TableName, TableOid, Tracking};
+use highwater::snapshot::Xid;
+use highwater::source::Wishes;
+use highwater::store::{self, Limits, LogLimits, Query, Selection, Store, Writer};
+use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
 
 use support::Common;
@@ -115,12 +117,17 @@ impl Filled {
     fn open() -> anyhow::Result<Self> {
         let limits =
             LogLimits { max_changes: 1 << 30, max_age: Duration::MAX, max_bytes: usize::MAX };
-        let (mut writer, store) = store::open(limits, Metrics::new()?);
+        let (mut writer, store) = store::open(
+            Limits { log: limits, ..Limits::default() },
+            Wishes::default(),
+            Metrics::new()?,
+        );
         let table = Table {
             oid: TABLE,
             name: TableName::new("public", "items"),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
+            rows: Rows::Off,
         };
         let end = Lsn(8);
         let started = Started { epoch: Epoch(1), from: end, tables: vec![table], broken: None };
@@ -148,6 +155,8 @@ impl Filled {
         Event::Commit(Transaction {
             end_lsn: self.end,
             committed_at: CommitTime::from_timestamp(jiff::Timestamp::now()),
+            xid: Xid(0),
+            rows: vec![],
             changes: (1..).zip(ids).map(change).collect(),
             resets: Vec::new(),
         })

@@ -24,8 +24,8 @@ use crate::http::{self, HttpOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
-use crate::source::{Phase, SourceStatus};
-use crate::store::{self, LogLimits, Store};
+use crate::source::{Phase, SourceStatus, Wishes};
+use crate::store::{self, Limits, LogLimits, Store};
 use crate::wire::ConnectError;
 
 /// Batches between stream and store. Few: each may hold a large transaction.
@@ -44,7 +44,7 @@ pub struct App {
     http: HttpOptions,
     session: SessionOptions,
     creates_publication: bool,
-    limits: LogLimits,
+    limits: Limits,
     metrics: Metrics,
 }
 
@@ -77,7 +77,7 @@ impl App {
             admin,
             session: session_options(config),
             creates_publication: config.postgres.setup == SetupMode::Auto,
-            limits: log_limits(config),
+            limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
         })
     }
@@ -92,7 +92,8 @@ impl App {
     /// # Errors
     /// The first failure of that kind, with its remedy.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let (writer, store) = store::open(self.limits, self.metrics.clone());
+        let wishes = Wishes::default();
+        let (writer, store) = store::open(self.limits, wishes.clone(), self.metrics.clone());
         let (status, source) = watch::channel(SourceStatus::new(
             self.session.target.display_name(),
             self.session.publication.clone(),
@@ -289,10 +290,11 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
     })
 }
 
-fn log_limits(config: &Config) -> LogLimits {
-    LogLimits {
+fn limits(config: &Config) -> Limits {
+    let log = LogLimits {
         max_changes: config.log.max_changes,
         max_age: config.log.max_age,
         max_bytes: config.log.max_bytes,
-    }
+    };
+    Limits { log, ..Limits::default() }
 }

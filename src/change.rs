@@ -2,6 +2,8 @@
 
 use crate::key::Key;
 use crate::lsn::Lsn;
+use crate::row::RowChange;
+use crate::snapshot::Xid;
 use crate::table::{Table, TableOid};
 use crate::version::Epoch;
 
@@ -81,6 +83,8 @@ pub enum ResetReason {
     SlotLost,
     /// The stream belongs to another history (other cluster, timeline or database).
     NewHistory,
+    /// Somebody asked for it (`POST /admin/reload`).
+    Reload,
 }
 
 impl ResetReason {
@@ -95,6 +99,7 @@ impl ResetReason {
             Self::Membership => "membership",
             Self::SlotLost => "slot_lost",
             Self::NewHistory => "new_history",
+            Self::Reload => "reload",
         }
     }
 }
@@ -115,10 +120,14 @@ pub struct Transaction {
     pub end_lsn: Lsn,
     /// When it was committed, by the server's clock.
     pub committed_at: CommitTime,
+    /// Its top-level transaction id: tells which loads contain it.
+    pub xid: Xid,
     /// The row changes in stream order; none of a table in `resets`.
     pub changes: Vec<Change>,
     /// Tables whose changes are not told by id.
     pub resets: Vec<Reset>,
+    /// What it did to the rows of tables that hold rows, in stream order; also of tables in `resets`.
+    pub rows: Vec<RowChange>,
 }
 
 /// A stream begins, or begins again.

@@ -40,7 +40,7 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`key`] [`table`] [`change`] [`source`] [`metrics`] | what everything else speaks of |
+//! | values | [`lsn`] [`version`] [`key`] [`kind`] [`table`] [`row`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
 //! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
 //! | parts | [`replication`] [`database`] [`store`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
@@ -85,9 +85,17 @@ pub mod version;
 
 pub mod key;
 
+pub mod kind;
+
 pub mod table;
 
+pub mod row;
+
+pub mod snapshot;
+
 pub mod change;
+
+pub mod load;
 
 pub mod source;
 

@@ -1,6 +1,9 @@
 //! How the source database is doing, as told to those who ask (`/readyz`, `/v1/status`).
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use crate::lsn::Lsn;
 
@@ -15,6 +18,15 @@ pub enum Phase {
     CatchingUp,
     /// Connected, and caught up to where the server was when the connection was made.
     Streaming,
+}
+
+/// What others may want of the session sooner than it would do it by itself. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// A look at the catalog: somebody saw that a definition changed.
+    pub look: Arc<Notify>,
+    /// An answer from the server about how far it is: somebody waits for a position.
+    pub position: Arc<Notify>,
 }
 
 /// A picture of the source, published by the session whenever it changes and every few seconds.

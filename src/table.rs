@@ -1,6 +1,9 @@
 //! What a published table looks like.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::kind::Form;
 
 /// A relation's OID: its identity for as long as it lives, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +84,85 @@ pub enum Tracking {
     ResetOnly(String),
 }
 
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, as stored.
+    pub name: String,
+    /// Its declared type, as Relation messages name it.
+    pub type_oid: u32,
+    /// The declared type's name, qualified and quoted as SQL needs it.
+    pub type_name: String,
+    /// How its text becomes JSON; `None`: only the database can say.
+    pub form: Option<Form>,
+}
+
+/// Where a table's rows are, seen from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowMode {
+    /// Read through on first request, then kept current; those not used leave.
+    Lazy,
+    /// All of them in memory, at all times.
+    Preload,
+}
+
+/// How a table's rows are held and read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRows {
+    /// Which of them are in memory.
+    pub mode: RowMode,
+    /// The columns of their documents, in the table's order.
+    pub columns: Vec<Column>,
+    /// The columns of the key, in key order.
+    pub key: Vec<Column>,
+    /// Whether the table is a root whose rows are in its partitions.
+    pub partitioned: bool,
+    /// The publication's row filter, as SQL: other rows are as good as absent.
+    pub filter: Option<String>,
+    /// The catalog's description of the columns. A load checks that it is still this one.
+    pub definition: String,
+    /// Whether keys that differ as text differ as values too, so that it can be remembered that a
+    /// row is absent. Not so for `numeric` (`1.0` is `1.00`) and the like.
+    pub keys_are_exact: bool,
+}
+
+/// What an operator wants of a table's rows (`[tables.NAME]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedRows {
+    /// The table, in any of the spellings clients may use.
+    pub table: String,
+    /// Which of its rows are to be in memory.
+    pub mode: RowMode,
+    /// The columns to serve, as stored; `None`: all that are published.
+    pub columns: Option<Vec<String>>,
+}
+
+/// What of a table's rows is in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Nothing: clients are told ids.
+    Off,
+    /// Rows are held.
+    Held(Arc<HeldRows>),
+    /// They should be and can't; the text says why and what mends it.
+    Refused(String),
+}
+
+impl Rows {
+    /// How rows are held, if they are.
+    pub fn held(&self) -> Option<&Arc<HeldRows>> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Off | Self::Refused(_) => None,
+        }
+    }
+
+    /// Whether all rows are to be in memory.
+    pub fn is_preloaded(&self) -> bool {
+        self.held().is_some_and(|held| held.mode == RowMode::Preload)
+    }
+}
+
 /// A published table, as the store and its readers know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -92,6 +174,8 @@ pub struct Table {
     pub key_columns: Vec<String>,
     /// Ids, or resets only.
     pub tracking: Tracking,
+    /// What of its rows is in memory.
+    pub rows: Rows,
 }
 
 #[cfg(test)]

@@ -135,7 +135,8 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::store::{self, LogLimits};
+    use crate::source::Wishes;
+    use crate::store::{self, Limits};
 
     fn metrics_path() -> &'static str {
         Route::Metrics.pattern()
@@ -144,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
         let metrics = Metrics::new().unwrap();
-        let (_writer, store) = store::open(LogLimits::default(), metrics.clone());
+        let (_writer, store) = store::open(Limits::default(), Wishes::default(), metrics.clone());
         let picture = SourceStatus::new(String::new(), String::new(), String::new());
         let options = HttpOptions::default();
         let build = Build::new(store, watch::channel(picture).1, &metrics, &options);

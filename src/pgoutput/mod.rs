@@ -29,12 +29,14 @@ mod two_phase;
 #[cfg(test)]
 mod tests;
 
+use crate::snapshot::Xid;
+
 pub use error::{DecodeError, Problem};
 pub use logical::Logical;
 pub use relation::{Relation, RelationColumn, ReplicaIdentity, Type};
 pub use row::{Delete, Insert, OldTuple, Update};
 pub use stream::{AbortPosition, StreamAbort, StreamCommit, StreamStart};
-pub use transaction::{Begin, Commit, Origin, Xid};
+pub use transaction::{Begin, Commit, Origin};
 pub use truncate::Truncate;
 pub use tuple::{Column, Columns, Tuple};
 pub use two_phase::{BeginPrepare, CommitPrepared, Prepare, RollbackPrepared};

@@ -2,9 +2,10 @@
 
 use super::error::FieldError;
 use super::reader::Reader;
-use super::transaction::{Xid, read_lsn, read_no_flags, read_time};
+use super::transaction::{read_lsn, read_no_flags, read_time};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
+use crate::snapshot::Xid;
 
 /// A block of changes of one transaction in progress begins; it lasts until Stream Stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

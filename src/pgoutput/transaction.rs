@@ -1,25 +1,14 @@
 //! `B`, `C`, `O`: the frame around a transaction that is sent at its commit.
 
-use std::fmt;
-
 use super::error::FieldError;
 use super::reader::{Reader, unknown};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
-
-/// A transaction's id as the protocol carries it: 32 bits, so it repeats after four billion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Xid(pub u32);
+use crate::snapshot::Xid;
 
 impl Xid {
     pub(super) fn read(r: &mut Reader<'_>, field: &'static str) -> Result<Self, FieldError> {
         r.u32(field).map(Self)
-    }
-}
-
-impl fmt::Display for Xid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -5,9 +5,10 @@
 
 use super::error::FieldError;
 use super::reader::Reader;
-use super::transaction::{Xid, read_lsn, read_no_flags, read_time};
+use super::transaction::{read_lsn, read_no_flags, read_time};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
+use crate::snapshot::Xid;
 
 /// A transaction that will be prepared begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

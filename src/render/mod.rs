@@ -20,66 +20,10 @@ mod moment;
 mod number;
 mod string;
 
+use crate::kind::{Kind, TypeClass};
+
 #[cfg(test)]
 mod tests;
-
-/// What kind of type a type is: `pg_type.typtype`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TypeClass {
-    /// `b`: a base type, or an array.
-    Base,
-    /// `c`: a composite type (a row).
-    Composite,
-    /// `d`: a domain. Callers look through it first, at the type beneath all domains.
-    Domain,
-    /// `e`: an enum.
-    Enum,
-    /// `p`: a pseudo-type.
-    Pseudo,
-    /// `r`: a range.
-    Range,
-    /// `m`: a multirange.
-    Multirange,
-}
-
-impl TypeClass {
-    /// The class a letter of `pg_type.typtype` stands for; `None` for one this release doesn't know.
-    pub fn from_typtype(letter: char) -> Option<Self> {
-        match letter {
-            'b' => Some(Self::Base),
-            'c' => Some(Self::Composite),
-            'd' => Some(Self::Domain),
-            'e' => Some(Self::Enum),
-            'p' => Some(Self::Pseudo),
-            'r' => Some(Self::Range),
-            'm' => Some(Self::Multirange),
-            _ => None,
-        }
-    }
-}
-
-/// How the values of a type become JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `smallint`, `integer`, `bigint`: a number.
-    Integer,
-    /// `real`, `double precision`, `numeric`: a number, or a string for infinities and NaN.
-    Number,
-    /// `boolean`.
-    Boolean,
-    /// `json`: the value itself, without white space.
-    Json,
-    /// `jsonb`: the value itself.
-    Jsonb,
-    /// `timestamp without time zone`: a string in ISO 8601, with `T`.
-    Timestamp,
-    /// `timestamp with time zone`: a string in ISO 8601, with `T` and `+00:00`.
-    Timestamptz,
-    /// `date`: a string in ISO 8601.
-    Date,
-    /// Everything else that can be rendered: its text, as a string.
-    String,
-}
 
 /// The value can't be rendered with certainty: read the row from the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,6 +13,7 @@ use super::staging::{Stage, StageLimits};
 use crate::change::{Event, Op, Reset, ResetReason, Started, Transaction};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, Commit, Message, OldTuple, Tuple};
+use crate::snapshot::Xid;
 use crate::table::{Table, TableOid, Tracking};
 use crate::version::Epoch;
 
@@ -190,6 +191,8 @@ impl Assembler {
             out.push(Event::Commit(Transaction {
                 end_lsn: commit.end_lsn,
                 committed_at: commit.committed_at,
+                xid: Xid(0),
+                rows: vec![],
                 changes,
                 resets,
             }));

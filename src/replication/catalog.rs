@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::silence::Walsender;
+use crate::kind::{Kind, TypeClass};
 use crate::lsn::Lsn;
-use crate::render::{Kind, TypeClass};
-use crate::table::{Table, TableName, TableOid, Tracking};
+use crate::table::{Rows, Table, TableName, TableOid, Tracking};
 use crate::wire::{Connection, WireError};
 
 /// The published tables, as seen by one look.
@@ -207,6 +207,7 @@ fn parse_table(row: &Row) -> Result<CatalogTable, CatalogError> {
         name: TableName::new(text(row, 1, "nspname")?, text(row, 2, "relname")?),
         key_columns: key_rows.into_iter().map(|(name, ..)| name).collect(),
         tracking,
+        rows: Rows::Off,
     };
     Ok(CatalogTable {
         table,

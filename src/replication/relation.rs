@@ -2,8 +2,8 @@
 
 use super::catalog::CatalogTable;
 use crate::key::Key;
+use crate::kind::Kind;
 use crate::pgoutput::{self, Column, ReplicaIdentity, Tuple};
-use crate::render::Kind;
 
 /// What the newest Relation message said of a table, and where its key is found.
 #[derive(Debug)]

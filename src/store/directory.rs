@@ -104,7 +104,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{TableName, Tracking};
+    use crate::table::{Rows, TableName, Tracking};
 
     fn published(oid: u32, schema: &str, name: &str) -> Arc<PublishedTable> {
         Arc::new(PublishedTable::new(Table {
@@ -112,6 +112,7 @@ mod tests {
             name: TableName::new(schema, name),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
+            rows: Rows::Off,
         }))
     }
 

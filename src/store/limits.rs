@@ -27,3 +27,42 @@ impl Default for LogLimits {
         }
     }
 }
+
+/// Bounds of the rows in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowLimits {
+    /// Memory of all lazily held rows together, in bytes (`cache.max_bytes`). Beyond it the least
+    /// recently used are evicted.
+    pub max_bytes: u64,
+    /// A lazily held row that nobody used for so long is dropped (`cache.time_to_idle`).
+    pub time_to_idle: Option<Duration>,
+    /// A lazily held row is dropped so long after it came, used or not (`cache.time_to_live`).
+    pub time_to_live: Option<Duration>,
+    /// Memory of one preloaded table, in bytes (`cache.preload_max_bytes`). A table that needs more
+    /// is not held: its rows are refused, with the reason.
+    pub preload_max_bytes: usize,
+    /// Rows that may wait to be loaded (`cache.loads_waiting_max`). Beyond it a reader is told to
+    /// come again.
+    pub loads_waiting_max: usize,
+}
+
+impl Default for RowLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 256 * 1024 * 1024,
+            time_to_idle: None,
+            time_to_live: None,
+            preload_max_bytes: 1024 * 1024 * 1024,
+            loads_waiting_max: 10_000,
+        }
+    }
+}
+
+/// The bounds of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Those of the version log.
+    pub log: LogLimits,
+    /// Those of the rows.
+    pub rows: RowLimits,
+}

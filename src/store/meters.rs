@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 const OPS: [Op; 3] = [Op::Insert, Op::Update, Op::Delete];
 
 /// Every reason: a test sees to it that a new one is not forgotten.
-const REASONS: [ResetReason; 8] = [
+const REASONS: [ResetReason; 9] = [
     ResetReason::Truncate,
     ResetReason::LargeTransaction,
     ResetReason::NoKey,
@@ -17,6 +17,7 @@ const REASONS: [ResetReason; 8] = [
     ResetReason::Membership,
     ResetReason::SlotLost,
     ResetReason::NewHistory,
+    ResetReason::Reload,
 ];
 
 /// Handles to one table's counters.
@@ -71,6 +72,7 @@ mod tests {
             ResetReason::Membership => 5,
             ResetReason::SlotLost => 6,
             ResetReason::NewHistory => 7,
+            ResetReason::Reload => 8,
         }
     }
 

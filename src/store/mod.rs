@@ -42,6 +42,7 @@ mod log;
 mod merge;
 mod meters;
 mod reader;
+mod rows;
 mod signals;
 mod state;
 mod status;
@@ -58,16 +59,22 @@ mod testing;
 use std::sync::Arc;
 
 pub use directory::{Directory, PublishedTable, Selection};
-pub use limits::LogLimits;
+pub use limits::{Limits, LogLimits, RowLimits};
 pub use reader::{Answer, PollChange, Query, Store};
+pub use rows::{
+    Origin, Page, Picture, ReadRow, ReadRows, RowsError, RowsPicture, RowsState, RowsStatus,
+};
 pub use status::{StoreStatus, TableStatus};
 pub use writer::Writer;
 
 use crate::metrics::Metrics;
+use crate::source::Wishes;
 use state::Shared;
 
 /// Makes an empty store: the writer's side, of which there is one, and the readers'.
-pub fn open(limits: LogLimits, metrics: Metrics) -> (Writer, Store) {
+///
+/// `wishes` is what it asks of the change stream: a position sooner, a look at the catalog.
+pub fn open(limits: Limits, wishes: Wishes, metrics: Metrics) -> (Writer, Store) {
     let shared = Arc::new(Shared::new());
-    (Writer::new(shared.clone(), limits, metrics), Store { shared })
+    (Writer::new(shared.clone(), limits.log, metrics), Store { shared, wishes })
 }

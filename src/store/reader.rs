@@ -7,12 +7,14 @@ use super::merge::Merge;
 use super::state::{Shared, State, TableState};
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
+use crate::source::Wishes;
 use crate::version::{Position, Version};
 
 /// The readers' handle. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) shared: Arc<Shared>,
+    pub(super) wishes: Wishes,
 }
 
 /// What changed in some tables after a version.

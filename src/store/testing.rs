@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, LogLimits, PublishedTable, Query, Selection, Store, Writer, open};
+use super::{Answer, Limits, LogLimits, PublishedTable, Query, Selection, Store, Writer, open};
 use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::table::{Table, TableName, TableOid, Tracking};
+use crate::snapshot::Xid;
+use crate::source::Wishes;
+use crate::table::{Rows, Table, TableName, TableOid, Tracking};
 use crate::version::{Epoch, Position, Version};
 
 pub(super) const EPOCH: Epoch = Epoch(7);
@@ -24,6 +26,7 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
         name: TableName::new("public", name),
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
+        rows: Rows::Off,
     }
 }
 
@@ -46,6 +49,8 @@ pub(super) fn commit_with(lsn: u64, changes: &[(u32, i64, Op)], resets: Vec<Rese
     Event::Commit(Transaction {
         end_lsn: Lsn(lsn),
         committed_at: now(),
+        xid: Xid(0),
+        rows: vec![],
         changes: changes.collect(),
         resets,
     })
@@ -74,7 +79,8 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(limits: LogLimits) -> Self {
         let metrics = Metrics::new().unwrap();
-        let (writer, store) = open(limits, metrics.clone());
+        let (writer, store) =
+            open(Limits { log: limits, ..Limits::default() }, Wishes::default(), metrics.clone());
         Self { writer, store, metrics }
     }
 

@@ -23,9 +23,11 @@ use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, 
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
+use crate::snapshot::Xid;
+use crate::source::Wishes;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{self, LogLimits, Store, Writer};
-use crate::table::{Table, TableName, TableOid, Tracking};
+use crate::store::{self, Limits, Store, Writer};
+use crate::table::{Rows, Table, TableName, TableOid, Tracking};
 use crate::version::Epoch;
 
 const EPOCH: Epoch = Epoch(0x0000_00AB);
@@ -81,7 +83,7 @@ impl Service {
     /// Before the first connection.
     fn connecting(options: &HttpOptions) -> Self {
         let metrics = Metrics::new().unwrap();
-        let (writer, store) = store::open(LogLimits::default(), metrics.clone());
+        let (writer, store) = store::open(Limits::default(), Wishes::default(), metrics.clone());
         let picture = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         let (source, seen) = watch::channel(picture);
         let router = router(store.clone(), seen.clone(), &metrics, options);
@@ -111,6 +113,8 @@ impl Service {
         self.take(Event::Commit(Transaction {
             end_lsn: Lsn(end),
             committed_at: COMMITTED_AT,
+            xid: Xid(0),
+            rows: vec![],
             changes,
             resets: vec![],
         }));
@@ -120,6 +124,8 @@ impl Service {
         self.take(Event::Commit(Transaction {
             end_lsn: Lsn(end),
             committed_at: COMMITTED_AT,
+            xid: Xid(0),
+            rows: vec![],
             changes: vec![],
             resets: vec![Reset { table, reason: ResetReason::Truncate }],
         }));
@@ -206,7 +212,7 @@ async fn ask(router: &Router, method: Method, path: &str, headers: &[(&str, &str
 
 fn table(oid: TableOid, schema: &str, name: &str, tracking: Tracking) -> Table {
     let name = TableName::new(schema, name);
-    Table { oid, name, key_columns: vec!["id".into()], tracking }
+    Table { oid, name, key_columns: vec!["id".into()], tracking, rows: Rows::Off }
 }
 
 /// The version after the whole commit that ends at `lsn`.

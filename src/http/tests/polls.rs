@@ -1,5 +1,6 @@
 use super::*;
 use crate::change::Op::{Delete, Insert, Update};
+use crate::snapshot::Xid;
 
 #[tokio::test]
 async fn a_first_poll_resets_every_table_and_gives_a_version_to_start_from() {
@@ -92,6 +93,8 @@ async fn with_detail_each_change_has_its_version_and_time() {
     service.take(Event::Commit(Transaction {
         end_lsn: Lsn(816),
         committed_at: CommitTime(i64::MAX),
+        xid: Xid(0),
+        rows: vec![],
         changes: vec![Change {
             table: USERS,
             key: Key::json(br#"["a\"b",2]"#),

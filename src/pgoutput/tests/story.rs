@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::snapshot::Xid;
 use crate::table::TableOid;
 
 /// Remembers the names that numbers stand for.

@@ -1,10 +1,10 @@
 //! The assembler fed with messages as a server sends them.
 
 use super::*;
+use crate::kind::Kind;
 use crate::pgoutput::decode;
-use crate::render::Kind;
 use crate::replication::catalog::KeyColumn;
-use crate::table::TableName;
+use crate::table::{Rows, TableName};
 
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
@@ -110,6 +110,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
             name: TableName::new("public", format!("t{oid}")),
             key_columns,
             tracking,
+            rows: Rows::Off,
         },
         key: key
             .iter()

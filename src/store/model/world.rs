@@ -8,8 +8,10 @@ use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, 
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
+use crate::snapshot::Xid;
+use crate::source::Wishes;
 use crate::store::testing::table;
-use crate::store::{Answer, LogLimits, Query, Selection, Store, Writer, open};
+use crate::store::{Answer, Limits, LogLimits, Query, Selection, Store, Writer, open};
 use crate::table::{Table, TableOid, Tracking};
 use crate::version::{Epoch, Position, Version};
 
@@ -62,7 +64,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(limits: LogLimits, random: &mut Random) -> Self {
-        let (writer, store) = open(limits, Metrics::new().unwrap());
+        let (writer, store) = open(
+            Limits { log: limits, ..Limits::default() },
+            Wishes::default(),
+            Metrics::new().unwrap(),
+        );
         let mut world = Self {
             writer,
             store,
@@ -142,6 +148,8 @@ impl World {
         let transaction = Transaction {
             end_lsn: Lsn(self.lsn),
             committed_at: self.commit_time(),
+            xid: Xid(0),
+            rows: vec![],
             changes,
             resets,
         };

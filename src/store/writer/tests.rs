@@ -6,6 +6,7 @@ use super::*;
 use crate::change::{Change, Op, ResetReason, Started, Transaction};
 use crate::key::Key;
 use crate::lsn::Lsn;
+use crate::snapshot::Xid;
 use crate::store::testing::*;
 use crate::table::{TableOid, Tracking};
 use crate::version::{Epoch, Version};
@@ -278,6 +279,8 @@ fn one_key_larger_than_max_bytes_is_a_reset() {
     bench.take(Event::Commit(Transaction {
         end_lsn: Lsn(880),
         committed_at: now(),
+        xid: Xid(0),
+        rows: vec![],
         changes: vec![change],
         resets: vec![],
     }));

@@ -1,0 +1,75 @@
+//! How the values of a type become JSON: the names of the ways, decided once from the catalog.
+//!
+//! `render` (which knows the texts) writes by them; whoever reads rows carries them along.
+
+/// What kind of type a type is: `pg_type.typtype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TypeClass {
+    /// `b`: a base type, or an array.
+    Base,
+    /// `c`: a composite type (a row).
+    Composite,
+    /// `d`: a domain. Callers look through it first, at the type beneath all domains.
+    Domain,
+    /// `e`: an enum.
+    Enum,
+    /// `p`: a pseudo-type.
+    Pseudo,
+    /// `r`: a range.
+    Range,
+    /// `m`: a multirange.
+    Multirange,
+}
+
+impl TypeClass {
+    /// The class a letter of `pg_type.typtype` stands for; `None` for one this release doesn't know.
+    pub fn from_typtype(letter: char) -> Option<Self> {
+        match letter {
+            'b' => Some(Self::Base),
+            'c' => Some(Self::Composite),
+            'd' => Some(Self::Domain),
+            'e' => Some(Self::Enum),
+            'p' => Some(Self::Pseudo),
+            'r' => Some(Self::Range),
+            'm' => Some(Self::Multirange),
+            _ => None,
+        }
+    }
+}
+
+/// How the values of a type become JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `smallint`, `integer`, `bigint`: a number.
+    Integer,
+    /// `real`, `double precision`, `numeric`: a number, or a string for infinities and NaN.
+    Number,
+    /// `boolean`.
+    Boolean,
+    /// `json`: the value itself, without white space.
+    Json,
+    /// `jsonb`: the value itself.
+    Jsonb,
+    /// `timestamp without time zone`: a string in ISO 8601, with `T`.
+    Timestamp,
+    /// `timestamp with time zone`: a string in ISO 8601, with `T` and `+00:00`.
+    Timestamptz,
+    /// `date`: a string in ISO 8601.
+    Date,
+    /// Everything else that can be rendered: its text, as a string.
+    String,
+}
+
+/// How the values of a column become JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One value.
+    Scalar(Kind),
+    /// An array of such values, of any dimensions.
+    Array {
+        /// Its elements.
+        element: Kind,
+        /// What stands between them in the text (`pg_type.typdelim`).
+        delimiter: u8,
+    },
+}
