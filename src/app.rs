@@ -25,7 +25,7 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
 use crate::source::{Phase, SourceStatus, Wishes};
-use crate::store::{self, Limits, LogLimits, Store};
+use crate::store::{self, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
 
 /// Batches between stream and store. Few: each may hold a large transaction.
@@ -296,5 +296,13 @@ fn limits(config: &Config) -> Limits {
         max_age: config.log.max_age,
         max_bytes: config.log.max_bytes,
     };
-    Limits { log, ..Limits::default() }
+    let cache = &config.cache;
+    let rows = RowLimits {
+        max_bytes: cache.max_bytes,
+        time_to_idle: cache.time_to_idle,
+        time_to_live: cache.time_to_live,
+        preload_max_bytes: cache.preload_max_bytes,
+        loads_waiting_max: cache.loads_waiting_max,
+    };
+    Limits { log, rows }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::{ConfigError, Place};
-use super::settings::{SETTINGS, Setting, TABLE_ROWS, nearest, variable_of};
+use super::settings::{SETTINGS, Setting, TABLE_SETTINGS, nearest, nearest_of_table, variable_of};
 
 /// What was written, before anyone asked what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub struct Flag {
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub(super) scalars: BTreeMap<&'static str, Entry>,
-    /// `[tables.NAME]`: the table's `rows`.
-    pub(super) table_rows: BTreeMap<String, Entry>,
+    /// `[tables.NAME]`: what is written for each table.
+    pub(super) tables: BTreeMap<String, BTreeMap<&'static str, Entry>>,
 }
 
 /// The configuration file's path in the environment; `--config` wins over it.
@@ -98,9 +98,9 @@ impl Layers {
     fn add(&mut self, key: &[String], entry: Entry, errors: &mut Vec<ConfigError>) {
         if let [section, name, field] = key
             && section == "tables"
-            && field == "rows"
+            && let Some(setting) = table_setting(field)
         {
-            put(&mut self.table_rows, name.clone(), entry);
+            put(self.tables.entry(name.clone()).or_default(), setting.key, entry);
             return;
         }
         let dotted = key.join(".");
@@ -115,6 +115,11 @@ impl Layers {
     }
 }
 
+/// The key that a section `[tables.NAME]` writes as `field`.
+fn table_setting(field: &str) -> Option<&'static Setting> {
+    TABLE_SETTINGS.iter().find(|setting| setting.key.ends_with(&format!(".{field}")))
+}
+
 fn put<K: Ord>(entries: &mut BTreeMap<K, Entry>, key: K, entry: Entry) {
     if entries.get(&key).is_none_or(|held| held.place.rank() <= entry.place.rank()) {
         entries.insert(key, entry);
@@ -123,7 +128,9 @@ fn put<K: Ord>(entries: &mut BTreeMap<K, Entry>, key: K, entry: Entry) {
 
 fn unknown(key: &[String], dotted: &str, place: Place) -> ConfigError {
     let nearest = match key {
-        [section, name, ..] if section == "tables" => TABLE_ROWS.key.replace("NAME", name),
+        [section, name, field @ ..] if section == "tables" => {
+            nearest_of_table(&field.join(".")).replace("NAME", name)
+        }
         _ => nearest(dotted).to_owned(),
     };
     match &place {

@@ -20,11 +20,12 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Flag;
 pub use secret::Secret;
-pub use settings::{SETTINGS, Setting, TABLE_ROWS, documentation, variable_of};
+pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of};
 
 use layers::Layers;
 use reader::Reader;
 
+use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
@@ -34,12 +35,16 @@ pub struct Config {
     pub postgres: Postgres,
     /// The version log's limits.
     pub log: Log,
+    /// The limits of rows in memory.
+    pub cache: Cache,
+    /// Rows in memory compared with the database each second (`consistency.rows_per_second`).
+    pub checked_rows_per_second: u32,
     /// Who is answered where.
     pub http: Http,
     /// Log lines.
     pub logging: Logging,
-    /// `[tables.NAME]`; a table that is not named has the defaults.
-    pub tables: Vec<TableOptions>,
+    /// `[tables.NAME]`, of tables whose rows are held.
+    pub rows: Vec<WantedRows>,
 }
 
 /// Section `[postgres]`.
@@ -85,6 +90,25 @@ pub struct Log {
     pub max_transaction_bytes: usize,
 }
 
+/// Section `[cache]`: limits of rows in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Bytes for the lazily held rows of all tables together.
+    pub max_bytes: u64,
+    /// How long a lazily held row stays unused.
+    pub time_to_idle: Option<Duration>,
+    /// How long a lazily held row stays.
+    pub time_to_live: Option<Duration>,
+    /// Bytes for the rows of one preloaded table.
+    pub preload_max_bytes: usize,
+    /// Rows that may wait to be loaded.
+    pub loads_waiting_max: usize,
+    /// Connections that load rows.
+    pub load_connections: usize,
+    /// How long one query for rows may take.
+    pub load_timeout: Duration,
+}
+
 /// Sections `[http]` and `[auth]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
@@ -112,22 +136,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Section `[tables.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableOptions {
-    /// The table, in any of the spellings clients may use.
-    pub name: String,
-    /// How the table's rows are held.
-    pub rows: RowMode,
-}
-
-/// How a table's rows are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowMode {
-    /// They are not: clients are told ids.
-    Off,
 }
 
 /// Where the configuration comes from.
@@ -174,10 +182,21 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     // Every section is read before any is given up, so that all errors are told at once.
     let postgres = postgres(reader, environment);
     let log = log(reader);
+    let cache = cache(reader);
+    let checked_rows =
+        reader.value(&settings::CHECKED_ROWS, |text| value::count_or_none(text, 10_000));
     let http = http(reader);
     let logging = logging(reader);
-    let tables = tables(reader);
-    Some(Config { postgres: postgres?, log: log?, http: http?, logging: logging?, tables })
+    let rows = rows(reader);
+    Some(Config {
+        postgres: postgres?,
+        log: log?,
+        cache: cache?,
+        checked_rows_per_second: checked_rows?,
+        http: http?,
+        logging: logging?,
+        rows,
+    })
 }
 
 fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgres> {
@@ -249,10 +268,7 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     /// Slots of the log are numbered with 32 bits; a limit that no memory reaches anyway.
     const MOST: u32 = 2_000_000_000;
     let count = |text: &str| value::count(text, MOST).map(|count| count as usize);
-    let bytes = |text: &str| {
-        let too_large = |_| "is more than this machine can address".to_owned();
-        value::positive_size(text).and_then(|bytes| usize::try_from(bytes).map_err(too_large))
-    };
+    let bytes = value::memory;
     let max_changes = reader.value(&settings::MAX_CHANGES, count);
     let max_age = reader.value(&settings::MAX_AGE, value::positive_duration);
     let max_bytes = reader.value(&settings::MAX_BYTES, bytes);
@@ -264,6 +280,26 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
         max_bytes: max_bytes?,
         max_transaction_changes: max_transaction_changes?,
         max_transaction_bytes: max_transaction_bytes?,
+    })
+}
+
+fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
+    let count = |most| move |text: &str| value::count(text, most).map(|count| count as usize);
+    let max_bytes = reader.value(&settings::CACHE_MAX_BYTES, value::positive_size);
+    let time_to_idle = reader.optional(&settings::TIME_TO_IDLE, value::cached_for);
+    let time_to_live = reader.optional(&settings::TIME_TO_LIVE, value::cached_for);
+    let preload_max_bytes = reader.value(&settings::PRELOAD_MAX_BYTES, value::memory);
+    let loads_waiting_max = reader.value(&settings::LOADS_WAITING_MAX, count(1_000_000));
+    let load_connections = reader.value(&settings::LOAD_CONNECTIONS, count(100));
+    let load_timeout = reader.value(&settings::LOAD_TIMEOUT, value::positive_duration);
+    Some(Cache {
+        max_bytes: max_bytes?,
+        time_to_idle,
+        time_to_live,
+        preload_max_bytes: preload_max_bytes?,
+        loads_waiting_max: loads_waiting_max?,
+        load_connections: load_connections?,
+        load_timeout: load_timeout?,
     })
 }
 
@@ -303,28 +339,24 @@ fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
     Some(Logging { format: format?, level: level? })
 }
 
-fn tables(reader: &mut Reader<'_>) -> Vec<TableOptions> {
-    let mut tables = Vec::new();
-    for (name, entry) in &reader.layers.table_rows {
-        match row_mode(&entry.written) {
-            Ok(rows) => tables.push(TableOptions { name: name.clone(), rows }),
-            Err(problem) => {
-                let key = TABLE_ROWS.key.replace("NAME", name);
-                reader.errors.push(reader::invalid(&key, entry, problem));
-            }
+/// What is wanted of tables' rows; a table that is not named, or `off`, has none in memory.
+fn rows(reader: &mut Reader<'_>) -> Vec<WantedRows> {
+    let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
+    let mut wanted = Vec::new();
+    for (table, entries) in &reader.layers.tables {
+        let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
+            reader::one(written).and_then(|text| reader::choose(text, &modes))
+        });
+        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, |written| {
+            let names: Result<Vec<String>, _> =
+                reader::several(written).into_iter().map(value::identifier).collect();
+            names.and_then(value::not_empty)
+        });
+        if let Some(Some(mode)) = mode {
+            wanted.push(WantedRows { table: table.clone(), mode, columns });
         }
     }
-    tables
-}
-
-fn row_mode(written: &layers::Written) -> Result<RowMode, String> {
-    match written {
-        layers::Written::Text(text) if text == "off" => Ok(RowMode::Off),
-        layers::Written::Text(text) if text == "lazy" || text == "preload" => {
-            Err("this version tells ids only and holds no rows; write \"off\"".into())
-        }
-        _ => Err("must be \"off\"".into()),
-    }
+    wanted
 }
 
 #[cfg(test)]

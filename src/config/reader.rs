@@ -1,5 +1,6 @@
 //! Reads typed values out of the layers, collecting what is wrong.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{ConfigError, Place};
@@ -31,6 +32,30 @@ impl Reader<'_> {
         parsed.map_err(|problem| self.errors.push(invalid(setting.key, entry, problem))).ok()
     }
 
+    /// The value of a key that has no default and may be left out.
+    pub(super) fn optional<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Option<T> {
+        self.layers.entry(setting).and_then(|_| self.value(setting, parse))
+    }
+
+    /// The value of a key in a table's section, if it is written there.
+    pub(super) fn of_table<T>(
+        &mut self,
+        table: &str,
+        setting: &Setting,
+        written: &BTreeMap<&'static str, Entry>,
+        parse: impl Fn(&Written) -> Result<T, Problem>,
+    ) -> Option<T> {
+        let entry = written.get(setting.key)?;
+        let key = setting.key.replace("NAME", table);
+        parse(&entry.written)
+            .map_err(|problem| self.errors.push(invalid(&key, entry, problem)))
+            .ok()
+    }
+
     /// The items of a list: an array in the file, separated by commas in the environment.
     pub(super) fn list<T>(
         &mut self,
@@ -38,13 +63,8 @@ impl Reader<'_> {
         parse: impl Fn(&str) -> Result<T, Problem>,
     ) -> Vec<T> {
         let Some(entry) = self.layers.entry(setting) else { return Vec::new() };
-        let items: Vec<&str> = match &entry.written {
-            Written::List(items) => items.iter().map(String::as_str).collect(),
-            Written::Text(text) => {
-                text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
-            }
-        };
-        let parsed: Result<Vec<T>, Problem> = items.into_iter().map(parse).collect();
+        let items = several(&entry.written).into_iter();
+        let parsed: Result<Vec<T>, Problem> = items.map(parse).collect();
         parsed.unwrap_or_else(|problem| {
             self.errors.push(invalid(setting.key, entry, problem));
             Vec::new()
@@ -104,6 +124,24 @@ impl Reader<'_> {
                 self.errors.push(error);
                 None
             }
+        }
+    }
+}
+
+/// What was written, as one value.
+pub(super) fn one(written: &Written) -> Result<&str, Problem> {
+    match written {
+        Written::Text(text) => Ok(text),
+        Written::List(_) => Err("must be one value, not a list".into()),
+    }
+}
+
+/// What was written, as a list: an array in the file, separated by commas in the environment.
+pub(super) fn several(written: &Written) -> Vec<&str> {
+    match written {
+        Written::List(items) => items.iter().map(String::as_str).collect(),
+        Written::Text(text) => {
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
         }
     }
 }

@@ -56,6 +56,22 @@ settings! {
         "A commit that touches more rows of a table resets that table instead of naming them.";
     MAX_TRANSACTION_BYTES = "log.max_transaction_bytes", Some("64MiB"), "size",
         "Memory for the ids of one commit while it arrives. Beyond it its largest tables are reset instead.";
+    CACHE_MAX_BYTES = "cache.max_bytes", Some("256MiB"), "size",
+        "Memory for the lazily held rows of all tables together. Beyond it the least recently used are evicted.";
+    TIME_TO_IDLE = "cache.time_to_idle", None, "duration",
+        "A lazily held row that is neither read nor changed for so long is dropped.";
+    TIME_TO_LIVE = "cache.time_to_live", None, "duration",
+        "A lazily held row is dropped so long after it was last loaded or changed, read or not.";
+    PRELOAD_MAX_BYTES = "cache.preload_max_bytes", Some("1GiB"), "size",
+        "Memory for the rows of one preloaded table. A table that needs more is not held, and its rows are refused with the reason.";
+    LOADS_WAITING_MAX = "cache.loads_waiting_max", Some("10_000"), "number, 1 to 1_000_000",
+        "Rows that may wait to be loaded from the database. Beyond it requests for more are answered 503.";
+    LOAD_CONNECTIONS = "cache.load_connections", Some("4"), "number, 1 to 100",
+        "Connections that load rows, at most.";
+    LOAD_TIMEOUT = "cache.load_timeout", Some("5s"), "duration",
+        "How long one query for rows may take; and, unless the request says otherwise with wait, how long a request waits for it.";
+    CHECKED_ROWS = "consistency.rows_per_second", Some("0"), "number, 0 to 10_000",
+        "Rows in memory that are compared with the database each second, all the time. Differences are counted and logged. 0: none.";
     LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",
         "Where clients ask. Port 0 takes a free one.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",
@@ -70,13 +86,20 @@ settings! {
         "What is logged (off, error, warn, info, debug, trace, also per module). RUST_LOG is honoured.";
 }
 
-/// The key that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
-pub const TABLE_ROWS: Setting = Setting {
+pub(super) const TABLE_ROWS: Setting = Setting {
     key: "tables.NAME.rows",
     default: Some("off"),
-    form: "off",
-    meaning: "How the table's rows are held. off: clients are told ids and no rows are held.",
+    form: "off | lazy | preload",
+    meaning: "What of the table's rows is in memory. off: nothing, clients are told ids. lazy: rows that were asked for. preload: all of them.",
 };
+pub(super) const TABLE_COLUMNS: Setting = Setting {
+    key: "tables.NAME.columns",
+    default: None,
+    form: "list of column names",
+    meaning: "The columns of the rows that are served. Without it: all that are published.",
+};
+/// The keys that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
+pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS];
 
 /// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
 pub fn variable_of(key: &str) -> String {
@@ -85,12 +108,18 @@ pub fn variable_of(key: &str) -> String {
 
 /// The known key most like `key`.
 pub(super) fn nearest(key: &str) -> &'static str {
+    most_like(key, SETTINGS)
+}
+
+/// The known key of a table's section most like `field`.
+pub(super) fn nearest_of_table(field: &str) -> &'static str {
+    most_like(&format!("tables.NAME.{field}"), TABLE_SETTINGS)
+}
+
+fn most_like(key: &str, settings: &[Setting]) -> &'static str {
     let similarity = |known: &str| strsim::normalized_damerau_levenshtein(known, key);
-    SETTINGS
-        .iter()
-        .map(|setting| setting.key)
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-        .unwrap_or(URL.key)
+    let keys = settings.iter().map(|setting| setting.key);
+    keys.max_by(|a, b| similarity(a).total_cmp(&similarity(b))).unwrap_or(URL.key)
 }
 
 /// The table of all keys as text, for `--help` and for the README.
@@ -101,7 +130,7 @@ pub fn documentation() -> String {
          section [postgres] of the file and HIGHWATER_POSTGRES__URL in the environment. Durations are \
          written 500ms, 30s, 5m, 24h; sizes 64MB, 256MiB, or a bare number of bytes.\n",
     );
-    for setting in SETTINGS.iter().chain([&TABLE_ROWS]) {
+    for setting in SETTINGS.iter().chain(TABLE_SETTINGS) {
         let default = match setting.default {
             None => String::new(),
             Some("") => "; default empty".into(),

@@ -71,7 +71,20 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.http.admin_listen, None);
     assert_eq!(config.logging.level, "info");
-    assert!(config.tables.is_empty());
+    assert!(config.rows.is_empty());
+    assert_eq!(
+        config.cache,
+        Cache {
+            max_bytes: 256 << 20,
+            time_to_idle: None,
+            time_to_live: None,
+            preload_max_bytes: 1 << 30,
+            loads_waiting_max: 10_000,
+            load_connections: 4,
+            load_timeout: Duration::from_secs(5),
+        }
+    );
+    assert_eq!(config.checked_rows_per_second, 0);
 }
 
 #[test]
@@ -116,7 +129,22 @@ fn a_file_sets_everything() {
         [logging]
         format = "json"
         level = "warn"
+        [cache]
+        max_bytes = "1GiB"
+        time_to_idle = "1h"
+        time_to_live = "1d"
+        preload_max_bytes = "4GiB"
+        loads_waiting_max = 5
+        load_connections = 2
+        load_timeout = "1s"
+        [consistency]
+        rows_per_second = 100
         [tables."shop.items"]
+        rows = "preload"
+        columns = ["id", "Name"]
+        [tables.users]
+        rows = "lazy"
+        [tables.log]
         rows = "off"
     "#;
     let config = load(text, &[]).unwrap();
@@ -136,7 +164,22 @@ fn a_file_sets_everything() {
     assert_eq!(config.http.admin_listen, "[::1]:81".parse().ok());
     assert_eq!(config.http.cors_origins, ["https://a.example", "http://localhost:3000"]);
     assert_eq!(config.logging, Logging { format: LogFormat::Json, level: "warn".into() });
-    assert_eq!(config.tables, [TableOptions { name: "shop.items".into(), rows: RowMode::Off }]);
+    assert_eq!(config.cache.max_bytes, 1 << 30);
+    assert_eq!(config.cache.time_to_idle, Some(Duration::from_hours(1)));
+    assert_eq!(config.cache.time_to_live, Some(Duration::from_hours(24)));
+    assert_eq!(config.cache.preload_max_bytes, 4 << 30);
+    assert_eq!(config.cache.loads_waiting_max, 5);
+    assert_eq!(config.cache.load_connections, 2);
+    assert_eq!(config.cache.load_timeout, Duration::from_secs(1));
+    assert_eq!(config.checked_rows_per_second, 100);
+    let columns = Some(vec!["id".to_owned(), "Name".to_owned()]);
+    assert_eq!(
+        config.rows,
+        [
+            WantedRows { table: "shop.items".into(), mode: RowMode::Preload, columns },
+            WantedRows { table: "users".into(), mode: RowMode::Lazy, columns: None },
+        ]
+    );
 }
 
 #[test]
@@ -157,6 +200,14 @@ fn every_key_can_be_set_by_the_environment() {
         ("log.max_bytes", "1GB"),
         ("log.max_transaction_changes", "6"),
         ("log.max_transaction_bytes", "2MiB"),
+        ("cache.max_bytes", "3MiB"),
+        ("cache.time_to_idle", "1m"),
+        ("cache.time_to_live", "2m"),
+        ("cache.preload_max_bytes", "4MiB"),
+        ("cache.loads_waiting_max", "7"),
+        ("cache.load_connections", "8"),
+        ("cache.load_timeout", "9s"),
+        ("consistency.rows_per_second", "10"),
         ("http.listen", "127.0.0.1:1"),
         ("http.admin_listen", "127.0.0.1:2"),
         ("http.cors_origins", "https://a.example, https://b.example"),
@@ -169,12 +220,14 @@ fn every_key_can_be_set_by_the_environment() {
         values.iter().map(|(key, value)| (variable_of(key), *value)).collect();
     let mut variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    variables.push(("HIGHWATER_TABLES__ITEMS__ROWS", "off"));
+    variables.push(("HIGHWATER_TABLES__ITEMS__ROWS", "lazy"));
+    variables.push(("HIGHWATER_TABLES__ITEMS__COLUMNS", "id, name"));
     let config = load("", &variables).unwrap();
     assert_eq!(config.postgres.target.user(), "env");
     assert_eq!(config.log.max_transaction_changes, 6);
     assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
-    assert_eq!(config.tables, [TableOptions { name: "items".into(), rows: RowMode::Off }]);
+    let columns = Some(vec!["id".to_owned(), "name".to_owned()]);
+    assert_eq!(config.rows, [WantedRows { table: "items".into(), mode: RowMode::Lazy, columns }]);
 }
 
 #[test]
@@ -301,6 +354,10 @@ fn unknown_keys_name_the_nearest_known_one() {
         "highwater.toml:2: unknown key tables.items.row; the nearest known one is tables.items.rows"
     );
     assert_eq!(
+        sentences("[tables.items]\ncolumn = [\"id\"]", &[URL]),
+        "highwater.toml:2: unknown key tables.items.column; the nearest known one is tables.items.columns"
+    );
+    assert_eq!(
         sentences("listen = \"x\"", &[URL]),
         "highwater.toml:1: unknown key listen; the nearest known one is http.listen"
     );
@@ -356,9 +413,24 @@ fn wrong_values_say_what_is_allowed() {
          letters, digits and underscores, at most 63)"
     );
     assert_eq!(
-        one("[tables.items]\nrows = \"preload\""),
-        "highwater.toml:2: tables.items.rows = \"preload\": this version tells ids only and holds no \
-         rows; write \"off\""
+        one("[tables.items]\nrows = \"all\""),
+        "highwater.toml:2: tables.items.rows = \"all\": must be \"off\" or \"lazy\" or \"preload\""
+    );
+    assert_eq!(
+        one("[tables.items]\nrows = [\"lazy\"]"),
+        "highwater.toml:2: tables.items.rows = \"lazy\": must be one value, not a list"
+    );
+    assert_eq!(
+        one("[tables.items]\nrows = \"lazy\"\ncolumns = []"),
+        "highwater.toml:3: tables.items.columns = \"\": must name at least one; leave it out for all"
+    );
+    assert_eq!(
+        one("[cache]\ntime_to_idle = \"1000 years\""),
+        "highwater.toml:2: cache.time_to_idle = \"1000 years\": must be shorter than a hundred years"
+    );
+    assert_eq!(
+        one("[consistency]\nrows_per_second = 10_001"),
+        "highwater.toml:2: consistency.rows_per_second = \"10001\": must be a whole number from 0 to 10000"
     );
     assert_eq!(
         sentences("", &[URL, ("HIGHWATER_POSTGRES__TEMPORARY_SLOT", "yes")]),

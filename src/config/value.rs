@@ -48,6 +48,34 @@ pub(super) fn positive_size(text: &str) -> Result<u64, Problem> {
     }
 }
 
+/// A number of bytes that this process is to hold.
+pub(super) fn memory(text: &str) -> Result<usize, Problem> {
+    let bytes = positive_size(text)?;
+    usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
+}
+
+/// How long something is cached. The cache counts in nanoseconds and refuses a thousand years.
+pub(super) fn cached_for(text: &str) -> Result<Duration, Problem> {
+    const MOST: Duration = Duration::from_hours(100 * 365 * 24);
+    let duration = positive_duration(text)?;
+    if duration > MOST { Err("must be shorter than a hundred years".into()) } else { Ok(duration) }
+}
+
+/// A list that says something.
+pub(super) fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, Problem> {
+    if items.is_empty() {
+        Err("must name at least one; leave it out for all".into())
+    } else {
+        Ok(items)
+    }
+}
+
+/// A count from 0 to `most`.
+pub(super) fn count_or_none(text: &str, most: u32) -> Result<u32, Problem> {
+    let number = text.replace('_', "").parse().ok().filter(|number| *number <= most);
+    number.ok_or_else(|| format!("must be a whole number from 0 to {most}"))
+}
+
 /// A count from 1 to `most`; underscores between digits are allowed, as in TOML.
 pub(super) fn count(text: &str, most: u32) -> Result<u32, Problem> {
     let number = text.replace('_', "").parse().ok().filter(|number| (1..=most).contains(number));
