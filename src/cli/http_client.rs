@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Method, Response, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 
@@ -40,6 +41,26 @@ impl HttpClient {
         self.base.as_str().trim_end_matches('/')
     }
 
+    /// Why what an operator asked for was not answered, with what may mend it.
+    pub(crate) fn failure(&self, error: AskError) -> Failure {
+        let base = self.base();
+        Failure::failed(match error {
+            AskError::Later(why, _) => format!("{base}: {why}; is Highwater running there?"),
+            AskError::Never(why) => {
+                format!(
+                    "{base}: {why}; with http.admin_listen operators are answered at that address"
+                )
+            }
+        })
+    }
+
+    /// What an answer says; fails when it is not one of ours.
+    pub(crate) fn read<T: DeserializeOwned>(&self, body: &str) -> Result<T, Failure> {
+        serde_json::from_str(body).map_err(|error| {
+            Failure::failed(format!("{}: the answer is not Highwater's ({error})", self.base()))
+        })
+    }
+
     /// `GET path?query`, the body read within `timeout`.
     pub(crate) async fn get(
         &self,
@@ -47,9 +68,29 @@ impl HttpClient {
         query: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<String, AskError> {
+        self.ask(Method::GET, path, query, timeout).await
+    }
+
+    /// `POST path?query`, the body read within `timeout`.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, AskError> {
+        self.ask(Method::POST, path, query, timeout).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, AskError> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        let request = self.client.get(url).query(query).timeout(timeout);
+        let request = self.client.request(method, url).query(query).timeout(timeout);
         let later = |error: reqwest::Error| AskError::Later(with_causes(&error), None);
         let response = request.send().await.map_err(later)?;
         if response.status().is_success() {

@@ -10,6 +10,7 @@ mod flags;
 mod http_client;
 mod logging;
 mod output;
+mod reload;
 mod run;
 mod session;
 mod setup;
@@ -43,6 +44,7 @@ enum Command {
     Demo(demo_command::DemoArgs),
     Tail(tail::TailArgs),
     Status(status::StatusArgs),
+    Reload(reload::ReloadArgs),
 }
 
 /// Does what the process's arguments say and returns its exit code.
@@ -74,6 +76,7 @@ async fn perform(command: Command, environment: &Environment) -> Result<(), Fail
         Command::Demo(args) => demo_command::run(args, environment).await,
         Command::Tail(args) => tail::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Reload(args) => reload::run(args).await,
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::failure::Failure;
 use super::flags::Format;
-use super::http_client::{AskError, HttpClient};
+use super::http_client::HttpClient;
 use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
 
 /// How is a running Highwater doing?
@@ -86,19 +86,12 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.url)?;
     let answered = client.get("/v1/status", &[], TIMEOUT).await;
-    let failed = |why: String| Failure::failed(format!("{}: {why}", client.base()));
-    let body = answered.map_err(|error| match error {
-        AskError::Later(why, _) => failed(format!("{why}; is Highwater running there?")),
-        AskError::Never(why) => {
-            failed(format!("{why}; with http.admin_listen the status is at that address"))
-        }
-    })?;
+    let body = answered.map_err(|error| client.failure(error))?;
     let mut out = anstream::stdout();
     if args.format == Format::Json {
         return Ok(writeln!(out, "{body}")?);
     }
-    let status = serde_json::from_str(&body)
-        .map_err(|error| failed(format!("the answer is not Highwater's ({error})")))?;
+    let status: Status = client.read(&body)?;
     Ok(print(&mut out, &status)?)
 }
 
