@@ -57,6 +57,7 @@ pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<()
         role: args.role,
         publication: postgres.publication.clone(),
         tables,
+        rows: config.rows.clone(),
         // A temporary one cannot be created ahead.
         slot: (!postgres.temporary_slot).then(|| postgres.slot.clone()),
     };

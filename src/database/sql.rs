@@ -16,6 +16,8 @@ pub const PUBLICATION: &str = include_str!("../../sql/publication.sql");
 pub const PUBLICATION_ADD: &str = include_str!("../../sql/publication_add.sql");
 /// Creates the slot.
 pub const SLOT: &str = include_str!("../../sql/slot.sql");
+/// Lets a role read a table.
+pub(crate) const GRANT_ROWS: &str = include_str!("../../sql/grant_rows.sql");
 /// Drops the slot.
 pub const DROP_SLOT: &str = include_str!("../../sql/drop_slot.sql");
 /// Drops the publication.

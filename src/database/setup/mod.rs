@@ -14,6 +14,7 @@ pub use selection::Selection;
 use super::checks;
 use super::query::{QueryError, execute, rows};
 use super::sql::{self, fill};
+use crate::table::WantedRows;
 use plan::Facts;
 
 /// What is to be there.
@@ -25,6 +26,8 @@ pub struct Request {
     pub publication: String,
     /// What it publishes.
     pub tables: Selection,
+    /// Tables whose rows are to be held: the role needs to read them.
+    pub rows: Vec<WantedRows>,
     /// Name of the slot; `None`: no slot is created.
     pub slot: Option<String>,
 }
@@ -134,6 +137,7 @@ pub async fn ensure_publication(
         role: None,
         publication: publication.to_owned(),
         tables: Selection::WithKeys,
+        rows: vec![],
         slot: None,
     };
     let plan = plan(client, server, &request).await?;

@@ -3,10 +3,10 @@
 use super::selection::{Scope, choose};
 use super::{Plan, Request, Selection, SetupError, Step};
 use crate::database::checks::{
-    Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow, replication_fix,
+    Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow, grants, replication_fix,
 };
 use crate::database::sql::{self, fill};
-use crate::table::quoted;
+use crate::table::{WantedRows, quoted};
 
 /// What is there.
 pub(super) struct Facts {
@@ -27,6 +27,9 @@ const SCHEMAS_FROM: i32 = 15;
 pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError> {
     let mut steps = Vec::new();
     steps.extend(request.role.as_deref().map(|role| role_step(role, facts)));
+    steps.extend(
+        request.role.as_deref().map_or(Vec::new(), |role| grant_steps(role, request, facts)),
+    );
     let (publication, scope) = publication_step(request, facts)?;
     steps.push(publication);
     // A slot must be younger than its publication: decoding looks the publication up as of then.
@@ -47,6 +50,18 @@ fn role_step(role: &str, facts: &Facts) -> Step {
         statement: (!facts.role_exists).then(|| fill(file, &values)),
         remedy: "a role with REPLICATION is created by a superuser (on managed servers: by the administrator's role)".into(),
     }
+}
+
+/// Granting twice is granting once, so nobody is asked whether it was.
+fn grant_steps(role: &str, request: &Request, facts: &Facts) -> Vec<Step> {
+    let named =
+        |wanted: &WantedRows| facts.tables.iter().find(|table| table.is_called(&wanted.table));
+    let step = |table: &TableRow| Step {
+        what: format!("SELECT on {} for role {role}", table.full_name()),
+        statement: Some(grants(role, table).join("\n")),
+        remedy: "run it as the owner of the table, or as a superuser".into(),
+    };
+    request.rows.iter().filter_map(named).map(step).collect()
 }
 
 fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Scope), SetupError> {
