@@ -64,7 +64,7 @@ fn families() -> Vec<Family> {
         ("timestamp", timestamp()),
         ("timestamptz", timestamp()),
         ("timetz", (time(), -15..=15).prop_map(|(time, zone)| format!("{time}{zone:+03}")).boxed()),
-        ("interval", regex("-?[0-9]{1,3} mons -?[0-9]{1,5} days -?[0-9]{1,9}\\.[0-9]{0,6} secs")),
+        ("interval", regex("-?[0-9]{1,3} mons -?[0-9]{1,5} days -?[0-9]{1,9}\\.[0-9]{1,6} secs")),
         ("inet", regex("1?[0-9]{1,2}\\.1?[0-9]{1,2}\\.[0-9]\\.0/([0-9]|[12][0-9])")),
         ("point", point()),
         ("int8range", range(integer())),
@@ -162,7 +162,8 @@ fn json(string: &str) -> BoxedStrategy<String> {
             .prop_map(|(key, value)| format!("{key}:{value}"));
         prop_oneof![
             prop::collection::vec(value, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
-            prop::collection::vec(member, 0..4).prop_map(|items| format!("{{{}}}", items.join(","))),
+            prop::collection::vec(member, 0..4)
+                .prop_map(|items| format!("{{{}}}", items.join(","))),
         ]
     });
     spaced(nested.boxed()).boxed()
