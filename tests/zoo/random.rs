@@ -10,7 +10,10 @@ use crate::support::Postgres;
 /// Values of each type.
 const VALUES: usize = 200;
 
-/// A type, and literals of its values. The type `json` holds values that `to_jsonb` refuses.
+/// Types with values that `to_jsonb` refuses, or we because we can't be sure of it.
+const ODD: [&str; 2] = ["json", "json[]"];
+
+/// A type, and literals of its values.
 type Family = (&'static str, BoxedStrategy<String>);
 
 #[tokio::test]
@@ -27,14 +30,8 @@ async fn random_values_are_rendered_as_to_jsonb_does() {
         .unwrap();
     let mut runner = TestRunner::default();
     for (type_name, literals) in families() {
-        let mut literal = || literals.new_tree(&mut runner).unwrap().current();
-        let values: Vec<String> = (0..VALUES)
-            .map(|_| format!("('{}'::{type_name})", literal().replace('\'', "''")))
-            .collect();
-        let sql = format!(
-            "SELECT v, pg_temp.told(v), '{type_name}'::regtype::oid FROM (VALUES {}) AS random (v)",
-            values.join(",")
-        );
+        let literal = |_| literals.new_tree(&mut runner).unwrap().current();
+        let sql = question(type_name, (0..VALUES).map(literal));
         let rows = connection.simple_query(&sql).await.unwrap_or_else(|e| panic!("{e}: {sql}"));
         let mut refused = 0;
         for row in rows {
@@ -43,9 +40,19 @@ async fn random_values_are_rendered_as_to_jsonb_does() {
             assert_eq!(difference(form, text, json), None);
             refused += usize::from(is_refused(form, text));
         }
-        let bearable = if type_name.starts_with("json") { VALUES / 2 } else { 0 };
+        let bearable = if ODD.contains(&type_name) { VALUES * 3 / 4 } else { 0 };
         assert!(refused <= bearable, "{refused} values of {type_name} are refused");
     }
+}
+
+/// Asks for the text and the JSON of values, and for their type's OID.
+fn question(type_name: &str, literals: impl Iterator<Item = String>) -> String {
+    let quoted = literals.map(|text| format!("('{}'::{type_name})", text.replace('\'', "''")));
+    let values: Vec<_> = quoted.collect();
+    format!(
+        "SELECT v, pg_temp.told(v), '{type_name}'::regtype::oid FROM (VALUES {}) AS random (v)",
+        values.join(",")
+    )
 }
 
 fn families() -> Vec<Family> {
@@ -171,23 +178,29 @@ fn json(string: &str) -> BoxedStrategy<String> {
 
 /// Arrays of up to three dimensions, with any lower bounds and some NULLs.
 fn array(element: BoxedStrategy<String>, delimiter: char) -> BoxedStrategy<String> {
+    let element = prop::option::weighted(0.9, element);
     let dimension = (-3..=3_i32, 1..=3_usize);
-    let dimensions = prop::collection::vec(dimension, 0..=3);
-    (dimensions, prop::collection::vec(prop::option::weighted(0.9, element), 27))
-        .prop_map(move |(dimensions, elements)| {
-            let bounds = dimensions.iter().map(|&(lower, length)| {
-                format!("[{lower}:{}]", lower + i32::try_from(length).unwrap() - 1)
-            });
-            let lengths: Vec<usize> = dimensions.iter().map(|&(_, length)| length).collect();
-            match lengths.is_empty() {
-                true => "{}".into(),
-                false => {
-                    let text = braces(&lengths, delimiter, &mut elements.iter());
-                    format!("{}={text}", bounds.collect::<String>())
-                }
-            }
-        })
+    let filled = move |dimensions: Vec<(i32, usize)>| {
+        let count = dimensions.iter().map(|&(_, length)| length).product::<usize>();
+        (Just(dimensions), prop::collection::vec(element.clone(), count))
+    };
+    prop::collection::vec(dimension, 0..=3)
+        .prop_flat_map(filled)
+        .prop_map(move |(dimensions, elements)| array_text(&dimensions, delimiter, &elements))
         .boxed()
+}
+
+/// The text of an array whose dimensions are given as lower bound and length.
+fn array_text(dimensions: &[(i32, usize)], delimiter: char, elements: &[Option<String>]) -> String {
+    if dimensions.is_empty() {
+        return "{}".into();
+    }
+    let bounds = dimensions.iter().map(|&(lower, length)| {
+        format!("[{lower}:{}]", lower + i32::try_from(length).unwrap() - 1)
+    });
+    let lengths: Vec<usize> = dimensions.iter().map(|&(_, length)| length).collect();
+    let text = braces(&lengths, delimiter, &mut elements.iter());
+    format!("{}={text}", bounds.collect::<String>())
 }
 
 fn braces<'a>(
