@@ -16,3 +16,4 @@ mod throwaway;
 mod tidy;
 mod trouble;
 mod wire;
+mod zoo;

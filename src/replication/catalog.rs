@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::silence::Walsender;
-use crate::kind::{Kind, TypeClass};
+use crate::kind::{Form, Kind, TypeClass, TypeFacts};
 use crate::lsn::Lsn;
 use crate::table::{Rows, Table, TableName, TableOid, Tracking};
 use crate::wire::{Connection, WireError};
@@ -233,12 +233,22 @@ fn tracked_key(identity: &str, rows: &[KeyColumnRow]) -> Result<Vec<KeyColumn>, 
     }
     let column = |(name, type_oid, base, typtype, type_name): &KeyColumnRow| {
         let class = TypeClass::from_typtype(*typtype);
-        let kind = class.and_then(|class| Kind::of(*base, class)).ok_or_else(|| {
+        let kind = class.and_then(|class| scalar_kind(*base, class)).ok_or_else(|| {
             format!("its key column {name} has the type {type_name}, which can't be rendered as JSON from the change stream")
         })?;
         Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind })
     };
     rows.iter().map(column).collect()
+}
+
+/// The query turns an enum with a cast to `json` into another class; of other types that are not
+/// built in it doesn't tell, so they are taken to have one.
+fn scalar_kind(oid: u32, class: TypeClass) -> Option<Kind> {
+    let has_json_cast = class != TypeClass::Enum;
+    match Form::of(&TypeFacts { oid, class, has_json_cast, delimiter: b',', element: None })? {
+        Form::Scalar(kind) => Some(kind),
+        Form::Array { .. } => None,
+    }
 }
 
 fn add_schema_membership(

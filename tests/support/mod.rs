@@ -1,11 +1,13 @@
 //! The harness: what the tests' stories are told with.
 
 mod highwater;
+mod json;
 mod mirror;
 mod postgres;
 mod proxy;
 
 pub(crate) use highwater::{Highwater, PATIENCE};
+pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};
