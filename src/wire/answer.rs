@@ -39,14 +39,15 @@ impl<'a> Fields<'a> {
         Ok(Self { rest, left: u16::from_be_bytes(*count), message_bytes: body.len() })
     }
 
-    fn take_value(&mut self) -> Option<Option<&'a [u8]>> {
-        let (length, rest) = self.rest.split_first_chunk()?;
+    fn take_value(&mut self) -> Result<Option<&'a [u8]>, ProtocolError> {
+        let too_short = cut_short(self.message_bytes);
+        let (length, rest) = self.rest.split_first_chunk().ok_or(too_short)?;
         self.rest = rest;
         // -1 is NULL.
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Some(None) };
-        let (value, rest) = self.rest.split_at_checked(length)?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Ok(None) };
+        let (value, rest) = self.rest.split_at_checked(length).ok_or(too_short)?;
         self.rest = rest;
-        Some(Some(value))
+        Ok(Some(value))
     }
 }
 
@@ -56,10 +57,10 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let value = self.take_value();
-        if value.is_none() {
+        if value.is_err() {
             self.left = 0;
         }
-        Some(value.ok_or(cut_short(self.message_bytes)))
+        Some(value)
     }
 }
 

@@ -32,19 +32,18 @@ impl<'a> Asked<'a> {
     ///
     /// One query casts them all; when it fails, each half is tried by itself.
     pub(super) async fn strike_out(&mut self, held: &HeldRows, pool: &Pool) -> Result<(), Failure> {
-        let mut suspects = vec![0..self.texts.len()];
-        while let Some(range) = suspects.pop() {
-            let suspected = self.texts.get(range.clone()).unwrap_or_default();
-            let values: Vec<String> =
-                suspected.iter().flatten().flat_map(|texts| casts(&held.key, texts)).collect();
-            match cast(pool, &values).await? {
-                None => {}
-                Some(_) if range.len() == 1 => {
-                    self.texts.get_mut(range).into_iter().flatten().for_each(|texts| *texts = None);
-                }
-                Some(_) => {
-                    let middle = range.start + range.len() / 2;
-                    suspects.extend([range.start..middle, middle..range.end]);
+        let mut suspects = vec![&mut self.texts[..]];
+        while let Some(suspected) = suspects.pop() {
+            let texts = suspected.iter().flatten();
+            let values: Vec<String> = texts.flat_map(|texts| casts(&held.key, texts)).collect();
+            if cast(pool, &values).await?.is_none() {
+                continue;
+            }
+            match suspected {
+                [single] => *single = None,
+                several => {
+                    let (one, other) = several.split_at_mut(several.len() / 2);
+                    suspects.extend([one, other]);
                 }
             }
         }

@@ -27,7 +27,7 @@ struct Idle {
 
 impl Pool {
     /// After so long without use a session is closed, unless it is the only one.
-    pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
+    pub(super) const IDLE_MAX: Duration = Duration::from_mins(1);
 
     pub(super) fn new(options: SessionOptions, connections_max: usize) -> Self {
         let connections_max = connections_max.clamp(1, Semaphore::MAX_PERMITS);

@@ -79,7 +79,7 @@ pub(super) fn rows_estimate(table: &Table) -> String {
 
 /// All rows, as a `COPY`.
 pub(super) fn copy(table: &Table, held: &HeldRows, shape: &Shape) -> String {
-    let rows = select(table, held, shape.selected().join(", "));
+    let rows = select(table, held, &shape.selected().join(", "));
     format!("COPY ({rows}) TO STDOUT")
 }
 
@@ -116,7 +116,7 @@ pub(super) fn rows_of(
          LEFT JOIN ({}) AS held ON {}",
         selected.join(", "),
         values.join(", "),
-        select(table, held, aliased.join(", ")),
+        select(table, held, &aliased.join(", ")),
         condition.join(" AND ")
     )
 }
@@ -129,9 +129,9 @@ pub(super) fn casts(columns: &[Column], texts: &[String]) -> Vec<String> {
     columns.iter().zip(texts).map(cast).collect()
 }
 
-fn select(table: &Table, held: &HeldRows, what: String) -> String {
-    let filter = held.filter.iter().map(|filter| format!(" WHERE {filter}")).collect::<String>();
-    format!("SELECT {what} FROM {}{filter}", relation(table, held))
+fn select(table: &Table, held: &HeldRows, what: &str) -> String {
+    let filter = held.filter.as_deref().unwrap_or("true");
+    format!("SELECT {what} FROM {} WHERE {filter}", relation(table, held))
 }
 
 /// Children that inherit from a table are tables of their own; partitions are not.

@@ -150,10 +150,8 @@ fn settings(options: &SessionOptions) -> String {
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
     ];
-    let mut sql = String::new();
-    for (name, value) in settings {
-        sql.push_str(&format!("SET {name} = {value}; "));
-    }
-    sql + "SELECT pg_catalog.current_setting('wal_block_size'), \
-           pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))"
+    let mut sql = settings.map(|(name, value)| format!("SET {name} = {value}; ")).concat();
+    sql += "SELECT pg_catalog.current_setting('wal_block_size'), \
+           pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))";
+    sql
 }
