@@ -122,8 +122,8 @@ fn json_key(json: &str) -> Key {
 /// What became of each key: the key and the row, as JSON.
 async fn load(loader: &PgLoader, table: &Arc<Table>, keys: &[&str]) -> Vec<(String, String)> {
     let keys: Vec<Key> = keys.iter().map(|json| json_key(json)).collect();
-    let loaded = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
-    loaded.rows.iter().map(shown).collect()
+    let answer = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
+    answer.rows.iter().map(shown).collect()
 }
 
 fn shown(loaded: &LoadedRow) -> (String, String) {
@@ -134,7 +134,7 @@ fn shown(loaded: &LoadedRow) -> (String, String) {
 /// Why one row can't be loaded.
 async fn error(loader: &PgLoader, table: &Arc<Table>, key: &str) -> LoadError {
     match loader.load(table, &[json_key(key)]).await {
-        Ok(loaded) => panic!("loaded {loaded:?}"),
+        Ok(answer) => panic!("there is {answer:?}"),
         Err(error) => error,
     }
 }

@@ -75,9 +75,9 @@ async fn rows_the_publication_leaves_out_are_as_good_as_absent() {
     .await;
     let loader = loader(&pg);
     assert_eq!(copied(&loader, &filtered).await.rows.len(), 1);
-    let loaded = load(&loader, &filtered, &["1", "2", "3"]).await;
+    let found = load(&loader, &filtered, &["1", "2", "3"]).await;
     assert_eq!(
-        loaded.iter().map(|(_, row)| row == "absent").collect::<Vec<_>>(),
+        found.iter().map(|(_, row)| row == "absent").collect::<Vec<_>>(),
         [true, false, true]
     );
 }

@@ -33,10 +33,10 @@ async fn rows_are_found_in_the_order_asked_and_absent_ones_are_told() {
 async fn a_key_spelled_in_another_way_is_told_as_the_database_writes_it() {
     let pg = Postgres::start().await;
     pg.execute(
-        r#"CREATE TABLE u (id uuid PRIMARY KEY); CREATE TABLE n (id numeric PRIMARY KEY);
+        "CREATE TABLE u (id uuid PRIMARY KEY); CREATE TABLE n (id numeric PRIMARY KEY);
            CREATE TABLE t (id timestamptz PRIMARY KEY);
            INSERT INTO u VALUES ('aaaaaaaa-0000-0000-0000-00000000000b');
-           INSERT INTO n VALUES (1.00); INSERT INTO t VALUES ('2024-05-01 12:00Z')"#,
+           INSERT INTO n VALUES (1.00); INSERT INTO t VALUES ('2024-05-01 12:00Z')",
     )
     .await;
     let loader = loader(&pg);
@@ -103,8 +103,8 @@ async fn a_key_that_is_no_value_of_its_type_is_refused_alone_and_absent_among_ot
     let texts: Vec<String> =
         (1..1200).map(|n| if n % 300 == 7 { "\"x\"".into() } else { n.to_string() }).collect();
     let keys: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let loaded = load(&loader, &a, &keys).await;
-    for (place, ((told, row), asked)) in loaded.iter().zip(&keys).enumerate() {
+    let found = load(&loader, &a, &keys).await;
+    for (place, ((told, row), asked)) in found.iter().zip(&keys).enumerate() {
         assert_eq!(told, asked);
         assert_eq!(row == "absent", *asked == "\"x\"" || place >= 900, "{asked} {row}");
     }

@@ -41,9 +41,9 @@ async fn no_more_sessions_are_opened_than_allowed() {
         other.execute("COMMIT").await;
         sessions
     };
-    let (loaded, sessions) = tokio::join!(loads, watching);
+    let (found, sessions) = tokio::join!(loads, watching);
     assert_eq!(sessions, 3);
-    assert!(loaded.iter().all(Result::is_ok), "{loaded:?}");
+    assert!(found.iter().all(Result::is_ok), "{found:?}");
     assert_eq!(count(&pg).await, 3);
 }
 
@@ -112,7 +112,7 @@ async fn a_query_that_takes_too_long_is_cancelled() {
     let told = error(&PgLoader::new(limits.clone()), &slow, "1").await;
     assert!(matches!(told, LoadError::Unavailable(_)), "{told}");
     // A server that does not answer at all is given up by us.
-    limits.statement_time_max = Duration::from_secs(60);
+    limits.statement_time_max = Duration::from_mins(1);
     limits.silence_max = Duration::from_millis(300);
     let told = error(&PgLoader::new(limits.clone()), &slow, "1").await;
     assert!(matches!(&told, LoadError::Unavailable(text) if text.contains("nothing")), "{told}");

@@ -53,15 +53,15 @@ async fn every_value_is_what_to_jsonb_makes_of_it_loaded_or_copied() {
     pg.execute(TABLE).await;
     pg.execute("SET TimeZone = 'UTC'").await;
     let (loader, v) = (loader(&pg), described(&pg, "v").await);
-    let loaded = load(&loader, &v, &["1", "2", "3", "4", "5", "6", "7"]).await;
+    let found = load(&loader, &v, &["1", "2", "3", "4", "5", "6", "7"]).await;
     let copied = copied(&loader, &v).await.rows;
     let expected = pg.query("SELECT to_jsonb(v)::text FROM v ORDER BY id").await;
-    assert_eq!((loaded.len(), copied.len(), expected.len()), (7, 7, 7));
-    for ((loaded, copied), expected) in loaded.iter().zip(&copied).zip(&expected) {
+    assert_eq!((found.len(), copied.len(), expected.len()), (7, 7, 7));
+    for ((found, copied), expected) in found.iter().zip(&copied).zip(&expected) {
         let expected = decimals(expected.get(0));
-        assert_eq!(decimals(&loaded.1), expected);
+        assert_eq!(decimals(&found.1), expected);
         assert_eq!(decimals(&copied.1), expected);
-        assert_eq!(loaded.0, copied.0);
+        assert_eq!(found.0, copied.0);
     }
 }
 
