@@ -1,8 +1,12 @@
 //! One row's identity.
 
+mod text;
+
 use std::fmt;
 
 use thin_vec::ThinVec;
+
+pub use text::KeyPart;
 
 /// The value of a row's replica identity key, ready to be written as JSON.
 ///

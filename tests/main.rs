@@ -9,6 +9,7 @@ mod commands;
 mod examples;
 mod faults;
 mod identity;
+mod loader;
 mod mirrors;
 mod publication;
 mod restart;

@@ -29,6 +29,7 @@ pub(crate) const CHECK_PUBLICATION: &str = include_str!("../../sql/check_publica
 pub(crate) const CHECK_TABLES: &str = include_str!("../../sql/check_tables.sql");
 pub(crate) const CHECK_SLOT: &str = include_str!("../../sql/check_slot.sql");
 pub(crate) const CHECK_SESSIONS: &str = include_str!("../../sql/check_sessions.sql");
+pub(crate) const TABLE_DEFINITION: &str = include_str!("../../sql/loader_definition.sql");
 pub(crate) const CHECK_POOLER: &str = include_str!("../../sql/check_pooler.sql");
 
 /// `text` as a string literal, whatever `standard_conforming_strings` says.
@@ -127,7 +128,9 @@ mod tests {
     #[test]
     fn every_placeholder_of_every_file_has_a_value_somewhere() {
         let values: Vec<(&str, &str)> =
-            ["role", "database", "publication", "slot", "scope"].map(|name| (name, "x")).into();
+            ["role", "database", "publication", "slot", "scope", "table_oid"]
+                .map(|name| (name, "x"))
+                .into();
         for statement in [
             ROLE,
             ROLE_RDS,
@@ -144,6 +147,7 @@ mod tests {
             CHECK_SLOT,
             CHECK_SESSIONS,
             CHECK_POOLER,
+            TABLE_DEFINITION,
         ] {
             let filled = without_comments(&fill(statement, &values));
             assert!(!filled.contains(":\"") && !filled.contains(":'"), "{filled}");
