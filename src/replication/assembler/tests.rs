@@ -3,7 +3,7 @@
 use super::*;
 use crate::kind::Kind;
 use crate::pgoutput::decode;
-use crate::replication::catalog::KeyColumn;
+use crate::replication::catalog::{CatalogTable, KeyColumn};
 use crate::table::{Rows, TableName};
 
 const INT8: u32 = 20;
@@ -120,6 +120,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
                 kind: *kind,
             })
             .collect(),
+        published: vec![],
         membership: "m".into(),
         definition: "d".into(),
         changed_transactions_ago: 1000,

@@ -25,12 +25,7 @@ const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 impl Session {
     pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
         let (looks_in, looks) = watch::channel(None);
-        let watch = Watch::new(
-            self.options.target.clone(),
-            self.options.publication.clone(),
-            self.options.slot.clone(),
-            looks_in,
-        );
+        let watch = Watch::new(&self.options, self.channels.wishes.look.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
         let mut replication = Connection::connect(&self.options.target).await?;

@@ -1,0 +1,1 @@
+//! Which columns are served, and what is refused.
