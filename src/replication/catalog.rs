@@ -176,6 +176,13 @@ pub async fn slot_blocker(connection: &mut Connection) -> Result<Option<String>,
     rows.first().map(|row| text(row, 0, "blocker").map(str::to_owned)).transpose()
 }
 
+/// Whether the event trigger of `sql/event_trigger.sql` announces changed definitions in the stream.
+pub(super) async fn has_announcements(connection: &mut Connection) -> Result<bool, CatalogError> {
+    let sql = include_str!("../../sql/check_event_trigger.sql");
+    let rows = connection.simple_query(sql).await?;
+    rows.first().map_or(Ok(false), |row| Ok(text(row, 0, "there")? == "t"))
+}
+
 /// Replaces psql's `:'name'` by the value as an SQL literal.
 pub(super) fn bind(sql: &str, variables: &[(&str, &str)]) -> String {
     variables.iter().fold(sql.to_owned(), |sql, (name, value)| {

@@ -1,5 +1,8 @@
 //! The assembler fed with messages as a server sends them.
 
+mod definitions;
+mod rows;
+
 use super::*;
 use crate::kind::Kind;
 use crate::pgoutput::decode;
@@ -8,6 +11,7 @@ use crate::table::{Rows, TableName};
 
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
+const XID: Xid = Xid(731);
 const LIMITS: StageLimits = StageLimits { max_changes: 100, max_bytes: 1 << 20 };
 
 /// A column's value in a tuple.
@@ -78,7 +82,8 @@ fn relation(oid: u32, identity: u8, columns: &[(bool, &str, u32)]) -> Vec<u8> {
 
 fn begin() -> Vec<u8> {
     let mut bytes = vec![b'B'];
-    bytes.extend([0; 20]);
+    bytes.extend([0; 16]);
+    bytes.extend(XID.0.to_be_bytes());
     bytes
 }
 

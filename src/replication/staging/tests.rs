@@ -122,3 +122,47 @@ fn a_changed_key_is_two_rows_with_ordinals_of_their_own() {
         [(2, Op::Insert, "1".into()), (3, Op::Delete, "1".into()), (4, Op::Insert, "2".into())];
     assert_eq!(ops(&changes), expected);
 }
+
+fn whole(table: TableOid, id: i64, bytes: usize) -> RowChange {
+    let image = crate::row::Image::Whole(crate::row::Row::new(&vec![b'x'; bytes]));
+    RowChange::Set { table, key: Key::integer(id), image }
+}
+
+#[test]
+fn rows_share_the_bytes_with_ids_and_the_largest_table_is_given_up() {
+    let mut stage = Stage::new(StageLimits { max_changes: 1_000_000, max_bytes: 100_000 });
+    push(&mut stage, U, Op::Update, Key::integer(1));
+    stage.push_row(whole(U, 1, 10));
+    for id in 0..100_000 {
+        push(&mut stage, T, Op::Insert, Key::integer(id));
+        stage.push_row(whole(T, id, 1_000));
+        assert!(stage.bytes + stage.rows.bytes() <= 102_000, "{id}");
+    }
+    let (changes, resets, rows) = stage.take();
+    assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(rows, [whole(U, 1, 10), RowChange::Lost(T)]);
+    assert!(stage.is_empty() && stage.keeps_rows(T));
+}
+
+#[test]
+fn rows_alone_are_not_nothing() {
+    let mut stage = stage(10);
+    stage.push_row(RowChange::Clear(T));
+    assert!(!stage.is_empty());
+    assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+    assert!(stage.is_empty());
+}
+
+#[test]
+fn what_is_lost_stays_lost_until_the_commit() {
+    let mut stage = stage(10);
+    stage.push_row(whole(T, 1, 1));
+    stage.lose_rows(T);
+    stage.push_row(RowChange::Clear(T));
+    stage.push_row(whole(T, 2, 1));
+    stage.lose_rows(T);
+    assert_eq!(stage.take().2, [RowChange::Lost(T)]);
+    stage.push_row(RowChange::Clear(T));
+    assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+}
