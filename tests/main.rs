@@ -12,6 +12,7 @@ mod identity;
 mod mirrors;
 mod publication;
 mod restart;
+mod rows;
 mod throwaway;
 mod tidy;
 mod trouble;

@@ -111,6 +111,3 @@ impl ColumnRow {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,0 @@
-//! Which columns are served, and what is refused.
