@@ -92,12 +92,11 @@ impl RowPlan {
                 Column::Unchanged => old.and_then(|old| kept(old, member.place)),
                 value => Some(value),
             };
-            match value {
-                Some(value) => member.write(value, &mut scratch.json)?,
-                None => {
-                    scratch.missing.push(u16::try_from(number).map_err(|_| Unwritten)?);
-                    scratch.json.extend_from_slice(b"null");
-                }
+            if let Some(value) = value {
+                member.write(value, &mut scratch.json)?;
+            } else {
+                scratch.missing.push(u16::try_from(number).map_err(|_| Unwritten)?);
+                scratch.json.extend_from_slice(b"null");
             }
         }
         scratch.json.push(b'}');

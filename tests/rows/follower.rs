@@ -29,7 +29,7 @@ pub(super) struct Follower {
     pub(super) tables: Vec<Table>,
     /// The rows that the stream has told, applied one after the other.
     pub(super) rows: BTreeMap<TableOid, BTreeMap<String, Row>>,
-    /// What was told as reset, in order.
+    /// What commits reset, in order.
     pub(super) resets: Vec<Reset>,
     /// Tables whose rows were lost, in order.
     pub(super) lost: Vec<TableOid>,
@@ -93,8 +93,7 @@ impl Follower {
 
     /// Reads until everything is told that has been committed.
     pub(super) async fn catch_up(&mut self, pg: &Postgres) {
-        // The stream has nothing to say about a position inside of a record.
-        let now: String = pg.value("SELECT pg_logical_emit_message(false, 'test', '')::text").await;
+        let now: String = pg.value("SELECT pg_current_wal_flush_lsn()::text").await;
         let now: Lsn = now.parse().unwrap();
         while self.position < now {
             self.wishes.position.notify_one();
@@ -124,10 +123,7 @@ impl Follower {
         match event {
             Event::Started(started) => self.tables = started.tables,
             Event::Watermark(_) => {}
-            Event::Tables { tables, resets } => {
-                self.tables = tables;
-                self.resets.extend(resets);
-            }
+            Event::Tables { tables, .. } => self.tables = tables,
             Event::Commit(transaction) => {
                 self.resets.extend(transaction.resets);
                 transaction.rows.into_iter().for_each(|change| self.change(change));

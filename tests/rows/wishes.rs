@@ -9,8 +9,8 @@ use crate::support::Postgres;
 const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE quiet (id int);
     CREATE PUBLICATION highwater FOR TABLE a";
 
-/// Half of what it takes without a wish: the stream asks by itself every second.
-const SOON: Duration = Duration::from_millis(500);
+/// Far less than it takes without a wish: the stream asks by itself every second.
+const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn a_position_on_a_quiet_server_is_reached_within_a_round_trip() {
