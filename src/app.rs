@@ -103,6 +103,7 @@ impl App {
         let ingest = Ingest {
             session: self.session,
             creates_publication: self.creates_publication,
+            wishes,
             status,
             metrics: self.metrics.clone(),
             writer,
@@ -152,6 +153,7 @@ async fn drain(
 struct Ingest {
     session: SessionOptions,
     creates_publication: bool,
+    wishes: Wishes,
     status: watch::Sender<SourceStatus>,
     metrics: Metrics,
     writer: store::Writer,
@@ -168,8 +170,13 @@ impl Ingest {
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let options = self.session.clone();
         let status = self.status.clone();
-        let channels =
-            SessionChannels { events, applied, status: self.status, shutdown: shutdown.clone() };
+        let channels = SessionChannels {
+            events,
+            applied,
+            status: self.status,
+            wishes: self.wishes,
+            shutdown: shutdown.clone(),
+        };
         let session = Session::new(self.session, channels, self.metrics);
         let ended = runtime.block_on(async {
             if self.creates_publication {
@@ -278,6 +285,7 @@ fn session_options(config: &Config) -> SessionOptions {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
         },
+        rows: Vec::new(),
     }
 }
 

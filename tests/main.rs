@@ -13,6 +13,8 @@ mod loader;
 mod mirrors;
 mod publication;
 mod restart;
+mod rows;
+mod streamed;
 mod throwaway;
 mod tidy;
 mod trouble;

@@ -9,7 +9,7 @@ use super::setup::{Wording, apply, print};
 use crate::config::Environment;
 use crate::database::setup;
 
-/// Drop the replication slot and the publication
+/// Drop the replication slot, the publication and the event trigger
 ///
 /// Stop Highwater first: nothing is dropped while the slot is in use. Tables and roles are not
 /// touched. A slot that nobody reads keeps WAL until the disk is full, so do this when you leave.

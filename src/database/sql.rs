@@ -18,10 +18,15 @@ pub const PUBLICATION_ADD: &str = include_str!("../../sql/publication_add.sql");
 pub const SLOT: &str = include_str!("../../sql/slot.sql");
 /// Lets a role read a table.
 pub(crate) const GRANT_ROWS: &str = include_str!("../../sql/grant_rows.sql");
+/// Makes changed definitions announce themselves in the change stream.
+pub const EVENT_TRIGGER: &str = include_str!("../../sql/event_trigger.sql");
+/// Takes that back.
+pub const DROP_EVENT_TRIGGER: &str = include_str!("../../sql/drop_event_trigger.sql");
 /// Drops the slot.
 pub const DROP_SLOT: &str = include_str!("../../sql/drop_slot.sql");
 /// Drops the publication.
 pub const DROP_PUBLICATION: &str = include_str!("../../sql/drop_publication.sql");
+pub(crate) const CHECK_EVENT_TRIGGER: &str = include_str!("../../sql/check_event_trigger.sql");
 pub(crate) const CHECK_SETTINGS: &str = include_str!("../../sql/check_settings.sql");
 pub(crate) const CHECK_ROLE: &str = include_str!("../../sql/check_role.sql");
 pub(crate) const CHECK_ROLE_NAMED: &str = include_str!("../../sql/check_role_named.sql");
@@ -139,6 +144,9 @@ mod tests {
             SLOT,
             DROP_SLOT,
             DROP_PUBLICATION,
+            EVENT_TRIGGER,
+            DROP_EVENT_TRIGGER,
+            CHECK_EVENT_TRIGGER,
             CHECK_SETTINGS,
             CHECK_ROLE,
             CHECK_ROLE_NAMED,

@@ -122,7 +122,8 @@ impl Highwater {
     /// …with headers.
     pub(crate) async fn fetch_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
         let request = self.client.get(format!("{}{path}", self.url()));
-        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+            .await
     }
 
     /// Posts to a path.

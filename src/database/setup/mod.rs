@@ -30,6 +30,8 @@ pub struct Request {
     pub rows: Vec<WantedRows>,
     /// Name of the slot; `None`: no slot is created.
     pub slot: Option<String>,
+    /// Whether changed definitions are to announce themselves.
+    pub event_trigger: bool,
 }
 
 /// One statement, or the word that it is not needed.
@@ -102,11 +104,12 @@ pub async fn plan(client: &Client, server: &str, request: &Request) -> Result<Pl
             Some(slot) => checks::slot(client, slot).await?,
             None => None,
         },
+        has_event_trigger: has_event_trigger(client).await?,
     };
     plan::plan(request, &facts)
 }
 
-/// Plans how the slot and the publication are dropped.
+/// Plans how the slot, the publication and the event trigger are dropped.
 pub async fn plan_teardown(
     client: &Client,
     publication: &str,
@@ -114,7 +117,10 @@ pub async fn plan_teardown(
 ) -> Result<Plan, SetupError> {
     let found_slot = checks::slot(client, slot).await?;
     let found_publication = checks::publication(client, publication).await?;
-    teardown::plan(slot, found_slot.as_ref(), publication, found_publication.is_some())
+    let mut plan =
+        teardown::plan(slot, found_slot.as_ref(), publication, found_publication.is_some())?;
+    plan.steps.extend(has_event_trigger(client).await?.then(teardown::event_trigger));
+    Ok(plan)
 }
 
 /// Runs one step.
@@ -139,6 +145,7 @@ pub async fn ensure_publication(
         tables: Selection::WithKeys,
         rows: vec![],
         slot: None,
+        event_trigger: false,
     };
     let plan = plan(client, server, &request).await?;
     let mut done = Vec::new();
@@ -165,11 +172,19 @@ fn refused(error: QueryError, step: &Step) -> SetupError {
 }
 
 async fn role_exists(client: &Client, role: &str) -> Result<bool, QueryError> {
+    let query = fill(sql::CHECK_ROLE_NAMED, &[("role", role)]);
+    is_there(client, "look for the role", &query).await
+}
+
+async fn has_event_trigger(client: &Client) -> Result<bool, QueryError> {
+    is_there(client, "look for the event trigger", sql::CHECK_EVENT_TRIGGER).await
+}
+
+async fn is_there(client: &Client, purpose: &str, query: &str) -> Result<bool, QueryError> {
     #[derive(serde::Deserialize)]
     struct There {
         there: bool,
     }
-    let query = fill(sql::CHECK_ROLE_NAMED, &[("role", role)]);
-    let found: Vec<There> = rows(client, "look for the role", &query).await?;
+    let found: Vec<There> = rows(client, purpose, query).await?;
     Ok(found.iter().any(|row| row.there))
 }

@@ -19,6 +19,7 @@ pub(super) struct Facts {
     pub(super) publication: Option<PublicationRow>,
     pub(super) tables: Vec<TableRow>,
     pub(super) slot: Option<SlotRow>,
+    pub(super) has_event_trigger: bool,
 }
 
 /// `FOR TABLES IN SCHEMA` came with this version.
@@ -36,6 +37,7 @@ pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError>
     if let Some(slot) = &request.slot {
         steps.push(slot_step(slot, facts)?);
     }
+    steps.extend(request.event_trigger.then(|| event_trigger_step(facts)));
     Ok(Plan { steps, remarks: scope.remarks, dangers: scope.dangers })
 }
 
@@ -137,6 +139,14 @@ fn slot_step(slot: &str, facts: &Facts) -> Result<Step, SetupError> {
         statement: facts.slot.is_none().then(|| fill(sql::SLOT, &[("slot", slot)])),
         remedy: replication_fix(&facts.connected.name, facts.provider),
     })
+}
+
+fn event_trigger_step(facts: &Facts) -> Step {
+    Step {
+        what: "event trigger highwater_changed".into(),
+        statement: (!facts.has_event_trigger).then(|| sql::EVENT_TRIGGER.to_owned()),
+        remedy: "only a superuser can create event triggers; without them changed definitions are found by looking, within seconds".into(),
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,14 @@ pub(super) fn plan(
     Ok(Plan { steps: vec![slot_step, publication_step], remarks: Vec::new(), dangers: Vec::new() })
 }
 
+pub(super) fn event_trigger() -> Step {
+    Step {
+        what: "event trigger highwater_changed".into(),
+        statement: Some(sql::DROP_EVENT_TRIGGER.to_owned()),
+        remedy: "run it as the event trigger's owner, or as a superuser".into(),
+    }
+}
+
 fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
     if let Some(reason) = slot.foreign() {
         return Err(SetupError::InTheWay(format!(

@@ -20,6 +20,7 @@ fn facts() -> Facts {
         publication: None,
         tables: vec![fresh("items"), TableRow { schema: "Shop".into(), ..fresh("users") }],
         slot: None,
+        has_event_trigger: false,
     }
 }
 
@@ -30,6 +31,7 @@ fn request(tables: Selection) -> Request {
         tables,
         rows: vec![],
         slot: Some("highwater".into()),
+        event_trigger: false,
     }
 }
 
@@ -181,4 +183,15 @@ fn the_role_may_read_tables_whose_rows_are_held() {
             "GRANT USAGE ON SCHEMA \"Shop\" TO \"hw\";\nGRANT SELECT ON TABLE \"Shop\".\"users\" TO \"hw\";"
         )
     );
+}
+
+#[test]
+fn the_event_trigger_comes_last_only_if_wanted_and_once() {
+    let wanted = Request { event_trigger: true, ..request(Selection::WithKeys) };
+    let steps = plan(&wanted, &facts()).unwrap().steps;
+    let last = steps.last().and_then(|step| step.statement.as_deref());
+    assert_eq!(last, Some(sql::EVENT_TRIGGER));
+    let there = Facts { has_event_trigger: true, ..facts() };
+    assert_eq!(plan(&wanted, &there).unwrap().steps.last().unwrap().statement, None);
+    assert_eq!(plan(&request(Selection::WithKeys), &there).unwrap().steps.len(), 2);
 }
