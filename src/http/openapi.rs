@@ -24,9 +24,9 @@ use super::{changes, health, metrics_page, reload, rows, status};
     paths(
         changes::changes,
         changes::table_changes,
-        rows::row,
-        rows::rows,
-        rows::store,
+        rows::single::row,
+        rows::list::rows,
+        rows::whole::store,
         health::live,
         health::ready,
         status::status,

@@ -89,9 +89,9 @@ fn methods(route: Route) -> MethodRouter<Api> {
     let methods = match route {
         Route::Changes => get(changes::changes),
         Route::TableChanges => get(changes::table_changes),
-        Route::Row => get(rows::row),
-        Route::Rows => get(rows::rows),
-        Route::Store => get(rows::store),
+        Route::Row => get(rows::single::row),
+        Route::Rows => get(rows::list::rows),
+        Route::Store => get(rows::whole::store),
         Route::Reload => post(reload::reload),
         Route::Live => get(health::live),
         Route::Ready => get(health::ready),

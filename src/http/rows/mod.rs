@@ -8,20 +8,15 @@
 mod answer;
 mod cursor;
 mod id;
-mod list;
+pub(super) mod list;
 mod reach;
 mod refusal;
 mod served;
-mod single;
-mod whole;
+pub(super) mod single;
+pub(super) mod whole;
 
-pub(crate) use list::rows;
-pub(crate) use refusal::{held, refused};
-pub(crate) use served::X_CACHE;
-pub(crate) use single::row;
-pub(crate) use whole::store;
+pub(super) use refusal::{held, refused};
+pub(super) use served::X_CACHE;
 
-// For the OpenAPI document: the handlers' descriptions.
-pub(crate) use list::__path_rows;
-pub(crate) use single::__path_row;
-pub(crate) use whole::__path_store;
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ async fn parameters_that_cannot_be_meant_are_refused() {
         ("after=7", "not a version"),
         ("after=", "not a version"),
         ("detail=1", "`true` or `false`"),
-        ("include=rows", "rows are not held in memory"),
+        ("include=columns", "knows only `rows`"),
         ("where=owner_id:5", "not offered"),
         ("tabels=items", "`tables`"),
         ("after=a&after=b", "given twice"),
