@@ -22,8 +22,8 @@ const LINES: TableOid = TableOid(4);
 
 /// A service that holds rows: `items` and `lines` preloaded, `users` lazily, `shop."a,b"` not at
 /// all.
-struct Shop {
-    service: Service,
+pub(super) struct Shop {
+    pub(super) service: Service,
     database: Arc<Database>,
 }
 
@@ -34,7 +34,7 @@ impl Shop {
     }
 
     /// Ready, with these rows in the database already.
-    async fn with_rows(rows: &[(TableOid, &str)]) -> Self {
+    pub(super) async fn with_rows(rows: &[(TableOid, &str)]) -> Self {
         let shop = Self::before_preloads(rows);
         shop.preload().await;
         shop
@@ -68,7 +68,7 @@ impl Shop {
     }
 
     /// A commit that ends at `end` and sets rows.
-    fn set(&mut self, end: u64, rows: &[(TableOid, &str)]) {
+    pub(super) fn set(&mut self, end: u64, rows: &[(TableOid, &str)]) {
         let rows = rows.iter().map(|(table, row)| (*table, key_of(*table, row), Some(*row)));
         self.commit(end, rows.collect());
     }
