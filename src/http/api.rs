@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::options::HttpOptions;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
 use crate::store::{PublishedTable, Store};
+
+/// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
+/// were when it began, so there must be a limit; beyond it, others are told to come again (503).
+const PICTURES_MAX: usize = 64;
 
 /// Handles to everything the handlers need. Cloning shares them.
 #[derive(Clone)]
@@ -23,6 +27,7 @@ struct Shared {
     registry: Registry,
     polls: PollCounts,
     cache_requests: IntCounterVec,
+    pictures: Arc<Semaphore>,
     waiters: IntGauge,
     wait_max: Duration,
     ahead_wait_max: Duration,
@@ -58,6 +63,7 @@ impl Api {
                 not_modified: outcome("not_modified"),
             },
             cache_requests: metrics.cache_requests.clone(),
+            pictures: Arc::new(Semaphore::new(PICTURES_MAX)),
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
@@ -82,6 +88,16 @@ impl Api {
         &self.0.cache_requests
     }
 
+    /// Room for one more answer with whole tables, until the permit is dropped.
+    pub(crate) fn room_for_picture(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0.pictures.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(
+                Kind::RowsNotNow,
+                format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
+            )
+        })
+    }
+
     pub(crate) fn wait_max(&self) -> Duration {
         self.0.wait_max
     }
@@ -95,12 +111,12 @@ impl Api {
         self.0.source.borrow().clone()
     }
 
-    /// Whether what is in memory may be behind because the change stream is away: for how long the
-    /// server has been silent, if it was ever heard.
-    pub(crate) fn silence(&self) -> Option<Option<Duration>> {
+    /// Whether what is in memory may be behind because the change stream is away: for how long
+    /// the server has been silent; for ever, if it was never heard.
+    pub(crate) fn silence(&self) -> Option<Duration> {
         let source = self.0.source.borrow();
         let streams = source.phase == Phase::Streaming;
-        (!streams).then(|| source.last_message.map(|at| at.elapsed()))
+        (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
     }
 
     /// The published table that a client calls `name`.

@@ -26,13 +26,11 @@ pub(crate) fn body(mut write: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static)
         Some((whole, false)) => Body::from(whole),
         Some((first, true)) => {
             let rest = chunks.map(|(chunk, _)| chunk);
-            Body::from_stream(stream::iter(std::iter::once(first).chain(rest).map(told)))
+            Body::from_stream(stream::iter(
+                std::iter::once(first).chain(rest).map(Ok::<_, Infallible>),
+            ))
         }
     }
-}
-
-fn told(chunk: Bytes) -> Result<Bytes, Infallible> {
-    Ok(chunk)
 }
 
 #[cfg(test)]

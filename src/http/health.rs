@@ -60,8 +60,7 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
         Phase::Streaming => {}
         phase => return Err(Problem::not_ready(reason(&phase))),
     }
-    let loading = api.store().rows_status().into_iter().filter_map(loading);
-    let loading: Vec<String> = loading.collect();
+    let loading: Vec<String> = api.store().rows_status().iter().filter_map(loading).collect();
     if loading.is_empty() {
         return Ok(well("ready"));
     }
@@ -70,7 +69,7 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
 
 /// How far a table's preload is, while one is on its way. One that is refused is not waited for:
 /// it would keep everything else from being served, and `/v1/status` tells of it.
-fn loading(status: RowsStatus) -> Option<String> {
+fn loading(status: &RowsStatus) -> Option<String> {
     match status.state {
         RowsState::Loading { rows, estimate } => {
             let (rows, estimate) = (grouped(rows), grouped(estimate));

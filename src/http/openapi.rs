@@ -114,8 +114,8 @@ pub(crate) struct UnknownTableProblem(#[to_schema] ProblemBody<'static>);
     content_type = "application/problem+json",
     example = json!({
         "type": "urn:highwater:problem:rows-not-held", "title": "Rows are not held", "status": 409,
-        "detail": "the rows of items are not held in memory; to be served, the configuration must \
-            say rows = \"lazy\" or \"preload\" for it",
+        "detail": "the rows of items are not held in memory; to be served, they need rows = \
+            \"lazy\" or \"preload\" in the configuration",
         "request_id": "d5e1",
     })
 )]

@@ -9,7 +9,7 @@ use super::api::Api;
 use super::conditional;
 use super::problem::Problem;
 use super::query::ChangesQuery;
-use super::rows::{held, refused};
+use super::rows::held;
 use crate::row::Row;
 use crate::store::{Answer, Query, Selection, Store};
 use crate::version::Version;
@@ -102,7 +102,7 @@ async fn look(
     let question = Query { tables, after: query.after, limit: query.limit };
     let found = if query.rows {
         let until = Instant::now() + ROWS_WAIT_MAX;
-        store.changes_with_rows(&question, until).await.map_err(refused)?
+        store.changes_with_rows(&question, until).await?
     } else {
         store.changes(&question).map(|answer| (answer, Vec::new()))
     };

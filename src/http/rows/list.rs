@@ -1,5 +1,7 @@
 //! Some rows of a table: those with given ids, or a page of all.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -10,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Head, begin};
 use super::reach::reach;
-use super::refusal::{held, refused};
+use super::refusal::held;
 use super::served::Served;
 use super::{cursor, id};
 use crate::http::api::Api;
@@ -84,29 +86,28 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
             let after = cursor.map(|cursor| cursor::key(&cursor, columns)).transpose()?;
             reach(&api, query.patience.at_least, until).await?;
             let page = api.store().page(&table, after.as_ref(), limit, until).await;
-            Ok(answer_page(&api, &table, page.map_err(refused)?, &asked.headers))
+            Ok(answer_page(&api, &table, page?, &asked.headers))
         }
     }
 }
 
 async fn by_id(
     api: &Api,
-    table: &std::sync::Arc<PublishedTable>,
+    table: &Arc<PublishedTable>,
     keys: Vec<Key>,
     asked: &HeaderMap,
     until: Instant,
 ) -> Result<Response, Problem> {
-    let ReadRows { version, rows, origin } =
-        api.store().rows(table, &keys, until).await.map_err(refused)?;
+    let ReadRows { version, rows, origin } = api.store().rows(table, &keys, until).await?;
     let served = Served::from(origin, api);
     served.count(table, api);
     // An absent row counts, and is told from an empty document.
     let documents = rows.iter().map(|row| row.as_ref().map_or(b"".as_slice(), Row::json));
     let head = Head { version, etag: content_etag(documents), served };
-    Ok(head.answer(asked, || found_and_missing(version, keys, rows)))
+    Ok(head.answer(asked, || found_and_missing(version, &keys, rows)))
 }
 
-fn found_and_missing(version: Version, keys: Vec<Key>, rows: Vec<Option<Row>>) -> Body {
+fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>) -> Body {
     let mut missing = Vec::new();
     for (key, row) in keys.iter().zip(&rows) {
         if row.is_none() {

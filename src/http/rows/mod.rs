@@ -15,7 +15,7 @@ mod served;
 pub(super) mod single;
 pub(super) mod whole;
 
-pub(super) use refusal::{held, refused};
+pub(super) use refusal::held;
 pub(super) use served::X_CACHE;
 
 #[cfg(test)]

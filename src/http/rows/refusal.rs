@@ -8,31 +8,34 @@ use crate::table::{HeldRows, Rows};
 pub(crate) fn held(table: &PublishedTable) -> Result<&HeldRows, Problem> {
     match &table.table.rows {
         Rows::Held(held) => Ok(held),
-        Rows::Off => Err(refused(RowsError::Off(table.name.clone()))),
+        Rows::Off => Err(RowsError::Off(table.name.clone()).into()),
         Rows::Refused(reason) => {
-            Err(refused(RowsError::Refused { table: table.name.clone(), reason: reason.clone() }))
+            let (table, reason) = (table.name.clone(), reason.clone());
+            Err(RowsError::Refused { table, reason }.into())
         }
     }
 }
 
-/// The problem that a refusal of the store is to its client.
-pub(crate) fn refused(error: RowsError) -> Problem {
-    let said = error.to_string();
-    match error {
-        RowsError::Off(_) => Problem::new(
-            Kind::RowsNotHeld,
-            format!(
-                "{said}; to be served, the configuration must say rows = \"lazy\" or \"preload\" for it"
+impl From<RowsError> for Problem {
+    fn from(error: RowsError) -> Self {
+        let said = error.to_string();
+        match error {
+            RowsError::Off(_) => Self::new(
+                Kind::RowsNotHeld,
+                format!(
+                    "{said}; to be served, they need rows = \"lazy\" or \"preload\" in the configuration"
+                ),
             ),
-        ),
-        RowsError::NotPreloaded(_) => Problem::new(
-            Kind::RowsNotHeld,
-            format!(
-                "{said}, so they can be read by id only; all of them need rows = \"preload\" in the configuration"
+            RowsError::NotPreloaded(_) => Self::new(
+                Kind::RowsNotHeld,
+                format!(
+                    "{said}, so they can be read by id only; to read all of them, they need \
+                     rows = \"preload\" in the configuration"
+                ),
             ),
-        ),
-        RowsError::Refused { .. } => Problem::new(Kind::RowsNotHeld, said),
-        RowsError::BadKey(_) => Problem::invalid(said),
-        RowsError::NotNow(_) => Problem::new(Kind::RowsNotNow, said),
+            RowsError::Refused { .. } => Self::new(Kind::RowsNotHeld, said),
+            RowsError::BadKey(_) => Self::invalid(said),
+            RowsError::NotNow(_) => Self::new(Kind::RowsNotNow, said),
+        }
     }
 }

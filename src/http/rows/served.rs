@@ -11,6 +11,9 @@ use crate::store::{Origin, PublishedTable};
 /// `hit`, `miss` or `stale`.
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
+/// A longer time is told as this, which stands for "very long" (RFC 9111, 1.2.2).
+const AGE_SECONDS_MAX: u64 = 1 << 31;
+
 /// Where rows came from.
 #[derive(Clone, Copy)]
 pub(super) enum Served {
@@ -19,7 +22,7 @@ pub(super) enum Served {
     /// From the database.
     Miss,
     /// From memory while the change stream is away: as it was so long ago at least.
-    Stale(Option<Duration>),
+    Stale(Duration),
 }
 
 impl Served {
@@ -28,7 +31,7 @@ impl Served {
         match (origin, api.silence()) {
             (Origin::Database, _) => Self::Miss,
             (Origin::Memory, None) => Self::Hit,
-            (Origin::Memory, Some(since)) => Self::Stale(since),
+            (Origin::Memory, Some(silence)) => Self::Stale(silence),
         }
     }
 
@@ -49,8 +52,8 @@ impl Served {
     /// (RFC 9111, 5.1).
     pub(super) fn tell(self, headers: &mut HeaderMap) {
         headers.insert(X_CACHE, HeaderValue::from_static(self.word()));
-        if let Self::Stale(Some(since)) = self {
-            headers.insert(header::AGE, since.as_secs().into());
+        if let Self::Stale(silence) = self {
+            headers.insert(header::AGE, silence.as_secs().min(AGE_SECONDS_MAX).into());
         }
     }
 }

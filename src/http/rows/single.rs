@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer::Head;
 use super::id;
 use super::reach::reach;
-use super::refusal::{held, refused};
+use super::refusal::held;
 use super::served::Served;
 use crate::http::api::Api;
 use crate::http::conditional::content_etag;
@@ -67,8 +67,7 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
     let id = path::row_id(asked.uri.path());
     let key = id::key(id, &held(&table)?.key)?;
     reach(&api, patience.at_least, until).await?;
-    let ReadRow { version, row, origin } =
-        api.store().row(&table, &key, until).await.map_err(refused)?;
+    let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
     let served = Served::from(origin, &api);
     served.count(&table, &api);
     let Some(row) = row else {

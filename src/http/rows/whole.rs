@@ -6,9 +6,11 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::answer::{Head, begin};
 use super::reach::reach;
-use super::refusal::{held, refused};
+use super::refusal::held;
 use super::served::Served;
 use crate::http::api::Api;
 use crate::http::body::{CHUNK_BYTES, body};
@@ -70,11 +72,14 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
         None => preloaded(&api)?,
     };
     reach(&api, query.patience.at_least, until).await?;
-    let picture = api.store().picture(&tables, until).await.map_err(refused)?;
+    let room = api.room_for_picture()?;
+    let picture = api.store().picture(&tables, until).await?;
     let served = Served::from(Origin::Memory, &api);
-    tables.iter().for_each(|table| served.count(table, &api));
+    for table in &tables {
+        served.count(table, &api);
+    }
     let head = Head { version: picture.version, etag: etag(picture.newest), served };
-    Ok(head.answer(&asked.headers, || written(picture)))
+    Ok(head.answer(&asked.headers, || written(picture, room)))
 }
 
 fn named(api: &Api, names: &[String]) -> Result<Vec<Arc<PublishedTable>>, Problem> {
@@ -96,13 +101,14 @@ fn preloaded(api: &Api) -> Result<Vec<Arc<PublishedTable>>, Problem> {
     Ok(tables)
 }
 
-/// The body: it holds the picture, never the bytes.
-fn written(picture: Picture) -> Body {
+/// The body: it holds the picture, never the bytes; and its room until it is read.
+fn written(picture: Picture, room: OwnedSemaphorePermit) -> Body {
     let Picture { version, tables, .. } = picture;
     let mut tables = tables.into_iter().map(Member::new);
     let mut current = None;
     let mut begun = false;
     body(move |out| {
+        let _reading = &room;
         if !std::mem::replace(&mut begun, true) {
             begin(version, out);
         }

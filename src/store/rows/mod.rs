@@ -1,6 +1,11 @@
 //! Rows in memory.
 
-#![allow(clippy::indexing_slicing, reason = "only until the real one is here")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::similar_names,
+    clippy::unused_async,
+    reason = "only until the real one is here"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

@@ -92,6 +92,20 @@ async fn a_large_answer_comes_in_chunks_and_is_one_picture() {
 }
 
 #[tokio::test]
+async fn only_so_many_read_whole_tables_at_once() {
+    let shop = large().await;
+    let mut reading = Vec::new();
+    for _ in 0..64 {
+        reading.push(body_of_store(&shop, "identity").await);
+    }
+    let refused = shop.get("/v1/store").await;
+    assert!(refused.problem(503).contains("64 clients are reading"));
+    assert_eq!(refused.header("retry-after"), "1");
+    reading.pop();
+    shop.get("/v1/store").await.json();
+}
+
+#[tokio::test]
 async fn a_compressed_answer_is_written_as_it_is_read() {
     let shop = large().await;
     for coding in ["gzip", "br", "zstd"] {
