@@ -26,6 +26,7 @@ pub(super) struct Shared {
     /// Replaced under the lock of `state`; read without it.
     pub(super) directory: RwLock<Arc<Directory>>,
     pub(super) signals: Signals,
+    pub(super) rows: super::rows::StandIn,
 }
 
 /// The logs, and how far they are.
@@ -60,7 +61,12 @@ impl Shared {
             newest: Position::START,
             tables: BTreeMap::new(),
         };
-        Self { state: RwLock::new(state), directory: RwLock::default(), signals: Signals::new() }
+        Self {
+            state: RwLock::new(state),
+            directory: RwLock::default(),
+            signals: Signals::new(),
+            rows: super::rows::StandIn::default(),
+        }
     }
 }
 

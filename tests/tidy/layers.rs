@@ -73,6 +73,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("utoipa", &["http"]),
+    ("twox_hash", &["http"]),
+    ("base64", &["http"]),
     ("reqwest", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config"]),

@@ -1,13 +1,26 @@
 //! Rows in memory.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::similar_names,
+    clippy::unused_async,
+    reason = "only until the real one is here"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::directory::PublishedTable;
+use super::directory::{PublishedTable, Selection};
 use super::reader::{Answer, Query, Store};
+use crate::change::Op;
 use crate::key::Key;
-use crate::row::Row;
+use crate::load::{CopySink, LoadError, LoadedAt, Loader};
+use crate::row::{Image, Row, RowChange};
+use crate::table::{RowMode, Rows, TableOid};
 use crate::version::Version;
 
 /// Where a row came from.
@@ -66,13 +79,13 @@ pub struct Picture {
 }
 
 /// All rows of one preloaded table as they were at one moment.
-#[derive(Clone, Debug)]
-pub struct RowsPicture;
+#[derive(Clone, Debug, Default)]
+pub struct RowsPicture(Arc<Ordered>);
 
 impl RowsPicture {
     /// How many there are.
     pub fn len(&self) -> usize {
-        0
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -82,8 +95,8 @@ impl RowsPicture {
 
     /// The rows behind `after` in key order, or all of them.
     pub fn after(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Row)> {
-        let _ = after;
-        std::iter::empty()
+        let bound = after.map_or(Bound::Unbounded, |key| Bound::Excluded(place(key)));
+        self.0.range((bound, Bound::Unbounded)).map(|(_, (key, row))| (key, row))
     }
 }
 
@@ -146,7 +159,103 @@ pub enum RowsState {
     Refused(String),
 }
 
+/// Rows by a text that sorts like their keys, as long as these are positive integers.
+type Ordered = BTreeMap<(usize, Vec<u8>), (Key, Row)>;
+
+fn place(key: &Key) -> (usize, Vec<u8>) {
+    let mut text = Vec::new();
+    key.write_json(&mut text);
+    (text.len(), text)
+}
+
+/// Rows in the simplest way that answers.
+#[derive(Default)]
+pub(super) struct StandIn(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    loader: Option<Arc<dyn Loader>>,
+    complete: BTreeMap<TableOid, Arc<Ordered>>,
+    lazy: HashMap<(TableOid, Key), Option<Row>>,
+}
+
+impl std::fmt::Debug for StandIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StandIn")
+    }
+}
+
+impl StandIn {
+    pub(super) fn apply(&self, changes: Vec<RowChange>) {
+        let mut held = self.0.lock();
+        for change in changes {
+            let RowChange::Set { table, key, image } = change else { continue };
+            let row = match image {
+                Image::Whole(row) => Some(row),
+                _ => None,
+            };
+            if let Some(rows) = held.complete.get_mut(&table) {
+                let rows = Arc::make_mut(rows);
+                match row {
+                    Some(row) => rows.insert(place(&key), (key, row)),
+                    None => rows.remove(&place(&key)),
+                };
+            } else if let Some(known) = held.lazy.get_mut(&(table, key)) {
+                *known = row;
+            }
+        }
+    }
+}
+
+struct Sink<'a>(&'a mut Ordered);
+
+impl CopySink for Sink<'_> {
+    fn begin(&mut self, _: &LoadedAt, _: u64) -> bool {
+        true
+    }
+
+    fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {
+        self.0.extend(rows.into_iter().map(|(key, row)| (place(&key), (key, row))));
+        Ok(())
+    }
+}
+
 impl Store {
+    /// Where rows come from: copies what is to be preloaded.
+    pub async fn fill(&self, loader: Arc<dyn Loader>) {
+        self.shared.rows.0.lock().loader = Some(loader.clone());
+        for table in self.directory().tables().iter().filter(|t| t.table.rows.is_preloaded()) {
+            let definition = Arc::new(table.table.clone());
+            let mut rows = Ordered::new();
+            if loader.copy(&definition, &mut Sink(&mut rows)).await.is_ok() {
+                self.shared.rows.0.lock().complete.insert(table.oid(), Arc::new(rows));
+            }
+        }
+    }
+
+    fn complete(&self, table: &PublishedTable) -> Result<Arc<Ordered>, RowsError> {
+        match &table.table.rows {
+            Rows::Off => return Err(RowsError::Off(table.name.clone())),
+            Rows::Refused(reason) => {
+                return Err(RowsError::Refused {
+                    table: table.name.clone(),
+                    reason: reason.clone(),
+                });
+            }
+            Rows::Held(held) if held.mode == RowMode::Lazy => {
+                return Err(RowsError::NotPreloaded(table.name.clone()));
+            }
+            Rows::Held(_) => {}
+        }
+        let held = self.shared.rows.0.lock();
+        let not_yet = || RowsError::NotNow(format!("{} is still being loaded", table.name));
+        held.complete.get(&table.oid()).cloned().ok_or_else(not_yet)
+    }
+
+    fn version(&self) -> Result<Version, RowsError> {
+        self.applied().ok_or_else(|| RowsError::NotNow("not started".into()))
+    }
+
     /// One row. Waits for the database until `until` where it isn't in memory.
     pub async fn row(
         &self,
@@ -154,8 +263,8 @@ impl Store {
         key: &Key,
         until: Instant,
     ) -> Result<ReadRow, RowsError> {
-        let _ = (key, until);
-        Err(RowsError::Off(table.name.clone()))
+        let mut read = self.rows(table, std::slice::from_ref(key), until).await?;
+        Ok(ReadRow { version: read.version, row: read.rows.remove(0), origin: read.origin })
     }
 
     /// Several rows at one version: a commit shows in all of them or in none.
@@ -165,8 +274,39 @@ impl Store {
         keys: &[Key],
         until: Instant,
     ) -> Result<ReadRows, RowsError> {
-        let _ = (keys, until);
-        Err(RowsError::Off(table.name.clone()))
+        match self.complete(table) {
+            Ok(complete) => {
+                let found = |key| complete.get(&place(key)).map(|(_, row)| row.clone());
+                let rows = keys.iter().map(found).collect();
+                return Ok(ReadRows { version: self.version()?, rows, origin: Origin::Memory });
+            }
+            Err(RowsError::NotPreloaded(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let loader = self.shared.rows.0.lock().loader.clone();
+        let mut rows = Vec::new();
+        let mut origin = Origin::Memory;
+        for key in keys {
+            let known = self.shared.rows.0.lock().lazy.get(&(table.oid(), key.clone())).cloned();
+            if let Some(row) = known {
+                rows.push(row);
+                continue;
+            }
+            origin = Origin::Database;
+            let not_now = |why: &str| RowsError::NotNow(format!("not in memory: {why}"));
+            let loader = loader.as_ref().ok_or_else(|| not_now("no database"))?;
+            let definition = Arc::new(table.table.clone());
+            let load = loader.load(&definition, std::slice::from_ref(key));
+            let loaded = tokio::time::timeout_at(until, load).await;
+            let loaded = loaded.map_err(|_| not_now("late"))?.map_err(|error| match error {
+                LoadError::BadKey(why) => RowsError::BadKey(why),
+                error => not_now(&error.to_string()),
+            })?;
+            let row = loaded.rows[0].row.clone();
+            self.shared.rows.0.lock().lazy.insert((table.oid(), key.clone()), row.clone());
+            rows.push(row);
+        }
+        Ok(ReadRows { version: self.version()?, rows, origin })
     }
 
     /// The first `limit` rows behind `after`, in key order, of a preloaded table.
@@ -177,8 +317,12 @@ impl Store {
         limit: usize,
         until: Instant,
     ) -> Result<Page, RowsError> {
-        let _ = (after, limit, until);
-        Err(RowsError::Off(table.name.clone()))
+        let picture = self.picture(std::slice::from_ref(table), until).await?;
+        let (_, rows) = &picture.tables[0];
+        let mut rows = rows.after(after).map(|(key, row)| (key.clone(), row.clone()));
+        let page = rows.by_ref().take(limit).collect();
+        let more = rows.next().is_some();
+        Ok(Page { version: picture.version, newest: picture.newest, rows: page, more })
     }
 
     /// All rows of preloaded tables, at one version.
@@ -188,8 +332,13 @@ impl Store {
         until: Instant,
     ) -> Result<Picture, RowsError> {
         let _ = until;
-        let name = tables.first().map_or(String::new(), |table| table.name.clone());
-        Err(RowsError::Off(name))
+        let pictures = tables
+            .iter()
+            .map(|table| Ok((table.clone(), RowsPicture(self.complete(table)?))))
+            .collect::<Result<_, RowsError>>()?;
+        let version = self.version()?;
+        let newest = self.newest_change(&Selection::tables(tables.iter().cloned()));
+        Ok(Picture { version, newest: newest.unwrap_or(version), tables: pictures })
     }
 
     /// What changed, with the row of every `insert` and `update` of a table that holds rows (in the
@@ -200,28 +349,58 @@ impl Store {
         query: &Query<'_>,
         until: Instant,
     ) -> Result<Option<(Answer, Vec<Option<Row>>)>, RowsError> {
-        let _ = until;
-        Ok(self.changes(query).map(|answer| {
-            let rows = vec![None; answer.changes.len()];
-            (answer, rows)
-        }))
+        let Some(answer) = self.changes(query) else { return Ok(None) };
+        let mut rows = Vec::new();
+        for change in &answer.changes {
+            rows.push(if change.op == Op::Delete || change.table.table.rows.held().is_none() {
+                None
+            } else {
+                self.row(&change.table, &change.key, until).await?.row
+            });
+        }
+        Ok(Some((answer, rows)))
     }
 
     /// Drops what is in memory of these tables and reads it again; every client gets a reset of
     /// them. A preloaded table goes on being served until the new copy takes its place.
     pub fn reload(&self, tables: &[Arc<PublishedTable>]) {
-        let _ = tables;
+        self.shared.rows.0.lock().lazy.retain(|(oid, _), _| tables.iter().all(|t| t.oid() != *oid));
     }
 
     /// How the rows of every table are doing, ordered by displayed name.
     pub fn rows_status(&self) -> Vec<RowsStatus> {
-        Vec::new()
+        let held = self.shared.rows.0.lock();
+        let directory = self.directory();
+        let status = |table: &Arc<PublishedTable>| {
+            let complete = held.complete.get(&table.oid());
+            let state = match (&table.table.rows, complete) {
+                (Rows::Off, _) => RowsState::Off,
+                (Rows::Refused(reason), _) => RowsState::Refused(reason.clone()),
+                (Rows::Held(rows), _) if rows.mode == RowMode::Lazy => RowsState::Lazy,
+                (_, Some(_)) => RowsState::Complete,
+                (_, None) => RowsState::Loading { rows: 0, estimate: 0 },
+            };
+            let lazy = held.lazy.keys().filter(|(oid, _)| *oid == table.oid()).count();
+            let entries = lazy + complete.map_or(0, |rows| rows.len());
+            RowsStatus { table: table.name.clone(), state, entries, bytes: entries * 100 }
+        };
+        directory.tables().iter().map(status).collect()
     }
 
-    /// The stream is asked to say how far it is, so that a position is reached on a quiet server
-    /// within a round trip: [`Store::wait_applied`] for who is in a hurry.
+    /// The stream is asked to say how far it is, again and again, so that a position is reached on
+    /// a quiet server within a round trip: [`Store::wait_applied`] for who is in a hurry.
     pub async fn hurry_applied(&self, position: crate::version::Position) {
-        self.wishes.position.notify_one();
-        self.wait_applied(position).await;
+        let reached = self.wait_applied(position);
+        tokio::pin!(reached);
+        loop {
+            self.wishes.position.notify_one();
+            // One nudge may come before the server has written what is waited for.
+            if tokio::time::timeout(NUDGE_INTERVAL, &mut reached).await.is_ok() {
+                return;
+            }
+        }
     }
 }
+
+/// Who is in a hurry asks the stream this often how far it is.
+const NUDGE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);

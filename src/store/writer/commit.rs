@@ -32,6 +32,7 @@ impl Writer {
             self.reset(table, end, at, reset.reason, aftermath);
             concerned = true;
         }
+        self.shared.rows.apply(transaction.rows);
         state.applied = end;
         if concerned {
             state.newest = end;
