@@ -48,6 +48,9 @@ mod table;
 mod whole;
 mod worker;
 
+#[cfg(test)]
+mod model;
+
 use std::sync::Arc;
 
 use super::directory::PublishedTable;
