@@ -5,6 +5,8 @@
 //! ingest nor HTTP can starve the other); HTTP has the main runtime. A single token ends all of it:
 //! no new requests, held polls answered, position confirmed, done.
 
+mod rows;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::Event;
 use crate::config::{Config, SetupMode};
+use crate::database::loader::LoaderOptions;
 use crate::database::{self, setup};
 use crate::http::{self, HttpOptions};
 use crate::lsn::Lsn;
@@ -44,6 +47,8 @@ pub struct App {
     http: HttpOptions,
     session: SessionOptions,
     creates_publication: bool,
+    /// How rows are read, if any are held.
+    loader: Option<LoaderOptions>,
     limits: Limits,
     metrics: Metrics,
 }
@@ -77,6 +82,7 @@ impl App {
             admin,
             session: session_options(config),
             creates_publication: config.postgres.setup == SetupMode::Auto,
+            loader: rows::loader_options(config),
             limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
         })
@@ -114,6 +120,9 @@ impl App {
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
         tracing::info!(address = %self.main.local_addr()?, "listening");
         tasks.spawn(serve(self.main, main, shutdown.clone()));
+        if let Some(options) = self.loader {
+            rows::spawn(&mut tasks, &store, options, &shutdown);
+        }
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
             tracing::info!(address = %listener.local_addr()?, "listening for operators");
@@ -247,6 +256,7 @@ async fn apply(
                     applied.send_replace(reached);
                 }
             }
+            () = writer.wanted() => writer.carry_out(),
             _ = expire.tick() => writer.expire(jiff::Timestamp::now()),
         }
     }
@@ -285,7 +295,7 @@ fn session_options(config: &Config) -> SessionOptions {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
         },
-        rows: Vec::new(),
+        rows: config.rows.clone(),
     }
 }
 

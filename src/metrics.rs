@@ -60,8 +60,6 @@ pub struct Metrics {
     pub polls: IntCounterVec,
     /// Long polls being held now.
     pub poll_waiters: IntGauge,
-    /// Answers with rows of a table.
-    pub cache_requests: IntCounterVec,
     /// HTTP requests answered; `route` is the route's pattern, never the path sent.
     pub http_requests: IntCounterVec,
     /// Time until the answer's head was ready, waiting included.
@@ -234,16 +232,6 @@ impl Metrics {
                 ),
             )?,
             poll_waiters: add(r, IntGauge::new("highwater_poll_waiters", "Long polls being held"))?,
-            cache_requests: add(
-                r,
-                IntCounterVec::new(
-                    Opts::new(
-                        "highwater_cache_requests_total",
-                        "Requests for rows: from memory, from the database, or from memory while the stream was away",
-                    ),
-                    &["table", "result"],
-                ),
-            )?,
             http_requests: add(
                 r,
                 IntCounterVec::new(

@@ -34,7 +34,7 @@ pub(crate) const CHECK_PUBLICATION: &str = include_str!("../../sql/check_publica
 pub(crate) const CHECK_TABLES: &str = include_str!("../../sql/check_tables.sql");
 pub(crate) const CHECK_SLOT: &str = include_str!("../../sql/check_slot.sql");
 pub(crate) const CHECK_SESSIONS: &str = include_str!("../../sql/check_sessions.sql");
-pub(crate) const TABLE_DEFINITION: &str = include_str!("../../sql/loader_definition.sql");
+pub(crate) const TABLE_DEFINITION: &str = include_str!("../../sql/table_definition.sql");
 pub(crate) const CHECK_POOLER: &str = include_str!("../../sql/check_pooler.sql");
 
 /// `text` as a string literal, whatever `standard_conforming_strings` says.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::options::HttpOptions;
@@ -26,7 +26,6 @@ struct Shared {
     source: watch::Receiver<SourceStatus>,
     registry: Registry,
     polls: PollCounts,
-    cache_requests: IntCounterVec,
     pictures: Arc<Semaphore>,
     waiters: IntGauge,
     wait_max: Duration,
@@ -62,7 +61,6 @@ impl Api {
                 reset: outcome("reset"),
                 not_modified: outcome("not_modified"),
             },
-            cache_requests: metrics.cache_requests.clone(),
             pictures: Arc::new(Semaphore::new(PICTURES_MAX)),
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
@@ -81,11 +79,6 @@ impl Api {
 
     pub(crate) fn polls(&self) -> &PollCounts {
         &self.0.polls
-    }
-
-    /// `cache_requests_total`.
-    pub(crate) fn cache_requests(&self) -> &IntCounterVec {
-        &self.0.cache_requests
     }
 
     /// Room for one more answer with whole tables, until the permit is dropped.

@@ -126,7 +126,8 @@ async fn rows_that_are_off_or_unknown_say_so() {
 #[tokio::test]
 async fn a_small_cache_evicts_and_reads_again() {
     let (pg, service) = items("lazy", &[("cache.max_bytes", "2kB")]).await;
-    pg.execute("INSERT INTO items SELECT g, repeat('x', 100), 0 FROM generate_series(10, 200) g").await;
+    pg.execute("INSERT INTO items SELECT g, repeat('x', 100), 0 FROM generate_series(10, 200) g")
+        .await;
     for id in 1..=200 {
         row(&service, &pg, &format!("items/rows/{id}")).await;
     }

@@ -9,7 +9,8 @@ use crate::support::{Highwater, Postgres};
 async fn a_preloaded_table_is_served_whole_in_key_order() {
     let (pg, service) = items("preload", &[]).await;
     pg.execute("INSERT INTO items VALUES (-5, 'below', 0); DELETE FROM items WHERE id = 4").await;
-    let ids = |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
+    let ids =
+        |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
     let expected = [-5, 1, 2, 3, 5, 6, 7, 8, 9];
     assert_eq!(ids(&store(&service, &pg, "items").await), expected);
     assert_eq!(header(&read(&service, &pg, "items/rows/1").await, "x-cache"), "hit");
@@ -56,9 +57,13 @@ async fn truncate_and_large_commits_leave_the_table_complete() {
     let settings = [("log.max_transaction_bytes", "100kB"), ("log.max_transaction_changes", "100")];
     let (pg, service) = items("preload", &settings).await;
     pg.execute("BEGIN; INSERT INTO items VALUES (100, 'lost', 1); TRUNCATE items; INSERT INTO items VALUES (5, 'kept', 2); COMMIT").await;
-    assert_eq!(store(&service, &pg, "items").await, [json!({"id": 5, "name": "kept", "price": 2.00})]);
+    assert_eq!(
+        store(&service, &pg, "items").await,
+        [json!({"id": 5, "name": "kept", "price": 2.00})]
+    );
     // More than is staged: the table is copied anew.
-    pg.execute("INSERT INTO items SELECT g, repeat('x', 100), g FROM generate_series(6, 5000) g").await;
+    pg.execute("INSERT INTO items SELECT g, repeat('x', 100), g FROM generate_series(6, 5000) g")
+        .await;
     let rows = store(&service, &pg, "items").await;
     assert_eq!(rows.len(), 4996);
     assert_eq!(rows[1]["name"], "x".repeat(100));

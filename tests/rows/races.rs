@@ -20,9 +20,8 @@ fn duration() -> Duration {
 
 /// Raises a counter in a row and answers with its value and a position behind the commit.
 async fn raise(session: &Session, id: i32) -> (i64, String) {
-    let value = session
-        .value::<i32>(&format!("UPDATE t SET n = n + 1 WHERE id = {id} RETURNING n"))
-        .await;
+    let value =
+        session.value::<i32>(&format!("UPDATE t SET n = n + 1 WHERE id = {id} RETURNING n")).await;
     (i64::from(value), session.value("SELECT pg_current_wal_insert_lsn()::text").await)
 }
 
@@ -86,7 +85,8 @@ async fn story(settings: &[(&'static str, &str)]) {
     let service = Highwater::start_with(&pg, settings).await;
     let sessions = join_all((0..4).map(|_| pg.connect())).await;
     let stop = AtomicBool::new(false);
-    let writers = join_all(sessions.iter().zip(seed..).map(|(s, seed)| write(s, &service, seed, &stop)));
+    let writers =
+        join_all(sessions.iter().zip(seed..).map(|(s, seed)| write(s, &service, seed, &stop)));
     let watchers = join_all((0..4).map(|n| watch(&service, seed ^ n, &stop)));
     let reloads = async {
         let until = tokio::time::Instant::now() + duration();
@@ -184,7 +184,10 @@ async fn changes_with_rows(mode: &str) {
         let path = format!("/v1/changes?after={version}&include=rows&limit=10000&wait=1s");
         let reply = service.fetch(&path).await;
         assert_eq!(reply.status, 200, "{:?}", reply.body);
-        assert_eq!((&reply.body["more"], &reply.body["reset"]), (&Value::Bool(false), &Value::Array(vec![])));
+        assert_eq!(
+            (&reply.body["more"], &reply.body["reset"]),
+            (&Value::Bool(false), &Value::Array(vec![]))
+        );
         for change in reply.body["changes"].as_array().expect("changes") {
             let value = change["row"]["v"].as_i64().expect("a row");
             values.insert(format!("{} {}", change["table"], change["id"]), value);

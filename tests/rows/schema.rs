@@ -41,8 +41,9 @@ async fn after(change: &str) {
 }
 
 async fn rows(pg: &Postgres, table: &str) -> Vec<Value> {
-    let rows: Value =
-        pg.value(&format!("SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY id), '[]') FROM {table} t")).await;
+    let rows: Value = pg
+        .value(&format!("SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY id), '[]') FROM {table} t"))
+        .await;
     rows.as_array().expect("an array").clone()
 }
 
@@ -151,8 +152,10 @@ async fn a_partition_attached_and_detached() {
     assert_eq!(service.fetch("/v1/tables/lazy/rows/150").await.status, 200);
     assert_eq!(store(&service, &pg, "whole").await.len(), 2);
     let version = service.version().await;
-    pg.execute("ALTER TABLE lazy DETACH PARTITION lazy_1; ALTER TABLE whole DETACH PARTITION whole_1")
-        .await;
+    pg.execute(
+        "ALTER TABLE lazy DETACH PARTITION lazy_1; ALTER TABLE whole DETACH PARTITION whole_1",
+    )
+    .await;
     until_reset(&service, &version).await;
     assert_eq!(service.fetch("/v1/tables/lazy/rows/1").await.status, 404);
     assert_eq!(store(&service, &pg, "whole").await, [json!({"id": 150, "v": 2})]);

@@ -58,9 +58,10 @@ fn schema(type_name: &str) -> Option<&str> {
 
 fn is_as_described(table: &Table, held: &HeldRows) -> String {
     let oid = table.oid.0.to_string();
-    let definition = without_comments(&fill(TABLE_DEFINITION, &[("table_oid", &oid)]));
+    let definition = without_comments(&fill(TABLE_DEFINITION, &[("oid", &oid)]));
     format!(
-        "pg_catalog.to_regclass({})::pg_catalog.oid = {oid} AND ({}) = {}",
+        "pg_catalog.to_regclass({})::pg_catalog.oid = {oid} AND \
+         (SELECT described.definition FROM ({}) AS described) = {}",
         literal(&qualified(table)),
         definition.trim().trim_end_matches(';'),
         literal(&held.definition)

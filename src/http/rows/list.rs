@@ -100,7 +100,7 @@ async fn by_id(
 ) -> Result<Response, Problem> {
     let ReadRows { version, rows, origin } = api.store().rows(table, &keys, until).await?;
     let served = Served::from(origin, api);
-    served.count(table, api);
+    served.count(table);
     // An absent row counts, and is told from an empty document.
     let documents = rows.iter().map(|row| row.as_ref().map_or(b"".as_slice(), Row::json));
     let head = Head { version, etag: content_etag(documents), served };
@@ -125,7 +125,7 @@ fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>) -> 
 fn answer_page(api: &Api, table: &PublishedTable, page: Page, asked: &HeaderMap) -> Response {
     let Page { version, newest, rows, more } = page;
     let served = Served::from(Origin::Memory, api);
-    served.count(table, api);
+    served.count(table);
     let next = rows.last().filter(|_| more).map(|(key, _)| cursor::behind(key));
     let head = Head { version, etag: etag(newest), served };
     head.answer(asked, || {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::http::api::Api;
-use crate::store::{Origin, PublishedTable};
+use crate::store::{self, Origin, PublishedTable};
 
 /// `hit`, `miss` or `stale`.
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -35,23 +35,23 @@ impl Served {
         }
     }
 
-    fn word(self) -> &'static str {
+    fn kind(self) -> store::Served {
         match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Stale(_) => "stale",
+            Self::Hit => store::Served::Hit,
+            Self::Miss => store::Served::Miss,
+            Self::Stale(_) => store::Served::Stale,
         }
     }
 
     /// Counts an answer with rows of this table.
-    pub(super) fn count(self, table: &PublishedTable, api: &Api) {
-        api.cache_requests().with_label_values(&[table.name.as_str(), self.word()]).inc();
+    pub(super) fn count(self, table: &PublishedTable) {
+        table.count_request(self.kind());
     }
 
     /// Tells the client. `Age` is how long the answer was not confirmed by where it comes from
     /// (RFC 9111, 5.1).
     pub(super) fn tell(self, headers: &mut HeaderMap) {
-        headers.insert(X_CACHE, HeaderValue::from_static(self.word()));
+        headers.insert(X_CACHE, HeaderValue::from_static(self.kind().as_str()));
         if let Self::Stale(silence) = self {
             headers.insert(header::AGE, silence.as_secs().min(AGE_SECONDS_MAX).into());
         }

@@ -69,7 +69,7 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
     reach(&api, patience.at_least, until).await?;
     let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
     let served = Served::from(origin, &api);
-    served.count(&table, &api);
+    served.count(&table);
     let Some(row) = row else {
         let detail =
             format!("{} has no row with the id {}", table.name, shown(&format!("{key:?}")));

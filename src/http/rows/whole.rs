@@ -76,7 +76,7 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
     let picture = api.store().picture(&tables, until).await?;
     let served = Served::from(Origin::Memory, &api);
     for table in &tables {
-        served.count(table, &api);
+        served.count(table);
     }
     let head = Head { version: picture.version, etag: etag(picture.newest), served };
     Ok(head.answer(&asked.headers, || written(picture, room)))

@@ -9,12 +9,16 @@ mod single;
 mod whole;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use database::Database;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::kind::{Form, Kind};
 use crate::row::{Image, Row, RowChange};
+use crate::store::{RowsState, RowsStatus};
 use crate::table::{Column, HeldRows, RowMode};
 
 /// `lines`, with a key of two columns.
@@ -25,6 +29,7 @@ const LINES: TableOid = TableOid(4);
 pub(super) struct Shop {
     pub(super) service: Service,
     database: Arc<Database>,
+    background: JoinSet<()>,
 }
 
 impl Shop {
@@ -35,7 +40,7 @@ impl Shop {
 
     /// Ready, with these rows in the database already.
     pub(super) async fn with_rows(rows: &[(TableOid, &str)]) -> Self {
-        let shop = Self::before_preloads(rows);
+        let mut shop = Self::before_preloads(rows);
         shop.preload().await;
         shop
     }
@@ -59,12 +64,19 @@ impl Shop {
         for (table, row) in rows {
             database.set(*table, &key_of(*table, row), Some(Row::new(row.as_bytes())));
         }
-        Self { service, database: Arc::new(database) }
+        Self { service, database: Arc::new(database), background: JoinSet::new() }
     }
 
     /// Lets the store read the database, and waits for the preloads.
-    async fn preload(&self) {
-        self.service.client.store.fill(self.database.clone()).await;
+    async fn preload(&mut self) {
+        let (store, token) = (&self.service.client.store, CancellationToken::new());
+        self.background.spawn(store.preloader().run(self.database.clone(), token.clone()));
+        self.background.spawn(store.load_worker().run(self.database.clone(), token));
+        let is_loading = |rows: &RowsStatus| matches!(rows.state, RowsState::Loading { .. });
+        while store.rows_status().iter().any(is_loading) {
+            self.service.writer.carry_out();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// A commit that ends at `end` and sets rows.

@@ -114,7 +114,7 @@ async fn rows_are_refused_until_the_service_was_ready_once() {
 
 #[tokio::test]
 async fn ready_waits_for_preloads_and_polls_do_not() {
-    let shop = Shop::before_preloads(&[]);
+    let mut shop = Shop::before_preloads(&[]);
     let detail = shop.get("/readyz").await.problem(503);
     assert!(detail.starts_with("preloading items (0 of about"), "{detail}");
     shop.get("/v1/changes").await.json();
