@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use highwater::database::loader::{LoaderOptions, PgLoader};
 use highwater::key::Key;
-use highwater::kind::{Form, Kind, TypeClass};
+use highwater::kind::{Form, TypeClass, TypeFacts};
 use highwater::load::{CopySink, LoadError, LoadedAt, LoadedRow, Loader};
 use highwater::row::Row;
 use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
@@ -54,7 +54,7 @@ async fn described_with(
         .collect();
     let key_columns = key.iter().map(|column| column.name.clone()).collect();
     let definition =
-        include_str!("../sql/loader_definition.sql").replace(":table_oid", &oid.to_string());
+        include_str!("../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
     let mut held = HeldRows {
         mode: RowMode::Lazy,
         columns,
@@ -96,7 +96,13 @@ async fn columns(pg: &Postgres, table: u32) -> Vec<Column> {
             name: row.get(0),
             type_oid: row.get(1),
             type_name: row.get(2),
-            form: Kind::of(row.get(3), class).map(Form::Scalar),
+            form: Form::of(&TypeFacts {
+                oid: row.get(3),
+                class,
+                has_json_cast: class != TypeClass::Enum,
+                delimiter: b',',
+                element: None,
+            }),
         }
     };
     rows.iter().map(column).collect()

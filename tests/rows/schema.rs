@@ -41,10 +41,12 @@ async fn after(change: &str) {
 }
 
 async fn rows(pg: &Postgres, table: &str) -> Vec<Value> {
-    let rows: Value = pg
-        .value(&format!("SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY id), '[]') FROM {table} t"))
+    let rows: String = pg
+        .value(&format!(
+            "SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY id), '[]')::text FROM {table} t"
+        ))
         .await;
-    rows.as_array().expect("an array").clone()
+    serde_json::from_str(&rows).expect("an array")
 }
 
 /// Waits until both tables were reset after `version`.
