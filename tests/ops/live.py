@@ -17,7 +17,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"]
-RULES = ROOT / "grafana/rules.yaml"
+RULES_FILE = ROOT / "grafana/rules.yaml"
+RULES = [rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]]
 DASHBOARDS = sorted((ROOT / "grafana").glob("*.json"))
 # Metrics that this version does not have yet: what asks for one of them may be empty.
 NOT_YET = set((ROOT / "tests/ops/not_yet.txt").read_text().split())
@@ -69,9 +70,8 @@ def dashboard_queries():
 
 def conditions():
     """What is empty while all is well: what it speaks of must be there."""
-    for group in yaml.safe_load(RULES.read_text())["groups"]:
-        for rule in group["rules"]:
-            yield f"{RULES.name}: {rule.get('alert') or rule['record']}", rule["expr"]
+    for rule in RULES:
+        yield f"{RULES_FILE.name}: {rule.get('alert') or rule['record']}", rule["expr"]
     for file in DASHBOARDS:
         dashboard = json.loads(file.read_text())
         for annotation in dashboard["annotations"]["list"]:
@@ -91,10 +91,9 @@ def with_variables(query):
 
 def names_in(query):
     """The metrics a query speaks of, a histogram by its own name, and those behind what is recorded."""
-    for group in yaml.safe_load(RULES.read_text())["groups"]:
-        for rule in group["rules"]:
-            if "record" in rule:
-                query = query.replace(rule["record"], f"({rule['expr']})")
+    for rule in RULES:
+        if "record" in rule:
+            query = query.replace(rule["record"], f"({rule['expr']})")
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"(?<!:)\bhighwater_\w+", query)}
 
 
@@ -131,7 +130,7 @@ class Prometheus:
         for group in self.ask("rules", {})["groups"]:
             for rule in group["rules"]:
                 if rule["health"] != "ok":
-                    yield f"{RULES.name}: {rule['name']}: {rule['health']} {rule.get('lastError', '')}"
+                    yield f"{RULES_FILE.name}: {rule['name']}: {rule['health']} {rule.get('lastError', '')}"
 
 
 def start_highwater(stack, home, program, main_address, admin_address):
@@ -194,7 +193,7 @@ def follow(url, ended):
 def start_prometheus(stack, home, program, target):
     config = yaml.safe_load((ROOT / "grafana/prometheus.yaml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(RULES)]
+    config["rule_files"] = [str(RULES_FILE)]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
     (home / "prometheus.yaml").write_text(yaml.safe_dump(config))
     address = free_address()
