@@ -17,6 +17,8 @@ pub struct Metrics {
 
     /// 1 while the walsender connection streams.
     pub replication_connected: IntGauge,
+    /// 1 while another consumer holds the slot: a hot standby is not connected, and well.
+    pub replication_standby: IntGauge,
     /// Connections made after the first.
     pub replication_reconnects: IntCounter,
     /// Bytes of the replication protocol received.
@@ -81,6 +83,13 @@ impl Metrics {
                 IntGauge::new(
                     "highwater_replication_connected",
                     "1 while the replication stream is connected",
+                ),
+            )?,
+            replication_standby: add(
+                r,
+                IntGauge::new(
+                    "highwater_replication_standby",
+                    "1 while another consumer holds the slot and this instance waits for it",
                 ),
             )?,
             replication_reconnects: add(

@@ -18,6 +18,9 @@ use crate::database::setup;
 pub(crate) struct TeardownArgs {
     #[command(flatten)]
     database: DatabaseFlags,
+    /// Drop the slot only, which the role that runs the service may do
+    #[arg(long)]
+    keep_publication: bool,
     /// Print the SQL instead of running it
     #[arg(long)]
     dry_run: bool,
@@ -28,7 +31,8 @@ pub(crate) async fn run(args: TeardownArgs, environment: &Environment) -> Result
     super::logging::install_quiet();
     let postgres = &config.postgres;
     with_client(&config, async |client| {
-        let plan = setup::plan_teardown(client, &postgres.publication, &postgres.slot).await?;
+        let publication = (!args.keep_publication).then_some(postgres.publication.as_str());
+        let plan = setup::plan_teardown(client, publication, &postgres.slot).await?;
         if args.dry_run {
             return print(&mut anstream::stdout(), &config, &plan);
         }

@@ -109,17 +109,19 @@ pub async fn plan(client: &Client, server: &str, request: &Request) -> Result<Pl
     plan::plan(request, &facts)
 }
 
-/// Plans how the slot, the publication and the event trigger are dropped.
+/// Plans how the slot is dropped, and publication and event trigger unless they are to stay.
 pub async fn plan_teardown(
     client: &Client,
-    publication: &str,
+    publication: Option<&str>,
     slot: &str,
 ) -> Result<Plan, SetupError> {
-    let found_slot = checks::slot(client, slot).await?;
-    let found_publication = checks::publication(client, publication).await?;
-    let mut plan =
-        teardown::plan(slot, found_slot.as_ref(), publication, found_publication.is_some())?;
-    plan.steps.extend(has_event_trigger(client).await?.then(teardown::event_trigger));
+    let slot_found = checks::slot(client, slot).await?;
+    let mut plan = teardown::plan_slot(slot, slot_found.as_ref())?;
+    if let Some(publication) = publication {
+        let exists = checks::publication(client, publication).await?.is_some();
+        plan.steps.push(teardown::publication_step(publication, exists));
+        plan.steps.extend(has_event_trigger(client).await?.then(teardown::event_trigger));
+    }
     Ok(plan)
 }
 
