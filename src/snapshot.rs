@@ -117,9 +117,14 @@ mod tests {
     #[test]
     fn a_range_is_seen_when_nothing_in_it_was_in_progress() {
         let snapshot: Snapshot = "10:20:10,15".parse().unwrap();
-        for (first, last, seen) in
-            [(1, 9, true), (11, 14, true), (16, 19, true), (9, 10, false), (12, 16, false), (17, 20, false)]
-        {
+        for (first, last, seen) in [
+            (1, 9, true),
+            (11, 14, true),
+            (16, 19, true),
+            (9, 10, false),
+            (12, 16, false),
+            (17, 20, false),
+        ] {
             assert_eq!(snapshot.sees_all(Xid(first), Xid(last)), seen, "{first} to {last}");
         }
     }

@@ -168,7 +168,13 @@ impl Ord for Decimal<'_> {
         match (self.negative, other.negative) {
             (false, false) => size(self, other),
             (true, true) => size(other, self),
-            (negative, _) => if negative { Ordering::Less } else { Ordering::Greater },
+            (negative, _) => {
+                if negative {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
         }
     }
 }
@@ -196,21 +202,55 @@ mod tests {
     #[test]
     fn numbers_go_by_value_then_by_text() {
         assert_rising(&[
-            "-1e3", "-100.5", "-100", "-2", "-0.5", "-0.05", "0", "0.00", "0.005", "0.05", "0.5",
-            "1.0", "1.00", "1.5", "2", "10", "99.99", "100", "1e+2", "123456789012345678901",
+            "-1e3",
+            "-100.5",
+            "-100",
+            "-2",
+            "-0.5",
+            "-0.05",
+            "0",
+            "0.00",
+            "0.005",
+            "0.05",
+            "0.5",
+            "1.0",
+            "1.00",
+            "1.5",
+            "2",
+            "10",
+            "99.99",
+            "100",
+            "1e+2",
+            "123456789012345678901",
             "1e+30",
         ]);
     }
 
     #[test]
     fn strings_go_by_the_bytes_they_stand_for() {
-        assert_rising(&[r#""""#, r#""\u0001""#, r#""\"""#, r#""a""#, r#""a\nb""#, r#""ab""#, r#""b""#, r#""ä""#]);
+        assert_rising(&[
+            r#""""#,
+            r#""\u0001""#,
+            r#""\"""#,
+            r#""a""#,
+            r#""a\nb""#,
+            r#""ab""#,
+            r#""b""#,
+            r#""ä""#,
+        ]);
     }
 
     #[test]
     fn arrays_go_element_by_element() {
         assert_rising(&[
-            "[1]", r#"[1,"a"]"#, r#"[1, "a,]b"]"#, r#"[1,"a\"]"]"#, r#"[1,"b"]"#, "[2,[1,2]]", "[2,[1,3]]", "[10]",
+            "[1]",
+            r#"[1,"a"]"#,
+            r#"[1, "a,]b"]"#,
+            r#"[1,"a\"]"]"#,
+            r#"[1,"b"]"#,
+            "[2,[1,2]]",
+            "[2,[1,3]]",
+            "[10]",
         ]);
     }
 

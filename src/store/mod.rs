@@ -62,8 +62,8 @@ pub use directory::{Directory, PublishedTable, Selection};
 pub use limits::{Limits, LogLimits, RowLimits};
 pub use reader::{Answer, PollChange, Query, Store};
 pub use rows::{
-    LoadWorker, Origin, Page, Picture, ReadRow, ReadRows, RowsError, RowsPicture, RowsState, RowsStatus,
-    Preloader, Served,
+    LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError, RowsPicture,
+    RowsState, RowsStatus, Served,
 };
 pub use status::{StoreStatus, TableStatus};
 pub use writer::Writer;

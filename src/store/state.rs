@@ -13,8 +13,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, PublishedTable};
-use super::log::Log;
 use super::limits::RowLimits;
+use super::log::Log;
 use super::meters::TableMeters;
 use super::rows::{Cache, Loads, TableRows};
 use super::signals::Signals;

@@ -64,7 +64,8 @@ impl Entries {
     }
 
     fn find(&self, hash: u32, key: &Key) -> Option<u32> {
-        self.index.find(hash, |slot| self.records.get(slot).is_some_and(|record| record.key == *key))
+        self.index
+            .find(hash, |slot| self.records.get(slot).is_some_and(|record| record.key == *key))
     }
 
     /// The upper half: the better one of the hasher's.

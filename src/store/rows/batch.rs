@@ -112,7 +112,10 @@ impl Store {
         let gathered = self.gather(&state, wanted.map(|c| (&*c.table, &c.key)), pinned)?;
         Ok(gathered.map(|rows| {
             let mut rows = rows.into_iter();
-            let each = answer.changes.iter().map(|c| if has_row(c) { rows.next().flatten() } else { None });
+            let each = answer
+                .changes
+                .iter()
+                .map(|c| if has_row(c) { rows.next().flatten() } else { None });
             let each = each.collect();
             Some((answer, each))
         }))

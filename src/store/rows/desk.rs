@@ -175,10 +175,8 @@ impl Desk {
     /// when it is on the desk already, where the change was noted.
     pub(super) fn require(&mut self, key: &Key, xid: Xid) -> bool {
         let is_new = !self.entries.contains_key(key);
-        let entry = self
-            .entries
-            .entry(key.clone())
-            .or_insert_with(|| Entry::new(Due::one(xid), false));
+        let entry =
+            self.entries.entry(key.clone()).or_insert_with(|| Entry::new(Due::one(xid), false));
         self.required += usize::from(!entry.required);
         entry.required = true;
         is_new

@@ -234,7 +234,9 @@ impl State {
         match (&known.published.table.rows, &known.rows) {
             (Rows::Refused(reason), _) => Err(refused(reason.clone())),
             (_, None) => Err(RowsError::Off(table.name.clone())),
-            (_, Some(rows)) => rows.refusal().map_or(Ok((known, rows)), |reason| Err(refused(reason))),
+            (_, Some(rows)) => {
+                rows.refusal().map_or(Ok((known, rows)), |reason| Err(refused(reason)))
+            }
         }
     }
 }
@@ -245,7 +247,8 @@ fn not_started() -> RowsError {
 
 fn too_late() -> RowsError {
     RowsError::NotNow(
-        "the row is not in memory, and the database did not give it in time; try again later".into(),
+        "the row is not in memory, and the database did not give it in time; try again later"
+            .into(),
     )
 }
 

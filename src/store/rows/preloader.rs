@@ -243,9 +243,10 @@ impl CopySink for Sink<'_> {
         if self.reported.elapsed() >= REPORT_INTERVAL {
             self.report("rows are being copied");
         }
-        let overlay = self.store.with_copy(self.copy.published.oid(), self.copy.number, |running| {
-            running.overlay.bytes()
-        });
+        let overlay =
+            self.store.with_copy(self.copy.published.oid(), self.copy.number, |running| {
+                running.overlay.bytes()
+            });
         let Some(overlay) = overlay else { return Err(LoadError::Stopped) };
         if self.built.rows.bytes() + overlay > self.copy.max_bytes {
             return Err(LoadError::Refused(too_large(self.copy.max_bytes)));

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::desk::{Hold, Ticket, Told};
 use super::recent::{Due, Recent};
 use super::table::TableRows;
-use super::{Origin, ReadRow, RowsError, too_late, too_many, not_started};
+use super::{Origin, ReadRow, RowsError, not_started, too_late, too_many};
 use crate::key::Key;
 use crate::row::Row;
 use crate::store::directory::PublishedTable;

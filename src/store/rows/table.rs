@@ -147,12 +147,10 @@ impl TableRows {
     /// A partial row that was under another key takes its missing values from there, now or never.
     fn with_values_of_other_key(&mut self, image: Image, cache: &Cache) -> Image {
         match image {
-            Image::Partial { row, before: Some(before) } => {
-                match self.standing(&before, cache) {
-                    Standing::Row(before) => row.fill(&before).map_or(Image::Unknown, Image::Whole),
-                    Standing::Absent | Standing::Unknown => Image::Unknown,
-                }
-            }
+            Image::Partial { row, before: Some(before) } => match self.standing(&before, cache) {
+                Standing::Row(before) => row.fill(&before).map_or(Image::Unknown, Image::Whole),
+                Standing::Absent | Standing::Unknown => Image::Unknown,
+            },
             image => image,
         }
     }
@@ -247,7 +245,12 @@ impl TableRows {
             reloaded = running.wanted.reload;
             if let Some((rows, asked)) = install(running, desk) {
                 let table = &self.published.name;
-                tracing::info!(table, rows = rows.len(), bytes = rows.bytes(), "rows are in memory");
+                tracing::info!(
+                    table,
+                    rows = rows.len(),
+                    bytes = rows.bytes(),
+                    "rows are in memory"
+                );
                 asked.into_iter().for_each(|key| loads.push(self.published.oid(), key));
                 dropped.extend(preload.rows.replace(rows).map(|rows| Dropped { _rows: rows }));
             }

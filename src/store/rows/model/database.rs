@@ -128,12 +128,22 @@ impl Database {
                 let other = i64::try_from(self.random.below(IDS.cast_unsigned())).unwrap();
                 let to = (table, other);
                 let moves = before.is_some() && self.random.chance(20);
-                if moves && !self.is_locked(to) && !after.contains_key(&to) && self.visible(to).is_none() {
+                if moves
+                    && !self.is_locked(to)
+                    && !after.contains_key(&to)
+                    && self.visible(to).is_none()
+                {
                     let (now, image) = self.update(before, other, Some(id));
                     let gone = (table, id, Op::Delete, Image::Gone, None);
-                    for (table, id, op, image, now) in [gone, (table, other, Op::Insert, image, now)] {
+                    for (table, id, op, image, now) in
+                        [gone, (table, other, Op::Insert, image, now)]
+                    {
                         after.insert((table, id), now);
-                        rows.push(RowChange::Set { table: TableOid(table), key: Key::integer(id), image });
+                        rows.push(RowChange::Set {
+                            table: TableOid(table),
+                            key: Key::integer(id),
+                            image,
+                        });
                         changes.push((table, id, op));
                     }
                     continue;
@@ -163,7 +173,9 @@ impl Database {
             end_lsn: end,
             committed_at: now(),
             xid,
-            changes: changes.filter(|c| !resets.iter().any(|r: &Reset| r.table == c.table)).collect(),
+            changes: changes
+                .filter(|c| !resets.iter().any(|r: &Reset| r.table == c.table))
+                .collect(),
             resets,
             rows,
         };
@@ -173,7 +185,12 @@ impl Database {
     }
 
     /// What becomes of a row, and what the stream says about it.
-    fn update(&mut self, before: Option<Values>, id: i64, from: Option<i64>) -> (Option<Values>, Image) {
+    fn update(
+        &mut self,
+        before: Option<Values>,
+        id: i64,
+        from: Option<i64>,
+    ) -> (Option<Values>, Image) {
         let number = self.number();
         match before {
             Some(_) if from.is_none() && self.random.chance(25) => (None, Image::Gone),
@@ -215,7 +232,8 @@ impl Database {
     }
 
     fn loaded_at(&self) -> LoadedAt {
-        let hidden: Vec<u32> = self.commits.iter().filter(|c| !c.visible).map(|c| c.xid.0).collect();
+        let hidden: Vec<u32> =
+            self.commits.iter().filter(|c| !c.visible).map(|c| c.xid.0).collect();
         let xmax = self.commits.len() + 10;
         let xmin = hidden.first().map_or(xmax, |xid| *xid as usize);
         let list = hidden.iter().map(u32::to_string).collect::<Vec<_>>().join(",");

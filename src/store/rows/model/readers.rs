@@ -112,7 +112,8 @@ impl Reader {
     /// Everything can be read in the end.
     pub(super) async fn check_all(&mut self) {
         let until = Instant::now() + Duration::from_secs(60);
-        while self.read_picture(until).await.is_err() || self.read_rows(PRELOADED, until).await.is_err()
+        while self.read_picture(until).await.is_err()
+            || self.read_rows(PRELOADED, until).await.is_err()
         {
             assert!(Instant::now() < until);
             sleep(Duration::from_millis(20)).await;
