@@ -6,7 +6,7 @@ mod mirror;
 mod postgres;
 mod proxy;
 
-pub(crate) use highwater::{Highwater, PATIENCE, Reply};
+pub(crate) use highwater::{Highwater, PATIENCE, Reply, config};
 pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
