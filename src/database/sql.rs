@@ -158,7 +158,9 @@ mod tests {
             TABLE_DEFINITION,
         ] {
             let filled = without_comments(&fill(statement, &values));
-            assert!(!filled.contains(":\"") && !filled.contains(":'"), "{filled}");
+            // A colon may be a value, too: concat_ws(':', …).
+            let others = filled.replace("':'", "");
+            assert!(!others.contains(":\"") && !others.contains(":'"), "{filled}");
             assert!(filled.trim_end().ends_with(';'), "{filled}");
         }
     }
