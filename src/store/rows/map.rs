@@ -70,9 +70,8 @@ mod tests {
         map.remove(&Key::integer(3));
         let ids = |map: &RowMap, after: Option<i64>| {
             let after = after.map(Key::integer);
-            map.after(after.as_ref())
-                .map(|(key, row)| format!("{key:?}{row:?}"))
-                .collect::<String>()
+            let rows = map.after(after.as_ref());
+            rows.map(|(key, row)| format!("{key:?}{row:?}")).collect::<Vec<_>>().concat()
         };
         assert_eq!(ids(&picture, None), "1{}2{}3{}");
         assert_eq!(ids(&map, Some(1)), "2{\"id\":2}");
