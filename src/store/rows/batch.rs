@@ -32,6 +32,9 @@ struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
 }
 
+/// An answer, and the row of each of its changes.
+type WithRows = (Answer, Vec<Option<Row>>);
+
 /// Rows gathered at one version, or what has to be waited for.
 enum Gathered<T> {
     All(T),
@@ -104,7 +107,7 @@ impl Store {
         &self,
         query: &Query<'_>,
         pinned: &mut Pinned,
-    ) -> Result<Gathered<Option<(Answer, Vec<Option<Row>>)>>, RowsError> {
+    ) -> Result<Gathered<Option<WithRows>>, RowsError> {
         let state = self.shared.state.read();
         let Some(answer) = state.answer(query) else { return Ok(Gathered::All(None)) };
         let has_row = |c: &PollChange| c.op != Op::Delete && state.rows_of(&c.table).is_ok();
