@@ -29,7 +29,7 @@ pub(crate) async fn poll(
     let store = api.store();
     let mut held_until = (!query.wait.is_zero()).then(|| Instant::now() + query.wait);
     if let Some(after) = query.after
-        && is_ahead(store, after)
+        && store.is_ahead(after)
     {
         // An unknown table is told of at once.
         resolve(store, query)?;
@@ -56,13 +56,6 @@ pub(crate) async fn poll(
             held_until = None;
         }
     }
-}
-
-/// Whether the client knows more than this instance has applied: another one gave the version.
-fn is_ahead(store: &Store, after: Version) -> bool {
-    store
-        .applied()
-        .is_some_and(|applied| applied.epoch == after.epoch && applied.position < after.position)
 }
 
 /// The tables asked for, by whatever spelling.

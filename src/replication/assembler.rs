@@ -11,11 +11,11 @@ use super::catalog::{Catalog, CatalogTable};
 use super::relation::Relation;
 use super::staging::{Stage, StageLimits};
 use crate::change::{Event, Op, Reset, ResetReason, Started, Transaction};
+use crate::history::History;
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, Commit, Message, OldTuple, Tuple};
 use crate::snapshot::Xid;
 use crate::table::{Table, TableOid, Tracking};
-use crate::version::Epoch;
 
 /// The stream did not follow the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +91,7 @@ impl Assembler {
     /// `uncertain_transactions`, that is perhaps after `from`, is reset once the stream has passed the look.
     pub fn start(
         &mut self,
-        epoch: Epoch,
+        history: History,
         from: Lsn,
         look: Catalog,
         uncertain_transactions: Option<i64>,
@@ -108,14 +108,14 @@ impl Assembler {
             self.tables.insert(table.table.oid, TableState { catalog, relation: None });
         }
         self.restart_stream(look);
-        Event::Started(Started { epoch, from, tables: self.published(), broken })
+        Event::Started(Started { history, from, tables: self.published(), broken })
     }
 
     /// The stream goes on where it was, on a new connection.
-    pub fn resume(&mut self, epoch: Epoch, look: Catalog) -> Event {
+    pub fn resume(&mut self, history: History, look: Catalog) -> Event {
         self.restart_stream(look);
         Event::Started(Started {
-            epoch,
+            history,
             from: self.position,
             tables: self.published(),
             broken: None,

@@ -20,10 +20,10 @@ use super::staging::StageLimits;
 use super::stream::{Batch, Stream};
 use super::watch::{Look, Watch};
 use crate::change::Event;
+use crate::history::History;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
-use crate::version::Epoch;
 use crate::wire::{Connection, CopyBoth, Target};
 
 /// What to stream, and how.
@@ -37,6 +37,8 @@ pub struct SessionOptions {
     pub slot: String,
     /// Whether the slot ends with the connection.
     pub temporary_slot: bool,
+    /// Whether standbys may keep the slot ready for a failover (PostgreSQL 17 and newer).
+    pub failover_slot: bool,
     /// How much WAL is kept for a restart.
     pub resume_window: ResumeWindow,
     /// Bounds of a transaction.
@@ -63,12 +65,20 @@ pub struct Session {
     report: Report,
     feedback: Option<Feedback>,
     /// The history the assembler's position belongs to; `None` before the first stream.
-    history: Option<Epoch>,
+    history: Option<History>,
     /// The slot can't continue: drop it and make a new one.
     replace_slot: bool,
     retry: Retry,
     /// The process at the other end of our last stream.
-    walsender: Option<i32>,
+    walsender: Option<ServerProcess>,
+}
+
+/// A process of a server. Its number alone could be that of another one later, or elsewhere.
+#[derive(Debug, PartialEq, Eq)]
+struct ServerProcess {
+    pid: i32,
+    /// `pg_stat_activity.backend_start`, as text.
+    started: String,
 }
 
 /// A stream that has begun, and the SQL connection beside it.

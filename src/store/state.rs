@@ -16,8 +16,9 @@ use super::directory::{Directory, PublishedTable};
 use super::log::Log;
 use super::meters::TableMeters;
 use super::signals::Signals;
+use crate::history::History;
 use crate::table::TableOid;
-use crate::version::{Epoch, Position};
+use crate::version::{Position, Version};
 
 /// What the writer and the readers share.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     /// The history being followed; `None` before the first start.
-    pub(super) epoch: Option<Epoch>,
+    pub(super) history: Option<History>,
     /// Everything up to here is in the logs.
     pub(super) applied: Position,
     /// The newest change to any table, or reset. Never goes back within a history.
@@ -55,7 +56,7 @@ pub(super) struct TableState {
 impl Shared {
     pub(super) fn new() -> Self {
         let state = State {
-            epoch: None,
+            history: None,
             applied: Position::START,
             newest: Position::START,
             tables: BTreeMap::new(),
@@ -75,6 +76,17 @@ impl TableState {
 }
 
 impl State {
+    /// Everything up to here is in the logs; `None` before the first start.
+    pub(super) fn version(&self) -> Option<Version> {
+        let epoch = self.history.as_ref()?.epoch();
+        Some(Version { epoch, position: self.applied })
+    }
+
+    /// Where a version is in the history being followed, if it is true there.
+    pub(super) fn position_of(&self, version: Version) -> Option<Position> {
+        self.history.as_ref()?.position_of(version)
+    }
+
     /// Memory of all logs.
     pub(super) fn bytes(&self) -> usize {
         self.tables.values().map(|table| table.log.bytes()).sum()

@@ -24,6 +24,7 @@ mod server_error;
 mod session;
 mod socket;
 pub mod target;
+mod timeline;
 mod tls;
 mod transport;
 

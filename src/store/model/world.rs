@@ -276,7 +276,7 @@ impl World {
     }
 
     fn started(&self, from: Lsn, tables: Vec<Table>, broken: Option<ResetReason>) -> Started {
-        Started { epoch: self.epoch, from, tables, broken }
+        Started { history: self.epoch.into(), from, tables, broken }
     }
 
     fn definitions(&self) -> Vec<Table> {
