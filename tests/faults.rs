@@ -3,6 +3,7 @@
 
 mod blocked;
 mod crash;
+mod failover;
 mod large;
 mod network;
 mod rows;

@@ -1,11 +1,13 @@
 //! The harness: what the tests' stories are told with.
 
+mod copy;
 mod highwater;
 mod mirror;
 mod postgres;
 mod proxy;
 
-pub(crate) use highwater::{Highwater, PATIENCE};
+pub(crate) use copy::Slots;
+pub(crate) use highwater::{Highwater, PATIENCE, position};
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};
