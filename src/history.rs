@@ -110,6 +110,14 @@ impl History {
         is_here.then_some(version.position)
     }
 
+    /// The same history, which follows on `held`: what was not believed there is not believed here.
+    #[must_use]
+    pub fn following(mut self, held: &Self) -> Self {
+        self.ancestors
+            .retain(|ancestor| ancestor.epoch == held.epoch || held.ancestors.contains(ancestor));
+        self
+    }
+
     /// The same history, in which no version of an ancestor is believed.
     #[must_use]
     pub fn without_ancestors(&self) -> Self {
@@ -183,6 +191,19 @@ mod tests {
         }
         assert_eq!(second.without_ancestors().position_of(after(&first, 80)), None);
         assert_eq!(second.without_ancestors().epoch(), second.epoch());
+    }
+
+    #[test]
+    fn who_is_not_believed_any_more_never_is_again() {
+        let switches = [(1, 800), (2, 1600)];
+        let [first, second, third] =
+            [1, 2, 3].map(|timeline| history(timeline, &switches[..timeline as usize - 1]));
+        let held = second.without_ancestors();
+        assert_eq!(second.clone().following(&held), held);
+        let next = third.clone().following(&held);
+        assert!(next.position_of(after(&second, 1600)).is_some());
+        assert!(next.position_of(after(&first, 80)).is_none());
+        assert_eq!(third.clone().following(&second), third);
     }
 
     #[test]

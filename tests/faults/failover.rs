@@ -133,7 +133,7 @@ async fn commits_that_a_failover_takes_back_are_forgotten_and_everybody_is_reset
     assert_eq!(hw.told(&pair.standby, "a", &phantom.version).await.reset, ["a"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_restored_behind_the_same_address_resets_everybody() {
     let mut pg = quiet(ServerOptions::default()).await;
     let proxy = Proxy::start(&pg).await;

@@ -31,14 +31,15 @@ struct Plan {
 
 impl Writer {
     pub(super) fn start(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
-        let Some(held) = state.version() else {
+        let (Some(held), Some(applied)) = (&state.history, state.version()) else {
             return self.begin_history(state, started, aftermath);
         };
-        if held.epoch != started.history.epoch() {
+        if held.epoch() != started.history.epoch() {
             self.shared.signals.leave_history();
         }
-        if started.history.position_of(held).is_some() {
-            self.carry_on(state, started, aftermath);
+        if started.history.position_of(applied).is_some() {
+            let history = started.history.following(held);
+            self.carry_on(state, Started { history, ..started }, aftermath);
         } else {
             let history = started.history.without_ancestors();
             let broken = started.broken.or(Some(ResetReason::NewHistory));
