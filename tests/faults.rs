@@ -4,6 +4,8 @@
 mod blocked;
 mod crash;
 mod failover;
+mod failover_slot;
+mod instances;
 mod large;
 mod network;
 mod rows;

@@ -41,7 +41,7 @@ fn epoch(version: &str) -> &str {
 }
 
 /// Waits until the service follows another history than that of `version`; answers its version.
-async fn until_another_epoch(hw: &Highwater, version: &str) -> String {
+pub(super) async fn until_another_epoch(hw: &Highwater, version: &str) -> String {
     let began = Instant::now();
     loop {
         let now = hw.version().await;
