@@ -1,14 +1,16 @@
 //! A poll's answer as JSON bytes.
 //!
-//! Written by hand into one buffer: keys and table names are JSON already, so nothing is parsed,
-//! copied twice or escaped again.
+//! Written by hand: keys, rows and table names are JSON already, so nothing is parsed, copied twice
+//! or escaped again.
 
 use std::io::Write as _;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::body::{CHUNK_BYTES, body};
+use crate::row::Row;
 use crate::store::{Answer, PollChange};
 use crate::version::Version;
 
@@ -19,29 +21,47 @@ const CHANGE_BYTES: usize = 56;
 /// More bytes of a change with its version and time, likewise.
 const DETAIL_BYTES: usize = 96;
 
-/// Writes the answer; with `detail` each change carries its version and time.
-pub(crate) fn encode(answer: &Answer, detail: bool) -> Bytes {
-    let change_bytes = CHANGE_BYTES + if detail { DETAIL_BYTES } else { 0 };
-    let mut out = Vec::with_capacity(FRAME_BYTES + answer.changes.len() * change_bytes);
+/// Writes the answer; with `detail` each change carries its version and time. `rows` are those of
+/// the changes, in their order, as far as there are any.
+pub(crate) fn encode(mut answer: Answer, rows: Vec<Option<Row>>, detail: bool) -> Body {
+    let mut changes = std::mem::take(&mut answer.changes).into_iter().enumerate();
+    let mut rows = rows.into_iter();
+    let version = answer.version;
+    let mut head = Some(answer);
+    body(move |out| {
+        if let Some(answer) = head.take() {
+            let change_bytes = CHANGE_BYTES + if detail { DETAIL_BYTES } else { 0 };
+            out.reserve((FRAME_BYTES + changes.len() * change_bytes).min(CHUNK_BYTES));
+            begin(&answer, out);
+        }
+        let Some((place, change)) = changes.next() else {
+            out.extend_from_slice(b"]}");
+            return false;
+        };
+        comma(place, out);
+        write_change(&change, out);
+        if detail {
+            write_detail(&change, version, out);
+        }
+        if let Some(row) = rows.next().flatten() {
+            out.extend_from_slice(br#","row":"#);
+            out.extend_from_slice(row.json());
+        }
+        out.push(b'}');
+        true
+    })
+}
+
+fn begin(answer: &Answer, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"version":"#);
-    write_version(answer.version, &mut out);
+    write_version(answer.version, out);
     out.extend_from_slice(if answer.more { br#","more":true"# } else { br#","more":false"# });
     out.extend_from_slice(br#","reset":["#);
     for (place, table) in answer.reset.iter().enumerate() {
-        comma(place, &mut out);
+        comma(place, out);
         out.extend_from_slice(table.name_json.as_bytes());
     }
     out.extend_from_slice(br#"],"changes":["#);
-    for (place, change) in answer.changes.iter().enumerate() {
-        comma(place, &mut out);
-        write_change(change, &mut out);
-        if detail {
-            write_detail(change, answer.version, &mut out);
-        }
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-    Bytes::from(out)
 }
 
 fn comma(place: usize, out: &mut Vec<u8>) {
@@ -104,6 +124,10 @@ pub(crate) struct ChangeEntry {
     /// `update` if it did, `delete` if it is gone now.
     #[schema(inline)]
     op: OpWord,
+    /// With `include=rows`, of a table whose rows are held: the row as it is at the answer's
+    /// `version`. Not with `delete`.
+    #[schema(required = false)]
+    row: Value,
     /// With `detail=true`: the version of this change.
     #[schema(required = false)]
     version: String,

@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge, Registry};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::options::HttpOptions;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
-use crate::store::Store;
+use crate::store::{PublishedTable, Store};
+
+/// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
+/// were when it began, so there must be a limit; beyond it, others are told to come again (503).
+const PICTURES_MAX: usize = 64;
 
 /// Handles to everything the handlers need. Cloning shares them.
 #[derive(Clone)]
@@ -22,6 +26,7 @@ struct Shared {
     source: watch::Receiver<SourceStatus>,
     registry: Registry,
     polls: PollCounts,
+    pictures: Arc<Semaphore>,
     waiters: IntGauge,
     wait_max: Duration,
     ahead_wait_max: Duration,
@@ -56,6 +61,7 @@ impl Api {
                 reset: outcome("reset"),
                 not_modified: outcome("not_modified"),
             },
+            pictures: Arc::new(Semaphore::new(PICTURES_MAX)),
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
@@ -75,6 +81,16 @@ impl Api {
         &self.0.polls
     }
 
+    /// Room for one more answer with whole tables, until the permit is dropped.
+    pub(crate) fn room_for_picture(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0.pictures.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(
+                Kind::RowsNotNow,
+                format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
+            )
+        })
+    }
+
     pub(crate) fn wait_max(&self) -> Duration {
         self.0.wait_max
     }
@@ -86,6 +102,35 @@ impl Api {
     /// How the source is doing, as last published.
     pub(crate) fn source(&self) -> SourceStatus {
         self.0.source.borrow().clone()
+    }
+
+    /// Whether what is in memory may be behind because the change stream is away: for how long
+    /// the server has been silent; for ever, if it was never heard.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let source = self.0.source.borrow();
+        let streams = source.phase == Phase::Streaming;
+        (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
+    }
+
+    /// The published table that a client calls `name`.
+    pub(crate) fn table(&self, name: &str) -> Result<Arc<PublishedTable>, Problem> {
+        let directory = self.store().directory();
+        directory.resolve(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = directory.tables().iter().map(|t| t.name.as_str()).collect();
+            Problem::unknown_table(name, &known)
+        })
+    }
+
+    /// The tables of these names, each once.
+    pub(crate) fn tables(&self, names: &[String]) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+        let mut tables: Vec<Arc<PublishedTable>> = Vec::with_capacity(names.len());
+        for name in names {
+            let table = self.table(name)?;
+            if !tables.iter().any(|known| known.oid() == table.oid()) {
+                tables.push(table);
+            }
+        }
+        Ok(tables)
     }
 
     /// Refuses polls until the service has caught up once. After that they go on being answered,

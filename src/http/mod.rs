@@ -1,9 +1,9 @@
 //! The HTTP API: what clients ask and how they are answered.
 //!
 //! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
-//! a handler ([`changes`], [`health`], [`status`], [`metrics_page`], [`openapi`]). A poll goes on:
-//! [`query`] (what is asked) → [`poll`] (look, wait, look again; [`conditional`] for 304) →
-//! [`answer`] (bytes).
+//! a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
+//! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
+//! [`conditional`] for 304) → [`answer`] (bytes). So do rows, see there.
 //!
 //! Invariants:
 //! - Every error is a [`problem`], also for paths that aren't there, methods that aren't offered,
@@ -11,14 +11,20 @@
 //!   head that is malformed or too large, has a status and no body.)
 //! - No answer claims more than the store had applied when it was looked at ([`poll`]).
 //! - Errors and resets are `no-store`; what may be kept must be revalidated (`no-cache`).
-//! - A request waits only in [`poll`], at most `wait_max` plus 5 s, and all waits end when the
-//!   store is closed: so there is no time limit around handlers.
+//! - A request waits only in [`poll`], at most `wait_max` plus 10 s, or for [`rows`], at most
+//!   `wait_max`; and waits for changes and positions end when the store is closed. So there is no
+//!   time limit around handlers.
+//! - What an answer costs while a client reads it slowly is a chunk and handles to rows that are in
+//!   memory anyway ([`body`]).
+//! - A web page can't change anything: what is no `GET` refuses requests with an `Origin`
+//!   ([`reload`]).
 //!
 //! Deliberately absent: PostgreSQL. What is known of the source comes as a picture
 //! ([`crate::source::SourceStatus`]).
 
 mod answer;
 mod api;
+mod body;
 mod changes;
 mod conditional;
 mod cors;
@@ -28,12 +34,15 @@ mod observe;
 mod openapi;
 mod openmetrics;
 mod options;
+mod path;
 mod poll;
 mod problem;
 mod query;
+mod reload;
 mod request_id;
 mod router;
 mod routes;
+mod rows;
 mod server;
 mod status;
 #[cfg(test)]

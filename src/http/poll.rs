@@ -1,5 +1,7 @@
 //! One poll: look, and if there is nothing new, wait and look again.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -7,12 +9,20 @@ use super::api::Api;
 use super::conditional;
 use super::problem::Problem;
 use super::query::ChangesQuery;
-use crate::store::{Answer, Directory, Query, Selection, Store};
+use super::rows::held;
+use crate::row::Row;
+use crate::store::{Answer, Query, Selection};
 use crate::version::Version;
+
+/// Rows that a poll is to carry and that are not in memory are waited for this long; then it is
+/// refused (503), and the client asks again with the same version.
+const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A poll's result.
 pub(crate) struct Found {
     pub(crate) answer: Answer,
+    /// The row of each change, where it was asked for and there is one; else empty.
+    pub(crate) rows: Vec<Option<Row>>,
     /// `None` where a tag could make a client miss something ([`conditional`]).
     pub(crate) etag: Option<HeaderValue>,
     /// The client has this answer already.
@@ -32,7 +42,7 @@ pub(crate) async fn poll(
         && store.is_ahead(after)
     {
         // An unknown table is told of at once.
-        resolve(store, query)?;
+        resolve(api, query)?;
         let _waiting = api.count_waiter();
         let caught_up = store.wait_applied(after.position);
         if timeout(api.ahead_wait_max(), caught_up).await.is_err() {
@@ -42,8 +52,8 @@ pub(crate) async fn poll(
     }
     loop {
         // Again each time: a table may have gone meanwhile.
-        let tables = resolve(store, query)?;
-        let look = look(store, &tables, query, headers)?;
+        let tables = resolve(api, query)?;
+        let look = look(api, &tables, query, headers).await?;
         let (Some(until), Some(quiet_since)) = (held_until, look.quiet_since) else {
             return Ok(look.found);
         };
@@ -58,20 +68,14 @@ pub(crate) async fn poll(
     }
 }
 
-/// The tables asked for, by whatever spelling.
-fn resolve(store: &Store, query: &ChangesQuery) -> Result<Selection, Problem> {
+/// The tables asked for, by whatever spelling. Those that are to come with their rows must have some.
+fn resolve(api: &Api, query: &ChangesQuery) -> Result<Selection, Problem> {
     let Some(names) = &query.tables else { return Ok(Selection::All) };
-    let directory = store.directory();
-    let table = |name: &String| {
-        directory.resolve(name).cloned().ok_or_else(|| unknown_table(name, &directory))
-    };
-    let tables: Vec<_> = names.iter().map(table).collect::<Result<_, _>>()?;
+    let tables = api.tables(names)?;
+    if query.rows {
+        tables.iter().try_for_each(|table| held(table).map(drop))?;
+    }
     Ok(Selection::tables(tables))
-}
-
-fn unknown_table(name: &str, directory: &Directory) -> Problem {
-    let known: Vec<&str> = directory.tables().iter().map(|table| table.name.as_str()).collect();
-    Problem::unknown_table(name, &known)
 }
 
 /// What one look at the store says.
@@ -81,19 +85,25 @@ struct Look {
     quiet_since: Option<Version>,
 }
 
-fn look(
-    store: &Store,
+async fn look(
+    api: &Api,
     tables: &Selection,
     query: &ChangesQuery,
     headers: &HeaderMap,
 ) -> Result<Look, Problem> {
-    let not_started = || Problem::not_ready("nothing has been read from PostgreSQL yet");
+    let store = api.store();
     let question = Query { tables, after: query.after, limit: query.limit };
-    let answer = store.changes(&question).ok_or_else(not_started)?;
+    let found = if query.rows {
+        let until = Instant::now() + ROWS_WAIT_MAX;
+        store.changes_with_rows(&question, until).await?
+    } else {
+        store.changes(&question).map(|answer| (answer, Vec::new()))
+    };
+    let (answer, rows) = found.ok_or_else(Problem::not_started)?;
     let complete = query.after.is_some() && !answer.more && answer.reset.is_empty();
     let etag = complete.then(|| conditional::etag(answer.newest));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
     let quiet = not_modified || (complete && answer.changes.is_empty());
     let quiet_since = quiet.then_some(answer.version);
-    Ok(Look { found: Found { answer, etag, not_modified }, quiet_since })
+    Ok(Look { found: Found { answer, rows, etag, not_modified }, quiet_since })
 }

@@ -7,6 +7,14 @@ pub(crate) enum Route {
     Changes,
     /// Changes of one table.
     TableChanges,
+    /// One row.
+    Row,
+    /// Rows of one table.
+    Rows,
+    /// Whole tables.
+    Store,
+    /// Rows are dropped and read again.
+    Reload,
     /// The process answers.
     Live,
     /// The stream is caught up.
@@ -23,21 +31,35 @@ pub(crate) enum Route {
 
 impl Route {
     /// What applications call.
-    pub(crate) const API: [Self; 3] = [Self::Changes, Self::TableChanges, Self::OpenApi];
+    pub(crate) const API: [Self; 6] =
+        [Self::Changes, Self::TableChanges, Self::Row, Self::Rows, Self::Store, Self::OpenApi];
     /// What operators call: on the listener of their own, if there is one.
-    pub(crate) const ADMIN: [Self; 4] = [Self::Live, Self::Ready, Self::Status, Self::Metrics];
+    pub(crate) const ADMIN: [Self; 5] =
+        [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload];
 
     /// The path as axum and OpenAPI write it, also the metrics' `route` label.
     pub(crate) fn pattern(self) -> &'static str {
         match self {
             Self::Changes => "/v1/changes",
             Self::TableChanges => "/v1/tables/{table}/changes",
+            Self::Row => "/v1/tables/{table}/rows/{id}",
+            Self::Rows => "/v1/tables/{table}/rows",
+            Self::Store => "/v1/store",
+            Self::Reload => "/admin/reload",
             Self::Live => "/livez",
             Self::Ready => "/readyz",
             Self::Status => "/v1/status",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
             Self::Unmatched => "unmatched",
+        }
+    }
+
+    /// Its methods, as `Allow` says them.
+    pub(crate) fn methods(self) -> &'static str {
+        match self {
+            Self::Reload => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
         }
     }
 }

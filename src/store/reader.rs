@@ -98,6 +98,16 @@ impl Store {
             .or_else(|| self.shared.state.read().answer(query))
     }
 
+    /// Where a version is in the history being followed; `None` when it isn't true there.
+    pub fn position_of(&self, version: Version) -> Option<Position> {
+        let is_current =
+            self.shared.signals.applied().is_some_and(|applied| applied.epoch == version.epoch);
+        if is_current {
+            return Some(version.position);
+        }
+        self.shared.state.read().position_of(version)
+    }
+
     /// Whether `after` is true here, and beyond what has been applied: another instance gave it.
     pub fn is_ahead(&self, after: Version) -> bool {
         if let Some(applied) = self.shared.signals.applied()
@@ -155,7 +165,7 @@ impl State {
         }
     }
 
-    fn answer(&self, query: &Query) -> Option<Answer> {
+    pub(super) fn answer(&self, query: &Query) -> Option<Answer> {
         let history = self.history.as_ref()?;
         let after = query.after.and_then(|after| history.position_of(after));
         let mut reset = Vec::new();

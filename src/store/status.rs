@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::directory::PublishedTable;
 use super::reader::Store;
 use crate::change::CommitTime;
-use crate::history::History;
 use crate::version::{Epoch, Position};
 
 /// A picture of the logs.
@@ -56,7 +55,6 @@ impl Store {
             .collect();
         tables.sort_by(|a, b| a.table.name.cmp(&b.table.name));
         let bytes = state.bytes();
-        let epoch = state.history.as_ref().map(History::epoch);
-        StoreStatus { epoch, applied: state.applied, bytes, tables }
+        StoreStatus { epoch: state.epoch(), applied: state.applied, bytes, tables }
     }
 }

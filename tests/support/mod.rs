@@ -2,12 +2,14 @@
 
 mod copy;
 mod highwater;
+mod json;
 mod mirror;
 mod postgres;
 mod proxy;
 
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, position};
+pub(crate) use highwater::{Highwater, PATIENCE, Reply, position};
+pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};

@@ -13,6 +13,7 @@ use crate::change::{CommitTime, Reset, ResetReason, Started};
 use crate::store::directory::{Directory, PublishedTable};
 use crate::store::log::Log;
 use crate::store::meters::{self, TableMeters};
+use crate::store::rows::TableRows;
 use crate::store::signals::beyond;
 use crate::store::state::{State, TableState};
 use crate::table::{Table, TableOid};
@@ -31,19 +32,29 @@ struct Plan {
 
 impl Writer {
     pub(super) fn start(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
-        let (Some(held), Some(applied)) = (&state.history, state.version()) else {
+        let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
             return self.begin_history(state, started, aftermath);
         };
         if held.epoch() != started.history.epoch() {
-            self.shared.signals.leave_history();
+            self.leave_history(state, aftermath);
         }
         if started.history.position_of(applied).is_some() {
-            let history = started.history.following(held);
+            let history = started.history.following(&held);
             self.carry_on(state, Started { history, ..started }, aftermath);
         } else {
             let history = started.history.without_ancestors();
             let broken = started.broken.or(Some(ResetReason::NewHistory));
             self.begin_history(state, Started { history, broken, ..started }, aftermath);
+        }
+    }
+
+    /// Another history takes over, perhaps one that goes on with the logs. The rows never do: a
+    /// query sees commits before the stream tells of them, so any of them may hold one that was
+    /// lost with the old server. All are asked for again.
+    fn leave_history(&self, state: &mut State, aftermath: &mut Aftermath) {
+        self.shared.signals.leave_history();
+        for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
+            aftermath.dropped_rows.extend(rows.lose(state.applied.lsn));
         }
     }
 
@@ -53,6 +64,7 @@ impl Writer {
     /// Where it is one that the held one was an ancestor of, we told of commits that it lacks. Others
     /// may have read such rows as well, whatever version they were given: none of before is believed.
     fn begin_history(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+        state.loads.get_mut().leave_history();
         state.history = Some(started.history);
         state.applied = Position::after_commit(started.from);
         state.newest = state.applied;
@@ -61,7 +73,7 @@ impl Writer {
             leaving: std::mem::take(&mut state.tables).into_values().collect(),
             ..Plan::default()
         };
-        self.carry_out(state, plan, aftermath);
+        self.enact(state, plan, aftermath);
     }
 
     /// The stream begins again, perhaps on another timeline that shares everything held. Where it
@@ -95,13 +107,15 @@ impl Writer {
             state.applied = beyond(state.applied);
             state.newest = state.applied;
         }
-        self.carry_out(state, plan, aftermath);
+        self.enact(state, plan, aftermath);
     }
 
-    fn carry_out(&self, state: &mut State, plan: Plan, aftermath: &mut Aftermath) {
+    fn enact(&self, state: &mut State, plan: Plan, aftermath: &mut Aftermath) {
         let now = CommitTime::from_timestamp(Timestamp::now());
         for (oid, reason) in plan.restarting {
             if let Some(table) = state.tables.get_mut(&oid) {
+                let lost = table.rows.as_mut().and_then(|rows| rows.lose(state.applied.lsn));
+                aftermath.dropped_rows.extend(lost);
                 self.reset(table, state.applied, now, reason, aftermath);
             }
         }
@@ -132,7 +146,7 @@ impl Writer {
         now: CommitTime,
         aftermath: &mut Aftermath,
     ) {
-        let published = Arc::new(PublishedTable::new(table));
+        let published = Arc::new(PublishedTable::new(table, &self.metrics));
         published.mark.set(state.applied);
         if let Some(reason) = reason {
             self.count_reset(&published.name, reason);
@@ -141,7 +155,9 @@ impl Writer {
         aftermath.touched.push(published.clone());
         let meters = TableMeters::new(&self.metrics, &published.name);
         let log = Log::new(state.applied, now);
-        let table = TableState { published, log, newest: state.applied, meters, touched: false };
+        let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);
+        let newest = state.applied;
+        let table = TableState { published, log, rows, newest, meters, touched: false };
         state.tables.insert(table.published.oid(), table);
     }
 }
@@ -154,7 +170,7 @@ fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
     for table in tables {
         let reason = reasons.get(&table.oid).copied();
         match before.remove(&table.oid) {
-            Some(known) if known.published.table == table => {
+            Some(known) if *known.published.table == table => {
                 plan.restarting.extend(reason.map(|reason| (table.oid, reason)));
                 state.tables.insert(table.oid, known);
             }
@@ -172,6 +188,7 @@ fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
 /// Whoever waits for this table is woken: its signals never move again. Tells its name.
 fn leave(table: TableState, aftermath: &mut Aftermath) -> String {
     table.published.mark.close();
+    table.published.show_generation(0);
     let name = table.published.name.clone();
     aftermath.touched.push(table.published);
     aftermath.dropped.push(table.log.into_entries());
