@@ -8,7 +8,7 @@ mod postgres;
 mod proxy;
 
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, Reply, position};
+pub(crate) use highwater::{Highwater, PATIENCE, Reply, config, position};
 pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
