@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::query::ChangesQuery;
 use super::rows::held;
 use crate::row::Row;
-use crate::store::{Answer, Query, Selection, Store};
+use crate::store::{Answer, Query, Selection};
 use crate::version::Version;
 
 /// Rows that a poll is to carry and that are not in memory are waited for this long; then it is
@@ -39,7 +39,7 @@ pub(crate) async fn poll(
     let store = api.store();
     let mut held_until = (!query.wait.is_zero()).then(|| Instant::now() + query.wait);
     if let Some(after) = query.after
-        && is_ahead(store, after)
+        && store.is_ahead(after)
     {
         // An unknown table is told of at once.
         resolve(api, query)?;
@@ -66,13 +66,6 @@ pub(crate) async fn poll(
             held_until = None;
         }
     }
-}
-
-/// Whether the client knows more than this instance has applied: another one gave the version.
-fn is_ahead(store: &Store, after: Version) -> bool {
-    store
-        .applied()
-        .is_some_and(|applied| applied.epoch == after.epoch && applied.position < after.position)
 }
 
 /// The tables asked for, by whatever spelling. Those that are to come with their rows must have some.

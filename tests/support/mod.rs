@@ -1,12 +1,14 @@
 //! The harness: what the tests' stories are told with.
 
+mod copy;
 mod highwater;
 mod json;
 mod mirror;
 mod postgres;
 mod proxy;
 
-pub(crate) use highwater::{Highwater, PATIENCE, Reply, config};
+pub(crate) use copy::Slots;
+pub(crate) use highwater::{Highwater, PATIENCE, Reply, config, position};
 pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};

@@ -15,6 +15,9 @@
 //! * **No row goes back in time.** What is kept aside is asked first, and skips what it contains
 //!   already. A row that left memory is read again in a later snapshot, and what one snapshot sees
 //!   every later one does.
+//! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
+//!   so any row may hold one that was lost with the old server: all are asked for again, even where
+//!   the logs go on (see [`History`](crate::history::History)).
 //! * **Where it is not known what stands under a key, the database is asked**: a value that was not
 //!   sent, a row that can't be rendered, a table whose definition changed.
 //!
@@ -49,6 +52,8 @@ mod whole;
 mod worker;
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod model;
 
 use std::sync::Arc;
@@ -59,8 +64,9 @@ use super::reader::Store;
 use super::state::{State, TableState};
 use crate::key::Key;
 use crate::row::Row;
+use crate::snapshot::Snapshot;
 use crate::table::Rows;
-use crate::version::{Position, Version};
+use crate::version::{Epoch, Position, Version};
 
 pub(super) use cache::Cache;
 pub(super) use loads::Loads;
@@ -225,6 +231,14 @@ impl Store {
 }
 
 impl State {
+    /// A snapshot was obtained that was asked for when `epoch` was followed. It says nothing of the
+    /// transactions of another history, which may bear the same ids.
+    fn saw(&self, snapshot: &Snapshot, epoch: Option<Epoch>) {
+        if self.epoch() == epoch {
+            self.loads.lock().saw(snapshot);
+        }
+    }
+
     /// The rows of a table as it is defined now.
     fn rows_of(&self, table: &PublishedTable) -> Result<(&TableState, &TableRows), RowsError> {
         let Some(known) = self.tables.get(&table.oid()) else {

@@ -24,7 +24,7 @@ pub(super) const PRELOADED: u32 = 2;
 pub(super) const IDS: i64 = 6;
 
 /// One table of each kind.
-pub(super) fn tables() -> Vec<Table> {
+pub(in crate::store::rows) fn tables() -> Vec<Table> {
     let held = |mode| HeldRows {
         mode,
         columns: vec![],

@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::database::{Database, LAZY, PRELOADED, tables};
+pub(super) use self::database::tables;
+use self::database::{Database, LAZY, PRELOADED};
 use self::readers::Reader;
 use crate::change::{Event, Reset, ResetReason};
 use crate::metrics::Metrics;
