@@ -3,7 +3,8 @@
 //! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
 //! a handler ([`changes`], [`health`], [`status`], [`metrics_page`], [`openapi`]). A poll goes on:
 //! [`query`] (what is asked) → [`poll`] (look, wait, look again; [`conditional`] for 304) →
-//! [`answer`] (bytes).
+//! [`shared`] (made once for all who ask the same) → [`answer`] (bytes), [`told`] (in which form).
+//! [`push`] does the same again and again on one connection.
 //!
 //! Invariants:
 //! - Every error is a [`problem`], also for paths that aren't there, methods that aren't offered,
@@ -13,6 +14,7 @@
 //! - Errors and resets are `no-store`; what may be kept must be revalidated (`no-cache`).
 //! - A request waits only in [`poll`], at most `wait_max` plus 5 s, and all waits end when the
 //!   store is closed: so there is no time limit around handlers.
+//! - Nobody is queued for: a client that is pushed to has at most one answer under way.
 //!
 //! Deliberately absent: PostgreSQL. What is known of the source comes as a picture
 //! ([`crate::source::SourceStatus`]).
@@ -21,7 +23,9 @@ mod answer;
 mod api;
 mod changes;
 mod conditional;
+mod connection;
 mod cors;
+mod encoding;
 mod health;
 mod metrics_page;
 mod observe;
@@ -30,15 +34,19 @@ mod openmetrics;
 mod options;
 mod poll;
 mod problem;
+mod push;
+mod quality;
 mod query;
 mod request_id;
 mod router;
 mod routes;
 mod server;
+mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
+mod told;
 
-pub use options::{HttpOptions, Origin, ParseOriginError};
+pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions};
 pub use router::{admin_router, router};
 pub use server::serve;

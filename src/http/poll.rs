@@ -1,5 +1,7 @@
 //! One poll: look, and if there is nothing new, wait and look again.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -7,12 +9,14 @@ use super::api::Api;
 use super::conditional;
 use super::problem::Problem;
 use super::query::ChangesQuery;
-use crate::store::{Answer, Directory, Query, Selection, Store};
+use super::shared::Question;
+use super::told::Told;
+use crate::store::{Directory, Selection, Store};
 use crate::version::Version;
 
 /// A poll's result.
 pub(crate) struct Found {
-    pub(crate) answer: Answer,
+    pub(crate) told: Arc<Told>,
     /// `None` where a tag could make a client miss something ([`conditional`]).
     pub(crate) etag: Option<HeaderValue>,
     /// The client has this answer already.
@@ -32,7 +36,7 @@ pub(crate) async fn poll(
         && is_ahead(store, after)
     {
         // An unknown table is told of at once.
-        resolve(store, query)?;
+        resolve(store, query.tables.as_deref())?;
         let _waiting = api.count_waiter();
         let caught_up = store.wait_applied(after.position);
         if timeout(api.ahead_wait_max(), caught_up).await.is_err() {
@@ -42,8 +46,10 @@ pub(crate) async fn poll(
     }
     loop {
         // Again each time: a table may have gone meanwhile.
-        let tables = resolve(store, query)?;
-        let look = look(store, &tables, query, headers)?;
+        let tables = resolve(store, query.tables.as_deref())?;
+        let ChangesQuery { after, limit, detail, .. } = *query;
+        let question = Question { tables, after, limit, detail };
+        let look = look(api, &question, headers)?;
         let (Some(until), Some(quiet_since)) = (held_until, look.quiet_since) else {
             return Ok(look.found);
         };
@@ -51,7 +57,7 @@ pub(crate) async fn poll(
             return Ok(look.found);
         }
         let _waiting = api.count_waiter();
-        if timeout_at(until, store.wait_for_change(&tables, quiet_since)).await.is_err() {
+        if timeout_at(until, api.wait_for_news(&question.tables, quiet_since)).await.is_err() {
             // A last look: the version has moved on with the watermark.
             held_until = None;
         }
@@ -65,9 +71,9 @@ fn is_ahead(store: &Store, after: Version) -> bool {
         .is_some_and(|applied| applied.epoch == after.epoch && applied.position < after.position)
 }
 
-/// The tables asked for, by whatever spelling.
-fn resolve(store: &Store, query: &ChangesQuery) -> Result<Selection, Problem> {
-    let Some(names) = &query.tables else { return Ok(Selection::All) };
+/// The tables asked for, by whatever spelling; `None` asks for all.
+pub(crate) fn resolve(store: &Store, names: Option<&[String]>) -> Result<Selection, Problem> {
+    let Some(names) = names else { return Ok(Selection::All) };
     let directory = store.directory();
     let table = |name: &String| {
         directory.resolve(name).cloned().ok_or_else(|| unknown_table(name, &directory))
@@ -88,19 +94,12 @@ struct Look {
     quiet_since: Option<Version>,
 }
 
-fn look(
-    store: &Store,
-    tables: &Selection,
-    query: &ChangesQuery,
-    headers: &HeaderMap,
-) -> Result<Look, Problem> {
-    let not_started = || Problem::not_ready("nothing has been read from PostgreSQL yet");
-    let question = Query { tables, after: query.after, limit: query.limit };
-    let answer = store.changes(&question).ok_or_else(not_started)?;
-    let complete = query.after.is_some() && !answer.more && answer.reset.is_empty();
-    let etag = complete.then(|| conditional::etag(answer.newest));
+fn look(api: &Api, question: &Question, headers: &HeaderMap) -> Result<Look, Problem> {
+    let told = api.answer(question)?;
+    let complete = question.after.is_some() && !told.more && !told.has_resets;
+    let etag = complete.then(|| conditional::etag(told.newest));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
-    let quiet = not_modified || (complete && answer.changes.is_empty());
-    let quiet_since = quiet.then_some(answer.version);
-    Ok(Look { found: Found { answer, etag, not_modified }, quiet_since })
+    let quiet = not_modified || (complete && !told.has_changes);
+    let quiet_since = quiet.then_some(told.version);
+    Ok(Look { found: Found { told, etag, not_modified }, quiet_since })
 }

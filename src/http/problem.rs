@@ -29,6 +29,12 @@ pub(crate) enum Kind {
     UnknownTable,
     /// The path exists, the method doesn't.
     MethodNotAllowed,
+    /// A page of this origin may not open a socket.
+    OriginNotAllowed,
+    /// The request must ask for a WebSocket.
+    UpgradeRequired,
+    /// As many clients are pushed to as may be.
+    TooManyClients,
     /// The service can't answer yet, or isn't caught up.
     NotReady,
     /// A mistake of ours; the log has more under the same request id.
@@ -41,7 +47,9 @@ impl Kind {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownRoute | Self::UnknownTable => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyClients | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -52,6 +60,9 @@ impl Kind {
             Self::UnknownRoute => "urn:highwater:problem:unknown-route",
             Self::UnknownTable => "urn:highwater:problem:unknown-table",
             Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
+            Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
+            Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
+            Self::TooManyClients => "urn:highwater:problem:too-many-clients",
             Self::NotReady => "urn:highwater:problem:not-ready",
             Self::Internal => "urn:highwater:problem:internal",
         }
@@ -63,6 +74,9 @@ impl Kind {
             Self::UnknownRoute => "No such path",
             Self::UnknownTable => "No such table",
             Self::MethodNotAllowed => "Method not allowed",
+            Self::OriginNotAllowed => "Origin not allowed",
+            Self::UpgradeRequired => "A WebSocket must be asked for",
+            Self::TooManyClients => "Too many clients",
             Self::NotReady => "Not ready",
             Self::Internal => "Internal error",
         }
@@ -153,8 +167,13 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         // A cached error made clients of others loop.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.kind == Kind::NotReady {
+        if self.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if self.kind == Kind::UpgradeRequired {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         response.extensions_mut().insert(self);
         response

@@ -147,7 +147,7 @@ fn names(list: &str) -> Result<Vec<String>, Problem> {
     Ok(names)
 }
 
-fn version(text: &str) -> Result<Version, Problem> {
+pub(crate) fn version(text: &str) -> Result<Version, Problem> {
     text.parse().map_err(|_| {
         Problem::invalid(format!(
             "`after` is not a version: \"{}\"; send back the `version` of an earlier answer \

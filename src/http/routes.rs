@@ -7,6 +7,10 @@ pub(crate) enum Route {
     Changes,
     /// Changes of one table.
     TableChanges,
+    /// The same as Server-Sent Events.
+    Stream,
+    /// The same over a WebSocket.
+    Socket,
     /// The process answers.
     Live,
     /// The stream is caught up.
@@ -23,7 +27,8 @@ pub(crate) enum Route {
 
 impl Route {
     /// What applications call.
-    pub(crate) const API: [Self; 3] = [Self::Changes, Self::TableChanges, Self::OpenApi];
+    pub(crate) const API: [Self; 5] =
+        [Self::Changes, Self::TableChanges, Self::Stream, Self::Socket, Self::OpenApi];
     /// What operators call: on the listener of their own, if there is one.
     pub(crate) const ADMIN: [Self; 4] = [Self::Live, Self::Ready, Self::Status, Self::Metrics];
 
@@ -32,6 +37,8 @@ impl Route {
         match self {
             Self::Changes => "/v1/changes",
             Self::TableChanges => "/v1/tables/{table}/changes",
+            Self::Stream => "/v1/stream",
+            Self::Socket => "/v1/ws",
             Self::Live => "/livez",
             Self::Ready => "/readyz",
             Self::Status => "/v1/status",

@@ -103,6 +103,10 @@ async fn every_route_is_documented_and_nothing_else() {
     for pattern in routes {
         let operations = document["paths"][pattern].as_object().unwrap();
         assert_eq!(operations.keys().collect::<Vec<_>>(), ["get"], "{pattern}");
+        // These go on without end: they have tests of their own.
+        if operations["get"]["tags"][0] == "push" {
+            continue;
+        }
         let reply = client.get(&pattern.replace("{table}", "items")).await;
         assert_eq!(reply.status, 200, "{pattern}");
     }
