@@ -11,6 +11,7 @@ mod faults;
 mod identity;
 mod mirrors;
 mod publication;
+mod push;
 mod restart;
 mod throwaway;
 mod tidy;

@@ -4,8 +4,10 @@ mod highwater;
 mod mirror;
 mod postgres;
 mod proxy;
+mod push;
 
-pub(crate) use highwater::{Highwater, PATIENCE};
+pub(crate) use highwater::{Highwater, PATIENCE, Poll};
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};
+pub(crate) use push::{Socket, Stream};

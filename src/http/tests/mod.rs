@@ -8,6 +8,9 @@ mod holding;
 mod operations;
 mod polls;
 mod server;
+mod sharing;
+mod sockets;
+mod streams;
 
 use std::time::Duration;
 
