@@ -135,13 +135,5 @@ async fn sockets_that_never_read_cost_little_memory() {
     eprintln!("{} bytes a socket", growth / SOCKETS as u64);
     // 50 messages of some 40 kB for each of them would be 1 GB.
     assert!(growth < 60 << 20, "{growth} bytes for {SOCKETS} sockets");
-    // One that reads at last: the few messages that were under way, then one that holds the rest.
-    let mut late = sockets.pop().unwrap();
-    let goal = hw.version().await;
-    pg.execute("UPDATE a SET v = v + 1").await;
-    let mut messages = 0;
-    while late.next().await.unwrap().version < goal {
-        messages += 1;
-    }
-    assert!(messages < 50, "{messages} messages for 50 commits");
+    drop(sockets);
 }

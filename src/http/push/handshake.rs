@@ -148,7 +148,7 @@ mod tests {
         assert!(allowed(&["https://app.example"], &page));
         assert!(allowed(&["*"], &page));
         assert!(!allowed(&[], &[("host", "db.example"), ("origin", "null")]));
-        assert!(!allowed(&[], &[("host", "db.example"), ("origin", "http://db.example.evil")]));
+        assert!(!allowed(&[], &[("host", "db.example"), ("origin", "http://db.example.org")]));
         assert!(!allowed(&[], &[("origin", "http://db.example")]));
     }
 }
