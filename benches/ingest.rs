@@ -103,7 +103,14 @@ fn catalog() -> Catalog {
     };
     let key = vec![KeyColumn { name: "id".into(), type_oid: INT8, kind: Kind::Integer }];
     let (membership, definition) = ("m".into(), "d".into());
-    let table = CatalogTable { table, key, membership, definition, changed_transactions_ago: 1 };
+    let table = CatalogTable {
+        table,
+        key,
+        published: vec![],
+        membership,
+        definition,
+        changed_transactions_ago: 1,
+    };
     Catalog { seen_at: Lsn(0), tables: vec![table] }
 }
 

@@ -1,57 +1,111 @@
--- Every table of a publication, with its identity key and two fingerprints.
+-- Every table of a publication, with its identity key and two fingerprints, and the columns of those
+-- whose rows are wanted.
 --
 -- The fingerprints hold catalog rows' OIDs and xmin, so that a table that left the publication and
 -- joined it again between two looks is seen to have done so, although it looks the same as before.
 -- A root's membership names its leaves: attaching or detaching one moves rows without events.
 --
 -- psql variables: publication
-WITH RECURSIVE base_type (oid, base, typtype) AS (
-  -- An enum that has a cast to json is as unpredictable as a composite type.
-  SELECT t.oid, t.oid,
-    CASE WHEN t.typtype = 'e' AND EXISTS (
-      SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype
-    ) THEN 'c' ELSE t.typtype END
-  FROM pg_type t WHERE t.typtype <> 'd'
+--   wanted: names of tables as a JSON array, without quotes; more may match than are meant
+--   definition: the query of table_definition.sql for the OID published.oid
+WITH RECURSIVE base_type (oid, base, delimiter) AS (
+  SELECT t.oid, t.oid, t.typdelim FROM pg_type t WHERE t.typtype <> 'd'
   UNION ALL
-  SELECT d.oid, b.base, b.typtype
+  SELECT d.oid, b.base, d.typdelim
   FROM pg_type d JOIN base_type b ON d.typbasetype = b.oid
   WHERE d.typtype = 'd'
+), value_type AS (
+  SELECT
+    b.oid, b.base, t.typelem AS element, t.typsubscript = 'array_subscript_handler'::regproc AS is_array,
+    json_build_object(
+      'base', b.base::bigint,
+      'class', t.typtype,
+      'delimiter', b.delimiter,
+      'is_array', t.typsubscript = 'array_subscript_handler'::regproc,
+      -- to_jsonb looks for such a cast only of types that are not built in.
+      'has_json_cast', b.base >= 16384 AND b.base IN (
+        SELECT k.castsource FROM pg_cast k WHERE k.casttarget = 'json'::regtype AND k.castmethod = 'f'
+      )
+    ) AS facts
+  FROM base_type b JOIN pg_type t ON t.oid = b.base
+), published AS MATERIALIZED (
+  SELECT
+    c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
+    p.oid AS publication, p.xmin AS publication_xmin,
+    i.indkey::int2[] AS key, i.indnkeyatts AS key_length,
+    -- Since PostgreSQL 15; what is not told is not limited.
+    to_jsonb(pt) -> 'attnames' AS listed,
+    to_jsonb(pt) ->> 'rowfilter' AS row_filter,
+    EXISTS (
+      SELECT FROM json_array_elements_text(:'wanted') AS wanted (name)
+      WHERE wanted.name IN (
+        translate(c.relname, '"', ''), translate(concat(n.nspname, '.', c.relname), '"', '')
+      )
+    ) AS is_wanted
+  FROM pg_publication p
+  JOIN pg_publication_tables pt ON pt.pubname = p.pubname
+  JOIN pg_namespace n ON n.nspname = pt.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = pt.tablename
+  LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END
+  WHERE p.pubname = :'publication'
+), shown AS (
+  -- The columns that are told of: those of keys, and all published ones where rows are wanted.
+  SELECT
+    published.oid AS relation, a.attnum,
+    array_position(published.key[0:published.key_length - 1], a.attnum) AS place_in_key,
+    published.is_wanted AND NOT a.attisdropped AND CASE
+      WHEN a.attgenerated <> '' AND current_setting('server_version_num')::int < 180000 THEN false
+      ELSE coalesce(published.listed ? a.attname, a.attgenerated = '')
+    END AS is_published,
+    a.attname, a.atttypid, a.atttypmod, a.attcollation
+  FROM published JOIN pg_attribute a ON a.attrelid = published.oid AND a.attnum > 0
+), described AS (
+  SELECT
+    shown.relation, shown.attnum, shown.place_in_key, shown.is_published,
+    json_build_object(
+      'name', shown.attname,
+      'type_oid', shown.atttypid::bigint,
+      'type_modifier', shown.atttypmod,
+      'type_name', format_type(shown.atttypid, NULL),
+      'has_exact_collation', coalesce(l.collisdeterministic, true),
+      'value', v.facts,
+      'element', CASE WHEN v.is_array THEN e.facts END
+    ) AS described
+  FROM shown
+  JOIN value_type v ON v.oid = shown.atttypid
+  LEFT JOIN value_type e ON e.oid = v.element
+  LEFT JOIN pg_collation l ON l.oid = shown.attcollation
+  WHERE shown.place_in_key IS NOT NULL OR shown.is_published
+), columns AS (
+  SELECT
+    relation,
+    json_agg(described ORDER BY place_in_key) FILTER (WHERE place_in_key IS NOT NULL) AS key,
+    json_agg(described ORDER BY attnum) FILTER (WHERE is_published) AS published
+  FROM described GROUP BY relation
 )
 SELECT
-  c.oid,
-  n.nspname,
-  c.relname,
-  c.relreplident,
-  coalesce((
-    SELECT json_agg(json_build_array(a.attname, a.atttypid::bigint, b.base::bigint, b.typtype, a.atttypid::regtype::text) ORDER BY k.place)
-    FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-    JOIN base_type b ON b.oid = a.atttypid
-    WHERE k.place <= i.indnkeyatts
-  ), '[]') AS key,
-  concat_ws(' ', p.oid, p.xmin,
+  published.oid,
+  published.nspname,
+  published.relname,
+  published.relreplident,
+  coalesce(columns.key, '[]') AS key,
+  concat_ws(' ', published.publication, published.publication_xmin,
     (SELECT string_agg(concat(r.oid, ':', r.xmin), ',' ORDER BY r.oid)
      FROM pg_publication_rel r
-     WHERE r.prpubid = p.oid
-       AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid)))),
+     WHERE r.prpubid = published.publication
+       AND (r.prrelid = published.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(published.oid)))),
     (SELECT string_agg(t.relid::oid::text, ',' ORDER BY t.relid)
-     FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p' AND t.isleaf)
+     FROM pg_partition_tree(published.oid) t WHERE published.relkind = 'p' AND t.isleaf)
   ) AS membership,
-  concat_ws(' ', c.relreplident, i.indexrelid,
-    (SELECT string_agg(concat(a.attname, ':', a.atttypid, ':', a.atttypmod), ',' ORDER BY a.attnum)
-     FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-  ) AS definition,
-  -- How many transactions ago any of this last changed.
-  (SELECT min(age(x.xmin)) FROM (
-     VALUES (p.xmin), (c.xmin),
-       ((SELECT a.xmin FROM pg_attribute a WHERE a.attrelid = c.oid ORDER BY age(a.xmin) LIMIT 1)),
-       ((SELECT r.xmin FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid))
-   ) AS x (xmin)) AS changed_transactions_ago
-FROM pg_publication p
-JOIN pg_publication_tables pt ON pt.pubname = p.pubname
-JOIN pg_namespace n ON n.nspname = pt.schemaname
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = pt.tablename
-LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
-  AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END
-WHERE p.pubname = :'publication'
-ORDER BY n.nspname, c.relname;
+  defined.definition,
+  least(age(published.publication_xmin), defined.changed_transactions_ago,
+    (SELECT min(age(r.xmin)) FROM pg_publication_rel r
+     WHERE r.prpubid = published.publication AND r.prrelid = published.oid)) AS changed_transactions_ago,
+  coalesce(columns.published, '[]') AS columns,
+  published.relkind = 'p' AS is_partitioned,
+  published.row_filter
+FROM published
+LEFT JOIN columns ON columns.relation = published.oid
+CROSS JOIN LATERAL (:definition) AS defined
+ORDER BY published.nspname, published.relname;

@@ -58,7 +58,9 @@ SELECT
             WHERE NOT attribute.attnotnull
         )
      ORDER BY index.indnkeyatts, candidate.relname LIMIT 1) AS candidate_index,
-    pg_has_role(relation.relowner, 'USAGE') AS owned
+    pg_has_role(relation.relowner, 'USAGE') AS owned,
+    has_schema_privilege(namespace.oid, 'USAGE') AND has_table_privilege(relation.oid, 'SELECT') AS readable,
+    row_security_active(relation.oid) AS row_security
 FROM pg_class AS relation
 JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
 LEFT JOIN published ON published.oid = relation.oid

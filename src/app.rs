@@ -5,6 +5,8 @@
 //! ingest nor HTTP can starve the other); HTTP has the main runtime. A single token ends all of it:
 //! no new requests, held polls answered, position confirmed, done.
 
+mod rows;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::Event;
 use crate::config::{Config, SetupMode};
+use crate::database::loader::LoaderOptions;
 use crate::database::{self, setup};
 use crate::http::{self, HttpOptions, PushOptions};
 use crate::lsn::Lsn;
@@ -44,6 +47,8 @@ pub struct App {
     http: HttpOptions,
     session: SessionOptions,
     creates_publication: bool,
+    /// How rows are read, if any are held.
+    loader: Option<LoaderOptions>,
     limits: Limits,
     metrics: Metrics,
 }
@@ -77,6 +82,7 @@ impl App {
             admin,
             session: session_options(config),
             creates_publication: config.postgres.setup == SetupMode::Auto,
+            loader: rows::loader_options(config),
             limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
         })
@@ -103,6 +109,7 @@ impl App {
         let ingest = Ingest {
             session: self.session,
             creates_publication: self.creates_publication,
+            wishes,
             status,
             metrics: self.metrics.clone(),
             writer,
@@ -113,6 +120,9 @@ impl App {
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
         tracing::info!(address = %self.main.local_addr()?, "listening");
         tasks.spawn(serve(self.main, main, shutdown.clone()));
+        if let Some(options) = self.loader {
+            rows::spawn(&mut tasks, &store, options, &shutdown);
+        }
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
             tracing::info!(address = %listener.local_addr()?, "listening for operators");
@@ -152,6 +162,7 @@ async fn drain(
 struct Ingest {
     session: SessionOptions,
     creates_publication: bool,
+    wishes: Wishes,
     status: watch::Sender<SourceStatus>,
     metrics: Metrics,
     writer: store::Writer,
@@ -168,8 +179,13 @@ impl Ingest {
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let options = self.session.clone();
         let status = self.status.clone();
-        let channels =
-            SessionChannels { events, applied, status: self.status, shutdown: shutdown.clone() };
+        let channels = SessionChannels {
+            events,
+            applied,
+            status: self.status,
+            wishes: self.wishes,
+            shutdown: shutdown.clone(),
+        };
         let session = Session::new(self.session, channels, self.metrics);
         let ended = runtime.block_on(async {
             if self.creates_publication {
@@ -240,6 +256,7 @@ async fn apply(
                     applied.send_replace(reached);
                 }
             }
+            () = writer.wanted() => writer.carry_out(),
             _ = expire.tick() => writer.expire(jiff::Timestamp::now()),
         }
     }
@@ -278,6 +295,7 @@ fn session_options(config: &Config) -> SessionOptions {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
         },
+        rows: config.rows.clone(),
     }
 }
 

@@ -158,7 +158,8 @@ pub enum Event {
     Tables {
         /// Every published table from here on.
         tables: Vec<Table>,
-        /// Those whose readers must start again.
+        /// Those whose readers must start again. Rows held of them must be read again, too: the
+        /// table may look the same and have missed changes.
         resets: Vec<Reset>,
     },
 }

@@ -1,8 +1,13 @@
 //! One row's identity.
 
+mod text;
+
 use std::fmt;
 
 use thin_vec::ThinVec;
+
+mod order;
+pub use text::KeyPart;
 
 /// The value of a row's replica identity key, ready to be written as JSON.
 ///
@@ -39,6 +44,11 @@ impl Key {
             }
             Repr::Json(text) => out.extend_from_slice(text),
         }
+    }
+
+    /// Whether it is a single integer, of which there is only one spelling.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.0, Repr::Integer(_))
     }
 
     /// Bytes this key occupies outside of its own sixteen.

@@ -1,4 +1,5 @@
-//! How the values of a type become JSON: the names of the ways, decided once from the catalog.
+//! How the values of a type become JSON: the names of the ways, and the facts of the catalog that
+//! decide among them.
 //!
 //! `render` (which knows the texts) writes by them; whoever reads rows carries them along.
 
@@ -35,6 +36,23 @@ impl TypeClass {
             _ => None,
         }
     }
+}
+
+/// What the catalog says of a type. A domain is replaced by the type beneath all domains first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeFacts {
+    /// Its OID.
+    pub oid: u32,
+    /// Its class.
+    pub class: TypeClass,
+    /// Whether a function casts it to `json` (`pg_cast` with `castmethod = 'f'`). Of no importance
+    /// for a built-in type; where it isn't known, `true` is the safe answer.
+    pub has_json_cast: bool,
+    /// What stands between its values in the text of an array of them (`pg_type.typdelim`).
+    pub delimiter: u8,
+    /// Its elements' type, again beneath all domains, if it is a true array: one whose `typelem` is
+    /// not 0 and whose `typsubscript` is `array_subscript_handler`.
+    pub element: Option<Box<TypeFacts>>,
 }
 
 /// How the values of a type become JSON.

@@ -71,8 +71,8 @@
 //! - **A disk of our own.** No file to lose, corrupt or migrate: WAL is the log that lasts.
 //! - **Rows.** Ids are told; the row is read where the truth is. So there is no copy that could be stale,
 //!   and the connecting role needs no right to read tables.
-//! - **Anything in the user's database** but a publication and a slot: no triggers, tables, extensions,
-//!   locks or superuser.
+//! - **Anything in the user's database** but a publication and a slot (and, if the operator wishes, an
+//!   event trigger that tells sooner of changed definitions): no tables, extensions, locks or superuser.
 //! - **Coordination between instances.** The slot itself decides who follows; the others stand by.
 //! - **Authentication.** It listens on the loopback interface until the operator writes otherwise.
 //! - **`unsafe` code and unbounded channels**: the compiler and the linter refuse them.

@@ -17,6 +17,8 @@ pub struct Metrics {
 
     /// 1 while the walsender connection streams.
     pub replication_connected: IntGauge,
+    /// 1 while another consumer holds the slot: a hot standby is not connected, and well.
+    pub replication_standby: IntGauge,
     /// Connections made after the first.
     pub replication_reconnects: IntCounter,
     /// Bytes of the replication protocol received.
@@ -42,6 +44,19 @@ pub struct Metrics {
     pub log_floor_age_seconds: GaugeVec,
     /// Tables that had to be read again.
     pub resets: IntCounterVec,
+
+    /// Requests for rows, by whether they were in memory.
+    pub cache_requests: IntCounterVec,
+    /// Rows in memory.
+    pub cache_entries: IntGaugeVec,
+    /// Memory of the rows.
+    pub cache_bytes: IntGaugeVec,
+    /// Rows that left because the cache was full.
+    pub cache_evictions: IntCounterVec,
+    /// Rows asked of the database.
+    pub cache_loads: IntCounterVec,
+    /// Time of one query for rows.
+    pub cache_load_seconds: Histogram,
 
     /// Polls answered.
     pub polls: IntCounterVec,
@@ -70,6 +85,13 @@ impl Metrics {
                 IntGauge::new(
                     "highwater_replication_connected",
                     "1 while the replication stream is connected",
+                ),
+            )?,
+            replication_standby: add(
+                r,
+                IntGauge::new(
+                    "highwater_replication_standby",
+                    "1 while another consumer holds the slot and this instance waits for it",
                 ),
             )?,
             replication_reconnects: add(
@@ -163,6 +185,54 @@ impl Metrics {
                         "Times a table's readers had to read it again",
                     ),
                     &["table", "reason"],
+                ),
+            )?,
+            cache_requests: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new("highwater_cache_requests_total", "Requests for rows"),
+                    &["table", "result"],
+                ),
+            )?,
+            cache_entries: add(
+                r,
+                IntGaugeVec::new(
+                    Opts::new("highwater_cache_entries", "Rows in memory"),
+                    &["table"],
+                ),
+            )?,
+            cache_bytes: add(
+                r,
+                IntGaugeVec::new(
+                    Opts::new("highwater_cache_bytes", "Memory of the rows in bytes"),
+                    &["table"],
+                ),
+            )?,
+            cache_evictions: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new(
+                        "highwater_cache_evictions_total",
+                        "Rows that left memory because the cache was full",
+                    ),
+                    &["table"],
+                ),
+            )?,
+            cache_loads: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new("highwater_cache_loads_total", "Rows asked of the database"),
+                    &["table", "outcome"],
+                ),
+            )?,
+            cache_load_seconds: add(
+                r,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "highwater_cache_load_seconds",
+                        "Seconds that one query for rows took",
+                    )
+                    .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0]),
                 ),
             )?,
             polls: add(

@@ -168,6 +168,24 @@ pub enum RowChange {
     Lost(TableOid),
 }
 
+impl RowChange {
+    /// The table concerned.
+    pub fn table(&self) -> TableOid {
+        match self {
+            Self::Set { table, .. } | Self::Clear(table) | Self::Lost(table) => *table,
+        }
+    }
+
+    /// Bytes it occupies, itself and what it points to.
+    pub fn bytes(&self) -> usize {
+        let beside = match self {
+            Self::Set { key, image, .. } => key.heap_bytes() + image.heap_bytes(),
+            Self::Clear(_) | Self::Lost(_) => 0,
+        };
+        size_of::<Self>() + beside
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Xid(pub u32);
 
+impl Xid {
+    /// Whether it was given out before `other`, across the turn of the 32 bits.
+    pub fn precedes(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() < 0
+    }
+}
+
 impl fmt::Display for Xid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -32,11 +39,22 @@ impl Snapshot {
     /// The stream's 32 bits name the transaction nearest to the snapshot: transactions two billion
     /// apart are never alive together.
     pub fn sees(&self, xid: Xid) -> bool {
+        let full = self.full(xid);
+        full < self.xmax && (full < self.xmin || self.in_progress.binary_search(&full).is_err())
+    }
+
+    /// Whether every transaction from `first` to `last` that committed is contained.
+    pub fn sees_all(&self, first: Xid, last: Xid) -> bool {
+        let (first, last) = (self.full(first), self.full(last));
+        let after = self.in_progress.partition_point(|xid| *xid < first);
+        last < self.xmax && self.in_progress.get(after).is_none_or(|xid| *xid > last)
+    }
+
+    fn full(&self, xid: Xid) -> u64 {
         let near = self.xmax;
         #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
         let distance = xid.0.wrapping_sub(near as u32).cast_signed();
-        let full = near.wrapping_add_signed(i64::from(distance));
-        full < self.xmax && (full < self.xmin || self.in_progress.binary_search(&full).is_err())
+        near.wrapping_add_signed(i64::from(distance))
     }
 }
 
@@ -93,6 +111,21 @@ mod tests {
             [(4_294_967_289, true), (u32::MAX, false), (0, true), (3, true), (4, false)]
         {
             assert_eq!(sees(snapshot, xid), seen, "{xid}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_seen_when_nothing_in_it_was_in_progress() {
+        let snapshot: Snapshot = "10:20:10,15".parse().unwrap();
+        for (first, last, seen) in [
+            (1, 9, true),
+            (11, 14, true),
+            (16, 19, true),
+            (9, 10, false),
+            (12, 16, false),
+            (17, 20, false),
+        ] {
+            assert_eq!(snapshot.sees_all(Xid(first), Xid(last)), seen, "{first} to {last}");
         }
     }
 

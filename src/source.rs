@@ -25,7 +25,8 @@ pub enum Phase {
 pub struct Wishes {
     /// A look at the catalog: somebody saw that a definition changed.
     pub look: Arc<Notify>,
-    /// An answer from the server about how far it is: somebody waits for a position.
+    /// An answer from the server about how far it is: somebody waits for a position. The server may
+    /// not be there yet when it answers: whoever still waits after a moment wishes again.
     pub position: Arc<Notify>,
 }
 

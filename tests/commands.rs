@@ -89,6 +89,8 @@ async fn setting_up_makes_a_database_ready_and_tearing_down_leaves_nothing() {
 
     command(&pg, &["teardown", "--dry-run"]).await.expect(0).says("pg_drop_replication_slot");
     assert_eq!(pg.value::<i64>(&left).await, 2, "printing changes nothing");
+    command(&pg, &["teardown", "--keep-publication"]).await.expect(0).says("dropped");
+    assert_eq!(pg.value::<i64>(&left).await, 1, "the slot is gone, the publication is not");
     command(&pg, &["teardown"]).await.expect(0).says("dropped");
     assert_eq!(pg.value::<i64>(&left).await, 0);
     command(&pg, &["teardown"]).await.expect(0).says("not there");

@@ -70,6 +70,12 @@ fn every_metric_is_explained_in_the_readme() {
 }
 
 #[test]
+fn every_alert_is_explained_in_the_readme() {
+    let (rules, readme) = (tree::text("grafana/rules.yaml"), tree::text("README.md"));
+    assert_tidy(&rest::alerts_without_runbook(&rules, &readme));
+}
+
+#[test]
 fn the_readmes_links_lead_somewhere() {
     assert_tidy(&rest::broken_links(&tree::text("README.md"), &tree::files()));
 }

@@ -63,6 +63,7 @@ fn wanted(config: &Config) -> Wanted<'_> {
         temporary_slot: postgres.temporary_slot,
         creates_publication: postgres.setup == SetupMode::Auto,
         resume_max_wal: postgres.resume_max_wal,
+        rows: &config.rows,
     }
 }
 

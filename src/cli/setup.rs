@@ -41,6 +41,9 @@ pub(crate) struct SetupArgs {
     /// Publish every table, also later ones (superusers only)
     #[arg(long)]
     all_tables: bool,
+    /// Let changed definitions announce themselves in the change stream (superusers only)
+    #[arg(long)]
+    event_trigger: bool,
 }
 
 pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<(), Failure> {
@@ -57,8 +60,10 @@ pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<()
         role: args.role,
         publication: postgres.publication.clone(),
         tables,
+        rows: config.rows.clone(),
         // A temporary one cannot be created ahead.
         slot: (!postgres.temporary_slot).then(|| postgres.slot.clone()),
+        event_trigger: args.event_trigger,
     };
     with_client(&config, async |client| {
         let plan = setup::plan(client, &postgres.target.display_name(), &request).await?;

@@ -9,7 +9,7 @@ use super::setup::{Wording, apply, print};
 use crate::config::Environment;
 use crate::database::setup;
 
-/// Drop the replication slot and the publication
+/// Drop the replication slot, the publication and the event trigger
 ///
 /// Stop Highwater first: nothing is dropped while the slot is in use. Tables and roles are not
 /// touched. A slot that nobody reads keeps WAL until the disk is full, so do this when you leave.
@@ -18,6 +18,9 @@ use crate::database::setup;
 pub(crate) struct TeardownArgs {
     #[command(flatten)]
     database: DatabaseFlags,
+    /// Drop the slot only, which the role that runs the service may do
+    #[arg(long)]
+    keep_publication: bool,
     /// Print the SQL instead of running it
     #[arg(long)]
     dry_run: bool,
@@ -28,7 +31,8 @@ pub(crate) async fn run(args: TeardownArgs, environment: &Environment) -> Result
     super::logging::install_quiet();
     let postgres = &config.postgres;
     with_client(&config, async |client| {
-        let plan = setup::plan_teardown(client, &postgres.publication, &postgres.slot).await?;
+        let publication = (!args.keep_publication).then_some(postgres.publication.as_str());
+        let plan = setup::plan_teardown(client, publication, &postgres.slot).await?;
         if args.dry_run {
             return print(&mut anstream::stdout(), &config, &plan);
         }

@@ -69,7 +69,7 @@ settings! {
     LOAD_CONNECTIONS = "cache.load_connections", Some("4"), "number, 1 to 100",
         "Connections that load rows, at most.";
     LOAD_TIMEOUT = "cache.load_timeout", Some("5s"), "duration",
-        "How long one query for rows may take; and, unless the request says otherwise with wait, how long a request waits for it.";
+        "How long one query for rows may take. A longer one is cancelled, and who waits for it is answered 503.";
     CHECKED_ROWS = "consistency.rows_per_second", Some("0"), "number, 0 to 10_000",
         "Rows in memory that are compared with the database each second, all the time. Differences are counted and logged. 0: none.";
     LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",

@@ -16,10 +16,17 @@ pub const PUBLICATION: &str = include_str!("../../sql/publication.sql");
 pub const PUBLICATION_ADD: &str = include_str!("../../sql/publication_add.sql");
 /// Creates the slot.
 pub const SLOT: &str = include_str!("../../sql/slot.sql");
+/// Lets a role read a table.
+pub(crate) const GRANT_ROWS: &str = include_str!("../../sql/grant_rows.sql");
+/// Makes changed definitions announce themselves in the change stream.
+pub const EVENT_TRIGGER: &str = include_str!("../../sql/event_trigger.sql");
+/// Takes that back.
+pub const DROP_EVENT_TRIGGER: &str = include_str!("../../sql/drop_event_trigger.sql");
 /// Drops the slot.
 pub const DROP_SLOT: &str = include_str!("../../sql/drop_slot.sql");
 /// Drops the publication.
 pub const DROP_PUBLICATION: &str = include_str!("../../sql/drop_publication.sql");
+pub(crate) const CHECK_EVENT_TRIGGER: &str = include_str!("../../sql/check_event_trigger.sql");
 pub(crate) const CHECK_SETTINGS: &str = include_str!("../../sql/check_settings.sql");
 pub(crate) const CHECK_ROLE: &str = include_str!("../../sql/check_role.sql");
 pub(crate) const CHECK_ROLE_NAMED: &str = include_str!("../../sql/check_role_named.sql");
@@ -27,6 +34,7 @@ pub(crate) const CHECK_PUBLICATION: &str = include_str!("../../sql/check_publica
 pub(crate) const CHECK_TABLES: &str = include_str!("../../sql/check_tables.sql");
 pub(crate) const CHECK_SLOT: &str = include_str!("../../sql/check_slot.sql");
 pub(crate) const CHECK_SESSIONS: &str = include_str!("../../sql/check_sessions.sql");
+pub(crate) const TABLE_DEFINITION: &str = include_str!("../../sql/table_definition.sql");
 pub(crate) const CHECK_POOLER: &str = include_str!("../../sql/check_pooler.sql");
 
 /// `text` as a string literal, whatever `standard_conforming_strings` says.
@@ -125,7 +133,9 @@ mod tests {
     #[test]
     fn every_placeholder_of_every_file_has_a_value_somewhere() {
         let values: Vec<(&str, &str)> =
-            ["role", "database", "publication", "slot", "scope"].map(|name| (name, "x")).into();
+            ["role", "database", "publication", "slot", "scope", "table_oid"]
+                .map(|name| (name, "x"))
+                .into();
         for statement in [
             ROLE,
             ROLE_RDS,
@@ -134,6 +144,9 @@ mod tests {
             SLOT,
             DROP_SLOT,
             DROP_PUBLICATION,
+            EVENT_TRIGGER,
+            DROP_EVENT_TRIGGER,
+            CHECK_EVENT_TRIGGER,
             CHECK_SETTINGS,
             CHECK_ROLE,
             CHECK_ROLE_NAMED,
@@ -142,6 +155,7 @@ mod tests {
             CHECK_SLOT,
             CHECK_SESSIONS,
             CHECK_POOLER,
+            TABLE_DEFINITION,
         ] {
             let filled = without_comments(&fill(statement, &values));
             assert!(!filled.contains(":\"") && !filled.contains(":'"), "{filled}");

@@ -1,14 +1,17 @@
 //! A poll's answer as JSON bytes.
 //!
-//! Written by hand into one buffer: keys and table names are JSON already, so nothing is parsed,
-//! copied twice or escaped again.
+//! Written by hand: keys, rows and table names are JSON already, so nothing is parsed, copied twice
+//! or escaped again.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::body::body;
+use crate::row::Row;
 use crate::store::{Answer, PollChange};
 use crate::version::Version;
 
@@ -19,29 +22,78 @@ const CHANGE_BYTES: usize = 56;
 /// More bytes of a change with its version and time, likewise.
 const DETAIL_BYTES: usize = 96;
 
-/// Writes the answer; with `detail` each change carries its version and time.
-pub(crate) fn encode(answer: &Answer, detail: bool) -> Bytes {
-    let change_bytes = CHANGE_BYTES + if detail { DETAIL_BYTES } else { 0 };
-    let mut out = Vec::with_capacity(FRAME_BYTES + answer.changes.len() * change_bytes);
+/// An answer that is to be written.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) answer: Answer,
+    /// The row of each change, in their order, as far as there are any.
+    pub(crate) rows: Vec<Option<Row>>,
+    /// Whether each change carries its version and time.
+    pub(crate) detail: bool,
+}
+
+impl Content {
+    /// Everything at once.
+    pub(crate) fn whole(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.bytes());
+        let mut place = 0;
+        while self.write(place, &mut out) {
+            place += 1;
+        }
+        out.into()
+    }
+
+    /// A body that is written as the client reads.
+    pub(crate) fn body(self: Arc<Self>) -> Body {
+        let mut place = 0;
+        body(move |out| {
+            let more = self.write(place, out);
+            place += 1;
+            more
+        })
+    }
+
+    /// Bytes when written, an estimate.
+    pub(crate) fn bytes(&self) -> usize {
+        let change_bytes = CHANGE_BYTES + if self.detail { DETAIL_BYTES } else { 0 };
+        let rows: usize = self.rows.iter().flatten().map(|row| row.json().len()).sum();
+        FRAME_BYTES + self.answer.changes.len() * change_bytes + rows
+    }
+
+    /// Appends the change at `place`, and whatever stands around it; tells whether one more call
+    /// has something to append.
+    fn write(&self, place: usize, out: &mut Vec<u8>) -> bool {
+        if place == 0 {
+            begin(&self.answer, out);
+        }
+        let Some(change) = self.answer.changes.get(place) else {
+            out.extend_from_slice(b"]}");
+            return false;
+        };
+        comma(place, out);
+        write_change(change, out);
+        if self.detail {
+            write_detail(change, self.answer.version, out);
+        }
+        if let Some(row) = self.rows.get(place).and_then(Option::as_ref) {
+            out.extend_from_slice(br#","row":"#);
+            out.extend_from_slice(row.json());
+        }
+        out.push(b'}');
+        true
+    }
+}
+
+fn begin(answer: &Answer, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"version":"#);
-    write_version(answer.version, &mut out);
+    write_version(answer.version, out);
     out.extend_from_slice(if answer.more { br#","more":true"# } else { br#","more":false"# });
     out.extend_from_slice(br#","reset":["#);
     for (place, table) in answer.reset.iter().enumerate() {
-        comma(place, &mut out);
+        comma(place, out);
         out.extend_from_slice(table.name_json.as_bytes());
     }
     out.extend_from_slice(br#"],"changes":["#);
-    for (place, change) in answer.changes.iter().enumerate() {
-        comma(place, &mut out);
-        write_change(change, &mut out);
-        if detail {
-            write_detail(change, answer.version, &mut out);
-        }
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-    Bytes::from(out)
 }
 
 fn comma(place: usize, out: &mut Vec<u8>) {
@@ -104,6 +156,10 @@ pub(crate) struct ChangeEntry {
     /// `update` if it did, `delete` if it is gone now.
     #[schema(inline)]
     op: OpWord,
+    /// With `include=rows`, of a table whose rows are held: the row as it is at the answer's
+    /// `version`. Not with `delete`.
+    #[schema(required = false)]
+    row: Value,
     /// With `detail=true`: the version of this change.
     #[schema(required = false)]
     version: String,

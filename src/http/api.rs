@@ -5,17 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge, Registry};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::options::HttpOptions;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::push::PushClients;
 use super::shared::{Question, SharedAnswers};
 use super::told::Told;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{Selection, Store};
+use crate::store::{PublishedTable, Selection, Store};
 use crate::version::Version;
+
+/// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
+/// were when it began, so there must be a limit; beyond it, others are told to come again (503).
+const PICTURES_MAX: usize = 64;
 
 /// Handles to everything the handlers need. Cloning shares them.
 #[derive(Clone)]
@@ -26,6 +30,7 @@ struct Shared {
     source: watch::Receiver<SourceStatus>,
     registry: Registry,
     polls: PollCounts,
+    pictures: Arc<Semaphore>,
     waiters: IntGauge,
     wait_max: Duration,
     ahead_wait_max: Duration,
@@ -63,6 +68,7 @@ impl Api {
                 reset: outcome("reset"),
                 not_modified: outcome("not_modified"),
             },
+            pictures: Arc::new(Semaphore::new(PICTURES_MAX)),
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
@@ -85,6 +91,16 @@ impl Api {
         &self.0.polls
     }
 
+    /// Room for one more answer with whole tables, until the permit is dropped.
+    pub(crate) fn room_for_picture(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0.pictures.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(
+                Kind::RowsNotNow,
+                format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
+            )
+        })
+    }
+
     pub(crate) fn wait_max(&self) -> Duration {
         self.0.wait_max
     }
@@ -98,14 +114,13 @@ impl Api {
     }
 
     /// The answer to a question, from here on shared by all who ask it now.
-    pub(crate) fn answer(&self, question: &Question) -> Result<Arc<Told>, Problem> {
-        let told = self.0.answers.answer(&self.0.store, question);
-        told.ok_or_else(not_started)
+    pub(crate) async fn answer(&self, question: &Question) -> Result<Arc<Told>, Problem> {
+        self.0.answers.answer(&self.0.store, question).await
     }
 
     /// How far everything is applied.
     pub(crate) fn applied(&self) -> Result<Version, Problem> {
-        self.0.store.applied().ok_or_else(not_started)
+        self.0.store.applied().ok_or_else(Problem::not_started)
     }
 
     /// Waits for news of these tables, and for more to come with them (`notify_interval`). Returns as
@@ -121,6 +136,35 @@ impl Api {
     /// How the source is doing, as last published.
     pub(crate) fn source(&self) -> SourceStatus {
         self.0.source.borrow().clone()
+    }
+
+    /// Whether what is in memory may be behind because the change stream is away: for how long
+    /// the server has been silent; for ever, if it was never heard.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let source = self.0.source.borrow();
+        let streams = source.phase == Phase::Streaming;
+        (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
+    }
+
+    /// The published table that a client calls `name`.
+    pub(crate) fn table(&self, name: &str) -> Result<Arc<PublishedTable>, Problem> {
+        let directory = self.store().directory();
+        directory.resolve(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = directory.tables().iter().map(|t| t.name.as_str()).collect();
+            Problem::unknown_table(name, &known)
+        })
+    }
+
+    /// The tables of these names, each once.
+    pub(crate) fn tables(&self, names: &[String]) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+        let mut tables: Vec<Arc<PublishedTable>> = Vec::with_capacity(names.len());
+        for name in names {
+            let table = self.table(name)?;
+            if !tables.iter().any(|known| known.oid() == table.oid()) {
+                tables.push(table);
+            }
+        }
+        Ok(tables)
     }
 
     /// Refuses polls until the service has caught up once. After that they go on being answered,
@@ -142,10 +186,6 @@ impl Api {
         self.0.waiters.inc();
         WaiterGuard(self.0.waiters.clone())
     }
-}
-
-fn not_started() -> Problem {
-    Problem::not_ready("nothing has been read from PostgreSQL yet")
 }
 
 /// One held poll.

@@ -4,18 +4,19 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use percent_encoding::percent_decode_str;
 
 use super::answer::ChangesAnswer;
 use super::api::Api;
 use super::encoding::Encoding;
 use super::observe::{HIGHWATER_VERSION, version_header};
 use super::openapi::{
-    InternalProblem, InvalidProblem, NotModified, NotReadyProblem, UnknownTableProblem,
+    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
+    UnknownTableProblem,
 };
+use super::path;
 use super::poll::{self, Found};
 use super::problem::Problem;
-use super::query::{self, ChangesQuery};
+use super::query::ChangesQuery;
 
 /// Changes of many tables
 ///
@@ -31,6 +32,7 @@ use super::query::{self, ChangesQuery};
         ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: every table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer; default 1000"),
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed in these tables, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
+        ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. Tables that are named must hold rows; of the others without rows only ids are told", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
@@ -52,14 +54,14 @@ use super::query::{self, ChangesQuery};
         NotModified,
         InvalidProblem,
         UnknownTableProblem,
+        NoRowsProblem,
         NotReadyProblem,
         InternalProblem,
     )
 )]
 pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
-    let query = head.uri.query().unwrap_or_default();
-    let query = query::parse(query, false, api.wait_max())?;
+    let query = ChangesQuery::read(head.uri.query().unwrap_or_default(), api.wait_max())?;
     answer_poll(&api, &query, &head.headers).await
 }
 
@@ -75,6 +77,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
         ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: the table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer; default 1000"),
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
+        ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. The table must hold rows", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
@@ -96,6 +99,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
         NotModified,
         InvalidProblem,
         UnknownTableProblem,
+        NoRowsProblem,
         NotReadyProblem,
         InternalProblem,
     )
@@ -105,19 +109,10 @@ pub(crate) async fn table_changes(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
-    let table = table_in(head.uri.path())?;
-    let query = query::parse(head.uri.query().unwrap_or_default(), true, api.wait_max())?;
-    let query = ChangesQuery { tables: Some(vec![table]), ..query };
+    let table = path::table(head.uri.path())?.into_owned();
+    let query = head.uri.query().unwrap_or_default();
+    let query = ChangesQuery::read_of_table(table, query, api.wait_max())?;
     answer_poll(&api, &query, &head.headers).await
-}
-
-/// The table's name in `/v1/tables/{table}/…`.
-fn table_in(path: &str) -> Result<String, Problem> {
-    let encoded = path.split('/').nth(3).unwrap_or_default();
-    let decoded = percent_decode_str(encoded).decode_utf8();
-    decoded.map(std::borrow::Cow::into_owned).map_err(|_| {
-        Problem::invalid("the table's name in the path is not UTF-8 once percent-decoded")
-    })
 }
 
 async fn answer_poll(
@@ -161,7 +156,6 @@ fn response(found: Found, asked: &HeaderMap) -> Response {
     if let Some((encoding, _)) = &compressed {
         headers.insert(header::CONTENT_ENCODING, encoding.name());
     }
-    let bytes = compressed.map_or_else(|| told.json(), |(_, bytes)| bytes);
-    *response.body_mut() = Body::from(bytes);
+    *response.body_mut() = compressed.map_or_else(|| told.body(), |(_, bytes)| Body::from(bytes));
     response
 }

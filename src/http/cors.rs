@@ -8,6 +8,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::observe::HIGHWATER_VERSION;
 use super::options::Origin;
 use super::request_id::X_REQUEST_ID;
+use super::rows::X_CACHE;
 
 /// Browsers needn't ask again for this long.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
@@ -21,7 +22,14 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
         .allow_origin(allowed(origins))
         .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS])
         .allow_headers([header::ACCEPT, header::IF_NONE_MATCH, X_REQUEST_ID])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, HIGHWATER_VERSION, X_REQUEST_ID])
+        .expose_headers([
+            header::AGE,
+            header::ETAG,
+            header::RETRY_AFTER,
+            HIGHWATER_VERSION,
+            X_CACHE,
+            X_REQUEST_ID,
+        ])
         .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)
 }

@@ -1,10 +1,11 @@
 //! The HTTP API: what clients ask and how they are answered.
 //!
 //! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
-//! a handler ([`changes`], [`health`], [`status`], [`metrics_page`], [`openapi`]). A poll goes on:
-//! [`query`] (what is asked) → [`poll`] (look, wait, look again; [`conditional`] for 304) →
-//! [`shared`] (made once for all who ask the same) → [`answer`] (bytes), [`told`] (in which form).
-//! [`push`] does the same again and again on one connection.
+//! a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
+//! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
+//! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
+//! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
+//! of their own, see there.
 //!
 //! Invariants:
 //! - Every error is a [`problem`], also for paths that aren't there, methods that aren't offered,
@@ -12,15 +13,21 @@
 //!   head that is malformed or too large, has a status and no body.)
 //! - No answer claims more than the store had applied when it was looked at ([`poll`]).
 //! - Errors and resets are `no-store`; what may be kept must be revalidated (`no-cache`).
-//! - A request waits only in [`poll`], at most `wait_max` plus 5 s, and all waits end when the
-//!   store is closed: so there is no time limit around handlers.
+//! - A request waits only in [`poll`], at most `wait_max` plus 10 s, or for [`rows`], at most
+//!   `wait_max`; and waits for changes and positions end when the store is closed. So there is no
+//!   time limit around handlers.
 //! - Nobody is queued for: a client that is pushed to has at most one answer under way.
+//! - What an answer costs while a client reads it slowly is bytes shared with others ([`told`]), or
+//!   a chunk and handles to rows that are in memory anyway ([`body`]).
+//! - A web page can't change anything: what is no `GET` refuses requests with an `Origin`
+//!   ([`reload`]).
 //!
 //! Deliberately absent: PostgreSQL. What is known of the source comes as a picture
 //! ([`crate::source::SourceStatus`]).
 
 mod answer;
 mod api;
+mod body;
 mod changes;
 mod conditional;
 mod connection;
@@ -32,14 +39,17 @@ mod observe;
 mod openapi;
 mod openmetrics;
 mod options;
+mod path;
 mod poll;
 mod problem;
 mod push;
 mod quality;
 mod query;
+mod reload;
 mod request_id;
 mod router;
 mod routes;
+mod rows;
 mod server;
 mod shared;
 mod status;

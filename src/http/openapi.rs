@@ -8,13 +8,14 @@ use axum::response::{IntoResponse, Response};
 use utoipa::{IntoResponses, OpenApi};
 
 use super::problem::{Problem, ProblemBody};
-use super::{changes, health, metrics_page, push, status};
+use super::{changes, health, metrics_page, push, reload, rows, status};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Highwater",
-        description = "Tells applications which rows of their PostgreSQL database changed.\n\n\
+        description = "Tells applications which rows of their PostgreSQL database changed, and \
+            serves rows from memory.\n\n\
             Every answer under `/v1` carries `Highwater-Version`; every answer carries \
             `X-Request-Id`. Errors are problem details (RFC 9457), also 404 for other paths and 405 \
             for other methods. `HEAD` works wherever `GET` \
@@ -25,15 +26,20 @@ use super::{changes, health, metrics_page, push, status};
         changes::table_changes,
         push::stream,
         push::socket,
+        rows::single::row,
+        rows::list::rows,
+        rows::whole::store,
         health::live,
         health::ready,
         status::status,
         metrics_page::metrics,
+        reload::reload,
         openapi,
     ),
     tags(
         (name = "changes", description = "What changed since a version"),
         (name = "push", description = "The same without asking again"),
+        (name = "rows", description = "The rows themselves, of tables whose rows are held in memory"),
         (name = "operations", description = "For those who run the service; on a listener of \
             their own where `http.admin_listen` is set"),
     )
@@ -67,7 +73,7 @@ pub(crate) async fn openapi() -> Result<Response, Problem> {
     status = 304,
     description = "Nothing changed since the `ETag` in `If-None-Match`",
     headers(
-        ("Highwater-Version" = String, description = "How far this instance has applied"),
+        ("Highwater-Version" = String, description = "The version of the answer that is not sent"),
         ("ETag" = String, description = "The same tag"),
     )
 )]
@@ -135,12 +141,28 @@ pub(crate) struct OriginProblem(#[to_schema] ProblemBody<'static>);
 )]
 #[expect(dead_code, reason = "only the schema")]
 pub(crate) struct UpgradeProblem(#[to_schema] ProblemBody<'static>);
+/// 409.
+#[derive(IntoResponses)]
+#[response(
+    status = 409,
+    description = "A table's rows are not held in memory, or not all of them; or `at_least` is a \
+        version of another history: `type` says which",
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:rows-not-held", "title": "Rows are not held", "status": 409,
+        "detail": "the rows of items are not held in memory; to be served, they need rows = \
+            \"lazy\" or \"preload\" in the configuration",
+        "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct NoRowsProblem(#[to_schema] ProblemBody<'static>);
 
 /// 503.
 #[derive(IntoResponses)]
 #[response(
     status = 503,
-    description = "Not ready, or too many streams and sockets; the detail says why",
+    description = "Not now: not ready, too many streams and sockets, or rows or a position were not there in time; the detail says why",
     content_type = "application/problem+json",
     headers(("Retry-After" = u32, description = "Seconds until asking again makes sense")),
     example = json!({

@@ -9,9 +9,10 @@ use super::api::Api;
 use super::conditional;
 use super::problem::Problem;
 use super::query::ChangesQuery;
+use super::rows::held;
 use super::shared::Question;
 use super::told::Told;
-use crate::store::{Directory, Selection, Store};
+use crate::store::{Selection, Store};
 use crate::version::Version;
 
 /// A poll's result.
@@ -36,7 +37,7 @@ pub(crate) async fn poll(
         && is_ahead(store, after)
     {
         // An unknown table is told of at once.
-        resolve(store, query.tables.as_deref())?;
+        resolve(api, query.tables.as_deref(), query.rows)?;
         let _waiting = api.count_waiter();
         let caught_up = store.wait_applied(after.position);
         if timeout(api.ahead_wait_max(), caught_up).await.is_err() {
@@ -46,10 +47,10 @@ pub(crate) async fn poll(
     }
     loop {
         // Again each time: a table may have gone meanwhile.
-        let tables = resolve(store, query.tables.as_deref())?;
-        let ChangesQuery { after, limit, detail, .. } = *query;
-        let question = Question { tables, after, limit, detail };
-        let look = look(api, &question, headers)?;
+        let tables = resolve(api, query.tables.as_deref(), query.rows)?;
+        let ChangesQuery { after, limit, detail, rows, .. } = *query;
+        let question = Question { tables, after, limit, detail, rows };
+        let look = look(api, &question, headers).await?;
         let (Some(until), Some(quiet_since)) = (held_until, look.quiet_since) else {
             return Ok(look.found);
         };
@@ -71,20 +72,19 @@ fn is_ahead(store: &Store, after: Version) -> bool {
         .is_some_and(|applied| applied.epoch == after.epoch && applied.position < after.position)
 }
 
-/// The tables asked for, by whatever spelling; `None` asks for all.
-pub(crate) fn resolve(store: &Store, names: Option<&[String]>) -> Result<Selection, Problem> {
+/// The tables asked for, by whatever spelling; `None` asks for all. Those that are to come with
+/// their rows must have some.
+pub(crate) fn resolve(
+    api: &Api,
+    names: Option<&[String]>,
+    rows: bool,
+) -> Result<Selection, Problem> {
     let Some(names) = names else { return Ok(Selection::All) };
-    let directory = store.directory();
-    let table = |name: &String| {
-        directory.resolve(name).cloned().ok_or_else(|| unknown_table(name, &directory))
-    };
-    let tables: Vec<_> = names.iter().map(table).collect::<Result<_, _>>()?;
+    let tables = api.tables(names)?;
+    if rows {
+        tables.iter().try_for_each(|table| held(table).map(drop))?;
+    }
     Ok(Selection::tables(tables))
-}
-
-fn unknown_table(name: &str, directory: &Directory) -> Problem {
-    let known: Vec<&str> = directory.tables().iter().map(|table| table.name.as_str()).collect();
-    Problem::unknown_table(name, &known)
 }
 
 /// What one look at the store says.
@@ -94,8 +94,8 @@ struct Look {
     quiet_since: Option<Version>,
 }
 
-fn look(api: &Api, question: &Question, headers: &HeaderMap) -> Result<Look, Problem> {
-    let told = api.answer(question)?;
+async fn look(api: &Api, question: &Question, headers: &HeaderMap) -> Result<Look, Problem> {
+    let told = api.answer(question).await?;
     let complete = question.after.is_some() && !told.more && !told.has_resets;
     let etag = complete.then(|| conditional::etag(told.newest));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));

@@ -17,6 +17,8 @@ const KNOWN_TABLES_LISTED_MAX: usize = 50;
 
 /// Seconds after which a client should ask again when the service is not ready.
 const RETRY_AFTER_SECONDS: u32 = 2;
+/// The same when only these rows, or this position, are not there yet.
+const RETRY_ROWS_AFTER_SECONDS: u32 = 1;
 
 /// What kind of error it is: a program decides by this, a person reads `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,18 @@ pub(crate) enum Kind {
     UnknownRoute,
     /// The table isn't published, or doesn't exist.
     UnknownTable,
+    /// No such row.
+    UnknownRow,
+    /// The table's rows are not in memory, or not all of them are.
+    RowsNotHeld,
+    /// The rows can't be read at the moment.
+    RowsNotNow,
+    /// The position waited for was not reached in time.
+    NotApplied,
+    /// The version belongs to another history than the one being followed.
+    OtherHistory,
+    /// Something that web pages must not ask for.
+    FromAPage,
     /// The path exists, the method doesn't.
     MethodNotAllowed,
     /// A page of this origin may not open a socket.
@@ -45,12 +59,24 @@ impl Kind {
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownRoute | Self::UnknownTable => StatusCode::NOT_FOUND,
+            Self::UnknownRoute | Self::UnknownTable | Self::UnknownRow => StatusCode::NOT_FOUND,
+            Self::RowsNotHeld | Self::OtherHistory => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::OriginNotAllowed | Self::FromAPage => StatusCode::FORBIDDEN,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyClients | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyClients | Self::NotReady | Self::RowsNotNow | Self::NotApplied => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds until asking again makes sense, where it does.
+    fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::NotReady | Self::TooManyClients => Some(RETRY_AFTER_SECONDS),
+            Self::RowsNotNow | Self::NotApplied => Some(RETRY_ROWS_AFTER_SECONDS),
+            _ => None,
         }
     }
 
@@ -59,6 +85,12 @@ impl Kind {
             Self::InvalidParameter => "urn:highwater:problem:invalid-parameter",
             Self::UnknownRoute => "urn:highwater:problem:unknown-route",
             Self::UnknownTable => "urn:highwater:problem:unknown-table",
+            Self::UnknownRow => "urn:highwater:problem:unknown-row",
+            Self::RowsNotHeld => "urn:highwater:problem:rows-not-held",
+            Self::RowsNotNow => "urn:highwater:problem:rows-not-now",
+            Self::NotApplied => "urn:highwater:problem:not-applied",
+            Self::OtherHistory => "urn:highwater:problem:other-history",
+            Self::FromAPage => "urn:highwater:problem:from-a-page",
             Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
             Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
             Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
@@ -73,6 +105,12 @@ impl Kind {
             Self::InvalidParameter => "A parameter is not valid",
             Self::UnknownRoute => "No such path",
             Self::UnknownTable => "No such table",
+            Self::UnknownRow => "No such row",
+            Self::RowsNotHeld => "Rows are not held",
+            Self::RowsNotNow => "Rows can't be read now",
+            Self::NotApplied => "Not applied yet",
+            Self::OtherHistory => "Another history",
+            Self::FromAPage => "Not for web pages",
             Self::MethodNotAllowed => "Method not allowed",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::UpgradeRequired => "A WebSocket must be asked for",
@@ -107,6 +145,11 @@ impl Problem {
 
     pub(crate) fn not_ready(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::NotReady, reason)
+    }
+
+    /// Nothing is known of the database yet.
+    pub(crate) fn not_started() -> Self {
+        Self::not_ready("nothing has been read from PostgreSQL yet")
     }
 
     /// A mistake of ours: `cause` is for the log only.
@@ -167,8 +210,8 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         // A cached error made clients of others loop.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        if let Some(seconds) = self.kind.retry_after() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if self.kind == Kind::UpgradeRequired {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

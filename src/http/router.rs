@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,13 +20,10 @@ use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::routes::Route;
 use super::told::COMPRESSED_BYTES_MIN;
-use super::{changes, cors, health, metrics_page, openapi, push, status};
+use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status};
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
 use crate::store::Store;
-
-/// The methods of every route, as `Allow` says them.
-const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// The router of the main listener: with the operators' routes, unless they are apart.
 pub fn router(
@@ -40,7 +37,7 @@ pub fn router(
     build.router(&[&Route::API, admin].concat())
 }
 
-/// The router of the operators' own listener: health, status and metrics.
+/// The router of the operators' own listener: health, status, metrics and reloads.
 pub fn admin_router(
     store: Store,
     source: watch::Receiver<SourceStatus>,
@@ -94,6 +91,10 @@ fn methods(route: Route) -> MethodRouter<Api> {
         Route::TableChanges => get(changes::table_changes),
         Route::Stream => get(push::stream),
         Route::Socket => get(push::socket),
+        Route::Row => get(rows::single::row),
+        Route::Rows => get(rows::list::rows),
+        Route::Store => get(rows::whole::store),
+        Route::Reload => post(reload::reload),
         Route::Live => get(health::live),
         Route::Ready => get(health::ready),
         Route::Status => get(status::status),
@@ -101,16 +102,13 @@ fn methods(route: Route) -> MethodRouter<Api> {
         Route::OpenApi => get(openapi::openapi),
         Route::Unmatched => any(unknown_route),
     };
-    methods.options(allowed).fallback(method_not_allowed)
-}
-
-async fn allowed() -> impl IntoResponse {
-    (StatusCode::NO_CONTENT, [(header::ALLOW, ALLOWED)])
-}
-
-async fn method_not_allowed(request: Request) -> impl IntoResponse {
-    let detail = format!("{} is not offered here; GET, HEAD and OPTIONS are", request.method());
-    ([(header::ALLOW, ALLOWED)], Problem::new(Kind::MethodNotAllowed, detail))
+    let allowed = HeaderValue::from_static(route.methods());
+    let allow = [(header::ALLOW, allowed)];
+    let options = (StatusCode::NO_CONTENT, allow.clone());
+    methods.options(|| async { options }).fallback(move |request: Request| async move {
+        let detail = format!("{} is not offered here; {} are", request.method(), route.methods());
+        (allow, Problem::new(Kind::MethodNotAllowed, detail))
+    })
 }
 
 async fn unknown_route() -> Problem {

@@ -11,6 +11,14 @@ pub(crate) enum Route {
     Stream,
     /// The same over a WebSocket.
     Socket,
+    /// One row.
+    Row,
+    /// Rows of one table.
+    Rows,
+    /// Whole tables.
+    Store,
+    /// Rows are dropped and read again.
+    Reload,
     /// The process answers.
     Live,
     /// The stream is caught up.
@@ -27,10 +35,19 @@ pub(crate) enum Route {
 
 impl Route {
     /// What applications call.
-    pub(crate) const API: [Self; 5] =
-        [Self::Changes, Self::TableChanges, Self::Stream, Self::Socket, Self::OpenApi];
+    pub(crate) const API: [Self; 8] = [
+        Self::Changes,
+        Self::TableChanges,
+        Self::Stream,
+        Self::Socket,
+        Self::Row,
+        Self::Rows,
+        Self::Store,
+        Self::OpenApi,
+    ];
     /// What operators call: on the listener of their own, if there is one.
-    pub(crate) const ADMIN: [Self; 4] = [Self::Live, Self::Ready, Self::Status, Self::Metrics];
+    pub(crate) const ADMIN: [Self; 5] =
+        [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload];
 
     /// The path as axum and OpenAPI write it, also the metrics' `route` label.
     pub(crate) fn pattern(self) -> &'static str {
@@ -39,12 +56,24 @@ impl Route {
             Self::TableChanges => "/v1/tables/{table}/changes",
             Self::Stream => "/v1/stream",
             Self::Socket => "/v1/ws",
+            Self::Row => "/v1/tables/{table}/rows/{id}",
+            Self::Rows => "/v1/tables/{table}/rows",
+            Self::Store => "/v1/store",
+            Self::Reload => "/admin/reload",
             Self::Live => "/livez",
             Self::Ready => "/readyz",
             Self::Status => "/v1/status",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
             Self::Unmatched => "unmatched",
+        }
+    }
+
+    /// Its methods, as `Allow` says them.
+    pub(crate) fn methods(self) -> &'static str {
+        match self {
+            Self::Reload => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
         }
     }
 }

@@ -7,11 +7,15 @@
 //! more once something has changed in its tables, and then it is not found here.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
+use super::answer::Content;
+use super::problem::Problem;
 use super::told::Told;
 use crate::store::{Query, Selection, Standing, Store};
 use crate::version::Version;
@@ -24,8 +28,13 @@ const ANSWERS_MAX: usize = 32;
 const ANSWERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// While other tables change, the applied position moves on and an answer's version stays behind
-/// it. After this long the answer is made again, with the version of then.
-const VERSION_AGE_MAX: Duration = Duration::from_millis(50);
+/// it. After this long the answer is made again, with the version of then. So is in any case one
+/// with rows: operators may have them read again without a change (`/admin/reload`).
+const AGE_MAX: Duration = Duration::from_millis(50);
+
+/// Rows that an answer is to carry and that are not in memory are waited for this long; then it is
+/// refused (503), and the client asks again with the same version.
+const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Everything an answer's bytes depend on but the moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +46,8 @@ pub(crate) struct Question {
     pub(crate) limit: usize,
     /// Whether each change carries its version and time.
     pub(crate) detail: bool,
+    /// Whether each insert and update carries its row, where rows are held.
+    pub(crate) rows: bool,
 }
 
 /// The recent answers.
@@ -50,21 +61,26 @@ pub(crate) struct SharedAnswers {
 struct Kept {
     question: Question,
     standing: Standing,
-    since: Instant,
-    told: OnceLock<Option<Arc<Told>>>,
+    told: OnceCell<Arc<Told>>,
 }
 
 impl SharedAnswers {
-    /// The answer to a question now; `None` before the stream first started.
-    pub(crate) fn answer(&self, store: &Store, question: &Question) -> Option<Arc<Told>> {
+    /// The answer to a question now. Cancel safe: another who waits for it goes on making it. A
+    /// problem is not shared: each tries for itself, within its own time.
+    pub(crate) async fn answer(
+        &self,
+        store: &Store,
+        question: &Question,
+    ) -> Result<Arc<Told>, Problem> {
+        let until = Instant::now() + ROWS_WAIT_MAX;
         let after =
             question.after.filter(|&after| store.unchanged(&question.tables, after).is_none());
         let standing = after.and_then(|_| store.standing(&question.tables));
         // Nothing to tell, or the first answer: short, and quickly made. And what can't be seen
         // without a lock can't be compared without one.
-        let Some(standing) = standing else { return make(store, question) };
+        let Some(standing) = standing else { return make(store, question, until).await };
         let kept = self.find(question, standing);
-        kept.told.get_or_init(|| make(store, question)).clone()
+        kept.told.get_or_try_init(|| make(store, question, until)).await.cloned()
     }
 
     /// The remembered answer, or a place for one.
@@ -74,9 +90,8 @@ impl SharedAnswers {
             return kept.clone();
         }
         make_room(&mut recent);
-        let since = Instant::now();
-        let told = OnceLock::new();
-        let kept = Arc::new(Kept { question: question.clone(), standing, since, told });
+        let kept = Kept { question: question.clone(), standing, told: OnceCell::new() };
+        let kept = Arc::new(kept);
         recent.push_back(kept.clone());
         kept
     }
@@ -94,18 +109,28 @@ fn make_room(recent: &mut VecDeque<Arc<Kept>>) {
 impl Kept {
     fn answers(&self, question: &Question, standing: Standing) -> bool {
         self.standing.newest == standing.newest
-            && (self.standing.applied == standing.applied || self.since.elapsed() < VERSION_AGE_MAX)
             && self.question == *question
+            && (self.is_young() || (self.standing.applied == standing.applied && !question.rows))
+    }
+
+    fn is_young(&self) -> bool {
+        self.told.get().is_none_or(|told| told.made_at.elapsed() < AGE_MAX)
     }
 
     fn bytes(&self) -> usize {
-        let told = self.told.get().and_then(Option::as_ref);
+        let told = self.told.get();
         size_of::<Self>() + told.map_or(0, |told| told.bytes())
     }
 }
 
-fn make(store: &Store, question: &Question) -> Option<Arc<Told>> {
-    let Question { tables, after, limit, detail } = question;
-    let answer = store.changes(&Query { tables, after: *after, limit: *limit })?;
-    Some(Arc::new(Told::new(&answer, *detail)))
+async fn make(store: &Store, question: &Question, until: Instant) -> Result<Arc<Told>, Problem> {
+    let Question { tables, after, limit, detail, rows } = question;
+    let query = Query { tables, after: *after, limit: *limit };
+    let found = if *rows {
+        store.changes_with_rows(&query, until).await?
+    } else {
+        store.changes(&query).map(|answer| (answer, Vec::new()))
+    };
+    let (answer, rows) = found.ok_or_else(Problem::not_started)?;
+    Ok(Arc::new(Told::new(Content { answer, rows, detail: *detail })))
 }

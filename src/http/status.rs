@@ -1,5 +1,7 @@
 //! `/v1/status`: how the service is doing, for people and scripts.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -12,8 +14,8 @@ use super::openapi::InternalProblem;
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{StoreStatus, TableStatus};
-use crate::table::Tracking;
+use crate::store::{RowsState, RowsStatus, StoreStatus, TableStatus};
+use crate::table::{RowMode, Rows, Tracking};
 use crate::version::{Epoch, Position, Version};
 
 /// How the service is doing.
@@ -102,9 +104,8 @@ pub(crate) struct TableInStatus {
     /// As it is called in answers.
     #[schema(example = "items")]
     table: String,
-    /// How its rows are held; `off`: ids only.
-    #[schema(example = "off")]
-    mode: &'static str,
+    mode: ModeWord,
+    rows: RowsInStatus,
     tracking: TrackingWord,
     /// Why its changes can't be told by id; null where they can.
     reason: Option<String>,
@@ -121,6 +122,48 @@ pub(crate) struct TableInStatus {
     floor_age_seconds: f64,
     /// The version of the newest change, or of the reset after it; null likewise.
     newest: Option<String>,
+}
+
+/// How a table's rows are held.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ModeWord {
+    /// Not at all: ids only.
+    Off,
+    /// Those that were asked for.
+    Lazy,
+    /// All of them.
+    Preload,
+}
+
+/// A table's rows in memory.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RowsInStatus {
+    mode: ModeWord,
+    state: StateWord,
+    /// Rows in memory.
+    entries: usize,
+    /// Their memory.
+    bytes: usize,
+    /// While they are being loaded: how far that is. Where they are refused: why, and what mends
+    /// it. Else null.
+    reason: Option<String>,
+}
+
+/// What the rows of a table are doing.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StateWord {
+    /// They are not held.
+    Off,
+    /// They are read through.
+    Lazy,
+    /// They are being preloaded.
+    Loading,
+    /// All of them are in memory.
+    Complete,
+    /// They should be held and can't.
+    Refused,
 }
 
 /// What clients can be told about a table.
@@ -149,12 +192,18 @@ pub(crate) enum TrackingWord {
 pub(crate) async fn status(State(api): State<Api>) -> Response {
     let store = api.store().status();
     let now = CommitTime::from_timestamp(jiff::Timestamp::now());
+    let mut rows: HashMap<String, RowsStatus> =
+        api.store().rows_status().into_iter().map(|rows| (rows.table.clone(), rows)).collect();
     let status = Status {
         highwater: env!("CARGO_PKG_VERSION"),
         source: source(api.source(), store.applied.lsn),
         applied: applied(&store),
         log: Log { bytes: store.bytes, entries: store.tables.iter().map(|t| t.entries).sum() },
-        tables: store.tables.iter().map(|table| in_status(table, store.epoch, now)).collect(),
+        tables: store
+            .tables
+            .iter()
+            .map(|table| in_status(table, rows.remove(&table.table.name), store.epoch, now))
+            .collect(),
     };
     let mut response = Json(status).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -196,7 +245,12 @@ fn applied(store: &StoreStatus) -> Option<Applied> {
     })
 }
 
-fn in_status(status: &TableStatus, epoch: Option<Epoch>, now: CommitTime) -> TableInStatus {
+fn in_status(
+    status: &TableStatus,
+    rows: Option<RowsStatus>,
+    epoch: Option<Epoch>,
+    now: CommitTime,
+) -> TableInStatus {
     let table = &status.table.table;
     let (tracking, reason) = match &table.tracking {
         Tracking::Ids => (TrackingWord::Ids, None),
@@ -205,7 +259,8 @@ fn in_status(status: &TableStatus, epoch: Option<Epoch>, now: CommitTime) -> Tab
     let version = |position: Position| epoch.map(|epoch| Version { epoch, position }.to_string());
     TableInStatus {
         table: status.table.name.clone(),
-        mode: "off",
+        mode: mode(&table.rows),
+        rows: rows_in_status(mode(&table.rows), rows),
         tracking,
         reason,
         key_columns: table.key_columns.clone(),
@@ -216,4 +271,29 @@ fn in_status(status: &TableStatus, epoch: Option<Epoch>, now: CommitTime) -> Tab
         floor_age_seconds: now.0.saturating_sub(status.floor_time.0).max(0) as f64 / 1e6,
         newest: version(status.newest),
     }
+}
+
+fn mode(rows: &Rows) -> ModeWord {
+    match rows.held().map(|held| held.mode) {
+        None => ModeWord::Off,
+        Some(RowMode::Lazy) => ModeWord::Lazy,
+        Some(RowMode::Preload) => ModeWord::Preload,
+    }
+}
+
+/// A table that came after the rows were looked at holds none yet.
+fn rows_in_status(mode: ModeWord, rows: Option<RowsStatus>) -> RowsInStatus {
+    let Some(RowsStatus { state, entries, bytes, .. }) = rows else {
+        return RowsInStatus { mode, state: StateWord::Off, entries: 0, bytes: 0, reason: None };
+    };
+    let (state, reason) = match state {
+        RowsState::Off => (StateWord::Off, None),
+        RowsState::Lazy => (StateWord::Lazy, None),
+        RowsState::Loading { rows, estimate } => {
+            (StateWord::Loading, Some(format!("{rows} of about {estimate} rows are loaded")))
+        }
+        RowsState::Complete => (StateWord::Complete, None),
+        RowsState::Refused(reason) => (StateWord::Refused, Some(reason)),
+    };
+    RowsInStatus { mode, state, entries, bytes, reason }
 }

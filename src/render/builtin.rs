@@ -6,7 +6,8 @@ use super::Kind;
 ///
 /// A list of what is known, so that a type a future PostgreSQL brings is not guessed at. Left out
 /// on purpose: `regclass` and its siblings and `aclitem`, which print names that can change and
-/// depend on `search_path`; arrays, including `int2vector` and `oidvector`.
+/// depend on `search_path`; `int2vector` and `oidvector`, arrays that print no braces and are meant
+/// for catalogs; true arrays, whose elements' kind decides.
 ///
 /// Source: `src/include/catalog/pg_type.dat`; these OIDs never change.
 pub(super) fn kind(type_oid: u32) -> Option<Kind> {
@@ -50,4 +51,9 @@ fn is_printed_as_string(type_oid: u32) -> bool {
         // int4multirange, nummultirange, tsmultirange, tstzmultirange, datemultirange, int8multirange
         | 4451 | 4532 | 4533 | 4534 | 4535 | 4536
     )
+}
+
+/// `int2vector` and `oidvector`, which `to_jsonb` takes for arrays.
+pub(super) fn is_vector(type_oid: u32) -> bool {
+    matches!(type_oid, 22 | 30)
 }

@@ -1,26 +1,30 @@
 //! How a value that arrives as text becomes the JSON that PostgreSQL itself would make of it.
 //!
 //! The yardstick is `to_jsonb(value)` in a session at UTC. A scalar comes out byte for byte as
-//! `to_jsonb(value)::text`, so the same value has the same text wherever it was read; only `json`
-//! keeps its own order of keys and spelling of numbers, and is then equal as JSON with numbers
-//! compared as decimals. What can't be rendered with certainty is refused, never guessed: the
-//! caller reads that row from the database instead.
+//! `to_jsonb(value)::text`, so the same value has the same text wherever it was read. `json` keeps
+//! its own order of keys and spelling of numbers, and arrays have no white space between their
+//! elements: they are equal as JSON with numbers compared as decimals. What can't be rendered with
+//! certainty is refused, never guessed: the caller reads that row from the database instead.
 //!
 //! The text must come from a session with these settings, which change what types print:
 //! `client_encoding = UTF8`, `DateStyle = ISO`, `TimeZone = UTC`, `IntervalStyle = postgres`,
 //! `extra_float_digits` at least 1, `bytea_output = hex`. A session set otherwise is noticed where
 //! the text shows it.
 //!
-//! Source: PostgreSQL, `src/backend/utils/adt/jsonb.c` (`jsonb_categorize_type`,
-//! `datum_to_jsonb`) and `json.c` (`JsonEncodeDateTime`, `escape_json`).
+//! Source: PostgreSQL, `src/backend/utils/adt/jsonb.c` (`datum_to_jsonb`), `json.c`
+//! (`JsonEncodeDateTime`, `escape_json`) and `arrayfuncs.c` (`array_out`).
 
+mod array;
 mod builtin;
+mod form;
 mod json;
 mod moment;
 mod number;
 mod string;
 
-use crate::kind::{Kind, TypeClass};
+use crate::kind::{Form, Kind};
+
+pub use string::write_string;
 
 #[cfg(test)]
 mod tests;
@@ -33,27 +37,30 @@ mod tests;
 )]
 pub struct Unrenderable;
 
-impl Kind {
-    /// The kind of the type with this OID and class; `None` when its values can't be rendered
-    /// from their text with certainty.
-    ///
-    /// Callers replace a domain by the type beneath it first, as `to_jsonb` does. A type that is
-    /// not built in may have a cast to `json`, which `to_jsonb` would use: only enums are rendered
-    /// among those, and a caller who finds such a cast for an enum (`pg_cast` with target `json`)
-    /// should not ask here.
-    pub fn of(type_oid: u32, class: TypeClass) -> Option<Self> {
-        match class {
-            TypeClass::Enum => Some(Self::String),
-            TypeClass::Base | TypeClass::Range | TypeClass::Multirange => builtin::kind(type_oid),
-            TypeClass::Composite | TypeClass::Domain | TypeClass::Pseudo => None,
-        }
-    }
-
+impl Form {
     /// Appends the JSON of a value, given its text output.
     ///
     /// # Errors
     /// When the text is not what the type prints under the settings above, or may not be equal to
     /// what `to_jsonb` makes of it; `out` is then as it was.
+    pub fn write_json(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
+        let start = out.len();
+        let written = match self {
+            Self::Scalar(kind) => return kind.write_json(text, out),
+            Self::Array { element, delimiter } => array::write_array(text, element, delimiter, out),
+        };
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+}
+
+impl Kind {
+    /// Appends the JSON of a value, given its text output.
+    ///
+    /// # Errors
+    /// As [`Form::write_json`].
     pub fn write_json(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
         let start = out.len();
         let written = self.append(text, out);
@@ -73,7 +80,7 @@ impl Kind {
             Self::Timestamp => moment::write_timestamp(text, out),
             Self::Timestamptz => moment::write_timestamptz(text, out),
             Self::Date => moment::write_date(text, out),
-            Self::String => string::write_string(text, out),
+            Self::String => string::write_text(text, out),
         }
     }
 }

@@ -2,13 +2,19 @@
 
 use super::Unrenderable;
 
-/// Writes text as a JSON string, escaping exactly what PostgreSQL escapes.
-pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
-    // The server converts to UTF-8, except where the database's encoding is SQL_ASCII.
-    std::str::from_utf8(text).map_err(|_| Unrenderable)?;
+/// Appends a text the server has sent, which is UTF-8 except where the database's encoding is
+/// SQL_ASCII.
+pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
+    let text = std::str::from_utf8(text).map_err(|_| Unrenderable)?;
+    write_string(text, out);
+    Ok(())
+}
+
+/// Appends text as a JSON string (RFC 8259), escaping exactly what PostgreSQL escapes.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     out.push(b'"');
-    for piece in text.split_inclusive(|&byte| is_escaped(byte)) {
+    for piece in text.as_bytes().split_inclusive(|&byte| is_escaped(byte)) {
         match piece.split_last() {
             Some((&last, plain)) if is_escaped(last) => {
                 out.extend_from_slice(plain);
@@ -18,7 +24,6 @@ pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrende
         }
     }
     out.push(b'"');
-    Ok(())
 }
 
 /// RFC 8259 requires these and no others.

@@ -4,18 +4,48 @@
 //! to which position it is true, and takes effect once the stream has passed that position.
 //! Between a change of a table's definition and the look that shows it, the table's commits reset
 //! it: ids are told only when we are certain how to read them.
+//!
+//! # Rows and definitions
+//!
+//! Rows of a table that holds rows are read by the columns of a look (its definition), and only while
+//! the newest Relation message shows exactly those columns. A changed definition comes in two ways,
+//! by a look and by a message, in either order:
+//!
+//! - *The look first.* It takes effect once the stream has passed its position, so every change after
+//!   it is of the new definition. [`Event::Tables`] carries the new [`Table`] and resets it. The
+//!   Relation message held is outdated: it is dropped, so that the next one, which the server sends
+//!   before the table's next change, is compared with the look alone and resets nothing again.
+//! - *The message first.* It doesn't show the columns of the look: the table's rows are told as lost
+//!   and its commits reset it, until a look (wanted at once) shows the same columns. Then
+//!   [`Event::Tables`] comes, and the message, which need not come again, is matched anew.
+//! - *The message comes again as it was*, or another change of the definition showed the same columns
+//!   (`ALTER TYPE … USING`): there is nothing to see, but something may have happened: a look is wanted,
+//!   whose fingerprint tells.
+//!
+//! A look that shows the definition we know already (a column was added and dropped again) makes no
+//! event, and nobody may wait for one: after [`RowChange::Lost`] rows are read again under the definition
+//! held. Whoever finds the database's to be another ([`LoadError::Outdated`](crate::load::LoadError::Outdated))
+//! wishes a look, and [`Event::Tables`] is then certain to come, unless the definition went back to what
+//! it was: then the next load works.
+
+mod announcement;
+mod changes;
+mod published;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::catalog::{Catalog, CatalogTable};
+use super::catalog::Catalog;
 use super::relation::Relation;
+use super::row_plan::Scratch;
 use super::staging::{Stage, StageLimits};
-use crate::change::{Event, Op, Reset, ResetReason, Started, Transaction};
+use crate::change::{Event, Reset, ResetReason, Started, Transaction};
 use crate::lsn::Lsn;
-use crate::pgoutput::{self, Commit, Message, OldTuple, Tuple};
+use crate::pgoutput::{self, Begin, Commit, Logical, Message};
+use crate::row::RowChange;
 use crate::snapshot::Xid;
 use crate::table::{Table, TableOid, Tracking};
 use crate::version::Epoch;
+use published::TableState;
 
 /// The stream did not follow the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,19 +67,14 @@ pub enum AssembleError {
 pub struct Assembler {
     tables: HashMap<TableOid, TableState, hashbrown::DefaultHashBuilder>,
     stage: Stage,
-    in_transaction: bool,
+    scratch: Scratch,
+    /// The transaction whose changes are arriving.
+    open: Option<Xid>,
     /// Everything that ends at or before this has been handed out.
     position: Lsn,
     /// Looks not yet in effect, oldest first: the next to take effect, and the newest.
     looks: VecDeque<Catalog>,
     wants_look: bool,
-}
-
-/// What is known of one published table.
-struct TableState {
-    catalog: CatalogTable,
-    /// From the newest Relation message; `None` before the first.
-    relation: Option<Relation>,
 }
 
 /// A look waits for its position while newer ones come in; two are enough, because each shows
@@ -62,7 +87,8 @@ impl Assembler {
         Self {
             tables: HashMap::default(),
             stage: Stage::new(limits),
-            in_transaction: false,
+            scratch: Scratch::default(),
+            open: None,
             position: Lsn::ZERO,
             looks: VecDeque::new(),
             wants_look: false,
@@ -76,7 +102,7 @@ impl Assembler {
 
     /// Whether a transaction's changes are arriving.
     pub fn in_transaction(&self) -> bool {
-        self.in_transaction
+        self.open.is_some()
     }
 
     /// Whether the catalog must be looked at again before ids can be told of some table. Asking
@@ -125,7 +151,7 @@ impl Assembler {
     fn restart_stream(&mut self, look: Catalog) {
         // An open transaction is sent again from its beginning.
         self.stage.take();
-        self.in_transaction = false;
+        self.open = None;
         self.looks.clear();
         self.looks.push_back(look);
     }
@@ -139,7 +165,7 @@ impl Assembler {
 
     /// The server says that everything up to `wal_end` has been sent.
     pub fn keepalive(&mut self, wal_end: Lsn, out: &mut Vec<Event>) {
-        if !self.in_transaction && wal_end > self.position {
+        if self.open.is_none() && wal_end > self.position {
             self.advance(wal_end, out);
             self.apply_looks(out);
         }
@@ -152,21 +178,22 @@ impl Assembler {
         out: &mut Vec<Event>,
     ) -> Result<(), AssembleError> {
         match message {
-            Message::Begin(_) => self.begin()?,
+            Message::Begin(begin) => self.begin(begin)?,
             Message::Insert(insert) => self.insert(insert.oid, insert.new),
             Message::Update(update) => self.update(update.oid, update.old, update.new),
             Message::Delete(delete) => self.delete(delete.oid, delete.old),
             Message::Commit(commit) => self.commit(commit, out)?,
             Message::Relation(relation) => self.relation(relation),
             Message::Truncate(truncate) => truncate.oids().for_each(|oid| self.truncate(oid)),
-            Message::Type(_) | Message::Origin(_) | Message::Logical(_) => {}
+            Message::Logical(message) => self.announced(message),
+            Message::Type(_) | Message::Origin(_) => {}
             other => return Err(AssembleError::NotAskedFor(other.name())),
         }
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), AssembleError> {
-        if std::mem::replace(&mut self.in_transaction, true) {
+    fn begin(&mut self, begin: &Begin) -> Result<(), AssembleError> {
+        if self.open.replace(begin.xid).is_some() {
             let place = "inside a transaction";
             return Err(AssembleError::OutOfPlace { message: "Begin", place });
         }
@@ -174,92 +201,50 @@ impl Assembler {
     }
 
     fn commit(&mut self, commit: &Commit, out: &mut Vec<Event>) -> Result<(), AssembleError> {
-        if !std::mem::take(&mut self.in_transaction) {
+        let Some(xid) = self.open.take() else {
             let place = "outside of a transaction";
             return Err(AssembleError::OutOfPlace { message: "Commit", place });
-        }
+        };
         self.stage.settle();
-        let (changes, resets) = self.stage.take();
+        let (changes, resets, rows) = self.stage.take();
         // After a crash the server may send again what was confirmed.
         if commit.end_lsn <= self.position {
             return Ok(());
         }
-        if changes.is_empty() && resets.is_empty() {
+        if changes.is_empty() && resets.is_empty() && rows.is_empty() {
             self.advance(commit.end_lsn, out);
         } else {
             self.position = commit.end_lsn;
             out.push(Event::Commit(Transaction {
                 end_lsn: commit.end_lsn,
                 committed_at: commit.committed_at,
-                xid: Xid(0),
-                rows: vec![],
+                xid,
                 changes,
                 resets,
+                rows,
             }));
         }
         self.apply_looks(out);
         Ok(())
     }
 
-    fn insert(&mut self, oid: TableOid, new: Tuple<'_>) {
-        self.change(oid, |relation, stage| {
-            stage.push(oid, Op::Insert, relation.key(new, None).ok()?);
-            Some(())
-        });
-    }
-
-    fn update(&mut self, oid: TableOid, old: Option<OldTuple<'_>>, new: Tuple<'_>) {
-        let old = old.map(|old| old.tuple());
-        self.change(oid, |relation, stage| {
-            let key = relation.key(new, old).ok()?;
-            let old_key = old.map(|old| relation.key(old, None)).transpose().ok()?;
-            match old_key.filter(|old_key| *old_key != key) {
-                None => stage.push(oid, Op::Update, key),
-                Some(old_key) => stage.push_key_change(oid, old_key, key),
-            }
-            Some(())
-        });
-    }
-
-    fn delete(&mut self, oid: TableOid, old: OldTuple<'_>) {
-        self.change(oid, |relation, stage| {
-            stage.push(oid, Op::Delete, relation.key(old.tuple(), None).ok()?);
-            Some(())
-        });
-    }
-
-    /// Stages a row's change by `tell`, or a reset of its table where no id can be told.
-    fn change(&mut self, oid: TableOid, tell: impl FnOnce(&Relation, &mut Stage) -> Option<()>) {
-        self.stage.next_row();
-        let Some(state) = self.tables.get(&oid) else {
-            // It joined after the last look. When the next one is in effect the table appears, and
-            // everybody starts with a reset.
-            if !std::mem::replace(&mut self.wants_look, true) {
-                tracing::info!(
-                    oid = oid.0,
-                    "a table joined the publication; looking at the catalog"
-                );
-            }
-            return;
-        };
-        if matches!(state.catalog.table.tracking, Tracking::ResetOnly(_)) {
-            self.stage.reset(oid, ResetReason::NoKey);
-            return;
-        }
-        let told = state.relation.as_ref().and_then(|relation| tell(relation, &mut self.stage));
-        if told.is_none() {
-            let known = state.relation.as_ref().is_some_and(Relation::is_known);
-            self.wants_look |= !known;
-            let reason = if known { ResetReason::UnknownKey } else { ResetReason::Schema };
-            self.stage.reset(oid, reason);
+    /// The commit resets the table, and its rows are lost if it holds any.
+    fn reset(&mut self, oid: TableOid, reason: ResetReason) {
+        let Some(state) = self.tables.get(&oid) else { return };
+        self.stage.reset(oid, reason);
+        if state.holds_rows() {
+            self.stage.lose_rows(oid);
         }
     }
 
     fn truncate(&mut self, oid: TableOid) {
-        if self.tables.contains_key(&oid) {
-            self.stage.reset(oid, ResetReason::Truncate);
-        } else {
+        let Some(state) = self.tables.get(&oid) else {
             self.wants_look = true;
+            return;
+        };
+        self.stage.reset(oid, ResetReason::Truncate);
+        if state.holds_rows() {
+            self.stage.push_row(RowChange::Clear(oid));
         }
     }
 
@@ -270,14 +255,32 @@ impl Assembler {
             return;
         };
         let relation = Relation::new(message, &state.catalog);
+        let is_known = relation.is_known();
         let tracked = state.catalog.table.tracking == Tracking::Ids;
-        self.wants_look |= tracked && !relation.is_known();
-        if state.relation.as_ref().is_some_and(|before| !before.same_columns(&relation)) {
-            // Rows look different although no row changed.
-            self.wants_look = true;
-            self.stage.reset(message.oid, ResetReason::Schema);
+        let before = state.relation.replace(relation);
+        let reshaped = before.as_ref().is_some_and(|before| !state.has_columns_of(before));
+        // Said again: something happened to the table that its columns don't show.
+        let hidden = state.holds_rows() && before.is_some();
+        self.wants_look |= (tracked && !is_known) || reshaped || hidden;
+        // Rows look different although no row changed.
+        if reshaped || (state.holds_rows() && !is_known) {
+            self.reset(message.oid, ResetReason::Schema);
         }
-        state.relation = Some(relation);
+    }
+
+    /// Somebody says in the stream that definitions changed in this transaction.
+    fn announced(&mut self, message: &Logical<'_>) {
+        if !message.transactional || message.prefix != announcement::PREFIX {
+            return;
+        }
+        self.wants_look = true;
+        let Ok(tables) = announcement::tables(message.content) else {
+            tracing::warn!(lsn = %message.lsn, "an announcement of changed tables can't be read; looking at the catalog. Is the event trigger of this release installed?");
+            return;
+        };
+        for oid in tables {
+            self.reset(oid, ResetReason::Schema);
+        }
     }
 
     fn advance(&mut self, to: Lsn, out: &mut Vec<Event>) {
@@ -290,7 +293,7 @@ impl Assembler {
 
     /// Puts into effect the looks that the stream has passed.
     fn apply_looks(&mut self, out: &mut Vec<Event>) {
-        while !self.in_transaction
+        while self.open.is_none()
             && let Some(look) = self.looks.pop_front_if(|look| look.seen_at <= self.position)
         {
             let names_before = self.published();
@@ -314,15 +317,10 @@ impl Assembler {
                 self.tables.insert(oid, TableState { catalog, relation: None });
                 continue;
             };
-            if let Some(reason) = difference(&state.catalog, &catalog) {
+            if let Some(reason) = state.difference(&catalog) {
                 resets.push(Reset { table: oid, reason });
             }
-            if state.catalog.key != catalog.key
-                && let Some(relation) = &mut state.relation
-            {
-                relation.look_again(&catalog);
-            }
-            state.catalog = catalog;
+            state.look_again(catalog);
         }
         resets
     }
@@ -332,16 +330,6 @@ impl Assembler {
             self.tables.values().map(|state| state.catalog.table.clone()).collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         tables
-    }
-}
-
-fn difference(before: &CatalogTable, now: &CatalogTable) -> Option<ResetReason> {
-    if before.membership != now.membership {
-        Some(ResetReason::Membership)
-    } else if before.definition != now.definition {
-        Some(ResetReason::Schema)
-    } else {
-        None
     }
 }
 

@@ -1,12 +1,15 @@
 //! What the catalog says about the publication, the slot and the server, read over an ordinary
 //! SQL connection of our own.
 
+mod held;
+
 use std::collections::HashMap;
 
+use super::form::{self, TypeRow};
 use super::silence::Walsender;
-use crate::kind::{Kind, TypeClass};
+use crate::kind::{Form, Kind};
 use crate::lsn::Lsn;
-use crate::table::{Rows, Table, TableName, TableOid, Tracking};
+use crate::table::{Rows, Table, TableName, TableOid, Tracking, WantedRows};
 use crate::wire::{Connection, WireError};
 
 /// The published tables, as seen by one look.
@@ -25,10 +28,13 @@ pub struct CatalogTable {
     pub table: Table,
     /// The key's columns, in key order; empty for reset-only tables.
     pub key: Vec<KeyColumn>,
+    /// What a Relation message must show for rows to be read by this look: every published column,
+    /// in the table's order. Empty where no rows are held.
+    pub published: Vec<PublishedColumn>,
     /// Differs when the table left the publication and joined it again, or when what is published
     /// of it changed.
     pub membership: String,
-    /// Differs when its columns, key or replica identity changed.
+    /// Differs when its columns, their types, its key or its replica identity changed.
     pub definition: String,
     /// How many transactions have begun since membership or definition last changed.
     pub changed_transactions_ago: i64,
@@ -43,6 +49,17 @@ pub struct KeyColumn {
     pub type_oid: u32,
     /// How its text becomes JSON.
     pub kind: Kind,
+}
+
+/// A published column, as Relation messages show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedColumn {
+    /// Its name, as stored.
+    pub name: String,
+    /// Its declared type.
+    pub type_oid: u32,
+    /// The declared type's modifier; -1 for none.
+    pub type_modifier: i32,
 }
 
 /// The state of server and slot at one look.
@@ -102,22 +119,36 @@ pub enum CatalogError {
 /// The first major version that publishes whole schemas.
 const SCHEMAS_SINCE: u32 = 15;
 
-/// Looks at the publication's tables.
+/// Looks at the publication's tables, and more closely at those whose rows are wanted.
 pub async fn read_catalog(
     connection: &mut Connection,
     publication: &str,
+    wanted: &[WantedRows],
 ) -> Result<Vec<CatalogTable>, CatalogError> {
     let variables = [("publication", publication)];
-    let sql = bind(include_str!("../../sql/catalog_tables.sql"), &variables);
-    let mut tables = Vec::new();
-    for row in connection.simple_query(&sql).await? {
-        tables.push(parse_table(&row)?);
+    let mut looked = Vec::new();
+    for row in connection.simple_query(&tables_query(publication, wanted)).await? {
+        looked.push(parse_table(&row)?);
     }
+    held::hold(&mut looked, wanted);
+    let mut tables: Vec<CatalogTable> = looked.into_iter().map(|looked| looked.table).collect();
     if server_major(connection) >= SCHEMAS_SINCE {
         let sql = bind(include_str!("../../sql/catalog_schemas.sql"), &variables);
         add_schema_membership(&mut tables, &connection.simple_query(&sql).await?)?;
     }
     Ok(tables)
+}
+
+fn tables_query(publication: &str, wanted: &[WantedRows]) -> String {
+    let definition =
+        include_str!("../../sql/table_definition.sql").trim_end().trim_end_matches(';');
+    let definition = definition.replace(":'oid'", "published.oid");
+    // The file's head explains what is put in here.
+    let sql = include_str!("../../sql/catalog_tables.sql");
+    let sql = sql.replace("(:definition)", &format!("({definition})"));
+    let names: Vec<String> = wanted.iter().map(|wanted| wanted.table.replace('"', "")).collect();
+    let names = serde_json::Value::from(names).to_string();
+    bind(&sql, &[("publication", publication), ("wanted", &names)])
 }
 
 /// Looks at the server's position and the slot.
@@ -143,6 +174,13 @@ pub async fn read_source(
 pub async fn slot_blocker(connection: &mut Connection) -> Result<Option<String>, CatalogError> {
     let rows = connection.simple_query(include_str!("../../sql/slot_blockers.sql")).await?;
     rows.first().map(|row| text(row, 0, "blocker").map(str::to_owned)).transpose()
+}
+
+/// Whether the event trigger of `sql/event_trigger.sql` announces changed definitions in the stream.
+pub(super) async fn has_announcements(connection: &mut Connection) -> Result<bool, CatalogError> {
+    let sql = include_str!("../../sql/check_event_trigger.sql");
+    let rows = connection.simple_query(sql).await?;
+    rows.first().map_or(Ok(false), |row| Ok(text(row, 0, "there")? == "t"))
 }
 
 /// Replaces psql's `:'name'` by the value as an SQL literal.
@@ -191,13 +229,42 @@ fn parse_slot(row: &Row) -> Result<SlotState, CatalogError> {
     })
 }
 
-/// A key column as `sql/catalog_tables.sql` gives it: name, type, base type of a domain, the
-/// base type's `typtype`, the type's name.
-type KeyColumnRow = (String, u32, u32, char, String);
+/// A row of `sql/catalog_tables.sql`.
+struct Looked {
+    table: CatalogTable,
+    key: Vec<ColumnRow>,
+    /// Published ones; only of tables whose rows may be wanted.
+    columns: Vec<ColumnRow>,
+    is_partitioned: bool,
+    row_filter: Option<String>,
+}
 
-fn parse_table(row: &Row) -> Result<CatalogTable, CatalogError> {
-    let key_rows: Vec<KeyColumnRow> =
-        serde_json::from_str(text(row, 4, "key")?).map_err(|_| CatalogError::Unexpected("key"))?;
+/// A column as `sql/catalog_tables.sql` describes it.
+#[derive(Debug, serde::Deserialize)]
+struct ColumnRow {
+    name: String,
+    type_oid: u32,
+    type_modifier: i32,
+    type_name: String,
+    has_exact_collation: bool,
+    /// The type beneath all domains.
+    value: TypeRow,
+    /// That of an array's elements.
+    element: Option<TypeRow>,
+}
+
+impl ColumnRow {
+    fn form(&self) -> Option<Form> {
+        form::of(&self.value, self.element.as_ref())
+    }
+}
+
+fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
+    let columns = |index, name| {
+        serde_json::from_str::<Vec<ColumnRow>>(text(row, index, name)?)
+            .map_err(|_| CatalogError::Unexpected(name))
+    };
+    let key_rows = columns(4, "key")?;
     let (tracking, key) = match tracked_key(text(row, 3, "relreplident")?, &key_rows) {
         Ok(key) => (Tracking::Ids, key),
         Err(reason) => (Tracking::ResetOnly(reason), Vec::new()),
@@ -205,21 +272,29 @@ fn parse_table(row: &Row) -> Result<CatalogTable, CatalogError> {
     let table = Table {
         oid: TableOid(parse(row, 0, "oid")?),
         name: TableName::new(text(row, 1, "nspname")?, text(row, 2, "relname")?),
-        key_columns: key_rows.into_iter().map(|(name, ..)| name).collect(),
+        key_columns: key_rows.iter().map(|column| column.name.clone()).collect(),
         tracking,
         rows: Rows::Off,
     };
-    Ok(CatalogTable {
+    let table = CatalogTable {
         table,
         key,
+        published: Vec::new(),
         membership: text(row, 5, "membership")?.to_owned(),
         definition: text(row, 6, "definition")?.to_owned(),
         changed_transactions_ago: parse(row, 7, "changed_transactions_ago")?,
+    };
+    Ok(Looked {
+        table,
+        key: key_rows,
+        columns: columns(8, "columns")?,
+        is_partitioned: text(row, 9, "is_partitioned")? == "t",
+        row_filter: optional(row, 10).map(str::to_owned),
     })
 }
 
 /// The key whose values are the ids of a table, or why it has none.
-fn tracked_key(identity: &str, rows: &[KeyColumnRow]) -> Result<Vec<KeyColumn>, String> {
+fn tracked_key(identity: &str, rows: &[ColumnRow]) -> Result<Vec<KeyColumn>, String> {
     if identity == "n" {
         return Err(
             "its replica identity is NOTHING; mend it with ALTER TABLE … REPLICA IDENTITY DEFAULT"
@@ -231,14 +306,17 @@ fn tracked_key(identity: &str, rows: &[KeyColumnRow]) -> Result<Vec<KeyColumn>, 
             "it has no primary key and no REPLICA IDENTITY USING INDEX; add a primary key".into()
         );
     }
-    let column = |(name, type_oid, base, typtype, type_name): &KeyColumnRow| {
-        let class = TypeClass::from_typtype(*typtype);
-        let kind = class.and_then(|class| Kind::of(*base, class)).ok_or_else(|| {
-            format!("its key column {name} has the type {type_name}, which can't be rendered as JSON from the change stream")
-        })?;
-        Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind })
-    };
-    rows.iter().map(column).collect()
+    rows.iter().map(key_column).collect()
+}
+
+fn key_column(column: &ColumnRow) -> Result<KeyColumn, String> {
+    let ColumnRow { name, type_oid, type_name, .. } = column;
+    match column.form() {
+        Some(Form::Scalar(kind)) => Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind }),
+        _ => Err(format!(
+            "its key column {name} has the type {type_name}, which can't be rendered as JSON from the change stream"
+        )),
+    }
 }
 
 fn add_schema_membership(

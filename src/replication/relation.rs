@@ -1,31 +1,25 @@
-//! Where a table's key stands in the tuples of the stream.
+//! Where a table's key, and the values of its rows, stand in the tuples of the stream.
 
-use super::catalog::CatalogTable;
+use super::catalog::{CatalogTable, PublishedColumn};
+use super::row_plan::RowPlan;
 use crate::key::Key;
 use crate::kind::Kind;
 use crate::pgoutput::{self, Column, ReplicaIdentity, Tuple};
 
-/// What the newest Relation message said of a table, and where its key is found.
+/// What the newest Relation message said of a table, and where its key and row are found.
 #[derive(Debug)]
 pub(super) struct Relation {
     replica_identity: ReplicaIdentity,
     columns: Vec<RelationColumn>,
     key: KeyPlan,
+    rows: RowReading,
 }
 
 #[derive(Debug)]
 struct RelationColumn {
-    name: String,
-    type_oid: u32,
-    type_modifier: i32,
-    key: bool,
-}
-
-impl RelationColumn {
     /// What of it shows in clients' rows.
-    fn shape(&self) -> (&str, u32, i32) {
-        (&self.name, self.type_oid, self.type_modifier)
-    }
+    shape: PublishedColumn,
+    key: bool,
 }
 
 /// How to read an id from a tuple.
@@ -39,6 +33,17 @@ enum KeyPlan {
     Unknown,
 }
 
+/// How to read a row from a tuple.
+#[derive(Debug)]
+enum RowReading {
+    /// Nobody wants to know.
+    Off,
+    /// In this way.
+    Known(RowPlan),
+    /// The message doesn't fit what the catalog said: nothing can be read until the next look.
+    Unknown,
+}
+
 /// The key's value is not in the tuple, or has no JSON form we are certain of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnknownKey;
@@ -47,34 +52,44 @@ impl Relation {
     /// Matches a Relation message with the catalog's key.
     pub(super) fn new(message: &pgoutput::Relation<'_>, table: &CatalogTable) -> Self {
         let columns = message.columns.iter().map(|column| RelationColumn {
-            name: column.name.to_owned(),
-            type_oid: column.type_oid,
-            type_modifier: column.type_modifier,
+            shape: PublishedColumn {
+                name: column.name.to_owned(),
+                type_oid: column.type_oid,
+                type_modifier: column.type_modifier,
+            },
             key: column.key,
         });
         let columns: Vec<RelationColumn> = columns.collect();
         let replica_identity = message.replica_identity;
         let key = plan(replica_identity, &columns, table);
-        Self { replica_identity, columns, key }
+        let rows = row_reading(&columns, table);
+        Self { replica_identity, columns, key, rows }
     }
 
     /// Matches the message with a newer look at the catalog. The message may have come before the
-    /// look, in the very transaction that changed the key, and need not come again.
+    /// look, in the very transaction that changed the table, and need not come again.
     pub(super) fn look_again(&mut self, table: &CatalogTable) {
         self.key = plan(self.replica_identity, &self.columns, table);
+        self.rows = row_reading(&self.columns, table);
     }
 
     /// Whether rows look the same as `other`'s.
     pub(super) fn same_columns(&self, other: &Self) -> bool {
-        self.columns
-            .iter()
-            .map(RelationColumn::shape)
-            .eq(other.columns.iter().map(RelationColumn::shape))
+        let theirs = other.columns.iter().map(|column| &column.shape);
+        self.columns.iter().map(|column| &column.shape).eq(theirs)
     }
 
-    /// Whether ids can be read.
+    /// Whether ids, and rows where they are wanted, can be read.
     pub(super) fn is_known(&self) -> bool {
-        !matches!(self.key, KeyPlan::Unknown)
+        !matches!(self.key, KeyPlan::Unknown) && !matches!(self.rows, RowReading::Unknown)
+    }
+
+    /// How to read rows, where they are wanted and can be read.
+    pub(super) fn rows(&self) -> Option<&RowPlan> {
+        match &self.rows {
+            RowReading::Known(plan) => Some(plan),
+            RowReading::Off | RowReading::Unknown => None,
+        }
     }
 
     /// The id in `tuple`; a column that is unchanged there is read from `old`.
@@ -99,8 +114,9 @@ fn plan(
     }
     let mut places = Vec::with_capacity(table.key.len());
     for key in &table.key {
-        let found =
-            columns.iter().position(|c| c.key && c.name == key.name && c.type_oid == key.type_oid);
+        let found = columns
+            .iter()
+            .position(|c| c.key && c.shape.name == key.name && c.shape.type_oid == key.type_oid);
         let Some(place) = found else { return KeyPlan::Unknown };
         places.push((place, key.kind));
     }
@@ -109,6 +125,14 @@ fn plan(
         [(place, Kind::Integer)] => KeyPlan::Integer(place),
         _ => KeyPlan::Json(places),
     }
+}
+
+fn row_reading(columns: &[RelationColumn], table: &CatalogTable) -> RowReading {
+    let Some(held) = table.table.rows.held() else { return RowReading::Off };
+    if !columns.iter().map(|column| &column.shape).eq(&table.published) {
+        return RowReading::Unknown;
+    }
+    RowPlan::new(&table.published, held).map_or(RowReading::Unknown, RowReading::Known)
 }
 
 fn value<'a>(

@@ -35,6 +35,7 @@ impl Report {
     pub(super) fn connected(&mut self, server_version: Option<&str>) {
         let again = std::mem::replace(&mut self.connected_before, true);
         self.metrics.replication_connected.set(1);
+        self.metrics.replication_standby.set(0);
         self.metrics.replication_reconnects.inc_by(u64::from(again));
         self.status.send_modify(|status| {
             status.phase = Phase::CatchingUp;
@@ -46,6 +47,7 @@ impl Report {
     /// There is no stream, for the reason given.
     pub(super) fn disconnected(&mut self, phase: Phase) {
         self.metrics.replication_connected.set(0);
+        self.metrics.replication_standby.set(i64::from(matches!(phase, Phase::Standby(_))));
         self.measure_lag(Instant::now());
         self.status.send_if_modified(|status| {
             let changed = status.phase != phase;

@@ -4,7 +4,6 @@ mod connect;
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -12,48 +11,18 @@ use tokio_util::sync::CancellationToken;
 use super::assembler::Assembler;
 use super::error::SessionError;
 use super::feedback::{Feedback, ResumeWindow};
+use super::options::{SessionChannels, SessionOptions};
 use super::pace::Pace;
 use super::report::Report;
 use super::retry::Retry;
 use super::silence::Silence;
-use super::staging::StageLimits;
 use super::stream::{Batch, Stream};
 use super::watch::{Look, Watch};
-use crate::change::Event;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::source::{Phase, SourceStatus};
+use crate::source::Phase;
 use crate::version::Epoch;
-use crate::wire::{Connection, CopyBoth, Target};
-
-/// What to stream, and how.
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// The server and database.
-    pub target: Target,
-    /// The publication's name.
-    pub publication: String,
-    /// The slot's name: lower-case letters, digits and underscores.
-    pub slot: String,
-    /// Whether the slot ends with the connection.
-    pub temporary_slot: bool,
-    /// How much WAL is kept for a restart.
-    pub resume_window: ResumeWindow,
-    /// Bounds of a transaction.
-    pub stage: StageLimits,
-}
-
-/// The ends of the session that others hold.
-pub struct SessionChannels {
-    /// Where events go, in order.
-    pub events: Sender<Vec<Event>>,
-    /// Tells up to where events are visible to readers.
-    pub applied: watch::Receiver<Lsn>,
-    /// Where the session says how it is.
-    pub status: watch::Sender<SourceStatus>,
-    /// Ends the session.
-    pub shutdown: CancellationToken,
-}
+use crate::wire::{Connection, CopyBoth};
 
 /// Streams a slot's changes, whatever happens to the connection.
 pub struct Session {
@@ -134,7 +103,7 @@ impl Session {
             connected = self.connect() => connected?,
         };
         let Connected { copy, watch, looks, sql, pid, goal } = connected;
-        let mut stream = self.stream(copy, looks, &watch, pid, goal);
+        let mut stream = self.stream(copy, looks, pid, goal);
         let error = tokio::select! {
             () = shutdown.cancelled() => return stream.finish().await,
             error = stream.run() => error,
@@ -184,7 +153,6 @@ impl Session {
         &mut self,
         copy: CopyBoth,
         looks: watch::Receiver<Option<Look>>,
-        watch: &Watch,
         pid: i32,
         goal: Lsn,
     ) -> Stream<'_> {
@@ -205,13 +173,14 @@ impl Session {
             events: &self.channels.events,
             applied: self.channels.applied.clone(),
             looks,
-            look_wanted: watch.wanted.clone(),
+            wishes: self.channels.wishes.clone(),
             report: &mut self.report,
             goal,
             batch: Batch::default(),
             reply_requests: std::collections::VecDeque::new(),
             silence: Silence::default(),
             probed_at: Instant::now(),
+            asked_at: tokio::time::Instant::now(),
             pid,
             server_end: goal,
         }

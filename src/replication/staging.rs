@@ -1,15 +1,19 @@
 //! The stage: what one open transaction has changed so far, kept small whatever its size.
 //!
-//! Pure. Changes are held in stream order until the commit. Two limits bound them:
-//! [`StageLimits::max_changes`] distinct rows of a table and [`StageLimits::max_bytes`] for the whole
-//! transaction. At a limit the table is no longer staged and will be reset by the commit: precision
-//! is given up, never truth.
+//! Pure. Changes are held in stream order until the commit, and beside them the rows of tables that
+//! hold rows. Two limits bound them: [`StageLimits::max_changes`] distinct rows of a table, beyond which
+//! the commit resets the table (its rows go on being staged: whoever holds them needs them all the
+//! same), and [`StageLimits::max_bytes`] for ids and rows of the whole transaction. When those run out,
+//! the table with the most staged bytes is given up, until half is free: it will be reset, and its
+//! rows are told as lost. Precision is given up, never truth.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::row_stage::RowStage;
 use crate::change::{Change, Op, Reset, ResetReason};
 use crate::key::Key;
+use crate::row::RowChange;
 use crate::table::TableOid;
 
 /// Bounds of one transaction's stage.
@@ -17,7 +21,7 @@ use crate::table::TableOid;
 pub struct StageLimits {
     /// Distinct rows of one table (`log.max_transaction_changes`).
     pub max_changes: usize,
-    /// Bytes of all staged changes together (`log.max_transaction_bytes`).
+    /// Bytes of all staged changes together, ids and rows (`log.max_transaction_bytes`).
     pub max_bytes: usize,
 }
 
@@ -30,7 +34,9 @@ pub struct Stage {
     tables: HashMap<TableOid, Staged, hashbrown::DefaultHashBuilder>,
     /// The ordinal of the last row counted.
     ordinal: u32,
+    /// Of the changes.
     bytes: usize,
+    rows: RowStage,
 }
 
 /// What is staged of one table.
@@ -64,6 +70,7 @@ impl Stage {
             tables: HashMap::default(),
             ordinal: 0,
             bytes: 0,
+            rows: RowStage::default(),
         }
     }
 
@@ -103,9 +110,25 @@ impl Stage {
         if full {
             self.merge(table);
         }
-        if self.bytes > limits.max_bytes {
-            self.shed();
-        }
+        self.keep_bounds();
+    }
+
+    /// Adds what became of a row of a table that holds rows, or of all of them.
+    pub(super) fn push_row(&mut self, change: RowChange) {
+        let limits = self.limits;
+        self.tables.entry(change.table()).or_insert_with(|| Staged::new(limits));
+        self.rows.push(change);
+        self.keep_bounds();
+    }
+
+    /// The table's rows must be read again.
+    pub(super) fn lose_rows(&mut self, table: TableOid) {
+        self.rows.lose(table);
+    }
+
+    /// Whether the table's rows are still told.
+    pub(super) fn keeps_rows(&self, table: TableOid) -> bool {
+        self.rows.keeps(table)
     }
 
     /// The commit will reset this table.
@@ -124,15 +147,16 @@ impl Stage {
 
     /// Whether the transaction concerns no published table.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.resets.is_empty()
+        self.changes.is_empty() && self.resets.is_empty() && self.rows.is_empty()
     }
 
-    /// Hands out the transaction's changes and resets, and is empty again.
-    pub fn take(&mut self) -> (Vec<Change>, Vec<Reset>) {
+    /// Hands out the transaction's changes, resets and row changes, and is empty again.
+    pub fn take(&mut self) -> (Vec<Change>, Vec<Reset>, Vec<RowChange>) {
         self.tables.clear();
         self.ordinal = 0;
         self.bytes = 0;
-        (std::mem::take(&mut self.changes), std::mem::take(&mut self.resets))
+        let (changes, resets) = (&mut self.changes, &mut self.resets);
+        (std::mem::take(changes), std::mem::take(resets), self.rows.take())
     }
 
     /// Merges the changes of each row of `table` into one, placed at its last change. When more rows
@@ -173,12 +197,24 @@ impl Stage {
         }
     }
 
-    /// Resets the table with the most staged bytes, until half of the limit is free.
+    fn keep_bounds(&mut self) {
+        if self.bytes + self.rows.bytes() > self.limits.max_bytes {
+            self.shed();
+        }
+    }
+
+    /// Gives up the table with the most staged bytes, until half of the limit is free.
     fn shed(&mut self) {
-        while self.bytes > self.limits.max_bytes / 2 {
-            let largest = self.tables.iter().max_by_key(|(oid, staged)| (staged.bytes, **oid));
-            let Some(largest) = largest.map(|(oid, _)| *oid) else { return };
-            self.reset(largest, ResetReason::LargeTransaction);
+        while self.bytes + self.rows.bytes() > self.limits.max_bytes / 2 {
+            let bytes = |(oid, staged): (&TableOid, &Staged)| {
+                (staged.bytes + self.rows.bytes_of(*oid), *oid)
+            };
+            let largest = self.tables.iter().map(bytes).max();
+            let Some((1.., table)) = largest else { return };
+            self.reset(table, ResetReason::LargeTransaction);
+            if self.rows.bytes_of(table) > 0 {
+                self.rows.lose(table);
+            }
         }
     }
 
@@ -228,130 +264,4 @@ impl Merged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const T: TableOid = TableOid(1);
-    const U: TableOid = TableOid(2);
-
-    fn stage(max_changes: usize) -> Stage {
-        Stage::new(StageLimits { max_changes, max_bytes: 1 << 20 })
-    }
-
-    fn push(stage: &mut Stage, table: TableOid, op: Op, key: Key) {
-        stage.next_row();
-        stage.push(table, op, key);
-    }
-
-    fn ops(changes: &[Change]) -> Vec<(u32, Op, String)> {
-        changes.iter().map(|c| (c.ordinal, c.op, format!("{:?}", c.key))).collect()
-    }
-
-    #[test]
-    fn keeps_stream_order_and_counts_from_one() {
-        let mut stage = stage(10);
-        push(&mut stage, T, Op::Insert, Key::integer(7));
-        push(&mut stage, U, Op::Delete, Key::integer(8));
-        stage.settle();
-        let (changes, resets) = stage.take();
-        assert_eq!(ops(&changes), [(2, Op::Insert, "7".into()), (4, Op::Delete, "8".into())]);
-        assert!(resets.is_empty() && stage.is_empty());
-        push(&mut stage, T, Op::Update, Key::integer(7));
-        assert_eq!(stage.take().0[0].ordinal, 2);
-    }
-
-    #[test]
-    fn exactly_the_limit_is_told_and_one_more_row_resets() {
-        for (rows, is_reset) in [(5, false), (6, true)] {
-            let mut stage = stage(5);
-            for id in 0..rows {
-                push(&mut stage, T, Op::Insert, Key::integer(id));
-                push(&mut stage, U, Op::Update, Key::integer(0));
-            }
-            stage.settle();
-            let (changes, resets) = stage.take();
-            assert_eq!(resets.iter().any(|r| r.table == T), is_reset, "{rows} rows");
-            assert!(changes.iter().any(|c| c.table == U), "other tables are told");
-            assert_eq!(changes.iter().any(|c| c.table == T), !is_reset);
-        }
-    }
-
-    #[test]
-    fn a_few_rows_changed_often_are_told_however_often() {
-        let mut stage = stage(5);
-        for round in 0..10_000 {
-            push(&mut stage, T, Op::Update, Key::integer(round % 5));
-            assert!(stage.changes.len() <= 16, "{} staged", stage.changes.len());
-        }
-        stage.settle();
-        let (changes, resets) = stage.take();
-        assert!(resets.is_empty());
-        let mut told: Vec<_> = changes.iter().map(|c| format!("{:?}", c.key)).collect();
-        told.sort();
-        told.dedup();
-        assert_eq!(told, ["0", "1", "2", "3", "4"]);
-    }
-
-    #[test]
-    fn merging_tells_what_is_true_of_the_whole_commit() {
-        let mut stage = stage(4);
-        let rows = [
-            (Op::Insert, 1),
-            (Op::Update, 1), // insert
-            (Op::Delete, 2),
-            (Op::Insert, 2), // update
-            (Op::Insert, 3),
-            (Op::Delete, 3), // nothing
-            (Op::Update, 4),
-            (Op::Delete, 4), // delete
-        ];
-        for (op, id) in rows {
-            push(&mut stage, T, op, Key::integer(id));
-        }
-        stage.merge(T);
-        let (changes, _) = stage.take();
-        let expected = [
-            (4, Op::Insert, "1".into()),
-            (8, Op::Update, "2".into()),
-            (16, Op::Delete, "4".into()),
-        ];
-        assert_eq!(ops(&changes), expected);
-    }
-
-    #[test]
-    fn wide_keys_are_bounded_by_bytes() {
-        let mut stage = Stage::new(StageLimits { max_changes: 1_000_000, max_bytes: 100_000 });
-        push(&mut stage, U, Op::Update, Key::integer(1));
-        for id in 0..100_u8 {
-            push(&mut stage, T, Op::Insert, Key::json(&[id; 8_000]));
-            assert!(stage.bytes <= 100_000 + 9_000);
-        }
-        let (changes, resets) = stage.take();
-        assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
-        assert_eq!(changes.len(), 1);
-    }
-
-    #[test]
-    fn a_reset_table_is_not_staged_again() {
-        let mut stage = stage(10);
-        push(&mut stage, T, Op::Insert, Key::integer(1));
-        stage.reset(T, ResetReason::Truncate);
-        push(&mut stage, T, Op::Insert, Key::integer(2));
-        stage.reset(T, ResetReason::NoKey);
-        let (changes, resets) = stage.take();
-        assert!(changes.is_empty());
-        assert_eq!(resets, [Reset { table: T, reason: ResetReason::Truncate }]);
-    }
-
-    #[test]
-    fn a_changed_key_is_two_rows_with_ordinals_of_their_own() {
-        let mut stage = stage(10);
-        push(&mut stage, T, Op::Insert, Key::integer(1));
-        stage.next_row();
-        stage.push_key_change(T, Key::integer(1), Key::integer(2));
-        let (changes, _) = stage.take();
-        let expected =
-            [(2, Op::Insert, "1".into()), (3, Op::Delete, "1".into()), (4, Op::Insert, "2".into())];
-        assert_eq!(ops(&changes), expected);
-    }
-}
+mod tests;

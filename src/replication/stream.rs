@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::assembler::Assembler;
 use super::error::SessionError;
@@ -20,7 +19,8 @@ use super::watch::Look;
 use crate::change::{CommitTime, Event};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, Message};
-use crate::source::Phase;
+use crate::row::RowChange;
+use crate::source::{Phase, Wishes};
 use crate::wire::{CopyBoth, Frame, StatusUpdate};
 
 /// Status updates go out this often on their own, well inside `wal_sender_timeout` (60 s by default).
@@ -31,6 +31,8 @@ const CATCH_UP_INTERVAL: Duration = Duration::from_millis(50);
 const BATCH_EVENTS_MAX: usize = 4096;
 /// …or this many row changes.
 const BATCH_CHANGES_MAX: usize = 16_384;
+/// …or this many bytes of rows.
+const BATCH_ROW_BYTES_MAX: usize = 4 << 20;
 /// A server that asks for so many replies within [`STATUS_INTERVAL`] wants us to leave: at shutdown
 /// it waits until all its WAL is confirmed, which a resume window never is, and asks again as soon
 /// as it is answered. Otherwise it asks only who has said nothing for half of `wal_sender_timeout`.
@@ -38,6 +40,8 @@ const REPLY_REQUESTS_MAX: usize = 20;
 /// …and if it asks for so many, a look tells: over a long way it can't ask faster. A server that
 /// shuts down lets no new session in.
 const REPLY_REQUESTS_SUSPECT: usize = 3;
+/// Somebody who waits for a position makes us ask the server where it is, but not more often than this.
+const ASK_INTERVAL: Duration = Duration::from_millis(1);
 /// A status update that can't be sent for so long never will be.
 const SEND_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -50,7 +54,7 @@ pub(super) struct Stream<'a> {
     /// Everything that ends at or before this is visible to readers.
     pub(super) applied: watch::Receiver<Lsn>,
     pub(super) looks: watch::Receiver<Option<Look>>,
-    pub(super) look_wanted: Arc<Notify>,
+    pub(super) wishes: Wishes,
     pub(super) feedback: &'a mut Feedback,
     pub(super) report: &'a mut Report,
     /// The stream has caught up once this is applied.
@@ -61,6 +65,8 @@ pub(super) struct Stream<'a> {
     pub(super) silence: Silence,
     /// When the last probe was sent.
     pub(super) probed_at: Instant,
+    /// When the server was last asked where it is because somebody waits for a position.
+    pub(super) asked_at: tokio::time::Instant,
     /// The walsender at the other end.
     pub(super) pid: i32,
     /// The newest position the server is known to have written.
@@ -72,17 +78,21 @@ pub(super) struct Stream<'a> {
 pub(super) struct Batch {
     events: Vec<Event>,
     changes: usize,
+    row_bytes: usize,
 }
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.events.len() >= BATCH_EVENTS_MAX || self.changes >= BATCH_CHANGES_MAX
+        self.events.len() >= BATCH_EVENTS_MAX
+            || self.changes >= BATCH_CHANGES_MAX
+            || self.row_bytes >= BATCH_ROW_BYTES_MAX
     }
 
     fn note_last(&mut self, before: usize) {
         for event in self.events.get(before..).unwrap_or_default() {
             if let Event::Commit(transaction) = event {
                 self.changes += transaction.changes.len();
+                self.row_bytes += transaction.rows.iter().map(RowChange::bytes).sum::<usize>();
             }
         }
     }
@@ -109,6 +119,10 @@ impl Stream<'_> {
             tokio::select! {
                 read = self.copy.fill() => self.heard(read?),
                 _ = tick.tick() => self.on_tick(&mut tick).await?,
+                () = wished(&self.wishes, self.asked_at) => {
+                    self.asked_at = tokio::time::Instant::now();
+                    self.send_status(true).await?;
+                }
                 changed = self.looks.changed() => {
                     changed.map_err(|_| SessionError::Stopping)?;
                     self.take_look().await?;
@@ -161,7 +175,7 @@ impl Stream<'_> {
     /// never takes us for dead.
     async fn flush(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
         if self.assembler.take_wants_look() {
-            self.look_wanted.notify_one();
+            self.wishes.look.notify_one();
         }
         if self.batch.events.is_empty() {
             return Ok(());
@@ -218,7 +232,7 @@ impl Stream<'_> {
     /// Judges the silence, if there is one.
     fn listen(&mut self) -> Result<(), SessionError> {
         if self.silence.wants_look() {
-            self.look_wanted.notify_one();
+            self.wishes.look.notify_one();
         }
         match self.silence.presence() {
             Presence::Alive => {}
@@ -273,7 +287,7 @@ impl Stream<'_> {
         self.reply_requests.push_back(now);
         let recent = |at: &&Instant| now.duration_since(**at) < STATUS_INTERVAL;
         if self.reply_requests.iter().filter(recent).count() >= REPLY_REQUESTS_SUSPECT {
-            self.look_wanted.notify_one();
+            self.wishes.look.notify_one();
         }
         if self.reply_requests.len() <= REPLY_REQUESTS_MAX {
             return Ok(());
@@ -285,6 +299,13 @@ impl Stream<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Somebody waits for a position, and the last question is not too recent. Cancel safe: the wish is
+/// taken last.
+async fn wished(wishes: &Wishes, asked_at: tokio::time::Instant) {
+    sleep_until(asked_at + ASK_INTERVAL).await;
+    wishes.position.notified().await;
 }
 
 /// Lets bytes gather.

@@ -8,6 +8,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::catalog::{Catalog, CatalogError, SourceState, read_catalog, read_source};
 use super::error::SessionError;
+use super::options::SessionOptions;
+use crate::table::WantedRows;
 use crate::wire::{ConnectError, Connection, Target};
 
 /// One look: the published tables, and where server and slot stand.
@@ -54,20 +56,28 @@ pub(super) struct Watch {
     target: Target,
     publication: String,
     slot: String,
+    /// Tables to look at more closely.
+    rows: Vec<WantedRows>,
     /// Somebody wants a look now.
     pub(super) wanted: Arc<Notify>,
     looks: watch::Sender<Option<Look>>,
 }
 
 impl Watch {
-    /// A watcher that hands its looks to `looks`.
+    /// A watcher that looks when `wanted`, too, and hands its looks to `looks`.
     pub(super) fn new(
-        target: Target,
-        publication: String,
-        slot: String,
+        options: &SessionOptions,
+        wanted: Arc<Notify>,
         looks: watch::Sender<Option<Look>>,
     ) -> Self {
-        Self { target, publication, slot, wanted: Arc::new(Notify::new()), looks }
+        Self {
+            target: options.target.clone(),
+            publication: options.publication.clone(),
+            slot: options.slot.clone(),
+            rows: options.rows.clone(),
+            wanted,
+            looks,
+        }
     }
 
     /// An SQL connection to look through.
@@ -78,7 +88,7 @@ impl Watch {
     /// Looks once.
     pub(super) async fn look(&self, connection: &mut Connection) -> Result<Look, LookError> {
         timeout(LOOK_TIME_MAX, async {
-            let tables = read_catalog(connection, &self.publication).await?;
+            let tables = read_catalog(connection, &self.publication, &self.rows).await?;
             // In this order: the position must not be older than the catalog.
             let source = read_source(connection, &self.publication, &self.slot).await?;
             Ok(Look { catalog: Catalog { seen_at: source.wal_end, tables }, source })

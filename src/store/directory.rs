@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
+use super::rows::{RowMeters, Served};
 use super::signals::Mark;
+use crate::metrics::Metrics;
 use crate::table::{Table, TableOid};
 
 /// A published table as readers hold it: its definition, its name ready for JSON, and the signals
@@ -16,7 +19,7 @@ use crate::table::{Table, TableOid};
 #[derive(Debug)]
 pub struct PublishedTable {
     /// The definition.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The displayed name.
     pub name: String,
     /// The displayed name as a JSON string, quotes included.
@@ -25,13 +28,38 @@ pub struct PublishedTable {
     pub(super) mark: Mark,
     /// Woken when `mark` rises.
     pub(super) changed: Notify,
+    pub(super) row_meters: RowMeters,
+    /// Under which its rows are found in the cache; 0: they are not.
+    generation: AtomicU64,
 }
 
 impl PublishedTable {
-    pub(super) fn new(table: Table) -> Self {
+    pub(super) fn new(table: Table, metrics: &Metrics) -> Self {
         let name = table.name.to_string();
         let name_json = serde_json::Value::from(name.as_str()).to_string();
-        Self { table, name, name_json, mark: Mark::default(), changed: Notify::new() }
+        Self {
+            table: Arc::new(table),
+            row_meters: RowMeters::new(metrics, &name),
+            name,
+            name_json,
+            mark: Mark::default(),
+            changed: Notify::new(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a request for a row of it.
+    pub fn count_request(&self, served: Served) {
+        self.row_meters.count_request(served);
+    }
+
+    /// Where its rows are in the cache, if they are read through.
+    pub(super) fn generation(&self) -> Option<u64> {
+        Some(self.generation.load(SeqCst)).filter(|generation| *generation > 0)
+    }
+
+    pub(super) fn show_generation(&self, generation: u64) {
+        self.generation.store(generation, SeqCst);
     }
 
     /// The relation's OID.
@@ -121,13 +149,14 @@ mod tests {
     use crate::table::{Rows, TableName, Tracking};
 
     fn published(oid: u32, schema: &str, name: &str) -> Arc<PublishedTable> {
-        Arc::new(PublishedTable::new(Table {
+        let table = Table {
             oid: TableOid(oid),
             name: TableName::new(schema, name),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
             rows: Rows::Off,
-        }))
+        };
+        Arc::new(PublishedTable::new(table, &Metrics::new().unwrap()))
     }
 
     fn found(directory: &Directory, spelling: &str) -> Option<u32> {

@@ -2,6 +2,7 @@
 
 use prometheus::IntCounter;
 
+use super::rows;
 use crate::change::{Op, ResetReason};
 use crate::metrics::Metrics;
 
@@ -55,6 +56,7 @@ pub(super) fn remove_table(metrics: &Metrics, table: &str) {
     }
     let _ = metrics.log_entries.remove_label_values(&[table]);
     let _ = metrics.log_floor_age_seconds.remove_label_values(&[table]);
+    rows::remove_table(metrics, table);
 }
 
 #[cfg(test)]

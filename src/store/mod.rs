@@ -25,7 +25,7 @@
 //!
 //! # What it deliberately does not do
 //!
-//! It does not know PostgreSQL, connections or HTTP; it holds no rows; it writes nothing to disk
+//! It does not know PostgreSQL, connections or HTTP; it writes nothing to disk
 //! (the server's WAL is the durable log); it spawns nothing and needs no runtime, only the
 //! waiting does.
 //!
@@ -33,8 +33,8 @@
 //!
 //! `log` one table's log, pure and single-threaded; `state` all of them under the lock;
 //! `writer` and `reader` the two sides, `merge` several logs as one list; `signals` what is
-//! seen without the lock, `waiters` who waits for it; `directory` names; `status`, `meters`
-//! what operators see.
+//! seen without the lock, `waiters` who waits for it; `directory` names; `rows` the rows that are
+//! in memory; `status`, `meters` what operators see.
 
 mod directory;
 mod limits;
@@ -62,7 +62,8 @@ pub use directory::{Directory, PublishedTable, Selection};
 pub use limits::{Limits, LogLimits, RowLimits};
 pub use reader::{Answer, PollChange, Query, Standing, Store};
 pub use rows::{
-    Origin, Page, Picture, ReadRow, ReadRows, RowsError, RowsPicture, RowsState, RowsStatus,
+    LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError, RowsPicture,
+    RowsState, RowsStatus, Served,
 };
 pub use status::{StoreStatus, TableStatus};
 pub use writer::Writer;
@@ -75,6 +76,6 @@ use state::Shared;
 ///
 /// `wishes` is what it asks of the change stream: a position sooner, a look at the catalog.
 pub fn open(limits: Limits, wishes: Wishes, metrics: Metrics) -> (Writer, Store) {
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::new(limits.rows));
     (Writer::new(shared.clone(), limits.log, metrics), Store { shared, wishes })
 }

@@ -134,7 +134,7 @@ impl Store {
 }
 
 impl State {
-    fn version(&self) -> Option<Version> {
+    pub(super) fn version(&self) -> Option<Version> {
         Some(Version { epoch: self.epoch?, position: self.applied })
     }
 
@@ -162,7 +162,7 @@ impl State {
             }
     }
 
-    fn answer(&self, query: &Query) -> Option<Answer> {
+    pub(super) fn answer(&self, query: &Query) -> Option<Answer> {
         let epoch = self.epoch?;
         let after = query.after.filter(|after| after.epoch == epoch).map(|after| after.position);
         let mut reset = Vec::new();

@@ -76,6 +76,12 @@ pub(super) struct Signals {
     pub(super) any_change: Notify,
     /// Woken when the applied position moves.
     pub(super) applied_moved: Notify,
+    /// A load worker has something to do.
+    pub(super) load_wanted: Notify,
+    /// The preloader has something to do.
+    pub(super) copy_wanted: Notify,
+    /// The writer has something to do that is not in the stream.
+    pub(super) writer_wanted: Notify,
     /// Cancelled at shutdown: nobody waits any longer.
     pub(super) closed: CancellationToken,
 }
@@ -91,6 +97,9 @@ impl Signals {
             newest: Mark::default(),
             any_change: Notify::new(),
             applied_moved: Notify::new(),
+            load_wanted: Notify::new(),
+            copy_wanted: Notify::new(),
+            writer_wanted: Notify::new(),
             closed: CancellationToken::new(),
         }
     }

@@ -7,14 +7,16 @@
 //! (one commit is never divided). Readers to whom nothing is new never come here, see
 //! [`signals`](super::signals).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, PublishedTable};
+use super::limits::RowLimits;
 use super::log::Log;
 use super::meters::TableMeters;
+use super::rows::{Cache, Loads, TableRows};
 use super::signals::Signals;
 use crate::table::TableOid;
 use crate::version::{Epoch, Position};
@@ -26,6 +28,11 @@ pub(super) struct Shared {
     /// Replaced under the lock of `state`; read without it.
     pub(super) directory: RwLock<Arc<Directory>>,
     pub(super) signals: Signals,
+    /// The rows that are read through.
+    pub(super) cache: Cache,
+    pub(super) limits: RowLimits,
+    /// Tables that somebody wants to begin anew.
+    pub(super) reloads: Mutex<BTreeSet<TableOid>>,
 }
 
 /// The logs, and how far they are.
@@ -38,6 +45,8 @@ pub(super) struct State {
     /// The newest change to any table, or reset. Never goes back within a history.
     pub(super) newest: Position,
     pub(super) tables: BTreeMap<TableOid, TableState>,
+    /// The rows that wait to be read from the database. Locked by those who share the state.
+    pub(super) loads: Mutex<Loads>,
 }
 
 /// One published table.
@@ -45,6 +54,8 @@ pub(super) struct State {
 pub(super) struct TableState {
     pub(super) published: Arc<PublishedTable>,
     pub(super) log: Log,
+    /// Its rows, if they are held.
+    pub(super) rows: Option<TableRows>,
     /// Version of the newest change, or reset: that of the whole commit.
     pub(super) newest: Position,
     pub(super) meters: TableMeters,
@@ -53,14 +64,22 @@ pub(super) struct TableState {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: RowLimits) -> Self {
         let state = State {
             epoch: None,
             applied: Position::START,
             newest: Position::START,
             tables: BTreeMap::new(),
+            loads: Mutex::default(),
         };
-        Self { state: RwLock::new(state), directory: RwLock::default(), signals: Signals::new() }
+        Self {
+            state: RwLock::new(state),
+            directory: RwLock::default(),
+            signals: Signals::new(),
+            cache: Cache::new(&limits),
+            limits,
+            reloads: Mutex::default(),
+        }
     }
 }
 

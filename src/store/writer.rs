@@ -8,6 +8,7 @@
 mod commit;
 mod expire;
 mod membership;
+mod rows;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use prometheus::local::LocalHistogram;
 use super::directory::PublishedTable;
 use super::limits::LogLimits;
 use super::log::{Entries, Log};
+use super::rows::Dropped;
 use super::signals::Signals;
 use super::state::{Shared, State};
 use crate::change::{CommitTime, Event};
@@ -47,6 +49,12 @@ struct Aftermath {
     touched: Vec<Arc<PublishedTable>>,
     /// Contents of logs that were reset: dropping millions of keys takes long.
     dropped: Vec<Entries>,
+    /// Rows that are not held any more.
+    dropped_rows: Vec<Dropped>,
+    /// Whether rows wait to be asked of the database.
+    wants_rows: bool,
+    /// Whether a table waits to be copied.
+    wants_copy: bool,
     /// When the applied commits were committed.
     committed: Vec<CommitTime>,
 }
@@ -74,6 +82,7 @@ impl Writer {
                 aftermath.work += 1;
                 self.take(&mut state, event, &mut aftermath);
             }
+            self.settle_rows(&mut state, &mut aftermath);
             self.keep_to_max_bytes(&mut state);
             publish(&mut state, &shared.signals);
             // Whoever has been waiting for the lock has it before we come back for more.
@@ -120,6 +129,12 @@ impl Writer {
             table.changed.notify_waiters();
         }
         signals.applied_moved.notify_waiters();
+        if aftermath.wants_rows {
+            signals.load_wanted.notify_one();
+        }
+        if aftermath.wants_copy {
+            signals.copy_wanted.notify_one();
+        }
         if !aftermath.committed.is_empty() {
             let now = CommitTime::from_timestamp(Timestamp::now());
             for committed in aftermath.committed {
@@ -127,7 +142,7 @@ impl Writer {
             }
             self.visible.flush();
         }
-        drop(aftermath.dropped);
+        drop((aftermath.dropped, aftermath.dropped_rows));
     }
 }
 

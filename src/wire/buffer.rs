@@ -31,6 +31,13 @@ impl ReceiveBuffer {
         self.start = self.end.min(self.start.saturating_add(count));
     }
 
+    /// Lets go of `count` bytes at the front, which can still be read until more is received.
+    pub(crate) fn take(&mut self, count: usize) -> &[u8] {
+        let start = self.start;
+        self.consume(count);
+        self.bytes.get(start..self.start).unwrap_or_default()
+    }
+
     /// Makes room to receive: for the message at the front, `message` bytes long when that is known.
     pub(crate) fn make_room(&mut self, message: Option<usize>) {
         // Bytes came until there was no more room: more would have come.

@@ -61,6 +61,10 @@ const PINNED: [(&str, &str); 6] = [
 const PINNED_FOR_REPLICATION: [(&str, &str); 3] =
     [("replication", "database"), ("statement_timeout", "0"), ("lock_timeout", "0")];
 
+/// Names of types come out qualified, whatever the role's own path is; and the queries of the catalog
+/// look large to the planner, but compiling them takes longer than running them.
+const PINNED_FOR_SQL: [(&str, &str); 2] = [("search_path", "pg_catalog"), ("jit", "off")];
+
 /// Starts a session over `transport`.
 pub(crate) async fn log_in(
     transport: Transport,
@@ -131,8 +135,9 @@ impl Login<'_> {
         ];
         parameters.extend(self.target.options.as_deref().map(|options| ("options", options)));
         parameters.extend(PINNED);
-        if self.purpose == Purpose::Replication {
-            parameters.extend(PINNED_FOR_REPLICATION);
+        match self.purpose {
+            Purpose::Replication => parameters.extend(PINNED_FOR_REPLICATION),
+            Purpose::Sql => parameters.extend(PINNED_FOR_SQL),
         }
         self.send(|out| frontend::startup_message(parameters, out)).await
     }

@@ -1,10 +1,9 @@
 //! What can be done with any session: ask, and leave.
 
-use super::channel::Message;
+use super::answer::{Fields, Piece};
 use super::error::WireError;
 use super::login::Session;
 use super::message::ProtocolError;
-use super::server_error::ServerError;
 use super::target::SessionAttrs;
 
 /// A row of a simple query: every value as text.
@@ -17,19 +16,12 @@ impl Session {
         let mut rows = Vec::new();
         let mut failure = None;
         loop {
-            let message = self.channel.next_message().await?;
-            match message.tag {
-                b'D' => rows.push(parse_row(&message)?),
-                b'E' => failure = Some(fatal_or_later(&message)?),
-                b'Z' => break,
-                b'S' => self.note_parameter(&message),
-                // RowDescription, CommandComplete, EmptyQueryResponse, notices and notifications.
-                b'T' | b'C' | b'I' | b'N' | b'A' => {}
-                tag => {
-                    return Err(
-                        ProtocolError::Unexpected { tag, length: message.body.len() }.into()
-                    );
-                }
+            match self.next_piece()? {
+                None => self.fill().await?,
+                Some(Piece::Row(fields)) => rows.push(text_row(fields)?),
+                Some(Piece::Failed(error)) => failure = Some(error),
+                Some(Piece::Ready { .. }) => break,
+                Some(Piece::Complete | Piece::Copied(_)) => {}
             }
         }
         failure.map_or(Ok(rows), |error| Err(error.into()))
@@ -46,12 +38,6 @@ impl Session {
         out.extend_from_slice(sql.as_bytes());
         out.push(0);
         Ok(self.channel.flush().await?)
-    }
-
-    fn note_parameter(&mut self, message: &Message) {
-        if let Some((name, value)) = super::login::parse_parameter(&message.body) {
-            self.parameters.insert(name, value);
-        }
     }
 
     /// Whether the server is of the kind `target_session_attrs` asks for.
@@ -92,53 +78,7 @@ impl Session {
     }
 }
 
-/// After an ERROR the server is ready again; after a FATAL one it is gone.
-fn fatal_or_later(message: &Message) -> Result<ServerError, WireError> {
-    let error = ServerError::parse(&message.body);
-    if error.severity == "ERROR" { Ok(error) } else { Err(error.into()) }
-}
-
-fn parse_row(message: &Message) -> Result<TextRow, ProtocolError> {
-    let cut_short = ProtocolError::CutShort { tag: message.tag, length: message.body.len() };
-    read_row(&message.body).ok_or(cut_short)
-}
-
-fn read_row(body: &[u8]) -> Option<TextRow> {
-    let (count, mut rest) = body.split_first_chunk()?;
-    let mut row = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, after) = rest.split_first_chunk()?;
-        rest = after;
-        // -1 is NULL.
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-            row.push(None);
-            continue;
-        };
-        let (value, after) = rest.split_at_checked(length)?;
-        row.push(Some(String::from_utf8_lossy(value).into_owned()));
-        rest = after;
-    }
-    Some(row)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn rows_are_read() {
-        let body = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
-        assert_eq!(read_row(body), Some(vec![Some("ab".into()), None, Some(String::new())]));
-        for end in 0..body.len() {
-            assert_eq!(read_row(&body[..end]), None);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-            let _ = read_row(&bytes);
-        }
-    }
+fn text_row(fields: Fields<'_>) -> Result<TextRow, ProtocolError> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    fields.map(|value| Ok(value?.map(text))).collect()
 }

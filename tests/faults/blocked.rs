@@ -6,7 +6,7 @@ use highwater::change::Event;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
-use highwater::source::SourceStatus;
+use highwater::source::{SourceStatus, Wishes};
 use highwater::throwaway::ServerOptions;
 use highwater::wire::{LibpqEnvironment, Target};
 use tokio::sync::{mpsc, watch};
@@ -27,13 +27,20 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
         temporary_slot: false,
         resume_window: ResumeWindow::NONE,
         stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
+        rows: Vec::new(),
     };
     let (events, mut incoming) = mpsc::channel(1);
     let (applied_in, applied) = watch::channel(Lsn::ZERO);
     let (status, _) =
         watch::channel(SourceStatus::new(String::new(), String::new(), String::new()));
     let shutdown = CancellationToken::new();
-    let channels = SessionChannels { events, applied, status, shutdown: shutdown.clone() };
+    let channels = SessionChannels {
+        events,
+        applied,
+        status,
+        wishes: Wishes::default(),
+        shutdown: shutdown.clone(),
+    };
     let session = Session::new(options, channels, Metrics::new().unwrap());
     let session = tokio::spawn(session.run());
 

@@ -250,12 +250,19 @@ async fn a_standby_takes_over_from_a_killed_instance_within_a_second() {
     let start = first.version().await;
     let second = Highwater::launch(&pg, &[]).await;
     second.until_trouble("holds the replication slot").await;
+    assert!(stands_by(&second).await);
     pg.execute("INSERT INTO a VALUES (1)").await;
     drop(program);
     let began = Instant::now();
     second.ready().await;
     eprintln!("takeover after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(!stands_by(&second).await);
     let told = second.told(&pg, "a", &start).await;
     assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
+}
+
+async fn stands_by(hw: &Highwater) -> bool {
+    let metrics = hw.fetch("/metrics").await.body;
+    metrics.as_str().expect("text").contains("\nhighwater_replication_standby 1\n")
 }

@@ -116,16 +116,19 @@ impl Highwater {
 
     /// Fetches a path.
     pub(crate) async fn fetch(&self, path: &str) -> Reply {
-        let response = self
-            .client
-            .get(format!("{}{path}", self.url()))
-            .send()
+        self.fetch_with(path, &[]).await
+    }
+
+    /// …with headers.
+    pub(crate) async fn fetch_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let request = self.client.get(format!("{}{path}", self.url()));
+        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
             .await
-            .unwrap_or_else(|error| panic!("{path}: {error:?}"));
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("a whole body");
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Reply { status, headers, body }
+    }
+
+    /// Posts to a path.
+    pub(crate) async fn post(&self, path: &str) -> Reply {
+        reply(self.client.post(format!("{}{path}", self.url()))).await
     }
 
     /// The answer to a request, its body unread.
@@ -191,6 +194,14 @@ impl Drop for Highwater {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+async fn reply(request: reqwest::RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap_or_else(|error| panic!("{error:?}"));
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("a whole body");
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Reply { status, headers, body }
 }
 
 fn client() -> reqwest::Client {

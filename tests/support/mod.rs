@@ -1,12 +1,14 @@
 //! The harness: what the tests' stories are told with.
 
 mod highwater;
+mod json;
 mod mirror;
 mod postgres;
 mod proxy;
 mod push;
 
-pub(crate) use highwater::{Highwater, PATIENCE, Poll};
+pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply};
+pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};

@@ -78,6 +78,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("utoipa", &["http"]),
+    ("twox_hash", &["http"]),
+    ("base64", &["http"]),
     ("reqwest", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config"]),
@@ -86,6 +88,8 @@ const CRATES: &[(&str, &[&str])] = &[
     // config only to check a filter.
     ("tracing_subscriber", &["cli", "main", "config"]),
     ("prometheus", &["metrics", "http", "store"]),
+    ("moka", &["store"]),
+    ("imbl", &["store"]),
     ("anyhow", &["app", "cli", "main"]),
     ("nix", &["throwaway"]),
     ("tempfile", &["throwaway"]),

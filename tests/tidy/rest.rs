@@ -59,6 +59,24 @@ pub(crate) fn undocumented_metrics(source: &str, readme: &str) -> Vec<String> {
     missing.chain(stale).collect()
 }
 
+/// Alerts without a heading of their own in the README, or whose `runbook_url` leads elsewhere.
+pub(crate) fn alerts_without_runbook(rules: &str, readme: &str) -> Vec<String> {
+    let headings: BTreeSet<&str> =
+        readme.lines().filter_map(|line| line.strip_prefix("#### ")).collect();
+    let values = |key| move |line: &str| Some(line.trim().strip_prefix(key)?.trim().to_owned());
+    let alerts: Vec<String> = rules.lines().filter_map(values("- alert:")).collect();
+    let links: Vec<String> = rules.lines().filter_map(values("runbook_url:")).collect();
+    let expected: Vec<String> =
+        alerts.iter().map(|alert| format!("README.md#{}", anchor(alert))).collect();
+    let unexplained = alerts
+        .iter()
+        .filter(|alert| !headings.contains(alert.as_str()))
+        .map(|alert| format!("README.md: say in the runbook what to do about {alert}"));
+    let astray = (links != expected)
+        .then(|| format!("grafana/rules.yaml: the runbook_urls must be {expected:?}"));
+    unexplained.chain(astray).collect()
+}
+
 /// Links of a document in the repository's root that lead to no file or heading.
 pub(crate) fn broken_links(readme: &str, files: &[File]) -> Vec<String> {
     let headings: BTreeSet<String> = readme
@@ -126,6 +144,21 @@ mod tests {
                 "README.md: say what highwater_log_bytes means, in the table of metrics",
                 "README.md: there is no metric highwater_old in src/metrics.rs; remove it",
             ]
+        );
+    }
+
+    #[test]
+    fn alerts_that_nobody_explains_are_found() {
+        let rules = "- alert: SlotGone\n  runbook_url: README.md#slotgone\n";
+        assert_eq!(alerts_without_runbook(rules, "#### SlotGone\n"), Vec::<String>::new());
+        assert_eq!(
+            alerts_without_runbook(rules, "#### Other\n"),
+            ["README.md: say in the runbook what to do about SlotGone"]
+        );
+        let astray = rules.replace("#slotgone", "#other");
+        assert_eq!(
+            alerts_without_runbook(&astray, "#### SlotGone\n"),
+            [r#"grafana/rules.yaml: the runbook_urls must be ["README.md#slotgone"]"#]
         );
     }
 

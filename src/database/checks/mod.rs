@@ -8,6 +8,7 @@ mod pooler;
 mod provider;
 mod publication;
 mod role;
+mod rows;
 mod server;
 mod sessions;
 mod slot;
@@ -23,12 +24,14 @@ pub use provider::Provider;
 
 pub(crate) use publication::{PublicationRow, some_of};
 pub(crate) use role::{RoleRow, replication_fix};
+pub(crate) use rows::grants;
 pub(crate) use server::ServerRow;
 pub(crate) use slot::SlotRow;
 pub(crate) use tables::{Identity, TableRow};
 
-use super::query::{QueryError, rows};
+use super::query::{self, QueryError};
 use super::sql::{self, fill};
+use crate::table::WantedRows;
 use pooler::{SessionIdentity, Way};
 use server::Circumstances;
 use sessions::SessionRow;
@@ -46,6 +49,8 @@ pub struct Wanted<'a> {
     pub creates_publication: bool,
     /// `postgres.resume_max_wal`, bytes.
     pub resume_max_wal: u64,
+    /// Tables whose rows are to be held.
+    pub rows: &'a [WantedRows],
 }
 
 /// Looks at everything. `server` is `host:port/database`, `stream` how a replication connection
@@ -73,6 +78,7 @@ pub async fn inspect(
         Some(found) => {
             findings.extend(publication::findings(wanted.publication, found, &seen.tables));
             findings.extend(tables::findings(found, &seen.tables));
+            findings.extend(rows::findings(wanted.rows, &seen.tables, &seen.role));
         }
     }
     findings.extend(slot::findings(wanted.slot, seen.slot.as_ref(), wanted.temporary_slot));
@@ -110,7 +116,7 @@ async fn look(client: &Client, wanted: &Wanted<'_>) -> Result<Seen, QueryError> 
         publication: publication(client, wanted.publication).await?,
         tables: tables(client, wanted.publication).await?,
         slot: slot(client, wanted.slot).await?,
-        sessions: rows(client, "look for open transactions", sql::CHECK_SESSIONS).await?,
+        sessions: query::rows(client, "look for open transactions", sql::CHECK_SESSIONS).await?,
         pids: [first, one(client, "look at the session", sql::CHECK_POOLER).await?],
     };
     Ok(seen)
@@ -129,7 +135,7 @@ pub(crate) async fn publication(
     name: &str,
 ) -> Result<Option<PublicationRow>, QueryError> {
     let query = fill(sql::CHECK_PUBLICATION, &[("publication", name)]);
-    Ok(rows(client, "look at the publication", &query).await?.pop())
+    Ok(query::rows(client, "look at the publication", &query).await?.pop())
 }
 
 pub(crate) async fn tables(
@@ -137,12 +143,12 @@ pub(crate) async fn tables(
     publication: &str,
 ) -> Result<Vec<TableRow>, QueryError> {
     let query = fill(sql::CHECK_TABLES, &[("publication", publication)]);
-    rows(client, "look at the tables", &query).await
+    query::rows(client, "look at the tables", &query).await
 }
 
 pub(crate) async fn slot(client: &Client, name: &str) -> Result<Option<SlotRow>, QueryError> {
     let query = fill(sql::CHECK_SLOT, &[("slot", name)]);
-    Ok(rows(client, "look at the slot", &query).await?.pop())
+    Ok(query::rows(client, "look at the slot", &query).await?.pop())
 }
 
 async fn one<T: serde::de::DeserializeOwned>(
@@ -150,7 +156,7 @@ async fn one<T: serde::de::DeserializeOwned>(
     purpose: &str,
     query: &str,
 ) -> Result<T, QueryError> {
-    let row = rows(client, purpose, query).await?.pop();
+    let row = query::rows(client, purpose, query).await?.pop();
     row.ok_or_else(|| QueryError {
         purpose: purpose.to_owned(),
         message: "the server answered no row".into(),

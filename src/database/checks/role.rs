@@ -49,7 +49,7 @@ fn replication(role: &RoleRow, provider: Option<Provider>) -> Finding {
     }
     if role.may_replicate() {
         return Finding::ok("role", format!("role {} may replicate", role.name))
-            .why("SELECT on tables is not needed while no rows are held");
+            .why("SELECT is needed on tables whose rows are held, and on no others");
     }
     Finding::error("role", format!("role {} has no REPLICATION", role.name))
         .why("the server will refuse the change stream")

@@ -30,6 +30,10 @@ pub(crate) struct TableRow {
     /// A unique index that could serve as identity.
     pub(crate) candidate_index: Option<String>,
     pub(crate) owned: bool,
+    /// We may SELECT from it.
+    pub(crate) readable: bool,
+    /// Row level security hides rows of it from us.
+    pub(crate) row_security: bool,
 }
 
 /// How a table's rows are told apart in the change stream.
@@ -47,6 +51,11 @@ impl TableRow {
     /// The name as clients see it.
     pub(crate) fn full_name(&self) -> String {
         TableName::new(&*self.schema, &*self.name).to_string()
+    }
+
+    /// Whether a client or an operator may call it so.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        TableName::new(&*self.schema, &*self.name).spellings().iter().any(|known| known == name)
     }
 
     /// The name as SQL takes it.

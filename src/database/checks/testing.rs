@@ -53,6 +53,8 @@ pub(crate) fn table(name: &str) -> TableRow {
         has_identity_index: false,
         candidate_index: None,
         owned: true,
+        readable: true,
+        row_security: false,
     }
 }
 

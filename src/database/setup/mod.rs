@@ -14,6 +14,7 @@ pub use selection::Selection;
 use super::checks;
 use super::query::{QueryError, execute, rows};
 use super::sql::{self, fill};
+use crate::table::WantedRows;
 use plan::Facts;
 
 /// What is to be there.
@@ -25,8 +26,12 @@ pub struct Request {
     pub publication: String,
     /// What it publishes.
     pub tables: Selection,
+    /// Tables whose rows are to be held: the role needs to read them.
+    pub rows: Vec<WantedRows>,
     /// Name of the slot; `None`: no slot is created.
     pub slot: Option<String>,
+    /// Whether changed definitions are to announce themselves.
+    pub event_trigger: bool,
 }
 
 /// One statement, or the word that it is not needed.
@@ -99,19 +104,25 @@ pub async fn plan(client: &Client, server: &str, request: &Request) -> Result<Pl
             Some(slot) => checks::slot(client, slot).await?,
             None => None,
         },
+        has_event_trigger: has_event_trigger(client).await?,
     };
     plan::plan(request, &facts)
 }
 
-/// Plans how the slot and the publication are dropped.
+/// Plans how the slot is dropped, and publication and event trigger unless they are to stay.
 pub async fn plan_teardown(
     client: &Client,
-    publication: &str,
+    publication: Option<&str>,
     slot: &str,
 ) -> Result<Plan, SetupError> {
-    let found_slot = checks::slot(client, slot).await?;
-    let found_publication = checks::publication(client, publication).await?;
-    teardown::plan(slot, found_slot.as_ref(), publication, found_publication.is_some())
+    let slot_found = checks::slot(client, slot).await?;
+    let mut plan = teardown::plan_slot(slot, slot_found.as_ref())?;
+    if let Some(publication) = publication {
+        let exists = checks::publication(client, publication).await?.is_some();
+        plan.steps.push(teardown::publication_step(publication, exists));
+        plan.steps.extend(has_event_trigger(client).await?.then(teardown::event_trigger));
+    }
+    Ok(plan)
 }
 
 /// Runs one step.
@@ -134,7 +145,9 @@ pub async fn ensure_publication(
         role: None,
         publication: publication.to_owned(),
         tables: Selection::WithKeys,
+        rows: vec![],
         slot: None,
+        event_trigger: false,
     };
     let plan = plan(client, server, &request).await?;
     let mut done = Vec::new();
@@ -161,11 +174,19 @@ fn refused(error: QueryError, step: &Step) -> SetupError {
 }
 
 async fn role_exists(client: &Client, role: &str) -> Result<bool, QueryError> {
+    let query = fill(sql::CHECK_ROLE_NAMED, &[("role", role)]);
+    is_there(client, "look for the role", &query).await
+}
+
+async fn has_event_trigger(client: &Client) -> Result<bool, QueryError> {
+    is_there(client, "look for the event trigger", sql::CHECK_EVENT_TRIGGER).await
+}
+
+async fn is_there(client: &Client, purpose: &str, query: &str) -> Result<bool, QueryError> {
     #[derive(serde::Deserialize)]
     struct There {
         there: bool,
     }
-    let query = fill(sql::CHECK_ROLE_NAMED, &[("role", role)]);
-    let found: Vec<There> = rows(client, "look for the role", &query).await?;
+    let found: Vec<There> = rows(client, purpose, query).await?;
     Ok(found.iter().any(|row| row.there))
 }

@@ -3,10 +3,10 @@
 use super::selection::{Scope, choose};
 use super::{Plan, Request, Selection, SetupError, Step};
 use crate::database::checks::{
-    Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow, replication_fix,
+    Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow, grants, replication_fix,
 };
 use crate::database::sql::{self, fill};
-use crate::table::quoted;
+use crate::table::{WantedRows, quoted};
 
 /// What is there.
 pub(super) struct Facts {
@@ -19,6 +19,7 @@ pub(super) struct Facts {
     pub(super) publication: Option<PublicationRow>,
     pub(super) tables: Vec<TableRow>,
     pub(super) slot: Option<SlotRow>,
+    pub(super) has_event_trigger: bool,
 }
 
 /// `FOR TABLES IN SCHEMA` came with this version.
@@ -27,12 +28,16 @@ const SCHEMAS_FROM: i32 = 15;
 pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError> {
     let mut steps = Vec::new();
     steps.extend(request.role.as_deref().map(|role| role_step(role, facts)));
+    steps.extend(
+        request.role.as_deref().map_or(Vec::new(), |role| grant_steps(role, request, facts)),
+    );
     let (publication, scope) = publication_step(request, facts)?;
     steps.push(publication);
     // A slot must be younger than its publication: decoding looks the publication up as of then.
     if let Some(slot) = &request.slot {
         steps.push(slot_step(slot, facts)?);
     }
+    steps.extend(request.event_trigger.then(|| event_trigger_step(facts)));
     Ok(Plan { steps, remarks: scope.remarks, dangers: scope.dangers })
 }
 
@@ -47,6 +52,18 @@ fn role_step(role: &str, facts: &Facts) -> Step {
         statement: (!facts.role_exists).then(|| fill(file, &values)),
         remedy: "a role with REPLICATION is created by a superuser (on managed servers: by the administrator's role)".into(),
     }
+}
+
+/// Granting twice is granting once, so nobody is asked whether it was.
+fn grant_steps(role: &str, request: &Request, facts: &Facts) -> Vec<Step> {
+    let named =
+        |wanted: &WantedRows| facts.tables.iter().find(|table| table.is_called(&wanted.table));
+    let step = |table: &TableRow| Step {
+        what: format!("SELECT on {} for role {role}", table.full_name()),
+        statement: Some(grants(role, table).join("\n")),
+        remedy: "run it as the owner of the table, or as a superuser".into(),
+    };
+    request.rows.iter().filter_map(named).map(step).collect()
 }
 
 fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Scope), SetupError> {
@@ -122,6 +139,14 @@ fn slot_step(slot: &str, facts: &Facts) -> Result<Step, SetupError> {
         statement: facts.slot.is_none().then(|| fill(sql::SLOT, &[("slot", slot)])),
         remedy: replication_fix(&facts.connected.name, facts.provider),
     })
+}
+
+fn event_trigger_step(facts: &Facts) -> Step {
+    Step {
+        what: "event trigger highwater_changed".into(),
+        statement: (!facts.has_event_trigger).then(|| sql::EVENT_TRIGGER.to_owned()),
+        remedy: "only a superuser can create event triggers; without them changed definitions are found by looking, within seconds".into(),
+    }
 }
 
 #[cfg(test)]

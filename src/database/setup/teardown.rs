@@ -4,28 +4,36 @@ use super::{Plan, SetupError, Step};
 use crate::database::checks::SlotRow;
 use crate::database::sql::{self, fill};
 
-/// The slot first: it is what costs the server its disk.
-pub(super) fn plan(
-    slot: &str,
-    found: Option<&SlotRow>,
-    publication: &str,
-    publication_exists: bool,
-) -> Result<Plan, SetupError> {
+/// The slot comes first: it is what costs the server its disk.
+pub(super) fn plan_slot(slot: &str, found: Option<&SlotRow>) -> Result<Plan, SetupError> {
     if let Some(found) = found {
         refuse(slot, found)?;
     }
-    let slot_step = Step {
+    let step = Step {
         what: format!("slot {slot}"),
         statement: found.map(|_| fill(sql::DROP_SLOT, &[("slot", slot)])),
         remedy: "only a role with REPLICATION can drop a slot".into(),
     };
-    let publication_step = Step {
+    Ok(Plan { steps: vec![step], remarks: Vec::new(), dangers: Vec::new() })
+}
+
+pub(super) fn publication_step(publication: &str, exists: bool) -> Step {
+    let statement = exists.then(|| fill(sql::DROP_PUBLICATION, &[("publication", publication)]));
+    Step {
         what: format!("publication {publication}"),
-        statement: publication_exists
-            .then(|| fill(sql::DROP_PUBLICATION, &[("publication", publication)])),
-        remedy: "run it as the publication's owner, or as a superuser".into(),
-    };
-    Ok(Plan { steps: vec![slot_step, publication_step], remarks: Vec::new(), dangers: Vec::new() })
+        statement,
+        remedy: "run it as the publication's owner, or as a superuser; or leave it where it is: \
+                 --keep-publication"
+            .into(),
+    }
+}
+
+pub(super) fn event_trigger() -> Step {
+    Step {
+        what: "event trigger highwater_changed".into(),
+        statement: Some(sql::DROP_EVENT_TRIGGER.to_owned()),
+        remedy: "run it as the event trigger's owner, or as a superuser".into(),
+    }
 }
 
 fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
@@ -50,29 +58,26 @@ mod tests {
     use crate::database::checks::testing::free_slot;
 
     #[test]
-    fn both_are_dropped_and_what_is_gone_is_skipped() {
-        let both = plan("s", Some(&free_slot()), "p", true).unwrap();
-        let statements: Vec<String> = both
-            .steps
-            .iter()
-            .map(|step| sql::without_comments(step.statement.as_ref().unwrap()))
-            .collect();
+    fn what_is_there_is_dropped_and_what_is_gone_is_skipped() {
+        let slot = plan_slot("s", Some(&free_slot())).unwrap().steps.remove(0);
+        let statements = [slot, publication_step("p", true)]
+            .map(|step| sql::without_comments(step.statement.as_ref().unwrap()));
         assert_eq!(
             statements,
             ["SELECT pg_drop_replication_slot('s');", "DROP PUBLICATION IF EXISTS \"p\";"]
         );
-        let none = plan("s", None, "p", false).unwrap();
-        assert!(none.steps.iter().all(|step| step.statement.is_none()));
+        assert!(plan_slot("s", None).unwrap().steps.remove(0).statement.is_none());
+        assert!(publication_step("p", false).statement.is_none());
     }
 
     #[test]
     fn nothing_is_dropped_while_the_slot_is_in_use_or_not_ours() {
         let busy = SlotRow { active: true, active_pid: Some(7), ..free_slot() };
         assert_eq!(
-            plan("s", Some(&busy), "p", true).unwrap_err().to_string(),
+            plan_slot("s", Some(&busy)).unwrap_err().to_string(),
             "slot s is in use by the session with PID 7; stop Highwater first, nothing was dropped"
         );
         let foreign = SlotRow { kind: "physical".into(), ..free_slot() };
-        assert!(plan("s", Some(&foreign), "p", true).is_err());
+        assert!(plan_slot("s", Some(&foreign)).is_err());
     }
 }

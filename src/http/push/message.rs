@@ -38,6 +38,17 @@ struct Subscribe {
     /// Each change carries its own version and commit time.
     #[serde(default)]
     detail: bool,
+    /// `rows`: each insert and update carries its row. Tables that are named must hold rows.
+    #[serde(default)]
+    #[schema(inline)]
+    include: Option<Include>,
+}
+
+/// What answers carry beside the ids.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Include {
+    Rows,
 }
 
 /// What is sent when something changed.
@@ -68,8 +79,9 @@ pub(crate) fn read(text: &str) -> Result<(Mode, Wanted), Problem> {
         return Err(Problem::invalid(format!("`limit` must be a number from 1 to {LIMIT_MAX}")));
     }
     let after = subscribe.after.as_deref().map(query::version).transpose()?;
-    let wanted = Wanted { tables: subscribe.tables, after, limit, detail: subscribe.detail };
-    Ok((subscribe.mode, wanted))
+    let Subscribe { tables, mode, detail, include, .. } = subscribe;
+    let rows = matches!(include, Some(Include::Rows));
+    Ok((mode, Wanted { tables, after, limit, detail, rows }))
 }
 
 /// A problem as a message.
@@ -92,19 +104,20 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        let expected = Wanted { tables: None, after: None, limit: LIMIT_DEFAULT, detail: false };
+        let expected =
+            Wanted { tables: None, after: None, limit: LIMIT_DEFAULT, detail: false, rows: false };
         assert_eq!(read(r#"{"subscribe":{}}"#).unwrap(), (Mode::Changes, expected));
     }
 
     #[test]
     fn everything_is_read() {
         let text = r#"{"subscribe":{"tables":["a","b.c"],"after":"0000000a-0000000000000008",
-            "mode":"version","limit":5,"detail":true}}"#;
+            "mode":"version","limit":5,"detail":true,"include":"rows"}}"#;
         let (mode, wanted) = read(text).unwrap();
         assert_eq!(mode, Mode::Version);
         assert_eq!(wanted.tables.unwrap(), ["a", "b.c"]);
         assert_eq!(wanted.after.unwrap().to_string(), "0000000a-0000000000000008");
-        assert_eq!((wanted.limit, wanted.detail), (5, true));
+        assert_eq!((wanted.limit, wanted.detail, wanted.rows), (5, true, true));
     }
 
     #[test]
@@ -113,6 +126,7 @@ mod tests {
             assert!(refused(text).contains("not understood"), "{text}");
         }
         assert!(refused(r#"{"subscribe":{"table":["a"]}}"#).contains("`tables`"));
+        assert!(refused(r#"{"subscribe":{"include":"row"}}"#).contains("`rows`"));
         assert!(refused(r#"{"subscribe":{"mode":"all"}}"#).contains("`version`"));
         assert!(refused(r#"{"subscribe":{"tables":[]}}"#).contains("empty"));
         assert!(refused(r#"{"subscribe":{"limit":0}}"#).contains("1 to 10000"));

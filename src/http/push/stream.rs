@@ -20,9 +20,11 @@ use super::clients::{PushClient, Way};
 use super::subscription::{Subscription, Wanted};
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
-use crate::http::openapi::{InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem};
+use crate::http::openapi::{
+    InternalProblem, InvalidProblem, NoRowsProblem, NotReadyProblem, UnknownTableProblem,
+};
 use crate::http::problem::Problem;
-use crate::http::query::{self, ChangesQuery};
+use crate::http::query::ChangesQuery;
 use crate::http::request_id::{self, X_REQUEST_ID};
 use crate::version::Version;
 
@@ -50,6 +52,7 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
         ("tables" = Option<String>, Query, description = "As for `/v1/changes`", example = "items,users"),
         ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: every table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per event; default 1000"),
+        ("include" = Option<String>, Query, description = "`rows`, as for `/v1/changes`", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; wins over `after`. `EventSource` sends it by itself"),
     ),
@@ -58,6 +61,7 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
             headers(("Highwater-Version" = String, description = "How far this instance has applied"))),
         InvalidProblem,
         UnknownTableProblem,
+        NoRowsProblem,
         NotReadyProblem,
         InternalProblem,
     )
@@ -86,13 +90,13 @@ pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<R
 }
 
 fn wanted(api: &Api, query: &str, headers: &HeaderMap) -> Result<Wanted, Problem> {
-    let query = query::parse(query, false, api.wait_max())?;
+    let query = ChangesQuery::read(query, api.wait_max())?;
     if !query.wait.is_zero() {
         return Err(Problem::invalid("a stream waits by itself: leave `wait` out"));
     }
-    let ChangesQuery { tables, after, limit, detail, .. } = query;
+    let ChangesQuery { tables, after, limit, detail, rows, .. } = query;
     let after = last_event_id(headers)?.or(after);
-    Ok(Wanted { tables, after, limit, detail })
+    Ok(Wanted { tables, after, limit, detail, rows })
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Problem> {

@@ -23,6 +23,8 @@ pub(crate) struct Wanted {
     pub(crate) limit: usize,
     /// Whether each change carries its version and time.
     pub(crate) detail: bool,
+    /// Whether each insert and update carries its row.
+    pub(crate) rows: bool,
 }
 
 /// A client's question and how far it was answered.
@@ -37,7 +39,7 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// Refuses tables that aren't there.
     pub(crate) fn new(api: Api, wanted: Wanted) -> Result<Self, Problem> {
-        poll::resolve(api.store(), wanted.tables.as_deref())?;
+        poll::resolve(&api, wanted.tables.as_deref(), wanted.rows)?;
         let progress_at = Instant::now() + api.push().options().progress_interval;
         Ok(Self { api, wanted, progress_at })
     }
@@ -48,7 +50,7 @@ impl Subscription {
         let mut overdue = false;
         loop {
             let question = self.question()?;
-            let told = self.api.answer(&question)?;
+            let told = self.api.answer(&question).await?;
             let moved = question.after != Some(told.version);
             if told.is_news() || question.after.is_none() || (overdue && moved) {
                 self.told(told.version);
@@ -65,7 +67,7 @@ impl Subscription {
     /// closed. Cancel safe.
     pub(crate) async fn version(&mut self) -> Result<Option<Version>, Problem> {
         loop {
-            let tables = poll::resolve(self.api.store(), self.wanted.tables.as_deref())?;
+            let tables = self.tables()?;
             if let Some(after) = self.wanted.after {
                 self.wait(&tables, after).await;
             }
@@ -85,9 +87,13 @@ impl Subscription {
 
     fn question(&self) -> Result<Question, Problem> {
         // Again each time: a table may have gone meanwhile.
-        let tables = poll::resolve(self.api.store(), self.wanted.tables.as_deref())?;
-        let Wanted { after, limit, detail, .. } = self.wanted;
-        Ok(Question { tables, after, limit, detail })
+        let tables = self.tables()?;
+        let Wanted { after, limit, detail, rows, .. } = self.wanted;
+        Ok(Question { tables, after, limit, detail, rows })
+    }
+
+    fn tables(&self) -> Result<Selection, Problem> {
+        poll::resolve(&self.api, self.wanted.tables.as_deref(), self.wanted.rows)
     }
 
     fn told(&mut self, version: Version) {

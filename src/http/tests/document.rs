@@ -1,3 +1,4 @@
+use super::rows::Shop;
 use super::*;
 use crate::change::Op::{Delete, Insert};
 use crate::http::routes::Route;
@@ -69,9 +70,16 @@ fn is_kind(value: &Value, kind: &str) -> bool {
     }
 }
 
+/// What is documented of the one method that a path has.
+fn operation<'a>(document: &'a Value, pattern: &str) -> (&'a str, &'a Value) {
+    let operations = document["paths"][pattern].as_object().unwrap();
+    assert_eq!(operations.len(), 1, "{pattern}");
+    operations.iter().next().map(|(method, operation)| (method.as_str(), operation)).unwrap()
+}
+
 /// The answers an operation documents.
 fn responses<'a>(document: &'a Value, pattern: &str) -> &'a Value {
-    &document["paths"][pattern]["get"]["responses"]
+    &operation(document, pattern).1["responses"]
 }
 
 /// Checks a body against what is documented for its path, status and media type.
@@ -99,16 +107,20 @@ async fn every_route_is_documented_and_nothing_else() {
     documented.sort_unstable();
     routes.sort_unstable();
     assert_eq!(documented, routes);
-    let client = Service::start().client;
+    let shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#)]).await;
     for pattern in routes {
-        let operations = document["paths"][pattern].as_object().unwrap();
-        assert_eq!(operations.keys().collect::<Vec<_>>(), ["get"], "{pattern}");
+        let (method, operation) = operation(&document, pattern);
         // These go on without end: they have tests of their own.
-        if operations["get"]["tags"][0] == "push" {
+        if operation["tags"][0] == "push" {
             continue;
         }
-        let reply = client.get(&pattern.replace("{table}", "items")).await;
-        assert_eq!(reply.status, 200, "{pattern}");
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let path = pattern.replace("{table}", "items").replace("{id}", "7");
+        let asked = if method == Method::POST { format!("{path}?table=items") } else { path };
+        let reply = shop.service.client.send(method, &asked, &[]).await;
+        assert!(reply.status.is_success(), "{pattern}: {reply:?}");
+        let status = reply.status.as_str();
+        assert!(responses(&document, pattern).get(status).is_some(), "{pattern} {status}");
     }
 }
 
@@ -116,13 +128,19 @@ async fn every_route_is_documented_and_nothing_else() {
 async fn every_parameter_is_documented() {
     let document = document().await;
     let names = |pattern: &str| {
-        let parameters = document["paths"][pattern]["get"]["parameters"].as_array().unwrap();
+        let parameters = operation(&document, pattern).1["parameters"].as_array().unwrap();
         parameters.iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let expected = ["tables", "after", "limit", "wait", "detail", "If-None-Match"];
-    assert_eq!(names("/v1/changes"), expected);
-    let expected = ["table", "after", "limit", "wait", "detail", "If-None-Match"];
-    assert_eq!(names("/v1/tables/{table}/changes"), expected);
+    for (pattern, expected) in [
+        ("/v1/changes", "tables after limit wait include detail If-None-Match"),
+        ("/v1/tables/{table}/changes", "table after limit wait include detail If-None-Match"),
+        ("/v1/tables/{table}/rows/{id}", "table id at_least wait If-None-Match"),
+        ("/v1/tables/{table}/rows", "table ids limit cursor at_least wait If-None-Match"),
+        ("/v1/store", "tables at_least wait If-None-Match"),
+        ("/admin/reload", "table"),
+    ] {
+        assert_eq!(names(pattern).join(" "), expected, "{pattern}");
+    }
 }
 
 #[tokio::test]
@@ -139,7 +157,7 @@ async fn the_examples_are_valid() {
             }
         }
     }
-    assert!(seen >= 15, "{seen} examples");
+    assert!(seen >= 30, "{seen} examples");
 }
 
 #[tokio::test]
@@ -166,6 +184,39 @@ async fn answers_are_as_documented() {
     let connecting = Service::connecting(&HttpOptions::default());
     for path in ["/v1/changes", "/readyz", "/v1/status"] {
         check_reply(&document, path, &connecting.get(path).await);
+    }
+}
+
+#[tokio::test]
+async fn answers_with_rows_are_as_documented() {
+    let document = document().await;
+    let mut shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#), (ITEMS, r#"{"id":8}"#)]).await;
+    shop.set(808, &[(ITEMS, r#"{"id":9}"#)]);
+    let (one, many) = ("/v1/tables/{table}/rows/{id}", "/v1/tables/{table}/rows");
+    let after = version(START);
+    for (pattern, path) in [
+        ("/v1/changes", format!("/v1/changes?include=rows&after={after}")),
+        ("/v1/changes", "/v1/changes?include=rows&tables=shop.a%2Cb".to_owned()),
+        (one, "/v1/tables/items/rows/7".to_owned()),
+        (one, "/v1/tables/items/rows/10".to_owned()),
+        (one, "/v1/tables/nope/rows/7".to_owned()),
+        (one, "/v1/tables/items/rows/x".to_owned()),
+        (one, "/v1/tables/items/rows/7?at_least=1/0&wait=0".to_owned()),
+        (many, "/v1/tables/items/rows?ids=7,10".to_owned()),
+        (many, "/v1/tables/items/rows?limit=1".to_owned()),
+        (many, "/v1/tables/users/rows".to_owned()),
+        ("/v1/store", "/v1/store".to_owned()),
+        ("/v1/store", "/v1/store?tables=users".to_owned()),
+        ("/v1/status", "/v1/status".to_owned()),
+    ] {
+        check_reply(&document, pattern, &shop.service.get(&path).await);
+    }
+    let router = &shop.service.client.router;
+    for (path, origin) in [("?table=all", None), ("?table=all", Some("x")), ("?table=nope", None)] {
+        let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        let path = format!("/admin/reload{path}");
+        let reply = ask(router, Method::POST, &path, &headers).await;
+        check_reply(&document, "/admin/reload", &reply);
     }
 }
 

@@ -7,6 +7,7 @@ mod headers;
 mod holding;
 mod operations;
 mod polls;
+mod rows;
 mod server;
 mod sharing;
 mod sockets;
@@ -47,6 +48,7 @@ const COMMITTED_AT: CommitTime = CommitTime(762_523_200_000_001);
 struct Service {
     writer: Writer,
     source: watch::Sender<SourceStatus>,
+    wishes: Wishes,
     client: Client,
 }
 
@@ -86,12 +88,13 @@ impl Service {
     /// Before the first connection.
     fn connecting(options: &HttpOptions) -> Self {
         let metrics = Metrics::new().unwrap();
-        let (writer, store) = store::open(Limits::default(), Wishes::default(), metrics.clone());
+        let wishes = Wishes::default();
+        let (writer, store) = store::open(Limits::default(), wishes.clone(), metrics.clone());
         let picture = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         let (source, seen) = watch::channel(picture);
         let router = router(store.clone(), seen.clone(), &metrics, options);
         let admin = admin_router(store.clone(), seen, &metrics, options);
-        Self { writer, source, client: Client { router, admin, store, metrics } }
+        Self { writer, source, wishes, client: Client { router, admin, store, metrics } }
     }
 
     fn begin(&mut self, epoch: Epoch, from: u64) {

@@ -1,15 +1,21 @@
 //! Tests of rendering as a whole.
 
+mod arrays;
+mod forms;
 mod properties;
-mod recorded;
 
+use super::array::DIMENSIONS_MAX;
 use super::json::{JSON_BYTES_MAX, JSON_DEPTH_MAX, JSON_NUMBER_MAX};
 use super::*;
 
 /// Renders a value; `None` when it is refused.
 fn render(kind: Kind, text: &[u8]) -> Option<String> {
+    render_form(Form::Scalar(kind), text)
+}
+
+fn render_form(form: Form, text: &[u8]) -> Option<String> {
     let mut out = b"before".to_vec();
-    if kind.write_json(text, &mut out).is_ok() {
+    if form.write_json(text, &mut out).is_ok() {
         return Some(String::from_utf8(out).unwrap().split_off("before".len()));
     }
     assert_eq!(out, b"before", "nothing is written when a value is refused");
@@ -29,16 +35,34 @@ const ALL_KINDS: [Kind; 9] = [
 ];
 
 #[test]
-fn only_enums_are_rendered_among_types_that_are_not_built_in() {
-    assert_eq!(Kind::of(16_384, TypeClass::Enum), Some(Kind::String));
-    for letter in ['b', 'c', 'd', 'p', 'r', 'm'] {
-        let class = TypeClass::from_typtype(letter).unwrap();
-        assert_eq!(Kind::of(16_384, class), None, "{letter}");
+fn values_of_every_kind_are_rendered() {
+    for (kind, text, json) in [
+        (Kind::Integer, "-9223372036854775808", "-9223372036854775808"),
+        (Kind::Number, "1.50", "1.50"),
+        (Kind::Number, "-0", "0"),
+        (Kind::Number, "-1.5e-07", "-0.00000015"),
+        (Kind::Number, "1.2345678901234567e+19", "12345678901234567000"),
+        (Kind::Number, "1.234567e+06", "1234567"),
+        (Kind::Number, "NaN", "\"NaN\""),
+        (Kind::Number, "-Infinity", "\"-Infinity\""),
+        (Kind::Boolean, "t", "true"),
+        (Kind::Jsonb, "{\"a\": [1, 2]}", "{\"a\": [1, 2]}"),
+        (Kind::Timestamp, "2024-02-29 12:34:56.12", "\"2024-02-29T12:34:56.12\""),
+        (Kind::Timestamp, "0044-03-15 12:00:00 BC", "\"0044-03-15T12:00:00 BC\""),
+        (Kind::Timestamptz, "294276-12-31 23:59:59+00", "\"294276-12-31T23:59:59+00:00\""),
+        (Kind::Timestamptz, "infinity", "\"infinity\""),
+        (Kind::Date, "0001-01-01 BC", "\"0001-01-01 BC\""),
+    ] {
+        assert_eq!(render(kind, text.as_bytes()).as_deref(), Some(json), "{kind:?} {text}");
     }
-    assert_eq!(TypeClass::from_typtype('e'), Some(TypeClass::Enum));
-    assert_eq!(TypeClass::from_typtype('x'), None);
-    // A domain must be looked through first, whatever its OID.
-    assert_eq!(Kind::of(23, TypeClass::Domain), None);
+}
+
+#[test]
+fn strings_are_escaped_as_postgresql_does() {
+    let mut json = Vec::new();
+    write_string("\0\u{1f}\u{7f}\u{8}\u{c}\n\r\t\"\\/<é\u{2028}🦀", &mut json);
+    let expected = "\"\\u0000\\u001f\u{7f}\\b\\f\\n\\r\\t\\\"\\\\/<é\u{2028}🦀\"";
+    assert_eq!(String::from_utf8(json).unwrap(), expected);
 }
 
 #[test]
@@ -121,6 +145,25 @@ fn what_is_not_json_is_refused() {
     ] {
         assert_eq!(render(Kind::Json, text.as_bytes()), None, "{text:?}");
     }
+}
+
+#[test]
+fn json_that_jsonb_refuses_or_might_read_otherwise_is_refused() {
+    for text in [
+        r#""\u0000""#,
+        r#""\ud83e""#,
+        r#""\udd80""#,
+        r#""\ud83e\u0061""#,
+        "1e200000",
+        "1e-20000",
+        r#"{"a": 1, "a": 2}"#,
+        r#"{"a": 1, "\u0061": 2}"#,
+        r#"{"x": {"b": 1, "c": 2, "b": {}}}"#,
+    ] {
+        assert_eq!(render(Kind::Json, text.as_bytes()), None, "{text:?}");
+    }
+    let harmless = r#"[{"a":1},{"a":{"a":"\ud83e\udd80"}}]"#;
+    assert_eq!(render(Kind::Json, harmless.as_bytes()).as_deref(), Some(harmless));
 }
 
 #[test]

@@ -51,6 +51,36 @@ proptest! {
     }
 
     #[test]
+    fn what_is_written_of_likely_arrays_is_json(text in r#"(\[-?[0-9]:[0-9]\]){0,2}=?[{},;"\\ 1tNULnul]{0,14}"#) {
+        for element in ALL_KINDS.into_iter().filter(|&kind| kind != Kind::Jsonb) {
+            for delimiter in [b',', b';'] {
+                if let Some(json) = render_form(Form::Array { element, delimiter }, text.as_bytes()) {
+                    prop_assert!(parsed(&json).is_array());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_array_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+        let form = Form::Array { element: Kind::String, delimiter: b',' };
+        let in_braces = [b"{".as_slice(), &bytes, b"}"].concat();
+        for text in [bytes, in_braces] {
+            if let Some(json) = render_form(form, &text) {
+                prop_assert!(parsed(&json).is_array());
+            }
+        }
+    }
+
+    #[test]
+    fn texts_in_an_array_are_read_back(texts in prop::collection::vec(any::<String>(), 1..5)) {
+        let quoted = |text: &String| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        let array = format!("{{{}}}", texts.iter().map(quoted).collect::<Vec<_>>().join(","));
+        let form = Form::Array { element: Kind::String, delimiter: b',' };
+        prop_assert_eq!(parsed(&render_form(form, array.as_bytes()).unwrap()), Value::from(texts));
+    }
+
+    #[test]
     fn a_string_is_read_back(text in any::<String>()) {
         prop_assert_eq!(parsed(&render(Kind::String, text.as_bytes()).unwrap()), Value::from(text));
     }

@@ -1,13 +1,17 @@
 //! The assembler fed with messages as a server sends them.
 
+mod definitions;
+mod rows;
+
 use super::*;
 use crate::kind::Kind;
 use crate::pgoutput::decode;
-use crate::replication::catalog::KeyColumn;
+use crate::replication::catalog::{CatalogTable, KeyColumn};
 use crate::table::{Rows, TableName};
 
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
+const XID: Xid = Xid(731);
 const LIMITS: StageLimits = StageLimits { max_changes: 100, max_bytes: 1 << 20 };
 
 /// A column's value in a tuple.
@@ -78,7 +82,8 @@ fn relation(oid: u32, identity: u8, columns: &[(bool, &str, u32)]) -> Vec<u8> {
 
 fn begin() -> Vec<u8> {
     let mut bytes = vec![b'B'];
-    bytes.extend([0; 20]);
+    bytes.extend([0; 16]);
+    bytes.extend(XID.0.to_be_bytes());
     bytes
 }
 
@@ -120,6 +125,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
                 kind: *kind,
             })
             .collect(),
+        published: vec![],
         membership: "m".into(),
         definition: "d".into(),
         changed_transactions_ago: 1000,

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::{Connected, STANDBY_INTERVAL, Session};
 use crate::change::ResetReason;
 use crate::lsn::Lsn;
-use crate::replication::catalog::SourceState;
+use crate::replication::catalog::{SourceState, has_announcements};
 use crate::replication::error::SessionError;
 use crate::replication::slot::{self, Beginning, Verdict};
 use crate::replication::watch::{Look, Watch};
@@ -25,12 +25,7 @@ const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 impl Session {
     pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
         let (looks_in, looks) = watch::channel(None);
-        let watch = Watch::new(
-            self.options.target.clone(),
-            self.options.publication.clone(),
-            self.options.slot.clone(),
-            looks_in,
-        );
+        let watch = Watch::new(&self.options, self.channels.wishes.look.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
         let mut replication = Connection::connect(&self.options.target).await?;
@@ -39,7 +34,8 @@ impl Session {
         let version = replication.parameter("server_version").map(str::to_owned);
         let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source).await?;
         self.begin(beginning, &identity, look).await?;
-        let mut copy = in_time("START_REPLICATION", self.start(replication)).await?;
+        let announced = in_time("pg_event_trigger", has_announcements(&mut sql)).await?;
+        let mut copy = in_time("START_REPLICATION", self.start(replication, announced)).await?;
         self.walsender = Some(pid);
         if !self.has_started(&watch, &mut sql, pid).await? {
             return Err(last_words(&mut copy).await);
@@ -192,9 +188,12 @@ impl Session {
         Ok(())
     }
 
-    async fn start(&self, replication: Connection) -> Result<CopyBoth, WireError> {
+    /// With `announced` the messages of the event trigger are sent, too, and everybody else's.
+    async fn start(&self, replication: Connection, announced: bool) -> Result<CopyBoth, WireError> {
         let publications = format!("\"{}\"", self.options.publication.replace('"', "\"\""));
-        let options = [("proto_version", "1"), ("publication_names", publications.as_str())];
+        let mut options =
+            vec![("proto_version", "1"), ("publication_names", publications.as_str())];
+        options.extend(announced.then_some(("messages", "true")));
         let from = self.assembler.position();
         replication.start_replication(&self.options.slot, from, &options).await
     }

@@ -52,11 +52,20 @@ impl Entries {
 
     pub(super) fn apply(&mut self, key: Key, op: Op, position: Position, at: CommitTime) {
         let hash = self.hash_of(&key);
-        let is_it = |slot| self.records.get(slot).is_some_and(|record| record.key == key);
-        match self.index.find(hash, is_it) {
+        match self.find(hash, &key) {
             Some(slot) => self.change(slot, op, position, at),
             None => self.remember(hash, Record::new(key, op, position), at),
         }
+    }
+
+    pub(super) fn last_position(&self, key: &Key) -> Option<Position> {
+        let slot = self.find(self.hash_of(key), key)?;
+        self.records.get(slot).map(Record::position)
+    }
+
+    fn find(&self, hash: u32, key: &Key) -> Option<u32> {
+        self.index
+            .find(hash, |slot| self.records.get(slot).is_some_and(|record| record.key == *key))
     }
 
     /// The upper half: the better one of the hasher's.

@@ -67,6 +67,11 @@ impl Log {
         self.head
     }
 
+    /// Where the last change of an id is, if it is remembered.
+    pub(super) fn last_position(&self, key: &Key) -> Option<Position> {
+        self.entries.last_position(key)
+    }
+
     /// What is remembered: ids, and earlier lifetimes of rows.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

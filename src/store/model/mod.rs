@@ -12,14 +12,14 @@ mod random;
 mod world;
 
 use client::Mirror;
-use random::Random;
+pub(super) use random::Random;
 use world::World;
 
 use super::LogLimits;
 use super::testing::GENEROUS;
 
 /// Prints the seed if the test fails.
-struct Seed(u64, &'static str);
+pub(super) struct Seed(pub(super) u64, pub(super) &'static str);
 
 impl Drop for Seed {
     fn drop(&mut self) {

@@ -1,10 +1,10 @@
 //! Choices that a seed determines.
 
 /// A small generator (splitmix64, S. Vigna).
-pub(super) struct Random(u64);
+pub(in crate::store) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::store) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -16,16 +16,16 @@ impl Random {
     }
 
     /// A number below `end`.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(in crate::store) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
     /// True in so many of a hundred cases.
-    pub(super) fn chance(&mut self, percent: u64) -> bool {
+    pub(in crate::store) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(in crate::store) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let end = u64::try_from(from.len()).unwrap();
         &from[usize::try_from(self.below(end)).unwrap()]
     }

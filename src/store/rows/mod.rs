@@ -1,14 +1,77 @@
-//! Rows in memory.
+//! Rows in memory: those that were asked for, or all of a table.
+//!
+//! # What always holds
+//!
+//! * **Which changes a loaded row contains is decided by visibility, never by timing.** A row comes
+//!   with the snapshot it was read in, a change with its transaction. From the moment a row is
+//!   asked for, the changes to it are kept ([`chain`]); when it comes, those that its snapshot does
+//!   not see are applied to it and the others skipped.
+//! * **A row is never older than what has been applied.** A commit that was applied before a row
+//!   was asked for may not be visible to the query yet; so the query has to see the recent commits
+//!   that may have touched the row, or is made again ([`recent`]).
+//! * **What is told at one version is exactly so.** A row whose snapshot is ahead of what has been
+//!   applied is kept aside until that has caught up ([`desk`]); one row may be served from there,
+//!   several rows at one version wait.
+//! * **No row goes back in time.** What is kept aside is asked first, and skips what it contains
+//!   already. A row that left memory is read again in a later snapshot, and what one snapshot sees
+//!   every later one does.
+//! * **Where it is not known what stands under a key, the database is asked**: a value that was not
+//!   sent, a row that can't be rendered, a table whose definition changed.
+//!
+//! # Locks
+//!
+//! The writer changes everything under the lock of the whole state. Readers and workers, who hold
+//! it shared, take a table's desk, or its copy, then the queue of [`loads`], in this order. Rows of
+//! the [`cache`] are found without any lock.
+//!
+//! # Where things are
+//!
+//! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
+//! those of whole tables; `desk` what is on its way, `loads` and `worker` who asks for it,
+//! `preloader` who copies; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
+//! operators see.
+
+mod batch;
+mod cache;
+mod chain;
+mod copy;
+mod desk;
+mod loads;
+mod map;
+mod meters;
+mod preload;
+mod preloader;
+mod read;
+mod recent;
+mod status;
+mod table;
+mod whole;
+mod worker;
+
+#[cfg(test)]
+mod model;
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::directory::PublishedTable;
-use super::reader::{Answer, Query, Store};
+use super::limits::RowLimits;
+use super::reader::Store;
+use super::state::{State, TableState};
 use crate::key::Key;
 use crate::row::Row;
-use crate::version::Version;
+use crate::table::Rows;
+use crate::version::{Position, Version};
+
+pub(super) use cache::Cache;
+pub(super) use loads::Loads;
+pub use meters::Served;
+pub(super) use meters::{RowMeters, remove_table};
+pub use preloader::Preloader;
+pub(super) use table::{Applying, Dropped, TableRows};
+pub use worker::LoadWorker;
+
+use map::RowMap;
+use meters::LoadOutcome;
 
 /// Where a row came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +130,12 @@ pub struct Picture {
 
 /// All rows of one preloaded table as they were at one moment.
 #[derive(Clone, Debug)]
-pub struct RowsPicture;
+pub struct RowsPicture(RowMap);
 
 impl RowsPicture {
     /// How many there are.
     pub fn len(&self) -> usize {
-        0
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -82,8 +145,7 @@ impl RowsPicture {
 
     /// The rows behind `after` in key order, or all of them.
     pub fn after(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Row)> {
-        let _ = after;
-        std::iter::empty()
+        self.0.after(after)
     }
 }
 
@@ -147,81 +209,53 @@ pub enum RowsState {
 }
 
 impl Store {
-    /// One row. Waits for the database until `until` where it isn't in memory.
-    pub async fn row(
-        &self,
-        table: &Arc<PublishedTable>,
-        key: &Key,
-        until: Instant,
-    ) -> Result<ReadRow, RowsError> {
-        let _ = (key, until);
-        Err(RowsError::Off(table.name.clone()))
-    }
-
-    /// Several rows at one version: a commit shows in all of them or in none.
-    pub async fn rows(
-        &self,
-        table: &Arc<PublishedTable>,
-        keys: &[Key],
-        until: Instant,
-    ) -> Result<ReadRows, RowsError> {
-        let _ = (keys, until);
-        Err(RowsError::Off(table.name.clone()))
-    }
-
-    /// The first `limit` rows behind `after`, in key order, of a preloaded table.
-    pub async fn page(
-        &self,
-        table: &Arc<PublishedTable>,
-        after: Option<&Key>,
-        limit: usize,
-        until: Instant,
-    ) -> Result<Page, RowsError> {
-        let _ = (after, limit, until);
-        Err(RowsError::Off(table.name.clone()))
-    }
-
-    /// All rows of preloaded tables, at one version.
-    pub async fn picture(
-        &self,
-        tables: &[Arc<PublishedTable>],
-        until: Instant,
-    ) -> Result<Picture, RowsError> {
-        let _ = until;
-        let name = tables.first().map_or(String::new(), |table| table.name.clone());
-        Err(RowsError::Off(name))
-    }
-
-    /// What changed, with the row of every `insert` and `update` of a table that holds rows (in the
-    /// order of the changes; `None` for other changes). All of it at one version. `None` before the
-    /// stream first started.
-    pub async fn changes_with_rows(
-        &self,
-        query: &Query<'_>,
-        until: Instant,
-    ) -> Result<Option<(Answer, Vec<Option<Row>>)>, RowsError> {
-        let _ = until;
-        Ok(self.changes(query).map(|answer| {
-            let rows = vec![None; answer.changes.len()];
-            (answer, rows)
-        }))
-    }
-
     /// Drops what is in memory of these tables and reads it again; every client gets a reset of
     /// them. A preloaded table goes on being served until the new copy takes its place.
     pub fn reload(&self, tables: &[Arc<PublishedTable>]) {
-        let _ = tables;
-    }
-
-    /// How the rows of every table are doing, ordered by displayed name.
-    pub fn rows_status(&self) -> Vec<RowsStatus> {
-        Vec::new()
+        self.shared.reloads.lock().extend(tables.iter().map(|table| table.oid()));
+        self.shared.signals.writer_wanted.notify_one();
     }
 
     /// The stream is asked to say how far it is, so that a position is reached on a quiet server
     /// within a round trip: [`Store::wait_applied`] for who is in a hurry.
-    pub async fn hurry_applied(&self, position: crate::version::Position) {
+    pub async fn hurry_applied(&self, position: Position) {
         self.wishes.position.notify_one();
         self.wait_applied(position).await;
     }
+}
+
+impl State {
+    /// The rows of a table as it is defined now.
+    fn rows_of(&self, table: &PublishedTable) -> Result<(&TableState, &TableRows), RowsError> {
+        let Some(known) = self.tables.get(&table.oid()) else {
+            return Err(RowsError::NotNow(format!("{} is not published any more", table.name)));
+        };
+        let refused = |reason| RowsError::Refused { table: table.name.clone(), reason };
+        match (&known.published.table.rows, &known.rows) {
+            (Rows::Refused(reason), _) => Err(refused(reason.clone())),
+            (_, None) => Err(RowsError::Off(table.name.clone())),
+            (_, Some(rows)) => {
+                rows.refusal().map_or(Ok((known, rows)), |reason| Err(refused(reason)))
+            }
+        }
+    }
+}
+
+fn not_started() -> RowsError {
+    RowsError::NotNow("the change stream has not started yet; try again later".into())
+}
+
+fn too_late() -> RowsError {
+    RowsError::NotNow(
+        "the row is not in memory, and the database did not give it in time; try again later"
+            .into(),
+    )
+}
+
+fn too_many(limits: &RowLimits) -> RowsError {
+    let max = limits.loads_waiting_max;
+    RowsError::NotNow(format!(
+        "{max} rows wait to be read from the database already (cache.loads_waiting_max); try again \
+         later"
+    ))
 }

@@ -1,5 +1,6 @@
 //! A committed transaction.
 
+use super::rows::RowCommit;
 use super::{Aftermath, Writer};
 use crate::change::{Change, CommitTime, ResetReason, Transaction};
 use crate::lsn::Lsn;
@@ -18,7 +19,7 @@ impl Writer {
         if end <= state.applied {
             return;
         }
-        aftermath.work += transaction.changes.len();
+        aftermath.work += transaction.changes.len() + transaction.rows.len();
         let at = transaction.committed_at;
         let mut concerned = false;
         for change in transaction.changes {
@@ -32,6 +33,8 @@ impl Writer {
             self.reset(table, end, at, reset.reason, aftermath);
             concerned = true;
         }
+        let commit = RowCommit { end: transaction.end_lsn, xid: transaction.xid };
+        self.apply_rows(state, &commit, transaction.rows, aftermath);
         state.applied = end;
         if concerned {
             state.newest = end;

@@ -18,6 +18,7 @@ impl Writer {
         let now = CommitTime::from_timestamp(now);
         let max_age = i64::try_from(self.limits.max_age.as_micros()).unwrap_or(i64::MAX);
         let oldest = CommitTime(now.0.saturating_sub(max_age));
+        self.carry_out();
         let shared = self.shared.clone();
         let mut state = shared.state.write();
         for _ in 0..HOLDS_PER_CALL {
@@ -27,11 +28,13 @@ impl Writer {
             RwLockWriteGuard::bump(&mut state);
         }
         drop(state);
+        shared.cache.tidy_up();
         self.measure(&shared.state.read(), now);
     }
 
     fn measure(&self, state: &State, now: CommitTime) {
         self.metrics.log_bytes.set(i64::try_from(state.bytes()).unwrap_or(i64::MAX));
+        state.measure_rows();
         for table in state.tables.values() {
             let name = [table.published.name.as_str()];
             let ids = i64::try_from(table.log.ids()).unwrap_or(i64::MAX);

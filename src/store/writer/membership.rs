@@ -13,6 +13,7 @@ use crate::change::{CommitTime, Reset, ResetReason, Started};
 use crate::store::directory::{Directory, PublishedTable};
 use crate::store::log::Log;
 use crate::store::meters::{self, TableMeters};
+use crate::store::rows::TableRows;
 use crate::store::signals::beyond;
 use crate::store::state::{State, TableState};
 use crate::table::{Table, TableOid};
@@ -43,6 +44,7 @@ impl Writer {
         let other = state.epoch.map(|_| ResetReason::NewHistory);
         let reason = started.broken.or(other);
         self.shared.signals.leave_history();
+        state.loads.get_mut().leave_history();
         state.epoch = Some(started.epoch);
         state.applied = Position::after_commit(started.from);
         state.newest = state.applied;
@@ -51,7 +53,7 @@ impl Writer {
             leaving: std::mem::take(&mut state.tables).into_values().collect(),
             ..Plan::default()
         };
-        self.carry_out(state, plan, aftermath);
+        self.enact(state, plan, aftermath);
     }
 
     /// The stream begins again. Where it can't continue what is held, every table is reset.
@@ -83,13 +85,15 @@ impl Writer {
             state.applied = beyond(state.applied);
             state.newest = state.applied;
         }
-        self.carry_out(state, plan, aftermath);
+        self.enact(state, plan, aftermath);
     }
 
-    fn carry_out(&self, state: &mut State, plan: Plan, aftermath: &mut Aftermath) {
+    fn enact(&self, state: &mut State, plan: Plan, aftermath: &mut Aftermath) {
         let now = CommitTime::from_timestamp(Timestamp::now());
         for (oid, reason) in plan.restarting {
             if let Some(table) = state.tables.get_mut(&oid) {
+                let lost = table.rows.as_mut().and_then(|rows| rows.lose(state.applied.lsn));
+                aftermath.dropped_rows.extend(lost);
                 self.reset(table, state.applied, now, reason, aftermath);
             }
         }
@@ -120,7 +124,7 @@ impl Writer {
         now: CommitTime,
         aftermath: &mut Aftermath,
     ) {
-        let published = Arc::new(PublishedTable::new(table));
+        let published = Arc::new(PublishedTable::new(table, &self.metrics));
         published.mark.set(state.applied);
         if let Some(reason) = reason {
             self.count_reset(&published.name, reason);
@@ -129,7 +133,9 @@ impl Writer {
         aftermath.touched.push(published.clone());
         let meters = TableMeters::new(&self.metrics, &published.name);
         let log = Log::new(state.applied, now);
-        let table = TableState { published, log, newest: state.applied, meters, touched: false };
+        let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);
+        let newest = state.applied;
+        let table = TableState { published, log, rows, newest, meters, touched: false };
         state.tables.insert(table.published.oid(), table);
     }
 }
@@ -142,7 +148,7 @@ fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
     for table in tables {
         let reason = reasons.get(&table.oid).copied();
         match before.remove(&table.oid) {
-            Some(known) if known.published.table == table => {
+            Some(known) if *known.published.table == table => {
                 plan.restarting.extend(reason.map(|reason| (table.oid, reason)));
                 state.tables.insert(table.oid, known);
             }
@@ -160,6 +166,7 @@ fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
 /// Whoever waits for this table is woken: its signals never move again. Tells its name.
 fn leave(table: TableState, aftermath: &mut Aftermath) -> String {
     table.published.mark.close();
+    table.published.show_generation(0);
     let name = table.published.name.clone();
     aftermath.touched.push(table.published);
     aftermath.dropped.push(table.log.into_entries());

@@ -4,6 +4,7 @@ use super::*;
 use crate::database::checks::testing::{
     free_slot, good_server, plain_role, table, whole_publication,
 };
+use crate::table::RowMode;
 
 /// A table that is not published yet.
 fn fresh(name: &str) -> TableRow {
@@ -19,11 +20,19 @@ fn facts() -> Facts {
         publication: None,
         tables: vec![fresh("items"), TableRow { schema: "Shop".into(), ..fresh("users") }],
         slot: None,
+        has_event_trigger: false,
     }
 }
 
 fn request(tables: Selection) -> Request {
-    Request { role: None, publication: "highwater".into(), tables, slot: Some("highwater".into()) }
+    Request {
+        role: None,
+        publication: "highwater".into(),
+        tables,
+        rows: vec![],
+        slot: Some("highwater".into()),
+        event_trigger: false,
+    }
 }
 
 fn statements(plan: &Plan) -> Vec<String> {
@@ -160,4 +169,29 @@ fn an_empty_database_has_nothing_to_publish() {
     let empty = Facts { tables: Vec::new(), ..facts() };
     let error = plan(&request(Selection::WithKeys), &empty).unwrap_err().to_string();
     assert!(error.starts_with("no table could be published: there are no tables yet"), "{error}");
+}
+
+#[test]
+fn the_role_may_read_tables_whose_rows_are_held() {
+    let rows = vec![WantedRows { table: "Shop.users".into(), mode: RowMode::Lazy, columns: None }];
+    let request = Request { role: Some("hw".into()), rows, ..request(Selection::WithKeys) };
+    let plan = plan(&request, &facts()).unwrap();
+    let grants = plan.steps[1].statement.as_deref();
+    assert_eq!(
+        grants,
+        Some(
+            "GRANT USAGE ON SCHEMA \"Shop\" TO \"hw\";\nGRANT SELECT ON TABLE \"Shop\".\"users\" TO \"hw\";"
+        )
+    );
+}
+
+#[test]
+fn the_event_trigger_comes_last_only_if_wanted_and_once() {
+    let wanted = Request { event_trigger: true, ..request(Selection::WithKeys) };
+    let steps = plan(&wanted, &facts()).unwrap().steps;
+    let last = steps.last().and_then(|step| step.statement.as_deref());
+    assert_eq!(last, Some(sql::EVENT_TRIGGER));
+    let there = Facts { has_event_trigger: true, ..facts() };
+    assert_eq!(plan(&wanted, &there).unwrap().steps.last().unwrap().statement, None);
+    assert_eq!(plan(&request(Selection::WithKeys), &there).unwrap().steps.len(), 2);
 }

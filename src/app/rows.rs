@@ -1,0 +1,65 @@
+//! Rows in memory: who asks the database for them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::database::loader::{LoaderOptions, PgLoader};
+use crate::load::Loader;
+use crate::store::{Preloader, Store};
+
+/// How rows are read; `None` when no table's rows are held.
+pub(super) fn loader_options(config: &Config) -> Option<LoaderOptions> {
+    let usual = LoaderOptions::new(config.postgres.target.clone());
+    let options = LoaderOptions {
+        connections_max: config.cache.load_connections,
+        statement_time_max: config.cache.load_timeout,
+        silence_max: usual.silence_max.max(config.cache.load_timeout * 2),
+        ..usual
+    };
+    (!config.rows.is_empty()).then_some(options)
+}
+
+/// Starts the loads and copies that `store` wants.
+pub(super) fn spawn(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    store: &Store,
+    options: LoaderOptions,
+    shutdown: &CancellationToken,
+) {
+    let workers = options.connections_max;
+    let loader = Arc::new(PgLoader::new(options));
+    for _ in 0..workers {
+        let work = store.load_worker().run(loader.clone(), shutdown.clone());
+        tasks.spawn(async { Ok(work.await) });
+    }
+    let (preloader, copies) = (store.preloader(), loader.clone());
+    let token = shutdown.clone();
+    tasks.spawn_blocking(move || preload(preloader, copies, token));
+    let token = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = loader.close_idle() => {}
+        }
+        Ok(())
+    });
+}
+
+/// Copies tables on the calling thread: rendering millions of rows leaves no time for clients.
+fn preload(
+    preloader: Preloader,
+    loader: Arc<dyn Loader>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime of preloads")?;
+    runtime.block_on(preloader.run(loader, shutdown));
+    runtime.shutdown_background();
+    Ok(())
+}

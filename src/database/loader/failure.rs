@@ -1,0 +1,159 @@
+//! What can go wrong on the way to the rows, and what whoever asked is told of it.
+
+use std::time::Duration;
+
+use crate::load::LoadError;
+use crate::render::Unrenderable;
+use crate::table::{Table, quoted};
+use crate::wire::{ConnectError, ProtocolError, ServerError, WireError};
+
+use super::query::qualified;
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the server has sent nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("all {0} connections for loading rows are busy")]
+    Busy(usize),
+    #[error("the server's answer is not what was asked for")]
+    Unexpected,
+    #[error(transparent)]
+    Unrenderable(#[from] Unrenderable),
+    /// The text is already that for whoever asked.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl From<ProtocolError> for Failure {
+    fn from(error: ProtocolError) -> Self {
+        Self::Wire(error.into())
+    }
+}
+
+impl Failure {
+    /// What the server says about a statement; the session can still be used.
+    pub(super) fn statement_error(&self) -> Option<&ServerError> {
+        match self {
+            Self::Wire(error) => error.server_error().filter(|error| error.severity == "ERROR"),
+            _ => None,
+        }
+    }
+
+    /// Whether the session came to an end.
+    pub(super) fn ends_session(&self) -> bool {
+        match self {
+            Self::Wire(_) => self.statement_error().is_none(),
+            Self::Silent(_) | Self::Unexpected => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a value was refused: perhaps that of a key which is none of its type.
+    pub(super) fn blames_a_value(&self) -> bool {
+        self.statement_error().is_some_and(|error| is_about_values(&error.sqlstate))
+    }
+
+    /// For whoever asked for the table's rows, as `role`.
+    pub(super) fn told(self, table: &Table, role: &str) -> LoadError {
+        if let Some(error) = self.statement_error() {
+            return refusal(error, table, role);
+        }
+        match self {
+            Self::Load(error) => error,
+            Self::Unrenderable(_) => LoadError::Refused(format!(
+                "table {}: a key can't be written as JSON with certainty; give the table a key of \
+                 another type",
+                table.name
+            )),
+            other => LoadError::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// Data exceptions, and a domain's `CHECK`.
+fn is_about_values(sqlstate: &str) -> bool {
+    sqlstate.starts_with("22") || sqlstate == "23514"
+}
+
+/// What an error of a statement of ours means (manual: "PostgreSQL Error Codes").
+fn refusal(error: &ServerError, table: &Table, role: &str) -> LoadError {
+    match error.sqlstate.as_str() {
+        "42501" if error.raised_by("check_enable_rls") => LoadError::Refused(format!(
+            "row-level security would hide rows of table {name} from role \"{role}\"; mend it with \
+             ALTER ROLE {quoted_role} BYPASSRLS, or with ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+            name = table.name,
+            quoted_role = quoted(role),
+            table = qualified(table),
+        )),
+        "42501" => LoadError::Refused(format!(
+            "role \"{role}\" may not read table {name} ({error}); mend it with GRANT USAGE ON SCHEMA \
+             {schema} TO {quoted_role}; GRANT SELECT ON {table} TO {quoted_role}",
+            name = table.name,
+            schema = quoted(&table.name.schema),
+            quoted_role = quoted(role),
+            table = qualified(table),
+        )),
+        // No such schema, table, column, type or operator; no table any more.
+        "3F000" | "42P01" | "42703" | "42704" | "42883" | "42809" => LoadError::Outdated,
+        "55P03" => LoadError::Unavailable(format!(
+            "table {} is locked by another session, which changes its definition",
+            table.name
+        )),
+        state if is_about_values(state) || state.starts_with("42") || state.starts_with("0A") => {
+            LoadError::Refused(format!("rows of table {} can't be read: {error}", table.name))
+        }
+        _ => LoadError::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Rows, TableName, TableOid, Tracking};
+
+    fn told(severity: &str, sqlstate: &str, routine: &str) -> LoadError {
+        let table = Table {
+            oid: TableOid(1),
+            name: TableName::new("shop", "items"),
+            key_columns: vec!["id".into()],
+            tracking: Tracking::Ids,
+            rows: Rows::Off,
+        };
+        let error = ServerError {
+            severity: severity.into(),
+            sqlstate: sqlstate.into(),
+            message: "no".into(),
+            routine: Some(routine.into()),
+            ..ServerError::default()
+        };
+        Failure::Wire(error.into()).told(&table, "hw")
+    }
+
+    #[test]
+    fn what_heals_by_itself_is_told_apart_from_what_does_not() {
+        for (sqlstate, expected) in [
+            ("42P01", "the table's definition has just changed"),
+            ("55P03", "the database can't be asked for rows now: table shop.items is locked"),
+            ("57014", "the database can't be asked for rows now: no"),
+            ("53300", "the database can't be asked for rows now: no"),
+            ("22P05", "rows of table shop.items can't be read: no"),
+        ] {
+            let text = told("ERROR", sqlstate, "x").to_string();
+            assert!(text.starts_with(expected), "{sqlstate}: {text}");
+        }
+        assert!(matches!(told("FATAL", "42P01", "x"), LoadError::Unavailable(_)));
+    }
+
+    #[test]
+    fn missing_rights_are_told_with_the_statement_that_gives_them() {
+        let text = told("ERROR", "42501", "aclcheck_error").to_string();
+        assert!(text.ends_with(r#"GRANT SELECT ON "shop"."items" TO "hw""#), "{text}");
+        let text = told("ERROR", "42501", "check_enable_rls").to_string();
+        assert!(text.contains(r#"ALTER ROLE "hw" BYPASSRLS"#), "{text}");
+    }
+}

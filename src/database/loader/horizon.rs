@@ -1,0 +1,91 @@
+//! What a snapshot contains, in terms of the change stream.
+
+use crate::load::{LoadError, LoadedAt};
+use crate::lsn::Lsn;
+
+use super::failure::Failure;
+use super::record::Record;
+
+/// How the server's WAL is divided (`wal_block_size`, `wal_segment_size`), in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WalLayout {
+    pub(super) page: u64,
+    pub(super) segment: u64,
+}
+
+impl WalLayout {
+    /// The header of a page, and of the first page of a segment (`xlog_internal.h`).
+    const PAGE_HEADER: u64 = 24;
+    const SEGMENT_HEADER: u64 = 40;
+
+    /// Where the last record before the insert position ends, at the latest.
+    ///
+    /// The insert position is where the next record will begin: past the header of a page when the
+    /// last record filled the page before. There no record ends, so nobody who waits for a commit
+    /// that ends there would see it come.
+    fn end_of_records(self, insert: Lsn) -> Lsn {
+        let past_header = |unit: u64, header| insert.0.checked_rem(unit) == Some(header);
+        if past_header(self.segment, Self::SEGMENT_HEADER) {
+            Lsn(insert.0 - Self::SEGMENT_HEADER)
+        } else if past_header(self.page, Self::PAGE_HEADER) {
+            Lsn(insert.0 - Self::PAGE_HEADER)
+        } else {
+            insert
+        }
+    }
+
+    /// Reads [`super::query::SEEN`].
+    pub(super) fn loaded_at(self, seen: &Record) -> Result<LoadedAt, Failure> {
+        let snapshot = seen.text(0).and_then(|text| text.parse().ok());
+        let snapshot = snapshot.ok_or(Failure::Unexpected)?;
+        let Some(insert) = seen.text(1) else { return Err(in_recovery().into()) };
+        let insert = insert.parse().map_err(|_| Failure::Unexpected)?;
+        Ok(LoadedAt { snapshot, horizon: self.end_of_records(insert) })
+    }
+}
+
+fn in_recovery() -> LoadError {
+    LoadError::Refused(
+        "the server is a standby, whose snapshots don't name the transactions in progress, so its \
+         rows can't be matched with the change stream; connect to the primary \
+         (target_session_attrs=primary)"
+            .into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: WalLayout = WalLayout { page: 8192, segment: 16 << 20 };
+
+    fn seen(line: &str) -> Result<LoadedAt, Failure> {
+        let mut record = Record::default();
+        record.read_line(line.as_bytes());
+        LAYOUT.loaded_at(&record)
+    }
+
+    #[test]
+    fn a_standby_is_refused_with_the_reason() {
+        let refused = seen("5:5:\t\\N").unwrap_err();
+        assert!(
+            matches!(&refused, Failure::Load(LoadError::Refused(text)) if text.contains("standby"))
+        );
+        assert!(matches!(seen("5:5\t0/1"), Err(Failure::Unexpected)));
+    }
+
+    #[test]
+    fn the_horizon_is_where_a_record_can_end() {
+        for (insert, horizon) in [
+            ("1/2018", "1/2000"),
+            ("1/2020", "1/2020"),
+            ("1/2028", "1/2028"),
+            ("1/1000028", "1/1000000"),
+            ("1/2000", "1/2000"),
+        ] {
+            let at = seen(&format!("5:7:5\t{insert}")).unwrap();
+            assert_eq!(at.horizon.to_string(), horizon);
+            assert_eq!(at.snapshot, "5:7:5".parse().unwrap());
+        }
+    }
+}

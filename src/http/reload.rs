@@ -1,0 +1,68 @@
+//! `POST /admin/reload`: rows are dropped and read again.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::api::Api;
+use super::openapi::{InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem};
+use super::problem::{Kind, Problem, ProblemBody};
+use super::query::ReloadQuery;
+
+/// What has begun.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Reloading {
+    /// The tables.
+    #[schema(example = json!(["items"]))]
+    reloading: Vec<String>,
+}
+
+/// Read a table again
+///
+/// Drops the table's rows from memory and reads them again; every client gets a reset of it. A
+/// preloaded table goes on being served until the new copy takes its place. Requests that come
+/// from web pages (they have an `Origin`) are refused: a page of another site can't be told from
+/// one of yours by its address alone, and needs no answer to do harm.
+#[utoipa::path(
+    post,
+    path = "/admin/reload",
+    tag = "operations",
+    params(
+        ("table" = String, Query, description = "The table's name; `all` for every table", example = "items"),
+    ),
+    responses(
+        (status = 202, description = "It has begun", body = Reloading, example = json!({"reloading": ["items"]})),
+        InvalidProblem,
+        (status = 403, description = "The request comes from a web page",
+            body = ProblemBody<'static>, content_type = "application/problem+json",
+            example = json!({
+                "type": "urn:highwater:problem:from-a-page", "title": "Not for web pages",
+                "status": 403, "detail": "web pages can't ask for this: call it from a program, as curl -X POST does", "request_id": "d5e1",
+            })),
+        UnknownTableProblem,
+        NotReadyProblem,
+        InternalProblem,
+    )
+)]
+pub(crate) async fn reload(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(Problem::new(
+            Kind::FromAPage,
+            "web pages can't ask for this: call it from a program, as curl -X POST does",
+        ));
+    }
+    let query = ReloadQuery::read(request.uri().query().unwrap_or_default())?;
+    api.require_was_ready()?;
+    let tables = match query.table {
+        Some(name) => vec![api.table(&name)?],
+        None => api.store().directory().tables().to_vec(),
+    };
+    api.store().reload(&tables);
+    let reloading = Reloading { reloading: tables.iter().map(|t| t.name.clone()).collect() };
+    tracing::info!(tables = ?reloading.reloading, "reloading, as asked");
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::ACCEPTED, headers, Json(reloading)).into_response())
+}

@@ -1,0 +1,59 @@
+//! Where an answer's rows came from, for clients (`X-Cache`, `Age`) and for operators
+//! (`cache_requests_total`).
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::http::api::Api;
+use crate::store::{self, Origin, PublishedTable};
+
+/// `hit`, `miss` or `stale`.
+pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// A longer time is told as this, which stands for "very long" (RFC 9111, 1.2.2).
+const AGE_SECONDS_MAX: u64 = 1 << 31;
+
+/// Where rows came from.
+#[derive(Clone, Copy)]
+pub(super) enum Served {
+    /// From memory, which follows the database.
+    Hit,
+    /// From the database.
+    Miss,
+    /// From memory while the change stream is away: as it was so long ago at least.
+    Stale(Duration),
+}
+
+impl Served {
+    /// What it means now that rows came from there.
+    pub(super) fn from(origin: Origin, api: &Api) -> Self {
+        match (origin, api.silence()) {
+            (Origin::Database, _) => Self::Miss,
+            (Origin::Memory, None) => Self::Hit,
+            (Origin::Memory, Some(silence)) => Self::Stale(silence),
+        }
+    }
+
+    fn kind(self) -> store::Served {
+        match self {
+            Self::Hit => store::Served::Hit,
+            Self::Miss => store::Served::Miss,
+            Self::Stale(_) => store::Served::Stale,
+        }
+    }
+
+    /// Counts an answer with rows of this table.
+    pub(super) fn count(self, table: &PublishedTable) {
+        table.count_request(self.kind());
+    }
+
+    /// Tells the client. `Age` is how long the answer was not confirmed by where it comes from
+    /// (RFC 9111, 5.1).
+    pub(super) fn tell(self, headers: &mut HeaderMap) {
+        headers.insert(X_CACHE, HeaderValue::from_static(self.kind().as_str()));
+        if let Self::Stale(silence) = self {
+            headers.insert(header::AGE, silence.as_secs().min(AGE_SECONDS_MAX).into());
+        }
+    }
+}

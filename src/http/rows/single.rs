@@ -1,0 +1,84 @@
+//! One row.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+
+use super::answer::Head;
+use super::id;
+use super::reach::reach;
+use super::refusal::held;
+use super::served::Served;
+use crate::http::api::Api;
+use crate::http::conditional::content_etag;
+use crate::http::observe::{HIGHWATER_VERSION, version_header};
+use crate::http::openapi::{
+    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
+};
+use crate::http::path;
+use crate::http::problem::{Kind, Problem, ProblemBody, shown};
+use crate::http::query::RowQuery;
+use crate::store::ReadRow;
+
+/// One row
+///
+/// The row's document, as `to_jsonb` would write it. It is at least as new as
+/// `Highwater-Version` says, and never older than what this instance gave before.
+#[utoipa::path(
+    get,
+    path = "/v1/tables/{table}/rows/{id}",
+    tag = "rows",
+    params(
+        ("table" = String, Path, description = "The table's name, percent-encoded", example = "items"),
+        ("id" = String, Path, description = "The text of the row's id, percent-encoded; several key columns are joined with `,` (a `,` inside a value is `%2C`)", example = "7"),
+        ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
+        ("wait" = Option<String>, Query, description = "How long to wait for that, or for the database where the row is not in memory (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
+        ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if the row is still the same"),
+    ),
+    responses(
+        (status = 200, description = "The row", body = serde_json::Value,
+            headers(
+                ("Highwater-Version" = String, description = "The row is at least as new as this"),
+                ("ETag" = String, description = "Names the row's content"),
+                ("X-Cache" = String, description = "`hit`: from memory; `miss`: from the database; `stale`: from memory while the change stream is away"),
+                ("Age" = u32, description = "With `stale`: seconds since the database was last heard of"),
+                ("X-Request-Id" = String, description = "The request's id, as sent or made"),
+            ),
+            example = json!({"id": 7, "name": "Darjeeling", "price": 4.50})),
+        NotModified,
+        InvalidProblem,
+        (status = 404, description = "There is no such row, or no such table: `type` says which",
+            body = ProblemBody<'static>, content_type = "application/problem+json",
+            example = json!({
+                "type": "urn:highwater:problem:unknown-row", "title": "No such row", "status": 404,
+                "detail": "items has no row with the id 8", "request_id": "d5e1",
+            })),
+        NoRowsProblem,
+        NotReadyProblem,
+        InternalProblem,
+    )
+)]
+pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let (asked, _) = request.into_parts();
+    let patience = RowQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?.patience;
+    let until = patience.ends();
+    api.require_was_ready()?;
+    let table = api.table(&path::table(asked.uri.path())?)?;
+    let id = path::row_id(asked.uri.path());
+    let key = id::key(id, &held(&table)?.key)?;
+    reach(&api, patience.at_least, until).await?;
+    let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
+    let served = Served::from(origin, &api);
+    served.count(&table);
+    let Some(row) = row else {
+        let detail =
+            format!("{} has no row with the id {}", table.name, shown(&format!("{key:?}")));
+        let mut absent = Problem::new(Kind::UnknownRow, detail).into_response();
+        absent.headers_mut().insert(HIGHWATER_VERSION, version_header(version));
+        served.tell(absent.headers_mut());
+        return Ok(absent);
+    };
+    let etag = content_etag([row.json()]);
+    let head = Head { version, etag, served };
+    Ok(head.answer(&asked.headers, || Body::from(Bytes::from_owner(row))))
+}

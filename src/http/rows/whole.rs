@@ -1,0 +1,170 @@
+//! Whole tables, at one version.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::answer::{Head, begin};
+use super::reach::reach;
+use super::refusal::held;
+use super::served::Served;
+use crate::http::api::Api;
+use crate::http::body::{CHUNK_BYTES, body};
+use crate::http::conditional::etag;
+use crate::http::openapi::{
+    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
+    UnknownTableProblem,
+};
+use crate::http::problem::{Kind, Problem};
+use crate::http::query::StoreQuery;
+use crate::key::Key;
+use crate::store::{Origin, Picture, PublishedTable, RowsPicture};
+
+/// Whole tables
+///
+/// All rows of preloaded tables, in key order and all at one `version`: nothing of a later commit
+/// is in it, and nothing of an earlier one is missing. Go on with `/v1/changes?after=` that
+/// version. Each table is a member of the answer; one that is itself called `version` goes by
+/// `public.version`. The answer is streamed: a client that reads slowly costs little.
+#[utoipa::path(
+    get,
+    path = "/v1/store",
+    tag = "rows",
+    params(
+        ("tables" = Option<String>, Query, description = "Comma-separated table names, as for `/v1/changes`; all must be preloaded. Absent: every preloaded table", example = "items,users"),
+        ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
+        ("wait" = Option<String>, Query, description = "How long to wait for that, or for a table that is still being loaded (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
+        ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed in these tables since"),
+    ),
+    responses(
+        (status = 200, description = "The tables: `version`, and under each table's name the array of its rows", body = serde_json::Value,
+            headers(
+                ("Highwater-Version" = String, description = "The answer's version"),
+                ("ETag" = String, description = "The version of the newest change to these tables"),
+                ("X-Cache" = String, description = "`hit`, or `stale` while the change stream is away"),
+                ("Age" = u32, description = "With `stale`: seconds since the database was last heard of"),
+                ("X-Request-Id" = String, description = "The request's id, as sent or made"),
+            ),
+            example = json!({
+                "version": "5f3a9c01-0000000001a2b3c8",
+                "items": [{"id": 1, "name": "Assam"}, {"id": 2, "name": "Ceylon"}],
+                "users": [{"id": 7, "city": "Lisbon"}],
+            })),
+        NotModified,
+        InvalidProblem,
+        UnknownTableProblem,
+        NoRowsProblem,
+        NotReadyProblem,
+        InternalProblem,
+    )
+)]
+pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let (asked, _) = request.into_parts();
+    let query = StoreQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
+    let until = query.patience.ends();
+    api.require_was_ready()?;
+    let tables = match &query.tables {
+        Some(names) => named(&api, names)?,
+        None => preloaded(&api)?,
+    };
+    reach(&api, query.patience.at_least, until).await?;
+    let room = api.room_for_picture()?;
+    let picture = api.store().picture(&tables, until).await?;
+    let served = Served::from(Origin::Memory, &api);
+    for table in &tables {
+        served.count(table);
+    }
+    let head = Head { version: picture.version, etag: etag(picture.newest), served };
+    Ok(head.answer(&asked.headers, || written(picture, room)))
+}
+
+fn named(api: &Api, names: &[String]) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+    let tables = api.tables(names)?;
+    tables.iter().try_for_each(|table| held(table).map(drop))?;
+    Ok(tables)
+}
+
+fn preloaded(api: &Api) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+    let directory = api.store().directory();
+    let tables = directory.tables().iter().filter(|table| table.table.rows.is_preloaded());
+    let tables: Vec<_> = tables.cloned().collect();
+    if tables.is_empty() {
+        return Err(Problem::new(
+            Kind::RowsNotHeld,
+            "no table is preloaded; one that is to be needs rows = \"preload\" in the configuration",
+        ));
+    }
+    Ok(tables)
+}
+
+/// The body: it holds the picture, never the bytes; and its room until it is read.
+fn written(picture: Picture, room: OwnedSemaphorePermit) -> Body {
+    let Picture { version, tables, .. } = picture;
+    let mut tables = tables.into_iter().map(Member::new);
+    let mut current = None;
+    let mut begun = false;
+    body(move |out| {
+        let _reading = &room;
+        if !std::mem::replace(&mut begun, true) {
+            begin(version, out);
+        }
+        let Some(member) = current.as_mut() else {
+            current = tables.next();
+            let Some(member) = &current else {
+                out.push(b'}');
+                return false;
+            };
+            member.begin(out);
+            return true;
+        };
+        if !member.write(out) {
+            out.push(b']');
+            current = None;
+        }
+        true
+    })
+}
+
+/// A table's member of the body, and how far it is written.
+struct Member {
+    table: Arc<PublishedTable>,
+    rows: RowsPicture,
+    last: Option<Key>,
+}
+
+impl Member {
+    fn new((table, rows): (Arc<PublishedTable>, RowsPicture)) -> Self {
+        Self { table, rows, last: None }
+    }
+
+    fn begin(&self, out: &mut Vec<u8>) {
+        let name = match self.table.name.as_str() {
+            "version" => r#""public.version""#,
+            _ => &self.table.name_json,
+        };
+        out.push(b',');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b":[");
+    }
+
+    /// Appends rows until there is enough for a chunk; tells whether some are left.
+    fn write(&mut self, out: &mut Vec<u8>) -> bool {
+        let last = self.last.take();
+        let mut follows = last.is_some();
+        for (key, row) in self.rows.after(last.as_ref()) {
+            if std::mem::replace(&mut follows, true) {
+                out.push(b',');
+            }
+            out.extend_from_slice(row.json());
+            if out.len() >= CHUNK_BYTES {
+                self.last = Some(key.clone());
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,105 @@
+use std::time::Instant;
+
+use super::*;
+
+const PATHS: [&str; 4] = [
+    "/v1/tables/items/rows/7",
+    "/v1/tables/items/rows",
+    "/v1/tables/items/rows?ids=7",
+    "/v1/store",
+];
+
+fn at(path: &str, at_least: &str) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{separator}at_least={at_least}")
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_once_it_is_applied() {
+    for path in PATHS {
+        for position in ["0/328".to_owned(), version(808)] {
+            let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "old"))]).await;
+            let client = shop.service.client.clone();
+            let path = at(path, &position);
+            let (reply, ()) = tokio::join!(client.get(&path), async {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                shop.set(808, &[(ITEMS, &named(7, "new"))]);
+            });
+            let body = std::str::from_utf8(&reply.body).unwrap();
+            assert!(body.contains("new"), "{path}: {body}");
+            assert_eq!(reply.header("highwater-version"), version(808));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_server_is_asked_how_far_it_is_until_it_says_so() {
+    let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
+    let client = shop.service.client.clone();
+    let path = at(PATHS[0], "0/370");
+    let (reply, ()) = tokio::join!(client.get(&path), async {
+        // The first question may come before the server has written what is waited for.
+        for _ in 0..3 {
+            shop.service.wishes.position.notified().await;
+        }
+        shop.service.take(Event::Watermark(Lsn(880)));
+    });
+    assert_eq!(reply.header("highwater-version"), version(880));
+    assert_eq!(reply.json()["name"], "tea");
+}
+
+#[tokio::test]
+async fn what_is_applied_already_is_not_waited_for() {
+    let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
+    shop.set(808, &[(ITEMS, &named(8, "x"))]);
+    for position in [version(START), version(808), "0/320".into(), "0/328".into()] {
+        for path in PATHS {
+            let path = format!("{}&wait=0", at(path, &position));
+            assert_eq!(shop.get(&path).await.status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_position_that_is_not_reached_in_time_is_a_problem() {
+    let shop = Shop::open().await;
+    for path in PATHS {
+        let begun = Instant::now();
+        let reply = shop.get(&format!("{}&wait=50ms", at(path, "0/328"))).await;
+        assert!(
+            reply.problem(503).contains("asked for is 0/328, and this instance has applied 0/320")
+        );
+        assert_eq!(reply.header("retry-after"), "1");
+        let elapsed = begun.elapsed();
+        assert!(elapsed >= Duration::from_millis(50) && elapsed < Duration::from_secs(4));
+    }
+}
+
+#[tokio::test]
+async fn a_position_just_behind_a_page_header_is_reached_at_the_page() {
+    let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
+    shop.service.take(Event::Watermark(Lsn(0x4000)));
+    let reply = shop.get(&format!("{}&wait=0", at(PATHS[0], "0/4018"))).await;
+    assert_eq!(reply.status, 200);
+    shop.get(&format!("{}&wait=0", at(PATHS[0], "0/4020"))).await.problem(503);
+}
+
+#[tokio::test]
+async fn a_version_of_another_history_cannot_be_waited_for() {
+    let shop = Shop::open().await;
+    let reply = shop.get(&at(PATHS[0], "000000ff-0000000000000001")).await;
+    let detail = reply.problem(409);
+    assert!(detail.contains("history 000000ff") && detail.contains("follows 000000ab"), "{detail}");
+}
+
+#[tokio::test]
+async fn closing_the_store_ends_the_wait() {
+    let shop = Shop::open().await;
+    let client = shop.service.client.clone();
+    let path = format!("{}&wait=60", at(PATHS[0], "0/328"));
+    let (reply, ()) = tokio::join!(client.get(&path), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.store.close();
+    });
+    assert!(reply.problem(503).contains("shutting down"));
+}

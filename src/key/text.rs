@@ -1,0 +1,80 @@
+//! A key taken apart again, to be asked for in SQL.
+
+use serde_json::value::RawValue;
+
+use super::{Key, Repr};
+
+/// The value of one of a key's columns, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPart(String);
+
+impl Key {
+    /// The values of the key's columns, in key order; `None` when it does not consist of that many.
+    pub fn parts(&self, columns: usize) -> Option<Vec<KeyPart>> {
+        match (&self.0, columns) {
+            (Repr::Integer(value), 1) => Some(vec![KeyPart(value.to_string())]),
+            (Repr::Integer(_), _) => None,
+            (Repr::Json(text), 1) => {
+                let value: &RawValue = serde_json::from_slice(text).ok()?;
+                Some(vec![KeyPart(value.get().to_owned())])
+            }
+            (Repr::Json(text), _) => {
+                let values: Vec<&RawValue> = serde_json::from_slice(text).ok()?;
+                let parts = || values.iter().map(|value| KeyPart(value.get().to_owned())).collect();
+                (values.len() == columns).then(parts)
+            }
+        }
+    }
+}
+
+impl KeyPart {
+    /// The JSON itself.
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+
+    /// What SQL reads the value from: a string's content, else the JSON itself; `None` where no text
+    /// means the value (`null`, or a string with U+0000, which PostgreSQL's texts can't hold).
+    pub fn text(&self) -> Option<String> {
+        if self.0 == "null" {
+            return None;
+        }
+        if !self.0.starts_with('"') {
+            return Some(self.0.clone());
+        }
+        serde_json::from_str(&self.0).ok().filter(|text: &String| !text.contains('\0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(key: &Key, columns: usize) -> Option<Vec<Option<String>>> {
+        Some(key.parts(columns)?.iter().map(KeyPart::text).collect())
+    }
+
+    #[test]
+    fn values_become_the_texts_that_sql_reads_them_from() {
+        let one = |json: &str| texts(&Key::json(json.as_bytes()), 1).unwrap()[0].clone();
+        assert_eq!(texts(&Key::integer(-7), 1), Some(vec![Some("-7".into())]));
+        assert_eq!(one(r#""o'n\"e\\ \u00e9,\n""#).as_deref(), Some("o'n\"e\\ é,\n"));
+        assert_eq!(one("1.50").as_deref(), Some("1.50"));
+        assert_eq!(one("true").as_deref(), Some("true"));
+        assert_eq!(one(r#"{"a":[1]}"#).as_deref(), Some(r#"{"a":[1]}"#));
+        for nothing in ["null", r#""a\u0000""#] {
+            assert_eq!(one(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_several_columns_has_exactly_so_many_parts() {
+        let key = Key::json(br#"[1, "a,b" ,true]"#);
+        let expected = ["1", "a,b", "true"].map(|text| Some(text.to_owned()));
+        assert_eq!(texts(&key, 3), Some(expected.to_vec()));
+        assert_eq!(key.parts(2), None);
+        assert_eq!(Key::integer(1).parts(2), None);
+        assert_eq!(Key::json(b"1").parts(2), None);
+        assert_eq!(Key::json(b"[1,").parts(2), None);
+    }
+}

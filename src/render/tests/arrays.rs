@@ -1,0 +1,106 @@
+//! Arrays from their text.
+
+use super::*;
+
+fn render_array(element: Kind, text: &str) -> Option<String> {
+    render_form(Form::Array { element, delimiter: b',' }, text.as_bytes())
+}
+
+#[test]
+fn elements_are_rendered_by_their_kind() {
+    for (element, text, json) in [
+        (Kind::Integer, "{1,-2,NULL}", "[1,-2,null]"),
+        (
+            Kind::Number,
+            "{1.50,NaN,-Infinity,1e+20}",
+            r#"[1.50,"NaN","-Infinity",100000000000000000000]"#,
+        ),
+        (Kind::Boolean, "{t,f}", "[true,false]"),
+        (
+            Kind::Timestamp,
+            r#"{"2024-02-29 12:00:00",infinity}"#,
+            r#"["2024-02-29T12:00:00","infinity"]"#,
+        ),
+        (Kind::Json, r#"{"{\"a\" : 1}",null,"[1, \"\\\\\"]"}"#, r#"[{"a":1},null,[1,"\\"]]"#),
+        (Kind::Jsonb, r#"{"{\"a\": 1}","null"}"#, r#"[{"a": 1},null]"#),
+        (
+            Kind::String,
+            r#"{a,NULL,"NULL","null","","a,b","{}","\"","\\",é🦀}"#,
+            r#"["a",null,"NULL","null","","a,b","{}","\"","\\","é🦀"]"#,
+        ),
+    ] {
+        assert_eq!(render_array(element, text).as_deref(), Some(json), "{text}");
+    }
+}
+
+#[test]
+fn dimensions_are_nested_and_lower_bounds_vanish() {
+    for (text, json) in [
+        ("{}", "[]"),
+        ("{{1,2},{3,NULL}}", "[[1,2],[3,null]]"),
+        ("{{{{{{1}}}}}}", "[[[[[[1]]]]]]"),
+        ("[2:3]={1,2}", "[1,2]"),
+        ("[0:1][-1:0]={{1,2},{3,4}}", "[[1,2],[3,4]]"),
+        ("[-2147483648:-2147483648]={1}", "[1]"),
+    ] {
+        assert_eq!(render_array(Kind::Integer, text).as_deref(), Some(json), "{text}");
+    }
+    let nested = |depth| "{".repeat(depth) + "1" + &"}".repeat(depth);
+    assert!(render_array(Kind::Integer, &nested(DIMENSIONS_MAX)).is_some());
+    assert!(render_array(Kind::Integer, &nested(DIMENSIONS_MAX + 1)).is_none());
+}
+
+#[test]
+fn the_types_delimiter_stands_between_the_elements() {
+    let boxes = Form::Array { element: Kind::String, delimiter: b';' };
+    let json = render_form(boxes, b"{(3,4),(1,2);NULL}");
+    assert_eq!(json.as_deref(), Some(r#"["(3,4),(1,2)",null]"#));
+}
+
+#[test]
+fn what_array_out_does_not_print_is_refused() {
+    for text in [
+        "",
+        "1",
+        "{",
+        "}",
+        "{1",
+        "1}",
+        "{1}}",
+        "{{1}",
+        "{1,}",
+        "{,1}",
+        "{1}x",
+        "{1};",
+        "{{1},2}",
+        "{1,{2}}",
+        "{{}}",
+        "{ 1}",
+        "{\"1}",
+        "{\"1\"x}",
+        "{x\"1\"}",
+        "{\\1}",
+        "{\"1\\",
+        "[1:2]",
+        "[1:2]{1,2}",
+        "[1]={1}",
+        "[2:1]={1}",
+        "[1:1][1:1]={1}",
+        "[1:1]={{1}}",
+        "[1:1]={}",
+        "[:]={1}",
+        "[1:1={1}",
+        "[1:1]]={1}",
+        "[]={1}",
+        "[1:99999999999]={1}",
+        "1 2",
+    ] {
+        assert_eq!(render_array(Kind::Integer, text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn an_array_with_one_value_that_is_refused_is_refused() {
+    assert_eq!(render_array(Kind::Integer, "{1,2,x}"), None);
+    assert_eq!(render_array(Kind::Json, r#"{1,"{\"a\":1,\"a\":2}"}"#), None);
+}

@@ -1,0 +1,171 @@
+//! A definition that changes, seen by looks and by Relation messages in every order.
+
+use super::rows::{ROWS, held, held_as, rows_told};
+use super::*;
+
+const WIDER: &[(bool, &str, u32)] =
+    &[(true, "id", INT8), (false, "name", TEXT), (false, "x", TEXT)];
+
+fn wider() -> CatalogTable {
+    held_as("wider", WIDER)
+}
+
+fn first(assembler: &mut Assembler) {
+    let messages =
+        [begin(), relation(1, b'd', ROWS), insert(1, &[T("1"), Null, Null, Null]), commit(208)];
+    assert_eq!(rows_told(&feed(assembler, &messages)).len(), 1);
+    assert!(!assembler.take_wants_look());
+}
+
+fn insert_wider(end: u64, relations: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    [&[begin()], relations, &[insert(1, &[T("2"), T("b"), T("c")]), commit(end)]].concat()
+}
+
+/// The tables and resets of the only event, after a look has taken effect.
+fn tables_told(events: &[Event]) -> (&Table, &[Reset]) {
+    let [Event::Tables { tables, resets }] = events else { panic!("{events:?}") };
+    (&tables[0], resets)
+}
+
+const RESET: Reset = Reset { table: TableOid(1), reason: ResetReason::Schema };
+const WIDE_ROW: &str = r#"2 = {"id":2,"name":"b","x":"c"}"#;
+
+#[test]
+fn the_look_first_and_then_the_message_reset_once() {
+    let mut assembler = started(vec![held()]);
+    first(&mut assembler);
+    let mut events = Vec::new();
+    assembler.look(look(208, vec![wider()]), &mut events);
+    assert_eq!(tables_told(&events), (&wider().table, &[RESET][..]));
+    let events = feed(&mut assembler, &insert_wider(308, &[relation(1, b'd', WIDER)]));
+    assert_eq!(
+        (told(&events), rows_told(&events)),
+        (vec!["insert 1 2".into()], vec![WIDE_ROW.into()])
+    );
+}
+
+#[test]
+fn the_message_first_loses_rows_until_the_look_which_need_no_other_message() {
+    let mut assembler = started(vec![held()]);
+    first(&mut assembler);
+    for (end, relations) in [(308, vec![relation(1, b'd', WIDER)]), (408, vec![])] {
+        let events = feed(&mut assembler, &insert_wider(end, &relations));
+        assert_eq!(
+            (told(&events), rows_told(&events)),
+            (vec!["reset 1 schema".into()], vec!["lost 1".into()])
+        );
+        assert!(assembler.take_wants_look());
+    }
+    let mut events = Vec::new();
+    assembler.look(look(408, vec![wider()]), &mut events);
+    assert_eq!(tables_told(&events), (&wider().table, &[RESET][..]));
+    let events = feed(&mut assembler, &insert_wider(508, &[]));
+    assert_eq!(
+        (told(&events), rows_told(&events)),
+        (vec!["insert 1 2".into()], vec![WIDE_ROW.into()])
+    );
+}
+
+#[test]
+fn a_look_ahead_of_the_stream_waits_while_old_and_new_rows_come() {
+    let mut assembler = started(vec![held()]);
+    first(&mut assembler);
+    let mut events = Vec::new();
+    assembler.look(look(500, vec![wider()]), &mut events);
+    assert!(events.is_empty());
+    let old = [begin(), insert(1, &[T("3"), Null, Null, Null]), commit(308)];
+    assert_eq!(rows_told(&feed(&mut assembler, &old)).len(), 1);
+    let events = feed(&mut assembler, &insert_wider(408, &[relation(1, b'd', WIDER)]));
+    assert_eq!(rows_told(&events), ["lost 1"]);
+    let mut events = Vec::new();
+    assembler.keepalive(Lsn(500), &mut events);
+    assert_eq!(tables_told(&events[1..]).1, [RESET]);
+    assert_eq!(rows_told(&feed(&mut assembler, &insert_wider(608, &[]))), [WIDE_ROW]);
+}
+
+#[test]
+fn at_a_start_with_a_newer_look_older_rows_are_lost_until_the_change_has_passed() {
+    let mut assembler = Assembler::new(LIMITS);
+    assembler.start(Epoch(1), Lsn(100), look(500, vec![wider()]), Some(1000), None);
+    let messages =
+        [begin(), relation(1, b'd', ROWS), insert(1, &[T("1"), Null, Null, Null]), commit(208)];
+    let events = feed(&mut assembler, &messages);
+    assert_eq!(
+        (told(&events), rows_told(&events)),
+        (vec!["reset 1 schema".into()], vec!["lost 1".into()])
+    );
+    let events = feed(&mut assembler, &insert_wider(308, &[relation(1, b'd', WIDER)]));
+    assert_eq!(told(&events), ["reset 1 schema"]);
+    assert_eq!(rows_told(&feed(&mut assembler, &insert_wider(408, &[]))), [WIDE_ROW]);
+}
+
+#[test]
+fn a_change_that_was_taken_back_needs_no_look_that_shows_it() {
+    let mut assembler = started(vec![held()]);
+    first(&mut assembler);
+    feed(&mut assembler, &insert_wider(308, &[relation(1, b'd', WIDER)]));
+    let messages =
+        [begin(), relation(1, b'd', ROWS), insert(1, &[T("3"), Null, Null, Null]), commit(408)];
+    assert_eq!(rows_told(&feed(&mut assembler, &messages)), ["lost 1"]);
+    let mut events = Vec::new();
+    assembler.look(look(408, vec![held()]), &mut events);
+    assert!(events.is_empty());
+    let messages = [begin(), insert(1, &[T("4"), Null, Null, Null]), commit(508)];
+    assert_eq!(rows_told(&feed(&mut assembler, &messages)).len(), 1);
+}
+
+#[test]
+fn a_message_that_comes_again_unchanged_wants_a_look_whose_fingerprint_tells() {
+    let mut assembler = started(vec![held()]);
+    first(&mut assembler);
+    let messages =
+        [begin(), relation(1, b'd', ROWS), insert(1, &[T("3"), Null, Null, Null]), commit(308)];
+    assert_eq!(rows_told(&feed(&mut assembler, &messages)).len(), 1);
+    assert!(assembler.take_wants_look());
+    let mut events = Vec::new();
+    let rewritten = held_as("another xmin", ROWS);
+    assembler.look(look(308, vec![rewritten.clone()]), &mut events);
+    assert_eq!(tables_told(&events), (&rewritten.table, &[RESET][..]));
+    let messages = [begin(), insert(1, &[T("4"), Null, Null, Null]), commit(408)];
+    assert_eq!(rows_told(&feed(&mut assembler, &messages)).len(), 1);
+}
+
+fn announcement(flags: u8, prefix: &str, content: &str) -> Vec<u8> {
+    let mut bytes = vec![b'M', flags];
+    bytes.extend(300_u64.to_be_bytes());
+    bytes.extend(prefix.as_bytes());
+    bytes.push(0);
+    bytes.extend(u32::try_from(content.len()).unwrap().to_be_bytes());
+    bytes.extend(content.as_bytes());
+    bytes
+}
+
+#[test]
+fn announced_tables_are_reset_in_their_commit_and_their_rows_lost() {
+    let mut assembler = started(vec![held(), table(2, &[("id", INT8, Kind::Integer)])]);
+    first(&mut assembler);
+    let messages = [
+        begin(),
+        insert(1, &[T("3"), Null, Null, Null]),
+        announcement(1, "highwater", "2,1,99"),
+        insert(1, &[T("4"), Null, Null, Null]),
+        commit(308),
+    ];
+    let events = feed(&mut assembler, &messages);
+    assert_eq!(told(&events), ["reset 2 schema", "reset 1 schema"]);
+    assert_eq!(rows_told(&events), ["lost 1"]);
+    assert!(assembler.take_wants_look());
+}
+
+#[test]
+fn announcements_that_cant_be_read_want_a_look_and_those_of_others_nothing() {
+    let mut assembler = started(vec![held()]);
+    let send = |assembler: &mut Assembler, message, end| {
+        feed(assembler, &[begin(), message, commit(end)]);
+        assembler.take_wants_look()
+    };
+    assert!(send(&mut assembler, announcement(1, "highwater", "nonsense"), 308));
+    assert!(send(&mut assembler, announcement(1, "highwater", ""), 408));
+    assert!(!send(&mut assembler, announcement(1, "others", "1"), 508));
+    assert!(!send(&mut assembler, announcement(0, "highwater", "1"), 608));
+}

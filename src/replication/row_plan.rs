@@ -1,0 +1,127 @@
+//! From tuples to documents: what the stream tells of a row, written as `to_jsonb` would.
+//!
+//! Each value is written from its text, or from nothing: NULL, or `null` in the place of a large value
+//! that an update left as it was and that neither tuple holds. One value that can't be written makes
+//! the whole row unknown; nothing is guessed.
+
+use super::catalog::PublishedColumn;
+use crate::key::Key;
+use crate::kind::{Form, Kind};
+use crate::pgoutput::{Column, OldTuple, Tuple};
+use crate::row::{Image, PartialRow, Row};
+use crate::table::HeldRows;
+
+/// Where the values of a table's documents stand in its tuples.
+#[derive(Debug)]
+pub(super) struct RowPlan {
+    /// In the order of the document, which is that of the tuple.
+    members: Vec<Member>,
+}
+
+/// A member of the document.
+#[derive(Debug)]
+struct Member {
+    /// How many columns of the tuple to leave out before its own.
+    skipped: usize,
+    /// Its column's place in the tuple.
+    place: usize,
+    /// What stands before its value: `{"id":`, `,"name":`.
+    opening: Box<[u8]>,
+    form: Option<Form>,
+}
+
+/// Memory to write a document in, used again and again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    json: Vec<u8>,
+    missing: Vec<u16>,
+}
+
+/// The row has a value that can't be written from the stream.
+struct Unwritten;
+
+impl RowPlan {
+    /// A plan for tuples of the columns `published`; `None` when a column of the documents is not
+    /// among them.
+    pub(super) fn new(published: &[PublishedColumn], held: &HeldRows) -> Option<Self> {
+        let mut members = Vec::with_capacity(held.columns.len());
+        let mut next = 0;
+        for column in &held.columns {
+            let skipped = published.iter().skip(next).position(|p| p.name == column.name)?;
+            let mut opening = vec![if members.is_empty() { b'{' } else { b',' }];
+            Kind::String.write_json(column.name.as_bytes(), &mut opening).ok()?;
+            opening.push(b':');
+            let place = next + skipped;
+            members.push(Member { skipped, place, opening: opening.into(), form: column.form });
+            next = place + 1;
+        }
+        Some(Self { members })
+    }
+
+    /// The row that an insert or update leaves. `before` is its old key, if that was another.
+    pub(super) fn image(
+        &self,
+        new: Tuple<'_>,
+        old: Option<&OldTuple<'_>>,
+        before: Option<&Key>,
+        scratch: &mut Scratch,
+    ) -> Image {
+        scratch.json.clear();
+        scratch.missing.clear();
+        if self.write(new, old, scratch).is_err() {
+            return Image::Unknown;
+        }
+        if scratch.missing.is_empty() {
+            return Image::Whole(Row::new(&scratch.json));
+        }
+        let row = PartialRow::new(&scratch.json, &scratch.missing);
+        Image::Partial { row, before: before.cloned() }
+    }
+
+    fn write(
+        &self,
+        new: Tuple<'_>,
+        old: Option<&OldTuple<'_>>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Unwritten> {
+        let mut columns = new.columns();
+        for (number, member) in self.members.iter().enumerate() {
+            scratch.json.extend_from_slice(&member.opening);
+            let value = match columns.nth(member.skipped).ok_or(Unwritten)? {
+                Column::Unchanged => old.and_then(|old| kept(old, member.place)),
+                value => Some(value),
+            };
+            if let Some(value) = value {
+                member.write(value, &mut scratch.json)?;
+            } else {
+                scratch.missing.push(u16::try_from(number).map_err(|_| Unwritten)?);
+                scratch.json.extend_from_slice(b"null");
+            }
+        }
+        scratch.json.push(b'}');
+        Ok(())
+    }
+}
+
+/// The value of a column that did not change, from the tuple before the change.
+fn kept<'a>(old: &OldTuple<'a>, place: usize) -> Option<Column<'a>> {
+    let value = old.tuple().columns().nth(place)?;
+    match (old, value) {
+        (_, Column::Text(_)) | (OldTuple::Full(_), Column::Null) => Some(value),
+        // In a tuple that holds only the key, NULL stands for "not sent".
+        _ => None,
+    }
+}
+
+impl Member {
+    fn write(&self, value: Column<'_>, out: &mut Vec<u8>) -> Result<(), Unwritten> {
+        match (value, self.form) {
+            (Column::Null, _) => out.extend_from_slice(b"null"),
+            (Column::Text(text), Some(form)) => {
+                form.write_json(text, out).map_err(|_| Unwritten)?;
+            }
+            _ => return Err(Unwritten),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The stage at and beyond its limits.
+
+use super::*;
+
+const T: TableOid = TableOid(1);
+const U: TableOid = TableOid(2);
+
+fn stage(max_changes: usize) -> Stage {
+    Stage::new(StageLimits { max_changes, max_bytes: 1 << 20 })
+}
+
+fn push(stage: &mut Stage, table: TableOid, op: Op, key: Key) {
+    stage.next_row();
+    stage.push(table, op, key);
+}
+
+fn ops(changes: &[Change]) -> Vec<(u32, Op, String)> {
+    changes.iter().map(|c| (c.ordinal, c.op, format!("{:?}", c.key))).collect()
+}
+
+#[test]
+fn keeps_stream_order_and_counts_from_one() {
+    let mut stage = stage(10);
+    push(&mut stage, T, Op::Insert, Key::integer(7));
+    push(&mut stage, U, Op::Delete, Key::integer(8));
+    stage.settle();
+    let (changes, resets, _) = stage.take();
+    assert_eq!(ops(&changes), [(2, Op::Insert, "7".into()), (4, Op::Delete, "8".into())]);
+    assert!(resets.is_empty() && stage.is_empty());
+    push(&mut stage, T, Op::Update, Key::integer(7));
+    assert_eq!(stage.take().0[0].ordinal, 2);
+}
+
+#[test]
+fn exactly_the_limit_is_told_and_one_more_row_resets() {
+    for (rows, is_reset) in [(5, false), (6, true)] {
+        let mut stage = stage(5);
+        for id in 0..rows {
+            push(&mut stage, T, Op::Insert, Key::integer(id));
+            push(&mut stage, U, Op::Update, Key::integer(0));
+        }
+        stage.settle();
+        let (changes, resets, _) = stage.take();
+        assert_eq!(resets.iter().any(|r| r.table == T), is_reset, "{rows} rows");
+        assert!(changes.iter().any(|c| c.table == U), "other tables are told");
+        assert_eq!(changes.iter().any(|c| c.table == T), !is_reset);
+    }
+}
+
+#[test]
+fn a_few_rows_changed_often_are_told_however_often() {
+    let mut stage = stage(5);
+    for round in 0..10_000 {
+        push(&mut stage, T, Op::Update, Key::integer(round % 5));
+        assert!(stage.changes.len() <= 16, "{} staged", stage.changes.len());
+    }
+    stage.settle();
+    let (changes, resets, _) = stage.take();
+    assert!(resets.is_empty());
+    let mut told: Vec<_> = changes.iter().map(|c| format!("{:?}", c.key)).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
+fn merging_tells_what_is_true_of_the_whole_commit() {
+    let mut stage = stage(4);
+    let rows = [
+        (Op::Insert, 1),
+        (Op::Update, 1), // insert
+        (Op::Delete, 2),
+        (Op::Insert, 2), // update
+        (Op::Insert, 3),
+        (Op::Delete, 3), // nothing
+        (Op::Update, 4),
+        (Op::Delete, 4), // delete
+    ];
+    for (op, id) in rows {
+        push(&mut stage, T, op, Key::integer(id));
+    }
+    stage.merge(T);
+    let (changes, ..) = stage.take();
+    let expected =
+        [(4, Op::Insert, "1".into()), (8, Op::Update, "2".into()), (16, Op::Delete, "4".into())];
+    assert_eq!(ops(&changes), expected);
+}
+
+#[test]
+fn wide_keys_are_bounded_by_bytes() {
+    let mut stage = Stage::new(StageLimits { max_changes: 1_000_000, max_bytes: 100_000 });
+    push(&mut stage, U, Op::Update, Key::integer(1));
+    for id in 0..100_u8 {
+        push(&mut stage, T, Op::Insert, Key::json(&[id; 8_000]));
+        assert!(stage.bytes <= 100_000 + 9_000);
+    }
+    let (changes, resets, _) = stage.take();
+    assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
+    assert_eq!(changes.len(), 1);
+}
+
+#[test]
+fn a_reset_table_is_not_staged_again() {
+    let mut stage = stage(10);
+    push(&mut stage, T, Op::Insert, Key::integer(1));
+    stage.reset(T, ResetReason::Truncate);
+    push(&mut stage, T, Op::Insert, Key::integer(2));
+    stage.reset(T, ResetReason::NoKey);
+    let (changes, resets, _) = stage.take();
+    assert!(changes.is_empty());
+    assert_eq!(resets, [Reset { table: T, reason: ResetReason::Truncate }]);
+}
+
+#[test]
+fn a_changed_key_is_two_rows_with_ordinals_of_their_own() {
+    let mut stage = stage(10);
+    push(&mut stage, T, Op::Insert, Key::integer(1));
+    stage.next_row();
+    stage.push_key_change(T, Key::integer(1), Key::integer(2));
+    let (changes, ..) = stage.take();
+    let expected =
+        [(2, Op::Insert, "1".into()), (3, Op::Delete, "1".into()), (4, Op::Insert, "2".into())];
+    assert_eq!(ops(&changes), expected);
+}
+
+fn whole(table: TableOid, id: i64, bytes: usize) -> RowChange {
+    let image = crate::row::Image::Whole(crate::row::Row::new(&vec![b'x'; bytes]));
+    RowChange::Set { table, key: Key::integer(id), image }
+}
+
+#[test]
+fn rows_share_the_bytes_with_ids_and_the_largest_table_is_given_up() {
+    let mut stage = Stage::new(StageLimits { max_changes: 1_000_000, max_bytes: 100_000 });
+    push(&mut stage, U, Op::Update, Key::integer(1));
+    stage.push_row(whole(U, 1, 10));
+    for id in 0..100_000 {
+        push(&mut stage, T, Op::Insert, Key::integer(id));
+        stage.push_row(whole(T, id, 1_000));
+        assert!(stage.bytes + stage.rows.bytes() <= 102_000, "{id}");
+    }
+    let (changes, resets, rows) = stage.take();
+    assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(rows, [whole(U, 1, 10), RowChange::Lost(T)]);
+    assert!(stage.is_empty() && stage.keeps_rows(T));
+}
+
+#[test]
+fn rows_alone_are_not_nothing() {
+    let mut stage = stage(10);
+    stage.push_row(RowChange::Clear(T));
+    assert!(!stage.is_empty());
+    assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+    assert!(stage.is_empty());
+}
+
+#[test]
+fn what_is_lost_stays_lost_until_the_commit() {
+    let mut stage = stage(10);
+    stage.push_row(whole(T, 1, 1));
+    stage.lose_rows(T);
+    stage.push_row(RowChange::Clear(T));
+    stage.push_row(whole(T, 2, 1));
+    stage.lose_rows(T);
+    assert_eq!(stage.take().2, [RowChange::Lost(T)]);
+    stage.push_row(RowChange::Clear(T));
+    assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+}

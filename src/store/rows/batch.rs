@@ -1,0 +1,218 @@
+//! Reading several rows at one version.
+//!
+//! They are gathered under one hold of the lock. If some are missing, or newer than what has been
+//! applied, they are waited for and all are gathered again. Those that came are pinned meanwhile,
+//! so that each has to be asked for once, however little room the cache has.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::desk::{Hold, Ticket, Told};
+use super::table::Found;
+use super::{Origin, ReadRows, RowsError, not_started, too_late};
+use crate::change::Op;
+use crate::key::Key;
+use crate::lsn::Lsn;
+use crate::row::Row;
+use crate::store::directory::PublishedTable;
+use crate::store::reader::{Answer, PollChange, Query, Store};
+use crate::store::state::State;
+use crate::table::TableOid;
+use crate::version::Position;
+
+/// The stream is asked so often how far it is: once may have been too early.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The rows that a reader waits for, or has got and needs until it has all.
+#[derive(Default)]
+struct Pinned {
+    tickets: HashMap<(TableOid, Key), Ticket>,
+}
+
+/// Rows gathered at one version, or what has to be waited for.
+enum Gathered<T> {
+    All(T),
+    /// Until everything up to here has been applied.
+    Fresh(Lsn),
+    /// Until those come that were asked for.
+    Missing,
+}
+
+impl Store {
+    /// Several rows at one version: a commit shows in all of them or in none.
+    pub async fn rows(
+        &self,
+        table: &Arc<PublishedTable>,
+        keys: &[Key],
+        until: Instant,
+    ) -> Result<ReadRows, RowsError> {
+        let mut keys = keys.to_vec();
+        let mut pinned = Pinned::default();
+        let mut origin = Origin::Memory;
+        loop {
+            let wait_for = match self.gather_rows(table, &keys, &mut pinned)? {
+                Gathered::All(rows) => return Ok(ReadRows { origin, ..rows }),
+                Gathered::Fresh(horizon) => Some(horizon),
+                Gathered::Missing => None,
+            };
+            origin = Origin::Database;
+            for ((_, asked), spelled) in self.wait(wait_for, &mut pinned, until).await? {
+                keys.iter_mut().filter(|key| **key == asked).for_each(|key| *key = spelled.clone());
+            }
+        }
+    }
+
+    fn gather_rows(
+        &self,
+        table: &PublishedTable,
+        keys: &[Key],
+        pinned: &mut Pinned,
+    ) -> Result<Gathered<ReadRows>, RowsError> {
+        let state = self.shared.state.read();
+        state.rows_of(table)?;
+        let version = state.version().ok_or_else(not_started)?;
+        let gathered = self.gather(&state, keys.iter().map(|key| (table, key)), pinned)?;
+        Ok(gathered.map(|rows| ReadRows { version, rows, origin: Origin::Memory }))
+    }
+
+    /// What changed, with the row of every `insert` and `update` of a table that holds rows (in the
+    /// order of the changes; `None` for other changes). All of it at one version. `None` before the
+    /// stream first started.
+    pub async fn changes_with_rows(
+        &self,
+        query: &Query<'_>,
+        until: Instant,
+    ) -> Result<Option<(Answer, Vec<Option<Row>>)>, RowsError> {
+        if let Some(answer) = query.after.and_then(|after| self.unchanged(query.tables, after)) {
+            return Ok(Some((answer, Vec::new())));
+        }
+        let mut pinned = Pinned::default();
+        loop {
+            let wait_for = match self.gather_changes(query, &mut pinned)? {
+                Gathered::All(found) => return Ok(found),
+                Gathered::Fresh(horizon) => Some(horizon),
+                Gathered::Missing => None,
+            };
+            self.wait(wait_for, &mut pinned, until).await?;
+        }
+    }
+
+    fn gather_changes(
+        &self,
+        query: &Query<'_>,
+        pinned: &mut Pinned,
+    ) -> Result<Gathered<Option<(Answer, Vec<Option<Row>>)>>, RowsError> {
+        let state = self.shared.state.read();
+        let Some(answer) = state.answer(query) else { return Ok(Gathered::All(None)) };
+        let has_row = |c: &PollChange| c.op != Op::Delete && state.rows_of(&c.table).is_ok();
+        let wanted = answer.changes.iter().filter(|change| has_row(change));
+        let gathered = self.gather(&state, wanted.map(|c| (&*c.table, &c.key)), pinned)?;
+        Ok(gathered.map(|rows| {
+            let mut rows = rows.into_iter();
+            let each = answer
+                .changes
+                .iter()
+                .map(|c| if has_row(c) { rows.next().flatten() } else { None });
+            let each = each.collect();
+            Some((answer, each))
+        }))
+    }
+
+    /// All these rows at the applied position.
+    fn gather<'a>(
+        &self,
+        state: &State,
+        wanted: impl Iterator<Item = (&'a PublishedTable, &'a Key)>,
+        pinned: &mut Pinned,
+    ) -> Result<Gathered<Vec<Option<Row>>>, RowsError> {
+        let mut found = Vec::new();
+        let mut fresh: Option<Lsn> = None;
+        let mut is_missing = false;
+        for (table, key) in wanted {
+            let (known, rows) = state.rows_of(table)?;
+            let ticket = match rows.find(key, state.applied.lsn, &self.shared.cache) {
+                Found::Row(row) => {
+                    found.push(row);
+                    continue;
+                }
+                Found::Fresh(horizon) => {
+                    fresh = fresh.max(Some(horizon));
+                    self.ask(state, known, rows, key, Hold::Pin)?
+                }
+                Found::Missing => {
+                    is_missing = true;
+                    self.ask(state, known, rows, key, Hold::Pin)?
+                }
+            };
+            // A row that came home just now is found the next time.
+            if let Err(ticket) = ticket {
+                pinned.tickets.insert((table.oid(), key.clone()), ticket);
+            }
+        }
+        Ok(match (is_missing, fresh) {
+            (true, _) => Gathered::Missing,
+            (false, Some(horizon)) => Gathered::Fresh(horizon),
+            (false, None) => Gathered::All(found),
+        })
+    }
+
+    /// Waits for a position, or for what was asked for; tells which keys are spelled otherwise.
+    async fn wait(
+        &self,
+        horizon: Option<Lsn>,
+        pinned: &mut Pinned,
+        until: Instant,
+    ) -> Result<Vec<((TableOid, Key), Key)>, RowsError> {
+        let Some(horizon) = horizon else {
+            return timeout_at(until, pinned.told()).await.map_err(|_| too_late())?;
+        };
+        let position = Position::after_commit(horizon);
+        timeout_at(until, self.reach(position)).await.map_err(|_| {
+            RowsError::NotNow(
+                "the rows are newer than what has arrived of the change stream so far, and so \
+                 can't be read at one version; try again later"
+                    .into(),
+            )
+        })?;
+        Ok(Vec::new())
+    }
+
+    /// Waits until a position has been applied, and keeps asking for it.
+    pub(super) async fn reach(&self, position: Position) {
+        while timeout(NUDGE_INTERVAL, self.hurry_applied(position)).await.is_err() {}
+    }
+}
+
+impl Pinned {
+    /// Waits until everything asked for has come, or has to be asked for anew.
+    async fn told(&mut self) -> Result<Vec<((TableOid, Key), Key)>, RowsError> {
+        let mut spelled = Vec::new();
+        let mut over = Vec::new();
+        for (place, ticket) in &mut self.tickets {
+            match ticket.told().await {
+                Some(Told::Here(..)) => {}
+                Some(Told::Failed(error)) => return Err(error),
+                Some(Told::Spelled(other)) => {
+                    spelled.push((place.clone(), other));
+                    over.push(place.clone());
+                }
+                None => over.push(place.clone()),
+            }
+        }
+        self.tickets.retain(|place, _| !over.contains(place));
+        Ok(spelled)
+    }
+}
+
+impl<T> Gathered<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Gathered<U> {
+        match self {
+            Self::All(all) => Gathered::All(change(all)),
+            Self::Fresh(horizon) => Gathered::Fresh(horizon),
+            Self::Missing => Gathered::Missing,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The rows that are read through: one cache over all tables, of which the least recently used
+//! leave when it is full.
+//!
+//! A row is found under its table's *generation*, a number that no other table has or had. A table
+//! whose rows can't be trusted any more is given another one; then what was under the old one is
+//! found no more, counts no more, and leaves as the least recently used.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use hashbrown::Equivalent;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use prometheus::IntCounter;
+
+use super::chain::Standing;
+use crate::key::Key;
+use crate::row::{Image, Row};
+use crate::store::limits::RowLimits;
+
+/// Memory of an entry beyond its key and document, in bytes: the cache's own nodes and their
+/// allocations, as measured.
+const ENTRY_OVERHEAD: usize = 320;
+
+/// The rows of all lazily held tables. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Cache(moka::sync::Cache<Place, Cached>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    generation: u64,
+    key: Key,
+}
+
+/// A [`Place`] that is asked for: hashes as that does.
+#[derive(Hash)]
+struct PlaceOf<'a> {
+    generation: u64,
+    key: &'a Key,
+}
+
+impl Equivalent<Place> for PlaceOf<'_> {
+    fn equivalent(&self, place: &Place) -> bool {
+        self.generation == place.generation && *self.key == place.key
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    /// `None`: there is no such row.
+    row: Option<Row>,
+    share: Arc<Share>,
+}
+
+impl Cached {
+    fn bytes(&self, key: &Key) -> usize {
+        ENTRY_OVERHEAD + key.heap_bytes() + self.row.as_ref().map_or(0, Row::heap_bytes)
+    }
+}
+
+/// What one generation of one table has in the cache.
+#[derive(Debug)]
+pub(in crate::store) struct Share {
+    generation: u64,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    evictions: IntCounter,
+}
+
+impl Share {
+    /// A new generation.
+    pub(super) fn new(evictions: IntCounter) -> Arc<Self> {
+        // Zero is the generation of tables that have nothing here.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            generation: NEXT.fetch_add(1, Relaxed),
+            entries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            evictions,
+        })
+    }
+
+    /// Another generation of the same table.
+    pub(super) fn next(&self) -> Arc<Self> {
+        Self::new(self.evictions.clone())
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        usize::try_from(self.entries.load(Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        usize::try_from(self.bytes.load(Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    fn gain(&self, bytes: usize) {
+        self.entries.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn lose(&self, bytes: usize, cause: RemovalCause) {
+        self.entries.fetch_sub(1, Relaxed);
+        self.bytes.fetch_sub(bytes as u64, Relaxed);
+        if cause == RemovalCause::Size {
+            self.evictions.inc();
+        }
+    }
+}
+
+impl Cache {
+    pub(in crate::store) fn new(limits: &RowLimits) -> Self {
+        let weight = |place: &Place, cached: &Cached| {
+            u32::try_from(cached.bytes(&place.key)).unwrap_or(u32::MAX)
+        };
+        let mut builder = moka::sync::Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(weight)
+            .max_capacity(limits.max_bytes)
+            .eviction_listener(|place: Arc<Place>, cached: Cached, cause| {
+                cached.share.lose(cached.bytes(&place.key), cause);
+            });
+        if let Some(time) = limits.time_to_idle {
+            builder = builder.time_to_idle(time);
+        }
+        if let Some(time) = limits.time_to_live {
+            builder = builder.time_to_live(time);
+        }
+        Self(builder.build())
+    }
+
+    /// What is known of a row: `None` when nothing is, `Some(None)` when there is no such row.
+    pub(super) fn find(&self, generation: u64, key: &Key) -> Option<Option<Row>> {
+        self.0.get(&PlaceOf { generation, key }).map(|cached| cached.row)
+    }
+
+    pub(super) fn insert(&self, share: &Arc<Share>, key: Key, row: Option<Row>) {
+        let cached = Cached { row, share: share.clone() };
+        share.gain(cached.bytes(&key));
+        self.0.insert(Place { generation: share.generation, key }, cached);
+    }
+
+    /// A change to a row: of no concern unless the row is here. `absent` says whether it can be
+    /// remembered that a row is gone.
+    pub(super) fn change(&self, share: &Arc<Share>, key: Key, image: &Image, absent: bool) {
+        let place = PlaceOf { generation: share.generation, key: &key };
+        if !self.0.contains_key(&place) {
+            return;
+        }
+        let before = match image {
+            Image::Partial { .. } => self.0.get(&place).and_then(|cached| cached.row),
+            _ => None,
+        };
+        match Standing::of(before).after(image) {
+            Standing::Row(row) => self.insert(share, key, Some(row)),
+            Standing::Absent if absent => self.insert(share, key, None),
+            Standing::Absent | Standing::Unknown => {
+                tracing::debug!(id = ?key, "INVALIDATE");
+                self.0.invalidate(&place);
+            }
+        }
+    }
+
+    /// Does what is due: evicts what is too much, drops what has expired. Otherwise it is done
+    /// along with reads and writes.
+    pub(in crate::store) fn tidy_up(&self) {
+        self.0.run_pending_tasks();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share() -> Arc<Share> {
+        Share::new(IntCounter::new("evictions", "evictions").unwrap())
+    }
+
+    fn cache(max_bytes: usize) -> Cache {
+        let max_bytes = u64::try_from(max_bytes).unwrap();
+        Cache::new(&RowLimits { max_bytes, ..RowLimits::default() })
+    }
+
+    fn row(text: &str) -> Row {
+        Row::new(text.as_bytes())
+    }
+
+    #[test]
+    fn changes_concern_only_rows_that_are_here() {
+        let (cache, share) = (cache(1 << 20), share());
+        let generation = share.generation();
+        cache.change(&share, Key::integer(1), &Image::Whole(row("{}")), true);
+        assert_eq!(cache.find(generation, &Key::integer(1)), None);
+        cache.insert(&share, Key::integer(1), None);
+        cache.change(&share, Key::integer(1), &Image::Whole(row("{}")), true);
+        assert_eq!(cache.find(generation, &Key::integer(1)), Some(Some(row("{}"))));
+        cache.change(&share, Key::integer(1), &Image::Gone, true);
+        assert_eq!(cache.find(generation, &Key::integer(1)), Some(None));
+        cache.change(&share, Key::integer(1), &Image::Gone, false);
+        assert_eq!(cache.find(generation, &Key::integer(1)), None);
+    }
+
+    #[test]
+    fn what_is_held_and_evicted_is_counted() {
+        let (cache, share) = (cache(10 * (ENTRY_OVERHEAD + 18)), share());
+        for id in 0..30 {
+            cache.insert(&share, Key::integer(id), Some(row("{}")));
+            cache.insert(&share, Key::integer(id), Some(row("{}")));
+            cache.tidy_up();
+        }
+        assert_eq!((share.entries(), share.evictions.get()), (10, 20));
+        assert_eq!(share.bytes(), 10 * (ENTRY_OVERHEAD + 18));
+        // The one used least recently left first.
+        assert_eq!(cache.find(share.generation(), &Key::integer(19)), None);
+        assert!(cache.find(share.generation(), &Key::integer(20)).is_some());
+        let next = share.next();
+        assert_eq!(cache.find(next.generation(), &Key::integer(20)), None);
+        assert_eq!(next.entries(), 0);
+    }
+}

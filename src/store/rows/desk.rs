@@ -1,0 +1,383 @@
+//! Rows of one table that are on their way from the database, and those kept aside.
+//!
+//! A row that arrived is kept aside while its snapshot contains commits that have not been applied
+//! yet: the changes that it contains must be skipped when they come, and who reads several rows at
+//! one version has to wait for it. It is kept as well while somebody who reads several rows needs
+//! it (a *pin*), so that it can't be evicted before the last one has come. Then it goes *home*: into
+//! the cache, or into the map of a preloaded table when it is *required* there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::chain::{Chain, Standing};
+use super::recent::Due;
+use super::{LoadOutcome, RowsError};
+use crate::key::Key;
+use crate::load::{LoadedAt, LoadedRow};
+use crate::lsn::Lsn;
+use crate::row::{Image, Row};
+use crate::snapshot::Xid;
+use crate::version::Version;
+
+/// Memory of rows that are kept aside although nobody waits for them any more, in bytes, for each
+/// table. Beyond it they are told to those who asked and forgotten.
+const ASIDE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Memory of such a row beyond its document, in bytes.
+const ASIDE_OVERHEAD: usize = 400;
+
+/// What became of a row that was asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    /// What stands under the key, at least as new as this version.
+    Here(Option<Row>, Version),
+    /// The row is there under this key, which means the same.
+    Spelled(Key),
+    /// It can't be had.
+    Failed(RowsError),
+}
+
+/// The place of somebody who waits for a row.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    told: watch::Receiver<Option<Told>>,
+    /// While this lives the row is kept.
+    _pin: Option<Arc<()>>,
+}
+
+impl Ticket {
+    /// Waits until something is told; `None` when the row has to be asked for anew.
+    pub(super) async fn told(&mut self) -> Option<Told> {
+        self.told.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+/// Whether a reader of several rows pins them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Pin,
+    Glance,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    tell: watch::Sender<Option<Told>>,
+    pin: Arc<()>,
+    /// Whether the map of a preloaded table lacks this row.
+    required: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Asked(Asked),
+    Here { row: Option<Row>, at: Arc<LoadedAt>, bytes: usize },
+}
+
+/// A row on its way.
+#[derive(Debug)]
+struct Asked {
+    due: Due,
+    /// What happened to it since.
+    chain: Chain,
+    /// The query that asks for it.
+    query: Option<u64>,
+    /// Queries that were of no use.
+    tries: u32,
+}
+
+impl Asked {
+    fn new(due: Due) -> Self {
+        Self { due, chain: Chain::default(), query: None, tries: 0 }
+    }
+}
+
+impl Entry {
+    fn new(due: Due, required: bool) -> Self {
+        let (tell, _) = watch::channel(None);
+        Self { state: State::Asked(Asked::new(due)), tell, pin: Arc::default(), required }
+    }
+
+    fn is_pinned(&self) -> bool {
+        Arc::strong_count(&self.pin) > 1
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.required || self.tell.receiver_count() > 0
+    }
+}
+
+/// What stands on the desk under a key.
+#[derive(Debug)]
+pub(super) enum OnDesk {
+    /// Nothing.
+    Nothing,
+    /// It is on its way.
+    Asked,
+    /// The row, complete once everything up to the position has been applied.
+    Here(Option<Row>, Lsn),
+}
+
+/// What has to be done about a key that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// Nothing any more.
+    Done,
+    /// It has to be asked for again, after so many tries in vain.
+    Again(u32),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    entries: HashMap<Key, Entry>,
+    required: usize,
+    aside_bytes: usize,
+    /// From this applied position on some row may go home.
+    home_from: Option<Lsn>,
+}
+
+impl Desk {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Rows that a preloaded table's map lacks.
+    pub(super) fn required(&self) -> usize {
+        self.required
+    }
+
+    pub(super) fn is_required(&self, key: &Key) -> bool {
+        self.required > 0 && self.entries.get(key).is_some_and(|entry| entry.required)
+    }
+
+    pub(super) fn find(&self, key: &Key) -> OnDesk {
+        match self.entries.get(key).map(|entry| &entry.state) {
+            None => OnDesk::Nothing,
+            Some(State::Asked(_)) => OnDesk::Asked,
+            Some(State::Here { row, at, .. }) => OnDesk::Here(row.clone(), at.horizon),
+        }
+    }
+
+    /// A place among those who wait for a key that is on the desk.
+    pub(super) fn ticket(&self, key: &Key, hold: Hold) -> Option<Ticket> {
+        let entry = self.entries.get(key)?;
+        let pin = (hold == Hold::Pin).then(|| entry.pin.clone());
+        Some(Ticket { told: entry.tell.subscribe(), _pin: pin })
+    }
+
+    /// Puts a key on the desk that is to be asked for.
+    pub(super) fn ask(&mut self, key: Key, due: Due) {
+        self.entries.insert(key, Entry::new(due, false));
+    }
+
+    /// The map lacks this row because of a transaction. Tells whether it has to be asked for: not
+    /// when it is on the desk already, where the change was noted.
+    pub(super) fn require(&mut self, key: &Key, xid: Xid) -> bool {
+        let is_new = !self.entries.contains_key(key);
+        let entry =
+            self.entries.entry(key.clone()).or_insert_with(|| Entry::new(Due::one(xid), false));
+        self.required += usize::from(!entry.required);
+        entry.required = true;
+        is_new
+    }
+
+    /// The map has it again.
+    pub(super) fn release(&mut self, key: &Key) {
+        if self.required > 0
+            && let Some(entry) = self.entries.get_mut(key)
+        {
+            self.required -= usize::from(entry.required);
+            entry.required = false;
+        }
+    }
+
+    pub(super) fn release_all(&mut self) {
+        self.required = 0;
+        self.entries.values_mut().for_each(|entry| entry.required = false);
+    }
+
+    /// A change to a key. Tells whether it has to be asked for again.
+    pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &Image) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        match &mut entry.state {
+            State::Asked(asked) => asked.chain.push(xid, image.clone()),
+            State::Here { at, .. } if at.snapshot.sees(xid) => {}
+            State::Here { row, bytes, .. } => match Standing::of(row.take()).after(image) {
+                Standing::Row(new) => *row = Some(new),
+                Standing::Absent => *row = None,
+                Standing::Unknown => {
+                    self.aside_bytes -= *bytes;
+                    let is_needed = entry.required || entry.is_pinned();
+                    entry.state = State::Asked(Asked::new(Due::one(xid)));
+                    entry.tell.send_replace(None);
+                    if !is_needed {
+                        self.entries.remove(key);
+                    }
+                    return is_needed;
+                }
+            },
+        }
+        false
+    }
+
+    /// The table is empty.
+    pub(super) fn clear(&mut self, xid: Xid) {
+        let keys: Vec<Key> = self.entries.keys().cloned().collect();
+        for key in keys {
+            self.change(&key, xid, &Image::Gone);
+        }
+        self.release_all();
+    }
+
+    /// A query is about to ask for a key. Tells whether that is still to be done.
+    pub(super) fn begin(&mut self, key: &Key, query: u64) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        let is_wanted = entry.is_wanted();
+        let State::Asked(asked) = &mut entry.state else { return false };
+        if asked.query.is_some() {
+            return false;
+        }
+        if !is_wanted {
+            self.entries.remove(key);
+            return false;
+        }
+        asked.query = Some(query);
+        true
+    }
+
+    /// What a query brought for a key it asked for.
+    pub(super) fn arrive(
+        &mut self,
+        query: u64,
+        key: &Key,
+        loaded: LoadedRow,
+        at: &Arc<LoadedAt>,
+        applied: Version,
+    ) -> (Arrived, Option<LoadOutcome>) {
+        let Some(entry) = self.entries.get_mut(key) else { return (Arrived::Done, None) };
+        let State::Asked(asked) = &mut entry.state else { return (Arrived::Done, None) };
+        if asked.query != Some(query) {
+            return (Arrived::Done, None);
+        }
+        asked.query = None;
+        if loaded.row.is_some() && loaded.key != *key {
+            entry.tell.send_replace(Some(Told::Spelled(loaded.key)));
+            self.forget(key);
+            return (Arrived::Done, Some(LoadOutcome::Loaded));
+        }
+        let standing = match asked.due.is_seen_by(&at.snapshot) {
+            true => asked.chain.resolve(Standing::of(loaded.row), &at.snapshot),
+            false => Standing::Unknown,
+        };
+        let row = match standing {
+            Standing::Row(row) => Some(row),
+            Standing::Absent => None,
+            Standing::Unknown => {
+                asked.tries += 1;
+                if asked.due.is_seen_by(&at.snapshot)
+                    && let Some(last) = asked.chain.last()
+                {
+                    // What is not in this snapshot has to be in the next one.
+                    asked.due = Due::one(last);
+                    asked.chain = Chain::default();
+                }
+                return (Arrived::Again(asked.tries), Some(LoadOutcome::Again));
+            }
+        };
+        let outcome = if row.is_some() { LoadOutcome::Loaded } else { LoadOutcome::Absent };
+        entry.tell.send_replace(Some(Told::Here(row.clone(), applied)));
+        self.put_aside(key, row, at.clone());
+        (Arrived::Done, Some(outcome))
+    }
+
+    fn put_aside(&mut self, key: &Key, row: Option<Row>, at: Arc<LoadedAt>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let bytes = ASIDE_OVERHEAD + key.heap_bytes() + row.as_ref().map_or(0, Row::heap_bytes);
+        let is_needed = entry.required || entry.is_pinned();
+        if !is_needed && self.aside_bytes + bytes > ASIDE_BYTES_MAX {
+            self.entries.remove(key);
+            return;
+        }
+        self.aside_bytes += bytes;
+        let from = self.home_from.unwrap_or(at.horizon);
+        self.home_from = Some(from.min(at.horizon));
+        entry.state = State::Here { row, at, bytes };
+    }
+
+    /// A query for a key failed. A required one is asked for again, after so many tries.
+    pub(super) fn fail(&mut self, query: u64, key: &Key, error: &RowsError) -> Arrived {
+        let Some(entry) = self.entries.get_mut(key) else { return Arrived::Done };
+        let State::Asked(asked) = &mut entry.state else { return Arrived::Done };
+        if asked.query != Some(query) {
+            return Arrived::Done;
+        }
+        asked.query = None;
+        asked.tries += 1;
+        let tries = asked.tries;
+        entry.tell.send_replace(Some(Told::Failed(error.clone())));
+        if entry.required {
+            entry.tell = watch::channel(None).0;
+            return Arrived::Again(tries);
+        }
+        self.forget(key);
+        Arrived::Done
+    }
+
+    /// A query for a key was of no use, and another one may be.
+    pub(super) fn again(&mut self, query: u64, key: &Key) -> Arrived {
+        match self.entries.get_mut(key).map(|entry| &mut entry.state) {
+            Some(State::Asked(asked)) if asked.query == Some(query) => {
+                asked.query = None;
+                asked.tries += 1;
+                Arrived::Again(asked.tries)
+            }
+            _ => Arrived::Done,
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.release(key);
+        self.entries.remove(key);
+    }
+
+    /// Sends home what can go, now that everything up to `applied` has been applied. `home` is told
+    /// the row and whether the map lacks it.
+    pub(super) fn settle(&mut self, applied: Lsn, mut home: impl FnMut(Key, Option<Row>, bool)) {
+        if self.home_from.is_none_or(|from| from > applied) {
+            return;
+        }
+        let mut next: Option<Lsn> = None;
+        let leaving = self.entries.extract_if(|_, entry| match &entry.state {
+            State::Asked(_) => false,
+            State::Here { at, .. } => {
+                let goes = at.horizon <= applied && (entry.required || !entry.is_pinned());
+                if !goes {
+                    next = Some(next.unwrap_or(at.horizon).min(at.horizon));
+                }
+                goes
+            }
+        });
+        for (key, entry) in leaving {
+            self.required -= usize::from(entry.required);
+            if let State::Here { row, bytes, .. } = entry.state {
+                self.aside_bytes -= bytes;
+                home(key, row, entry.required);
+            }
+        }
+        self.home_from = next;
+    }
+
+    /// Sends one row home, if it can go at once and the map of no preloaded table lacks it.
+    pub(super) fn settle_one(&mut self, key: &Key, applied: Lsn) -> Option<Option<Row>> {
+        let entry = self.entries.get(key)?;
+        let State::Here { row, at, bytes } = &entry.state else { return None };
+        if entry.required || at.horizon > applied || entry.is_pinned() {
+            return None;
+        }
+        let row = row.clone();
+        self.aside_bytes -= bytes;
+        self.entries.remove(key);
+        Some(row)
+    }
+}

@@ -1,0 +1,84 @@
+//! All rows of one table, in key order.
+
+use std::ops::Bound;
+
+use imbl::OrdMap;
+
+use crate::key::Key;
+use crate::row::Row;
+
+/// Memory of a row beyond its key and document, in bytes: its place in the tree, and what the
+/// allocator rounds up; as measured with rows in random order.
+const ENTRY_OVERHEAD: usize = 56;
+
+/// Rows by key. A clone shares the tree: whoever changes one of the two copies what it touches.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RowMap {
+    rows: OrdMap<Key, Row>,
+    bytes: usize,
+}
+
+impl RowMap {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Memory it occupies.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn find(&self, key: &Key) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    pub(super) fn insert(&mut self, key: Key, row: Row) {
+        let of_key = key.heap_bytes();
+        self.bytes += ENTRY_OVERHEAD + of_key + row.heap_bytes();
+        if let Some(before) = self.rows.insert(key, row) {
+            self.bytes -= ENTRY_OVERHEAD + of_key + before.heap_bytes();
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        if let Some(row) = self.rows.remove(key) {
+            self.bytes -= ENTRY_OVERHEAD + key.heap_bytes() + row.heap_bytes();
+        }
+    }
+
+    /// The rows behind `after`, or all of them. Finding the first one takes logarithmic time.
+    pub(super) fn after(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Row)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rows.range::<_, Key>((from, Bound::Unbounded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_stays_as_it_was_and_bytes_are_those_of_what_is_held() {
+        let mut map = RowMap::default();
+        for id in [3, 1, 2] {
+            map.insert(Key::integer(id), Row::new(b"{}"));
+        }
+        let picture = map.clone();
+        map.insert(Key::integer(2), Row::new(b"{\"id\":2}"));
+        map.remove(&Key::integer(3));
+        map.remove(&Key::integer(3));
+        let ids = |map: &RowMap, after: Option<i64>| {
+            let after = after.map(Key::integer);
+            map.after(after.as_ref())
+                .map(|(key, row)| format!("{key:?}{row:?}"))
+                .collect::<String>()
+        };
+        assert_eq!(ids(&picture, None), "1{}2{}3{}");
+        assert_eq!(ids(&map, Some(1)), "2{\"id\":2}");
+        assert_eq!(ids(&map, Some(2)), "");
+        for id in [1, 2] {
+            map.remove(&Key::integer(id));
+        }
+        assert_eq!((map.len(), map.bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,101 @@
+//! The metrics of one table's rows, with the labels looked up once.
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use crate::metrics::Metrics;
+
+/// How a request for a row was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// From memory.
+    Hit,
+    /// After asking the database.
+    Miss,
+    /// From memory, while the change stream is not connected.
+    Stale,
+}
+
+impl Served {
+    const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Stale];
+
+    /// The label of `highwater_cache_requests_total`, and what `X-Cache` says.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What became of asking the database for a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LoadOutcome {
+    /// There is one.
+    Loaded,
+    /// There is none.
+    Absent,
+    /// The snapshot was too old, or the stream did not send what it should be joined with.
+    Again,
+    /// The database could not be asked, or refused.
+    Failed,
+}
+
+const OUTCOMES: [&str; 4] = ["loaded", "absent", "again", "failed"];
+
+/// Handles to one table's counters. Cloning shares them.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct RowMeters {
+    requests: [IntCounter; 3],
+    loads: [IntCounter; 4],
+    pub(super) evictions: IntCounter,
+    pub(super) entries: IntGauge,
+    pub(super) bytes: IntGauge,
+    pub(super) load_seconds: Histogram,
+}
+
+impl RowMeters {
+    pub(in crate::store) fn new(metrics: &Metrics, table: &str) -> Self {
+        Self {
+            requests: Served::ALL
+                .map(|served| metrics.cache_requests.with_label_values(&[table, served.as_str()])),
+            loads: OUTCOMES.map(|outcome| metrics.cache_loads.with_label_values(&[table, outcome])),
+            evictions: metrics.cache_evictions.with_label_values(&[table]),
+            entries: metrics.cache_entries.with_label_values(&[table]),
+            bytes: metrics.cache_bytes.with_label_values(&[table]),
+            load_seconds: metrics.cache_load_seconds.clone(),
+        }
+    }
+
+    pub(in crate::store) fn count_request(&self, served: Served) {
+        let [hit, miss, stale] = &self.requests;
+        match served {
+            Served::Hit => hit.inc(),
+            Served::Miss => miss.inc(),
+            Served::Stale => stale.inc(),
+        }
+    }
+
+    pub(super) fn count_load(&self, outcome: LoadOutcome) {
+        let [loaded, absent, again, failed] = &self.loads;
+        match outcome {
+            LoadOutcome::Loaded => loaded.inc(),
+            LoadOutcome::Absent => absent.inc(),
+            LoadOutcome::Again => again.inc(),
+            LoadOutcome::Failed => failed.inc(),
+        }
+    }
+}
+
+/// Forgets every value of a table. A value that was never set can't be removed, which is no mistake.
+pub(in crate::store) fn remove_table(metrics: &Metrics, table: &str) {
+    for served in Served::ALL {
+        let _ = metrics.cache_requests.remove_label_values(&[table, served.as_str()]);
+    }
+    for outcome in OUTCOMES {
+        let _ = metrics.cache_loads.remove_label_values(&[table, outcome]);
+    }
+    let _ = metrics.cache_evictions.remove_label_values(&[table]);
+    let _ = metrics.cache_entries.remove_label_values(&[table]);
+    let _ = metrics.cache_bytes.remove_label_values(&[table]);
+}

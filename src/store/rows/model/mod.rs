@@ -1,0 +1,119 @@
+//! Random histories of rows against a simulated database.
+//!
+//! The database commits; each transaction becomes visible to snapshots a while after it is in the
+//! stream or a while before. Queries and copies read what is visible in one moment and answer in a
+//! later one, the stream is applied in between. Readers read all the time, and compare with the
+//! truth: one row is never older than the version told, nor than what was read of it before; rows at
+//! one version, and pictures, are exactly those of the database at that version.
+//!
+//! Time is simulated, so everything is a function of the seed, which a failure prints.
+
+mod database;
+mod readers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::database::{Database, LAZY, PRELOADED, tables};
+use self::readers::Reader;
+use crate::change::{Event, Reset, ResetReason};
+use crate::metrics::Metrics;
+use crate::source::Wishes;
+use crate::store::model::{Random, Seed};
+use crate::store::testing::started;
+use crate::store::{Limits, RowLimits, Store, Writer, open};
+use crate::table::TableOid;
+
+/// Begins the simulated time.
+fn run(seed: u64, limits: RowLimits, steps: usize) {
+    let _seed = Seed(seed, "rows");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(simulate(seed, limits, steps));
+}
+
+async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
+    let wishes = Wishes::default();
+    let limits = Limits { rows: limits, ..Limits::default() };
+    let (mut writer, store) = open(limits, wishes, Metrics::new().unwrap());
+    writer.apply(vec![started(800, tables(), None)]);
+    let database = Arc::new(Mutex::new(Database::new(seed)));
+    let loader = Arc::new(database::Connection(database.clone()));
+    let end = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    for _ in 0..2 {
+        tasks.spawn(store.load_worker().run(loader.clone(), end.clone()));
+    }
+    tasks.spawn(store.preloader().run(loader, end.clone()));
+    for number in 0..4 {
+        let reader = Reader::new(seed * 10 + number, store.clone(), database.clone());
+        tasks.spawn(reader.run(end.clone()));
+    }
+    let mut random = Random::new(seed);
+    for _ in 0..steps {
+        step(&database, &store, &mut writer, &mut random);
+        sleep(Duration::from_millis(random.below(4))).await;
+        check(&mut tasks);
+    }
+    database.lock().calm_down();
+    for _ in 0..200 {
+        deliver(&database, &mut writer, 10);
+        writer.carry_out();
+        sleep(Duration::from_millis(50)).await;
+        check(&mut tasks);
+    }
+    let mut last = Reader::new(seed, store, database);
+    last.check_all().await;
+    end.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+}
+
+/// A task that ended has failed.
+fn check(tasks: &mut JoinSet<()>) {
+    if let Some(ended) = tasks.try_join_next() {
+        ended.unwrap();
+    }
+}
+
+fn step(database: &Mutex<Database>, store: &Store, writer: &mut Writer, random: &mut Random) {
+    match random.below(100) {
+        0..40 => database.lock().commit(),
+        40..60 => database.lock().make_visible(),
+        60..90 => deliver(database, writer, 1 + random.below(3)),
+        90..92 => store.reload(store.directory().tables()),
+        92 => {
+            let table = *random.pick(&[LAZY, PRELOADED]);
+            let resets = vec![Reset { table: TableOid(table), reason: ResetReason::Schema }];
+            writer.apply(vec![Event::Tables { tables: tables(), resets }]);
+        }
+        _ => writer.carry_out(),
+    }
+}
+
+fn deliver(database: &Mutex<Database>, writer: &mut Writer, count: u64) {
+    for _ in 0..count {
+        let Some(event) = database.lock().next_event() else { return };
+        writer.apply(vec![event]);
+    }
+}
+
+#[test]
+fn rows_are_never_older_than_told_and_several_are_of_one_version() {
+    for seed in 0..60 {
+        run(seed, RowLimits::default(), 600);
+    }
+}
+
+#[test]
+fn rows_stay_right_when_the_cache_has_room_for_two() {
+    for seed in 100..140 {
+        run(seed, RowLimits { max_bytes: 900, ..RowLimits::default() }, 600);
+    }
+}

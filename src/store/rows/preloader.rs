@@ -1,0 +1,271 @@
+//! Copies the tables that are to be in memory as a whole, one after another.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::copy::{Built, Copy, Overlay, Progress, Running, Wanted};
+use super::preload::too_large;
+use super::table::{Place, TableRows};
+use crate::key::Key;
+use crate::load::{CopySink, LoadError, LoadedAt, Loader};
+use crate::row::Row;
+use crate::store::directory::PublishedTable;
+use crate::store::reader::Store;
+use crate::table::TableOid;
+use crate::version::Position;
+
+/// A copy that failed is tried again so much later, and twice as late each time…
+const PAUSE: Duration = Duration::from_secs(1);
+/// …but not later than this.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How far a copy is, is logged so often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Keys that may have changed meanwhile for the writer to lay them over in one hold of the lock.
+const OVERLAY_LEFT_MAX: usize = 1_000;
+/// Times that the overlay is laid over without a lock before the rest is left to the writer,
+/// however much that is.
+const ROUNDS_MAX: usize = 10;
+/// The stream is asked so long for the position that a finished copy waits for.
+const HURRY_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Copies one table after another.
+#[derive(Debug)]
+pub struct Preloader {
+    store: Store,
+    /// Copies begun.
+    begun: u64,
+}
+
+/// A copy that was registered.
+struct Registered {
+    number: u64,
+    published: Arc<PublishedTable>,
+    wanted: Wanted,
+    progress: Arc<Progress>,
+    max_bytes: usize,
+}
+
+impl Store {
+    /// What copies preloaded tables; there is to be one of it.
+    pub fn preloader(&self) -> Preloader {
+        Preloader { store: self.clone(), begun: 0 }
+    }
+
+    /// Does something with the copy of this number, if it is still on its way.
+    fn with_copy<T>(
+        &self,
+        table: TableOid,
+        number: u64,
+        work: impl FnOnce(&mut Running) -> T,
+    ) -> Option<T> {
+        let state = self.shared.state.read();
+        let rows = state.tables.get(&table)?.rows.as_ref()?;
+        let Place::Preload(preload) = &rows.place else { return None };
+        preload.copy.lock().running(number).map(work)
+    }
+
+    /// Ends the copy of this number.
+    fn end_copy(&self, table: TableOid, number: u64, end: Copy) {
+        let state = self.shared.state.read();
+        let rows = state.tables.get(&table).and_then(|table| table.rows.as_ref());
+        if let Some(Place::Preload(preload)) = rows.map(|rows| &rows.place) {
+            let mut copy = preload.copy.lock();
+            if copy.running(number).is_some() {
+                *copy = end;
+            }
+        }
+    }
+}
+
+impl Preloader {
+    /// Works until `shutdown`.
+    pub async fn run(mut self, loader: Arc<dyn Loader>, shutdown: CancellationToken) {
+        let work = async {
+            loop {
+                self.work(&*loader).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = work => {}
+        }
+    }
+
+    async fn work(&mut self, loader: &dyn Loader) {
+        let store = self.store.clone();
+        let called = store.shared.signals.copy_wanted.notified();
+        match self.register() {
+            Ok(registered) => self.copy(registered, loader).await,
+            Err(until) => {
+                let _ = timeout_at(until, called).await;
+            }
+        }
+    }
+
+    /// Registers the next copy: from now on, what happens to the table is kept for it. If there is
+    /// none now, tells when to look again.
+    fn register(&mut self) -> Result<Registered, Instant> {
+        let now = Instant::now();
+        let mut next = now + REPORT_INTERVAL;
+        let state = self.store.shared.state.read();
+        for rows in state.tables.values().filter_map(|table| table.rows.as_ref()) {
+            let Place::Preload(preload) = &rows.place else { continue };
+            let mut copy = preload.copy.lock();
+            let Copy::Wanted(wanted) = *copy else { continue };
+            if wanted.from > now {
+                next = next.min(wanted.from);
+                continue;
+            }
+            self.begun += 1;
+            let running = running(self.begun, wanted, state.loads.lock().recent.all());
+            let progress = running.progress.clone();
+            *copy = Copy::Running(Box::new(running));
+            return Ok(registered(self.begun, rows, wanted, progress, preload.max_bytes));
+        }
+        Err(next)
+    }
+
+    async fn copy(&self, registered: Registered, loader: &dyn Loader) {
+        let (oid, number) = (registered.published.oid(), registered.number);
+        let mut sink = Sink {
+            store: &self.store,
+            copy: &registered,
+            built: Built::default(),
+            began: Instant::now(),
+            reported: Instant::now(),
+        };
+        let result = loader.copy(&registered.published.table, &mut sink).await;
+        sink.report("rows were copied");
+        let built = sink.built;
+        let table = &registered.published.name;
+        match result {
+            Ok(()) => self.finish(&registered, built).await,
+            Err(LoadError::Refused(reason)) => {
+                tracing::error!(table, "the rows can't be preloaded: {reason}");
+                self.store.end_copy(oid, number, Copy::Refused(reason));
+            }
+            Err(LoadError::Stopped) => self.again(&registered, Duration::ZERO),
+            Err(error) => {
+                if error == LoadError::Outdated {
+                    self.store.wishes.look.notify_one();
+                }
+                let failures = registered.wanted.failures.min(16);
+                let pause = PAUSE.saturating_mul(1 << failures).min(PAUSE_MAX);
+                tracing::warn!(table, %error, ?pause, "the rows could not be copied; trying again");
+                self.again(&registered, pause);
+            }
+        }
+    }
+
+    fn again(&self, registered: &Registered, pause: Duration) {
+        let from = Instant::now() + pause;
+        let failures = registered.wanted.failures + 1;
+        let wanted = Wanted { from, failures, ..registered.wanted };
+        self.store.end_copy(registered.published.oid(), registered.number, Copy::Wanted(wanted));
+    }
+
+    /// Lays over what happened meanwhile, and leaves the rest to the writer.
+    async fn finish(&self, registered: &Registered, mut built: Built) {
+        let (oid, number) = (registered.published.oid(), registered.number);
+        let mut at: Option<Arc<LoadedAt>> = None;
+        for _ in 0..ROUNDS_MAX {
+            let taken = self.store.with_copy(oid, number, |running| {
+                let many = running.overlay.len() > OVERLAY_LEFT_MAX;
+                (running.at.clone(), many.then(|| std::mem::take(&mut running.overlay)))
+            });
+            let Some((contained, overlay)) = taken else { return };
+            at = contained;
+            let (Some(at), Some(overlay)) = (&at, overlay) else { break };
+            built.lay_over(overlay, at);
+        }
+        let Some(at) = at else { return self.again(registered, PAUSE) };
+        self.store.with_copy(oid, number, |running| running.built = Some(built));
+        self.store.shared.signals.writer_wanted.notify_one();
+        let position = Position::after_commit(at.horizon);
+        let _ = timeout_at(Instant::now() + HURRY_TIME_MAX, self.store.reach(position)).await;
+    }
+}
+
+fn running(number: u64, wanted: Wanted, due: super::recent::Due) -> Running {
+    Running {
+        number,
+        wanted,
+        due,
+        at: None,
+        overlay: Overlay::default(),
+        built: None,
+        progress: Arc::default(),
+    }
+}
+
+fn registered(
+    number: u64,
+    rows: &TableRows,
+    wanted: Wanted,
+    progress: Arc<Progress>,
+    max_bytes: usize,
+) -> Registered {
+    Registered { number, published: rows.published.clone(), wanted, progress, max_bytes }
+}
+
+/// Takes the rows of a copy.
+struct Sink<'a> {
+    store: &'a Store,
+    copy: &'a Registered,
+    built: Built,
+    began: Instant,
+    reported: Instant,
+}
+
+impl CopySink for Sink<'_> {
+    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool {
+        self.store.shared.state.read().loads.lock().saw(&at.snapshot);
+        let number = self.copy.number;
+        let begins = self.store.with_copy(self.copy.published.oid(), number, |running| {
+            let sees_all = running.due.is_seen_by(&at.snapshot);
+            running.at = sees_all.then(|| Arc::new(at.clone()));
+            sees_all
+        });
+        self.copy.progress.estimate.store(rows_estimate, Relaxed);
+        // One that is no longer wanted is ended by the first rows.
+        begins.unwrap_or(true)
+    }
+
+    fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {
+        for (key, row) in rows {
+            self.built.rows.insert(key, row);
+        }
+        self.copy.progress.rows.store(self.built.rows.len() as u64, Relaxed);
+        if self.reported.elapsed() >= REPORT_INTERVAL {
+            self.report("rows are being copied");
+        }
+        let overlay =
+            self.store.with_copy(self.copy.published.oid(), self.copy.number, |running| {
+                running.overlay.bytes()
+            });
+        let Some(overlay) = overlay else { return Err(LoadError::Stopped) };
+        if self.built.rows.bytes() + overlay > self.copy.max_bytes {
+            return Err(LoadError::Refused(too_large(self.copy.max_bytes)));
+        }
+        Ok(())
+    }
+}
+
+impl Sink<'_> {
+    fn report(&mut self, what: &str) {
+        self.reported = Instant::now();
+        let rows = self.built.rows.len();
+        let seconds = self.began.elapsed().as_secs_f64().max(0.001);
+        tracing::info!(
+            table = self.copy.published.name,
+            rows,
+            estimate = self.copy.progress.estimate(),
+            rows_per_second = (rows as f64 / seconds).round(),
+            "{what}"
+        );
+    }
+}

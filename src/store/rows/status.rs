@@ -1,0 +1,69 @@
+//! How rows are doing, as `/v1/status` and the metrics tell.
+
+use super::copy::Copy;
+use super::table::{Place, TableRows};
+use super::{RowsState, RowsStatus};
+use crate::store::reader::Store;
+use crate::store::state::{State, TableState};
+use crate::table::Rows;
+
+impl Store {
+    /// How the rows of every table are doing, ordered by displayed name.
+    pub fn rows_status(&self) -> Vec<RowsStatus> {
+        let state = self.shared.state.read();
+        let mut all: Vec<RowsStatus> = state.tables.values().map(status).collect();
+        all.sort_by(|a, b| a.table.cmp(&b.table));
+        all
+    }
+}
+
+impl State {
+    /// Sets the gauges of rows in memory.
+    pub(in crate::store) fn measure_rows(&self) {
+        for rows in self.tables.values().filter_map(|table| table.rows.as_ref()) {
+            let (entries, bytes) = rows.size();
+            rows.published.row_meters.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+            rows.published.row_meters.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+fn status(table: &TableState) -> RowsStatus {
+    let (entries, bytes) = table.rows.as_ref().map_or((0, 0), TableRows::size);
+    let state = match (&table.published.table.rows, &table.rows) {
+        (Rows::Refused(reason), _) => RowsState::Refused(reason.clone()),
+        (_, Some(rows)) => rows.state(),
+        (_, None) => RowsState::Off,
+    };
+    RowsStatus { table: table.published.name.clone(), state, entries, bytes }
+}
+
+impl TableRows {
+    /// Rows in memory, and their bytes.
+    fn size(&self) -> (usize, usize) {
+        match &self.place {
+            Place::Lazy(share) => (share.entries(), share.bytes()),
+            Place::Preload(preload) => {
+                preload.rows.as_ref().map_or((0, 0), |rows| (rows.len(), rows.bytes()))
+            }
+        }
+    }
+
+    fn state(&self) -> RowsState {
+        let preload = match &self.place {
+            Place::Lazy(_) => return RowsState::Lazy,
+            Place::Preload(preload) => preload,
+        };
+        if preload.rows.is_some() {
+            return RowsState::Complete;
+        }
+        match &*preload.copy.lock() {
+            Copy::Refused(reason) => RowsState::Refused(reason.clone()),
+            Copy::Running(running) => RowsState::Loading {
+                rows: running.progress.rows(),
+                estimate: running.progress.estimate(),
+            },
+            Copy::Idle | Copy::Wanted(_) => RowsState::Loading { rows: 0, estimate: 0 },
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The rows of one table, held one way or the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::cache::{Cache, Share};
+use super::chain::Standing;
+use super::copy::Copy;
+use super::desk::{Desk, OnDesk};
+use super::loads::Loads;
+use super::map::RowMap;
+use super::preload::{Preload, install};
+use crate::key::Key;
+use crate::lsn::Lsn;
+use crate::row::{Image, Row};
+use crate::snapshot::Xid;
+use crate::store::directory::PublishedTable;
+use crate::store::limits::RowLimits;
+use crate::table::{HeldRows, RowMode};
+
+/// The rows of one table.
+#[derive(Debug)]
+pub(in crate::store) struct TableRows {
+    pub(super) published: Arc<PublishedTable>,
+    pub(super) held: Arc<HeldRows>,
+    pub(super) place: Place,
+    /// Locked while the lock of the whole state is held, after it; before that of [`Loads`].
+    desk: Mutex<Desk>,
+    /// Keys on the desk, so that readers of rows in memory need not look there.
+    on_desk: AtomicUsize,
+    /// Whatever was committed up to here may have changed any row, for all the log knows.
+    pub(super) floor: Lsn,
+}
+
+/// Where rows are.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In the cache, under this generation.
+    Lazy(Arc<Share>),
+    /// In a map of all of them.
+    Preload(Preload),
+}
+
+/// What surrounds the application of a transaction.
+pub(in crate::store) struct Applying<'a> {
+    pub(in crate::store) cache: &'a Cache,
+    pub(in crate::store) loads: &'a mut Loads,
+    /// Contents of maps, to be dropped where no lock is held.
+    pub(in crate::store) dropped: &'a mut Vec<Dropped>,
+    pub(in crate::store) xid: Xid,
+    pub(in crate::store) end: Lsn,
+}
+
+/// Many rows that nobody needs any more.
+#[derive(Debug)]
+pub(in crate::store) struct Dropped {
+    _rows: RowMap,
+}
+
+/// What is in memory of a row.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// What stands there at the applied position.
+    Row(Option<Row>),
+    /// A row, of use when everything up to this position has been applied.
+    Fresh(Lsn),
+    /// Nothing.
+    Missing,
+}
+
+/// Locked access to a desk.
+pub(super) struct DeskGuard<'a> {
+    desk: MutexGuard<'a, Desk>,
+    on_desk: &'a AtomicUsize,
+}
+
+impl std::ops::Deref for DeskGuard<'_> {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
+}
+
+impl std::ops::DerefMut for DeskGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+}
+
+impl Drop for DeskGuard<'_> {
+    fn drop(&mut self) {
+        self.on_desk.store(self.desk.len(), SeqCst);
+    }
+}
+
+impl TableRows {
+    /// The rows of a table that holds some; none are here yet.
+    pub(in crate::store) fn new(
+        published: &Arc<PublishedTable>,
+        limits: &RowLimits,
+        floor: Lsn,
+    ) -> Option<Self> {
+        let held = published.table.rows.held()?.clone();
+        let place = match held.mode {
+            RowMode::Preload => Place::Preload(Preload::new(limits.preload_max_bytes)),
+            RowMode::Lazy => {
+                let share = Share::new(published.row_meters.evictions.clone());
+                published.show_generation(share.generation());
+                Place::Lazy(share)
+            }
+        };
+        let desk = Mutex::default();
+        let on_desk = AtomicUsize::new(0);
+        Some(Self { published: published.clone(), held, place, desk, on_desk, floor })
+    }
+
+    pub(super) fn desk(&self) -> DeskGuard<'_> {
+        DeskGuard { desk: self.desk.lock(), on_desk: &self.on_desk }
+    }
+
+    /// One row's change.
+    pub(in crate::store) fn change(&mut self, key: Key, image: Image, applying: &mut Applying) {
+        let image = self.with_values_of_other_key(image, applying.cache);
+        let desk = self.desk.get_mut();
+        let xid = applying.xid;
+        let mut asks = desk.len() > 0 && desk.change(&key, xid, &image);
+        let asked = key.clone();
+        match &mut self.place {
+            Place::Lazy(share) => {
+                applying.cache.change(share, key, &image, self.held.keys_are_exact);
+            }
+            Place::Preload(preload) => {
+                asks |= preload.change(key, xid, &image, desk);
+                let dropped = preload.keep_to_max_bytes(&self.published.name);
+                applying.dropped.extend(dropped.map(|rows| Dropped { _rows: rows }));
+            }
+        }
+        if asks {
+            applying.loads.push(self.published.oid(), asked);
+        }
+        self.count_desk();
+    }
+
+    /// A partial row that was under another key takes its missing values from there, now or never.
+    fn with_values_of_other_key(&mut self, image: Image, cache: &Cache) -> Image {
+        match image {
+            Image::Partial { row, before: Some(before) } => match self.standing(&before, cache) {
+                Standing::Row(before) => row.fill(&before).map_or(Image::Unknown, Image::Whole),
+                Standing::Absent | Standing::Unknown => Image::Unknown,
+            },
+            image => image,
+        }
+    }
+
+    fn standing(&mut self, key: &Key, cache: &Cache) -> Standing {
+        let desk = self.desk.get_mut();
+        let in_place = match &self.place {
+            Place::Lazy(share) => {
+                cache.find(share.generation(), key).map_or(Standing::Unknown, Standing::of)
+            }
+            Place::Preload(preload) => preload.standing(key, desk),
+        };
+        match (in_place, desk.find(key)) {
+            (Standing::Unknown, OnDesk::Here(row, _)) => Standing::of(row),
+            (in_place, _) => in_place,
+        }
+    }
+
+    /// The table was emptied.
+    pub(in crate::store) fn clear(&mut self, applying: &mut Applying) {
+        self.floor = applying.end;
+        self.desk.get_mut().clear(applying.xid);
+        let dropped = match &mut self.place {
+            Place::Lazy(_) => None,
+            Place::Preload(preload) => preload.clear(),
+        };
+        applying.dropped.extend(dropped.map(|rows| Dropped { _rows: rows }));
+        self.begin_generation();
+    }
+
+    /// The rows are not to be trusted any more, because of something that happened up to `floor`.
+    /// Those who wait ask anew.
+    pub(in crate::store) fn lose(&mut self, floor: Lsn) -> Option<Dropped> {
+        self.floor = floor;
+        *self.desk.get_mut() = Desk::default();
+        let dropped = match &mut self.place {
+            Place::Lazy(_) => None,
+            Place::Preload(preload) => preload.lose(),
+        };
+        self.begin_generation();
+        dropped.map(|rows| Dropped { _rows: rows })
+    }
+
+    /// Rows that are read through are found no more.
+    fn begin_generation(&mut self) {
+        if let Place::Lazy(share) = &mut self.place {
+            *share = share.next();
+            self.published.show_generation(share.generation());
+        }
+        self.count_desk();
+    }
+
+    fn count_desk(&mut self) {
+        *self.on_desk.get_mut() = self.desk.get_mut().len();
+    }
+
+    /// Asks for a new copy of a preloaded table, of which readers will be told; the present rows
+    /// are served until then. Tells whether there is nothing to wait for.
+    pub(in crate::store) fn reload(&mut self) -> bool {
+        match &mut self.place {
+            Place::Lazy(_) => true,
+            Place::Preload(preload) => {
+                let serves = preload.rows.is_some();
+                *preload.copy.get_mut() = Copy::wanted(serves);
+                !serves
+            }
+        }
+    }
+
+    /// Whether a copy is needed and not on its way.
+    pub(in crate::store) fn wants_copy(&mut self) -> bool {
+        match &mut self.place {
+            Place::Lazy(_) => false,
+            Place::Preload(preload) => matches!(preload.copy.get_mut(), Copy::Wanted(_)),
+        }
+    }
+
+    /// Brings home what has come meanwhile, now that everything up to `applied` has been applied.
+    /// Tells whether readers have to be told to read the table again.
+    pub(in crate::store) fn settle(
+        &mut self,
+        applied: Lsn,
+        cache: &Cache,
+        loads: &mut Loads,
+        dropped: &mut Vec<Dropped>,
+    ) -> bool {
+        let desk = self.desk.get_mut();
+        let mut reloaded = false;
+        if let Place::Preload(preload) = &mut self.place
+            && let Some(running) = preload.finished(applied)
+        {
+            reloaded = running.wanted.reload;
+            if let Some((rows, asked)) = install(running, desk) {
+                let table = &self.published.name;
+                tracing::info!(
+                    table,
+                    rows = rows.len(),
+                    bytes = rows.bytes(),
+                    "rows are in memory"
+                );
+                asked.into_iter().for_each(|key| loads.push(self.published.oid(), key));
+                dropped.extend(preload.rows.replace(rows).map(|rows| Dropped { _rows: rows }));
+            }
+        }
+        let exact = self.held.keys_are_exact;
+        desk.settle(applied, |key, row, required| match (&mut self.place, row) {
+            (Place::Lazy(share), row) => {
+                if row.is_some() || exact {
+                    cache.insert(share, key, row);
+                }
+            }
+            (Place::Preload(Preload { rows: Some(rows), .. }), Some(row)) if required => {
+                rows.insert(key, row);
+            }
+            (Place::Preload(_), _) => {}
+        });
+        self.count_desk();
+        reloaded
+    }
+
+    /// Sends one row into the cache that has just arrived, if it can go there at once.
+    pub(super) fn bring_home(&self, desk: &mut Desk, key: &Key, applied: Lsn, cache: &Cache) {
+        let Place::Lazy(share) = &self.place else { return };
+        if let Some(row) = desk.settle_one(key, applied)
+            && (row.is_some() || self.held.keys_are_exact)
+        {
+            tracing::debug!(table = self.published.name, id = ?key, "POPULATE");
+            cache.insert(share, key.clone(), row);
+        }
+    }
+
+    /// What is in memory of a row, as it is at the applied position if possible.
+    pub(super) fn find(&self, key: &Key, applied: Lsn, cache: &Cache) -> Found {
+        if let Some(row) = self.find_in_place(key, cache) {
+            return Found::Row(row);
+        }
+        match self.find_on_desk(key) {
+            OnDesk::Here(row, horizon) if horizon <= applied => Found::Row(row),
+            OnDesk::Here(_, horizon) => Found::Fresh(horizon),
+            OnDesk::Nothing | OnDesk::Asked => Found::Missing,
+        }
+    }
+
+    /// What is in memory of a row, as new as possible: who was told something newer than the
+    /// applied position is never told something older.
+    pub(super) fn find_newest(&self, key: &Key, cache: &Cache) -> Option<Option<Row>> {
+        match self.find_on_desk(key) {
+            OnDesk::Here(row, _) => Some(row),
+            OnDesk::Nothing | OnDesk::Asked => self.find_in_place(key, cache),
+        }
+    }
+
+    /// A row of a table that is read through, if it is in the cache.
+    pub(super) fn find_cached(&self, key: &Key, cache: &Cache) -> Option<Option<Row>> {
+        match &self.place {
+            Place::Lazy(share) => cache.find(share.generation(), key),
+            Place::Preload(_) => None,
+        }
+    }
+
+    /// Why the rows are not held, if that has been given up.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match &self.place {
+            Place::Preload(preload) if preload.rows.is_none() => preload.refusal(),
+            Place::Lazy(_) | Place::Preload(_) => None,
+        }
+    }
+
+    fn find_on_desk(&self, key: &Key) -> OnDesk {
+        match self.on_desk.load(SeqCst) {
+            0 => OnDesk::Nothing,
+            _ => self.desk.lock().find(key),
+        }
+    }
+
+    fn find_in_place(&self, key: &Key, cache: &Cache) -> Option<Option<Row>> {
+        match &self.place {
+            Place::Lazy(share) => cache.find(share.generation(), key),
+            Place::Preload(preload) => {
+                let rows = preload.rows.as_ref()?;
+                let is_on_desk = self.on_desk.load(SeqCst) > 0;
+                if is_on_desk && self.desk.lock().is_required(key) {
+                    return None;
+                }
+                Some(rows.find(key).cloned())
+            }
+        }
+    }
+
+    /// All rows, if they are here and none is missing.
+    pub(super) fn complete(&self) -> Option<&RowMap> {
+        let Place::Preload(preload) = &self.place else { return None };
+        let rows = preload.rows.as_ref()?;
+        let is_complete = self.on_desk.load(SeqCst) == 0 || self.desk.lock().required() == 0;
+        is_complete.then_some(rows)
+    }
+}

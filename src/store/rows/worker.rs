@@ -1,0 +1,196 @@
+//! Asks the database for the rows that somebody waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::desk::Arrived;
+use super::{LoadOutcome, RowsError};
+use crate::key::Key;
+use crate::load::{LoadError, Loaded, Loader};
+use crate::store::reader::Store;
+use crate::store::state::TableState;
+use crate::table::{Table, TableOid};
+use crate::version::Version;
+
+/// A worker looks for work so often although nobody called it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One query after another. Several workers share the work.
+#[derive(Debug)]
+pub struct LoadWorker {
+    store: Store,
+}
+
+/// What to ask the database next.
+enum Job {
+    Rows(Query),
+    Snapshot,
+    Nothing(Instant),
+}
+
+struct Query {
+    number: u64,
+    oid: TableOid,
+    table: Arc<Table>,
+    keys: Vec<Key>,
+}
+
+impl Store {
+    /// A worker that loads rows on request; run as many as there may be queries at a time.
+    pub fn load_worker(&self) -> LoadWorker {
+        LoadWorker { store: self.clone() }
+    }
+}
+
+impl LoadWorker {
+    /// Works until `shutdown`.
+    pub async fn run(self, loader: Arc<dyn Loader>, shutdown: CancellationToken) {
+        let work = async {
+            loop {
+                self.work(&*loader).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = work => {}
+        }
+    }
+
+    async fn work(&self, loader: &dyn Loader) {
+        let called = self.store.shared.signals.load_wanted.notified();
+        match self.store.next_job() {
+            Job::Rows(query) => {
+                // Others may find work, too.
+                self.store.shared.signals.load_wanted.notify_one();
+                let began = Instant::now();
+                let result = loader.load(&query.table, &query.keys).await;
+                self.store.answer_query(&query, result, began.elapsed());
+            }
+            Job::Snapshot => match loader.snapshot().await {
+                Ok(at) => self.store.shared.state.read().loads.lock().saw(&at.snapshot),
+                Err(error) => tracing::debug!(%error, "no snapshot"),
+            },
+            Job::Nothing(until) => {
+                let _ = tokio::time::timeout_at(until, called).await;
+            }
+        }
+    }
+}
+
+impl Store {
+    fn next_job(&self) -> Job {
+        let state = self.shared.state.read();
+        loop {
+            let mut loads = state.loads.lock();
+            if loads.takes_snapshot() {
+                return Job::Snapshot;
+            }
+            let Some((oid, mut keys)) = loads.next_keys() else {
+                let later = loads.next_time().unwrap_or_else(|| Instant::now() + LOOK_INTERVAL);
+                return Job::Nothing(later);
+            };
+            let number = loads.next_query();
+            drop(loads);
+            let Some(rows) = state.tables.get(&oid).and_then(|table| table.rows.as_ref()) else {
+                continue;
+            };
+            let mut desk = rows.desk();
+            keys.retain(|key| desk.begin(key, number));
+            if !keys.is_empty() {
+                return Job::Rows(Query { number, oid, table: rows.published.table.clone(), keys });
+            }
+        }
+    }
+
+    fn answer_query(&self, query: &Query, result: Result<Loaded, LoadError>, took: Duration) {
+        let state = self.shared.state.read();
+        if let Ok(loaded) = &result {
+            state.loads.lock().saw(&loaded.at.snapshot);
+        }
+        // A table that is gone, or begins anew, has told those who waited.
+        let Some(table) = state.tables.get(&query.oid) else { return };
+        let Some(epoch) = state.epoch else { return };
+        let applied = Version { epoch, position: state.applied };
+        if let Some(rows) = &table.rows {
+            rows.published.row_meters.load_seconds.observe(took.as_secs_f64());
+        }
+        let again = match result {
+            Ok(loaded) => self.arrive(table, query, loaded, applied),
+            Err(error) => self.fail(table, query, &error),
+        };
+        if !again.is_empty() {
+            let mut loads = state.loads.lock();
+            for (key, tries) in again {
+                loads.push_later(query.oid, key, tries);
+            }
+        }
+        drop(state);
+        self.shared.signals.load_wanted.notify_one();
+    }
+
+    /// Tells those who wait; hands out what has to be asked for again.
+    fn arrive(
+        &self,
+        table: &TableState,
+        query: &Query,
+        loaded: Loaded,
+        applied: Version,
+    ) -> Vec<(Key, u32)> {
+        let Some(rows) = &table.rows else { return Vec::new() };
+        let at = Arc::new(loaded.at);
+        let mut again = Vec::new();
+        let mut desk = rows.desk();
+        for (key, row) in query.keys.iter().zip(loaded.rows) {
+            let (arrived, outcome) = desk.arrive(query.number, key, row, &at, applied);
+            if let Some(outcome) = outcome {
+                rows.published.row_meters.count_load(outcome);
+            }
+            match arrived {
+                Arrived::Again(tries) => again.push((key.clone(), tries)),
+                Arrived::Done => {
+                    rows.bring_home(&mut desk, key, applied.position.lsn, &self.shared.cache);
+                }
+            }
+        }
+        if desk.required() > 0 {
+            self.shared.signals.writer_wanted.notify_one();
+        }
+        again
+    }
+
+    fn fail(&self, table: &TableState, query: &Query, error: &LoadError) -> Vec<(Key, u32)> {
+        let Some(rows) = &table.rows else { return Vec::new() };
+        let name = &rows.published.name;
+        tracing::debug!(table = name, %error, "rows could not be loaded");
+        let told = match error {
+            LoadError::Outdated => None,
+            LoadError::BadKey(text) => Some(RowsError::BadKey(text.clone())),
+            LoadError::Refused(reason) => {
+                Some(RowsError::Refused { table: name.clone(), reason: reason.clone() })
+            }
+            LoadError::Unavailable(_) | LoadError::Stopped => Some(RowsError::NotNow(format!(
+                "the row is not in memory, and {error}; try again later"
+            ))),
+        };
+        if told.is_none() {
+            self.wishes.look.notify_one();
+        }
+        let mut desk = rows.desk();
+        let arrived = query.keys.iter().map(|key| {
+            rows.published.row_meters.count_load(LoadOutcome::Failed);
+            let arrived = match &told {
+                Some(error) => desk.fail(query.number, key, error),
+                None => desk.again(query.number, key),
+            };
+            (key.clone(), arrived)
+        });
+        let again = arrived.filter_map(|(key, arrived)| match arrived {
+            Arrived::Again(tries) => Some((key, tries)),
+            Arrived::Done => None,
+        });
+        again.collect()
+    }
+}

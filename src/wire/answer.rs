@@ -1,0 +1,154 @@
+//! The answer to a query, piece by piece, where it was received: for answers that are large, or whose
+//! values are not to be copied twice (manual: "Message Flow", "Simple Query" and "COPY Operations").
+
+use super::error::WireError;
+use super::login::Session;
+use super::message::{HEADER_BYTES, ProtocolError, RawMessage, first_message};
+use super::server_error::ServerError;
+
+/// A piece of the answer to a string of statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// A row of a query.
+    Row(Fields<'a>),
+    /// Some bytes of a `COPY … TO STDOUT`: with its text format one line, newline included.
+    Copied(&'a [u8]),
+    /// A statement has ended.
+    Complete,
+    /// A statement has failed, and none after it is run.
+    Failed(ServerError),
+    /// The whole string has been answered.
+    Ready {
+        /// Whether a transaction is open, perhaps a failed one.
+        in_transaction: bool,
+    },
+}
+
+/// The values of a row, each in the form its type prints; `None` is NULL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+    left: u16,
+    message_bytes: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a DataRow's body.
+    fn parse(body: &'a [u8]) -> Result<Self, ProtocolError> {
+        let (count, rest) = body.split_first_chunk().ok_or(cut_short(body.len()))?;
+        Ok(Self { rest, left: u16::from_be_bytes(*count), message_bytes: body.len() })
+    }
+
+    fn take_value(&mut self) -> Result<Option<&'a [u8]>, ProtocolError> {
+        let too_short = cut_short(self.message_bytes);
+        let (length, rest) = self.rest.split_first_chunk().ok_or(too_short)?;
+        self.rest = rest;
+        // -1 is NULL.
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Ok(None) };
+        let (value, rest) = self.rest.split_at_checked(length).ok_or(too_short)?;
+        self.rest = rest;
+        Ok(Some(value))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Option<&'a [u8]>, ProtocolError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let value = self.take_value();
+        if value.is_err() {
+            self.left = 0;
+        }
+        Some(value)
+    }
+}
+
+fn cut_short(length: usize) -> ProtocolError {
+    ProtocolError::CutShort { tag: b'D', length }
+}
+
+impl Session {
+    /// Waits for bytes. Cancel safe.
+    pub(crate) async fn fill(&mut self) -> Result<(), WireError> {
+        self.channel.fill().await.map(drop)
+    }
+
+    /// The next piece already received; `None`: [`Session::fill`] first.
+    ///
+    /// # Errors
+    /// When the session has ended. What the server says about a statement is a piece.
+    pub(crate) fn next_piece(&mut self) -> Result<Option<Piece<'_>>, WireError> {
+        let limit = self.channel.message_bytes_max;
+        loop {
+            let Some(message) = first_message(self.channel.received.unread(), limit)? else {
+                return Ok(None);
+            };
+            let bytes = message.bytes();
+            match message.tag {
+                // RowDescription, EmptyQueryResponse, CopyOutResponse, CopyDone; notices and notifications.
+                b'T' | b'I' | b'H' | b'c' | b'N' | b'A' => self.channel.received.consume(bytes),
+                b'S' => {
+                    let parameter = super::login::parse_parameter(message.body);
+                    self.parameters.extend(parameter);
+                    self.channel.received.consume(bytes);
+                }
+                tag => {
+                    let taken = self.channel.received.take(bytes);
+                    let body = taken.get(HEADER_BYTES..).unwrap_or_default();
+                    return piece(RawMessage { tag, body }).map(Some);
+                }
+            }
+        }
+    }
+}
+
+fn piece(message: RawMessage<'_>) -> Result<Piece<'_>, WireError> {
+    match message.tag {
+        b'D' => Ok(Piece::Row(Fields::parse(message.body)?)),
+        b'd' => Ok(Piece::Copied(message.body)),
+        b'C' => Ok(Piece::Complete),
+        b'E' => failed_or_ended(ServerError::parse(message.body)),
+        b'Z' => Ok(Piece::Ready { in_transaction: message.body != b"I" }),
+        _ => Err(message.unexpected().into()),
+    }
+}
+
+/// After an ERROR the server is ready again; after a FATAL one it is gone.
+fn failed_or_ended<'a>(error: ServerError) -> Result<Piece<'a>, WireError> {
+    if error.severity == "ERROR" { Ok(Piece::Failed(error)) } else { Err(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values(body: &[u8]) -> Result<Vec<Option<&[u8]>>, ProtocolError> {
+        Fields::parse(body)?.collect()
+    }
+
+    #[test]
+    fn rows_are_read() {
+        let body = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+        assert_eq!(values(body), Ok(vec![Some(&b"ab"[..]), None, Some(b"")]));
+        for end in 0..body.len() {
+            assert_eq!(values(&body[..end]), Err(cut_short(end)));
+        }
+    }
+
+    #[test]
+    fn an_error_ends_the_statement_and_a_fatal_one_the_session() {
+        let read = |body| piece(RawMessage { tag: b'E', body }).map(drop).is_ok();
+        assert!(read(b"VERROR\0C22P02\0\0"));
+        assert!(!read(b"VFATAL\0C57P01\0\0"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(tag: u8, bytes: Vec<u8>) {
+            let _ = piece(RawMessage { tag, body: &bytes });
+            let _ = values(&bytes);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Rows read from a real PostgreSQL: by key, and whole tables.
+
+mod copy;
+mod keys;
+mod moments;
+mod pool;
+mod refusals;
+mod values;
+
+use std::sync::Arc;
+
+use highwater::database::loader::{LoaderOptions, PgLoader};
+use highwater::key::Key;
+use highwater::kind::{Form, TypeClass, TypeFacts};
+use highwater::load::{CopySink, LoadError, LoadedAt, LoadedRow, Loader};
+use highwater::row::Row;
+use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
+use highwater::wire::{LibpqEnvironment, Target};
+
+use crate::support::Postgres;
+
+fn options(url: &str) -> LoaderOptions {
+    LoaderOptions::new(Target::parse(url, &LibpqEnvironment::default()).unwrap())
+}
+
+fn loader(pg: &Postgres) -> PgLoader {
+    PgLoader::new(options(&pg.socket_url()))
+}
+
+/// The table as a look at the catalog describes it now.
+async fn described(pg: &Postgres, name: &str) -> Arc<Table> {
+    described_with(pg, name, |_| {}).await
+}
+
+/// The same, changed before it is used.
+async fn described_with(
+    pg: &Postgres,
+    name: &str,
+    change: impl FnOnce(&mut HeldRows),
+) -> Arc<Table> {
+    let row = pg
+        .query_one(&format!(
+            "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p'
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = '{name}'::regclass"
+        ))
+        .await;
+    let oid: u32 = row.get(0);
+    let columns = columns(pg, oid).await;
+    let key = key(pg, oid).await;
+    let key: Vec<Column> = key
+        .iter()
+        .map(|name| columns.iter().find(|column| column.name == *name).unwrap().clone())
+        .collect();
+    let key_columns = key.iter().map(|column| column.name.clone()).collect();
+    let definition =
+        include_str!("../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
+    let mut held = HeldRows {
+        mode: RowMode::Lazy,
+        columns,
+        key,
+        partitioned: row.get(3),
+        filter: None,
+        definition: pg.value(definition.trim().trim_end_matches(';')).await,
+        keys_are_exact: true,
+    };
+    change(&mut held);
+    Arc::new(Table {
+        oid: TableOid(oid),
+        name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+        key_columns,
+        tracking: Tracking::Ids,
+        rows: Rows::Held(Arc::new(held)),
+    })
+}
+
+async fn columns(pg: &Postgres, table: u32) -> Vec<Column> {
+    pg.execute("SET search_path = ''").await;
+    let rows = pg
+        .query(&format!(
+            "WITH RECURSIVE base (oid, base, typtype) AS (
+               SELECT oid, oid, typtype FROM pg_type WHERE typtype <> 'd'
+               UNION ALL
+               SELECT d.oid, b.base, b.typtype FROM pg_type d JOIN base b ON d.typbasetype = b.oid
+               WHERE d.typtype = 'd')
+             SELECT a.attname::text, a.atttypid, format_type(a.atttypid, NULL), b.base,
+                    b.typtype::text
+             FROM pg_attribute a JOIN base b ON b.oid = a.atttypid
+             WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+        ))
+        .await;
+    pg.execute("RESET search_path").await;
+    let column = |row: &tokio_postgres::Row| {
+        let class = row.get::<_, String>(4).parse().ok().and_then(TypeClass::from_typtype).unwrap();
+        Column {
+            name: row.get(0),
+            type_oid: row.get(1),
+            type_name: row.get(2),
+            form: Form::of(&TypeFacts {
+                oid: row.get(3),
+                class,
+                has_json_cast: class != TypeClass::Enum,
+                delimiter: b',',
+                element: None,
+            }),
+        }
+    };
+    rows.iter().map(column).collect()
+}
+
+async fn key(pg: &Postgres, table: u32) -> Vec<String> {
+    let rows = pg
+        .query(&format!(
+            "SELECT a.attname::text FROM pg_index i,
+                    unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = {table} AND a.attnum = k.attnum
+             WHERE i.indrelid = {table} AND i.indisprimary ORDER BY k.place"
+        ))
+        .await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// A key given as JSON, as clients' keys are.
+fn json_key(json: &str) -> Key {
+    json.parse().map_or_else(|_| Key::json(json.as_bytes()), Key::integer)
+}
+
+/// What became of each key: the key and the row, as JSON.
+async fn load(loader: &PgLoader, table: &Arc<Table>, keys: &[&str]) -> Vec<(String, String)> {
+    let keys: Vec<Key> = keys.iter().map(|json| json_key(json)).collect();
+    let answer = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
+    answer.rows.iter().map(shown).collect()
+}
+
+fn shown(loaded: &LoadedRow) -> (String, String) {
+    let row = loaded.row.as_ref().map_or("absent".into(), |row| format!("{row:?}"));
+    (format!("{:?}", loaded.key), row)
+}
+
+/// Why one row can't be loaded.
+async fn error(loader: &PgLoader, table: &Arc<Table>, key: &str) -> LoadError {
+    match loader.load(table, &[json_key(key)]).await {
+        Ok(answer) => panic!("there is {answer:?}"),
+        Err(error) => error,
+    }
+}
+
+/// A copy, as it is received.
+#[derive(Default)]
+struct Received {
+    at: Option<LoadedAt>,
+    estimate: u64,
+    rows: Vec<(String, String)>,
+    /// How many snapshots are still not wanted.
+    unwanted: usize,
+}
+
+impl CopySink for Received {
+    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool {
+        if self.unwanted > 0 {
+            self.unwanted -= 1;
+            return false;
+        }
+        self.at = Some(at.clone());
+        self.estimate = rows_estimate;
+        true
+    }
+
+    fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {
+        self.rows.extend(rows.iter().map(|(key, row)| (format!("{key:?}"), format!("{row:?}"))));
+        Ok(())
+    }
+}
+
+/// A whole table, in order of the keys' JSON.
+async fn copied(loader: &PgLoader, table: &Arc<Table>) -> Received {
+    let mut received = Received::default();
+    loader.copy(table, &mut received).await.unwrap_or_else(|error| panic!("{error}"));
+    received.rows.sort();
+    received
+}

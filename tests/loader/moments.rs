@@ -1,0 +1,124 @@
+//! Which moment of the database a load shows, and that its definition is that moment's.
+
+use std::time::Duration;
+
+use highwater::key::Key;
+use highwater::load::{LoadError, LoadedAt, Loader};
+use highwater::lsn::Lsn;
+use highwater::snapshot::Xid;
+use tokio::time::sleep;
+
+use super::{copied, described, error, load, loader};
+use crate::support::{Postgres, Session};
+
+async fn xid(session: &Session) -> Xid {
+    let full: String = session.value("SELECT pg_current_xact_id()::text").await;
+    let full: u64 = full.parse().unwrap();
+    Xid(u32::try_from(full & u64::from(u32::MAX)).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_not_seen_and_then_it_is() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
+    let (loader, a) = (loader(&pg), described(&pg, "a").await);
+    let writer = pg.connect().await;
+    writer.execute("BEGIN; UPDATE a SET v = 2").await;
+    let xid = xid(&writer).await;
+    let before = loader.load(&a, &[Key::integer(1)]).await.unwrap();
+    let copied_before = copied(&loader, &a).await.at.unwrap();
+    for LoadedAt { snapshot, .. } in [&before.at, &copied_before, &loader.snapshot().await.unwrap()]
+    {
+        assert!(!snapshot.sees(xid));
+    }
+    assert_eq!(format!("{:?}", before.rows[0].row.as_ref().unwrap()), r#"{"id":1,"v":1}"#);
+    writer.execute("COMMIT").await;
+    let committed: String = writer.value("SELECT pg_current_wal_insert_lsn()::text").await;
+    let committed: Lsn = committed.parse().unwrap();
+    let after = loader.load(&a, &[Key::integer(1)]).await.unwrap();
+    let copied_after = copied(&loader, &a).await;
+    for LoadedAt { snapshot, horizon } in
+        [&after.at, copied_after.at.as_ref().unwrap(), &loader.snapshot().await.unwrap()]
+    {
+        assert!(snapshot.sees(xid));
+        assert!(*horizon >= committed || committed.bytes_since(*horizon) <= 40);
+    }
+    assert_eq!(copied_after.rows[0].1, r#"{"id":1,"v":2}"#);
+    assert_eq!(format!("{:?}", after.rows[0].row.as_ref().unwrap()), r#"{"id":1,"v":2}"#);
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_as_described_is_outdated() {
+    for ddl in [
+        "ALTER TABLE a RENAME TO b",
+        "ALTER TABLE a RENAME COLUMN v TO w",
+        "ALTER TABLE a ADD COLUMN w int DEFAULT 7",
+        "ALTER TABLE a DROP COLUMN v",
+        "ALTER TABLE a ALTER v TYPE bigint",
+        "ALTER TABLE a ALTER id TYPE text",
+        "ALTER TABLE a SET SCHEMA other",
+        "ALTER TABLE a DROP CONSTRAINT a_pkey",
+        "DROP TABLE a",
+        "DROP TABLE a; CREATE TABLE a (id int PRIMARY KEY, v int)",
+        "DROP TABLE a; CREATE VIEW a AS SELECT 1 AS id, 1 AS v",
+    ] {
+        let pg = Postgres::start().await;
+        pg.execute("CREATE SCHEMA other; CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
+        let (loader, a) = (loader(&pg), described(&pg, "a").await);
+        load(&loader, &a, &["1"]).await;
+        pg.execute(ddl).await;
+        assert_eq!(error(&loader, &a, "1").await, LoadError::Outdated, "{ddl}");
+        let copied = loader.copy(&a, &mut super::Received::default()).await;
+        assert_eq!(copied, Err(LoadError::Outdated), "{ddl}");
+    }
+}
+
+/// A rewritten table looks empty to a snapshot from before: nothing may be told of it.
+#[tokio::test]
+async fn a_definition_that_changes_while_a_load_waits_is_noticed() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
+    let (loader, a) = (loader(&pg), described(&pg, "a").await);
+    let other = pg.connect().await;
+    other.execute("BEGIN; ALTER TABLE a ALTER v TYPE bigint").await;
+    let altering = async {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'a'::regclass";
+        while other.value::<i64>(waiting).await == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        other.execute("COMMIT").await;
+    };
+    let (told, ()) = tokio::join!(error(&loader, &a, "1"), altering);
+    assert_eq!(told, LoadError::Outdated);
+}
+
+#[tokio::test]
+async fn a_table_that_stays_locked_is_unavailable_and_then_it_is_there() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    let (loader, a) = (loader(&pg), described(&pg, "a").await);
+    let other = pg.connect().await;
+    other.execute("BEGIN; LOCK TABLE a").await;
+    let told = error(&loader, &a, "1").await;
+    assert!(matches!(&told, LoadError::Unavailable(text) if text.contains("locked")), "{told}");
+    other.execute("COMMIT").await;
+    assert_eq!(load(&loader, &a, &["1"]).await[0].1, r#"{"id":1}"#);
+}
+
+#[tokio::test]
+async fn the_strongest_lock_taken_is_that_of_a_query() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 3000)",
+    )
+    .await;
+    let a = described(&pg, "a").await;
+    let other = pg.connect().await;
+    // Conflicts with every lock but ACCESS SHARE.
+    other.execute("BEGIN; LOCK TABLE a IN EXCLUSIVE MODE").await;
+    let loader = loader(&pg);
+    assert_eq!(load(&loader, &a, &["1"]).await[0].1, r#"{"id":1}"#);
+    assert_eq!(copied(&loader, &a).await.rows.len(), 3_000);
+    other.execute("COMMIT").await;
+}

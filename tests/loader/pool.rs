@@ -1,0 +1,121 @@
+//! Sessions: few, kept, and replaced when they have ended.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use highwater::database::loader::PgLoader;
+use highwater::key::Key;
+use highwater::load::{LoadError, Loader};
+use highwater::throwaway::{ServerOptions, Shutdown};
+use tokio::time::sleep;
+
+use super::{described, error, load, loader, options};
+use crate::support::Postgres;
+
+const OURS: &str = "FROM pg_stat_activity WHERE application_name = 'highwater loader' \
+                    AND datname = current_database()";
+
+async fn count(pg: &Postgres) -> i64 {
+    pg.value(&format!("SELECT count(*) {OURS}")).await
+}
+
+#[tokio::test]
+async fn no_more_sessions_are_opened_than_allowed() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    let a = described(&pg, "a").await;
+    let mut limits = options(&pg.socket_url());
+    limits.connections_max = 3;
+    let loader = PgLoader::new(limits);
+    let other = pg.connect().await;
+    // Those who load now wait for the table, each in a session.
+    other.execute("BEGIN; LOCK TABLE a").await;
+    let key = [Key::integer(1)];
+    let loads = join_all((0..8).map(|_| loader.load(&a, &key)));
+    let watching = async {
+        while count(&pg).await < 3 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        sleep(Duration::from_millis(100)).await;
+        let sessions = count(&pg).await;
+        other.execute("COMMIT").await;
+        sessions
+    };
+    let (found, sessions) = tokio::join!(loads, watching);
+    assert_eq!(sessions, 3);
+    assert!(found.iter().all(Result::is_ok), "{found:?}");
+    assert_eq!(count(&pg).await, 3);
+}
+
+#[tokio::test]
+async fn a_session_is_used_again_also_after_an_error() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    let (loader, a) = (loader(&pg), described(&pg, "a").await);
+    let pid = || {
+        pg.value::<i32>("SELECT pid FROM pg_stat_activity WHERE application_name = 'highwater loader' AND datname = current_database()")
+    };
+    load(&loader, &a, &["1"]).await;
+    let first = pid().await;
+    error(&loader, &a, r#""x""#).await;
+    let absent = super::described_with(&pg, "a", |held| held.definition.push('x')).await;
+    assert_eq!(error(&loader, &absent, "1").await, LoadError::Outdated);
+    assert_eq!(load(&loader, &a, &["1"]).await[0].1, r#"{"id":1}"#);
+    assert_eq!(pid().await, first);
+    let state = format!("SELECT state {OURS}");
+    assert_eq!(pg.value::<String>(&state).await, "idle");
+}
+
+#[tokio::test]
+async fn an_idle_session_that_ended_is_replaced_unnoticed() {
+    let mut pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    let (loader, a) = (loader(&pg), described(&pg, "a").await);
+    let key = [Key::integer(1)];
+    join_all((0..4).map(|_| loader.load(&a, &key))).await;
+    pg.execute(&format!("SELECT pg_terminate_backend(pid) {OURS}")).await;
+    load(&loader, &a, &["1"]).await;
+    pg.server().restart(Shutdown::Immediate).unwrap();
+    load(&loader, &a, &["1"]).await;
+    pg.server().stop(Shutdown::Fast).unwrap();
+    let told = error(&loader, &a, "1").await;
+    assert!(matches!(told, LoadError::Unavailable(_)), "{told}");
+    pg.server().restart(Shutdown::Fast).unwrap();
+    load(&loader, &a, &["1"]).await;
+    pg.reconnect().await;
+    assert_eq!(count(&pg).await, 1);
+}
+
+#[tokio::test]
+async fn a_copy_has_a_session_of_its_own_and_closes_it() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
+    let a = described(&pg, "a").await;
+    let mut limits = options(&pg.socket_url());
+    limits.connections_max = 1;
+    super::copied(&PgLoader::new(limits), &a).await;
+    while count(&pg).await > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_cancelled() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    let slow = super::described_with(&pg, "a", |held| {
+        held.filter = Some("pg_sleep(id * 30) IS NOT NULL".into());
+    })
+    .await;
+    let mut limits = options(&pg.socket_url());
+    limits.statement_time_max = Duration::from_millis(50);
+    let told = error(&PgLoader::new(limits.clone()), &slow, "1").await;
+    assert!(matches!(told, LoadError::Unavailable(_)), "{told}");
+    // A server that does not answer at all is given up by us.
+    limits.statement_time_max = Duration::from_mins(1);
+    limits.silence_max = Duration::from_millis(300);
+    let told = error(&PgLoader::new(limits.clone()), &slow, "1").await;
+    assert!(matches!(&told, LoadError::Unavailable(text) if text.contains("nothing")), "{told}");
+    let copied = PgLoader::new(limits).copy(&slow, &mut super::Received::default()).await;
+    assert!(matches!(copied, Err(LoadError::Unavailable(_))), "{copied:?}");
+}

@@ -1,0 +1,269 @@
+"""Runs every query of the dashboards and every rule in a real Prometheus that scrapes a loaded Highwater.
+
+    tests/fixtures/with_server.sh SERVER_BIN_DIR python3 tests/ops/live.py HIGHWATER PROMETHEUS PROMTOOL
+
+The tables, the writes and the configuration are those of compose.yaml, so that they are tried too. All of it
+listens on the loopback interface only, and ends with this program.
+"""
+
+import json, os, re, socket, subprocess, sys, tempfile, threading, time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"]
+RULES_FILE = ROOT / "grafana/rules.yaml"
+RULES = [rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]]
+DASHBOARDS = sorted((ROOT / "grafana").glob("*.json"))
+# Metrics that this version does not have yet: what asks for one of them may be empty.
+NOT_YET = set((ROOT / "tests/ops/not_yet.txt").read_text().split())
+
+# What Grafana puts in the place of its variables.
+VARIABLES = {"$__rate_interval": "30s", "$__interval": "5s", "$job": ".*", "$instance": ".*", "$table": ".*"}
+# Time for the load to show in every query; a busy machine needs more of it.
+SHOWN_MAX_SECONDS = 180
+START_MAX_SECONDS = 30
+
+
+def main():
+    highwater_program, prometheus_program, promtool = sys.argv[1:]
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        psql("--command", COMPOSE["tables"]["content"])
+        main_address, admin_address = free_address(), free_address()
+        start_highwater(stack, home, highwater_program, main_address, admin_address)
+        load(stack, home, main_address)
+        check_metrics(promtool, fetch(f"http://{admin_address}/metrics"))
+        address = start_prometheus(stack, home, prometheus_program, admin_address)
+        findings = findings_at_last(address)
+    for finding in findings:
+        print(finding, file=sys.stderr)
+    sys.exit(1 if findings else 0)
+
+
+def findings_at_last(address):
+    """What is still found when the time is up; nothing, as soon as nothing is found."""
+    deadline = time.monotonic() + SHOWN_MAX_SECONDS
+    while (findings := findings_of(Prometheus(address))) and time.monotonic() < deadline:
+        time.sleep(1)
+    print(f"{len(list(dashboard_queries()))} queries and {len(list(conditions()))} conditions, {len(findings)} findings")
+    return findings
+
+
+def findings_of(asked):
+    findings = [f"tests/ops/not_yet.txt: there is {name} now; remove it here" for name in sorted(NOT_YET & asked.names)]
+    for where, query in dashboard_queries():
+        if not asked.numbers(query) and not NOT_YET & names_in(query):
+            findings.append(f"{where}: no data for {query}")
+    for where, query in conditions():
+        findings += [f"{where}: {finding}" for finding in asked.unknown(query)]
+    return findings + list(asked.rules_in_trouble())
+
+
+def dashboard_queries():
+    """Every query of a panel: it must show something."""
+    for file in DASHBOARDS:
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel.get("targets", []):
+                yield f"{file.name}: {panel['title']}", with_variables(target["expr"])
+
+
+def conditions():
+    """What is empty while all is well: what it speaks of must be there."""
+    for rule in RULES:
+        yield f"{RULES_FILE.name}: {rule.get('alert') or rule['record']}", rule["expr"]
+    for file in DASHBOARDS:
+        dashboard = json.loads(file.read_text())
+        for annotation in dashboard["annotations"]["list"]:
+            if "expr" in annotation:
+                yield f"{file.name}: {annotation['name']}", with_variables(annotation["expr"])
+        for variable in dashboard["templating"]["list"]:
+            found = re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, (\w+)\)", variable.get("definition", ""))
+            if found:
+                yield f"{file.name}: ${variable['name']}", '{}{{{}=~".+"}}'.format(*found.groups())
+
+
+def with_variables(query):
+    for name, value in VARIABLES.items():
+        query = query.replace(name, value)
+    return query
+
+
+def names_in(query):
+    """The metrics a query speaks of, a histogram by its own name, and those behind what is recorded."""
+    for rule in RULES:
+        if "record" in rule:
+            query = query.replace(rule["record"], f"({rule['expr']})")
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"(?<!:)\bhighwater_\w+", query)}
+
+
+class Prometheus:
+    def __init__(self, address):
+        self.url = f"http://{address}"
+        labels = {}
+        for series in self.ask("series", {"match[]": '{__name__=~".+"}'}):
+            labels.setdefault(series["__name__"], set()).update(series)
+        self.labels = labels
+        self.names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in labels}
+
+    def ask(self, path, query):
+        return json.loads(fetch(f"{self.url}/api/v1/{path}?{urlencode(query)}"))["data"]
+
+    def numbers(self, query):
+        """The values of a query that are numbers."""
+        values = [float(sample["value"][1]) for sample in self.ask("query", {"query": query})["result"]]
+        return [value for value in values if value == value]
+
+    def unknown(self, query):
+        """Metrics and labels in the selectors of a query that no series has."""
+        self.ask("query", {"query": query})
+        if NOT_YET & names_in(query):
+            return
+        for name, matchers in re.findall(r"((?:job(?:_table)?:)?(?:highwater|process)_[\w:]+|\bup\b)(?:\{(.*?)\})?", query):
+            if name not in self.labels:
+                yield f"there is no metric {name}"
+            for label in re.findall(r"(\w+)(?:=~|!~|!=|=)", matchers):
+                if label not in self.labels.get(name, ()):
+                    yield f"{name} has no label {label}"
+
+    def rules_in_trouble(self):
+        for group in self.ask("rules", {})["groups"]:
+            for rule in group["rules"]:
+                if rule["health"] != "ok":
+                    yield f"{RULES_FILE.name}: {rule['name']}: {rule['health']} {rule.get('lastError', '')}"
+
+
+def start_highwater(stack, home, program, main_address, admin_address):
+    (home / "highwater.toml").write_text(COMPOSE["highwater"]["content"])
+    environment = {
+        **os.environ,
+        "HIGHWATER_CONFIG": str(home / "highwater.toml"),
+        "HIGHWATER_POSTGRES__URL": f"host={os.environ['PGHOST']} user=highwater dbname={os.environ['PGDATABASE']}",
+        "HIGHWATER_HTTP__LISTEN": main_address,
+        "HIGHWATER_HTTP__ADMIN_LISTEN": admin_address,
+    }
+    start(stack, home / "highwater.log", [program, "run"], env=environment)
+    wait_for(f"http://{admin_address}/livez")
+    status(f"http://{main_address}/v1/changes")  # most likely not ready: 503
+    wait_for(f"http://{admin_address}/readyz")
+
+
+def load(stack, home, address):
+    """Writes, and clients of every kind, until the end."""
+    (home / "writes.sql").write_text(COMPOSE["writes"]["content"])
+    start(stack, home / "writes.log", ["psql", "--quiet", f"--file={home}/writes.sql"])
+    psql("--command", "TRUNCATE orders")
+    ended = threading.Event()
+    stack.callback(ended.set)
+    for client in (poll, ask_for_rows, follow):
+        threading.Thread(target=client, args=(f"http://{address}/v1", ended), daemon=True).start()
+
+
+def poll(url, ended):
+    after = {}
+    while not ended.wait(0.05):
+        try:
+            with urlopen(f"{url}/changes?{urlencode({**after, 'wait': '2s'})}", timeout=10) as answer:
+                after = {"after": json.load(answer)["version"]}
+            status(f"{url}/changes")
+            status(f"{url}/changes?after={after['after']}")
+            status(f"{url}/changes?tables=nothing")
+        except OSError:
+            pass
+
+
+def ask_for_rows(url, ended):
+    number = 0
+    while not ended.wait(0.02):
+        number = number % 2000 + 1
+        status(f"{url}/tables/items/rows/{number}")
+        status(f"{url}/tables/orders/rows/{number % 100 + 1}")
+
+
+def follow(url, ended):
+    while not ended.wait(1):
+        try:
+            with urlopen(f"{url}/stream", timeout=5) as events:
+                while not ended.is_set() and events.readline():
+                    pass
+        except OSError:
+            pass
+
+
+def start_prometheus(stack, home, program, target):
+    config = yaml.safe_load((ROOT / "grafana/prometheus.yaml").read_text())
+    config["global"] = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"}
+    config["rule_files"] = [str(RULES_FILE)]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    (home / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    address = free_address()
+    start(stack, home / "prometheus.log", [
+        program, f"--config.file={home}/prometheus.yaml", f"--storage.tsdb.path={home}/data", f"--web.listen-address={address}",
+    ])
+    wait_for(f"http://{address}/-/ready")
+    return address
+
+
+def check_metrics(promtool, text):
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True)
+    if checked.returncode or checked.stderr:
+        sys.exit(f"promtool check metrics:\n{checked.stdout}{checked.stderr}")
+
+
+def start(stack, log, command, **options):
+    output = stack.enter_context(log.open("w"))
+    program = subprocess.Popen(command, stdout=output, stderr=output, **options)
+
+    def end():
+        ended_by_itself = program.poll()
+        program.terminate()
+        program.wait(timeout=15)
+        if ended_by_itself is not None:
+            print(f"{command[0]} ended with {ended_by_itself}:\n{log.read_text()}", file=sys.stderr)
+
+    stack.callback(end)
+
+
+def wait_for(url):
+    deadline = time.monotonic() + START_MAX_SECONDS
+    while status(url) != 200:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} has not answered 200 within {START_MAX_SECONDS} s")
+        time.sleep(0.05)
+
+
+def status(url):
+    try:
+        with urlopen(url, timeout=10) as answer:
+            answer.read()
+            return answer.status
+    except HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def fetch(url):
+    try:
+        with urlopen(url, timeout=10) as answer:
+            return answer.read().decode()
+    except HTTPError as error:
+        sys.exit(f"{url}: {error.read().decode()}")
+
+
+def psql(*arguments):
+    subprocess.run(["psql", "--quiet", "--set=ON_ERROR_STOP=1", *arguments], check=True)
+
+
+def free_address():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+main()

@@ -1,0 +1,213 @@
+//! Loads, evictions, changes and reads of the same rows, all at once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::support::{Highwater, Postgres, Session};
+
+const ROWS: i32 = 40;
+
+/// How long a story lasts; `HIGHWATER_TEST_SECONDS` makes it longer.
+#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+fn duration() -> Duration {
+    let seconds = std::env::var("HIGHWATER_TEST_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(6, |text| text.parse().expect("a number of seconds")))
+}
+
+/// Raises a counter in a row and answers with its value and a position behind the commit.
+async fn raise(session: &Session, id: i32) -> (i64, String) {
+    let value =
+        session.value::<i32>(&format!("UPDATE t SET n = n + 1 WHERE id = {id} RETURNING n")).await;
+    (i64::from(value), session.value("SELECT pg_current_wal_insert_lsn()::text").await)
+}
+
+fn counter(row: &Value) -> i64 {
+    row["n"].as_i64().expect("a counter")
+}
+
+/// Writes and reads its own writes.
+async fn write(session: &Session, service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut reads = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let id = dice.i32(1..=ROWS);
+        let (written, lsn) = raise(session, id).await;
+        let reply = service.fetch(&format!("/v1/tables/t/rows/{id}?at_least={lsn}")).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        let read = counter(&reply.body);
+        assert!(read >= written, "row {id}: wrote {written}, then read {read}");
+        reads += 1;
+    }
+    reads
+}
+
+/// Reads single rows and batches, and sees no row go back.
+async fn watch(service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut newest = BTreeMap::<i64, i64>::new();
+    let mut reads = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let id = dice.i32(1..=ROWS);
+        let rows = if dice.bool() {
+            vec![service.fetch(&format!("/v1/tables/t/rows/{id}")).await.body]
+        } else {
+            let others = format!("{id},{},{}", id % ROWS + 1, (id + 1) % ROWS + 1);
+            let reply = service.fetch(&format!("/v1/tables/t/rows?ids={others}")).await;
+            assert_eq!(reply.status, 200, "{:?}", reply.body);
+            reply.body["rows"].as_array().expect("rows").clone()
+        };
+        for row in rows {
+            let (id, n) = (row["id"].as_i64().expect("an id"), counter(&row));
+            let before = newest.insert(id, n).unwrap_or(0);
+            assert!(n >= before, "row {id} went back from {before} to {n}");
+            reads += 1;
+        }
+    }
+    reads
+}
+
+/// Own writes are read and no row goes back, while `settings` make rows come and go.
+async fn story(settings: &[(&'static str, &str)]) {
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let pg = Postgres::start().await;
+    pg.execute(&format!(
+        "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, pad text);
+         ALTER TABLE t ALTER pad SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT g, 0, repeat('x', CASE WHEN g % 3 = 0 THEN 4000 ELSE 10 END) FROM generate_series(1, {ROWS}) g;
+         CREATE PUBLICATION highwater FOR TABLE t;"
+    ))
+    .await;
+    let service = Highwater::start_with(&pg, settings).await;
+    let sessions = join_all((0..4).map(|_| pg.connect())).await;
+    let stop = AtomicBool::new(false);
+    let writers =
+        join_all(sessions.iter().zip(seed..).map(|(s, seed)| write(s, &service, seed, &stop)));
+    let watchers = join_all((0..4).map(|n| watch(&service, seed ^ n, &stop)));
+    let reloads = async {
+        let until = tokio::time::Instant::now() + duration();
+        while tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            assert_eq!(service.post("/admin/reload?table=t").await.status, 202);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (writes, reads, ()) = tokio::join!(writers, watchers, reloads);
+    eprintln!("{writes:?} own writes read, {reads:?} rows read");
+    assert!(writes.iter().sum::<usize>() > 100 && reads.iter().sum::<usize>() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_writes_are_read_while_lazy_rows_come_and_go() {
+    story(&[("tables.t.rows", "lazy"), ("cache.max_bytes", "20kB")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_writes_are_read_while_lazy_rows_expire() {
+    story(&[("tables.t.rows", "lazy"), ("cache.time_to_live", "5ms")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_writes_are_read_while_a_table_is_copied_again_and_again() {
+    story(&[("tables.t.rows", "preload")]).await;
+}
+
+/// Two tables whose sums every transaction keeps opposite.
+async fn accounts(mode: &str) -> (Postgres, Highwater) {
+    let pg = Postgres::start().await;
+    pg.execute(&format!(
+        "CREATE TABLE plus (id int PRIMARY KEY, v int NOT NULL);
+         CREATE TABLE minus (id int PRIMARY KEY, v int NOT NULL);
+         INSERT INTO plus SELECT g, 0 FROM generate_series(1, {ROWS}) g;
+         INSERT INTO minus SELECT g, 0 FROM generate_series(1, {ROWS}) g;
+         CREATE PUBLICATION highwater FOR TABLE plus, minus;"
+    ))
+    .await;
+    let settings = [("tables.plus.rows", mode), ("tables.minus.rows", mode)];
+    let service = Highwater::start_with(&pg, &settings).await;
+    (pg, service)
+}
+
+async fn transfer(session: &Session, seed: u64, stop: &AtomicBool) {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let (a, b, v) = (dice.i32(1..=ROWS), dice.i32(1..=ROWS), dice.i32(-9..9));
+        let sql = format!(
+            "BEGIN; SELECT pg_advisory_xact_lock(1);
+             UPDATE plus SET v = v + {v} WHERE id = {a}; UPDATE minus SET v = v - {v} WHERE id = {b}; COMMIT"
+        );
+        session.execute(&sql).await;
+    }
+}
+
+fn sum(rows: &Value) -> i64 {
+    rows.as_array().expect("rows").iter().map(|row| row["v"].as_i64().expect("a number")).sum()
+}
+
+/// Transfers for a while, watched by `look`.
+async fn transfers(pg: &Postgres, look: impl AsyncFn()) {
+    let sessions = join_all((0..3).map(|_| pg.connect())).await;
+    let stop = AtomicBool::new(false);
+    let writers = join_all(sessions.iter().zip(0..).map(|(s, seed)| transfer(s, seed, &stop)));
+    let watching = async {
+        let until = tokio::time::Instant::now() + duration();
+        while tokio::time::Instant::now() < until {
+            look().await;
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(writers, watching);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_never_mixes_versions() {
+    let (pg, service) = accounts("preload").await;
+    transfers(&pg, async || {
+        let reply = service.fetch("/v1/store").await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        assert_eq!(sum(&reply.body["plus"]) + sum(&reply.body["minus"]), 0, "{:?}", reply.body);
+    })
+    .await;
+}
+
+/// What a client knows that applies changes with their rows.
+async fn changes_with_rows(mode: &str) {
+    let (pg, service) = accounts(mode).await;
+    let mirror = tokio::sync::Mutex::new((service.version().await, BTreeMap::<String, i64>::new()));
+    transfers(&pg, async || {
+        let mut mirror = mirror.lock().await;
+        let (version, values) = &mut *mirror;
+        let path = format!("/v1/changes?after={version}&include=rows&limit=10000&wait=1s");
+        let reply = service.fetch(&path).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        assert_eq!(
+            (&reply.body["more"], &reply.body["reset"]),
+            (&Value::Bool(false), &Value::Array(vec![]))
+        );
+        for change in reply.body["changes"].as_array().expect("changes") {
+            let value = change["row"]["v"].as_i64().expect("a row");
+            values.insert(format!("{} {}", change["table"], change["id"]), value);
+        }
+        let sum_of = |table: &str| -> i64 {
+            values.iter().filter(|(key, _)| key.contains(table)).map(|(_, v)| v).sum()
+        };
+        assert_eq!(sum_of("plus") + sum_of("minus"), 0, "{:?}", reply.body);
+        *version = reply.body["version"].as_str().expect("a version").to_owned();
+    })
+    .await;
+    assert!(mirror.lock().await.1.len() > 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_come_with_rows_of_one_version_from_a_preloaded_table() {
+    changes_with_rows("preload").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_come_with_rows_of_one_version_from_a_lazy_table() {
+    changes_with_rows("lazy").await;
+}

@@ -1,0 +1,156 @@
+//! A session whose events a test reads by itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use highwater::change::{Event, Reset};
+use highwater::key::Key;
+use highwater::lsn::Lsn;
+use highwater::metrics::Metrics;
+use highwater::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
+use highwater::row::{Image, Row, RowChange};
+use highwater::source::{SourceStatus, Wishes};
+use highwater::table::{Table, TableOid, WantedRows};
+use highwater::wire::{LibpqEnvironment, Target};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{PATIENCE, Postgres};
+
+/// A running session, and everything it has told.
+pub(super) struct Follower {
+    events: mpsc::Receiver<Vec<Event>>,
+    applied: watch::Sender<Lsn>,
+    shutdown: CancellationToken,
+    session: JoinHandle<()>,
+    pub(super) wishes: Wishes,
+    /// The published tables as last told.
+    pub(super) tables: Vec<Table>,
+    /// The rows that the stream has told, applied one after the other.
+    pub(super) rows: BTreeMap<TableOid, BTreeMap<String, Row>>,
+    /// What commits reset, in order.
+    pub(super) resets: Vec<Reset>,
+    /// Tables whose rows were lost, in order.
+    pub(super) lost: Vec<TableOid>,
+    /// Rows that only the database can tell.
+    pub(super) unknown: Vec<String>,
+    /// The position that everything told so far reaches.
+    pub(super) position: Lsn,
+}
+
+impl Follower {
+    /// Follows the publication `highwater` through a slot named after the database.
+    #[allow(clippy::disallowed_methods, reason = "joined in stop")]
+    pub(super) async fn start(pg: &Postgres, rows: Vec<WantedRows>) -> Self {
+        let options = SessionOptions {
+            target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
+            publication: "highwater".into(),
+            slot: pg.database().into(),
+            temporary_slot: true,
+            resume_window: ResumeWindow::NONE,
+            stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
+            rows,
+        };
+        let (events_in, events) = mpsc::channel(4);
+        let (applied_in, applied) = watch::channel(Lsn::ZERO);
+        let nobody = String::new;
+        let (status, _) = watch::channel(SourceStatus::new(nobody(), nobody(), nobody()));
+        let (wishes, shutdown) = (Wishes::default(), CancellationToken::new());
+        let channels = SessionChannels {
+            events: events_in,
+            applied,
+            status,
+            wishes: wishes.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let session = Session::new(options, channels, Metrics::new().unwrap());
+        let session = tokio::spawn(async { session.run().await.expect("no failure") });
+        let mut follower = Self {
+            events,
+            applied: applied_in,
+            shutdown,
+            session,
+            wishes,
+            tables: Vec::new(),
+            rows: BTreeMap::new(),
+            resets: Vec::new(),
+            lost: Vec::new(),
+            unknown: Vec::new(),
+            position: Lsn::ZERO,
+        };
+        follower.take().await;
+        follower
+    }
+
+    /// Takes the next batch.
+    pub(super) async fn take(&mut self) {
+        let batch = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+        for event in batch.expect("something is told").expect("the session goes on") {
+            self.apply(event);
+        }
+    }
+
+    /// Reads until everything is told that has been committed.
+    pub(super) async fn catch_up(&mut self, pg: &Postgres) {
+        let now: String = pg.value("SELECT pg_current_wal_flush_lsn()::text").await;
+        let now: Lsn = now.parse().unwrap();
+        while self.position < now {
+            self.wishes.position.notify_one();
+            let soon = tokio::time::timeout(Duration::from_millis(20), self.events.recv()).await;
+            for event in soon.ok().flatten().unwrap_or_default() {
+                self.apply(event);
+            }
+        }
+    }
+
+    /// A published table as last told.
+    pub(super) fn table(&self, name: &str) -> &Table {
+        let found = self.tables.iter().find(|table| table.name.to_string() == name);
+        found.unwrap_or_else(|| panic!("{name} is not published"))
+    }
+
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        self.session.await.expect("no panic");
+    }
+
+    fn apply(&mut self, event: Event) {
+        if let Some(reached) = event.reaches() {
+            self.position = reached;
+            self.applied.send_replace(reached);
+        }
+        match event {
+            Event::Started(started) => self.tables = started.tables,
+            Event::Watermark(_) => {}
+            Event::Tables { tables, .. } => self.tables = tables,
+            Event::Commit(transaction) => {
+                self.resets.extend(transaction.resets);
+                transaction.rows.into_iter().for_each(|change| self.change(change));
+            }
+        }
+    }
+
+    fn change(&mut self, change: RowChange) {
+        match change {
+            RowChange::Clear(table) => drop(self.rows.remove(&table)),
+            RowChange::Lost(table) => self.lost.push(table),
+            RowChange::Set { table, key, image } => self.set(table, &key, image),
+        }
+    }
+
+    fn set(&mut self, table: TableOid, key: &Key, image: Image) {
+        let rows = self.rows.entry(table).or_default();
+        let key = format!("{key:?}");
+        match image {
+            Image::Whole(row) => drop(rows.insert(key, row)),
+            Image::Gone => drop(rows.remove(&key)),
+            Image::Unknown => self.unknown.push(key),
+            Image::Partial { row, before } => {
+                let before = before.map_or_else(|| key.clone(), |before| format!("{before:?}"));
+                let whole = row.fill(&rows[&before]).expect("the row before is whole");
+                rows.insert(key, whole);
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Every type there is: what we make of a value's text is what `to_jsonb` makes of the value.
+//!
+//! The values are those of `fixtures/zoo.sql`, at the edges of their types, and random ones.
+
+mod random;
+mod types;
+
+use highwater::kind::{Form, Kind};
+use highwater::wire::{Connection, LibpqEnvironment, Target};
+
+use crate::support::{Postgres, is_same_json};
+use types::Types;
+
+const ZOO: &str = include_str!("fixtures/zoo.sql");
+
+/// The table of types of which only the database can tell the JSON.
+const STRANGERS: &str = "strangers";
+/// The columns whose values all are refused, and no others' are.
+const ODD: &str = "json_odd";
+
+/// Built-in types of which users can't make values.
+const UNINHABITED: &[&str] = &[
+    "gtsvector",
+    "pg_brin_bloom_summary",
+    "pg_brin_minmax_multi_summary",
+    "pg_dependencies",
+    "pg_mcv_list",
+    "pg_ndistinct",
+    "pg_node_tree",
+];
+
+/// A session as the service opens it, whose settings decide what types print.
+async fn pinned_session(pg: &Postgres) -> Connection {
+    let target = Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
+    Connection::connect_sql(&target).await.unwrap()
+}
+
+struct Column {
+    table: String,
+    name: String,
+    form: Option<Form>,
+}
+
+/// The columns of the zoo's tables but for their keys.
+async fn columns(connection: &mut Connection) -> Vec<Column> {
+    let types = Types::read(connection).await;
+    let rows = connection
+        .simple_query(
+            "SELECT relname, attname, atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+             WHERE relnamespace = 'zoo'::regnamespace AND relkind = 'r' AND attnum > 0 AND attname <> 'id'
+             ORDER BY relname, attnum",
+        )
+        .await
+        .unwrap();
+    let column = |row: Vec<Option<String>>| {
+        let [table, name, oid] = row.try_into().unwrap();
+        let form = types.form(oid.unwrap().parse().unwrap());
+        Column { table: table.unwrap(), name: name.unwrap(), form }
+    };
+    rows.into_iter().map(column).collect()
+}
+
+/// What is wrong with our JSON of a value; `expected` is the database's, `None` where it has none.
+fn difference(form: Form, text: &str, expected: Option<&str>) -> Option<String> {
+    let mut json = Vec::new();
+    let rendered = form.write_json(text.as_bytes(), &mut json).is_ok();
+    let json = String::from_utf8(json).unwrap();
+    let same = match (rendered, expected) {
+        (true, Some(expected)) if is_left_as_stored(form) => is_same_json(&json, expected),
+        (true, Some(expected)) => json == expected,
+        (true, None) => false,
+        (false, _) => json.is_empty(),
+    };
+    let shown = |text: &str| text.chars().take(300).collect::<String>();
+    (!same).then(|| {
+        let expected = expected.unwrap_or("an error");
+        format!("{form:?} {}\n  ours {}\n  its  {}", shown(text), shown(&json), shown(expected))
+    })
+}
+
+/// Whether our JSON has white space, order of keys and spelling of numbers of its own.
+fn is_left_as_stored(form: Form) -> bool {
+    matches!(form, Form::Array { .. } | Form::Scalar(Kind::Json))
+}
+
+fn is_refused(form: Form, text: &str) -> bool {
+    form.write_json(text.as_bytes(), &mut Vec::new()).is_err()
+}
+
+#[tokio::test]
+async fn every_value_of_the_zoo_is_rendered_as_to_jsonb_does() {
+    let pg = Postgres::start().await;
+    pg.execute(ZOO).await;
+    let mut connection = pinned_session(&pg).await;
+    let (mut values, mut wrong) = (0, Vec::new());
+    for Column { table, name, form } in columns(&mut connection).await {
+        let Some(form) = form else { continue };
+        let sql = format!(
+            r#"SELECT "{name}", to_jsonb("{name}") FROM zoo.{table} WHERE "{name}" IS NOT NULL"#
+        );
+        for row in connection.simple_query(&sql).await.unwrap() {
+            let (text, json) = (row[0].as_deref().unwrap(), row[1].as_deref());
+            let problem = difference(form, text, json);
+            wrong.extend(problem.map(|problem| format!("{table}.{name}: {problem}")));
+            let has_value = !matches!(text, "{}" | "{NULL}");
+            if is_refused(form, text) != (name.starts_with(ODD) && has_value) {
+                wrong.push(format!("{table}.{name}: refused or not, against expectation: {text}"));
+            }
+            values += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} of {values} values", wrong.join("\n"), wrong.len());
+    assert!(values > 700, "only {values} values");
+}
+
+#[tokio::test]
+async fn only_strangers_are_left_to_the_database_and_nobody_is_forgotten() {
+    let pg = Postgres::start().await;
+    pg.execute(ZOO).await;
+    let mut connection = pinned_session(&pg).await;
+    for Column { table, name, form } in columns(&mut connection).await {
+        assert_eq!(form.is_none(), table == STRANGERS, "{table}.{name} has the form {form:?}");
+    }
+    let absent = connection
+        .simple_query(
+            "SELECT typname FROM pg_type t
+             WHERE typnamespace = 'pg_catalog'::regnamespace AND typtype IN ('b', 'r', 'm', 'e')
+               AND (typcategory <> 'A' OR typname IN ('int2vector', 'oidvector'))
+               AND NOT EXISTS (
+                 SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+                 WHERE relnamespace = 'zoo'::regnamespace AND relkind = 'r' AND atttypid = t.oid)
+             ORDER BY typname",
+        )
+        .await
+        .unwrap();
+    let absent: Vec<_> = absent.into_iter().map(|mut row| row.remove(0).unwrap()).collect();
+    assert_eq!(absent, UNINHABITED);
+}
