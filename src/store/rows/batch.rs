@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
@@ -22,9 +21,6 @@ use crate::store::reader::{Answer, PollChange, Query, Store};
 use crate::store::state::State;
 use crate::table::TableOid;
 use crate::version::Position;
-
-/// The stream is asked so often how far it is: once may have been too early.
-const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The rows that a reader waits for, or has got and needs until it has all.
 #[derive(Default)]
@@ -173,7 +169,7 @@ impl Store {
             return timeout_at(until, pinned.told()).await.map_err(|_| too_late())?;
         };
         let position = Position::after_commit(horizon);
-        timeout_at(until, self.reach(position)).await.map_err(|_| {
+        timeout_at(until, self.hurry_applied(position)).await.map_err(|_| {
             RowsError::NotNow(
                 "the rows are newer than what has arrived of the change stream so far, and so \
                  can't be read at one version; try again later"
@@ -181,11 +177,6 @@ impl Store {
             )
         })?;
         Ok(Vec::new())
-    }
-
-    /// Waits until a position has been applied, and keeps asking for it.
-    pub(super) async fn reach(&self, position: Position) {
-        while timeout(NUDGE_INTERVAL, self.hurry_applied(position)).await.is_err() {}
     }
 }
 
