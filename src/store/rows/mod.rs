@@ -50,6 +50,8 @@ mod worker;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
