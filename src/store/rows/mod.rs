@@ -55,6 +55,8 @@ mod worker;
 mod histories;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
