@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn every_placeholder_of_every_file_has_a_value_somewhere() {
         let values: Vec<(&str, &str)> =
-            ["role", "database", "publication", "slot", "scope", "table_oid"]
+            ["role", "database", "publication", "slot", "scope", "oid", "schema", "table"]
                 .map(|name| (name, "x"))
                 .into();
         for statement in [
@@ -156,6 +156,7 @@ mod tests {
             CHECK_SESSIONS,
             CHECK_POOLER,
             TABLE_DEFINITION,
+            GRANT_ROWS,
         ] {
             let filled = without_comments(&fill(statement, &values));
             // A colon may be a value, too: concat_ws(':', …).

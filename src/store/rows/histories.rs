@@ -244,6 +244,7 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     let key = Key::integer(1);
     let reads = store.row(&table, &key, Instant::now() + Duration::from_millis(20));
     assert!(reads.await.is_err());
+    story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
     story.fail_over();
     // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
     let rows = vec![RowChange::Set {
@@ -254,7 +255,6 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     story.bench.take(commit(1040, 30, rows));
     arrives.notify_one();
     story.pass().await;
-    story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
     let reads = store.row(&table, &key, Instant::now() + Duration::from_millis(20));
     assert!(reads.await.is_err(), "a row from before transaction 30 is too old");
     story.server_says(r#"{"n":"new"}"#, "31:31:", 1040, None);
