@@ -19,17 +19,26 @@
 //! *reset*: read this table again. The durable copy of what it remembers is PostgreSQL's own WAL:
 //! the slot is confirmed a while behind what is applied, and after a restart that window is read again.
 //!
+//! Of the tables that the operator names it also holds rows: those that were asked for, or all of them.
+//! They are read once from the database and kept current from the stream. Which changes a row that was
+//! read contains already is decided by the transactions its snapshot sees, never by timing:
+//! [`store`] and its `rows` say how.
+//!
 //! # The way of a change
 //!
 //! 1. A walsender's bytes arrive ([`wire::CopyBoth`]) and are cut into [`wire::Frame`]s.
 //! 2. [`pgoutput::decode`] makes a message of a frame's bytes, borrowing from them.
 //! 3. [`replication::assembler`] turns tuples into ids ([`render`] writes them as `to_jsonb` would),
-//!    stages them until the commit, and hands out a [`change::Transaction`].
+//!    stages them until the commit, and hands out a [`change::Transaction`]: ids, and the documents of
+//!    tables whose rows are held.
 //! 4. [`replication::Session`] sends batches of [`change::Event`]s over a bounded channel.
-//! 5. [`store::Writer`] puts them into the log of each table, under one hold of a lock; then the
+//! 5. [`store::Writer`] puts them into the log and the rows of each table, under one hold of a lock; then the
 //!    applied position moves, then those who wait wake up.
 //! 6. [`store::Store`] answers what changed after a version, each id at most once.
 //! 7. [`http`] writes that answer as JSON, or holds the poll until there is one.
+//!
+//! Rows that are not in memory come the other way round: [`store`] asks a [`load::Loader`], which is
+//! [`database::loader`], and joins the answer with the changes that arrived meanwhile.
 //!
 //! Backwards flows only a number, how far the store has applied: [`replication::feedback`] makes of it
 //! the position up to which the server may forget its WAL.
@@ -52,6 +61,7 @@
 //!
 //! # What always holds
 //!
+//! - **A row never goes back in time**, and several rows are told as they were at one version.
 //! - **Nothing is missed.** Whatever can't be told by id is told as a reset: a giant transaction, a lost
 //!   slot, another history, a changed definition, a version from below a table's floor.
 //! - **Versions come from the stream alone**, never from a clock or a counter of ours. So every instance
@@ -69,8 +79,6 @@
 //! # What is deliberately absent
 //!
 //! - **A disk of our own.** No file to lose, corrupt or migrate: WAL is the log that lasts.
-//! - **Rows.** Ids are told; the row is read where the truth is. So there is no copy that could be stale,
-//!   and the connecting role needs no right to read tables.
 //! - **Anything in the user's database** but a publication and a slot (and, if the operator wishes, an
 //!   event trigger that tells sooner of changed definitions): no tables, extensions, locks or superuser.
 //! - **Coordination between instances.** The slot itself decides who follows; the others stand by.

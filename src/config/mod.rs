@@ -37,8 +37,6 @@ pub struct Config {
     pub log: Log,
     /// The limits of rows in memory.
     pub cache: Cache,
-    /// Rows in memory compared with the database each second (`consistency.rows_per_second`).
-    pub checked_rows_per_second: u32,
     /// Who is answered where.
     pub http: Http,
     /// Log lines.
@@ -189,8 +187,6 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let postgres = postgres(reader, environment);
     let log = log(reader);
     let cache = cache(reader);
-    let checked_rows =
-        reader.value(&settings::CHECKED_ROWS, |text| value::count_or_none(text, 10_000));
     let http = http(reader);
     let logging = logging(reader);
     let rows = rows(reader);
@@ -198,7 +194,6 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
         postgres: postgres?,
         log: log?,
         cache: cache?,
-        checked_rows_per_second: checked_rows?,
         http: http?,
         logging: logging?,
         rows,

@@ -72,8 +72,6 @@ settings! {
         "Connections that load rows, at most.";
     LOAD_TIMEOUT = "cache.load_timeout", Some("5s"), "duration",
         "How long one query for rows may take. A longer one is cancelled, and who waits for it is answered 503.";
-    CHECKED_ROWS = "consistency.rows_per_second", Some("0"), "number, 0 to 10_000",
-        "Rows in memory that are compared with the database each second, all the time. Differences are counted and logged. 0: none.";
     LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",
         "Where clients ask. Port 0 takes a free one.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",

@@ -84,7 +84,6 @@ fn defaults_are_the_documented_ones() {
             load_timeout: Duration::from_secs(5),
         }
     );
-    assert_eq!(config.checked_rows_per_second, 0);
 }
 
 #[test]
@@ -137,8 +136,6 @@ fn a_file_sets_everything() {
         loads_waiting_max = 5
         load_connections = 2
         load_timeout = "1s"
-        [consistency]
-        rows_per_second = 100
         [tables."shop.items"]
         rows = "preload"
         columns = ["id", "Name"]
@@ -171,7 +168,6 @@ fn a_file_sets_everything() {
     assert_eq!(config.cache.loads_waiting_max, 5);
     assert_eq!(config.cache.load_connections, 2);
     assert_eq!(config.cache.load_timeout, Duration::from_secs(1));
-    assert_eq!(config.checked_rows_per_second, 100);
     let columns = Some(vec!["id".to_owned(), "Name".to_owned()]);
     assert_eq!(
         config.rows,
@@ -208,7 +204,6 @@ fn every_key_can_be_set_by_the_environment() {
         ("cache.loads_waiting_max", "7"),
         ("cache.load_connections", "8"),
         ("cache.load_timeout", "9s"),
-        ("consistency.rows_per_second", "10"),
         ("http.listen", "127.0.0.1:1"),
         ("http.admin_listen", "127.0.0.1:2"),
         ("http.cors_origins", "https://a.example, https://b.example"),
@@ -432,10 +427,6 @@ fn wrong_values_say_what_is_allowed() {
     assert_eq!(
         one("[cache]\ntime_to_idle = \"1000 years\""),
         "highwater.toml:2: cache.time_to_idle = \"1000 years\": must be shorter than a hundred years"
-    );
-    assert_eq!(
-        one("[consistency]\nrows_per_second = 10_001"),
-        "highwater.toml:2: consistency.rows_per_second = \"10001\": must be a whole number from 0 to 10000"
     );
     assert_eq!(
         sentences("", &[URL, ("HIGHWATER_POSTGRES__TEMPORARY_SLOT", "yes")]),

@@ -96,9 +96,9 @@ async fn story(settings: &[(&'static str, &str)]) {
         }
         stop.store(true, Ordering::Relaxed);
     };
-    let (own, seen, ()) = tokio::join!(writers, watchers, reloads);
-    eprintln!("{own:?} own writes read, {seen:?} rows read");
-    assert!(own.iter().sum::<usize>() > 100 && seen.iter().sum::<usize>() > 100);
+    let (own, others, ()) = tokio::join!(writers, watchers, reloads);
+    eprintln!("{own:?} own writes read, {others:?} rows read");
+    assert!(own.iter().sum::<usize>() > 100 && others.iter().sum::<usize>() > 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
