@@ -116,7 +116,7 @@ fn catalog() -> Catalog {
 
 fn assembler() -> (Assembler, Event) {
     let mut assembler = Assembler::new(LIMITS);
-    let started = assembler.start(Epoch(1), Lsn(8), catalog(), None, None);
+    let started = assembler.start(Epoch(1).into(), Lsn(8), catalog(), None, None);
     (assembler, started)
 }
 

@@ -130,7 +130,8 @@ impl Filled {
             rows: Rows::Off,
         };
         let end = Lsn(8);
-        let started = Started { epoch: Epoch(1), from: end, tables: vec![table], broken: None };
+        let started =
+            Started { history: Epoch(1).into(), from: end, tables: vec![table], broken: None };
         writer.apply(vec![Event::Started(started)]);
         Ok(Self { writer, store, end })
     }

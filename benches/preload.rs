@@ -88,8 +88,7 @@ async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>
     }
     let session = &database.session;
     let oid: u32 = session.value("SELECT 'items'::regclass::oid").await?;
-    let query =
-        include_str!("../sql/loader_definition.sql").replace(":table_oid", &oid.to_string());
+    let query = include_str!("../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
     let definition = session.value(query.trim_end().trim_end_matches(';')).await?;
     let column = |name: &str, type_oid, type_name: &str, kind| Column {
         name: name.into(),

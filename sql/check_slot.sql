@@ -12,6 +12,9 @@ SELECT
     slot.wal_status AS wal_status,
     to_jsonb(slot) ->> 'invalidation_reason' AS invalidation_reason,
     (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - slot.restart_lsn)::bigint AS retained_bytes,
-    slot.safe_wal_size AS safe_wal_bytes
+    slot.safe_wal_size AS safe_wal_bytes,
+    (to_jsonb(slot) ->> 'failover')::boolean AS failover,
+    (SELECT string_agg(slot_name, ', ' ORDER BY slot_name) FROM pg_replication_slots WHERE slot_type = 'physical') AS standby_slots,
+    current_setting('synchronized_standby_slots', true) AS synchronized_standby_slots
 FROM pg_replication_slots AS slot
 WHERE slot.slot_name = :'slot';

@@ -20,6 +20,8 @@ SELECT
   -- Whether the walsender waits for new WAL or for its client. One that computes or reads may not
   -- answer for long, and is well all the same.
   (SELECT a.wait_event_type IN ('Activity', 'Client') FROM pg_stat_activity a
-   WHERE a.pid = s.active_pid) AS walsender_waits
+   WHERE a.pid = s.active_pid) AS walsender_waits,
+  -- Before version 17 there is no such column.
+  to_jsonb(s) ->> 'failover' AS survives_failover
 FROM (VALUES (1)) AS always_one_row
 LEFT JOIN pg_replication_slots s ON s.slot_name = :'slot';

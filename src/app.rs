@@ -287,6 +287,7 @@ fn session_options(config: &Config) -> SessionOptions {
         publication: postgres.publication.clone(),
         slot: postgres.slot.clone(),
         temporary_slot: postgres.temporary_slot,
+        failover_slot: postgres.failover_slot,
         resume_window: ResumeWindow {
             max_age: postgres.resume_window,
             max_wal: postgres.resume_max_wal,

@@ -1,11 +1,11 @@
 //! What the change stream says, once assembled: the only words that replication and store share.
 
+use crate::history::History;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::RowChange;
 use crate::snapshot::Xid;
 use crate::table::{Table, TableOid};
-use crate::version::Epoch;
 
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +134,7 @@ pub struct Transaction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     /// The history it belongs to.
-    pub epoch: Epoch,
+    pub history: History,
     /// Everything that ends after this position will be sent.
     pub from: Lsn,
     /// Every published table now.

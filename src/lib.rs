@@ -40,7 +40,7 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`key`] [`kind`] [`table`] [`row`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
+//! | values | [`lsn`] [`version`] [`history`] [`key`] [`kind`] [`table`] [`row`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
 //! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
 //! | parts | [`replication`] [`database`] [`store`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
@@ -82,6 +82,8 @@
 pub mod lsn;
 
 pub mod version;
+
+pub mod history;
 
 pub mod key;
 

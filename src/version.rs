@@ -3,29 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-
 use crate::lsn::Lsn;
 
-/// Names the history a version belongs to: database system, timeline, database.
+/// Names the history a version belongs to: database system, timeline, database. Which other
+/// histories it continues, a [`History`](crate::history::History) knows.
 ///
 /// It does not depend on the instance that computes it, so two instances of one
 /// database understand each other's versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u32);
-
-impl Epoch {
-    /// The epoch of a database, from what `IDENTIFY_SYSTEM` and `pg_database` say.
-    pub fn new(system_identifier: u64, timeline: u32, database_oid: u32) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(system_identifier.to_be_bytes());
-        hash.update(timeline.to_be_bytes());
-        hash.update(database_oid.to_be_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let [a, b, c, d, ..] = digest;
-        Self(u32::from_be_bytes([a, b, c, d]))
-    }
-}
 
 /// A place in commit order: after a whole commit, or after some of its changes.
 ///
@@ -175,14 +161,5 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Version>(), Err(ParseVersionError), "{text}");
         }
-    }
-
-    #[test]
-    fn an_epoch_names_system_timeline_and_database() {
-        let epoch = Epoch::new(7_312_345_678_901_234_567, 1, 16_384);
-        assert_eq!(epoch, Epoch::new(7_312_345_678_901_234_567, 1, 16_384));
-        assert_ne!(epoch, Epoch::new(7_312_345_678_901_234_567, 2, 16_384));
-        assert_ne!(epoch, Epoch::new(7_312_345_678_901_234_567, 1, 16_385));
-        assert_ne!(epoch, Epoch::new(7_312_345_678_901_234_568, 1, 16_384));
     }
 }

@@ -3,6 +3,9 @@
 
 mod blocked;
 mod crash;
+mod failover;
+mod failover_slot;
+mod instances;
 mod large;
 mod network;
 mod rows;

@@ -24,7 +24,9 @@ async fn clients_carry_on_across_a_restart() {
     let before = hw.told(&pg, "a", &start).await;
     hw.stop().await.expect("a clean end");
     pg.execute("INSERT INTO a VALUES (2)").await;
+    let began = Instant::now();
     let hw = Highwater::start(&pg).await;
+    eprintln!("service restarted: ready after {:?}", began.elapsed());
     let told = hw.told(&pg, "a", &before.version).await;
     assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 2".to_owned()]));
     let all = hw.told(&pg, "a", &start).await;
@@ -85,6 +87,9 @@ async fn a_killed_walsender_is_replaced_and_nothing_is_missed() {
         .await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let began = Instant::now();
+    hw.applied(&pg).await;
+    eprintln!("killed walsender: the next change is told after {:?}", began.elapsed());
     let told = hw.told(&pg, "a", &start).await;
     assert_eq!(told.reset.len(), 0);
     assert_eq!(told.changes.len(), 5);
@@ -133,6 +138,7 @@ async fn the_servers_own_restart_is_not_delayed_and_not_noticed_by_clients() {
     assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "reads go on");
     pg.execute("INSERT INTO a VALUES (2)").await;
     let told = hw.told(&pg, "a", &start).await;
+    eprintln!("server restart: the next change is told {:?} after the beginning", began.elapsed());
     assert_eq!((told.reset.len(), told.changes.len()), (0, 2), "{told:?}");
 }
 
@@ -152,6 +158,7 @@ async fn a_busy_slot_is_waited_for_and_taken_over() {
     let freed = Instant::now();
     second.ready().await;
     let took = freed.elapsed();
+    eprintln!("slot taken over {took:?} after its holder stopped");
     assert!(took < Duration::from_secs(2), "the takeover took {took:?}");
     assert_eq!(second.told(&pg, "a", &start).await.changes, ["insert a 1"]);
 }

@@ -5,6 +5,7 @@ mod lazy;
 mod preload;
 mod races;
 mod schema;
+mod zoo;
 
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::support::{Highwater, Postgres, Reply};
 async fn items(mode: &str, settings: &[(&'static str, &str)]) -> (Postgres, Highwater) {
     let pg = Postgres::start().await;
     pg.execute(
-        "CREATE TABLE items (id int PRIMARY KEY, name text, price numeric(10,2));
+        "CREATE TABLE items (id int PRIMARY KEY, name text, price int);
          INSERT INTO items SELECT g, 'item ' || g, g FROM generate_series(1, 9) g;
          CREATE PUBLICATION highwater FOR TABLE items;",
     )

@@ -58,6 +58,8 @@ pub struct Postgres {
     pub slot: String,
     /// Whether the slot ends with the connection.
     pub temporary_slot: bool,
+    /// Whether standbys may keep a copy of the slot.
+    pub failover_slot: bool,
     /// Whether a missing publication is created at start.
     pub setup: SetupMode,
     /// WAL kept for a restart, by time.
@@ -208,6 +210,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     let publication = reader.value(&settings::PUBLICATION, value::identifier);
     let slot = reader.value(&settings::SLOT, value::slot);
     let temporary_slot = reader.value(&settings::TEMPORARY_SLOT, value::boolean);
+    let failover_slot = reader.value(&settings::FAILOVER_SLOT, value::boolean);
     let modes = [("manual", SetupMode::Manual), ("auto", SetupMode::Auto)];
     let setup = reader.choice(&settings::SETUP, &modes);
     let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
@@ -217,6 +220,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
         publication: publication?,
         slot: slot?,
         temporary_slot: temporary_slot?,
+        failover_slot: failover_slot?,
         setup: setup?,
         resume_window: resume_window?,
         resume_max_wal: resume_max_wal?,

@@ -38,6 +38,8 @@ settings! {
         "The replication slot. Created when missing.";
     TEMPORARY_SLOT = "postgres.temporary_slot", Some("false"), "true | false",
         "true: the slot ends with the connection, so nothing is left behind and every client is reset after a restart.";
+    FAILOVER_SLOT = "postgres.failover_slot", Some("true"), "true | false",
+        "true: standbys may keep a copy of the slot, so that a promoted one goes on with it and no client is reset (PostgreSQL 17 and newer; see Failover).";
     SETUP = "postgres.setup", Some("manual"), "manual | auto",
         "auto: create the publication at start when it is missing, as `highwater setup --apply` does.";
     RESUME_WINDOW = "postgres.resume_window", Some("5m"), "duration",

@@ -191,6 +191,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("postgres.publication", "p"),
         ("postgres.slot", "s"),
         ("postgres.temporary_slot", "true"),
+        ("postgres.failover_slot", "false"),
         ("postgres.setup", "auto"),
         ("postgres.resume_window", "1s"),
         ("postgres.resume_max_wal", "1MiB"),

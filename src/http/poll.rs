@@ -12,7 +12,7 @@ use super::query::ChangesQuery;
 use super::rows::held;
 use super::shared::Question;
 use super::told::Told;
-use crate::store::{Selection, Store};
+use crate::store::Selection;
 use crate::version::Version;
 
 /// A poll's result.
@@ -34,7 +34,7 @@ pub(crate) async fn poll(
     let store = api.store();
     let mut held_until = (!query.wait.is_zero()).then(|| Instant::now() + query.wait);
     if let Some(after) = query.after
-        && is_ahead(store, after)
+        && store.is_ahead(after)
     {
         // An unknown table is told of at once.
         resolve(api, query.tables.as_deref(), query.rows)?;
@@ -63,13 +63,6 @@ pub(crate) async fn poll(
             held_until = None;
         }
     }
-}
-
-/// Whether the client knows more than this instance has applied: another one gave the version.
-fn is_ahead(store: &Store, after: Version) -> bool {
-    store
-        .applied()
-        .is_some_and(|applied| applied.epoch == after.epoch && applied.position < after.position)
 }
 
 /// The tables asked for, by whatever spelling; `None` asks for all. Those that are to come with

@@ -39,12 +39,12 @@ use super::relation::Relation;
 use super::row_plan::Scratch;
 use super::staging::{Stage, StageLimits};
 use crate::change::{Event, Reset, ResetReason, Started, Transaction};
+use crate::history::History;
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, Begin, Commit, Logical, Message};
 use crate::row::RowChange;
 use crate::snapshot::Xid;
 use crate::table::{Table, TableOid, Tracking};
-use crate::version::Epoch;
 use published::TableState;
 
 /// The stream did not follow the protocol.
@@ -117,7 +117,7 @@ impl Assembler {
     /// `uncertain_transactions`, that is perhaps after `from`, is reset once the stream has passed the look.
     pub fn start(
         &mut self,
-        epoch: Epoch,
+        history: History,
         from: Lsn,
         look: Catalog,
         uncertain_transactions: Option<i64>,
@@ -134,14 +134,14 @@ impl Assembler {
             self.tables.insert(table.table.oid, TableState { catalog, relation: None });
         }
         self.restart_stream(look);
-        Event::Started(Started { epoch, from, tables: self.published(), broken })
+        Event::Started(Started { history, from, tables: self.published(), broken })
     }
 
     /// The stream goes on where it was, on a new connection.
-    pub fn resume(&mut self, epoch: Epoch, look: Catalog) -> Event {
+    pub fn resume(&mut self, history: History, look: Catalog) -> Event {
         self.restart_stream(look);
         Event::Started(Started {
-            epoch,
+            history,
             from: self.position,
             tables: self.published(),
             broken: None,

@@ -95,6 +95,8 @@ pub struct SlotState {
     /// Whether the process that streams from it waits for its client or for new WAL; false while it
     /// works, and when we may not see.
     pub walsender_waits: bool,
+    /// Whether standbys may keep a copy of it (PostgreSQL 17 and newer).
+    pub survives_failover: bool,
 }
 
 impl SourceState {
@@ -190,7 +192,7 @@ pub(super) fn bind(sql: &str, variables: &[(&str, &str)]) -> String {
     })
 }
 
-fn server_major(connection: &Connection) -> u32 {
+pub(super) fn server_major(connection: &Connection) -> u32 {
     let version = connection.parameter("server_version").unwrap_or_default();
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().unwrap_or(0)
@@ -226,6 +228,7 @@ fn parse_slot(row: &Row) -> Result<SlotState, CatalogError> {
         retained_bytes: optional(row, 9).and_then(|bytes| bytes.parse().ok()),
         transactions_since: optional(row, 10).and_then(|count| count.parse().ok()),
         walsender_waits: optional(row, 11) == Some("t"),
+        survives_failover: optional(row, 12) == Some("true"),
     })
 }
 

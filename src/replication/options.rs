@@ -23,6 +23,8 @@ pub struct SessionOptions {
     pub slot: String,
     /// Whether the slot ends with the connection.
     pub temporary_slot: bool,
+    /// Whether standbys may keep the slot ready for a failover (PostgreSQL 17 and newer).
+    pub failover_slot: bool,
     /// How much WAL is kept for a restart.
     pub resume_window: ResumeWindow,
     /// Bounds of a transaction.

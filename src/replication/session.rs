@@ -18,10 +18,10 @@ use super::retry::Retry;
 use super::silence::Silence;
 use super::stream::{Batch, Stream};
 use super::watch::{Look, Watch};
+use crate::history::History;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::source::Phase;
-use crate::version::Epoch;
 use crate::wire::{Connection, CopyBoth};
 
 /// Streams a slot's changes, whatever happens to the connection.
@@ -32,12 +32,20 @@ pub struct Session {
     report: Report,
     feedback: Option<Feedback>,
     /// The history the assembler's position belongs to; `None` before the first stream.
-    history: Option<Epoch>,
+    history: Option<History>,
     /// The slot can't continue: drop it and make a new one.
     replace_slot: bool,
     retry: Retry,
     /// The process at the other end of our last stream.
-    walsender: Option<i32>,
+    walsender: Option<ServerProcess>,
+}
+
+/// A process of a server. Its number alone could be that of another one later, or elsewhere.
+#[derive(Debug, PartialEq, Eq)]
+struct ServerProcess {
+    pid: i32,
+    /// `pg_stat_activity.backend_start`, as text.
+    started: String,
 }
 
 /// A stream that has begun, and the SQL connection beside it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::catalog::{SlotState, bind, slot_blocker};
+use super::catalog::{SlotState, bind, server_major, slot_blocker};
 use super::error::SessionError;
 use crate::change::ResetReason;
 use crate::lsn::Lsn;
@@ -126,6 +126,26 @@ pub(super) async fn create(
     }
 }
 
+/// Standbys can keep a copy of a slot since this version (manual, "Logical Replication Failover").
+const FAILOVER_SINCE: u32 = 17;
+
+/// Whether this server's slots can survive its failover. Those that a standby has made can't.
+pub(super) fn can_survive_failover(replication: &Connection) -> bool {
+    let is_standby = replication.parameter("in_hot_standby") == Some("on");
+    server_major(replication) >= FAILOVER_SINCE && !is_standby
+}
+
+/// Lets standbys keep a copy of the slot, and go on with it once they are promoted.
+pub(super) async fn survive_failover(
+    replication: &mut Connection,
+    name: &str,
+) -> Result<(), SessionError> {
+    let command = format!("ALTER_REPLICATION_SLOT {name} (FAILOVER true)");
+    replication.simple_query(&command).await?;
+    tracing::info!(slot = name, "standbys may now keep a copy of the slot");
+    Ok(())
+}
+
 /// Drops the slot; refused while anybody streams from it.
 pub(super) async fn drop(sql: &mut Connection, name: &str) -> Result<(), SessionError> {
     let command = bind("SELECT pg_drop_replication_slot(:'slot')", &[("slot", name)]);
@@ -149,6 +169,7 @@ mod tests {
             retained_bytes: Some(0),
             transactions_since: Some(0),
             walsender_waits: true,
+            survives_failover: false,
         }
     }
 

@@ -10,7 +10,8 @@
 //! * **A picture is whole** (P2). A commit is applied under one hold of the lock and an answer is
 //!   made under one, so an answer shows a commit in all tables or in none, unless `more` says
 //!   that the rest follows.
-//! * **The applied position never goes back** within a history, nor do floors, and an answer's
+//! * **The applied position never goes back** within a history and those it continues (see
+//!   [`History`](crate::history::History)), nor do floors, and an answer's
 //!   version is never older than the one it was asked with (P3).
 //! * **From the floor on everything is known.** Each table has one; what is forgotten (for space,
 //!   by age, at a reset) raises it, and below it the answer is a reset, never nothing (P1).
@@ -55,6 +56,8 @@ mod model;
 mod race;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod timelines;
 
 use std::sync::Arc;
 

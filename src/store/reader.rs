@@ -102,14 +102,36 @@ impl Store {
 
     /// What changed. `None` before the stream first started.
     ///
-    /// A version of another history, or from below a table's floor, and no version at all, put
-    /// the table into `reset`. A version beyond the applied one is answered with no changes and
+    /// A version of another history (but see [`History`](crate::history::History) for those it
+    /// continues), or from below a table's floor, and no version at all, put the table into
+    /// `reset`. A version beyond the applied one is answered with no changes and
     /// itself; [`Store::wait_applied`] first if that is to be avoided.
     pub fn changes(&self, query: &Query) -> Option<Answer> {
         query
             .after
             .and_then(|after| self.unchanged(query.tables, after))
             .or_else(|| self.shared.state.read().answer(query))
+    }
+
+    /// Where a version is in the history being followed; `None` when it isn't true there.
+    pub fn position_of(&self, version: Version) -> Option<Position> {
+        let is_current =
+            self.shared.signals.applied().is_some_and(|applied| applied.epoch == version.epoch);
+        if is_current {
+            return Some(version.position);
+        }
+        self.shared.state.read().position_of(version)
+    }
+
+    /// Whether `after` is true here, and beyond what has been applied: another instance gave it.
+    pub fn is_ahead(&self, after: Version) -> bool {
+        if let Some(applied) = self.shared.signals.applied()
+            && applied.epoch == after.epoch
+        {
+            return applied.position < after.position;
+        }
+        let state = self.shared.state.read();
+        state.position_of(after).is_some_and(|after| state.applied < after)
     }
 
     /// The version of the newest change to any of these tables, or reset of one.
@@ -134,10 +156,6 @@ impl Store {
 }
 
 impl State {
-    pub(super) fn version(&self) -> Option<Version> {
-        Some(Version { epoch: self.epoch?, position: self.applied })
-    }
-
     fn newest(&self, tables: &Selection) -> Option<Version> {
         let position = match tables {
             Selection::All => self.newest,
@@ -148,23 +166,23 @@ impl State {
                 .max()
                 .unwrap_or(Position::START),
         };
-        Some(Version { epoch: self.epoch?, position })
+        Some(Version { epoch: self.history.as_ref()?.epoch(), position })
     }
 
     fn has_news(&self, tables: &Selection, after: Version) -> bool {
-        let is_news = |known: &TableState| known.log.head() > after.position;
-        self.epoch != Some(after.epoch)
-            || match tables {
-                Selection::All => self.tables.values().any(is_news),
-                Selection::Tables(tables) => {
-                    tables.iter().any(|table| self.tables.get(&table.oid()).is_none_or(is_news))
-                }
+        let Some(after) = self.position_of(after) else { return true };
+        let is_news = |known: &TableState| known.log.head() > after;
+        match tables {
+            Selection::All => self.tables.values().any(is_news),
+            Selection::Tables(tables) => {
+                tables.iter().any(|table| self.tables.get(&table.oid()).is_none_or(is_news))
             }
+        }
     }
 
     pub(super) fn answer(&self, query: &Query) -> Option<Answer> {
-        let epoch = self.epoch?;
-        let after = query.after.filter(|after| after.epoch == epoch).map(|after| after.position);
+        let history = self.history.as_ref()?;
+        let after = query.after.and_then(|after| history.position_of(after));
         let mut reset = Vec::new();
         let mut merge = Merge::default();
         for (table, known) in self.selected(query.tables) {
@@ -186,7 +204,7 @@ impl State {
             _ => self.applied.max(after.unwrap_or(Position::START)),
         };
         let newest = self.newest(query.tables)?;
-        let version = Version { epoch, position };
+        let version = Version { epoch: history.epoch(), position };
         Some(Answer { version, newest, more: next.is_some(), reset, changes })
     }
 

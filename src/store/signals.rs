@@ -110,9 +110,9 @@ impl Signals {
     }
 
     /// Everything up to `applied` can be seen. Called after the marks were set.
-    pub(super) fn publish(&self, epoch: Epoch, applied: Position) {
-        self.applied.set(applied);
-        self.history.store(STARTED | u64::from(epoch.0), SeqCst);
+    pub(super) fn publish(&self, applied: Version) {
+        self.applied.set(applied.position);
+        self.history.store(STARTED | u64::from(applied.epoch.0), SeqCst);
     }
 
     /// The applied position, if it is known here.
@@ -192,11 +192,11 @@ mod tests {
         let signals = Signals::new();
         assert_eq!(signals.applied(), None);
         let position = Position::after_commit(Lsn(800));
-        signals.publish(EPOCH, position);
         let version = Version { epoch: EPOCH, position };
+        signals.publish(version);
         assert_eq!(signals.applied(), Some(version));
         assert!(signals.is_current(version));
-        signals.publish(EPOCH, beyond(position));
+        signals.publish(Version { epoch: EPOCH, position: beyond(position) });
         assert_eq!(signals.applied().map(|v| v.position), Some(beyond(position)));
         signals.leave_history();
         assert_eq!(signals.applied(), None);

@@ -18,8 +18,9 @@ use super::log::Log;
 use super::meters::TableMeters;
 use super::rows::{Cache, Loads, TableRows};
 use super::signals::Signals;
+use crate::history::History;
 use crate::table::TableOid;
-use crate::version::{Epoch, Position};
+use crate::version::{Epoch, Position, Version};
 
 /// What the writer and the readers share.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     /// The history being followed; `None` before the first start.
-    pub(super) epoch: Option<Epoch>,
+    pub(super) history: Option<History>,
     /// Everything up to here is in the logs.
     pub(super) applied: Position,
     /// The newest change to any table, or reset. Never goes back within a history.
@@ -66,7 +67,7 @@ pub(super) struct TableState {
 impl Shared {
     pub(super) fn new(limits: RowLimits) -> Self {
         let state = State {
-            epoch: None,
+            history: None,
             applied: Position::START,
             newest: Position::START,
             tables: BTreeMap::new(),
@@ -94,6 +95,21 @@ impl TableState {
 }
 
 impl State {
+    /// The epoch being followed; `None` before the first start.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.history.as_ref().map(History::epoch)
+    }
+
+    /// Everything up to here is in the logs; `None` before the first start.
+    pub(super) fn version(&self) -> Option<Version> {
+        Some(Version { epoch: self.epoch()?, position: self.applied })
+    }
+
+    /// Where a version is in the history being followed, if it is true there.
+    pub(super) fn position_of(&self, version: Version) -> Option<Position> {
+        self.history.as_ref()?.position_of(version)
+    }
+
     /// Memory of all logs.
     pub(super) fn bytes(&self) -> usize {
         self.tables.values().map(|table| table.log.bytes()).sum()

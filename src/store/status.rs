@@ -55,6 +55,6 @@ impl Store {
             .collect();
         tables.sort_by(|a, b| a.table.name.cmp(&b.table.name));
         let bytes = state.bytes();
-        StoreStatus { epoch: state.epoch, applied: state.applied, bytes, tables }
+        StoreStatus { epoch: state.epoch(), applied: state.applied, bytes, tables }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
 }
 
 pub(super) fn started(from: u64, tables: Vec<Table>, broken: Option<ResetReason>) -> Event {
-    Event::Started(Started { epoch: EPOCH, from: Lsn(from), tables, broken })
+    Event::Started(Started { history: EPOCH.into(), from: Lsn(from), tables, broken })
 }
 
 pub(super) fn reset(table: u32, reason: ResetReason) -> Reset {

@@ -94,7 +94,7 @@ impl Writer {
     fn take(&mut self, state: &mut State, event: Event, aftermath: &mut Aftermath) {
         match event {
             Event::Started(started) => self.start(state, started, aftermath),
-            _ if state.epoch.is_none() => tracing::error!("an event came before the first start"),
+            _ if state.history.is_none() => tracing::error!("an event came before the first start"),
             Event::Commit(transaction) => self.commit(state, transaction, aftermath),
             Event::Watermark(lsn) => {
                 state.applied = state.applied.max(Position::after_commit(lsn));
@@ -148,13 +148,13 @@ impl Writer {
 
 /// Lets readers see without the lock what they could see with it.
 fn publish(state: &mut State, signals: &Signals) {
-    let Some(epoch) = state.epoch else { return };
+    let Some(version) = state.version() else { return };
     for table in state.tables.values_mut().filter(|table| table.touched) {
         table.touched = false;
         table.published.mark.set(table.newest);
     }
     signals.newest.set(state.newest);
-    signals.publish(epoch, state.applied);
+    signals.publish(version);
 }
 
 /// Seconds from `earlier` to `later`; zero when the clocks disagree about which is which.

@@ -12,6 +12,8 @@ use super::message::ProtocolError;
 use super::server_error::ServerError;
 use super::session::TextRow;
 use super::target::Target;
+use super::timeline;
+use crate::history::TimelineSwitch;
 use crate::lsn::Lsn;
 use crate::table::quoted;
 
@@ -76,6 +78,17 @@ impl Connection {
         let rows = self.simple_query("IDENTIFY_SYSTEM").await?;
         let identity = rows.first().and_then(parse_identity);
         identity.ok_or(WireError::Unexpected("IDENTIFY_SYSTEM"))
+    }
+
+    /// How the server came to its timeline: the switches that led there, the oldest first. The first
+    /// timeline has no history; of another one, the server may have lost it (SQLSTATE 58P01).
+    pub async fn timeline_history(
+        &mut self,
+        timeline: u32,
+    ) -> Result<Vec<TimelineSwitch>, WireError> {
+        let rows = self.simple_query(&format!("TIMELINE_HISTORY {timeline}")).await?;
+        let switches = rows.first().and_then(timeline::parse);
+        switches.ok_or(WireError::Unexpected("TIMELINE_HISTORY"))
     }
 
     /// Starts streaming from `slot`, with the output plugin's `options`. [`Lsn::ZERO`] means where the

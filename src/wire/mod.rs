@@ -25,6 +25,7 @@ mod server_error;
 mod session;
 mod socket;
 pub mod target;
+mod timeline;
 mod tls;
 mod transport;
 

@@ -25,6 +25,7 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
         publication: "highwater".into(),
         slot: pg.database().into(),
         temporary_slot: false,
+        failover_slot: false,
         resume_window: ResumeWindow::NONE,
         stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
         rows: Vec::new(),

@@ -21,10 +21,12 @@ async fn a_killed_server_recovers_and_everything_is_told_once() {
             told.version
         };
         // Confirmed, but not yet durably: the slot's position is written at checkpoints.
+        let began = Instant::now();
         pg.server().kill().expect("killed");
         pg.server().restart(Shutdown::Immediate).expect("recovered");
         pg.reconnect().await;
         let told = hw.told(&pg, "a", &version).await;
+        eprintln!("server crash: answered as before {:?} after it", began.elapsed());
         assert_eq!((told.reset.len(), told.changes.len()), (0, 0), "told twice: {told:?}");
         version = told.version;
     }

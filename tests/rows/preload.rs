@@ -58,10 +58,7 @@ async fn truncate_and_large_commits_leave_the_table_complete() {
     let settings = [("log.max_transaction_bytes", "100kB"), ("log.max_transaction_changes", "100")];
     let (pg, service) = items("preload", &settings).await;
     pg.execute("BEGIN; INSERT INTO items VALUES (100, 'lost', 1); TRUNCATE items; INSERT INTO items VALUES (5, 'kept', 2); COMMIT").await;
-    assert_eq!(
-        store(&service, &pg, "items").await,
-        [json!({"id": 5, "name": "kept", "price": 2.00})]
-    );
+    assert_eq!(store(&service, &pg, "items").await, [json!({"id": 5, "name": "kept", "price": 2})]);
     // More than is staged: the table is copied anew.
     pg.execute("INSERT INTO items SELECT g, repeat('x', 100), g FROM generate_series(6, 5000) g")
         .await;

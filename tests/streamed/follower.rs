@@ -48,6 +48,7 @@ impl Follower {
             publication: "highwater".into(),
             slot: pg.database().into(),
             temporary_slot: true,
+            failover_slot: false,
             resume_window: ResumeWindow::NONE,
             stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
             rows,

@@ -48,8 +48,12 @@ impl Highwater {
 
     /// …without waiting until it is ready.
     pub(crate) async fn launch(pg: &Postgres, settings: &[(&'static str, &str)]) -> Self {
-        let config = config(pg, settings);
-        let app = App::build(&config).await.expect("the service builds");
+        Self::launch_as(&config(pg, settings)).await
+    }
+
+    /// …as this configuration says.
+    pub(crate) async fn launch_as(config: &Config) -> Self {
+        let app = App::build(config).await.expect("the service builds");
         let address = app.address().expect("a bound address");
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();

@@ -1,5 +1,6 @@
 //! The harness: what the tests' stories are told with.
 
+mod copy;
 mod highwater;
 mod json;
 mod mirror;
@@ -7,7 +8,8 @@ mod postgres;
 mod proxy;
 mod push;
 
-pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply};
+pub(crate) use copy::Slots;
+pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position};
 pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};

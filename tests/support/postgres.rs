@@ -53,6 +53,13 @@ impl Postgres {
         Self::in_new_database(Home::Private(Box::new(server))).await
     }
 
+    /// A server that begins with the files of another one, and with its database.
+    pub(crate) async fn of_template(options: ServerOptions, database: &str) -> Self {
+        let server = blocking(move || start_server(options)).await;
+        let session = Session::open(&server.socket_url(database)).await;
+        Self { server: Home::Private(Box::new(server)), database: database.into(), session }
+    }
+
     async fn in_new_database(server: Home) -> Self {
         let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let url = server.get().socket_url("postgres");

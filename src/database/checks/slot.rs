@@ -20,6 +20,12 @@ pub(crate) struct SlotRow {
     pub(crate) invalidation_reason: Option<String>,
     pub(crate) retained_bytes: Option<i64>,
     pub(crate) safe_wal_bytes: Option<i64>,
+    /// Whether standbys may keep a copy; `None` before PostgreSQL 17.
+    pub(crate) failover: Option<bool>,
+    /// The slots of standbys, separated by `, `.
+    pub(crate) standby_slots: Option<String>,
+    /// The setting; `None` before PostgreSQL 17.
+    pub(crate) synchronized_standby_slots: Option<String>,
 }
 
 impl SlotRow {
@@ -80,6 +86,7 @@ pub(crate) fn findings(name: &str, slot: Option<&SlotRow>, temporary: bool) -> V
         ];
     }
     let mut findings = vec![presence(topic.clone(), slot)];
+    findings.extend(failover(topic.clone(), slot));
     findings.extend(retention(topic, name, slot));
     findings
 }
@@ -97,6 +104,20 @@ fn presence(topic: String, slot: &SlotRow) -> Finding {
     }
     Finding::note(topic, format!("is in use{pid}"))
         .why("presumably by a running Highwater; another one waits beside it as a hot standby and takes over")
+}
+
+/// Where the primary does not wait for its standby, a failover may take back what has been told.
+fn failover(topic: String, slot: &SlotRow) -> Option<Finding> {
+    let standbys = slot.standby_slots.as_deref().filter(|_| slot.failover == Some(true))?;
+    let waits = slot.synchronized_standby_slots.as_deref().is_some_and(|names| !names.is_empty());
+    (!waits).then(|| {
+        Finding::note(topic, "changes may be told before a standby has them")
+            .why("a failover that takes such a commit back resets every client; without one they go on")
+            .fix(format!(
+                "ALTER SYSTEM SET synchronized_standby_slots = {}; SELECT pg_reload_conf(); -- those of {standbys} that may be promoted",
+                literal(standbys).trim()
+            ))
+    })
 }
 
 fn retention(topic: String, name: &str, slot: &SlotRow) -> Option<Finding> {
@@ -179,6 +200,25 @@ mod tests {
         assert_eq!(first(&lost).severity, Severity::Warn);
         let idle = SlotRow { invalidation_reason: Some("idle_timeout".into()), ..free_slot() };
         assert!(first(&idle).what.contains("idle_timeout"));
+    }
+
+    #[test]
+    fn a_primary_that_does_not_wait_for_its_standbys_is_noted() {
+        let ahead = SlotRow {
+            failover: Some(true),
+            standby_slots: Some("standby".into()),
+            synchronized_standby_slots: Some(String::new()),
+            ..free_slot()
+        };
+        let found = findings("hw", Some(&ahead), false).remove(1);
+        assert_eq!(found.severity, Severity::Note);
+        assert!(found.fix[0].contains("synchronized_standby_slots = 'standby';"), "{found:?}");
+        let waits = SlotRow { synchronized_standby_slots: Some("standby".into()), ..ahead.clone() };
+        let alone = SlotRow { standby_slots: None, ..ahead.clone() };
+        let old = SlotRow { failover: None, ..ahead };
+        for slot in [waits, alone, old] {
+            assert_eq!(findings("hw", Some(&slot), false).len(), 1, "{slot:?}");
+        }
     }
 
     #[test]

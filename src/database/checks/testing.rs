@@ -84,5 +84,8 @@ pub(crate) fn free_slot() -> SlotRow {
         invalidation_reason: None,
         retained_bytes: Some(4096),
         safe_wal_bytes: None,
+        failover: None,
+        standby_slots: None,
+        synchronized_standby_slots: None,
     }
 }

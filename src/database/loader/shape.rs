@@ -109,7 +109,7 @@ impl Shape {
             }
             let form = column.form.ok_or(Unrenderable)?;
             let text = text(index, column.place).ok_or(Unrenderable)?;
-            write_value(form, text, &mut self.json)?;
+            form.write_json(text, &mut self.json)?;
         }
         if several {
             self.json.push(b']');
@@ -126,7 +126,7 @@ impl Shape {
             match (record.value(start + place), member.form) {
                 (None, _) => self.json.extend_from_slice(b"null"),
                 (Some(json), None) => self.json.extend_from_slice(json),
-                (Some(text), Some(form)) => write_value(form, text, &mut self.json)?,
+                (Some(text), Some(form)) => form.write_json(text, &mut self.json)?,
             }
         }
         self.json.push(b'}');
@@ -136,15 +136,7 @@ impl Shape {
 
 fn prefix(place: usize, name: &str) -> Vec<u8> {
     let mut prefix = if place == 0 { Vec::new() } else { vec![b','] };
-    // Names are UTF-8, which is all that could be refused.
-    let _ = Kind::String.write_json(name.as_bytes(), &mut prefix);
+    render::write_string(name, &mut prefix);
     prefix.push(b':');
     prefix
-}
-
-fn write_value(form: Form, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
-    match form {
-        Form::Scalar(kind) => kind.write_json(text, out),
-        Form::Array { .. } => Err(Unrenderable),
-    }
 }

@@ -15,31 +15,39 @@ pub(super) async fn reach(
     until: Instant,
 ) -> Result<(), Problem> {
     let Some(at_least) = at_least else { return Ok(()) };
-    let applied = applied(api)?;
-    let wanted = match at_least {
-        AtLeast::Lsn(lsn) => Position::after_commit(end_of_record(lsn)),
-        AtLeast::Version(version) if version.epoch == applied.epoch => whole(version.position),
-        AtLeast::Version(version) => return Err(other_history(version, applied)),
-    };
-    if wanted <= applied.position {
+    let goal = wanted(api, at_least)?;
+    if goal <= applied(api)?.position {
         return Ok(());
     }
-    if timeout_at(until, api.store().hurry_applied(wanted)).await.is_err() {
+    if timeout_at(until, api.store().hurry_applied(goal)).await.is_err() {
         return Err(Problem::new(
             Kind::NotApplied,
             format!(
                 "the position asked for is {}, and this instance has applied {}: ask again, or \
                  give it longer with `wait`",
-                wanted.lsn,
-                self::applied(api)?.position.lsn
+                goal.lsn,
+                applied(api)?.position.lsn
             ),
         ));
     }
     // All waits end when the service does.
-    if api.store().is_closed() && self::applied(api)?.position < wanted {
+    if api.store().is_closed() && applied(api)?.position < goal {
         return Err(Problem::not_ready("shutting down"));
     }
-    Ok(())
+    // Another history may have begun meanwhile.
+    wanted(api, at_least).map(drop)
+}
+
+/// Where that is in the history being followed.
+fn wanted(api: &Api, at_least: AtLeast) -> Result<Position, Problem> {
+    let applied = applied(api)?;
+    match at_least {
+        AtLeast::Lsn(lsn) => Ok(Position::after_commit(end_of_record(lsn))),
+        AtLeast::Version(version) => {
+            let position = api.store().position_of(version).map(whole);
+            position.ok_or_else(|| other_history(version, applied))
+        }
+    }
 }
 
 fn applied(api: &Api) -> Result<Version, Problem> {

@@ -103,7 +103,12 @@ impl Service {
             table(USERS, "public", "users", Tracking::Ids),
             table(COMMA, "shop", "a,b", Tracking::ResetOnly("it has no primary key".into())),
         ];
-        self.take(Event::Started(Started { epoch, from: Lsn(from), tables, broken: None }));
+        self.take(Event::Started(Started {
+            history: epoch.into(),
+            from: Lsn(from),
+            tables,
+            broken: None,
+        }));
     }
 
     fn take(&mut self, event: Event) {

@@ -6,15 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Connected, STANDBY_INTERVAL, Session};
+use super::{Connected, STANDBY_INTERVAL, ServerProcess, Session};
 use crate::change::ResetReason;
+use crate::history::History;
 use crate::lsn::Lsn;
-use crate::replication::catalog::{SourceState, has_announcements};
+use crate::replication::catalog::{SlotState, SourceState, bind, has_announcements};
 use crate::replication::error::SessionError;
 use crate::replication::slot::{self, Beginning, Verdict};
 use crate::replication::watch::{Look, Watch};
 use crate::source::Phase;
-use crate::version::Epoch;
+use crate::version::{Position, Version};
 use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
 
 /// A command that has nothing to wait for is answered within this time, or the connection is dead.
@@ -30,13 +31,19 @@ impl Session {
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
         let mut replication = Connection::connect(&self.options.target).await?;
         let identity = in_time("IDENTIFY_SYSTEM", replication.identify_system()).await?;
-        let pid = in_time("pg_backend_pid", walsender_pid(&mut replication)).await?;
+        let database = look.source.database_oid;
+        let history =
+            in_time("TIMELINE_HISTORY", history(&mut replication, &identity, database)).await?;
+        let walsender = in_time("pg_backend_pid", own_process(&mut replication)).await?;
+        let pid = walsender.pid;
         let version = replication.parameter("server_version").map(str::to_owned);
-        let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source).await?;
-        self.begin(beginning, &identity, look).await?;
+        let loss = self.loss_under(&history);
+        let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source, loss).await?;
+        self.let_standbys_copy_slot(&mut replication, look.source.slot.as_ref()).await;
+        self.begin(beginning, history, look).await?;
         let announced = in_time("pg_event_trigger", has_announcements(&mut sql)).await?;
         let mut copy = in_time("START_REPLICATION", self.start(replication, announced)).await?;
-        self.walsender = Some(pid);
+        self.walsender = Some(walsender);
         if !self.has_started(&watch, &mut sql, pid).await? {
             return Err(last_words(&mut copy).await);
         }
@@ -73,7 +80,7 @@ impl Session {
 
     fn verdict(&self, source: &SourceState) -> Result<Verdict, SessionError> {
         let database = self.options.target.database();
-        let position = self.history.map(|_| self.assembler.position());
+        let position = self.history.as_ref().map(|_| self.assembler.position());
         slot::judge(source.slot.as_ref(), database, &self.options.slot, position)
     }
 
@@ -100,31 +107,52 @@ impl Session {
         holder: i32,
         sql: &mut Connection,
     ) -> Result<(), SessionError> {
-        if self.walsender.take_if(|pid| *pid == holder).is_some() {
+        if let Some(own) = self.walsender.take_if(|own| own.pid == holder) {
             tracing::info!(pid = holder, "ending the walsender of our lost connection");
-            let command = format!("SELECT pg_terminate_backend({holder})");
+            let command = bind(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE pid = :'pid'::int AND backend_start = :'started'::timestamptz",
+                &[("pid", &holder.to_string()), ("started", &own.started)],
+            );
             in_time("pg_terminate_backend", sql.simple_query(&command)).await?;
         }
         Ok(())
     }
 
+    /// What it costs if the stream can't go on where it was; `None` before the first stream.
+    ///
+    /// A server of another history lacks some of what was told already, or all of it: going on would
+    /// be a loss by itself.
+    fn loss_under(&self, history: &History) -> Option<ResetReason> {
+        let held = self.history.as_ref()?;
+        let position = Position::after_commit(self.assembler.position());
+        let told = Version { epoch: held.epoch(), position };
+        let is_shared = history.position_of(told).is_some();
+        if held.epoch() != history.epoch() {
+            let position = self.assembler.position();
+            tracing::warn!(%position, is_shared, "the server follows another history than before (a failover, a restored backup, another server)");
+        }
+        Some(if is_shared { ResetReason::SlotLost } else { ResetReason::NewHistory })
+    }
+
     /// Finds or makes the slot; answers where the stream will begin. `None`: where it was.
+    ///
+    /// `loss` is why every table is reset if it begins elsewhere.
     async fn prepare_slot(
         &mut self,
         replication: &mut Connection,
         sql: &mut Connection,
         source: &SourceState,
+        loss: Option<ResetReason>,
     ) -> Result<Option<Beginning>, SessionError> {
-        let verdict = self.verdict(source)?;
-        let lost = self.history.map(|_| ResetReason::SlotLost);
-        match verdict {
+        match self.verdict(source)? {
             Verdict::Usable if !self.replace_slot => {
-                let first = Beginning::at(source.slot.as_ref(), None);
-                return Ok(self.history.is_none().then_some(first));
+                let beginning = Beginning::at(source.slot.as_ref(), loss);
+                return Ok((loss != Some(ResetReason::SlotLost)).then_some(beginning));
             }
             Verdict::Ahead if !self.replace_slot => {
-                let beginning = Beginning::at(source.slot.as_ref(), lost);
-                tracing::warn!(slot = self.options.slot, from = %beginning.from, "the slot was moved by somebody else; every table is reset");
+                let beginning = Beginning::at(source.slot.as_ref(), loss);
+                tracing::warn!(slot = self.options.slot, from = %beginning.from, "the slot stands beyond what was read from it; every table is reset");
                 return Ok(Some(beginning));
             }
             Verdict::Missing => {}
@@ -136,7 +164,7 @@ impl Session {
         }
         let from = self.create_slot(replication, sql).await?;
         self.replace_slot = false;
-        Ok(Some(Beginning { from, broken: lost, uncertain_transactions: None }))
+        Ok(Some(Beginning { from, broken: loss, uncertain_transactions: None }))
     }
 
     async fn create_slot(
@@ -155,29 +183,36 @@ impl Session {
         Ok(from)
     }
 
-    /// Tells the store where the stream begins.
+    /// Makes the slot one that standbys may keep a copy of, if it isn't and can be. Without that the
+    /// stream is as good; only a failover costs more.
+    async fn let_standbys_copy_slot(&self, replication: &mut Connection, slot: Option<&SlotState>) {
+        let wanted = self.options.failover_slot && !self.options.temporary_slot;
+        let is_one = slot.is_some_and(|slot| slot.survives_failover);
+        if !wanted || is_one || !slot::can_survive_failover(replication) {
+            return;
+        }
+        let name = &self.options.slot;
+        let altered = slot::survive_failover(replication, name);
+        if let Err(error) = in_time("ALTER_REPLICATION_SLOT", altered).await {
+            tracing::warn!(%error, slot = name, "the slot will not survive a failover");
+        }
+    }
+
+    /// Tells the store where the stream begins. `None`: where it was.
     async fn begin(
         &mut self,
         beginning: Option<Beginning>,
-        identity: &SystemIdentity,
+        history: History,
         look: Look,
     ) -> Result<(), SessionError> {
-        let epoch =
-            Epoch::new(identity.system_identifier, identity.timeline, look.source.database_oid);
-        let same_history = self.history == Some(epoch);
-        // Otherwise: the slot is there, but the server's history is another one.
-        let beginning = beginning.or_else(|| {
-            let slot = look.source.slot.as_ref();
-            (!same_history).then(|| Beginning::at(slot, Some(ResetReason::NewHistory)))
-        });
+        self.history = Some(history.clone());
         let event = match beginning {
-            None => self.assembler.resume(epoch, look.catalog),
+            None => self.assembler.resume(history, look.catalog),
             Some(Beginning { from, broken, uncertain_transactions }) => {
                 self.feedback = None;
-                self.assembler.start(epoch, from, look.catalog, uncertain_transactions, broken)
+                self.assembler.start(history, from, look.catalog, uncertain_transactions, broken)
             }
         };
-        self.history = Some(epoch);
         let sent = self.channels.events.send(vec![event]).await;
         sent.map_err(|_| SessionError::Stopping)?;
         if let Some(Beginning { from, .. }) = beginning {
@@ -229,11 +264,38 @@ async fn last_words(copy: &mut CopyBoth) -> SessionError {
     }
 }
 
-/// The real one: what a proxy told at the start may be of its own making.
-async fn walsender_pid(replication: &mut Connection) -> Result<i32, WireError> {
-    let rows = replication.simple_query("SELECT pg_backend_pid()").await?;
-    let pid = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
-    pid.ok_or(WireError::Unexpected("pg_backend_pid"))
+/// SQLSTATE `undefined_file`.
+const NO_FILE: &str = "58P01";
+
+/// Which history the server follows. The first timeline continues none.
+async fn history(
+    replication: &mut Connection,
+    identity: &SystemIdentity,
+    database_oid: u32,
+) -> Result<History, WireError> {
+    let &SystemIdentity { system_identifier, timeline, .. } = identity;
+    let switches = match timeline {
+        1 => Vec::new(),
+        _ => match replication.timeline_history(timeline).await {
+            Err(error) if error.sqlstate() == Some(NO_FILE) => {
+                tracing::warn!(%error, timeline, "the server has lost the history of its timeline; versions from before its last failover are answered with a reset");
+                Vec::new()
+            }
+            answer => answer?,
+        },
+    };
+    Ok(History::new(system_identifier, database_oid, timeline, &switches))
+}
+
+/// The walsender we speak to: what a proxy told at the start may be of its own making.
+async fn own_process(replication: &mut Connection) -> Result<ServerProcess, WireError> {
+    let own = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    let rows = replication.simple_query(own).await?;
+    let process = rows.first().and_then(|row| {
+        let [Some(pid), Some(started)] = row.as_slice() else { return None };
+        Some(ServerProcess { pid: pid.parse().ok()?, started: started.clone() })
+    });
+    process.ok_or(WireError::Unexpected("pg_stat_activity"))
 }
 
 async fn in_time<T, E: Into<SessionError>>(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::random::Random;
 use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
+use crate::history::{History, TimelineSwitch};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
@@ -13,7 +14,7 @@ use crate::source::Wishes;
 use crate::store::testing::table;
 use crate::store::{Answer, Limits, LogLimits, Query, Selection, Store, Writer, open};
 use crate::table::{Table, TableOid, Tracking};
-use crate::version::{Epoch, Position, Version};
+use crate::version::{Position, Version};
 
 const OIDS: u32 = 3;
 const IDS: u64 = 6;
@@ -40,7 +41,10 @@ pub(super) struct World {
     writer: Writer,
     pub(super) store: Store,
     limits: LogLimits,
-    epoch: Epoch,
+    history: History,
+    system: u64,
+    /// How the timeline was reached.
+    switches: Vec<TimelineSwitch>,
     /// End of the last commit.
     lsn: u64,
     /// Seconds.
@@ -73,7 +77,9 @@ impl World {
             writer,
             store,
             limits,
-            epoch: Epoch(0),
+            history: History::new(0, 1, 1, &[]),
+            system: 0,
+            switches: Vec::new(),
             lsn: 0,
             clock: 1_000,
             expired: CommitTime(0),
@@ -96,8 +102,9 @@ impl World {
             70..80 => self.watermark(random),
             80..86 => self.change_tables(random),
             86..92 => self.restart(random),
-            92..95 => self.break_stream(random),
-            95..99 => self.expire(),
+            92..94 => self.break_stream(random),
+            94..96 => self.fail_over(random),
+            96..99 => self.expire(),
             _ => self.begin_history(random),
         }
     }
@@ -244,10 +251,48 @@ impl World {
         self.note_beginning(definitions, &all);
     }
 
+    /// A standby is promoted that had received everything, and perhaps more than was told.
+    fn fail_over(&mut self, random: &mut Random) {
+        if random.chance(30) {
+            return self.fail_over_with_loss(random);
+        }
+        let is_believed = |world: &Self, given: &Version| world.position_of(*given).is_some();
+        let before: Vec<bool> = self.given.iter().map(|given| is_believed(self, given)).collect();
+        self.switch_timeline(self.lsn + 8 * random.below(3));
+        let after: Vec<bool> = self.given.iter().map(|given| is_believed(self, given)).collect();
+        assert_eq!(before, after, "what was true stays so, what was not does not become it");
+        self.restart(random);
+    }
+
+    /// …or one that lacks something that was told.
+    fn fail_over_with_loss(&mut self, random: &mut Random) {
+        self.switch_timeline(self.lsn - 8 * (1 + random.below(5)));
+        self.history = self.history.without_ancestors();
+        self.begin_anew(self.lsn - 8 * random.below(10), random);
+    }
+
+    fn switch_timeline(&mut self, at: u64) {
+        let timeline = u32::try_from(self.switches.len()).unwrap() + 1;
+        self.switches.push(TimelineSwitch { timeline, at: Lsn(at) });
+        let history = History::new(self.system, 1, timeline + 1, &self.switches);
+        self.history = history.following(&self.history);
+    }
+
+    fn position_of(&self, version: Version) -> Option<Position> {
+        self.history.position_of(version)
+    }
+
     /// Another history, further or less far than the last one.
     fn begin_history(&mut self, random: &mut Random) {
-        self.epoch = Epoch(self.epoch.0 + 1);
-        self.lsn = 800 + 8 * random.below(20);
+        self.system += 1;
+        self.switches.clear();
+        self.history = History::new(self.system, 1, 1, &[]);
+        self.begin_anew(800 + 8 * random.below(20), random);
+    }
+
+    /// Nothing of before counts any more.
+    fn begin_anew(&mut self, lsn: u64, random: &mut Random) {
+        self.lsn = lsn;
         (1..=OIDS).for_each(|oid| self.scramble(oid, random));
         self.happened.clear();
         self.existence.clear();
@@ -258,7 +303,7 @@ impl World {
         let start = self.started(Lsn(self.lsn), definitions.clone(), None);
         self.writer.apply(vec![Event::Started(start)]);
         let applied = self.applied();
-        assert_eq!(applied, Version { epoch: self.epoch, position: self.newest });
+        assert_eq!(applied, Version { epoch: self.history.epoch(), position: self.newest });
         for definition in definitions {
             let oid = definition.oid.0;
             let position = self.newest;
@@ -276,7 +321,7 @@ impl World {
     }
 
     fn started(&self, from: Lsn, tables: Vec<Table>, broken: Option<ResetReason>) -> Started {
-        Started { epoch: self.epoch, from, tables, broken }
+        Started { history: self.history.clone(), from, tables, broken }
     }
 
     fn definitions(&self) -> Vec<Table> {
@@ -369,8 +414,8 @@ impl World {
         let applied = self.applied().position;
         let last = Position::after_commit(Lsn(self.lsn));
         assert!(applied >= last && applied < Position { lsn: Lsn(self.lsn + 8), ordinal: 0 });
-        for given in self.given.iter().filter(|given| given.epoch == self.epoch) {
-            assert!(begin.is_empty() || given.position < applied);
+        for given in self.given.iter().filter_map(|given| self.position_of(*given)) {
+            assert!(begin.is_empty() || given < applied);
         }
         let mut before = std::mem::take(&mut self.tables);
         for definition in definitions {
@@ -416,12 +461,12 @@ impl World {
             0 => None,
             1 => {
                 let lsn = Lsn(self.lsn + 8 * (1 + random.below(9)));
-                Some(Version { epoch: self.epoch, position: Position::after_commit(lsn) })
+                Some(Version { epoch: self.history.epoch(), position: Position::after_commit(lsn) })
             }
             2..6 if !self.given.is_empty() => Some(*random.pick(&self.given)),
             _ => {
                 let lsn = Lsn(self.lsn.saturating_sub(8 * random.below(60)));
-                Some(Version { epoch: self.epoch, position: Position::after_commit(lsn) })
+                Some(Version { epoch: self.history.epoch(), position: Position::after_commit(lsn) })
             }
         };
         let limit = usize::try_from(1 + random.below(12)).unwrap();
@@ -450,7 +495,7 @@ impl World {
         };
         let reset: BTreeSet<u32> = answer.reset.iter().map(|table| table.oid().0).collect();
         assert_eq!(reset.len(), answer.reset.len());
-        let after = query.after.filter(|after| after.epoch == self.epoch).map(|a| a.position);
+        let after = query.after.and_then(|after| self.position_of(after));
         for oid in &oids {
             let (must, may) = self.reset_is_due(*oid, after);
             assert!(!must || reset.contains(oid), "table {oid} has to be reset, after {after:?}");
@@ -508,7 +553,7 @@ impl World {
             (Some(last), Some(_)) => Position::after_commit(last.0.lsn),
             _ => self.applied().position.max(after),
         };
-        assert_eq!(answer.version, Version { epoch: self.epoch, position });
+        assert_eq!(answer.version, Version { epoch: self.history.epoch(), position });
         assert!(position >= after, "backwards");
     }
 
@@ -523,11 +568,11 @@ impl World {
                 .max()
                 .unwrap_or(Position::START),
         };
-        assert_eq!(answer.newest, Version { epoch: self.epoch, position: newest });
+        assert_eq!(answer.newest, Version { epoch: self.history.epoch(), position: newest });
         let Some(after) = query.after else { return };
         let is_empty = answer.changes.is_empty() && answer.reset.is_empty();
         let news = self.store.has_news(query.tables, after);
-        assert_eq!(news, !is_empty || after.epoch != self.epoch);
+        assert_eq!(news, !is_empty || self.position_of(after).is_none());
         let quick = self.store.unchanged(query.tables, after);
         assert!(quick.is_none() || is_empty);
         assert!(quick.is_none_or(|quick| quick.version == answer.version));

@@ -15,6 +15,9 @@
 //! * **No row goes back in time.** What is kept aside is asked first, and skips what it contains
 //!   already. A row that left memory is read again in a later snapshot, and what one snapshot sees
 //!   every later one does.
+//! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
+//!   so any row may hold one that was lost with the old server: all are asked for again, even where
+//!   the logs go on (see [`History`](crate::history::History)).
 //! * **Where it is not known what stands under a key, the database is asked**: a value that was not
 //!   sent, a row that can't be rendered, a table whose definition changed.
 //!
@@ -49,9 +52,16 @@ mod whole;
 mod worker;
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::directory::PublishedTable;
 use super::limits::RowLimits;
@@ -59,8 +69,9 @@ use super::reader::Store;
 use super::state::{State, TableState};
 use crate::key::Key;
 use crate::row::Row;
+use crate::snapshot::Snapshot;
 use crate::table::Rows;
-use crate::version::{Position, Version};
+use crate::version::{Epoch, Position, Version};
 
 pub(super) use cache::Cache;
 pub(super) use loads::Loads;
@@ -72,6 +83,9 @@ pub use worker::LoadWorker;
 
 use map::RowMap;
 use meters::LoadOutcome;
+
+/// The stream is asked so often how far it is: once may have been too early.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where a row came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,12 +233,25 @@ impl Store {
     /// The stream is asked to say how far it is, so that a position is reached on a quiet server
     /// within a round trip: [`Store::wait_applied`] for who is in a hurry.
     pub async fn hurry_applied(&self, position: Position) {
-        self.wishes.position.notify_one();
-        self.wait_applied(position).await;
+        loop {
+            self.wishes.position.notify_one();
+            // The first question may come before the server has written what is waited for.
+            if timeout(NUDGE_INTERVAL, self.wait_applied(position)).await.is_ok() {
+                return;
+            }
+        }
     }
 }
 
 impl State {
+    /// A snapshot was obtained that was asked for when `epoch` was followed. It says nothing of the
+    /// transactions of another history, which may bear the same ids.
+    fn saw(&self, snapshot: &Snapshot, epoch: Option<Epoch>) {
+        if self.epoch() == epoch {
+            self.loads.lock().saw(snapshot);
+        }
+    }
+
     /// The rows of a table as it is defined now.
     fn rows_of(&self, table: &PublishedTable) -> Result<(&TableState, &TableRows), RowsError> {
         let Some(known) = self.tables.get(&table.oid()) else {

@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::copy::{Built, Copy, Overlay, Progress, Running, Wanted};
 use super::preload::too_large;
-use super::table::{Place, TableRows};
+use super::table::Place;
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, LoadedAt, Loader};
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
 use crate::store::reader::Store;
 use crate::table::TableOid;
-use crate::version::Position;
+use crate::version::{Epoch, Position};
 
 /// A copy that failed is tried again so much later, and twice as late each time…
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,6 +43,8 @@ pub struct Preloader {
 /// A copy that was registered.
 struct Registered {
     number: u64,
+    /// The history that was followed then.
+    epoch: Option<Epoch>,
     published: Arc<PublishedTable>,
     wanted: Wanted,
     progress: Arc<Progress>,
@@ -124,7 +126,9 @@ impl Preloader {
             let running = running(self.begun, wanted, state.loads.lock().recent.all());
             let progress = running.progress.clone();
             *copy = Copy::Running(Box::new(running));
-            return Ok(registered(self.begun, rows, wanted, progress, preload.max_bytes));
+            let (number, epoch, max_bytes) = (self.begun, state.epoch(), preload.max_bytes);
+            let published = rows.published.clone();
+            return Ok(Registered { number, epoch, published, wanted, progress, max_bytes });
         }
         Err(next)
     }
@@ -186,7 +190,8 @@ impl Preloader {
         self.store.with_copy(oid, number, |running| running.built = Some(built));
         self.store.shared.signals.writer_wanted.notify_one();
         let position = Position::after_commit(at.horizon);
-        let _ = timeout_at(Instant::now() + HURRY_TIME_MAX, self.store.reach(position)).await;
+        let _ =
+            timeout_at(Instant::now() + HURRY_TIME_MAX, self.store.hurry_applied(position)).await;
     }
 }
 
@@ -202,16 +207,6 @@ fn running(number: u64, wanted: Wanted, due: super::recent::Due) -> Running {
     }
 }
 
-fn registered(
-    number: u64,
-    rows: &TableRows,
-    wanted: Wanted,
-    progress: Arc<Progress>,
-    max_bytes: usize,
-) -> Registered {
-    Registered { number, published: rows.published.clone(), wanted, progress, max_bytes }
-}
-
 /// Takes the rows of a copy.
 struct Sink<'a> {
     store: &'a Store,
@@ -223,7 +218,7 @@ struct Sink<'a> {
 
 impl CopySink for Sink<'_> {
     fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool {
-        self.store.shared.state.read().loads.lock().saw(&at.snapshot);
+        self.store.shared.state.read().saw(&at.snapshot, self.copy.epoch);
         let number = self.copy.number;
         let begins = self.store.with_copy(self.copy.published.oid(), number, |running| {
             let sees_all = running.due.is_seen_by(&at.snapshot);

@@ -13,7 +13,7 @@ use crate::load::{LoadError, Loaded, Loader};
 use crate::store::reader::Store;
 use crate::store::state::TableState;
 use crate::table::{Table, TableOid};
-use crate::version::Version;
+use crate::version::{Epoch, Version};
 
 /// A worker looks for work so often although nobody called it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,12 +27,14 @@ pub struct LoadWorker {
 /// What to ask the database next.
 enum Job {
     Rows(Query),
-    Snapshot,
+    Snapshot(Option<Epoch>),
     Nothing(Instant),
 }
 
 struct Query {
     number: u64,
+    /// The history that was followed when it was made.
+    epoch: Option<Epoch>,
     oid: TableOid,
     table: Arc<Table>,
     keys: Vec<Key>,
@@ -69,8 +71,8 @@ impl LoadWorker {
                 let result = loader.load(&query.table, &query.keys).await;
                 self.store.answer_query(&query, result, began.elapsed());
             }
-            Job::Snapshot => match loader.snapshot().await {
-                Ok(at) => self.store.shared.state.read().loads.lock().saw(&at.snapshot),
+            Job::Snapshot(epoch) => match loader.snapshot().await {
+                Ok(at) => self.store.shared.state.read().saw(&at.snapshot, epoch),
                 Err(error) => tracing::debug!(%error, "no snapshot"),
             },
             Job::Nothing(until) => {
@@ -83,10 +85,11 @@ impl LoadWorker {
 impl Store {
     fn next_job(&self) -> Job {
         let state = self.shared.state.read();
+        let epoch = state.epoch();
         loop {
             let mut loads = state.loads.lock();
             if loads.takes_snapshot() {
-                return Job::Snapshot;
+                return Job::Snapshot(epoch);
             }
             let Some((oid, mut keys)) = loads.next_keys() else {
                 let later = loads.next_time().unwrap_or_else(|| Instant::now() + LOOK_INTERVAL);
@@ -100,7 +103,8 @@ impl Store {
             let mut desk = rows.desk();
             keys.retain(|key| desk.begin(key, number));
             if !keys.is_empty() {
-                return Job::Rows(Query { number, oid, table: rows.published.table.clone(), keys });
+                let table = rows.published.table.clone();
+                return Job::Rows(Query { number, epoch, oid, table, keys });
             }
         }
     }
@@ -108,12 +112,11 @@ impl Store {
     fn answer_query(&self, query: &Query, result: Result<Loaded, LoadError>, took: Duration) {
         let state = self.shared.state.read();
         if let Ok(loaded) = &result {
-            state.loads.lock().saw(&loaded.at.snapshot);
+            state.saw(&loaded.at.snapshot, query.epoch);
         }
         // A table that is gone, or begins anew, has told those who waited.
         let Some(table) = state.tables.get(&query.oid) else { return };
-        let Some(epoch) = state.epoch else { return };
-        let applied = Version { epoch, position: state.applied };
+        let Some(applied) = state.version() else { return };
         if let Some(rows) = &table.rows {
             rows.published.row_meters.load_seconds.observe(took.as_secs_f64());
         }

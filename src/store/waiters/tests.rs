@@ -152,7 +152,7 @@ async fn another_history_wakes() {
     enlisted!(waits_a);
     enlisted!(waits_all);
     let Event::Started(mut other) = started(80, abc(), None) else { panic!("a start") };
-    other.epoch = Epoch(8);
+    other.history = Epoch(8).into();
     bench.take(Event::Started(other));
     timeout(SOON, waits_a).await.unwrap();
     timeout(SOON, waits_all).await.unwrap();

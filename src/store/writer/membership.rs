@@ -32,36 +32,58 @@ struct Plan {
 
 impl Writer {
     pub(super) fn start(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
-        if state.epoch == Some(started.epoch) {
-            self.carry_on(state, started, aftermath);
+        let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
+            return self.begin_history(state, started, aftermath);
+        };
+        if held.epoch() != started.history.epoch() {
+            self.leave_history(state, aftermath);
+        }
+        if started.history.position_of(applied).is_some() {
+            let history = started.history.following(&held);
+            self.carry_on(state, Started { history, ..started }, aftermath);
         } else {
-            self.begin_history(state, started, aftermath);
+            let history = started.history.without_ancestors();
+            let broken = started.broken.or(Some(ResetReason::NewHistory));
+            self.begin_history(state, Started { history, broken, ..started }, aftermath);
         }
     }
 
-    /// The first start, or another history: nothing that is held means anything there.
-    fn begin_history(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
-        let other = state.epoch.map(|_| ResetReason::NewHistory);
-        let reason = started.broken.or(other);
+    /// Another history takes over, perhaps one that goes on with the logs. The rows never do: a
+    /// query sees commits before the stream tells of them, so any of them may hold one that was
+    /// lost with the old server. All are asked for again.
+    fn leave_history(&self, state: &mut State, aftermath: &mut Aftermath) {
         self.shared.signals.leave_history();
+        for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
+            aftermath.dropped_rows.extend(rows.lose(state.applied.lsn));
+        }
+    }
+
+    /// The first start, or another history than the one that is held: nothing of it means anything
+    /// there.
+    ///
+    /// Where it is one that the held one was an ancestor of, we told of commits that it lacks. Others
+    /// may have read such rows as well, whatever version they were given: none of before is believed.
+    fn begin_history(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
         state.loads.get_mut().leave_history();
-        state.epoch = Some(started.epoch);
+        state.history = Some(started.history);
         state.applied = Position::after_commit(started.from);
         state.newest = state.applied;
         let plan = Plan {
-            joining: started.tables.into_iter().map(|table| (table, reason)).collect(),
+            joining: started.tables.into_iter().map(|table| (table, started.broken)).collect(),
             leaving: std::mem::take(&mut state.tables).into_values().collect(),
             ..Plan::default()
         };
         self.enact(state, plan, aftermath);
     }
 
-    /// The stream begins again. Where it can't continue what is held, every table is reset.
+    /// The stream begins again, perhaps on another timeline that shares everything held. Where it
+    /// can't continue what is held, every table is reset.
     fn carry_on(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
         let from = Position::after_commit(started.from);
         // What was committed between the applied position and a later beginning is never sent.
         let gap = (from > state.applied).then_some(ResetReason::SlotLost);
         state.applied = state.applied.max(from);
+        state.history = Some(started.history);
         let resets: Vec<Reset> = match started.broken.or(gap) {
             Some(reason) => {
                 started.tables.iter().map(|table| Reset { table: table.oid, reason }).collect()

@@ -203,7 +203,7 @@ fn another_history_clears_everything() {
     let mut bench = Bench::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     let epoch = Epoch(8);
-    let start = Started { epoch, from: Lsn(80), tables: abc(), broken: None };
+    let start = Started { history: epoch.into(), from: Lsn(80), tables: abc(), broken: None };
     bench.take(Event::Started(start));
     let answer = bench.poll_all(at(880));
     let position = Position::after_commit(Lsn(80));

@@ -65,7 +65,7 @@ async fn a_stream_carries_rows_and_refuses_tables_without() {
     let polled = std::str::from_utf8(&poll.body).unwrap();
     assert!(polled.contains(&named(1, "a")));
     assert_eq!(*event, *format!("id: {}\ndata: {polled}\n\n", version(808)).as_bytes());
-    shop.get("/v1/stream?include=rows&tables=shop.%22a,b%22").await.problem(409);
+    shop.get("/v1/stream?include=rows&tables=shop.%22a%2Cb%22").await.problem(409);
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,7 +86,7 @@ fn a_look_ahead_of_the_stream_waits_while_old_and_new_rows_come() {
 #[test]
 fn at_a_start_with_a_newer_look_older_rows_are_lost_until_the_change_has_passed() {
     let mut assembler = Assembler::new(LIMITS);
-    assembler.start(Epoch(1), Lsn(100), look(500, vec![wider()]), Some(1000), None);
+    assembler.start(Epoch(1).into(), Lsn(100), look(500, vec![wider()]), Some(1000), None);
     let messages =
         [begin(), relation(1, b'd', ROWS), insert(1, &[T("1"), Null, Null, Null]), commit(208)];
     let events = feed(&mut assembler, &messages);

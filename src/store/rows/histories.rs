@@ -1,0 +1,307 @@
+//! Another history takes over: which rows are served after it, and which never.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::model::tables;
+use super::{Origin, RowsError};
+use crate::change::{Event, ResetReason, Started, Transaction};
+use crate::history::{History, TimelineSwitch};
+use crate::key::Key;
+use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::lsn::Lsn;
+use crate::row::{Image, Row, RowChange};
+use crate::snapshot::Xid;
+use crate::store::PublishedTable;
+use crate::store::testing::{Bench, GENEROUS, at, now, told};
+use crate::table::Table;
+use crate::version::Version;
+
+const LAZY: usize = 0;
+const PRELOADED: usize = 1;
+
+/// A database with one row of each table, under the key 1.
+#[derive(Default)]
+struct Server(Mutex<Says>);
+
+/// What a server says now.
+#[derive(Clone, Default)]
+struct Says {
+    document: &'static str,
+    snapshot: &'static str,
+    horizon: u64,
+    /// The answer is on its way until then.
+    until: Option<Arc<Notify>>,
+}
+
+impl Server {
+    async fn answer(&self) -> (Row, LoadedAt) {
+        let says = self.0.lock().clone();
+        if let Some(until) = says.until {
+            until.notified().await;
+        }
+        let snapshot = says.snapshot.parse().unwrap();
+        (Row::new(says.document.as_bytes()), LoadedAt { snapshot, horizon: Lsn(says.horizon) })
+    }
+}
+
+impl Loader for Server {
+    fn load<'a>(
+        &'a self,
+        _: &'a Arc<Table>,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+        async move {
+            let (row, at) = self.answer().await;
+            let found = |key: &Key| LoadedRow { key: key.clone(), row: Some(row.clone()) };
+            Ok(Loaded { at, rows: keys.iter().map(found).collect() })
+        }
+        .boxed()
+    }
+
+    fn copy<'a>(
+        &'a self,
+        _: &'a Arc<Table>,
+        sink: &'a mut dyn CopySink,
+    ) -> BoxFuture<'a, Result<(), LoadError>> {
+        async move {
+            let (row, at) = self.answer().await;
+            assert!(sink.begin(&at, 1));
+            sink.rows(vec![(Key::integer(1), row)])
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+        async move { Ok(self.answer().await.1) }.boxed()
+    }
+}
+
+/// A store that follows the first timeline up to 960, where the second one left it.
+struct Story {
+    bench: Bench,
+    server: Arc<Server>,
+    tables: Vec<Arc<PublishedTable>>,
+    tasks: JoinSet<()>,
+}
+
+fn histories() -> [History; 2] {
+    let switch = TimelineSwitch { timeline: 1, at: Lsn(960) };
+    [History::new(7, 5, 1, &[]), History::new(7, 5, 2, &[switch])]
+}
+
+impl Story {
+    /// The old server says "old".
+    fn begin(snapshot: &'static str, horizon: u64) -> Self {
+        let [first, _] = histories();
+        let mut bench = Bench::new(GENEROUS);
+        bench.take(start(first, 800, None));
+        bench.take(commit(880, 10, vec![]));
+        bench.take(Event::Watermark(Lsn(960)));
+        let server = Arc::new(Server::default());
+        let mut tasks = JoinSet::new();
+        for _ in 0..2 {
+            let worker = bench.store.load_worker();
+            tasks.spawn(worker.run(server.clone(), CancellationToken::new()));
+        }
+        let tables = bench.store.directory().tables().to_vec();
+        let story = Self { bench, server, tables, tasks };
+        story.server_says(r#"{"n":"old"}"#, snapshot, horizon, None);
+        story
+    }
+
+    fn server_says(
+        &self,
+        document: &'static str,
+        snapshot: &'static str,
+        horizon: u64,
+        until: Option<&Arc<Notify>>,
+    ) {
+        *self.server.0.lock() = Says { document, snapshot, horizon, until: until.cloned() };
+    }
+
+    fn preload(&mut self) {
+        let preloader = self.bench.store.preloader();
+        self.tasks.spawn(preloader.run(self.server.clone(), CancellationToken::new()));
+    }
+
+    /// The second timeline goes on with everything that is held.
+    fn fail_over(&mut self) {
+        let [_, second] = histories();
+        self.bench.take(start(second, 960, None));
+    }
+
+    async fn row(&self) -> (String, Origin) {
+        let until = Instant::now() + Duration::from_secs(5);
+        let read = self.bench.store.row(&self.tables[LAZY], &Key::integer(1), until).await.unwrap();
+        (text(&read.row.unwrap()), read.origin)
+    }
+
+    async fn page(&self) -> Result<String, RowsError> {
+        let page = self.bench.store.page(&self.tables[PRELOADED], None, 10, Instant::now()).await?;
+        Ok(text(&page.rows[0].1))
+    }
+
+    /// Lets everybody work for a while.
+    async fn pass(&mut self) {
+        for _ in 0..10 {
+            self.bench.writer.carry_out();
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn start(history: History, from: u64, broken: Option<ResetReason>) -> Event {
+    Event::Started(Started { history, from: Lsn(from), tables: tables(), broken })
+}
+
+fn commit(end: u64, xid: u32, rows: Vec<RowChange>) -> Event {
+    Event::Commit(Transaction {
+        end_lsn: Lsn(end),
+        committed_at: now(),
+        xid: Xid(xid),
+        changes: vec![],
+        resets: vec![],
+        rows,
+    })
+}
+
+fn text(row: &Row) -> String {
+    String::from_utf8(row.json().to_vec()).unwrap()
+}
+
+fn is(document: &str, origin: Origin) -> (String, Origin) {
+    (format!(r#"{{"n":"{document}"}}"#), origin)
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_in_memory_are_asked_for_again_although_the_logs_go_on() {
+    let mut story = Story::begin("20:20:", 960);
+    assert_eq!(story.row().await, is("old", Origin::Database));
+    assert_eq!(story.row().await, is("old", Origin::Memory));
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    // The same history, on another connection: nothing is lost.
+    let [first, _] = histories();
+    let old = first.epoch();
+    story.bench.take(start(first, 960, None));
+    assert_eq!(story.row().await, is("old", Origin::Memory));
+    story.fail_over();
+    assert_eq!(story.row().await, is("new", Origin::Database));
+    assert_eq!(story.row().await, is("new", Origin::Memory));
+    let answer = story.bench.poll_all(Version { epoch: old, ..at(960) });
+    assert_eq!(told(&answer), "", "the logs go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_kept_aside_are_asked_for_again() {
+    // The snapshot is ahead of the stream: the commit at 968 is one that the new server lacks.
+    let mut story = Story::begin("20:20:", 968);
+    assert_eq!(story.row().await, is("old", Origin::Database));
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    story.fail_over();
+    assert_eq!(story.row().await, is("new", Origin::Database));
+    story.bench.take(Event::Watermark(Lsn(1040)));
+    assert_eq!(story.row().await, is("new", Origin::Memory));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_on_their_way_from_the_old_server_are_of_no_use() {
+    let mut story = Story::begin("20:20:", 960);
+    let arrives = Arc::new(Notify::new());
+    story.server_says(r#"{"n":"old"}"#, "20:20:", 960, Some(&arrives));
+    let store = story.bench.store.clone();
+    let table = story.tables[LAZY].clone();
+    let until = Instant::now() + Duration::from_secs(5);
+    let key = Key::integer(1);
+    let reads = store.row(&table, &key, until);
+    tokio::pin!(reads);
+    assert!(reads.as_mut().now_or_never().is_none());
+    story.pass().await;
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    story.fail_over();
+    let read = reads.await.unwrap();
+    assert_eq!(text(&read.row.unwrap()), r#"{"n":"new"}"#, "who waits is told what is there now");
+    arrives.notify_one();
+    story.pass().await;
+    assert_eq!(story.row().await, is("new", Origin::Memory));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
+    let mut story = Story::begin("20:20:", 960);
+    let arrives = Arc::new(Notify::new());
+    story.server_says(r#"{"n":"old"}"#, "50:50:", 960, Some(&arrives));
+    let store = story.bench.store.clone();
+    let table = story.tables[LAZY].clone();
+    let key = Key::integer(1);
+    let reads = store.row(&table, &key, Instant::now() + Duration::from_millis(20));
+    assert!(reads.await.is_err());
+    story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
+    story.fail_over();
+    // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
+    let rows = vec![RowChange::Set {
+        table: story.tables[LAZY].oid(),
+        key: Key::integer(1),
+        image: Image::Unknown,
+    }];
+    story.bench.take(commit(1040, 30, rows));
+    arrives.notify_one();
+    story.pass().await;
+    let reads = store.row(&table, &key, Instant::now() + Duration::from_millis(20));
+    assert!(reads.await.is_err(), "a row from before transaction 30 is too old");
+    story.server_says(r#"{"n":"new"}"#, "31:31:", 1040, None);
+    assert_eq!(story.row().await, is("new", Origin::Database));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preloaded_table_is_copied_anew() {
+    let mut story = Story::begin("20:20:", 960);
+    story.preload();
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"old"}"#);
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    story.fail_over();
+    assert!(matches!(story.page().await, Err(RowsError::NotNow(_))), "nothing of before is served");
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_on_its_way_from_the_old_server_begins_anew() {
+    let mut story = Story::begin("20:20:", 960);
+    let arrives = Arc::new(Notify::new());
+    story.server_says(r#"{"n":"old"}"#, "20:20:", 960, Some(&arrives));
+    story.preload();
+    story.pass().await;
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    story.fail_over();
+    arrives.notify_one();
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_lacks_what_was_told_begins_without_rows() {
+    let mut story = Story::begin("20:20:", 968);
+    story.bench.take(Event::Watermark(Lsn(968)));
+    story.preload();
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"old"}"#);
+    assert_eq!(story.row().await, is("old", Origin::Database));
+    assert_eq!(story.row().await, is("old", Origin::Memory));
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    story.fail_over();
+    story.tables = story.bench.store.directory().tables().to_vec();
+    assert!(matches!(story.page().await, Err(RowsError::NotNow(_))));
+    assert_eq!(story.row().await, is("new", Origin::Database));
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
+}

@@ -1,0 +1,166 @@
+//! Another server takes the place of the one we followed: a promoted standby, a restored backup.
+
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::ServerOptions;
+
+use super::{inserted, quiet};
+use crate::support::{Highwater, PATIENCE, Postgres, Proxy, Slots, position};
+
+/// A server and its standby.
+struct Pair {
+    primary: Postgres,
+    standby: Postgres,
+}
+
+impl Pair {
+    /// The standby has the slot of a service that ran before it was made, or none.
+    async fn start(slots: Slots) -> Self {
+        let mut primary = quiet(ServerOptions::default()).await;
+        Highwater::start(&primary).await.stop().await.expect("a clean end");
+        let standby = primary.standby(slots, ServerOptions::default()).await;
+        Self { primary, standby }
+    }
+
+    async fn highwater(&self) -> Highwater {
+        let url = self.primary.url_of_either(&self.standby);
+        Highwater::start_with(&self.primary, &[("postgres.url", &url)]).await
+    }
+
+    /// The primary dies and the standby takes its place.
+    async fn fail_over(&self) -> Instant {
+        let began = Instant::now();
+        self.primary.server().kill().expect("killed");
+        self.standby.promote().await;
+        began
+    }
+}
+
+fn epoch(version: &str) -> &str {
+    &version[..8]
+}
+
+/// Waits until the service follows another history than that of `version`; answers its version.
+pub(super) async fn until_another_epoch(hw: &Highwater, version: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let now = hw.version().await;
+        if epoch(&now) != epoch(version) {
+            return now;
+        }
+        assert!(began.elapsed() < PATIENCE, "it still follows the old one");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_promoted_standby_without_the_slot_is_found_and_everybody_is_reset() {
+    let pair = Pair::start(Slots::None).await;
+    let hw = pair.highwater().await;
+    let start = hw.version().await;
+    pair.primary.execute("INSERT INTO a VALUES (1)").await;
+    let version = hw.told(&pair.primary, "a", &start).await.version;
+    pair.primary.replicated(&pair.standby).await;
+    let began = pair.fail_over().await;
+    pair.standby.execute("INSERT INTO a VALUES (2)").await;
+    until_another_epoch(&hw, &version).await;
+    eprintln!("failover without the slot: everybody is reset after {:?}", began.elapsed());
+    let told = hw.told(&pair.standby, "a", &version).await;
+    assert_eq!((told.reset.as_slice(), told.changes.len()), (["a".to_owned()].as_slice(), 0));
+    assert!(position(&told.version) >= position(&version));
+    pair.standby.execute("INSERT INTO a VALUES (3)").await;
+    assert_eq!(hw.told(&pair.standby, "a", &told.version).await.changes, inserted(3..=3));
+}
+
+#[tokio::test]
+async fn a_promoted_standby_with_the_slot_goes_on_without_a_reset() {
+    let pair = Pair::start(Slots::Copied).await;
+    let hw = pair.highwater().await;
+    let start = hw.version().await;
+    pair.primary.execute("INSERT INTO a VALUES (1)").await;
+    let version = hw.told(&pair.primary, "a", &start).await.version;
+    pair.primary.replicated(&pair.standby).await;
+    let began = pair.fail_over().await;
+    pair.standby.execute("INSERT INTO a VALUES (2)").await;
+    until_another_epoch(&hw, &version).await;
+    hw.ready().await;
+    eprintln!("failover with the slot: ready after {:?}", began.elapsed());
+    let told = hw.told(&pair.standby, "a", &version).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(2..=2)));
+    assert_ne!(epoch(&told.version), epoch(&version), "new answers belong to the new timeline");
+    assert_eq!(hw.told(&pair.standby, "a", &start).await.changes, inserted(1..=2));
+    hw.stop().await.expect("a clean end");
+
+    // One that never saw the old timeline knows as much.
+    let hw = pair.highwater().await;
+    for (version, expected) in [(&start, 1), (&version, 2), (&told.version, 3)] {
+        let news = hw.told(&pair.standby, "a", version).await;
+        assert_eq!((news.reset.len(), news.changes), (0, inserted(expected..=2)));
+    }
+    let beyond = format!("{}-{:016x}", epoch(&version), position(&told.version) + 8);
+    let told = hw.told(&pair.standby, "a", &beyond).await;
+    assert_eq!(told.reset, ["a"], "what the old timeline did after it was left is not known here");
+}
+
+#[tokio::test]
+async fn commits_that_a_failover_takes_back_are_forgotten_and_everybody_is_reset() {
+    let pair = Pair::start(Slots::Copied).await;
+    let hw = pair.highwater().await;
+    let start = hw.version().await;
+    pair.primary.execute("INSERT INTO a VALUES (1)").await;
+    let shared = hw.told(&pair.primary, "a", &start).await.version;
+    pair.primary.replicated(&pair.standby).await;
+    pair.standby.stop_receiving().await;
+    pair.primary.execute("INSERT INTO a VALUES (100)").await;
+    let phantom = hw.told(&pair.primary, "a", &shared).await;
+    assert_eq!(phantom.changes, inserted(100..=100));
+    pair.fail_over().await;
+    // In the same places of the WAL as what was lost, and beyond.
+    pair.standby.execute("INSERT INTO a SELECT generate_series(2, 50)").await;
+    until_another_epoch(&hw, &shared).await;
+    for version in [&start, &shared, &phantom.version] {
+        assert_eq!(hw.told(&pair.standby, "a", version).await.reset, ["a"], "{version}");
+    }
+    let version = hw.version().await;
+    pair.standby.execute("INSERT INTO a VALUES (51)").await;
+    assert_eq!(hw.told(&pair.standby, "a", &version).await.changes, inserted(51..=51));
+    hw.stop().await.expect("a clean end");
+
+    // One that never told of them believes who was not told either.
+    let hw = pair.highwater().await;
+    let told = hw.told(&pair.standby, "a", &shared).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(2..=51)));
+    assert_eq!(hw.told(&pair.standby, "a", &phantom.version).await.reset, ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_restored_behind_the_same_address_resets_everybody() {
+    let mut pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let before = hw.told(&pg, "a", &start).await.version;
+    let restored = pg.restored(Slots::None).await;
+    pg.execute("INSERT INTO a VALUES (2)").await;
+    let lost = hw.told(&pg, "a", &before).await.version;
+    restored.execute("INSERT INTO a VALUES (3)").await;
+    proxy.switch(&restored);
+    until_another_epoch(&hw, &before).await;
+    for version in [&start, &before, &lost] {
+        assert_eq!(hw.told(&restored, "a", version).await.reset, ["a"]);
+    }
+    let version = hw.version().await;
+    restored.execute("INSERT INTO a VALUES (4)").await;
+    assert_eq!(hw.told(&restored, "a", &version).await.changes, inserted(4..=4));
+
+    // Restored once more, to another moment: that timeline has the same number.
+    let timeline = "SELECT timeline_id FROM pg_control_checkpoint()";
+    assert_eq!(restored.value::<i32>(timeline).await, 2);
+    let again = pg.restored(Slots::None).await;
+    assert_eq!(again.value::<i32>(timeline).await, 2);
+    again.execute("INSERT INTO a VALUES (5)").await;
+    proxy.switch(&again);
+    until_another_epoch(&hw, &version).await;
+    assert_eq!(hw.told(&again, "a", &version).await.reset, ["a"]);
+}

@@ -1,0 +1,111 @@
+//! Two instances of one database, each with a slot of its own, answer each other's versions.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::ServerOptions;
+
+use super::quiet;
+use crate::support::{Highwater, Mirror, Postgres, Session};
+
+/// How long there are writes.
+const STORY: Duration = Duration::from_secs(8);
+/// How often one of the instances is restarted, or loses its walsender.
+const DISTURBED_EVERY: Duration = Duration::from_millis(700);
+
+const TRANSACTIONS: &str = "CREATE PROCEDURE transactions() LANGUAGE plpgsql AS $$BEGIN
+    FOR i IN 1..2000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$";
+
+async fn instance(pg: &Postgres, number: usize) -> Highwater {
+    let slot = format!("{}_{number}", pg.database());
+    Highwater::start_with(pg, &[("postgres.slot", &slot)]).await
+}
+
+async fn write(session: &Session, stop: &AtomicBool) -> usize {
+    let mut commits = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let (id, other) = (fastrand::i32(0..300), fastrand::i32(0..300));
+        let sql = match fastrand::u32(0..4) {
+            0 => format!("DELETE FROM a WHERE id BETWEEN {id} AND {id} + 5"),
+            1 => format!(
+                "UPDATE a SET id = 1000 + {id} WHERE id = {id} AND NOT EXISTS (SELECT FROM a WHERE id = 1000 + {id})"
+            ),
+            _ => format!(
+                "INSERT INTO a SELECT generate_series({other}, {other} + 3) ON CONFLICT DO NOTHING"
+            ),
+        };
+        session.execute(&sql).await;
+        commits += 1;
+    }
+    commits
+}
+
+/// Restarts the instances in turn, and ends their walsenders in between, until told to stop.
+async fn disturb(
+    pg: &Postgres,
+    instances: &mut [Option<Highwater>; 2],
+    mirrors: &mut [Mirror],
+    stop: &AtomicBool,
+) -> usize {
+    let mut disturbances = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let number = disturbances / 2 % 2;
+        if disturbances % 2 == 0 {
+            pg.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active",
+            )
+            .await;
+        } else {
+            let one = instances[number].take().expect("both are up");
+            one.stop().await.expect("a clean end");
+            let other = instances[1 - number].as_ref().expect("one is up");
+            for mirror in mirrors.iter_mut() {
+                mirror.catch_up(other).await;
+            }
+            instances[number] = Some(instance(pg, number).await);
+        }
+        disturbances += 1;
+        let began = Instant::now();
+        while began.elapsed() < DISTURBED_EVERY {
+            for mirror in mirrors.iter_mut() {
+                let any = instances[fastrand::usize(0..2)].as_ref().expect("both are up");
+                mirror.poll(any, "").await;
+            }
+        }
+    }
+    disturbances
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_switch_between_instances_at_every_poll_miss_nothing_and_are_never_reset() {
+    let pg = quiet(ServerOptions::default()).await;
+    // A table made only just before the slot could have been made after it, for all that a restart
+    // knows while others write: it would be reset.
+    pg.execute(TRANSACTIONS).await;
+    pg.execute("CALL transactions()").await;
+    let mut instances = [Some(instance(&pg, 0).await), Some(instance(&pg, 1).await)];
+    let mut mirrors = Vec::new();
+    for limit in [3, 10_000] {
+        let mut mirror = Mirror::new(&pg, &["a"], limit).await;
+        mirror.catch_up(instances[0].as_ref().expect("it is up")).await;
+        mirrors.push(mirror);
+    }
+    let writer = pg.connect().await;
+    let stop = AtomicBool::new(false);
+    let clock = async {
+        tokio::time::sleep(STORY).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let disturbing = disturb(&pg, &mut instances, &mut mirrors, &stop);
+    let (commits, disturbances, ()) = tokio::join!(write(&writer, &stop), disturbing, clock);
+    for (mirror, instance) in mirrors.iter_mut().zip(instances.iter().flatten()) {
+        instance.applied(&pg).await;
+        mirror.catch_up(instance).await;
+        mirror.assert_equals_database().await;
+        eprintln!("{} polls, {} changes", mirror.polls, mirror.changes);
+        assert_eq!(mirror.resets, 1, "the first answer only");
+        assert!(mirror.changes > 100);
+    }
+    eprintln!("{commits} commits, {disturbances} disturbances");
+    assert!(commits > 100 && disturbances > 4);
+}
