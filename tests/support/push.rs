@@ -27,7 +27,7 @@ impl Stream {
         loop {
             while let Some((event, rest)) = self.unread.split_once("\n\n") {
                 let event = event.to_owned();
-                self.unread = rest.to_owned();
+                self.unread = rest.into();
                 if let Some((id, data)) = event.split_once("\ndata: ") {
                     self.last_id = id.strip_prefix("id: ").map(str::to_owned);
                     return Some(Poll::read(data));

@@ -103,13 +103,11 @@ impl Conversation {
     async fn next(&mut self, wire: &mut Wire, ticks: &mut Interval) -> Next {
         let store = self.api.store().clone();
         let news = async {
-            match &mut self.subscribed {
-                Some((mode, subscription)) => next_message(*mode, subscription).await,
-                None => {
-                    store.closed().await;
-                    Ok(None)
-                }
+            if let Some((mode, subscription)) = &mut self.subscribed {
+                return next_message(*mode, subscription).await;
             }
+            store.closed().await;
+            Ok(None)
         };
         tokio::select! {
             said = wire.hear() => Next::Said(said),

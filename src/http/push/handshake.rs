@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::response::Response;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -104,7 +105,7 @@ fn is_allowed(origins: &[Origin], headers: &HeaderMap, uri: &Uri) -> bool {
 fn is_own(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> Option<bool> {
     let (_, origin) = origin.to_str().ok()?.split_once("://")?;
     let sent_to = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let sent_to = sent_to.or_else(|| uri.authority().map(|authority| authority.as_str()))?;
+    let sent_to = sent_to.or_else(|| uri.authority().map(Authority::as_str))?;
     Some(origin.eq_ignore_ascii_case(sent_to))
 }
 
