@@ -28,9 +28,8 @@ const ANSWERS_MAX: usize = 32;
 const ANSWERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// While other tables change, the applied position moves on and an answer's version stays behind
-/// it. After this long the answer is made again, with the version of then. So is in any case one
-/// with rows: operators may have them read again without a change (`/admin/reload`).
-const AGE_MAX: Duration = Duration::from_millis(50);
+/// it. After this long the answer is made again, with the version of then.
+const VERSION_AGE_MAX: Duration = Duration::from_millis(50);
 
 /// Rows that an answer is to carry and that are not in memory are waited for this long; then it is
 /// refused (503), and the client asks again with the same version.
@@ -110,11 +109,11 @@ impl Kept {
     fn answers(&self, question: &Question, standing: Standing) -> bool {
         self.standing.newest == standing.newest
             && self.question == *question
-            && (self.is_young() || (self.standing.applied == standing.applied && !question.rows))
+            && (self.standing.applied == standing.applied || self.is_young())
     }
 
     fn is_young(&self) -> bool {
-        self.told.get().is_none_or(|told| told.made_at.elapsed() < AGE_MAX)
+        self.told.get().is_none_or(|told| told.made_at.elapsed() < VERSION_AGE_MAX)
     }
 
     fn bytes(&self) -> usize {

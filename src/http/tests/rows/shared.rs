@@ -34,16 +34,6 @@ async fn who_asks_the_same_is_given_the_same_rows_in_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn rows_that_were_read_again_are_told_soon_without_a_change() {
-    let mut shop = Shop::open().await;
-    shop.set(808, &[(ITEMS, &named(1, "a"))]);
-    let answers = SharedAnswers::default();
-    let first = answer(&answers, &shop, &question(true)).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    assert!(!Arc::ptr_eq(&first, &answer(&answers, &shop, &question(true)).await));
-}
-
-#[tokio::test]
 async fn a_very_long_answer_is_written_as_it_is_read() {
     let mut shop = Shop::open().await;
     let rows: Vec<String> = (1..=3_000).map(|id| named(id, &"x".repeat(1_000))).collect();
