@@ -23,7 +23,7 @@ use crate::change::Event;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
 use crate::database::{self, setup};
-use crate::http::{self, HttpOptions};
+use crate::http::{self, HttpOptions, PushOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
@@ -304,6 +304,8 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
     let origins = config.http.cors_origins.iter().map(|origin| origin.parse());
     Ok(HttpOptions {
         cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
+        notify_interval: config.http.notify_interval,
+        push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
         admin_apart,
         ..HttpOptions::default()
     })

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub polls: IntCounterVec,
     /// Long polls being held now.
     pub poll_waiters: IntGauge,
+    /// Clients being pushed to, by kind.
+    pub push_clients: IntGaugeVec,
     /// HTTP requests answered; `route` is the route's pattern, never the path sent.
     pub http_requests: IntCounterVec,
     /// Time until the answer's head was ready, waiting included.
@@ -241,6 +243,13 @@ impl Metrics {
                 ),
             )?,
             poll_waiters: add(r, IntGauge::new("highwater_poll_waiters", "Long polls being held"))?,
+            push_clients: add(
+                r,
+                IntGaugeVec::new(
+                    Opts::new("highwater_push_clients", "Clients being pushed to"),
+                    &["kind"],
+                ),
+            )?,
             http_requests: add(
                 r,
                 IntCounterVec::new(

@@ -12,6 +12,7 @@ mod identity;
 mod loader;
 mod mirrors;
 mod publication;
+mod push;
 mod restart;
 mod rows;
 mod streamed;

@@ -34,7 +34,10 @@ pub(super) fn spawn(
     let loader = Arc::new(PgLoader::new(options));
     for _ in 0..workers {
         let work = store.load_worker().run(loader.clone(), shutdown.clone());
-        tasks.spawn(async { Ok(work.await) });
+        tasks.spawn(async {
+            work.await;
+            Ok(())
+        });
     }
     let (preloader, copies) = (store.preloader(), loader.clone());
     let token = shutdown.clone();

@@ -120,6 +120,10 @@ pub struct Http {
     pub admin_listen: Option<SocketAddr>,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
+    /// Streams and sockets at once.
+    pub push_clients_max: usize,
+    /// How long whoever is woken waits for further commits.
+    pub notify_interval: Duration,
 }
 
 /// Section `[logging]`.
@@ -308,9 +312,14 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
 }
 
 fn http(reader: &mut Reader<'_>) -> Option<Http> {
+    /// Below the number of connections, so that polls always find one.
+    const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
     let cors_origins = reader.list(&settings::CORS_ORIGINS, value::origin);
+    let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
+    let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
+    let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
     let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
@@ -328,7 +337,13 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
             port: address.port(),
         });
     }
-    Some(Http { listen, admin_listen, cors_origins })
+    Some(Http {
+        listen,
+        admin_listen,
+        cors_origins,
+        push_clients_max: push_clients_max?,
+        notify_interval: notify_interval?,
+    })
 }
 
 /// Also for `::ffff:127.0.0.1`, which reaches no further than 127.0.0.1.

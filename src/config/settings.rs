@@ -80,6 +80,10 @@ settings! {
         "A listener of their own for /livez, /readyz, /v1/status and /metrics; without it they share http.listen.";
     CORS_ORIGINS = "http.cors_origins", Some(""), "list of origins such as https://app.example, or *",
         "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
+    PUSH_CLIENTS_MAX = "http.push_clients_max", Some("10_000"), "number, 0 to 15_000",
+        "Streams and sockets at once. A further client is answered 503. Each takes a file descriptor.";
+    NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
+        "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
     AUTH_MODE = "auth.mode", None, "none",
         "none: whoever reaches the listener may read. Must be written when a listener is not on a loopback address.";
     LOGGING_FORMAT = "logging.format", Some("text"), "text | json",

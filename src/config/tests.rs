@@ -212,6 +212,8 @@ fn every_key_can_be_set_by_the_environment() {
         ("http.listen", "127.0.0.1:1"),
         ("http.admin_listen", "127.0.0.1:2"),
         ("http.cors_origins", "https://a.example, https://b.example"),
+        ("http.push_clients_max", "11"),
+        ("http.notify_interval", "5ms"),
         ("auth.mode", "none"),
         ("logging.format", "json"),
         ("logging.level", "debug"),
@@ -227,6 +229,8 @@ fn every_key_can_be_set_by_the_environment() {
     assert_eq!(config.postgres.target.user(), "env");
     assert_eq!(config.log.max_transaction_changes, 6);
     assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(config.http.push_clients_max, 11);
+    assert_eq!(config.http.notify_interval, Duration::from_millis(5));
     let columns = Some(vec!["id".to_owned(), "name".to_owned()]);
     assert_eq!(config.rows, [WantedRows { table: "items".into(), mode: RowMode::Lazy, columns }]);
 }

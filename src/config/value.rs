@@ -31,6 +31,14 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, Problem> {
     Ok(duration)
 }
 
+/// A duration that a client hardly notices; `0s` is allowed.
+pub(super) fn short_duration(text: &str) -> Result<Duration, Problem> {
+    match duration(text)? {
+        short if short <= Duration::from_secs(1) => Ok(short),
+        _ => Err("must be at most 1s".into()),
+    }
+}
+
 /// A number of bytes; zero is allowed.
 pub(super) fn size(text: &str) -> Result<u64, Problem> {
     let plain = text.replace('_', "");

@@ -4,12 +4,13 @@
 //! or escaped again.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::body::{CHUNK_BYTES, body};
+use super::body::body;
 use crate::row::Row;
 use crate::store::{Answer, PollChange};
 use crate::version::Version;
@@ -21,35 +22,66 @@ const CHANGE_BYTES: usize = 56;
 /// More bytes of a change with its version and time, likewise.
 const DETAIL_BYTES: usize = 96;
 
-/// Writes the answer; with `detail` each change carries its version and time. `rows` are those of
-/// the changes, in their order, as far as there are any.
-pub(crate) fn encode(mut answer: Answer, rows: Vec<Option<Row>>, detail: bool) -> Body {
-    let mut changes = std::mem::take(&mut answer.changes).into_iter().enumerate();
-    let mut rows = rows.into_iter();
-    let version = answer.version;
-    let mut head = Some(answer);
-    body(move |out| {
-        if let Some(answer) = head.take() {
-            let change_bytes = CHANGE_BYTES + if detail { DETAIL_BYTES } else { 0 };
-            out.reserve((FRAME_BYTES + changes.len() * change_bytes).min(CHUNK_BYTES));
-            begin(&answer, out);
+/// An answer that is to be written.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) answer: Answer,
+    /// The row of each change, in their order, as far as there are any.
+    pub(crate) rows: Vec<Option<Row>>,
+    /// Whether each change carries its version and time.
+    pub(crate) detail: bool,
+}
+
+impl Content {
+    /// Everything at once.
+    pub(crate) fn whole(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.bytes());
+        let mut place = 0;
+        while self.write(place, &mut out) {
+            place += 1;
         }
-        let Some((place, change)) = changes.next() else {
+        out.into()
+    }
+
+    /// A body that is written as the client reads.
+    pub(crate) fn body(self: Arc<Self>) -> Body {
+        let mut place = 0;
+        body(move |out| {
+            let more = self.write(place, out);
+            place += 1;
+            more
+        })
+    }
+
+    /// Bytes when written, an estimate.
+    pub(crate) fn bytes(&self) -> usize {
+        let change_bytes = CHANGE_BYTES + if self.detail { DETAIL_BYTES } else { 0 };
+        let rows: usize = self.rows.iter().flatten().map(|row| row.json().len()).sum();
+        FRAME_BYTES + self.answer.changes.len() * change_bytes + rows
+    }
+
+    /// Appends the change at `place`, and whatever stands around it; tells whether one more call
+    /// has something to append.
+    fn write(&self, place: usize, out: &mut Vec<u8>) -> bool {
+        if place == 0 {
+            begin(&self.answer, out);
+        }
+        let Some(change) = self.answer.changes.get(place) else {
             out.extend_from_slice(b"]}");
             return false;
         };
         comma(place, out);
-        write_change(&change, out);
-        if detail {
-            write_detail(&change, version, out);
+        write_change(change, out);
+        if self.detail {
+            write_detail(change, self.answer.version, out);
         }
-        if let Some(row) = rows.next().flatten() {
+        if let Some(row) = self.rows.get(place).and_then(Option::as_ref) {
             out.extend_from_slice(br#","row":"#);
             out.extend_from_slice(row.json());
         }
         out.push(b'}');
         true
-    })
+    }
 }
 
 fn begin(answer: &Answer, out: &mut Vec<u8>) {

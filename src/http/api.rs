@@ -9,9 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
+use super::push::PushClients;
+use super::shared::{Question, SharedAnswers};
+use super::told::Told;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{PublishedTable, Store};
+use crate::store::{PublishedTable, Selection, Store};
+use crate::version::Version;
 
 /// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
 /// were when it began, so there must be a limit; beyond it, others are told to come again (503).
@@ -30,6 +34,9 @@ struct Shared {
     waiters: IntGauge,
     wait_max: Duration,
     ahead_wait_max: Duration,
+    notify_interval: Duration,
+    answers: SharedAnswers,
+    push: PushClients,
     /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
     /// which would take a lock.
     was_ready: AtomicBool,
@@ -65,6 +72,9 @@ impl Api {
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
+            notify_interval: options.notify_interval,
+            answers: SharedAnswers::default(),
+            push: PushClients::new(&options.push, &options.cors_origins, metrics),
             was_ready: AtomicBool::new(false),
         }))
     }
@@ -97,6 +107,30 @@ impl Api {
 
     pub(crate) fn ahead_wait_max(&self) -> Duration {
         self.0.ahead_wait_max
+    }
+
+    pub(crate) fn push(&self) -> &PushClients {
+        &self.0.push
+    }
+
+    /// The answer to a question, from here on shared by all who ask it now.
+    pub(crate) async fn answer(&self, question: &Question) -> Result<Arc<Told>, Problem> {
+        self.0.answers.answer(&self.0.store, question).await
+    }
+
+    /// How far everything is applied.
+    pub(crate) fn applied(&self) -> Result<Version, Problem> {
+        self.0.store.applied().ok_or_else(Problem::not_started)
+    }
+
+    /// Waits for news of these tables, and for more to come with them (`notify_interval`). Returns as
+    /// well once the store is closed. Cancel safe.
+    pub(crate) async fn wait_for_news(&self, tables: &Selection, after: Version) {
+        let store = &self.0.store;
+        store.wait_for_change(tables, after).await;
+        if !self.0.notify_interval.is_zero() && !store.is_closed() {
+            tokio::time::sleep(self.0.notify_interval).await;
+        }
     }
 
     /// How the source is doing, as last published.

@@ -5,8 +5,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::answer::{self, ChangesAnswer};
+use super::answer::ChangesAnswer;
 use super::api::Api;
+use super::encoding::Encoding;
 use super::observe::{HIGHWATER_VERSION, version_header};
 use super::openapi::{
     InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
@@ -123,24 +124,24 @@ async fn answer_poll(
     let polls = api.polls();
     let outcome = if found.not_modified {
         &polls.not_modified
-    } else if !found.answer.reset.is_empty() {
+    } else if found.told.has_resets {
         &polls.reset
-    } else if found.answer.changes.is_empty() {
+    } else if !found.told.has_changes {
         &polls.empty
     } else {
         &polls.changes
     };
     outcome.inc();
-    Ok(response(found, query.detail))
+    Ok(response(found, headers))
 }
 
-fn response(found: Found, detail: bool) -> Response {
-    let Found { answer, rows, etag, not_modified } = found;
+fn response(found: Found, asked: &HeaderMap) -> Response {
+    let Found { told, etag, not_modified } = found;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    headers.insert(HIGHWATER_VERSION, version_header(answer.version));
+    headers.insert(HIGHWATER_VERSION, version_header(told.version));
     // A reset that a proxy kept would make its clients read everything again and again.
-    let kept = if answer.reset.is_empty() { "no-cache" } else { "no-store" };
+    let kept = if told.has_resets { "no-store" } else { "no-cache" };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Some(etag) = etag {
@@ -151,6 +152,10 @@ fn response(found: Found, detail: bool) -> Response {
         return response;
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    *response.body_mut() = answer::encode(answer, rows, detail);
+    let compressed = Encoding::wanted(asked).and_then(|e| Some((e, told.compressed(e)?)));
+    if let Some((encoding, _)) = &compressed {
+        headers.insert(header::CONTENT_ENCODING, encoding.name());
+    }
+    *response.body_mut() = compressed.map_or_else(|| told.body(), |(_, bytes)| Body::from(bytes));
     response
 }

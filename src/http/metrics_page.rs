@@ -9,6 +9,7 @@ use super::api::Api;
 use super::openapi::InternalProblem;
 use super::openmetrics::{self, OPENMETRICS_TEXT};
 use super::problem::Problem;
+use super::quality;
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -63,14 +64,9 @@ fn prefers_openmetrics(headers: &HeaderMap) -> bool {
             Some(name) if name.eq_ignore_ascii_case("text/plain") => &mut text,
             _ => continue,
         };
-        *wanted = wanted.max(quality(parts));
+        *wanted = wanted.max(quality::of(parts));
     }
     openmetrics > 0.0 && openmetrics >= text
-}
-
-fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> f32 {
-    let q = parameters.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-    q.map_or(1.0, |q| q.trim().parse().unwrap_or(0.0))
 }
 
 #[cfg(test)]

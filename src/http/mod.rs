@@ -3,7 +3,9 @@
 //! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
 //! a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
 //! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
-//! [`conditional`] for 304) → [`answer`] (bytes). So do rows, see there.
+//! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
+//! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
+//! of their own, see there.
 //!
 //! Invariants:
 //! - Every error is a [`problem`], also for paths that aren't there, methods that aren't offered,
@@ -14,8 +16,9 @@
 //! - A request waits only in [`poll`], at most `wait_max` plus 10 s, or for [`rows`], at most
 //!   `wait_max`; and waits for changes and positions end when the store is closed. So there is no
 //!   time limit around handlers.
-//! - What an answer costs while a client reads it slowly is a chunk and handles to rows that are in
-//!   memory anyway ([`body`]).
+//! - Nobody is queued for: a client that is pushed to has at most one answer under way.
+//! - What an answer costs while a client reads it slowly is bytes shared with others ([`told`]), or
+//!   a chunk and handles to rows that are in memory anyway ([`body`]).
 //! - A web page can't change anything: what is no `GET` refuses requests with an `Origin`
 //!   ([`reload`]).
 //!
@@ -27,7 +30,9 @@ mod api;
 mod body;
 mod changes;
 mod conditional;
+mod connection;
 mod cors;
+mod encoding;
 mod health;
 mod metrics_page;
 mod observe;
@@ -37,6 +42,8 @@ mod options;
 mod path;
 mod poll;
 mod problem;
+mod push;
+mod quality;
 mod query;
 mod reload;
 mod request_id;
@@ -44,10 +51,12 @@ mod router;
 mod routes;
 mod rows;
 mod server;
+mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
+mod told;
 
-pub use options::{HttpOptions, Origin, ParseOriginError};
+pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions};
 pub use router::{admin_router, router};
 pub use server::serve;

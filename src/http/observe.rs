@@ -111,7 +111,8 @@ impl Observed {
         }
         let status = response.status();
         let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, seen.id);
+        // A handler that goes on after its answer has chosen one already.
+        headers.entry(X_REQUEST_ID).or_insert(seen.id);
         if seen.versioned
             && !headers.contains_key(HIGHWATER_VERSION)
             && let Some(applied) = self.store.applied()

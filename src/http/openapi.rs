@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::{IntoResponses, OpenApi};
 
 use super::problem::{Problem, ProblemBody};
-use super::{changes, health, metrics_page, reload, rows, status};
+use super::{changes, health, metrics_page, push, reload, rows, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,8 @@ use super::{changes, health, metrics_page, reload, rows, status};
     paths(
         changes::changes,
         changes::table_changes,
+        push::stream,
+        push::socket,
         rows::single::row,
         rows::list::rows,
         rows::whole::store,
@@ -36,6 +38,7 @@ use super::{changes, health, metrics_page, reload, rows, status};
     ),
     tags(
         (name = "changes", description = "What changed since a version"),
+        (name = "push", description = "The same without asking again"),
         (name = "rows", description = "The rows themselves, of tables whose rows are held in memory"),
         (name = "operations", description = "For those who run the service; on a listener of \
             their own where `http.admin_listen` is set"),
@@ -105,6 +108,39 @@ pub(crate) struct InvalidProblem(#[to_schema] ProblemBody<'static>);
 #[expect(dead_code, reason = "only the schema")]
 pub(crate) struct UnknownTableProblem(#[to_schema] ProblemBody<'static>);
 
+/// 403.
+#[derive(IntoResponses)]
+#[response(
+    status = 403,
+    description = "The page's origin is neither our own nor named in `http.cors_origins`",
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:origin-not-allowed", "title": "Origin not allowed",
+        "status": 403, "detail": "pages of this origin may not connect; name the origin in \
+            http.cors_origins", "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct OriginProblem(#[to_schema] ProblemBody<'static>);
+
+/// 426.
+#[derive(IntoResponses)]
+#[response(
+    status = 426,
+    description = "The request doesn't ask for a WebSocket of version 13 over HTTP/1.1",
+    content_type = "application/problem+json",
+    headers(
+        ("Upgrade" = String, description = "`websocket`"),
+        ("Sec-WebSocket-Version" = String, description = "`13`"),
+    ),
+    example = json!({
+        "type": "urn:highwater:problem:upgrade-required",
+        "title": "A WebSocket must be asked for", "status": 426,
+        "detail": "ask for a WebSocket of version 13 here, over HTTP/1.1", "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct UpgradeProblem(#[to_schema] ProblemBody<'static>);
 /// 409.
 #[derive(IntoResponses)]
 #[response(
@@ -126,7 +162,7 @@ pub(crate) struct NoRowsProblem(#[to_schema] ProblemBody<'static>);
 #[derive(IntoResponses)]
 #[response(
     status = 503,
-    description = "Not now: not ready, or rows or a position were not there in time; the detail says why",
+    description = "Not now: not ready, too many streams and sockets, or rows or a position were not there in time; the detail says why",
     content_type = "application/problem+json",
     headers(("Retry-After" = u32, description = "Seconds until asking again makes sense")),
     example = json!({

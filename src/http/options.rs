@@ -15,6 +15,11 @@ pub struct HttpOptions {
     /// A poll whose version is ahead of this instance is held at most this long for it to catch up;
     /// then it is answered with no changes and its own version.
     pub ahead_wait_max: Duration,
+    /// Whoever is woken by a commit waits this long for further commits before it is told, so that
+    /// one answer tells of them all.
+    pub notify_interval: Duration,
+    /// Of clients that are pushed to.
+    pub push: PushOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
 }
@@ -32,7 +37,46 @@ impl Default for HttpOptions {
             cors_origins: Vec::new(),
             wait_max: Self::WAIT_MAX,
             ahead_wait_max: Self::AHEAD_WAIT_MAX,
+            notify_interval: Duration::ZERO,
+            push: PushOptions::default(),
             admin_apart: false,
+        }
+    }
+}
+
+/// What can be set about push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushOptions {
+    /// Streams and sockets at once; a further client is refused (503).
+    pub clients_max: usize,
+    /// A client that was sent nothing for so long is sent a comment (stream) or a ping (socket).
+    pub heartbeat: Duration,
+    /// A client whose connection takes nothing for so long, or that doesn't answer pings, is
+    /// disconnected.
+    pub write_max: Duration,
+    /// A client that had nothing to be told for so long is told the version of now, so that the one
+    /// it would come back with stays within what is remembered across a restart.
+    pub progress_interval: Duration,
+}
+
+impl PushOptions {
+    /// Streams and sockets at once, unless configured.
+    pub const CLIENTS_MAX: usize = 10_000;
+    /// Sooner than the API promises (15 s), so that a late timer keeps the promise.
+    pub const HEARTBEAT: Duration = Duration::from_secs(14);
+    /// Time for a client to take what it is sent.
+    pub const WRITE_MAX: Duration = Duration::from_secs(30);
+    /// A fifth of the default `postgres.resume_window`.
+    pub const PROGRESS_INTERVAL: Duration = Duration::from_mins(1);
+}
+
+impl Default for PushOptions {
+    fn default() -> Self {
+        Self {
+            clients_max: Self::CLIENTS_MAX,
+            heartbeat: Self::HEARTBEAT,
+            write_max: Self::WRITE_MAX,
+            progress_interval: Self::PROGRESS_INTERVAL,
         }
     }
 }

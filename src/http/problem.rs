@@ -43,6 +43,12 @@ pub(crate) enum Kind {
     FromAPage,
     /// The path exists, the method doesn't.
     MethodNotAllowed,
+    /// A page of this origin may not open a socket.
+    OriginNotAllowed,
+    /// The request must ask for a WebSocket.
+    UpgradeRequired,
+    /// As many clients are pushed to as may be.
+    TooManyClients,
     /// The service can't answer yet, or isn't caught up.
     NotReady,
     /// A mistake of ours; the log has more under the same request id.
@@ -55,9 +61,12 @@ impl Kind {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownRoute | Self::UnknownTable | Self::UnknownRow => StatusCode::NOT_FOUND,
             Self::RowsNotHeld | Self::OtherHistory => StatusCode::CONFLICT,
-            Self::FromAPage => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotReady | Self::RowsNotNow | Self::NotApplied => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OriginNotAllowed | Self::FromAPage => StatusCode::FORBIDDEN,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyClients | Self::NotReady | Self::RowsNotNow | Self::NotApplied => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -65,7 +74,7 @@ impl Kind {
     /// Seconds until asking again makes sense, where it does.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NotReady => Some(RETRY_AFTER_SECONDS),
+            Self::NotReady | Self::TooManyClients => Some(RETRY_AFTER_SECONDS),
             Self::RowsNotNow | Self::NotApplied => Some(RETRY_ROWS_AFTER_SECONDS),
             _ => None,
         }
@@ -83,6 +92,9 @@ impl Kind {
             Self::OtherHistory => "urn:highwater:problem:other-history",
             Self::FromAPage => "urn:highwater:problem:from-a-page",
             Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
+            Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
+            Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
+            Self::TooManyClients => "urn:highwater:problem:too-many-clients",
             Self::NotReady => "urn:highwater:problem:not-ready",
             Self::Internal => "urn:highwater:problem:internal",
         }
@@ -100,6 +112,9 @@ impl Kind {
             Self::OtherHistory => "Another history",
             Self::FromAPage => "Not for web pages",
             Self::MethodNotAllowed => "Method not allowed",
+            Self::OriginNotAllowed => "Origin not allowed",
+            Self::UpgradeRequired => "A WebSocket must be asked for",
+            Self::TooManyClients => "Too many clients",
             Self::NotReady => "Not ready",
             Self::Internal => "Internal error",
         }
@@ -197,6 +212,11 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.kind.retry_after() {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.kind == Kind::UpgradeRequired {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         response.extensions_mut().insert(self);
         response

@@ -12,20 +12,18 @@ use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::Api;
 use super::observe::Observe;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::routes::Route;
-use super::{changes, cors, health, metrics_page, openapi, reload, rows, status};
+use super::told::COMPRESSED_BYTES_MIN;
+use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status};
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
 use crate::store::Store;
-
-/// Smaller bodies are sent as they are: compressing them costs more than it saves.
-const COMPRESSED_BYTES_MIN: u16 = 1_024;
 
 /// The router of the main listener: with the operators' routes, unless they are apart.
 pub fn router(
@@ -76,11 +74,13 @@ impl<'a> Build<'a> {
 
     /// The layers of one route, outermost first; together they cost one allocation.
     fn around(&self, route: Route, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+        // A compressor would hold events back until it has enough of them.
+        let compressed = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::SSE);
         let layers = ServiceBuilder::new()
             .layer(Observe::new(route, self.api.store().clone(), self.metrics))
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+            .layer(CompressionLayer::new().compress_when(compressed));
         methods.layer(layers)
     }
 }
@@ -89,6 +89,8 @@ fn methods(route: Route) -> MethodRouter<Api> {
     let methods = match route {
         Route::Changes => get(changes::changes),
         Route::TableChanges => get(changes::table_changes),
+        Route::Stream => get(push::stream),
+        Route::Socket => get(push::socket),
         Route::Row => get(rows::single::row),
         Route::Rows => get(rows::list::rows),
         Route::Store => get(rows::whole::store),

@@ -7,6 +7,10 @@ pub(crate) enum Route {
     Changes,
     /// Changes of one table.
     TableChanges,
+    /// The same as Server-Sent Events.
+    Stream,
+    /// The same over a WebSocket.
+    Socket,
     /// One row.
     Row,
     /// Rows of one table.
@@ -31,8 +35,16 @@ pub(crate) enum Route {
 
 impl Route {
     /// What applications call.
-    pub(crate) const API: [Self; 6] =
-        [Self::Changes, Self::TableChanges, Self::Row, Self::Rows, Self::Store, Self::OpenApi];
+    pub(crate) const API: [Self; 8] = [
+        Self::Changes,
+        Self::TableChanges,
+        Self::Stream,
+        Self::Socket,
+        Self::Row,
+        Self::Rows,
+        Self::Store,
+        Self::OpenApi,
+    ];
     /// What operators call: on the listener of their own, if there is one.
     pub(crate) const ADMIN: [Self; 5] =
         [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload];
@@ -42,6 +54,8 @@ impl Route {
         match self {
             Self::Changes => "/v1/changes",
             Self::TableChanges => "/v1/tables/{table}/changes",
+            Self::Stream => "/v1/stream",
+            Self::Socket => "/v1/ws",
             Self::Row => "/v1/tables/{table}/rows/{id}",
             Self::Rows => "/v1/tables/{table}/rows",
             Self::Store => "/v1/store",

@@ -1,10 +1,14 @@
 //! Connections: accepted, limited, served, and ended in order.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -12,6 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::connection::Connection;
 
 /// Connections open at once; at it, further ones wait in the kernel's queue until one ends.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -45,6 +53,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let upgraded = TaskTracker::new();
     let builder = Arc::new(builder());
     loop {
         let accepted = tokio::select! {
@@ -59,13 +68,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection =
-            serve_connection(Arc::clone(&builder), stream, service, shutdown.clone(), permit);
-        connections.spawn(connection);
+        let connection = Connection::new(Arc::new(permit), upgraded.clone());
+        let service = router.clone().map_request(move |request| connection.add_to(request));
+        let service = TowerToHyperService::new(service);
+        connections.spawn(serve_connection(
+            Arc::clone(&builder),
+            stream,
+            service,
+            shutdown.clone(),
+        ));
     }
     drop(listener);
-    drain(connections).await;
+    drain(connections, upgraded).await;
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -107,13 +121,16 @@ async fn pause_after(error: &io::Error, shutdown: &CancellationToken) {
     }
 }
 
-async fn serve_connection(
+async fn serve_connection<S>(
     builder: Arc<Builder<TokioExecutor>>,
     stream: TcpStream,
-    service: TowerToHyperService<Router>,
+    service: TowerToHyperService<S>,
     shutdown: CancellationToken,
-    permit: OwnedSemaphorePermit,
-) {
+) where
+    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -126,11 +143,14 @@ async fn serve_connection(
     if let Err(error) = ended {
         tracing::trace!(error = &*error, "an HTTP connection ended");
     }
-    drop(permit);
 }
 
-async fn drain(mut connections: JoinSet<()>) {
-    let ended = async { while connections.join_next().await.is_some() {} };
+async fn drain(mut connections: JoinSet<()>, upgraded: TaskTracker) {
+    upgraded.close();
+    let ended = async {
+        while connections.join_next().await.is_some() {}
+        upgraded.wait().await;
+    };
     if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
         tracing::warn!(cut = connections.len(), "HTTP answers took too long to end; cut");
         connections.shutdown().await;

@@ -63,7 +63,7 @@ use std::sync::Arc;
 
 pub use directory::{Directory, PublishedTable, Selection};
 pub use limits::{Limits, LogLimits, RowLimits};
-pub use reader::{Answer, PollChange, Query, Store};
+pub use reader::{Answer, PollChange, Query, Standing, Store};
 pub use rows::{
     LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError, RowsPicture,
     RowsState, RowsStatus, Served,

@@ -45,6 +45,15 @@ pub struct Answer {
     pub changes: Vec<PollChange>,
 }
 
+/// What can be seen of some tables without a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How far everything committed has been applied.
+    pub applied: Version,
+    /// The newest change to any of the tables, or reset of one.
+    pub newest: Version,
+}
+
 /// The last change to one id, relative to what was asked after.
 #[derive(Clone, Debug)]
 pub struct PollChange {
@@ -71,17 +80,23 @@ impl Store {
         self.shared.signals.applied().or_else(|| self.shared.state.read().version())
     }
 
+    /// How far everything is applied, and the newest change to any of these tables, as far as that
+    /// can be seen without a lock. While `newest` stays the same there is no other news of them.
+    pub fn standing(&self, tables: &Selection) -> Option<Standing> {
+        let applied = self.shared.signals.applied()?;
+        let newest = Version { epoch: applied.epoch, position: self.newest_mark(tables)? };
+        self.shared.signals.is_current(applied).then_some(Standing { applied, newest })
+    }
+
     /// If it is plain that nothing changed after `after`: the answer that says so.
     ///
     /// Costs one comparison for each table, or one for all of them, and no lock. `None` means
     /// perhaps: ask [`Store::changes`], which looks here first.
     pub fn unchanged(&self, tables: &Selection, after: Version) -> Option<Answer> {
-        let version = self.shared.signals.applied()?;
-        let newest = Version { epoch: version.epoch, position: self.newest_mark(tables)? };
+        let Standing { applied: version, newest } = self.standing(tables)?;
         let is_plain = version.epoch == after.epoch
             && after.position <= version.position
-            && newest.position <= after.position
-            && self.shared.signals.is_current(version);
+            && newest.position <= after.position;
         is_plain.then(|| Answer { version, newest, more: false, reset: vec![], changes: vec![] })
     }
 

@@ -70,6 +70,11 @@ impl Store {
         self.shared.signals.closed.cancel();
     }
 
+    /// Waits until [`Store::close`] is called. Cancel safe.
+    pub async fn closed(&self) {
+        self.shared.signals.closed.cancelled().await;
+    }
+
     /// Whether [`Store::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.shared.signals.closed.is_cancelled()

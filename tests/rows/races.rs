@@ -96,9 +96,9 @@ async fn story(settings: &[(&'static str, &str)]) {
         }
         stop.store(true, Ordering::Relaxed);
     };
-    let (writes, reads, ()) = tokio::join!(writers, watchers, reloads);
-    eprintln!("{writes:?} own writes read, {reads:?} rows read");
-    assert!(writes.iter().sum::<usize>() > 100 && reads.iter().sum::<usize>() > 100);
+    let (own, seen, ()) = tokio::join!(writers, watchers, reloads);
+    eprintln!("{own:?} own writes read, {seen:?} rows read");
+    assert!(own.iter().sum::<usize>() > 100 && seen.iter().sum::<usize>() > 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,7 +196,7 @@ async fn changes_with_rows(mode: &str) {
             values.iter().filter(|(key, _)| key.contains(table)).map(|(_, v)| v).sum()
         };
         assert_eq!(sum_of("plus") + sum_of("minus"), 0, "{:?}", reply.body);
-        *version = reply.body["version"].as_str().expect("a version").to_owned();
+        reply.body["version"].as_str().expect("a version").clone_into(version);
     })
     .await;
     assert!(mirror.lock().await.1.len() > 50);

@@ -135,6 +135,15 @@ impl Highwater {
         reply(self.client.post(format!("{}{path}", self.url()))).await
     }
 
+    /// The answer to a request, its body unread.
+    pub(crate) async fn open(&self, path: &str, last_event_id: Option<&str>) -> reqwest::Response {
+        let mut request = self.client.get(format!("{}{path}", self.url()));
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        request.send().await.unwrap_or_else(|error| panic!("{path}: {error:?}"))
+    }
+
     /// A poll; the query begins after the `?`.
     pub(crate) async fn poll(&self, query: &str) -> Poll {
         let reply = self.fetch(&format!("/v1/changes?{query}")).await;
@@ -265,6 +274,11 @@ pub(crate) struct Poll {
 }
 
 impl Poll {
+    /// Reads an answer's JSON.
+    pub(crate) fn read(text: &str) -> Self {
+        Self::new(&serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}")))
+    }
+
     fn new(body: &Value) -> Self {
         let text = |value: &Value| value.as_str().expect("a string").to_owned();
         let list = |name: &str| body[name].as_array().expect("an array").clone();

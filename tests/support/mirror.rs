@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Highwater, Postgres, Session};
+use super::{Highwater, Poll, Postgres, Session};
 
 /// A copy of the ids of some tables, kept by polling.
 pub(crate) struct Mirror {
@@ -46,6 +46,11 @@ impl Mirror {
         }
         let answer = service.poll(&query).await;
         self.polls += 1;
+        self.believe(&answer).await
+    }
+
+    /// Believes one answer, however it came; answers whether there is more.
+    pub(crate) async fn believe(&mut self, answer: &Poll) -> bool {
         self.check(&answer.version);
         self.resets += answer.reset.len();
         self.read_again(&answer.reset).await;
@@ -63,7 +68,7 @@ impl Mirror {
                 ids.insert(id.to_owned())
             };
         }
-        self.version = Some(answer.version);
+        self.version = Some(answer.version.clone());
         answer.more
     }
 

@@ -6,10 +6,12 @@ mod json;
 mod mirror;
 mod postgres;
 mod proxy;
+mod push;
 
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, Reply, config, position};
+pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position};
 pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};
+pub(crate) use push::{Socket, Stream};

@@ -25,6 +25,7 @@ const IGNORE_REASONS: &[&str] = &[" = \"started by ", " = \"downloads from ", " 
 const HOSTS: &[&str] = &[
     "docs.rs",
     "github.com",
+    "html.spec.whatwg.org",
     "json-schema.org",
     "keepachangelog.com",
     "opensource.org",

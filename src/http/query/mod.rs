@@ -12,3 +12,4 @@ mod value;
 pub(crate) use changes::ChangesQuery;
 pub(crate) use reload::ReloadQuery;
 pub(crate) use rows::{AtLeast, RowQuery, RowsQuery, StoreQuery, Wanted};
+pub(crate) use value::{LIMIT_DEFAULT, LIMIT_MAX, version};

@@ -6,9 +6,9 @@ use crate::http::problem::{Problem, shown};
 use crate::version::Version;
 
 /// Changes, or rows of a page, in one answer when the client doesn't say.
-pub(super) const LIMIT_DEFAULT: usize = 1_000;
+pub(crate) const LIMIT_DEFAULT: usize = 1_000;
 /// The same at most; a larger `limit` is refused.
-const LIMIT_MAX: usize = 10_000;
+pub(crate) const LIMIT_MAX: usize = 10_000;
 
 /// Splits a list of names at the commas outside of quotes.
 pub(super) fn names(list: &str) -> Result<Vec<String>, Problem> {
@@ -31,7 +31,7 @@ pub(super) fn names(list: &str) -> Result<Vec<String>, Problem> {
     Ok(names)
 }
 
-pub(super) fn version(text: &str) -> Result<Version, Problem> {
+pub(crate) fn version(text: &str) -> Result<Version, Problem> {
     text.parse().map_err(|_| {
         Problem::invalid(format!(
             "`after` is not a version: \"{}\"; send back the `version` of an earlier answer \

@@ -109,7 +109,11 @@ async fn every_route_is_documented_and_nothing_else() {
     assert_eq!(documented, routes);
     let shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#)]).await;
     for pattern in routes {
-        let (method, _) = operation(&document, pattern);
+        let (method, operation) = operation(&document, pattern);
+        // These go on without end: they have tests of their own.
+        if operation["tags"][0] == "push" {
+            continue;
+        }
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         let path = pattern.replace("{table}", "items").replace("{id}", "7");
         let asked = if method == Method::POST { format!("{path}?table=items") } else { path };
@@ -130,6 +134,7 @@ async fn every_parameter_is_documented() {
     for (pattern, expected) in [
         ("/v1/changes", "tables after limit wait include detail If-None-Match"),
         ("/v1/tables/{table}/changes", "table after limit wait include detail If-None-Match"),
+        ("/v1/stream", "tables after limit include detail Last-Event-ID"),
         ("/v1/tables/{table}/rows/{id}", "table id at_least wait If-None-Match"),
         ("/v1/tables/{table}/rows", "table ids limit cursor at_least wait If-None-Match"),
         ("/v1/store", "tables at_least wait If-None-Match"),

@@ -9,6 +9,9 @@ mod operations;
 mod polls;
 mod rows;
 mod server;
+mod sharing;
+mod sockets;
+mod streams;
 
 use std::time::Duration;
 

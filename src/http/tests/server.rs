@@ -18,9 +18,9 @@ fn get(path: &str, connection: &str) -> String {
 }
 
 /// Serves on a free port while `with` runs, then shuts down; both must end.
-async fn serving<F: Future<Output = ()>>(
+pub(super) async fn serving(
     client: &Client,
-    with: impl FnOnce(std::net::SocketAddr, CancellationToken) -> F,
+    with: impl AsyncFnOnce(std::net::SocketAddr, CancellationToken),
 ) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,7 +37,7 @@ async fn serving<F: Future<Output = ()>>(
 #[tokio::test]
 async fn requests_are_answered_over_tcp() {
     let service = Service::start();
-    serving(&service.client, |address, _| async move {
+    serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = exchange(&mut stream, &get("/livez", "close")).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -50,7 +50,7 @@ async fn requests_are_answered_over_tcp() {
 async fn shutdown_answers_held_polls_ends_idle_connections_and_accepts_no_more() {
     let service = Service::start();
     let client = service.client.clone();
-    serving(&service.client, |address, shutdown| async move {
+    serving(&service.client, async move |address, shutdown| {
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut holding = TcpStream::connect(address).await.unwrap();
         let path = format!("/v1/changes?wait=60s&after={}", version(START));
@@ -71,7 +71,7 @@ async fn shutdown_answers_held_polls_ends_idle_connections_and_accepts_no_more()
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let service = Service::start();
-    serving(&service.client, |address, _| async move {
+    serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(70 * 1024));
         let _ = stream.write_all(request.as_bytes()).await;
@@ -87,7 +87,7 @@ async fn a_head_that_is_too_large_is_refused() {
 async fn a_client_that_hangs_up_is_not_held_any_longer() {
     let service = Service::start();
     let client = service.client.clone();
-    serving(&service.client, |address, _| async move {
+    serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let path = format!("/v1/changes?wait=60s&after={}", version(START));
         stream.write_all(get(&path, "keep-alive").as_bytes()).await.unwrap();

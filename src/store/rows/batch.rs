@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
@@ -23,14 +22,14 @@ use crate::store::state::State;
 use crate::table::TableOid;
 use crate::version::Position;
 
-/// The stream is asked so often how far it is: once may have been too early.
-const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
-
 /// The rows that a reader waits for, or has got and needs until it has all.
 #[derive(Default)]
 struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
 }
+
+/// An answer, and the row of each of its changes.
+type WithRows = (Answer, Vec<Option<Row>>);
 
 /// Rows gathered at one version, or what has to be waited for.
 enum Gathered<T> {
@@ -104,7 +103,7 @@ impl Store {
         &self,
         query: &Query<'_>,
         pinned: &mut Pinned,
-    ) -> Result<Gathered<Option<(Answer, Vec<Option<Row>>)>>, RowsError> {
+    ) -> Result<Gathered<Option<WithRows>>, RowsError> {
         let state = self.shared.state.read();
         let Some(answer) = state.answer(query) else { return Ok(Gathered::All(None)) };
         let has_row = |c: &PollChange| c.op != Op::Delete && state.rows_of(&c.table).is_ok();
@@ -170,7 +169,7 @@ impl Store {
             return timeout_at(until, pinned.told()).await.map_err(|_| too_late())?;
         };
         let position = Position::after_commit(horizon);
-        timeout_at(until, self.reach(position)).await.map_err(|_| {
+        timeout_at(until, self.hurry_applied(position)).await.map_err(|_| {
             RowsError::NotNow(
                 "the rows are newer than what has arrived of the change stream so far, and so \
                  can't be read at one version; try again later"
@@ -178,11 +177,6 @@ impl Store {
             )
         })?;
         Ok(Vec::new())
-    }
-
-    /// Waits until a position has been applied, and keeps asking for it.
-    pub(super) async fn reach(&self, position: Position) {
-        while timeout(NUDGE_INTERVAL, self.hurry_applied(position)).await.is_err() {}
     }
 }
 

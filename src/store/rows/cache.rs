@@ -21,7 +21,7 @@ use crate::store::limits::RowLimits;
 
 /// Memory of an entry beyond its key and document, in bytes: the cache's own nodes and their
 /// allocations, as measured.
-const ENTRY_OVERHEAD: usize = 320;
+const ENTRY_OVERHEAD: usize = 350;
 
 /// The rows of all lazily held tables. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -133,9 +133,10 @@ impl Cache {
         Self(builder.build())
     }
 
-    /// What is known of a row: `None` when nothing is, `Some(None)` when there is no such row.
-    pub(super) fn find(&self, generation: u64, key: &Key) -> Option<Option<Row>> {
-        self.0.get(&PlaceOf { generation, key }).map(|cached| cached.row)
+    /// What is known of a row.
+    pub(super) fn find(&self, generation: u64, key: &Key) -> Standing {
+        let cached = self.0.get(&PlaceOf { generation, key });
+        cached.map_or(Standing::Unknown, |cached| Standing::of(cached.row))
     }
 
     pub(super) fn insert(&self, share: &Arc<Share>, key: Key, row: Option<Row>) {
@@ -152,10 +153,10 @@ impl Cache {
             return;
         }
         let before = match image {
-            Image::Partial { .. } => self.0.get(&place).and_then(|cached| cached.row),
-            _ => None,
+            Image::Partial { .. } => self.find(share.generation, &key),
+            _ => Standing::Unknown,
         };
-        match Standing::of(before).after(image) {
+        match before.after(image) {
             Standing::Row(row) => self.insert(share, key, Some(row)),
             Standing::Absent if absent => self.insert(share, key, None),
             Standing::Absent | Standing::Unknown => {
@@ -194,14 +195,14 @@ mod tests {
         let (cache, share) = (cache(1 << 20), share());
         let generation = share.generation();
         cache.change(&share, Key::integer(1), &Image::Whole(row("{}")), true);
-        assert_eq!(cache.find(generation, &Key::integer(1)), None);
+        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
         cache.insert(&share, Key::integer(1), None);
         cache.change(&share, Key::integer(1), &Image::Whole(row("{}")), true);
-        assert_eq!(cache.find(generation, &Key::integer(1)), Some(Some(row("{}"))));
+        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Row(row("{}")));
         cache.change(&share, Key::integer(1), &Image::Gone, true);
-        assert_eq!(cache.find(generation, &Key::integer(1)), Some(None));
+        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Absent);
         cache.change(&share, Key::integer(1), &Image::Gone, false);
-        assert_eq!(cache.find(generation, &Key::integer(1)), None);
+        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
     }
 
     #[test]
@@ -215,10 +216,10 @@ mod tests {
         assert_eq!((share.entries(), share.evictions.get()), (10, 20));
         assert_eq!(share.bytes(), 10 * (ENTRY_OVERHEAD + 18));
         // The one used least recently left first.
-        assert_eq!(cache.find(share.generation(), &Key::integer(19)), None);
-        assert!(cache.find(share.generation(), &Key::integer(20)).is_some());
+        assert_eq!(cache.find(share.generation(), &Key::integer(19)), Standing::Unknown);
+        assert!(cache.find(share.generation(), &Key::integer(20)).row().is_some());
         let next = share.next();
-        assert_eq!(cache.find(next.generation(), &Key::integer(20)), None);
+        assert_eq!(cache.find(next.generation(), &Key::integer(20)), Standing::Unknown);
         assert_eq!(next.entries(), 0);
     }
 }

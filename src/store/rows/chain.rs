@@ -29,6 +29,22 @@ impl Standing {
         row.map_or(Self::Absent, Self::Row)
     }
 
+    /// What is known, or else what another place knows.
+    pub(super) fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Unknown => other(),
+            known => known,
+        }
+    }
+
+    /// The row; `None` when there is none or nothing is known.
+    pub(super) fn row(self) -> Option<Row> {
+        match self {
+            Self::Row(row) => Some(row),
+            Self::Absent | Self::Unknown => None,
+        }
+    }
+
     /// What stands there after a change.
     pub(super) fn after(self, image: &Image) -> Self {
         match (image, self) {

@@ -266,9 +266,10 @@ impl Desk {
             self.forget(key);
             return (Arrived::Done, Some(LoadOutcome::Loaded));
         }
-        let standing = match asked.due.is_seen_by(&at.snapshot) {
-            true => asked.chain.resolve(Standing::of(loaded.row), &at.snapshot),
-            false => Standing::Unknown,
+        let standing = if asked.due.is_seen_by(&at.snapshot) {
+            asked.chain.resolve(Standing::of(loaded.row), &at.snapshot)
+        } else {
+            Standing::Unknown
         };
         let row = match standing {
             Standing::Row(row) => Some(row),
@@ -369,15 +370,15 @@ impl Desk {
     }
 
     /// Sends one row home, if it can go at once and the map of no preloaded table lacks it.
-    pub(super) fn settle_one(&mut self, key: &Key, applied: Lsn) -> Option<Option<Row>> {
-        let entry = self.entries.get(key)?;
-        let State::Here { row, at, bytes } = &entry.state else { return None };
+    pub(super) fn settle_one(&mut self, key: &Key, applied: Lsn) -> Standing {
+        let Some(entry) = self.entries.get(key) else { return Standing::Unknown };
+        let State::Here { row, at, bytes } = &entry.state else { return Standing::Unknown };
         if entry.required || at.horizon > applied || entry.is_pinned() {
-            return None;
+            return Standing::Unknown;
         }
-        let row = row.clone();
+        let standing = Standing::of(row.clone());
         self.aside_bytes -= bytes;
         self.entries.remove(key);
-        Some(row)
+        standing
     }
 }

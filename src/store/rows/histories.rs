@@ -217,17 +217,17 @@ async fn rows_on_their_way_from_the_old_server_are_of_no_use() {
     let mut story = Story::begin("20:20:", 960);
     let arrives = Arc::new(Notify::new());
     story.server_says(r#"{"n":"old"}"#, "20:20:", 960, Some(&arrives));
-    let held = story.bench.store.clone();
+    let readers = story.bench.store.clone();
     let table = story.tables[LAZY].clone();
     let until = Instant::now() + Duration::from_secs(5);
     let key = Key::integer(1);
-    let reads = held.row(&table, &key, until);
-    tokio::pin!(reads);
-    assert!(reads.as_mut().now_or_never().is_none());
+    let reading = readers.row(&table, &key, until);
+    tokio::pin!(reading);
+    assert!(reading.as_mut().now_or_never().is_none());
     story.pass().await;
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     story.fail_over();
-    let read = reads.await.unwrap();
+    let read = reading.await.unwrap();
     assert_eq!(text(&read.row.unwrap()), r#"{"n":"new"}"#, "who waits is told what is there now");
     arrives.notify_one();
     story.pass().await;
@@ -239,11 +239,12 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     let mut story = Story::begin("20:20:", 960);
     let arrives = Arc::new(Notify::new());
     story.server_says(r#"{"n":"old"}"#, "50:50:", 960, Some(&arrives));
-    let held = story.bench.store.clone();
+    let readers = story.bench.store.clone();
     let table = story.tables[LAZY].clone();
     let key = Key::integer(1);
-    let reads = held.row(&table, &key, Instant::now() + Duration::from_millis(20));
-    assert!(reads.await.is_err());
+    let reading = readers.row(&table, &key, Instant::now() + Duration::from_millis(20));
+    assert!(reading.await.is_err());
+    story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
     story.fail_over();
     // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
     let change = Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1 };
@@ -251,9 +252,8 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     story.bench.take(commit(1040, 30, vec![change], vec![row]));
     arrives.notify_one();
     story.pass().await;
-    story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
-    let reads = held.row(&table, &key, Instant::now() + Duration::from_millis(20));
-    assert!(reads.await.is_err(), "a row from before transaction 30 is too old");
+    let reading = readers.row(&table, &key, Instant::now() + Duration::from_millis(20));
+    assert!(reading.await.is_err(), "a row from before transaction 30 is too old");
     story.server_says(r#"{"n":"new"}"#, "31:31:", 1040, None);
     assert_eq!(story.row().await, is("new", Origin::Database));
 }

@@ -8,8 +8,9 @@ use crate::key::Key;
 use crate::row::Row;
 
 /// Memory of a row beyond its key and document, in bytes: its place in the tree, and what the
-/// allocator rounds up; as measured with rows in random order.
-const ENTRY_OVERHEAD: usize = 56;
+/// allocator rounds up. Measured with five million rows of 100 bytes: 65 when they came in random
+/// order, 89 when they came sorted, which leaves the nodes half empty.
+const ENTRY_OVERHEAD: usize = 80;
 
 /// Rows by key. A clone shares the tree: whoever changes one of the two copies what it touches.
 #[derive(Clone, Debug, Default)]
@@ -69,9 +70,8 @@ mod tests {
         map.remove(&Key::integer(3));
         let ids = |map: &RowMap, after: Option<i64>| {
             let after = after.map(Key::integer);
-            map.after(after.as_ref())
-                .map(|(key, row)| format!("{key:?}{row:?}"))
-                .collect::<String>()
+            let rows = map.after(after.as_ref());
+            rows.map(|(key, row)| format!("{key:?}{row:?}")).collect::<Vec<_>>().concat()
         };
         assert_eq!(ids(&picture, None), "1{}2{}3{}");
         assert_eq!(ids(&map, Some(1)), "2{\"id\":2}");

@@ -55,8 +55,13 @@ mod worker;
 mod histories;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::directory::PublishedTable;
 use super::limits::RowLimits;
@@ -78,6 +83,9 @@ pub use worker::LoadWorker;
 
 use map::RowMap;
 use meters::LoadOutcome;
+
+/// The stream is asked so often how far it is: once may have been too early.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where a row came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,8 +233,13 @@ impl Store {
     /// The stream is asked to say how far it is, so that a position is reached on a quiet server
     /// within a round trip: [`Store::wait_applied`] for who is in a hurry.
     pub async fn hurry_applied(&self, position: Position) {
-        self.wishes.position.notify_one();
-        self.wait_applied(position).await;
+        loop {
+            self.wishes.position.notify_one();
+            // The first question may come before the server has written what is waited for.
+            if timeout(NUDGE_INTERVAL, self.wait_applied(position)).await.is_ok() {
+                return;
+            }
+        }
     }
 }
 

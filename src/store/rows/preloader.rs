@@ -190,7 +190,8 @@ impl Preloader {
         self.store.with_copy(oid, number, |running| running.built = Some(built));
         self.store.shared.signals.writer_wanted.notify_one();
         let position = Position::after_commit(at.horizon);
-        let _ = timeout_at(Instant::now() + HURRY_TIME_MAX, self.store.reach(position)).await;
+        let _ =
+            timeout_at(Instant::now() + HURRY_TIME_MAX, self.store.hurry_applied(position)).await;
     }
 }
 

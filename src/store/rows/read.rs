@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::chain::Standing;
 use super::desk::{Hold, Ticket, Told};
 use super::recent::{Due, Recent};
 use super::table::TableRows;
@@ -49,7 +50,11 @@ impl Store {
     /// older than the applied position was before one looks there.
     fn cached_row(&self, table: &PublishedTable, key: &Key) -> Option<ReadRow> {
         let version = self.shared.signals.applied()?;
-        let row = self.shared.cache.find(table.generation()?, key)?;
+        let row = match self.shared.cache.find(table.generation()?, key) {
+            Standing::Row(row) => Some(row),
+            Standing::Absent => None,
+            Standing::Unknown => return None,
+        };
         tracing::debug!(table = table.name, id = ?key, "HIT");
         Some(ReadRow { version, row, origin: Origin::Memory })
     }
@@ -64,14 +69,15 @@ impl Store {
         let state = self.shared.state.read();
         let (known, rows) = state.rows_of(table)?;
         let version = state.version().ok_or_else(not_started)?;
-        let found = |row| Ok(Ok(ReadRow { version, row, origin }));
-        if let Some(row) = rows.find_newest(key, &self.shared.cache) {
-            return found(row);
-        }
-        match self.ask(&state, known, rows, key, Hold::Glance)? {
-            Ok(row) => found(row),
-            Err(ticket) => Ok(Err(ticket)),
-        }
+        let row = match rows.find_newest(key, &self.shared.cache) {
+            Standing::Row(row) => Some(row),
+            Standing::Absent => None,
+            Standing::Unknown => match self.ask(&state, known, rows, key, Hold::Glance)? {
+                Ok(row) => row,
+                Err(ticket) => return Ok(Err(ticket)),
+            },
+        };
+        Ok(Ok(ReadRow { version, row, origin }))
     }
 
     /// Asks for a row that was not in memory, unless it came meanwhile.
@@ -87,8 +93,9 @@ impl Store {
         if let Some(ticket) = desk.ticket(key, hold) {
             return Ok(Err(ticket));
         }
-        if let Some(row) = rows.find_cached(key, &self.shared.cache) {
-            return Ok(Ok(row));
+        match rows.find_cached(key, &self.shared.cache) {
+            Standing::Unknown => {}
+            cached => return Ok(Ok(cached.row())),
         }
         let mut loads = state.loads.lock();
         if loads.len() >= self.shared.limits.loads_waiting_max {
@@ -97,7 +104,7 @@ impl Store {
         desk.ask(key.clone(), due(known, rows, key, &loads.recent));
         loads.push(rows.published.oid(), key.clone());
         self.shared.signals.load_wanted.notify_one();
-        desk.ticket(key, hold).map(Err).ok_or_else(|| too_late())
+        desk.ticket(key, hold).map(Err).ok_or_else(too_late)
     }
 }
 

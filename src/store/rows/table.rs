@@ -158,15 +158,13 @@ impl TableRows {
     fn standing(&mut self, key: &Key, cache: &Cache) -> Standing {
         let desk = self.desk.get_mut();
         let in_place = match &self.place {
-            Place::Lazy(share) => {
-                cache.find(share.generation(), key).map_or(Standing::Unknown, Standing::of)
-            }
+            Place::Lazy(share) => cache.find(share.generation(), key),
             Place::Preload(preload) => preload.standing(key, desk),
         };
-        match (in_place, desk.find(key)) {
-            (Standing::Unknown, OnDesk::Here(row, _)) => Standing::of(row),
-            (in_place, _) => in_place,
-        }
+        in_place.or_else(|| match desk.find(key) {
+            OnDesk::Here(row, _) => Standing::of(row),
+            OnDesk::Nothing | OnDesk::Asked => Standing::Unknown,
+        })
     }
 
     /// The table was emptied.
@@ -251,7 +249,9 @@ impl TableRows {
                     bytes = rows.bytes(),
                     "rows are in memory"
                 );
-                asked.into_iter().for_each(|key| loads.push(self.published.oid(), key));
+                for key in asked {
+                    loads.push(self.published.oid(), key);
+                }
                 dropped.extend(preload.rows.replace(rows).map(|rows| Dropped { _rows: rows }));
             }
         }
@@ -274,18 +274,21 @@ impl TableRows {
     /// Sends one row into the cache that has just arrived, if it can go there at once.
     pub(super) fn bring_home(&self, desk: &mut Desk, key: &Key, applied: Lsn, cache: &Cache) {
         let Place::Lazy(share) = &self.place else { return };
-        if let Some(row) = desk.settle_one(key, applied)
-            && (row.is_some() || self.held.keys_are_exact)
-        {
-            tracing::debug!(table = self.published.name, id = ?key, "POPULATE");
-            cache.insert(share, key.clone(), row);
-        }
+        let row = match desk.settle_one(key, applied) {
+            Standing::Row(row) => Some(row),
+            Standing::Absent if self.held.keys_are_exact => None,
+            Standing::Absent | Standing::Unknown => return,
+        };
+        tracing::debug!(table = self.published.name, id = ?key, "POPULATE");
+        cache.insert(share, key.clone(), row);
     }
 
     /// What is in memory of a row, as it is at the applied position if possible.
     pub(super) fn find(&self, key: &Key, applied: Lsn, cache: &Cache) -> Found {
-        if let Some(row) = self.find_in_place(key, cache) {
-            return Found::Row(row);
+        match self.find_in_place(key, cache) {
+            Standing::Row(row) => return Found::Row(Some(row)),
+            Standing::Absent => return Found::Row(None),
+            Standing::Unknown => {}
         }
         match self.find_on_desk(key) {
             OnDesk::Here(row, horizon) if horizon <= applied => Found::Row(row),
@@ -296,18 +299,18 @@ impl TableRows {
 
     /// What is in memory of a row, as new as possible: who was told something newer than the
     /// applied position is never told something older.
-    pub(super) fn find_newest(&self, key: &Key, cache: &Cache) -> Option<Option<Row>> {
+    pub(super) fn find_newest(&self, key: &Key, cache: &Cache) -> Standing {
         match self.find_on_desk(key) {
-            OnDesk::Here(row, _) => Some(row),
+            OnDesk::Here(row, _) => Standing::of(row),
             OnDesk::Nothing | OnDesk::Asked => self.find_in_place(key, cache),
         }
     }
 
     /// A row of a table that is read through, if it is in the cache.
-    pub(super) fn find_cached(&self, key: &Key, cache: &Cache) -> Option<Option<Row>> {
+    pub(super) fn find_cached(&self, key: &Key, cache: &Cache) -> Standing {
         match &self.place {
             Place::Lazy(share) => cache.find(share.generation(), key),
-            Place::Preload(_) => None,
+            Place::Preload(_) => Standing::Unknown,
         }
     }
 
@@ -326,18 +329,14 @@ impl TableRows {
         }
     }
 
-    fn find_in_place(&self, key: &Key, cache: &Cache) -> Option<Option<Row>> {
-        match &self.place {
-            Place::Lazy(share) => cache.find(share.generation(), key),
-            Place::Preload(preload) => {
-                let rows = preload.rows.as_ref()?;
-                let is_on_desk = self.on_desk.load(SeqCst) > 0;
-                if is_on_desk && self.desk.lock().is_required(key) {
-                    return None;
-                }
-                Some(rows.find(key).cloned())
-            }
+    fn find_in_place(&self, key: &Key, cache: &Cache) -> Standing {
+        let Place::Preload(preload) = &self.place else { return self.find_cached(key, cache) };
+        let Some(rows) = &preload.rows else { return Standing::Unknown };
+        let is_on_desk = self.on_desk.load(SeqCst) > 0;
+        if is_on_desk && self.desk.lock().is_required(key) {
+            return Standing::Unknown;
         }
+        Standing::of(rows.find(key).cloned())
     }
 
     /// All rows, if they are here and none is missing.

@@ -1,5 +1,8 @@
 //! Who is woken, and who is not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -35,6 +38,34 @@ async fn a_commit_wakes_who_waits_for_its_table_only() {
     assert!(waits_b.as_mut().now_or_never().is_none());
     bench.take(commit(960, &[(2, 1, Op::Insert)]));
     timeout(SOON, waits_b).await.unwrap();
+}
+
+/// Counts how often a waiting task would be run again.
+#[derive(Default)]
+struct WakeUps(AtomicUsize);
+
+impl Wake for WakeUps {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_costs_who_waits_for_another_table_nothing() {
+    let mut bench = Bench::started();
+    let store = bench.store.clone();
+    let b = bench.selection(&["b", "c"]);
+    let wake_ups = Arc::<WakeUps>::default();
+    let mut waits = Box::pin(store.wait_for_change(&b, at(800)));
+    let waker = Waker::from(wake_ups.clone());
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    for n in 1..=100 {
+        bench.take(commit(800 + n * 8, &[(1, 1, Op::Update)]));
+        bench.take(Event::Watermark(Lsn(804 + n * 8)));
+    }
+    assert_eq!(wake_ups.0.load(Relaxed), 0);
+    bench.take(commit(8000, &[(2, 1, Op::Update)]));
+    assert_eq!(wake_ups.0.load(Relaxed), 1);
 }
 
 #[tokio::test]

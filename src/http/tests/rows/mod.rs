@@ -5,6 +5,7 @@ mod database;
 mod included;
 mod listed;
 mod reload;
+mod shared;
 mod single;
 mod whole;
 

@@ -6,14 +6,15 @@ async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> Reply {
 
 #[tokio::test]
 async fn a_table_or_all_are_reloaded() {
-    let shop = Shop::with_rows(&[(USERS, &named(1, "Ann"))]).await;
-    let router = &shop.service.client.router;
+    let mut shop = Shop::with_rows(&[(USERS, &named(1, "Ann"))]).await;
+    let router = &shop.service.client.router.clone();
     let path = "/v1/tables/users/rows/1";
     shop.get(path).await.json();
     let reply = post(router, "/admin/reload?table=public.users", &[]).await;
     assert_eq!(reply.status, 202);
     assert_eq!(reply.header("cache-control"), "no-store");
     assert_eq!(reply.body, r#"{"reloading":["users"]}"#);
+    shop.service.writer.carry_out();
     assert_eq!(shop.get(path).await.header("x-cache"), "miss");
     let reply = post(router, "/admin/reload?table=all", &[]).await;
     assert_eq!(reply.body, r#"{"reloading":["items","lines","shop.\"a,b\"","users"]}"#);

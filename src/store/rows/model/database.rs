@@ -79,8 +79,8 @@ impl Database {
 
     /// What stood under a key when everything up to `lsn` was committed.
     pub(super) fn at(&self, place: Place, lsn: Lsn) -> Option<Values> {
-        let commits = self.commits.iter().rev().filter(|commit| commit.end <= lsn);
-        commits.filter_map(|commit| commit.after.get(&place)).next().copied().flatten()
+        let mut commits = self.commits.iter().rev().filter(|commit| commit.end <= lsn);
+        commits.find_map(|commit| commit.after.get(&place)).copied().flatten()
     }
 
     /// What stood under a key at `lsn` and after every later commit, with the end of that commit.
@@ -91,8 +91,8 @@ impl Database {
     }
 
     fn visible(&self, place: Place) -> Option<Values> {
-        let commits = self.commits.iter().rev().filter(|commit| commit.visible);
-        commits.filter_map(|commit| commit.after.get(&place)).next().copied().flatten()
+        let mut commits = self.commits.iter().rev().filter(|commit| commit.visible);
+        commits.find_map(|commit| commit.after.get(&place)).copied().flatten()
     }
 
     /// Whether a transaction that changed it still holds its lock.

@@ -111,7 +111,7 @@ impl Reader {
 
     /// Everything can be read in the end.
     pub(super) async fn check_all(&mut self) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while self.read_picture(until).await.is_err()
             || self.read_rows(PRELOADED, until).await.is_err()
         {

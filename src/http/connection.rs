@@ -1,0 +1,40 @@
+//! What is left of an HTTP connection when a request takes it over.
+
+use std::sync::Arc;
+
+use axum::body::HttpBody;
+use axum::http::{Request, header};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::TaskTracker;
+
+/// A connection's place among all others, and where its task is waited for at shutdown. Requests
+/// that ask for another protocol carry it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    place: Arc<OwnedSemaphorePermit>,
+    tasks: TaskTracker,
+}
+
+impl Connection {
+    pub(crate) fn new(place: Arc<OwnedSemaphorePermit>, tasks: TaskTracker) -> Self {
+        Self { place, tasks }
+    }
+
+    /// Gives itself along with a request that asks for another protocol; others needn't carry it.
+    pub(crate) fn add_to<B: HttpBody>(&self, mut request: Request<B>) -> Request<B> {
+        if request.headers().contains_key(header::UPGRADE) {
+            request.extensions_mut().insert(self.clone());
+        }
+        request
+    }
+
+    /// Runs what goes on over the connection after HTTP; it must end by itself once the store is
+    /// closed. Until then the connection counts as one.
+    pub(crate) fn go_on(self, task: impl Future<Output = ()> + Send + 'static) {
+        let place = self.place;
+        self.tasks.spawn(async move {
+            task.await;
+            drop(place);
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! What goes to and fro over one socket, one thing at a time.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use hyper::upgrade::Upgraded;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::message::{self, Mode};
+use super::subscription::Subscription;
+use super::wire::{Lost, Said, Wire};
+use crate::http::api::Api;
+use crate::http::problem::Problem;
+
+/// So many messages in a row that mean nothing end the connection (close code 1008).
+const MISTAKES_MAX: u32 = 10;
+
+/// After the store is closed a client that takes nothing is not waited for any longer than this.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// Holds the conversation until the client leaves, the store is closed, or something forbids to
+/// go on.
+pub(crate) async fn hold(api: Api, upgraded: Upgraded, request_id: &HeaderValue) {
+    let store = api.store().clone();
+    let too_long = async {
+        store.closed().await;
+        tokio::time::sleep(LEAVE_MAX).await;
+    };
+    let options = api.push().options().clone();
+    let mut wire = Wire::new(upgraded, options.write_max).await;
+    let request_id = request_id.to_str().unwrap_or_default().to_owned();
+    let mut conversation = Conversation { api, request_id, subscribed: None, mistakes: 0 };
+    let held = async {
+        if let End::Because(code, reason) = conversation.go_on(&mut wire, options.heartbeat).await {
+            wire.close(code, reason).await;
+        }
+    };
+    tokio::select! {
+        () = held => {}
+        () = too_long => {}
+    }
+}
+
+/// One client's side of it.
+struct Conversation {
+    api: Api,
+    request_id: String,
+    subscribed: Option<(Mode, Subscription)>,
+    /// Messages without meaning since the last that had one.
+    mistakes: u32,
+}
+
+/// Why it is over.
+enum End {
+    /// Nobody is there to be told.
+    Lost,
+    /// The client is told why.
+    Because(CloseCode, &'static str),
+}
+
+impl From<Lost> for End {
+    fn from(_: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+/// What happens next.
+enum Next {
+    Said(Said),
+    News(Result<Option<Bytes>, Problem>),
+    Tick,
+}
+
+impl Conversation {
+    async fn go_on(&mut self, wire: &mut Wire, heartbeat: Duration) -> End {
+        let mut ticks = ticks(heartbeat);
+        let mut alive = true;
+        loop {
+            let next = self.next(wire, &mut ticks).await;
+            let done = match next {
+                Next::Said(Said::Gone) => return End::Lost,
+                Next::Said(Said::Wrong(code, reason)) => return End::Because(code, reason),
+                Next::Said(said) => {
+                    alive = true;
+                    self.take(said, wire).await
+                }
+                Next::News(news) => self.tell(news, wire).await,
+                // A ping was sent one tick ago, and nothing came back.
+                Next::Tick if !alive => return End::Lost,
+                Next::Tick => {
+                    alive = false;
+                    wire.ping().await.map_err(End::from)
+                }
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn next(&mut self, wire: &mut Wire, ticks: &mut Interval) -> Next {
+        let store = self.api.store().clone();
+        let news = async {
+            if let Some((mode, subscription)) = &mut self.subscribed {
+                return next_message(*mode, subscription).await;
+            }
+            store.closed().await;
+            Ok(None)
+        };
+        tokio::select! {
+            said = wire.hear() => Next::Said(said),
+            news = news => Next::News(news),
+            _ = ticks.tick() => Next::Tick,
+        }
+    }
+
+    /// Does what the client asks.
+    async fn take(&mut self, said: Said, wire: &mut Wire) -> Result<(), End> {
+        let Said::Text(text) = said else { return Ok(()) };
+        let subscribed = message::read(&text)
+            .and_then(|(mode, wanted)| Ok((mode, Subscription::new(self.api.clone(), wanted)?)));
+        match subscribed {
+            Ok(subscribed) => {
+                self.mistakes = 0;
+                self.subscribed = Some(subscribed);
+                Ok(())
+            }
+            Err(problem) => {
+                wire.tell(message::problem(&problem, &self.request_id)).await?;
+                self.mistakes += 1;
+                if self.mistakes < MISTAKES_MAX {
+                    return Ok(());
+                }
+                Err(End::Because(CloseCode::Policy, "ten messages in a row were not understood"))
+            }
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        news: Result<Option<Bytes>, Problem>,
+        wire: &mut Wire,
+    ) -> Result<(), End> {
+        match news {
+            Ok(Some(text)) => Ok(wire.tell(text).await?),
+            Ok(None) => Err(End::Because(CloseCode::Away, "the service ends; come back")),
+            Err(problem) => {
+                // Most likely a table is gone. The client may subscribe to others.
+                self.subscribed = None;
+                Ok(wire.tell(message::problem(&problem, &self.request_id)).await?)
+            }
+        }
+    }
+}
+
+/// The next message of a subscription; `None` once the store is closed.
+async fn next_message(
+    mode: Mode,
+    subscription: &mut Subscription,
+) -> Result<Option<Bytes>, Problem> {
+    Ok(match mode {
+        Mode::Changes => subscription.answer().await?.map(|told| told.json()),
+        Mode::Version => subscription.version().await?.map(message::version),
+    })
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

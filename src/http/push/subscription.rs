@@ -1,0 +1,117 @@
+//! What one client is told next, and when.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::http::api::Api;
+use crate::http::poll;
+use crate::http::problem::Problem;
+use crate::http::shared::Question;
+use crate::http::told::Told;
+use crate::store::Selection;
+use crate::version::Version;
+
+/// What a client asks to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Table names as sent; `None`: every published table.
+    pub(crate) tables: Option<Vec<String>>,
+    /// What the client knows; `None`: nothing.
+    pub(crate) after: Option<Version>,
+    /// Changes in one answer at most.
+    pub(crate) limit: usize,
+    /// Whether each change carries its version and time.
+    pub(crate) detail: bool,
+    /// Whether each insert and update carries its row.
+    pub(crate) rows: bool,
+}
+
+/// A client's question and how far it was answered.
+pub(crate) struct Subscription {
+    api: Api,
+    /// With the version told last as `after`.
+    wanted: Wanted,
+    /// When the client is told the version of now, if it is told nothing else.
+    progress_at: Instant,
+}
+
+impl Subscription {
+    /// Refuses tables that aren't there.
+    pub(crate) fn new(api: Api, wanted: Wanted) -> Result<Self, Problem> {
+        poll::resolve(&api, wanted.tables.as_deref(), wanted.rows)?;
+        let progress_at = Instant::now() + api.push().options().progress_interval;
+        Ok(Self { api, wanted, progress_at })
+    }
+
+    /// The next answer, as soon as it tells something; `None` once the store is closed. Cancel safe:
+    /// what was not returned was not told.
+    pub(crate) async fn answer(&mut self) -> Result<Option<Arc<Told>>, Problem> {
+        let mut overdue = false;
+        loop {
+            let question = self.question()?;
+            let told = self.api.answer(&question).await?;
+            let moved = question.after != Some(told.version);
+            if told.is_news() || question.after.is_none() || (overdue && moved) {
+                self.told(told.version);
+                return Ok(Some(told));
+            }
+            if self.api.store().is_closed() {
+                return Ok(None);
+            }
+            overdue = !self.wait(&question.tables, told.version).await;
+        }
+    }
+
+    /// The version to read up to, as soon as there are changes before it; `None` once the store is
+    /// closed. Cancel safe.
+    pub(crate) async fn version(&mut self) -> Result<Option<Version>, Problem> {
+        loop {
+            let tables = self.tables()?;
+            if let Some(after) = self.wanted.after {
+                self.wait(&tables, after).await;
+            }
+            if self.api.store().is_closed() {
+                return Ok(None);
+            }
+            let version = self.api.applied()?;
+            // A version from ahead of this instance stays the client's until it is overtaken.
+            let is_ahead =
+                |after: Version| after.epoch == version.epoch && after.position >= version.position;
+            if !self.wanted.after.is_some_and(is_ahead) {
+                self.told(version);
+                return Ok(Some(version));
+            }
+        }
+    }
+
+    fn question(&self) -> Result<Question, Problem> {
+        // Again each time: a table may have gone meanwhile.
+        let tables = self.tables()?;
+        let Wanted { after, limit, detail, rows, .. } = self.wanted;
+        Ok(Question { tables, after, limit, detail, rows })
+    }
+
+    fn tables(&self) -> Result<Selection, Problem> {
+        poll::resolve(&self.api, self.wanted.tables.as_deref(), self.wanted.rows)
+    }
+
+    fn told(&mut self, version: Version) {
+        self.wanted.after = Some(version);
+        self.put_off_progress();
+    }
+
+    fn put_off_progress(&mut self) {
+        self.progress_at = Instant::now() + self.api.push().options().progress_interval;
+    }
+
+    /// Waits for news; `false` when there was none and it is time to tell the version of now.
+    async fn wait(&mut self, tables: &Selection, since: Version) -> bool {
+        let news = self.api.wait_for_news(tables, since);
+        let came = timeout_at(self.progress_at, news).await.is_ok();
+        if !came {
+            self.put_off_progress();
+        }
+        came
+    }
+}

@@ -1,0 +1,136 @@
+//! Answers given to many: whoever asks the same question while nothing else happens in its tables is
+//! given the same bytes, made once.
+//!
+//! A commit wakes thousands who hold the same version of the same tables. The first of them makes
+//! the answer, those who come meanwhile wait for it, the rest find it made. The same holds for
+//! clients that poll at the same pace. An answer stays true for ever; it is only not the newest any
+//! more once something has changed in its tables, and then it is not found here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::answer::Content;
+use super::problem::Problem;
+use super::told::Told;
+use crate::store::{Query, Selection, Standing, Store};
+use crate::version::Version;
+
+/// Answers remembered; at it the oldest is forgotten, and made again if somebody asks.
+const ANSWERS_MAX: usize = 32;
+
+/// Memory of all remembered answers, in bytes; at it the oldest are forgotten. The newest may come on
+/// top of it.
+const ANSWERS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// While other tables change, the applied position moves on and an answer's version stays behind
+/// it. After this long the answer is made again, with the version of then. So is in any case one
+/// with rows: operators may have them read again without a change (`/admin/reload`).
+const AGE_MAX: Duration = Duration::from_millis(50);
+
+/// Rows that an answer is to carry and that are not in memory are waited for this long; then it is
+/// refused (503), and the client asks again with the same version.
+const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Everything an answer's bytes depend on but the moment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Question {
+    pub(crate) tables: Selection,
+    /// The version of the client's last answer; `None` to begin.
+    pub(crate) after: Option<Version>,
+    /// Changes in the answer at most.
+    pub(crate) limit: usize,
+    /// Whether each change carries its version and time.
+    pub(crate) detail: bool,
+    /// Whether each insert and update carries its row, where rows are held.
+    pub(crate) rows: bool,
+}
+
+/// The recent answers.
+#[derive(Debug, Default)]
+pub(crate) struct SharedAnswers {
+    recent: Mutex<VecDeque<Arc<Kept>>>,
+}
+
+/// An answer, made or being made.
+#[derive(Debug)]
+struct Kept {
+    question: Question,
+    standing: Standing,
+    told: OnceCell<Arc<Told>>,
+}
+
+impl SharedAnswers {
+    /// The answer to a question now. Cancel safe: another who waits for it goes on making it. A
+    /// problem is not shared: each tries for itself, within its own time.
+    pub(crate) async fn answer(
+        &self,
+        store: &Store,
+        question: &Question,
+    ) -> Result<Arc<Told>, Problem> {
+        let until = Instant::now() + ROWS_WAIT_MAX;
+        let after =
+            question.after.filter(|&after| store.unchanged(&question.tables, after).is_none());
+        let standing = after.and_then(|_| store.standing(&question.tables));
+        // Nothing to tell, or the first answer: short, and quickly made. And what can't be seen
+        // without a lock can't be compared without one.
+        let Some(standing) = standing else { return make(store, question, until).await };
+        let kept = self.find(question, standing);
+        kept.told.get_or_try_init(|| make(store, question, until)).await.cloned()
+    }
+
+    /// The remembered answer, or a place for one.
+    fn find(&self, question: &Question, standing: Standing) -> Arc<Kept> {
+        let mut recent = self.recent.lock();
+        if let Some(kept) = recent.iter().rev().find(|kept| kept.answers(question, standing)) {
+            return kept.clone();
+        }
+        make_room(&mut recent);
+        let kept = Kept { question: question.clone(), standing, told: OnceCell::new() };
+        let kept = Arc::new(kept);
+        recent.push_back(kept.clone());
+        kept
+    }
+}
+
+/// Forgets the oldest until one more has a place.
+fn make_room(recent: &mut VecDeque<Arc<Kept>>) {
+    let mut bytes: usize = recent.iter().map(|kept| kept.bytes()).sum();
+    while recent.len() >= ANSWERS_MAX || bytes > ANSWERS_BYTES_MAX {
+        let Some(oldest) = recent.pop_front() else { return };
+        bytes = bytes.saturating_sub(oldest.bytes());
+    }
+}
+
+impl Kept {
+    fn answers(&self, question: &Question, standing: Standing) -> bool {
+        self.standing.newest == standing.newest
+            && self.question == *question
+            && (self.is_young() || (self.standing.applied == standing.applied && !question.rows))
+    }
+
+    fn is_young(&self) -> bool {
+        self.told.get().is_none_or(|told| told.made_at.elapsed() < AGE_MAX)
+    }
+
+    fn bytes(&self) -> usize {
+        let told = self.told.get();
+        size_of::<Self>() + told.map_or(0, |told| told.bytes())
+    }
+}
+
+async fn make(store: &Store, question: &Question, until: Instant) -> Result<Arc<Told>, Problem> {
+    let Question { tables, after, limit, detail, rows } = question;
+    let query = Query { tables, after: *after, limit: *limit };
+    let found = if *rows {
+        store.changes_with_rows(&query, until).await?
+    } else {
+        store.changes(&query).map(|answer| (answer, Vec::new()))
+    };
+    let (answer, rows) = found.ok_or_else(Problem::not_started)?;
+    Ok(Arc::new(Told::new(Content { answer, rows, detail: *detail })))
+}

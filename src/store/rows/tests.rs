@@ -1,0 +1,279 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::change::{Event, Transaction};
+use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::lsn::Lsn;
+use crate::metrics::Metrics;
+use crate::row::{Image, RowChange};
+use crate::snapshot::Xid;
+use crate::source::Wishes;
+use crate::store::testing::{now, started, table};
+use crate::store::{Limits, Writer, open};
+use crate::table::{HeldRows, RowMode, Table, TableOid};
+
+/// A database that says what it is told to say.
+#[derive(Default)]
+struct Script {
+    /// Key asked for, key found, row.
+    rows: Mutex<Vec<(Key, Key, Row)>>,
+    error: Mutex<Option<LoadError>>,
+    queries: Mutex<Vec<Vec<Key>>>,
+}
+
+impl Script {
+    fn holds(&self, asked: Key, found: Key, row: &str) {
+        self.rows.lock().push((asked, found, Row::new(row.as_bytes())));
+    }
+
+    fn at() -> LoadedAt {
+        LoadedAt { snapshot: "50:50:".parse().unwrap(), horizon: Lsn(800) }
+    }
+}
+
+impl Loader for Script {
+    fn load<'a>(
+        &'a self,
+        _: &'a Arc<Table>,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+        async move {
+            self.queries.lock().push(keys.to_vec());
+            if let Some(error) = &*self.error.lock() {
+                return Err(error.clone());
+            }
+            let rows = self.rows.lock();
+            let found = keys.iter().map(|key| match rows.iter().find(|(asked, ..)| asked == key) {
+                Some((_, key, row)) => LoadedRow { key: key.clone(), row: Some(row.clone()) },
+                None => LoadedRow { key: key.clone(), row: None },
+            });
+            Ok(Loaded { at: Self::at(), rows: found.collect() })
+        }
+        .boxed()
+    }
+
+    fn copy<'a>(
+        &'a self,
+        _: &'a Arc<Table>,
+        sink: &'a mut dyn CopySink,
+    ) -> BoxFuture<'a, Result<(), LoadError>> {
+        async move {
+            let rows = self.rows.lock().clone();
+            sink.begin(&Self::at(), rows.len() as u64);
+            sink.rows(rows.into_iter().map(|(_, key, row)| (key, row)).collect())
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+        async { Ok(Self::at()) }.boxed()
+    }
+}
+
+struct Bench {
+    writer: Writer,
+    store: Store,
+    script: Arc<Script>,
+    tasks: JoinSet<()>,
+    table: Arc<PublishedTable>,
+}
+
+impl Bench {
+    fn new(mode: RowMode, limits: RowLimits, script: Script) -> Self {
+        let held = HeldRows {
+            mode,
+            columns: vec![],
+            key: vec![],
+            partitioned: false,
+            filter: None,
+            definition: String::new(),
+            keys_are_exact: true,
+        };
+        let limits = Limits { rows: limits, ..Limits::default() };
+        let (mut writer, store) = open(limits, Wishes::default(), Metrics::new().unwrap());
+        let items = Table { rows: Rows::Held(held.into()), ..table(1, "items") };
+        writer.apply(vec![started(800, vec![items], None)]);
+        let table = store.directory().resolve("items").unwrap().clone();
+        Self { writer, store, script: Arc::new(script), tasks: JoinSet::new(), table }
+    }
+
+    fn start(&mut self) {
+        let never = CancellationToken::new();
+        self.tasks.spawn(self.store.load_worker().run(self.script.clone(), never.clone()));
+        self.tasks.spawn(self.store.preloader().run(self.script.clone(), never));
+    }
+
+    async fn row(&self, key: &Key) -> Result<ReadRow, RowsError> {
+        self.store.row(&self.table, key, soon()).await
+    }
+
+    fn change(&mut self, end: u64, key: Key, image: Image) {
+        self.writer.apply(vec![Event::Commit(Transaction {
+            end_lsn: Lsn(end),
+            committed_at: now(),
+            xid: Xid(40),
+            changes: vec![],
+            resets: vec![],
+            rows: vec![RowChange::Set { table: TableOid(1), key, image }],
+        })]);
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(100)
+}
+
+fn text(text: &str) -> Key {
+    Key::json(text.as_bytes())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_asked_for_in_another_spelling_is_held_under_its_own_key_only() {
+    let script = Script::default();
+    let (odd, own) = (text("\"AB\""), text("\"ab\""));
+    script.holds(odd.clone(), own.clone(), "{}");
+    script.holds(own.clone(), own.clone(), "{}");
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    bench.start();
+    assert_eq!(bench.row(&odd).await.unwrap().row, Some(Row::new(b"{}")));
+    assert_eq!(bench.row(&own).await.unwrap().origin, Origin::Memory);
+    bench.change(808, own.clone(), Image::Gone);
+    bench.script.rows.lock().clear();
+    for key in [own, odd] {
+        assert_eq!(bench.row(&key).await.unwrap().row, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_asked_for_together_are_one_query_however_many_ask() {
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
+    let keys = [Key::integer(1), Key::integer(2)];
+    let read = || bench.store.rows(&bench.table, &keys, soon());
+    let (first, second) = (read(), read());
+    let both = async { tokio::join!(first, second) };
+    let worker = bench.store.load_worker().run(bench.script.clone(), CancellationToken::new());
+    let (first, second) = tokio::select! {
+        () = worker => unreachable!("it works for ever"),
+        both = both => both,
+    };
+    assert_eq!(first.unwrap().rows, [None, None]);
+    assert_eq!(second.unwrap().rows, [None, None]);
+    assert_eq!(*bench.script.queries.lock(), [keys.to_vec()]);
+    bench.start();
+    assert_eq!(bench.row(&keys[0]).await.unwrap().origin, Origin::Memory);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_database_refuses_is_told_and_not_remembered() {
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
+    bench.start();
+    let cases = [
+        (LoadError::BadKey("no number".into()), "no number"),
+        (LoadError::Unavailable("down".into()), "the row is not in memory, and the database can't"),
+        (
+            LoadError::Refused("grant it".into()),
+            "the rows of items can't be held in memory: grant it",
+        ),
+    ];
+    for (error, told) in cases {
+        *bench.script.error.lock() = Some(error);
+        let error = bench.row(&Key::integer(1)).await.unwrap_err().to_string();
+        assert!(error.starts_with(told), "{error}");
+    }
+    *bench.script.error.lock() = Some(LoadError::Outdated);
+    let look = bench.store.wishes.look.clone();
+    assert!(matches!(bench.row(&Key::integer(1)).await, Err(RowsError::NotNow(_))));
+    assert!(look.notified().now_or_never().is_some());
+    *bench.script.error.lock() = None;
+    assert_eq!(bench.row(&Key::integer(1)).await.unwrap().row, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_keys_wait_than_may() {
+    let limits = RowLimits { loads_waiting_max: 1, ..RowLimits::default() };
+    let bench = Bench::new(RowMode::Lazy, limits, Script::default());
+    let (first, second) = (Key::integer(1), Key::integer(2));
+    let mut waiting = std::pin::pin!(bench.row(&first));
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    let error = bench.row(&second).now_or_never().unwrap().unwrap_err().to_string();
+    assert!(error.contains("cache.loads_waiting_max"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preloaded_table_is_paged_and_a_lazy_one_is_not() {
+    let script = Script::default();
+    for id in [3, 1, 2] {
+        script.holds(Key::integer(id), Key::integer(id), "{}");
+    }
+    let mut bench = Bench::new(RowMode::Preload, RowLimits::default(), script);
+    let early = bench.store.page(&bench.table, None, 2, soon()).await.unwrap_err();
+    assert!(matches!(early, RowsError::NotNow(_)), "{early}");
+    bench.start();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    bench.writer.carry_out();
+    let ids = |page: &Page| page.rows.iter().map(|(key, _)| format!("{key:?}")).collect::<Vec<_>>();
+    let page = bench.store.page(&bench.table, None, 2, soon()).await.unwrap();
+    assert_eq!((ids(&page), page.more), (vec!["1".to_owned(), "2".to_owned()], true));
+    let page = bench.store.page(&bench.table, Some(&Key::integer(2)), 2, soon()).await.unwrap();
+    assert_eq!((ids(&page), page.more), (vec!["3".to_owned()], false));
+    let [status] = &bench.store.rows_status()[..] else { panic!("one table") };
+    assert_eq!((&status.state, status.entries), (&RowsState::Complete, 3));
+
+    let lazy = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
+    let page = lazy.store.page(&lazy.table, None, 2, soon()).await.unwrap_err();
+    assert_eq!(page, RowsError::NotPreloaded("items".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_needs_more_memory_than_it_may_is_refused() {
+    for copied in [0, 10] {
+        let script = Script::default();
+        for id in 0..copied {
+            script.holds(Key::integer(id), Key::integer(id), "{}");
+        }
+        let limits = RowLimits { preload_max_bytes: 500, ..RowLimits::default() };
+        let mut bench = Bench::new(RowMode::Preload, limits, script);
+        bench.start();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        bench.writer.carry_out();
+        for id in copied..10 {
+            let end = 808 + 8 * u64::try_from(id).unwrap();
+            bench.change(end, Key::integer(id), Image::Whole(Row::new(b"{}")));
+        }
+        let error = bench.row(&Key::integer(1)).await.unwrap_err().to_string();
+        assert!(error.contains("cache.preload_max_bytes"), "{error}");
+        assert_eq!(bench.store.rows_status()[0].bytes, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_serves_the_old_rows_until_the_new_ones_are_here() {
+    let script = Script::default();
+    script.holds(Key::integer(1), Key::integer(1), "{\"old\":1}");
+    let mut bench = Bench::new(RowMode::Preload, RowLimits::default(), script);
+    bench.start();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    bench.writer.carry_out();
+    let before = bench.store.applied().unwrap();
+    bench.script.rows.lock().clear();
+    bench.script.holds(Key::integer(1), Key::integer(1), "{\"new\":1}");
+    bench.store.reload(std::slice::from_ref(&bench.table));
+    bench.writer.wanted().now_or_never().unwrap();
+    bench.writer.carry_out();
+    let row = bench.row(&Key::integer(1)).now_or_never().unwrap().unwrap().row;
+    assert_eq!(row, Some(Row::new(b"{\"old\":1}")));
+    assert_eq!(bench.store.applied(), Some(before));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    bench.writer.carry_out();
+    let read = bench.row(&Key::integer(1)).await.unwrap();
+    assert_eq!(read.row, Some(Row::new(b"{\"new\":1}")));
+    assert!(read.version.position > before.position, "every client is told");
+}
