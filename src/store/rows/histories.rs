@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::model::tables;
 use super::{Origin, RowsError};
-use crate::change::{Event, ResetReason, Started, Transaction};
+use crate::change::{Change, Event, Op, ResetReason, Started, Transaction};
 use crate::history::{History, TimelineSwitch};
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
@@ -104,7 +104,7 @@ impl Story {
         let [first, _] = histories();
         let mut bench = Bench::new(GENEROUS);
         bench.take(start(first, 800, None));
-        bench.take(commit(880, 10, vec![]));
+        bench.take(commit(880, 10, vec![], vec![]));
         bench.take(Event::Watermark(Lsn(960)));
         let server = Arc::new(Server::default());
         let mut tasks = JoinSet::new();
@@ -163,12 +163,12 @@ fn start(history: History, from: u64, broken: Option<ResetReason>) -> Event {
     Event::Started(Started { history, from: Lsn(from), tables: tables(), broken })
 }
 
-fn commit(end: u64, xid: u32, rows: Vec<RowChange>) -> Event {
+fn commit(end: u64, xid: u32, changes: Vec<Change>, rows: Vec<RowChange>) -> Event {
     Event::Commit(Transaction {
         end_lsn: Lsn(end),
         committed_at: now(),
         xid: Xid(xid),
-        changes: vec![],
+        changes,
         resets: vec![],
         rows,
     })
@@ -247,12 +247,9 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
     story.fail_over();
     // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
-    let rows = vec![RowChange::Set {
-        table: story.tables[LAZY].oid(),
-        key: Key::integer(1),
-        image: Image::Unknown,
-    }];
-    story.bench.take(commit(1040, 30, rows));
+    let change = Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1 };
+    let row = RowChange::Set { table: table.oid(), key: key.clone(), image: Image::Unknown };
+    story.bench.take(commit(1040, 30, vec![change], vec![row]));
     arrives.notify_one();
     story.pass().await;
     let reading = readers.row(&table, &key, Instant::now() + Duration::from_millis(20));
