@@ -78,6 +78,12 @@ pub(super) fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, Problem> {
     }
 }
 
+/// A count from 0 to `most`.
+pub(super) fn count_or_none(text: &str, most: u32) -> Result<u32, Problem> {
+    let number = text.replace('_', "").parse().ok().filter(|number| *number <= most);
+    number.ok_or_else(|| format!("must be a whole number from 0 to {most}"))
+}
+
 /// A count from 1 to `most`; underscores between digits are allowed, as in TOML.
 pub(super) fn count(text: &str, most: u32) -> Result<u32, Problem> {
     let number = text.replace('_', "").parse().ok().filter(|number| (1..=most).contains(number));
