@@ -1,5 +1,5 @@
 //! Compression of answers that many are given: chosen by `Accept-Encoding` (RFC 9110, 12.5.3), done
-//! once. What one client alone is given is left to the layer in [`super::router`].
+//! once. What one client alone is given is left to the layer in [`router`](mod@super::router).
 
 use std::io::Write as _;
 

@@ -1,6 +1,6 @@
 //! Push: answers sent as soon as there is something to tell, on a connection that stays open.
 //!
-//! [`stream`] speaks Server-Sent Events, [`socket`] WebSocket. Both ask the same question again and
+//! [`mod@stream`] speaks Server-Sent Events, [`socket`] WebSocket. Both ask the same question again and
 //! again, each time with the version they told last ([`subscription`]), and what they send is a
 //! poll's answer, byte for byte.
 //!
