@@ -57,7 +57,7 @@ async fn columns_keys_and_names_are_told_as_sql_needs_them() {
             ("id", "integer", true),
             ("v", "s.d", true),
             ("arr", "public.pair[]", false),
-            ("r", "public.span", false)
+            ("r", "public.span", true)
         ]
     );
     assert!(!held.partitioned && held.filter.is_none() && held.keys_are_exact);

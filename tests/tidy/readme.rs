@@ -27,7 +27,9 @@ pub(crate) fn missing(readme: &str, part: &str, what: &str) -> Option<String> {
 
 /// What the service would say to the configuration that `readme` shows.
 pub(crate) fn refused_configuration(readme: &str) -> Vec<String> {
-    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    // Others show a part.
+    let block = blocks.into_iter().find(|block| block.contains("[postgres]"));
     let Some(block) = block else { return vec!["README.md: show a configuration file".into()] };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let [file, password] = ["highwater.toml", "password"].map(|name| directory.path().join(name));
