@@ -66,6 +66,8 @@ pub enum AssembleError {
 /// Assembles the stream of one slot. It outlives connections.
 pub struct Assembler {
     tables: HashMap<TableOid, TableState, hashbrown::DefaultHashBuilder>,
+    /// Relation messages of this stream about tables that no look has shown yet.
+    strangers: HashMap<TableOid, Relation, hashbrown::DefaultHashBuilder>,
     stage: Stage,
     scratch: Scratch,
     /// The transaction whose changes are arriving.
@@ -77,6 +79,10 @@ pub struct Assembler {
     wants_look: bool,
 }
 
+/// Relation messages kept of tables that no look has shown. Of a table beyond them that joins every
+/// commit is told as a reset until the server describes it again.
+const STRANGERS_MAX: usize = 10_000;
+
 /// A look waits for its position while newer ones come in; two are enough, because each shows
 /// everything the older ones did.
 const LOOKS_MAX: usize = 2;
@@ -86,6 +92,7 @@ impl Assembler {
     pub fn new(limits: StageLimits) -> Self {
         Self {
             tables: HashMap::default(),
+            strangers: HashMap::default(),
             stage: Stage::new(limits),
             scratch: Scratch::default(),
             open: None,
@@ -251,7 +258,11 @@ impl Assembler {
     fn relation(&mut self, message: &pgoutput::Relation<'_>) {
         let Some(state) = self.tables.get_mut(&message.oid) else {
             // A leaf that is told as its root, or a table that has just joined: if a change of it
-            // comes, the catalog is looked at.
+            // comes, the catalog is looked at. The message need not come again after that.
+            let has_room = self.strangers.len() < STRANGERS_MAX;
+            if has_room || self.strangers.contains_key(&message.oid) {
+                self.strangers.insert(message.oid, Relation::unmatched(message));
+            }
             return;
         };
         let relation = Relation::new(message, &state.catalog);
@@ -314,7 +325,11 @@ impl Assembler {
             let oid = catalog.table.oid;
             let Some(state) = self.tables.get_mut(&oid) else {
                 resets.push(Reset { table: oid, reason: ResetReason::Membership });
-                self.tables.insert(oid, TableState { catalog, relation: None });
+                let relation = self.strangers.remove(&oid).map(|mut relation| {
+                    relation.look_again(&catalog);
+                    relation
+                });
+                self.tables.insert(oid, TableState { catalog, relation });
                 continue;
             };
             if let Some(reason) = state.difference(&catalog) {

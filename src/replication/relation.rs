@@ -51,6 +51,13 @@ pub(super) struct UnknownKey;
 impl Relation {
     /// Matches a Relation message with the catalog's key.
     pub(super) fn new(message: &pgoutput::Relation<'_>, table: &CatalogTable) -> Self {
+        let mut relation = Self::unmatched(message);
+        relation.look_again(table);
+        relation
+    }
+
+    /// A Relation message of a table that no look has shown: nothing can be read by it.
+    pub(super) fn unmatched(message: &pgoutput::Relation<'_>) -> Self {
         let columns = message.columns.iter().map(|column| RelationColumn {
             shape: PublishedColumn {
                 name: column.name.to_owned(),
@@ -59,11 +66,12 @@ impl Relation {
             },
             key: column.key,
         });
-        let columns: Vec<RelationColumn> = columns.collect();
-        let replica_identity = message.replica_identity;
-        let key = plan(replica_identity, &columns, table);
-        let rows = row_reading(&columns, table);
-        Self { replica_identity, columns, key, rows }
+        Self {
+            replica_identity: message.replica_identity,
+            columns: columns.collect(),
+            key: KeyPlan::Unknown,
+            rows: RowReading::Unknown,
+        }
     }
 
     /// Matches the message with a newer look at the catalog. The message may have come before the

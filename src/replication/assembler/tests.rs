@@ -314,6 +314,10 @@ fn a_table_that_joins_appears_with_a_reset_once_the_look_is_passed() {
     };
     assert_eq!(tables.len(), 2);
     assert_eq!(*resets, [Reset { table: TableOid(2), reason: ResetReason::Membership }]);
+    // The server has described it already, and does so only once.
+    let events = feed(&mut assembler, &[begin(), insert(2, &[T("2"), Null]), commit(408)]);
+    let [Event::Commit(transaction)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((transaction.changes.len(), transaction.resets.len()), (1, 0));
 }
 
 #[test]
