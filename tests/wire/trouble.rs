@@ -136,7 +136,8 @@ async fn scram_impostor(mut stream: TcpStream) -> std::io::Result<()> {
     let _ = stream.read(&mut question).await?;
     stream.write_all(b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0").await?;
     let count = stream.read(&mut question).await?;
-    let nonce = String::from_utf8_lossy(&question[..count]).rsplit_once("r=").unwrap().1.to_owned();
+    // A nonce holds no comma, but it may hold "r=".
+    let nonce = String::from_utf8_lossy(&question[..count]).split_once(",r=").unwrap().1.to_owned();
     let challenge = format!("r={nonce}x,s=c2FsdA==,i=4096");
     let length = u32::try_from(8 + challenge.len()).unwrap();
     stream
