@@ -124,39 +124,44 @@ fn a_server_that_can_t_start_says_why() {
     assert!(error.contains("shared_buffers"), "{error}");
 }
 
-/// The part of the next test that is killed: starts a server and tells about it.
-#[test]
-#[ignore = "started by the test below, in a process of its own"]
-fn a_process_that_will_be_killed() {
-    let server = Server::start(&installation(), &ServerOptions::default()).unwrap();
-    println!("server={}={}=", server.pid().unwrap(), server.data_dir().display());
-    std::thread::sleep(Duration::from_mins(1));
-}
-
 #[test]
 fn nothing_is_left_when_the_process_is_killed() {
-    use std::io::BufRead;
-    let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "throwaway::a_process_that_will_be_killed", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
+    let directory = tempfile::tempdir().unwrap();
+    let for_all = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), for_all).unwrap();
+    let mut victim = Command::new(env!("CARGO_BIN_EXE_highwater"))
+        .args(["demo", "--for", "1m", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", directory.path())
+        .env("HIGHWATER_PG_BIN", installation().bin_dir())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let mut lines = std::io::BufReader::new(victim.stdout.take().unwrap()).lines();
-    let told =
-        lines.find_map(|line| line.unwrap().split_once("server=").map(|(_, t)| t.to_owned()));
-    let told = told.expect("the process tells about its server");
-    let [pid, data, ..] = told.split('=').collect::<Vec<_>>()[..] else { panic!("{told}") };
-    let (pid, data): (u32, _) = (pid.parse().unwrap(), Path::new(data));
-    assert!(is_running(pid) && data.exists());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let pid = loop {
+        if let Some(pid) = server_in(directory.path()) {
+            break pid;
+        }
+        assert!(Instant::now() < deadline, "the program starts no server");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(is_running(pid));
 
     victim.kill().unwrap();
     victim.wait().unwrap();
     // Less than the minute after which a server whose directory is gone ends by itself.
     let deadline = Instant::now() + Duration::from_secs(8);
-    while is_running(pid) || data.parent().unwrap().exists() {
-        assert!(Instant::now() < deadline, "server {pid} or {} is still there", data.display());
+    while is_running(pid) || std::fs::read_dir(directory.path()).unwrap().next().is_some() {
+        assert!(Instant::now() < deadline, "server {pid} or what it wrote is still there");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The process of the server whose files are somewhere in `directory`.
+fn server_in(directory: &Path) -> Option<u32> {
+    let mut inside = std::fs::read_dir(directory).unwrap().filter_map(Result::ok);
+    let pid_file = |entry: std::fs::DirEntry| entry.path().join("data/postmaster.pid");
+    let text = inside.find_map(|entry| std::fs::read_to_string(pid_file(entry)).ok())?;
+    text.lines().next()?.parse().ok()
 }
 
 /// Whether a process exists (signal 0 only asks).
