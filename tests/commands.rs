@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::support::Postgres;
+use crate::support::{Highwater, Postgres};
 
 /// How long a command may take before the test has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -130,6 +130,20 @@ async fn a_role_that_may_only_replicate_and_connect_is_enough() {
     let flags = of(&pg, &url);
     let flags: Vec<&str> = ["check"].into_iter().chain(flags.iter().map(String::as_str)).collect();
     highwater(&flags).await.expect(0).says(&format!("role {role} may replicate"));
+
+    // Rows are read from the tables themselves.
+    let with_rows = || {
+        let mut command = program(&flags);
+        command.env("HIGHWATER_TABLES__ITEMS__ROWS", "lazy");
+        finish(command)
+    };
+    let found = with_rows().await.expect(1);
+    let all = format!("{}{}", found.out(), found.error());
+    let grants = all.lines().filter_map(|line| line.split_once("→ ")).map(|(_, sql)| sql);
+    let grants: Vec<&str> = grants.filter(|sql| sql.starts_with("GRANT")).collect();
+    assert_eq!(grants.len(), 2, "{all}");
+    pg.execute(&grants.concat()).await;
+    with_rows().await.expect(0);
 
     pg.execute(&format!("ALTER ROLE {role} NOREPLICATION")).await;
     highwater(&flags).await.expect(1).says(&format!("ALTER ROLE \"{role}\" REPLICATION;"));
@@ -407,6 +421,29 @@ async fn tail_ends_quietly_when_nobody_reads_and_when_asked_to() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn reload_makes_a_running_service_read_a_table_again() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
+    )
+    .await;
+    let service = Highwater::start_with(&pg, &[("tables.items.rows", "lazy")]).await;
+    let version = service.version().await;
+    let url = service.url();
+    highwater(&["reload", "items", "--url", &url]).await.expect(0).says("reloading items");
+    assert_eq!(service.poll(&format!("after={version}&wait=20s")).await.reset, ["items"]);
+    highwater(&["reload", "users", "--url", &url])
+        .await
+        .expect(1)
+        .says("published tables are items");
+    service.stop().await.unwrap();
+    highwater(&["reload", "all", "--url", &url])
+        .await
+        .expect(1)
+        .says("is Highwater running there?");
 }
 
 #[tokio::test]

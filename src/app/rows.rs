@@ -44,10 +44,7 @@ pub(super) fn spawn(
     tasks.spawn_blocking(move || preload(preloader, copies, token));
     let token = shutdown.clone();
     tasks.spawn(async move {
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = loader.close_idle() => {}
-        }
+        token.run_until_cancelled(loader.close_idle()).await;
         Ok(())
     });
 }

@@ -76,9 +76,8 @@ impl Subscription {
             }
             let version = self.api.applied()?;
             // A version from ahead of this instance stays the client's until it is overtaken.
-            let is_ahead =
-                |after: Version| after.epoch == version.epoch && after.position >= version.position;
-            if !self.wanted.after.is_some_and(is_ahead) {
+            let place = self.wanted.after.and_then(|after| self.api.store().position_of(after));
+            if place.is_none_or(|place| place < version.position) {
                 self.told(version);
                 return Ok(Some(version));
             }

@@ -86,15 +86,7 @@ impl Store {
 impl Preloader {
     /// Works until `shutdown`.
     pub async fn run(mut self, loader: Arc<dyn Loader>, shutdown: CancellationToken) {
-        let work = async {
-            loop {
-                self.work(&*loader).await;
-            }
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = work => {}
-        }
+        while shutdown.run_until_cancelled(self.work(&*loader)).await.is_some() {}
     }
 
     async fn work(&mut self, loader: &dyn Loader) {

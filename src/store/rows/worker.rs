@@ -50,15 +50,7 @@ impl Store {
 impl LoadWorker {
     /// Works until `shutdown`.
     pub async fn run(self, loader: Arc<dyn Loader>, shutdown: CancellationToken) {
-        let work = async {
-            loop {
-                self.work(&*loader).await;
-            }
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = work => {}
-        }
+        while shutdown.run_until_cancelled(self.work(&*loader)).await.is_some() {}
     }
 
     async fn work(&self, loader: &dyn Loader) {
