@@ -146,11 +146,11 @@ impl Cache {
     }
 
     /// A change to a row: of no concern unless the row is here. `absent` says whether it can be
-    /// remembered that a row is gone.
-    pub(super) fn change(&self, share: &Arc<Share>, key: Key, image: &Image, absent: bool) {
+    /// remembered that a row is gone. Tells whether the row had to leave.
+    pub(super) fn change(&self, share: &Arc<Share>, key: Key, image: &Image, absent: bool) -> bool {
         let place = PlaceOf { generation: share.generation, key: &key };
         if !self.0.contains_key(&place) {
-            return;
+            return false;
         }
         let before = match image {
             Image::Partial { .. } => self.find(share.generation, &key),
@@ -160,10 +160,11 @@ impl Cache {
             Standing::Row(row) => self.insert(share, key, Some(row)),
             Standing::Absent if absent => self.insert(share, key, None),
             Standing::Absent | Standing::Unknown => {
-                tracing::debug!(id = ?key, "INVALIDATE");
                 self.0.invalidate(&place);
+                return true;
             }
         }
+        false
     }
 
     /// Does what is due: evicts what is too much, drops what has expired. Otherwise it is done

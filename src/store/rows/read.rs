@@ -24,13 +24,19 @@ impl Store {
         until: Instant,
     ) -> Result<ReadRow, RowsError> {
         if let Some(found) = self.cached_row(table, key) {
+            tracing::debug!(table = table.name, id = ?key, "HIT");
             return Ok(found);
         }
         let mut key = key.clone();
         let mut origin = Origin::Memory;
         loop {
             let mut ticket = match self.look(table, &key, origin)? {
-                Ok(found) => return Ok(found),
+                Ok(found) => {
+                    if origin == Origin::Memory {
+                        tracing::debug!(table = table.name, id = ?key, "HIT");
+                    }
+                    return Ok(found);
+                }
                 Err(ticket) => ticket,
             };
             if origin == Origin::Memory {
@@ -55,7 +61,6 @@ impl Store {
             Standing::Absent => None,
             Standing::Unknown => return None,
         };
-        tracing::debug!(table = table.name, id = ?key, "HIT");
         Some(ReadRow { version, row, origin: Origin::Memory })
     }
 

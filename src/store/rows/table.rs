@@ -130,7 +130,9 @@ impl TableRows {
         let asked = key.clone();
         match &mut self.place {
             Place::Lazy(share) => {
-                applying.cache.change(share, key, &image, self.held.keys_are_exact);
+                if applying.cache.change(share, key, &image, self.held.keys_are_exact) {
+                    tracing::debug!(table = self.published.name, id = ?asked, "INVALIDATE");
+                }
             }
             Place::Preload(preload) => {
                 asks |= preload.change(key, xid, &image, desk);
