@@ -49,7 +49,7 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`history`] [`key`] [`kind`] [`table`] [`row`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
+//! | values | [`lsn`] [`version`] [`history`] [`key`] [`kind`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
 //! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
 //! | parts | [`replication`] [`database`] [`store`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
@@ -100,6 +100,8 @@ pub mod kind;
 pub mod table;
 
 pub mod row;
+
+pub mod scope;
 
 pub mod snapshot;
 
