@@ -107,7 +107,9 @@ impl Caller {
             Self::Known(identity) => granted(&identity.access, directory, table)?,
             Self::Stranger => return None,
         };
-        Some(Readable { table: table.clone(), rows })
+        let readable = Readable { table: table.clone(), rows };
+        // Rows can't be told apart here yet, so who may not see all of them sees none.
+        readable.rows.is_empty().then_some(readable)
     }
 }
 
@@ -121,7 +123,5 @@ fn granted(
         directory.resolve(&granted.table).is_some_and(|known| Arc::ptr_eq(known, table))
     });
     let first = all.next()?.rows.clone();
-    let rows = all.fold(first, |rows, more| rows.and(&more.rows));
-    // Rows can't be told apart here yet, so who may not see all of them sees none.
-    rows.is_empty().then_some(rows)
+    Some(all.fold(first, |rows, more| rows.and(&more.rows)))
 }
