@@ -58,18 +58,23 @@ const EVERYWHERE: &[&str] = &[
 
 /// The other crates, and the modules that may use them.
 const CRATES: &[(&str, &[&str])] = &[
-    ("tokio", &["source", "wire", "database", "replication", "store", "http", "app", "cli"]),
+    (
+        "tokio",
+        &["source", "wire", "database", "replication", "store", "auth", "http", "app", "cli"],
+    ),
     ("tokio_util", &["wire", "replication", "store", "http", "app", "cli"]),
     ("postgres_protocol", &["wire", "replication"]),
     ("tokio_postgres", &["database", "throwaway", "cli"]),
-    ("rustls", &["wire", "database", "cli"]),
+    ("rustls", &["wire", "database", "auth", "cli"]),
     ("tokio_rustls", &["wire"]),
     ("rustls_native_certs", &["wire"]),
-    ("x509_cert", &["wire"]),
+    ("x509_cert", &["wire", "auth"]),
     ("socket2", &["wire"]),
     ("fastrand", &["wire", "replication", "cli"]),
     ("sha2", &["wire", "history", "auth"]),
     ("subtle", &["auth"]),
+    ("jsonwebtoken", &["auth"]),
+    ("ring", &["auth"]),
     ("axum", &["http", "app"]),
     ("hyper_util", &["http"]),
     ("hyper", &["http"]),

@@ -4,7 +4,6 @@ use super::*;
 use crate::auth::{Access, Authority, Granted, Rules, StaticToken, TokenHash};
 use crate::change::Op::{Insert, Update};
 use crate::http::routes::{Audience, Route};
-use crate::scope::Conditions;
 
 /// Reads `items` only.
 const READER: &str = "reader-token";
@@ -22,9 +21,7 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
         access,
         operator,
     };
-    let only = |table: &str| {
-        Access::Tables(vec![Granted { table: table.into(), rows: Conditions::default() }])
-    };
+    let only = |table: &str| Access::Tables(vec![Granted::whole(table)]);
     let rules = Rules {
         tokens: vec![
             token(READER, only("public.items"), false),
@@ -32,8 +29,9 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
             token(ALL, Access::Everything, false),
             token(ADMIN, Access::nothing(), true),
         ],
+        jwt: None,
     };
-    HttpOptions { authority: Some(Authority::new(rules)), ..options }
+    HttpOptions { authority: Some(Authority::new(rules).unwrap()), ..options }
 }
 
 fn service() -> Service {
