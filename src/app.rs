@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Authority;
 use crate::change::Event;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
@@ -120,6 +121,9 @@ impl App {
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
         tracing::info!(address = %self.main.local_addr()?, "listening");
         tasks.spawn(serve(self.main, main, shutdown.clone()));
+        if let Some(authority) = self.http.authority.clone() {
+            tasks.spawn(follow_keys(authority, shutdown.clone()));
+        }
         if let Some(options) = self.loader {
             rows::spawn(&mut tasks, &store, options, &shutdown);
         }
@@ -262,6 +266,12 @@ async fn apply(
     }
 }
 
+/// Keys of JWTs are read again when their files change.
+async fn follow_keys(authority: Authority, shutdown: CancellationToken) -> anyhow::Result<()> {
+    shutdown.run_until_cancelled(authority.follow_files()).await;
+    Ok(())
+}
+
 async fn serve(
     listener: TcpListener,
     router: Router,
@@ -307,6 +317,8 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
         notify_interval: config.http.notify_interval,
         push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
         admin_apart,
+        authority: config.auth.clone().map(Authority::new).transpose()?,
+        admin_open: config.http.admin_open,
         ..HttpOptions::default()
     })
 }

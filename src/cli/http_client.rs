@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
+use crate::config::Secret;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,10 +30,12 @@ pub(crate) enum AskError {
 
 impl HttpClient {
     /// `base` is what `--url` was given: an `http://` or `https://` URL, a path in front allowed.
-    pub(crate) fn new(base: &str) -> Result<Self, Failure> {
+    /// With each question goes the token.
+    pub(crate) fn new(base: &str, token: Option<Secret>) -> Result<Self, Failure> {
         let base = parse_base(base)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
-        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent).build();
+        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent);
+        let client = client.default_headers(headers(token)?).build();
         let client = client.map_err(|error| Failure::failed(with_causes(&error)))?;
         Ok(Self { client, base })
     }
@@ -100,6 +104,18 @@ impl HttpClient {
     }
 }
 
+fn headers(token: Option<Secret>) -> Result<HeaderMap, Failure> {
+    let Some(token) = token else { return Ok(HeaderMap::new()) };
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut value = value.map_err(|_| {
+        Failure::Usage(
+            "the token has characters that no token has; is the file the right one?".into(),
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok([(AUTHORIZATION, value)].into_iter().collect())
+}
+
 fn parse_base(base: &str) -> Result<Url, Failure> {
     let wrong = || {
         Failure::Usage(format!(
@@ -131,8 +147,13 @@ async fn refusal(response: Response) -> AskError {
     let body = response.text().await.unwrap_or_default();
     let problem = serde_json::from_str::<Problem>(&body).ok();
     let said = problem.and_then(|problem| problem.detail.or(problem.title));
+    let needs = if status == reqwest::StatusCode::UNAUTHORIZED {
+        "; give a token by --token-file, or in HIGHWATER_TOKEN"
+    } else {
+        ""
+    };
     let message = match said {
-        Some(said) => format!("{said} ({status})"),
+        Some(said) => format!("{said} ({status}){needs}"),
         None => format!("the answer was {status}"),
     };
     let again = status.is_server_error()

@@ -7,8 +7,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::failure::Failure;
+use super::flags::TokenFlags;
 use super::http_client::HttpClient;
 use super::output::tame;
+use crate::config::Environment;
 
 /// Drop what is in memory of a table and read it again
 ///
@@ -23,6 +25,8 @@ pub(crate) struct ReloadArgs {
     /// Where Highwater answers; with http.admin_listen, that address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    token: TokenFlags,
 }
 
 /// How long the answer may take.
@@ -34,9 +38,9 @@ struct Reloading {
     reloading: Vec<String>,
 }
 
-pub(crate) async fn run(args: ReloadArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: ReloadArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.url, args.token.token(environment)?)?;
     let answered = client.post("/admin/reload", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let answer: Reloading = client.read(&body)?;

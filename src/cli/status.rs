@@ -7,9 +7,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use super::flags::Format;
+use super::flags::{Format, TokenFlags};
 use super::http_client::HttpClient;
 use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
+use crate::config::Environment;
 
 /// How is a running Highwater doing?
 ///
@@ -21,6 +22,8 @@ pub(crate) struct StatusArgs {
     /// Where Highwater answers; with http.admin_listen, that address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    token: TokenFlags,
     /// How to print: text, or json as it was answered
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -82,9 +85,9 @@ struct Table {
     key_columns: Vec<String>,
 }
 
-pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.url, args.token.token(environment)?)?;
     let answered = client.get("/v1/status", &[], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let mut out = anstream::stdout();

@@ -3,6 +3,7 @@
 //! A flag wins over the environment, the environment over the file. This is the only module that
 //! reads the environment, and it does so once ([`Environment::collect`]).
 
+mod auth;
 mod environment;
 mod error;
 mod file;
@@ -20,11 +21,12 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Flag;
 pub use secret::Secret;
-pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of};
+pub use settings::{AUTH_SETTINGS, SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of};
 
 use layers::Layers;
 use reader::Reader;
 
+use crate::auth::Rules;
 use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub cache: Cache,
     /// Who is answered where.
     pub http: Http,
+    /// Section `[auth]`: which tokens are known; `None`: nobody is asked for one.
+    pub auth: Option<Rules>,
     /// Log lines.
     pub logging: Logging,
     /// `[tables.NAME]`, of tables whose rows are held.
@@ -109,13 +113,15 @@ pub struct Cache {
     pub load_timeout: Duration,
 }
 
-/// Sections `[http]` and `[auth]`.
+/// Section `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Where clients ask.
     pub listen: SocketAddr,
     /// Where operators ask; `None`: at `listen`, too.
     pub admin_listen: Option<SocketAddr>,
+    /// Whether operators are asked for no token there: nobody else reaches it.
+    pub admin_open: bool,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
@@ -187,7 +193,9 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let postgres = postgres(reader, environment);
     let log = log(reader);
     let cache = cache(reader);
-    let http = http(reader);
+    let mode = auth::mode(reader);
+    let http = http(reader, mode);
+    let auth = auth::rules(reader, mode);
     let logging = logging(reader);
     let rows = rows(reader);
     Some(Config {
@@ -195,6 +203,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
         log: log?,
         cache: cache?,
         http: http?,
+        auth,
         logging: logging?,
         rows,
     })
@@ -306,7 +315,7 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
     })
 }
 
-fn http(reader: &mut Reader<'_>) -> Option<Http> {
+fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
     /// Below the number of connections, so that polls always find one.
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
@@ -315,15 +324,14 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
     let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
-    let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
         reader.errors.push(ConfigError::SameListener { address: listen.to_string() });
     }
-    // Tokens are not offered yet, so nobody is asked who they are on either listener.
     let listeners = [(&settings::LISTEN, Some(listen)), (&settings::ADMIN_LISTEN, admin_listen)];
     for (setting, address) in listeners {
-        let Some(address) = address.filter(|address| !open && !is_loopback(address)) else {
+        let Some(address) = address.filter(|address| auth.is_none() && !is_loopback(address))
+        else {
             continue;
         };
         reader.errors.push(ConfigError::OpenToAll {
@@ -335,6 +343,7 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     Some(Http {
         listen,
         admin_listen,
+        admin_open: admin_listen.is_none_or(|address| is_loopback(&address)),
         cors_origins,
         push_clients_max: push_clients_max?,
         notify_interval: notify_interval?,
@@ -358,10 +367,10 @@ fn rows(reader: &mut Reader<'_>) -> Vec<WantedRows> {
     let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
     let mut wanted = Vec::new();
     for (table, entries) in &reader.layers.tables {
-        let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
+        let mode = reader.of_named(table, &settings::TABLE_ROWS, entries, |written| {
             reader::one(written).and_then(|text| reader::choose(text, &modes))
         });
-        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, |written| {
+        let columns = reader.of_named(table, &settings::TABLE_COLUMNS, entries, |written| {
             let names: Result<Vec<String>, _> =
                 reader::several(written).into_iter().map(value::identifier).collect();
             names.and_then(value::not_empty)

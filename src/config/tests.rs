@@ -1,5 +1,7 @@
 //! Each sentence a wrong configuration is answered with, and who wins over whom.
 
+mod auth;
+
 use std::path::PathBuf;
 
 use super::*;
@@ -404,8 +406,8 @@ fn wrong_values_say_what_is_allowed() {
         "highwater.toml:2: postgres.setup = \"always\": must be \"manual\" or \"auto\""
     );
     assert_eq!(
-        one("[auth]\nmode = \"token\""),
-        "highwater.toml:2: auth.mode = \"token\": must be \"none\""
+        one("[auth]\nmode = \"tokens\""),
+        "highwater.toml:2: auth.mode = \"tokens\": must be \"none\" or \"token\""
     );
     assert_eq!(
         one("[postgres]\nslot = [\"a\", \"b\"]"),
@@ -456,8 +458,8 @@ fn listening_to_the_network_must_be_written_down() {
     assert_eq!(
         sentences(open, &[URL]),
         "http.listen = 0.0.0.0:8080 can be reached from other machines and nobody is asked who they \
-         are: listen on a loopback address such as 127.0.0.1:8080, or write auth.mode = \"none\" to \
-         allow it"
+         are: listen on a loopback address such as 127.0.0.1:8080, ask for tokens by auth.mode = \
+         \"token\", or write auth.mode = \"none\" to allow it"
     );
     assert!(load(open, &[URL, ("HIGHWATER_AUTH__MODE", "none")]).is_ok());
     assert!(load("[http]\nlisten = \"[::ffff:127.0.0.1]:80\"", &[URL]).is_ok());

@@ -128,6 +128,14 @@ pub(super) fn identifier(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
+/// A table as the API spells it, or `*`.
+pub(super) fn table(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a table is written as in the API: items, shop.orders, \"A.b\"".into());
+    }
+    Ok(text.to_owned())
+}
+
 /// The name of a slot, which PostgreSQL keeps as a directory and so restricts.
 pub(super) fn slot(text: &str) -> Result<String, Problem> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';

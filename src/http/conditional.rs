@@ -25,13 +25,21 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use twox_hash::XxHash3_128;
 
+use super::access::Caller;
 use crate::version::{VERSION_TEXT_MAX, Version};
 
-/// The tag for the version of the newest change.
-pub(crate) fn etag(newest: Version) -> HeaderValue {
-    let mut text = String::with_capacity(VERSION_TEXT_MAX + 2);
+/// A hyphen and 16 hexadecimal digits.
+const MARK_TEXT_MAX: usize = 17;
+
+/// The tag for the version of the newest change. Who may not read everything has tags of their own: a
+/// tag that was another's must not say "you have this already".
+pub(crate) fn etag(newest: Version, caller: &Caller) -> HeaderValue {
+    let mut text = String::with_capacity(VERSION_TEXT_MAX + MARK_TEXT_MAX + 2);
     // Writing to a string can't fail.
-    let _ = write!(text, "\"{newest}\"");
+    let _ = match caller.mark() {
+        None => write!(text, "\"{newest}\""),
+        Some(mark) => write!(text, "\"{newest}-{mark:016x}\""),
+    };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
@@ -91,7 +99,8 @@ mod tests {
     use crate::version::{Epoch, Position};
 
     fn tag() -> HeaderValue {
-        etag(Version { epoch: Epoch(10), position: Position::after_commit(Lsn(8)) })
+        let version = Version { epoch: Epoch(10), position: Position::after_commit(Lsn(8)) };
+        etag(version, &Caller::Anybody)
     }
 
     fn matches(sent: &str) -> bool {

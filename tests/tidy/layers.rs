@@ -86,7 +86,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tower_http", &["http"]),
     ("utoipa", &["http"]),
     ("twox_hash", &["http"]),
-    ("base64", &["http"]),
+    ("base64", &["http", "cli"]),
     ("reqwest", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config"]),

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::failure::Failure;
-use super::flags::Format;
+use super::flags::{Format, TokenFlags};
 use super::http_client::{AskError, HttpClient};
 use super::signals;
+use crate::config::Environment;
 use line::{Answer, Printer};
 
 /// Print changes as they come, from a running Highwater
@@ -23,6 +24,8 @@ pub(crate) struct TailArgs {
     /// Where Highwater answers
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    token: TokenFlags,
     /// Only these tables [default: every table]
     #[arg(long, value_name = "TABLES")]
     tables: Option<String>,
@@ -45,10 +48,10 @@ const HURRY: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_LAST: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: TailArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
     let asked_to_stop = signals::asked_to_stop();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.url, args.token.token(environment)?)?;
     let printer = Printer::new(anstream::stdout(), args.format);
     let mut tail =
         Tail { client, tables: args.tables, version: args.after, printer, pause: PAUSE_FIRST };

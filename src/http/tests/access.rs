@@ -257,3 +257,20 @@ async fn strangers_learn_that_it_is_not_ready_but_not_why() {
     }
     assert!(service.get_as(ADMIN, "/readyz").await.problem(503).contains("db.internal"));
 }
+
+#[tokio::test]
+async fn a_tag_of_ones_answer_is_no_tag_of_anothers() {
+    let mut service = service();
+    service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Insert)]);
+    let path = format!("/v1/changes?after={}", version(START));
+    let tag = service.get_as(READER, &path).await.header("etag").to_owned();
+    assert!(tag.starts_with(&format!("\"{}-", version(808))), "{tag}");
+    let all = service.get_as(ALL, &path).await.header("etag").to_owned();
+    assert_eq!(all, format!("\"{}\"", version(808)));
+    for (token, expected) in [(READER, 304), (OTHER, 200), (ALL, 200)] {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("if-none-match", tag.as_str())];
+        let reply = service.client.send(Method::GET, &path, &headers).await;
+        assert_eq!(reply.status, expected, "{token}");
+    }
+}
