@@ -1,7 +1,7 @@
 //! Section `[auth]`: who may read what.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, Place};

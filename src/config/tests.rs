@@ -99,6 +99,9 @@ fn every_default_can_be_read() {
         } else {
             format!("[{section}]\n{name} = {text:?}")
         };
+        // JWTs are configured as a whole, or not at all.
+        let jwt = "\nmode = \"token\"\njwt.tables = \"*\"\njwt.jwks_file = \"keys\"";
+        let file = if name.starts_with("jwt.") { file + jwt } else { file };
         assert!(load(&file, &[URL]).is_ok(), "{file}");
     }
 }
@@ -211,7 +214,15 @@ fn every_key_can_be_set_by_the_environment() {
         ("http.cors_origins", "https://a.example, https://b.example"),
         ("http.push_clients_max", "11"),
         ("http.notify_interval", "5ms"),
-        ("auth.mode", "none"),
+        ("auth.mode", "token"),
+        ("auth.jwt.secret_file", "secret"),
+        ("auth.jwt.public_key_files", "a.pem, b.pem"),
+        ("auth.jwt.jwks_file", "jwks.json"),
+        ("auth.jwt.issuer", "us"),
+        ("auth.jwt.audience", "them"),
+        ("auth.jwt.leeway", "1s"),
+        ("auth.jwt.tables", "items, users"),
+        ("auth.jwt.tables_claim", "tables"),
         ("logging.format", "json"),
         ("logging.level", "debug"),
     ];

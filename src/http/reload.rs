@@ -37,7 +37,7 @@ pub(crate) struct Reloading {
     responses(
         (status = 202, description = "It has begun", body = Reloading, example = json!({"reloading": ["items"]})),
         InvalidProblem,
-        (status = 403, description = "The request comes from a web page",
+        (status = 403, description = "The request comes from a web page, or its token is no operator's: `type` says which",
             body = ProblemBody<'static>, content_type = "application/problem+json",
             example = json!({
                 "type": "urn:highwater:problem:from-a-page", "title": "Not for web pages",

@@ -67,16 +67,18 @@ impl Highwater {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
+        let log = tempfile::NamedTempFile::new().expect("a file for the log");
+        let stderr = log.reopen().expect("the file for the log");
         let program = Command::new(env!("CARGO_BIN_EXE_highwater"))
             .args(["run", "--url", &pg.url(), "--slot", pg.database()])
             .args(["--listen", &address.to_string()])
             .env_clear()
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .expect("the program starts");
-        let program = Program(program);
+        let program = Program(program, log);
         let service =
             Self { address, client: client(), shutdown: CancellationToken::new(), task: None };
         let started = Instant::now();
@@ -215,12 +217,17 @@ fn client() -> reqwest::Client {
 }
 
 /// The program as a process. Dropped, it is killed (SIGKILL).
-pub(crate) struct Program(Child);
+pub(crate) struct Program(Child, tempfile::NamedTempFile);
 
 impl Program {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.1.path()).expect("a log")
     }
 
     /// The most memory it ever had in use, in bytes.

@@ -3,13 +3,14 @@
 mod copy;
 mod highwater;
 mod json;
+pub(crate) mod jwt;
 mod mirror;
 mod postgres;
 mod proxy;
 mod push;
 
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position};
+pub(crate) use highwater::{Highwater, PATIENCE, Poll, Program, Reply, config, position};
 pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};

@@ -74,7 +74,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sha2", &["wire", "history", "auth"]),
     ("subtle", &["auth"]),
     ("jsonwebtoken", &["auth"]),
-    ("ring", &["auth"]),
+    // wire only names rustls' module of that name.
+    ("ring", &["wire", "auth"]),
     ("axum", &["http", "app"]),
     ("hyper_util", &["http"]),
     ("hyper", &["http"]),

@@ -274,3 +274,21 @@ async fn a_tag_of_ones_answer_is_no_tag_of_anothers() {
         assert_eq!(reply.status, expected, "{token}");
     }
 }
+
+#[tokio::test]
+async fn the_document_says_which_routes_need_a_token() {
+    let document = service().get_as("", "/openapi.json").await.json();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    for route in [&Route::API[..], &Route::ADMIN].concat() {
+        let operations = document["paths"][route.pattern()].as_object().unwrap();
+        for operation in operations.values() {
+            let answers = &operation["responses"];
+            let expected = route.audience() != Audience::Everybody;
+            assert_eq!(answers["401"].is_object(), expected, "{route:?}");
+            assert_eq!(operation["security"][0]["bearer"].is_array(), expected, "{route:?}");
+            if route.audience() == Audience::Operators {
+                assert!(answers["403"].is_object(), "{route:?}");
+            }
+        }
+    }
+}
