@@ -1,6 +1,6 @@
 //! The HTTP API: what clients ask and how they are answered.
 //!
-//! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
+//! A request's way: [`server`] (connections; [`tls`], [`pace`]) → [`observe`] (id, metrics, problem bodies) →
 //! a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
 //! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
 //! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
@@ -39,6 +39,7 @@ mod observe;
 mod openapi;
 mod openmetrics;
 mod options;
+mod pace;
 mod path;
 mod poll;
 mod problem;
@@ -55,8 +56,10 @@ mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod told;
 
-pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions};
+pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
 pub use router::{admin_router, router};
-pub use server::serve;
+pub use server::{Server, serve};
+pub use tls::{Certificates, Look, TlsError, TlsFiles};
