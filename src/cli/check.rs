@@ -87,7 +87,8 @@ async fn probe(config: &Config) -> StreamProbe {
 fn tls(valid_until: Result<i64, impl Display>) -> Finding {
     let (severity, what, why, fix) = match valid_until {
         Err(error) => {
-            let fix = "then look at http.tls_cert_file and http.tls_key_file again: highwater check";
+            let fix =
+                "then look at http.tls_cert_file and http.tls_key_file again: highwater check";
             (Severity::Error, error.to_string(), "the service would not start", vec![fix.into()])
         }
         Ok(seconds) => {
