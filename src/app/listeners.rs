@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::http::{self, Certificates, Look, Server, ServerOptions};
+use crate::http::{self, Certificates, Look, Offer, ServerOptions};
 use crate::metrics::Metrics;
 
 /// The certificate's files are looked at this often.
@@ -60,7 +60,7 @@ impl Listeners<'_> {
     fn spawn(&mut self, listener: TcpListener, router: Router, tls: Option<Certificates>) {
         let (options, metrics) = (self.options.clone(), self.metrics.clone());
         let served =
-            http::serve(listener, Server { router, options, tls, metrics }, self.shutdown.clone());
+            http::serve(listener, Offer { router, options, tls, metrics }, self.shutdown.clone());
         self.tasks.spawn(async {
             served.await;
             Ok(())

@@ -66,5 +66,5 @@ mod told;
 
 pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
 pub use router::{admin_router, router};
-pub use server::{Server, serve};
+pub use server::{Offer, serve};
 pub use tls::{Certificates, Look, TlsError, TlsFiles};

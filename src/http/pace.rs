@@ -274,7 +274,7 @@ mod tests {
                 pace.received();
             }
         };
-        let (_, (after, why)) = tokio::join!(begins, closed(&pace));
+        let ((), (after, why)) = tokio::join!(begins, closed(&pace));
         assert!(about(HEAD + Duration::from_secs(1), after) && why == Late::Head, "{after:?}");
     }
 
@@ -285,10 +285,10 @@ mod tests {
             let under_way = pace.begin(Version::HTTP_11);
             tokio::time::sleep(Duration::from_secs(100)).await;
             drop(under_way);
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             pace.sent();
         };
-        let (_, (after, why)) = tokio::join!(asked, closed(&pace));
+        let ((), (after, why)) = tokio::join!(asked, closed(&pace));
         assert!(about(Duration::from_secs(160) + IDLE, after) && why == Late::Idle, "{after:?}");
     }
 
@@ -306,7 +306,7 @@ mod tests {
                 pace.sent();
             }
         };
-        let (_, (after, why)) = tokio::join!(asked, closed(&pace));
+        let ((), (after, why)) = tokio::join!(asked, closed(&pace));
         assert!(about(Duration::from_secs(100) + IDLE, after) && why == Late::Idle, "{after:?}");
     }
 }

@@ -50,8 +50,8 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Pause after the listener failed to accept, most often because no file descriptor is free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What a listener serves, and to whom.
-pub struct Server {
+/// What is served on a listener, and how.
+pub struct Offer {
     /// The answers.
     pub router: Router,
     /// What connections may do.
@@ -72,11 +72,11 @@ pub struct Server {
 /// keeps nobody from being accepted.
 ///
 /// A listener that can't accept, for want of file descriptors say, is tried again.
-pub async fn serve(listener: TcpListener, server: Server, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(server.options.connections_max));
+pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationToken) {
+    let room = Arc::new(Semaphore::new(offer.options.connections_max));
     let mut connections = JoinSet::new();
     let upgraded = TaskTracker::new();
-    let served = Arc::new(Served::new(server, shutdown.clone()));
+    let served = Arc::new(Served::new(offer, shutdown.clone()));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -146,25 +146,25 @@ async fn pause_after(error: &io::Error, shutdown: &CancellationToken) {
 
 /// What all connections of a listener share.
 struct Served {
-    server: Server,
+    offer: Offer,
     builder: Builder<TokioExecutor>,
     counts: ConnectionCounts,
     shutdown: CancellationToken,
 }
 
 impl Served {
-    fn new(server: Server, shutdown: CancellationToken) -> Self {
-        let builder = builder(&server.options);
-        let counts = ConnectionCounts::new(&server.metrics);
-        Self { server, builder, counts, shutdown }
+    fn new(offer: Offer, shutdown: CancellationToken) -> Self {
+        let builder = builder(&offer.options);
+        let counts = ConnectionCounts::new(&offer.metrics);
+        Self { offer, builder, counts, shutdown }
     }
 
     /// One connection, from its first byte to its last.
     async fn serve(self: Arc<Self>, stream: TcpStream, connection: Connection) {
-        let options = &self.server.options;
+        let options = &self.offer.options;
         let pace = Pace::new(options.head_timeout, options.idle_timeout);
         let stream = Paced::new(stream, Arc::clone(&pace));
-        let Some(tls) = &self.server.tls else {
+        let Some(tls) = &self.offer.tls else {
             return self.talk(stream, &pace, connection).await;
         };
         let shaken = tokio::select! {
@@ -189,7 +189,7 @@ impl Served {
     {
         let service = service_fn(|request: Request<Incoming>| {
             let under_way = pace.begin(request.version());
-            let answer = self.server.router.clone().call(connection.add_to(request));
+            let answer = self.offer.router.clone().call(connection.add_to(request));
             async move { answer.await.map(|response| under_way.until_sent(response)) }
         });
         let talk = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

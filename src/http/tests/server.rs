@@ -3,7 +3,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::http::{Certificates, Server, ServerOptions, serve};
+use crate::http::{Certificates, Offer, ServerOptions, serve};
 
 /// Sends a request by hand and reads until the connection ends.
 async fn exchange(stream: &mut TcpStream, request: &str) -> String {
@@ -36,8 +36,8 @@ pub(super) async fn serving_as(
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let (router, metrics) = (client.router.clone(), client.metrics.clone());
-    let server = Server { router, options, tls, metrics };
-    let served = serve(listener, server, shutdown.clone());
+    let offer = Offer { router, options, tls, metrics };
+    let served = serve(listener, offer, shutdown.clone());
     let used = async {
         with(address, shutdown.clone()).await;
         shutdown.cancel();
