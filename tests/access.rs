@@ -30,7 +30,8 @@ const SOON: Duration = Duration::from_secs(8);
 struct Guarded {
     pg: Postgres,
     service: Highwater,
-    program: Program,
+    _program: Program,
+    log: tempfile::NamedTempFile,
     /// Where files with keys are.
     keys: TempDir,
 }
@@ -75,8 +76,15 @@ impl Guarded {
         variables.extend(settings);
         let variables: Vec<(&str, &str)> =
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let (service, program) = Highwater::program(&pg, &variables).await;
-        Self { pg, service, program, keys }
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let stderr = log.reopen().unwrap().into();
+        let (service, program) = Highwater::program_as(&pg, &variables, stderr, None).await;
+        Self { pg, service, _program: program, log, keys }
+    }
+
+    /// What the program has logged so far.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
     }
 
     async fn status(&self, token: &str, path: &str) -> u16 {
@@ -315,8 +323,8 @@ async fn when_a_key_is_gone_so_is_whoever_it_let_in() {
 
     write(&guarded.keys, "jwks.json", "{ \"keys\": [ half of it");
     let started = Instant::now();
-    while !guarded.program.log().contains("keys can't be read again") {
-        assert!(started.elapsed() < SOON, "{}", guarded.program.log());
+    while !guarded.log().contains("keys can't be read again") {
+        assert!(started.elapsed() < SOON, "{}", guarded.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(guarded.status(&before, "/v1/changes").await, 200, "the old keys still hold");
@@ -387,7 +395,7 @@ async fn no_secret_is_in_logs_status_or_metrics() {
         let offered = format!("highwater, bearer.{token}");
         drop(guarded.socket(&[("sec-websocket-protocol", offered.as_str())]).await);
     }
-    let mut said = guarded.program.log();
+    let mut said = guarded.log();
     assert!(said.contains("a token was refused"), "it is logged that, and why: {said}");
     for path in ["/v1/status", "/metrics"] {
         let reply = guarded.service.fetch_with(path, &bearer(ADMIN).each()).await;

@@ -47,15 +47,23 @@ pub(crate) struct ServiceFlags {
     log_format: Option<String>,
 }
 
-/// What is shown to a running Highwater.
+/// Which running Highwater is asked.
 #[derive(Debug, Args)]
-pub(crate) struct TokenFlags {
+pub(crate) struct ServerFlags {
+    /// Where Highwater answers; what operators ask is at http.admin_listen, if that is set
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// Trust the certificates of this file (PEM), too: those of a private authority
+    ///
+    /// The system's are trusted anyway, or those that SSL_CERT_FILE names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// File with a token, where Highwater asks for one [env: HIGHWATER_TOKEN, the token itself]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
-impl TokenFlags {
+impl ServerFlags {
     /// The token, if there is one. The file wins over the environment.
     pub(crate) fn token(&self, environment: &Environment) -> Result<Option<Secret>, Failure> {
         let Some(path) = &self.token_file else { return Ok(environment.token()) };

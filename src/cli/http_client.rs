@@ -1,14 +1,16 @@
 //! Asking a running Highwater.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
-use crate::config::Secret;
+use super::flags::ServerFlags;
+use crate::config::{Environment, Secret};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,13 +31,16 @@ pub(crate) enum AskError {
 }
 
 impl HttpClient {
-    /// `base` is what `--url` was given: an `http://` or `https://` URL, a path in front allowed.
-    /// With each question goes the token.
-    pub(crate) fn new(base: &str, token: Option<Secret>) -> Result<Self, Failure> {
-        let base = parse_base(base)?;
+    /// `--url` is an `http://` or `https://` URL, a path in front allowed. With each question goes the
+    /// token, if there is one.
+    pub(crate) fn new(server: &ServerFlags, environment: &Environment) -> Result<Self, Failure> {
+        let base = parse_base(&server.url)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
-        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent);
-        let client = client.default_headers(headers(token)?).build();
+        let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent);
+        for certificate in server.ca_file.iter().map(|file| authorities(file)) {
+            client = certificate?.into_iter().fold(client, ClientBuilder::add_root_certificate);
+        }
+        let client = client.default_headers(headers(server.token(environment)?)?).build();
         let client = client.map_err(|error| Failure::failed(with_causes(&error)))?;
         Ok(Self { client, base })
     }
@@ -114,6 +119,16 @@ fn headers(token: Option<Secret>) -> Result<HeaderMap, Failure> {
     })?;
     value.set_sensitive(true);
     Ok([(AUTHORIZATION, value)].into_iter().collect())
+}
+
+/// The certificates of a file that are to be trusted.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
+    let unusable = |why: String| Failure::Usage(format!("--ca-file {}: {why}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    match Certificate::from_pem_bundle(&bytes) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(unusable("it holds no certificates in PEM form".into())),
+    }
 }
 
 fn parse_base(base: &str) -> Result<Url, Failure> {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use super::flags::{Format, TokenFlags};
+use super::flags::{Format, ServerFlags};
 use super::http_client::HttpClient;
 use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
 use crate::config::Environment;
@@ -19,11 +19,8 @@ use crate::config::Environment;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater status --url http://127.0.0.1:8080")]
 pub(crate) struct StatusArgs {
-    /// Where Highwater answers; with http.admin_listen, that address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
     #[command(flatten)]
-    token: TokenFlags,
+    server: ServerFlags,
     /// How to print: text, or json as it was answered
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -87,7 +84,7 @@ struct Table {
 
 pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.url, args.token.token(environment)?)?;
+    let client = HttpClient::new(&args.server, environment)?;
     let answered = client.get("/v1/status", &[], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let mut out = anstream::stdout();

@@ -7,6 +7,7 @@ mod auth;
 mod environment;
 mod error;
 mod file;
+mod http;
 mod layers;
 mod reader;
 mod secret;
@@ -27,6 +28,7 @@ use layers::Layers;
 use reader::Reader;
 
 use crate::auth::Rules;
+use crate::http::{ServerOptions, TlsFiles};
 use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -122,6 +124,10 @@ pub struct Http {
     pub admin_listen: Option<SocketAddr>,
     /// Whether operators are asked for no token there: nobody else reaches it.
     pub admin_open: bool,
+    /// The certificate to answer with; `None`: in clear text.
+    pub tls: Option<TlsFiles>,
+    /// What connections may do.
+    pub server: ServerOptions,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
@@ -316,7 +322,6 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
 }
 
 fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
-    /// Below the number of connections, so that polls always find one.
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
@@ -324,6 +329,8 @@ fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
     let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
     let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
+    let tls = http::tls(reader);
+    let server = http::server(reader);
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
         reader.errors.push(ConfigError::SameListener { address: listen.to_string() });
@@ -340,12 +347,17 @@ fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
             port: address.port(),
         });
     }
+    let server = server?;
+    let push_clients_max = push_clients_max?;
+    http::leave_room_for_polls(reader, push_clients_max, server.connections_max);
     Some(Http {
         listen,
         admin_listen,
         admin_open: admin_listen.is_none_or(|address| is_loopback(&address)),
+        tls,
+        server,
         cors_origins,
-        push_clients_max: push_clients_max?,
+        push_clients_max,
         notify_interval: notify_interval?,
     })
 }
