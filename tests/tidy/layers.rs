@@ -74,8 +74,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sha2", &["wire", "history", "auth"]),
     ("subtle", &["auth"]),
     ("jsonwebtoken", &["auth"]),
-    // wire only names rustls' module of that name.
-    ("ring", &["wire", "auth"]),
+    // The others only name rustls' module of that name.
+    ("ring", &["wire", "auth", "http"]),
     ("axum", &["http", "app"]),
     ("hyper_util", &["http"]),
     ("hyper", &["http"]),
