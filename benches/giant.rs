@@ -5,24 +5,21 @@
 //! of which a third waits for in a poll. Then the giant commits, and small commits go on until it has
 //! been told. With streaming the work is done while it runs, without it after its commit.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::Parser;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use support::database::{Database, Session};
-use support::http::HttpClient;
-use support::process;
-use support::report::{Report, print_table};
-use support::samples::figure;
-use support::service::Service;
-use support::{Common, block_on};
+use crate::support::Common;
+use crate::support::database::{Database, Session};
+use crate::support::http::HttpClient;
+use crate::support::process;
+use crate::support::report::{Report, print_table};
+use crate::support::samples::figure;
+use crate::support::service::Service;
 
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -31,25 +28,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Where streaming in the form for parallel subscribers began.
 const PARALLEL_SINCE: u16 = 16;
 
-#[derive(Parser)]
-struct Options {
-    #[command(flatten)]
-    common: Common,
+#[derive(clap::Args)]
+pub(crate) struct Options {
     /// Rows of the giant commit.
     #[arg(long, default_value_t = 10_000_000)]
     rows: u32,
 }
 
-fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
-    if !options.common.is_wanted("giant") {
-        return Ok(());
-    }
-    block_on(run(&options))
-}
-
-async fn run(options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(&options.common, &[]).await?;
+pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let database = Database::start(common, &[]).await?;
     let mut report = Report::new("giant");
     report.keep("postgresql", database.server.installation().version());
     report.keep("rows", options.rows);

@@ -36,17 +36,17 @@ fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// Memory of this process that is in RAM, in bytes.
-pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
-    memory("self", "VmRSS:")
+/// Memory of a process that is in RAM, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
 }
 
 /// The most memory that a process ever had in RAM, in bytes.
 pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
-    memory(&pid.to_string(), "VmHWM:")
+    memory(pid, "VmHWM:")
 }
 
-fn memory(pid: &str, field: &str) -> anyhow::Result<u64> {
+fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
     let file = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
     let kib = status.lines().find_map(|line| line.strip_prefix(field));
