@@ -322,7 +322,9 @@ fn blocks_out_of_place_are_refused() {
         let mut assembler = started(vec![items()]);
         let mut out = Vec::new();
         let (last, before) = messages.split_last().unwrap();
-        before.iter().for_each(|m| assembler.push(&decode(m).unwrap(), &mut out).unwrap());
+        for message in before {
+            assembler.push(&decode(message).unwrap(), &mut out).unwrap();
+        }
         let refused = assembler.push(&decode(last).unwrap(), &mut out);
         assert!(matches!(refused, Err(AssembleError::OutOfPlace { .. })), "{messages:?}");
     }
