@@ -188,7 +188,7 @@ async fn held(database: &Database, way: &str, rows: u32) -> anyhow::Result<Held>
         let path = format!("/v1/tables/{way}/rows?ids={}", ids.collect::<Vec<_>>().join(","));
         document_bytes = client.get(&path).await?.len();
         let asked = first + BATCH.min(rows - first + 1) - 1;
-        if way == "lazy" && (asked % SETTLE_AFTER == 0 || asked == rows) {
+        if way == "lazy" && (asked.is_multiple_of(SETTLE_AFTER) || asked == rows) {
             wait_until_settled(&mut client, asked).await?;
         }
     }
