@@ -4,6 +4,13 @@
 //!
 //! A program of its own, because counting takes the place of the allocator.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a test that panics has failed"
+)]
+
 #[path = "../benches/support/stream.rs"]
 mod stream;
 
