@@ -100,11 +100,7 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let wishes = Wishes::default();
         let (writer, store) = store::open(self.limits, wishes.clone(), self.metrics.clone());
-        let (status, source) = watch::channel(SourceStatus::new(
-            self.session.target.display_name(),
-            self.session.publication.clone(),
-            self.session.slot.clone(),
-        ));
+        let (status, source) = watch::channel(picture(&self.session));
         let mut tasks = JoinSet::new();
         let ingest = Ingest {
             session: self.session,
@@ -297,6 +293,15 @@ fn session_options(config: &Config) -> SessionOptions {
             max_bytes: config.log.max_transaction_bytes,
         },
         rows: config.rows.clone(),
+    }
+}
+
+/// The picture of the source before the first connection.
+fn picture(session: &SessionOptions) -> SourceStatus {
+    let (server, publication) = (session.target.display_name(), session.publication.clone());
+    SourceStatus {
+        slot_limit_bytes: Some(session.resume_window.max_wal),
+        ..SourceStatus::new(server, publication, session.slot.clone())
     }
 }
 
