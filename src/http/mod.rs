@@ -2,7 +2,7 @@
 //!
 //! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
 //! a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
-//! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
+//! [`reload`], [`console`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
 //! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
 //! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
 //! of their own, see there.
@@ -31,6 +31,7 @@ mod body;
 mod changes;
 mod conditional;
 mod connection;
+mod console;
 mod cors;
 mod encoding;
 mod health;

@@ -22,6 +22,8 @@ pub struct HttpOptions {
     pub push: PushOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
+    /// HTML for the head of the console's page: the demo adds its part with it.
+    pub console_head: &'static str,
 }
 
 impl HttpOptions {
@@ -40,6 +42,7 @@ impl Default for HttpOptions {
             notify_interval: Duration::ZERO,
             push: PushOptions::default(),
             admin_apart: false,
+            console_head: "",
         }
     }
 }

@@ -20,7 +20,7 @@ use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::routes::Route;
 use super::told::COMPRESSED_BYTES_MIN;
-use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status};
+use super::{changes, console, cors, health, metrics_page, openapi, push, reload, rows, status};
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
 use crate::store::Store;
@@ -34,7 +34,7 @@ pub fn router(
 ) -> Router {
     let build = Build::new(store, source, metrics, options);
     let admin: &[Route] = if options.admin_apart { &[] } else { &Route::ADMIN };
-    build.router(&[&Route::API, admin].concat())
+    build.router(&[&Route::API, admin, &Route::PAGE].concat())
 }
 
 /// The router of the operators' own listener: health, status, metrics and reloads.
@@ -44,7 +44,7 @@ pub fn admin_router(
     metrics: &Metrics,
     options: &HttpOptions,
 ) -> Router {
-    Build::new(store, source, metrics, options).router(&Route::ADMIN)
+    Build::new(store, source, metrics, options).router(&[&Route::ADMIN[..], &Route::PAGE].concat())
 }
 
 /// What the routes are built from.
@@ -100,6 +100,8 @@ fn methods(route: Route) -> MethodRouter<Api> {
         Route::Status => get(status::status),
         Route::Metrics => get(metrics_page::metrics),
         Route::OpenApi => get(openapi::openapi),
+        Route::Console => get(console::page),
+        Route::ConsoleFile => get(console::file),
         Route::Unmatched => any(unknown_route),
     };
     let allowed = HeaderValue::from_static(route.methods());

@@ -1,6 +1,7 @@
 //! The API as clients see it, on a real store.
 
 mod conditional;
+mod console;
 mod document;
 mod errors;
 mod headers;
