@@ -25,8 +25,8 @@ export function drawTables(told) {
     note: reason ?? key.join(", "),
     mode: rows.reason ? `${STATES[rows.state]}: ${rows.reason}` : STATES[rows.state],
     numbers: [
-      rows.state === "off" ? "" : `${count(rows.entries)} in ${bytes(rows.bytes)}`,
-      rows.state === "off" ? "" : ratio(rows.requests),
+      rows.state === "off" ? "–" : `${count(rows.entries)} in ${bytes(rows.bytes)}`,
+      rows.state === "off" ? "–" : ratio(rows.requests),
       count(changes.inserts),
       count(changes.updates),
       count(changes.deletes),
