@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 
+use crate::auth::Authority;
+
 /// Options of the HTTP side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
@@ -24,6 +26,10 @@ pub struct HttpOptions {
     pub admin_apart: bool,
     /// HTML for the head of the console's page: the demo adds its part with it.
     pub console_head: &'static str,
+    /// Who knows tokens; `None`: nobody is asked who they are.
+    pub authority: Option<Authority>,
+    /// On the operators' own listener nobody is asked.
+    pub admin_open: bool,
 }
 
 impl HttpOptions {
@@ -43,6 +49,8 @@ impl Default for HttpOptions {
             push: PushOptions::default(),
             admin_apart: false,
             console_head: "",
+            authority: None,
+            admin_open: true,
         }
     }
 }
