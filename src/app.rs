@@ -51,6 +51,8 @@ pub struct App {
     loader: Option<LoaderOptions>,
     limits: Limits,
     metrics: Metrics,
+    /// Answered beside the service's own routes.
+    pages: Router,
 }
 
 impl App {
@@ -85,7 +87,16 @@ impl App {
             loader: rows::loader_options(config),
             limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
+            pages: Router::new(),
         })
+    }
+
+    /// Adds routes of somebody else's to the main listener, and HTML to the head of the console's
+    /// page, for the demo: nothing that is configured leads here.
+    #[must_use]
+    pub fn with_pages(mut self, pages: Router, console_head: &'static str) -> Self {
+        self.http.console_head = console_head;
+        Self { pages, ..self }
     }
 
     /// Where clients are answered: the port that was bound when 0 was asked for.
@@ -115,7 +126,7 @@ impl App {
 
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
         tracing::info!(address = %self.main.local_addr()?, "listening");
-        tasks.spawn(serve(self.main, main, shutdown.clone()));
+        tasks.spawn(serve(self.main, main.merge(self.pages), shutdown.clone()));
         if let Some(options) = self.loader {
             rows::spawn(&mut tasks, &store, options, &shutdown);
         }

@@ -35,6 +35,7 @@ const HOSTS: &[&str] = &[
     "www.apache.org",
     "www.postgresql.org",
     "www.rfc-editor.org",
+    "www.w3.org",
 ];
 
 /// Names that are nobody's (RFC 2606), for examples.

@@ -80,7 +80,6 @@ function state(word, why) {
 function pause() {
   paused = !paused;
   waiting = 0;
-  at("live-pause").setAttribute("aria-pressed", String(paused));
   if (!paused) redraw();
   tell();
 }
