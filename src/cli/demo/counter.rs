@@ -132,49 +132,49 @@ fn is_ours(headers: &HeaderMap) -> bool {
     is_local && text(header::ORIGIN).is_none_or(|origin| origin == format!("http://{host}"))
 }
 
-fn refused(status: StatusCode, why: &str) -> Response {
-    (status, axum::Json(json!({"detail": why}))).into_response()
+/// Why something was not done.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, axum::Json(json!({"detail": self.1}))).into_response()
+    }
+}
+
+impl From<tokio_postgres::Error> for Refused {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, super::error::said(&error))
+    }
 }
 
 /// A body that says it is JSON: a form of another site can't, without being asked for its origin.
-fn read<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, body: &[u8]) -> Result<T, Response> {
+fn read<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refused> {
     if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
-        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON, and say so"));
+        let why = "send JSON, and say so in Content-Type".to_owned();
+        return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     serde_json::from_slice(body)
-        .map_err(|error| refused(StatusCode::BAD_REQUEST, &error.to_string()))
+        .map_err(|error| Refused(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-/// The rows, as the database has them.
-async fn items(State(counter): State<Counter>) -> Response {
+/// The rows, as the database has them, and whether business goes on.
+async fn items(State(counter): State<Counter>) -> Result<Response, Refused> {
     let sql = "SELECT coalesce(json_agg(items ORDER BY id), '[]')::text FROM items";
-    match counter.players.visitor.query_one(sql, &[]).await {
-        Ok(row) => {
-            let open = *counter.open.borrow();
-            let body = format!("{{\"open\":{open},\"items\":{}}}", row.get::<_, &str>(0));
-            let headers =
-                [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-            (headers, body).into_response()
-        }
-        Err(error) => failed(&error),
-    }
+    let row = counter.players.visitor.query_one(sql, &[]).await?;
+    let (open, items): (bool, &str) = (*counter.open.borrow(), row.get(0));
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, format!("{{\"open\":{open},\"items\":{items}}}")).into_response())
 }
 
 /// A button was pressed.
-async fn act(State(counter): State<Counter>, headers: HeaderMap, body: Bytes) -> Response {
-    let act: Act = match read(&headers, &body) {
-        Ok(act) => act,
-        Err(refused) => return refused,
-    };
-    let sql = act.sql();
-    match counter.players.visitor.execute(&*sql, &[]).await {
-        Ok(rows) => axum::Json(json!({"sql": sql, "rows": rows})).into_response(),
-        Err(error) => failed(&error),
-    }
-}
-
-fn failed(error: &tokio_postgres::Error) -> Response {
-    refused(StatusCode::INTERNAL_SERVER_ERROR, &super::error::said(error))
+async fn act(
+    State(counter): State<Counter>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let sql = read::<Act>(&headers, &body)?.sql();
+    let rows = counter.players.visitor.execute(&*sql, &[]).await?;
+    Ok(axum::Json(json!({"sql": sql, "rows": rows})).into_response())
 }
 
 /// Whether business is to go on.
@@ -183,15 +183,15 @@ struct Business {
     open: bool,
 }
 
-/// Others stop, or go on: with a quiet shop it is plain to see who changed what.
-async fn business(State(counter): State<Counter>, headers: HeaderMap, body: Bytes) -> Response {
-    match read(&headers, &body) {
-        Ok(Business { open }) => {
-            counter.open.send_replace(open);
-            axum::Json(json!({"open": open})).into_response()
-        }
-        Err(refused) => refused,
-    }
+/// Others stop, or go on: in a quiet shop it is plain to see who changed what.
+async fn business(
+    State(counter): State<Counter>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let Business { open } = read(&headers, &body)?;
+    counter.open.send_replace(open);
+    Ok(axum::Json(json!({"open": open})).into_response())
 }
 
 #[cfg(test)]
