@@ -29,6 +29,7 @@ export function start() {
   });
   at("poll-cancel").addEventListener("click", () => asking?.abort());
   at("poll-copy").addEventListener("click", () => copy(command(), at("poll-curl"), at("poll-copy")));
+  document.addEventListener("token", tellCommand);
   tellCommand();
 }
 

@@ -62,6 +62,7 @@ function enter(wasRefused) {
       field.value = "";
       if (!given) return reject(withoutToken());
       sessionStorage.setItem(KEY, given);
+      document.dispatchEvent(new Event("token"));
       resolve();
     };
     at("token-form").addEventListener("submit", done);

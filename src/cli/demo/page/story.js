@@ -3,7 +3,7 @@
 import { at, make, say, show } from "/console/dom.js";
 import { parse, plural, shown } from "/console/format.js";
 import { badge } from "/console/live.js";
-import { problem } from "/console/session.js";
+import { ask, problem } from "/console/session.js";
 import { follow } from "/console/stream.js";
 
 /** Entries of the list on the right. */
@@ -50,7 +50,7 @@ function build() {
           button("Pause the others", trade, { id: "business", "aria-pressed": "false" }),
         ),
         make("div", { class: "bar" }, ...acts),
-        make("div", { class: "scroll tall", role: "region", "aria-labelledby": "rows-title", tabindex: "0" },
+        make("div", { class: "scroll tall", role: "group", "aria-labelledby": "rows-title", tabindex: "0" },
           make("table", { class: "shelf" },
             make("thead", {}, make("tr", {},
               make("th", { scope: "col", class: "number", text: "Id" }),
@@ -69,7 +69,7 @@ function build() {
           make("h3", { id: "told-title", text: "What a client is told, latest change first" }),
           make("p", { class: "state", id: "told-state", text: "connecting" }),
         ),
-        make("div", { class: "scroll tall", role: "region", "aria-labelledby": "told-title", tabindex: "0" },
+        make("div", { class: "scroll tall", role: "group", "aria-labelledby": "told-title", tabindex: "0" },
           make("ol", { id: "told" }),
         ),
         make("p", { class: "foot", text: "A row that changes moves to the top. Rows that others change, the demo’s everyday business, do so too." }),
@@ -111,7 +111,7 @@ async function list() {
 }
 
 async function told(path, options) {
-  const response = await fetch(path, { cache: "no-store", ...options });
+  const response = await ask(path, options);
   if (!response.ok) throw await problem(response);
   return parse(await response.text());
 }
@@ -190,25 +190,26 @@ function readSoon() {
 async function readRows() {
   const { items, open: isOpen } = await told("/demo/items");
   opened(isOpen);
-  const gone = new Set(rows.keys());
+  const here = new Set(items.map(({ id }) => shown(id)));
+  for (const [key, leaving] of rows) if (!here.has(key)) takeAway(key, leaving);
   items.forEach((item, place) => {
     const key = shown(item.id);
-    gone.delete(key);
     if (!rows.has(key)) rows.set(key, row(item));
     const made = rows.get(key);
     const [, name, price, stock] = made.children;
     say(name, shown(item.name));
     say(price, shown(item.price));
     say(stock, shown(item.stock));
+    // One that is moved would lose the focus.
     if (at("rows").children[place] !== made) at("rows").insertBefore(made, at("rows").children[place] ?? null);
   });
-  for (const key of gone) {
-    const leaving = rows.get(key);
-    const next = leaving.nextElementSibling ?? leaving.previousElementSibling;
-    if (leaving.contains(document.activeElement)) next?.querySelector("button:last-child")?.focus();
-    leaving.remove();
-    rows.delete(key);
-  }
+}
+
+function takeAway(key, leaving) {
+  const next = leaving.nextElementSibling ?? leaving.previousElementSibling;
+  if (leaving.contains(document.activeElement)) next?.querySelector("button:last-child")?.focus();
+  leaving.remove();
+  rows.delete(key);
 }
 
 function row({ id, name }) {
