@@ -3,8 +3,8 @@
 #
 #   tests/browser/check.sh HIGHWATER SERVER_BIN_DIR [README_PICTURE]
 #
-# HIGHWATER is the program, SERVER_BIN_DIR holds PostgreSQL's; README_PICTURE is where to put a picture of
-# the console. Chromium, where it is missing, is installed (as root, by apt-get). Packages from npm and PyPI
+# HIGHWATER is the program, SERVER_BIN_DIR holds PostgreSQL's (psql must be in the PATH); README_PICTURE is where to put a picture of
+# the console. Chromium (or what CHROMIUM names), where it is missing, is installed (as root, by apt-get). Packages from npm and PyPI
 # stay in target/tools, pictures in target/console. Everything started here listens on the loopback
 # interface only, and is ended.
 set -euo pipefail
@@ -19,10 +19,13 @@ pictures=$PWD/target/console
 fixtures=$PWD/tests/fixtures
 python_packages=(requests==2.34.2 sseclient-py==1.9.0 websockets==17.4)
 
-if ! [[ -x ${CHROMIUM:-/usr/bin/chromium} ]]; then
+CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}
+if [[ -z $CHROMIUM ]]; then
     apt-get update --quiet
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium
+    CHROMIUM=$(command -v chromium)
 fi
+export CHROMIUM
 mkdir -p "$tools" "$pictures"
 if ! cmp --silent tests/browser/package.json "$tools/package.json"; then
     cp tests/browser/package.json "$tools/"

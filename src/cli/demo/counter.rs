@@ -117,10 +117,8 @@ async fn only_our_page(request: Request, next: Next) -> Response {
     if is_ours(request.headers()) {
         next.run(request).await
     } else {
-        refused(
-            StatusCode::FORBIDDEN,
-            "only the demo's own page, on this machine, may ask for this",
-        )
+        let why = "only the demo's own page, on this machine, may ask for this".to_owned();
+        Refused(StatusCode::FORBIDDEN, why).into_response()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`run`] starts a throw-away server, opens a small `shop` in it, lets the service it is given
 //! serve that, lets the `story` happen, polls like any other `client`, and writes on the
-//! `screen` what was committed and what was told. However it ends, nothing is left behind.
+//! `screen` what was committed and what was told. In a browser the console shows the same: the `counter`
+//! adds a table with buttons to it. However it ends, nothing is left behind.
 
 mod client;
 mod counter;

@@ -71,7 +71,8 @@ function begin(answer) {
   say(at("live-foot"), `Following ${plural(answer.reset.length, "table")} from version ${answer.version}.`);
 }
 
-function state(word, why) {
+function state(word, why, status) {
+  if (status === 404) why = "changes are told on the main listener (http.listen)";
   const text = { connecting: "connecting", live: "live", away: "not connected" }[word];
   at("live-state").dataset.state = word;
   say(at("live-state"), why ? `${text}: ${why}` : text);

@@ -17,7 +17,7 @@ const EVENT_MAX = 32 * 1024 * 1024;
 
 /**
  * Follows changes for ever. `query` goes into the URL. `told(answer, isFirst)` is called for every
- * answer, `state(word, why)` with "connecting", "live" or "away".
+ * answer, `state(word, why, status)` with "connecting", "live" or "away".
  */
 export async function follow(query, told, state, version = null) {
   let pause = RETRY_MIN;
@@ -34,7 +34,7 @@ export async function follow(query, told, state, version = null) {
         told(answer, isFirst);
       });
     } catch (error) {
-      state("away", error.message);
+      state("away", error.message, error.status);
       if (FINAL.includes(error.status)) return;
     }
     await new Promise((resolve) => setTimeout(resolve, pause));

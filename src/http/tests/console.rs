@@ -92,13 +92,18 @@ async fn names_that_are_no_files_are_problems_and_make_no_labels() {
         client.get(&format!("/console/{name}")).await.problem(404);
     }
     client.get("/console/a/b").await.problem(404);
+    // The demo's part is the demo's.
+    for path in ["/demo/story.js", "/demo/items", "/demo/acts"] {
+        client.get(path).await.problem(404);
+    }
+    assert!(!client.get("/").await.body.windows(5).any(|part| part == b"/demo"));
     client.send(Method::POST, "/", &[]).await.problem(405);
     client.get("/").await;
     let metrics = client.get("/metrics").await;
     let text = std::str::from_utf8(&metrics.body).unwrap();
     for line in [
         r#"highwater_http_requests_total{method="GET",route="/console/{file}",status="404"} 5"#,
-        r#"highwater_http_requests_total{method="GET",route="/",status="200"} 1"#,
+        r#"highwater_http_requests_total{method="GET",route="/",status="200"} 2"#,
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
