@@ -35,6 +35,7 @@ const HOSTS: &[&str] = &[
     "www.apache.org",
     "www.postgresql.org",
     "www.rfc-editor.org",
+    // The namespace of SVG.
     "www.w3.org",
 ];
 
