@@ -81,7 +81,7 @@ def command(address):
         "--workers=4", "--continue-on-failure", "--request-timeout=70",
         "--exclude-path=/v1/stream", "--exclude-path=/v1/ws", "--warnings=off", "--phases=examples,coverage,fuzzing",
         "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
-        "response_schema_conformance,unsupported_method,allow_header_conformance",
+        "response_schema_conformance",
     ]
 
 
