@@ -51,6 +51,7 @@ mod problem;
 mod push;
 mod quality;
 mod query;
+mod rate;
 mod reload;
 mod request_id;
 mod router;
@@ -65,6 +66,7 @@ mod tls;
 mod told;
 
 pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
+pub use rate::RateLimit;
 pub use router::{admin_router, router};
 pub use server::{Offer, serve};
 pub use tls::{Certificates, Look, TlsError, TlsFiles};

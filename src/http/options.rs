@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 
+use super::rate::RateLimit;
 use crate::auth::Authority;
 
 /// Options of the HTTP side.
@@ -72,6 +73,8 @@ pub struct ServerOptions {
     pub head_max_bytes: usize,
     /// Requests under way on one HTTP/2 connection; further ones wait.
     pub http2_streams_max: u32,
+    /// Requests of one client; further ones are refused (429). `None`: as many as come.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl ServerOptions {
@@ -95,6 +98,7 @@ impl Default for ServerOptions {
             idle_timeout: Self::IDLE_TIMEOUT,
             head_max_bytes: Self::HEAD_MAX_BYTES,
             http2_streams_max: Self::HTTP2_STREAMS_MAX,
+            rate_limit: None,
         }
     }
 }

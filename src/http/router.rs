@@ -19,6 +19,7 @@ use super::gate::Gate;
 use super::observe::Observe;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
+use super::rate::Buckets;
 use super::routes::{Audience, Route};
 use super::told::COMPRESSED_BYTES_MIN;
 use super::{changes, console, cors, health, metrics_page, openapi, push, reload, rows, status};
@@ -58,6 +59,7 @@ struct Build<'a> {
     options: &'a HttpOptions,
     /// Who knows tokens; `None`: nobody is asked for one.
     authority: Option<Authority>,
+    buckets: Option<Buckets>,
 }
 
 impl<'a> Build<'a> {
@@ -68,7 +70,9 @@ impl<'a> Build<'a> {
         options: &'a HttpOptions,
     ) -> Self {
         let authority = options.authority.clone();
-        Self { api: Api::new(store, source, metrics, options), metrics, options, authority }
+        let buckets = options.server.rate_limit.map(Buckets::new);
+        let api = Api::new(store, source, metrics, options);
+        Self { api, metrics, options, authority, buckets }
     }
 
     fn router(&self, routes: &[Route]) -> Router {
@@ -95,7 +99,7 @@ impl<'a> Build<'a> {
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(CompressionLayer::new().compress_when(compressed))
-            .layer(Gate::new(route, self.authority.clone()));
+            .layer(Gate::new(route, self.authority.clone(), self.buckets.clone()));
         methods.layer(layers)
     }
 }
