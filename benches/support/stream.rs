@@ -16,7 +16,8 @@ const INT8: u32 = 20;
 pub(crate) const BYTES_PER_COMMIT_OF_ONE: u64 = 24;
 
 /// The service's defaults.
-pub(crate) const LIMITS: StageLimits = StageLimits { max_changes: 100_000, max_bytes: 64 << 20 };
+pub(crate) const LIMITS: StageLimits =
+    StageLimits { max_changes: 100_000, max_bytes: 64 << 20, max_streamed_bytes: 256 << 20 };
 
 /// Messages in one buffer, each with its length in front.
 pub(crate) struct Messages {
