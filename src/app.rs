@@ -297,6 +297,7 @@ fn session_options(config: &Config) -> SessionOptions {
             max_bytes: config.log.max_transaction_bytes,
         },
         rows: config.rows.clone(),
+        scopes: config.scopes.clone(),
     }
 }
 

@@ -7,14 +7,18 @@
 //! the table with the most staged bytes is given up, until half is free: it will be reset, and its
 //! rows are told as lost. Precision is given up, never truth.
 
+mod merged;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::relation::Found;
 use super::row_stage::RowStage;
-use crate::change::{Change, Op, Reset, ResetReason};
+use crate::change::{Change, Op, Reset, ResetReason, ScopeMove};
 use crate::key::Key;
 use crate::row::RowChange;
 use crate::table::TableOid;
+use merged::Merged;
 
 /// Bounds of one transaction's stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,17 +85,26 @@ impl Stage {
     }
 
     /// Adds what happened to the row just counted.
-    pub fn push(&mut self, table: TableOid, op: Op, key: Key) {
-        self.push_at(self.ordinal, table, op, key);
+    pub fn push(&mut self, table: TableOid, op: Op, key: Key, scope: Option<Box<ScopeMove>>) {
+        self.push_at(self.ordinal, table, op, key, scope);
     }
 
     /// Adds that the row just counted has another key now: for clients two rows.
-    pub fn push_key_change(&mut self, table: TableOid, old: Key, new: Key) {
-        self.push_at(self.ordinal - 1, table, Op::Delete, old);
-        self.push_at(self.ordinal, table, Op::Insert, new);
+    pub fn push_key_change(&mut self, table: TableOid, old: Found, new: Found) {
+        let scope = old.scope.map(|scope| Box::new(ScopeMove { before: Some(scope), after: None }));
+        self.push_at(self.ordinal - 1, table, Op::Delete, old.key, scope);
+        let scope = new.scope.map(|scope| Box::new(ScopeMove { before: None, after: Some(scope) }));
+        self.push_at(self.ordinal, table, Op::Insert, new.key, scope);
     }
 
-    fn push_at(&mut self, ordinal: u32, table: TableOid, op: Op, key: Key) {
+    fn push_at(
+        &mut self,
+        ordinal: u32,
+        table: TableOid,
+        op: Op,
+        key: Key,
+        scope: Option<Box<ScopeMove>>,
+    ) {
         if ordinal >= Self::ORDINAL_MAX {
             self.reset(table, ResetReason::LargeTransaction);
             return;
@@ -101,12 +114,13 @@ impl Stage {
         if staged.reset {
             return;
         }
-        let bytes = size_of::<Change>() + key.heap_bytes();
+        let change = Change { table, key, op, ordinal, scope };
+        let bytes = bytes_of(&change);
         staged.changes += 1;
         staged.bytes += bytes;
         self.bytes += bytes;
         let full = staged.changes >= staged.merge_at;
-        self.changes.push(Change { table, key, op, ordinal });
+        self.changes.push(change);
         if full {
             self.merge(table);
         }
@@ -181,12 +195,12 @@ impl Stage {
             if change.table != table {
                 return true;
             }
-            let last = merged.get(&change.key).filter(|m| m.ordinal == change.ordinal);
-            let Some(op) = last.and_then(Merged::op) else { return false };
-            change.op = op;
-            kept += 1;
-            bytes += size_of::<Change>() + change.key.heap_bytes();
-            true
+            let is_kept = merged.get(&change.key).is_some_and(|merged| merged.keep(change));
+            if is_kept {
+                kept += 1;
+                bytes += bytes_of(change);
+            }
+            is_kept
         });
         if let Some(staged) = self.tables.get_mut(&table) {
             self.bytes = self.bytes - staged.bytes + bytes;
@@ -232,35 +246,10 @@ impl Stage {
     }
 }
 
-/// The changes of one row inside a transaction, as seen from outside.
-struct Merged {
-    existed_before: bool,
-    exists_after: bool,
-    ordinal: u32,
-}
-
-impl Merged {
-    fn first(change: &Change) -> Self {
-        Self {
-            existed_before: change.op != Op::Insert,
-            exists_after: change.op != Op::Delete,
-            ordinal: change.ordinal,
-        }
-    }
-
-    fn then(&mut self, change: &Change) {
-        self.exists_after = change.op != Op::Delete;
-        self.ordinal = change.ordinal;
-    }
-
-    fn op(&self) -> Option<Op> {
-        match (self.existed_before, self.exists_after) {
-            (false, true) => Some(Op::Insert),
-            (true, true) => Some(Op::Update),
-            (true, false) => Some(Op::Delete),
-            (false, false) => None,
-        }
-    }
+/// Bytes a staged change occupies.
+fn bytes_of(change: &Change) -> usize {
+    let scope = change.scope.as_ref().map_or(0, |scope| scope.bytes());
+    size_of::<Change>() + change.key.heap_bytes() + scope
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ impl TableState {
         let before = std::mem::replace(&mut self.catalog, now);
         let now = &self.catalog;
         let is_same = before.key == now.key
+            && before.scope == now.scope
             && before.published == now.published
             && before.table.rows == now.table.rows;
         if is_same {

@@ -94,7 +94,7 @@ impl Order {
         self.segments.front()?.front()
     }
 
-    fn last(&self) -> Option<&Place> {
+    pub(super) fn last(&self) -> Option<&Place> {
         self.segments.back()?.back()
     }
 
