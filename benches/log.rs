@@ -128,6 +128,7 @@ impl Filled {
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
             rows: Rows::Off,
+            scope: vec![],
         };
         let end = Lsn(8);
         let started =
@@ -152,6 +153,7 @@ impl Filled {
             key: Key::integer((*id).into()),
             op,
             ordinal,
+            scope: None,
         };
         Event::Commit(Transaction {
             end_lsn: self.end,

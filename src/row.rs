@@ -118,10 +118,10 @@ impl<'de> Visitor<'de> for Finding<'_> {
 
 /// Whether a member's name, still quoted, is `wanted`.
 fn is_name(quoted: &str, wanted: &str) -> bool {
-    match quoted.contains('\\') {
-        false => quoted.get(1..quoted.len().saturating_sub(1)) == Some(wanted),
-        true => serde_json::from_str(quoted).is_ok_and(|name: String| name == wanted),
+    if quoted.contains('\\') {
+        return serde_json::from_str(quoted).is_ok_and(|name: String| name == wanted);
     }
+    quoted.get(1..quoted.len().saturating_sub(1)) == Some(wanted)
 }
 
 /// Whether two JSON texts are one value; of strings what they stand for counts.

@@ -365,8 +365,7 @@ fn tables(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
         let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
             reader::one(written).and_then(|text| reader::choose(text, &modes))
         });
-        let columns =
-            reader.of_table(table, &settings::TABLE_COLUMNS, entries, names);
+        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, names);
         let served = columns.clone().filter(|_| matches!(mode, Some(Some(_))));
         let scope = reader.of_table(table, &settings::TABLE_SCOPE, entries, |written| {
             names(written).and_then(|names| value::scope(names, served.as_deref()))

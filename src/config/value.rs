@@ -135,8 +135,9 @@ pub(super) fn scope(names: Vec<String>, served: Option<&[String]>) -> Result<Vec
     if names.len() > SCOPE_COLUMNS_MAX {
         return Err(format!("must name at most {SCOPE_COLUMNS_MAX} columns"));
     }
-    if let Some(twice) = names.iter().enumerate().find(|(n, name)| names[..*n].contains(name)) {
-        return Err(format!("names {} twice", twice.1));
+    let is_twice = |name: &&String| names.iter().filter(|other| other == name).count() > 1;
+    if let Some(twice) = names.iter().find(is_twice) {
+        return Err(format!("names {twice} twice"));
     }
     let hidden = |name: &&String| served.is_some_and(|served| !served.contains(name));
     match names.iter().find(hidden) {

@@ -90,8 +90,11 @@ impl Relation {
     /// Matches the message with a newer look at the catalog. The message may have come before the
     /// look, in the very transaction that changed the table, and need not come again.
     pub(super) fn look_again(&mut self, table: &CatalogTable) {
-        let plans = plan(self.replica_identity, &self.columns, table)
-            .zip(scope_plan(self.replica_identity, &self.columns, table));
+        let plans = plan(self.replica_identity, &self.columns, table).zip(scope_plan(
+            self.replica_identity,
+            &self.columns,
+            table,
+        ));
         (self.key, self.scope) = plans.unwrap_or((KeyPlan::Unknown, Vec::new()));
         self.rows = row_reading(&self.columns, table);
     }
@@ -210,8 +213,7 @@ fn scope_plan(
     columns: &[RelationColumn],
     table: &CatalogTable,
 ) -> Option<Vec<(usize, Kind)>> {
-    let is_told =
-        |column: &RelationColumn| column.key || replica_identity == ReplicaIdentity::Full;
+    let is_told = |column: &RelationColumn| column.key || replica_identity == ReplicaIdentity::Full;
     let place = |scope: &KeyColumn| {
         let is_it = |c: &RelationColumn| {
             is_told(c) && c.shape.name == scope.name && c.shape.type_oid == scope.type_oid

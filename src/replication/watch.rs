@@ -90,7 +90,8 @@ impl Watch {
     /// Looks once.
     pub(super) async fn look(&self, connection: &mut Connection) -> Result<Look, LookError> {
         timeout(LOOK_TIME_MAX, async {
-            let tables = read_catalog(connection, &self.publication, &self.rows, &self.scopes).await?;
+            let tables =
+                read_catalog(connection, &self.publication, &self.rows, &self.scopes).await?;
             // In this order: the position must not be older than the catalog.
             let source = read_source(connection, &self.publication, &self.slot).await?;
             Ok(Look { catalog: Catalog { seen_at: source.wal_end, tables }, source })

@@ -52,6 +52,7 @@ impl Follower {
             resume_window: ResumeWindow::NONE,
             stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
             rows,
+            scopes: Vec::new(),
         };
         let (events_in, events) = mpsc::channel(4);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);

@@ -29,7 +29,8 @@ impl Assembler {
             if before.is_none() && relation.needs_old_rows() {
                 return None;
             }
-            let other_key = before.as_ref().map(|before| &before.key).filter(|key| **key != now.key);
+            let other_key =
+                before.as_ref().map(|before| &before.key).filter(|key| **key != now.key);
             told.row(relation, &now.key, new, old.as_ref(), other_key);
             match before {
                 Some(before) if before.key != now.key => {

@@ -117,6 +117,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
             key_columns,
             tracking,
             rows: Rows::Off,
+            scope: vec![],
         },
         key: key
             .iter()
@@ -126,6 +127,8 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
                 kind: *kind,
             })
             .collect(),
+        scope: vec![],
+        scope_refused: None,
         published: vec![],
         membership: "m".into(),
         definition: "d".into(),

@@ -24,10 +24,7 @@ pub(super) fn apply(looked: &mut [Looked], wanted: &[WantedScope]) {
     }
 }
 
-fn columns(
-    looked: &Looked,
-    wanted: &WantedScope,
-) -> Result<Vec<(Column, KeyColumn)>, String> {
+fn columns(looked: &Looked, wanted: &WantedScope) -> Result<Vec<(Column, KeyColumn)>, String> {
     let CatalogTable { table, .. } = &looked.table;
     if let Tracking::ResetOnly(reason) = &table.tracking {
         return Err(reason.clone());

@@ -50,15 +50,15 @@ impl Merged {
             _ if self.earlier.is_none() => true,
             (true, true) if before != after => {
                 if is_last {
-                    tell(change, Op::Insert, None, after);
+                    tell(change, Op::Insert, None, after.as_ref());
                 } else {
-                    tell(change, Op::Delete, before.as_ref(), &None);
+                    tell(change, Op::Delete, before.as_ref(), None);
                 }
                 is_last || is_earlier
             }
-            (false, true) if is_last => tell(change, Op::Insert, None, after),
-            (true, true) if is_last => tell(change, Op::Update, None, after),
-            (true, false) if is_last => tell(change, Op::Delete, before.as_ref(), &None),
+            (false, true) if is_last => tell(change, Op::Insert, None, after.as_ref()),
+            (true, true) if is_last => tell(change, Op::Update, None, after.as_ref()),
+            (true, false) if is_last => tell(change, Op::Delete, before.as_ref(), None),
             _ => false,
         }
     }
@@ -68,11 +68,11 @@ fn tell(
     change: &mut Change,
     op: Op,
     before: Option<&ScopeValues>,
-    after: &Option<ScopeValues>,
+    after: Option<&ScopeValues>,
 ) -> bool {
     change.op = op;
     if change.scope.is_some() {
-        change.scope = Some(Box::new(ScopeMove { before: before.cloned(), after: after.clone() }));
+        change.scope = Some(Box::new(ScopeMove { before: before.cloned(), after: after.cloned() }));
     }
     true
 }

@@ -27,7 +27,7 @@ const ROTATION: usize = 8;
 
 /// A change's place in commit order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     lsn: Lsn,
     pub(super) committed_at: CommitTime,
     ordinal: u32,

@@ -41,7 +41,7 @@ pub(crate) struct ScopedLog {
 /// The scopes in which anything is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    scopes: Slab<Scope>,
+    numbered: Slab<Scope>,
     /// By their values.
     index: Index,
     /// Seeded at random, as that of [`Entries`](super::Entries).
@@ -73,10 +73,15 @@ impl ScopedLog {
         self.log.floor()
     }
 
+    /// Where the last reset was, or where the log began.
+    pub(crate) fn began(&self) -> Position {
+        self.log.began()
+    }
+
     /// The newest change in a scope, or reset of the table.
     pub(crate) fn head(&self, values: &ScopeValues) -> Position {
         let scopes = &self.log.entries.groups;
-        let scope = scopes.find(values).and_then(|number| scopes.scopes.get(number));
+        let scope = scopes.find(values).and_then(|number| scopes.numbered.get(number));
         let last = scope.and_then(|scope| scope.order.last());
         last.map_or(self.log.began(), |place| place.position().max(self.log.began()))
     }
@@ -126,7 +131,7 @@ impl ScopedLog {
         position: Position,
     ) -> impl Iterator<Item = Told<'_>> {
         let entries = &self.log.entries;
-        let scope = entries.groups.find(values).and_then(|n| entries.groups.scopes.get(n));
+        let scope = entries.groups.find(values).and_then(|n| entries.groups.numbered.get(n));
         let places = scope.into_iter().flat_map(move |scope| scope.order.after(position));
         places.filter_map(move |place| entries.told(place, position))
     }
@@ -168,7 +173,7 @@ impl Scopes {
     }
 
     fn find(&self, values: &ScopeValues) -> Option<u32> {
-        let is_it = |number| self.scopes.get(number).is_some_and(|scope| scope.values == *values);
+        let is_it = |number| self.numbered.get(number).is_some_and(|scope| scope.values == *values);
         self.index.find(self.hash_of(values), is_it)
     }
 
@@ -179,14 +184,14 @@ impl Scopes {
         }
         let hash = self.hash_of(&values);
         self.heap_bytes += values.heap_bytes();
-        let number = self.scopes.insert(Scope { values, order: Order::default() });
+        let number = self.numbered.insert(Scope { values, order: Order::default() });
         self.index.insert(hash, number);
         number
     }
 
     /// Does something to a scope's order; a scope that is empty then is no more.
     fn with_order(&mut self, number: u32, act: impl FnOnce(&mut Order)) {
-        let Some(scope) = self.scopes.get_mut(number) else { return };
+        let Some(scope) = self.numbered.get_mut(number) else { return };
         let before = scope.order.bytes();
         act(&mut scope.order);
         self.heap_bytes = self.heap_bytes + scope.order.bytes() - before;
@@ -196,7 +201,7 @@ impl Scopes {
     }
 
     fn leave(&mut self, number: u32) {
-        let Some(scope) = self.scopes.remove(number) else { return };
+        let Some(scope) = self.numbered.remove(number) else { return };
         self.heap_bytes -= scope.values.heap_bytes() + scope.order.bytes();
         self.index.remove(self.hash_of(&scope.values), number);
     }
@@ -232,6 +237,6 @@ impl Groups<ScopedId> for Scopes {
     }
 
     fn bytes(&self) -> usize {
-        self.scopes.bytes() + self.index.bytes() + self.heap_bytes
+        self.numbered.bytes() + self.index.bytes() + self.heap_bytes
     }
 }
