@@ -38,6 +38,7 @@
 //! in memory; `status`, `meters` what operators see.
 
 mod directory;
+mod index;
 mod limits;
 mod log;
 mod merge;
@@ -46,6 +47,7 @@ mod reader;
 mod rows;
 mod seen;
 mod signals;
+mod slab;
 mod state;
 mod status;
 mod waiters;

@@ -90,7 +90,6 @@ const CRATES: &[(&str, &[&str])] = &[
     // config only to check a filter.
     ("tracing_subscriber", &["cli", "main", "config"]),
     ("prometheus", &["metrics", "http", "store"]),
-    ("moka", &["store"]),
     ("imbl", &["store"]),
     ("anyhow", &["app", "cli", "main"]),
     ("nix", &["throwaway"]),
