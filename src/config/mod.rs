@@ -6,6 +6,7 @@
 mod environment;
 mod error;
 mod file;
+mod http;
 mod layers;
 mod reader;
 mod secret;
@@ -25,6 +26,7 @@ pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of
 use layers::Layers;
 use reader::Reader;
 
+use crate::http::{ServerOptions, TlsFiles};
 use crate::table::{RowMode, WantedRows, WantedScope};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -118,6 +120,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Where operators ask; `None`: at `listen`, too.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate to answer with; `None`: in clear text.
+    pub tls: Option<TlsFiles>,
+    /// What connections may do.
+    pub server: ServerOptions,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
@@ -310,7 +316,6 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
 }
 
 fn http(reader: &mut Reader<'_>) -> Option<Http> {
-    /// Below the number of connections, so that polls always find one.
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
@@ -318,6 +323,8 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
     let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
+    let tls = http::tls(reader);
+    let server = http::server(reader);
     let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
@@ -335,11 +342,16 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
             port: address.port(),
         });
     }
+    let server = server?;
+    let push_clients_max = push_clients_max?;
+    http::leave_room_for_polls(reader, push_clients_max, server.connections_max);
     Some(Http {
         listen,
         admin_listen,
+        tls,
+        server,
         cors_origins,
-        push_clients_max: push_clients_max?,
+        push_clients_max,
         notify_interval: notify_interval?,
     })
 }

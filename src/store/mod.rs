@@ -38,7 +38,6 @@
 //! in memory; `status`, `meters` what operators see.
 
 mod directory;
-mod index;
 mod limits;
 mod log;
 mod merge;
@@ -47,7 +46,6 @@ mod reader;
 mod rows;
 mod seen;
 mod signals;
-mod slab;
 mod state;
 mod status;
 mod waiters;

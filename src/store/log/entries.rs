@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::DefaultHashBuilder;
 
 use super::Told;
+use super::index::Index;
 use super::order::{Order, Place};
 use super::record::{History, NO_HISTORY, Record};
+use super::slab::Slab;
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
-use crate::store::index::Index;
-use crate::store::slab::Slab;
 use crate::version::Position;
 
 /// What a log tells of.

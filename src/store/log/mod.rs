@@ -1,7 +1,7 @@
 //! One table's version log: the last change to each id, in commit order.
 //!
-//! * [`record`] what is known of one id: 48 bytes, in a [`slab`](mod@super::slab).
-//! * [`index`](mod@super::index) finds an id's record by its key.
+//! * [`record`] what is known of one id: 48 bytes, in a [`slab`].
+//! * [`index`] finds an id's record by its key.
 //! * [`order`] lists the changes in commit order, 24 bytes each. Touching an id moves it to the
 //!   end. A poll is one search for the client's position, then the places after it.
 //! * [`scoped`] tells each scope of a table's rows what concerns it.
@@ -18,11 +18,12 @@
 //! step for each time; here it costs them one binary search.)
 
 mod entries;
+mod index;
 mod order;
 mod record;
 mod scoped;
+mod slab;
 
-use super::slab::CHUNK;
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
@@ -66,7 +67,7 @@ pub(super) trait Forgetful {
 }
 
 /// How many forgotten ids make room for one chunk to be given back.
-pub(super) const SPARE: usize = CHUNK;
+pub(super) const SPARE: usize = slab::CHUNK;
 
 /// One id's last change, relative to some position.
 #[derive(Clone, Copy, Debug)]

@@ -13,13 +13,13 @@ use std::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 
 use super::entries::{Groups, Id};
+use super::index::Index;
 use super::order::{Order, Place};
+use super::slab::Slab;
 use super::{Forgetful, Log, Told};
 use crate::change::{CommitTime, Op, ScopeMove};
 use crate::key::Key;
 use crate::scope::{Combination, ScopeValues};
-use crate::store::index::Index;
-use crate::store::slab::Slab;
 use crate::version::Position;
 
 /// An id in one scope.
