@@ -302,9 +302,11 @@ fn session_options(config: &Config) -> SessionOptions {
             max_age: postgres.resume_window,
             max_wal: postgres.resume_max_wal,
         },
+        streaming: postgres.streaming,
         stage: StageLimits {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
+            max_streamed_bytes: config.log.max_streamed_bytes,
         },
         rows: config.rows.clone(),
         scopes: config.scopes.clone(),

@@ -58,6 +58,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(postgres.setup, SetupMode::Manual);
     assert_eq!(postgres.resume_window, Duration::from_mins(5));
     assert_eq!(postgres.resume_max_wal, 256 << 20);
+    assert_eq!(postgres.streaming, Streaming::Off);
     assert_eq!(
         config.log,
         Log {
@@ -66,6 +67,7 @@ fn defaults_are_the_documented_ones() {
             max_bytes: 1 << 30,
             max_transaction_changes: 100_000,
             max_transaction_bytes: 64 << 20,
+            max_streamed_bytes: 256 << 20,
         }
     );
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
@@ -189,6 +191,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("postgres.temporary_slot", "true"),
         ("postgres.failover_slot", "false"),
         ("postgres.setup", "auto"),
+        ("postgres.streaming", "parallel"),
         ("postgres.resume_window", "1s"),
         ("postgres.resume_max_wal", "1MiB"),
         ("postgres.connect_timeout", "1s"),
@@ -197,6 +200,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("log.max_bytes", "1GB"),
         ("log.max_transaction_changes", "6"),
         ("log.max_transaction_bytes", "2MiB"),
+        ("log.max_streamed_bytes", "3MiB"),
         ("cache.max_bytes", "3MiB"),
         ("cache.time_to_idle", "1m"),
         ("cache.time_to_live", "2m"),
