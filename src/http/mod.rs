@@ -2,8 +2,7 @@
 //!
 //! A request's way: [`server`] (connections; [`tls`], [`pace`]) → [`observe`] (id, metrics, problem
 //! bodies) → [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`],
-//! [`status`], [`metrics_page`], [`openapi`],
-//! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
+//! [`status`], [`metrics_page`], [`openapi`], [`reload`], [`console`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
 //! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
 //! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
 //! of their own, see there.
@@ -35,6 +34,7 @@ mod body;
 mod changes;
 mod conditional;
 mod connection;
+mod console;
 mod cors;
 mod encoding;
 mod gate;

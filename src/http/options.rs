@@ -27,6 +27,8 @@ pub struct HttpOptions {
     pub server: ServerOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
+    /// HTML for the head of the console's page: the demo adds its part with it.
+    pub console_head: &'static str,
     /// Who knows tokens; `None`: nobody is asked who they are.
     pub authority: Option<Authority>,
     /// On the operators' own listener nobody is asked.
@@ -50,6 +52,7 @@ impl Default for HttpOptions {
             push: PushOptions::default(),
             server: ServerOptions::default(),
             admin_apart: false,
+            console_head: "",
             authority: None,
             admin_open: true,
         }
