@@ -98,6 +98,10 @@ settings! {
         "A request's path and headers together. Larger ones are answered 431, as are more than 100 headers (HTTP/1.1).";
     HTTP2_STREAMS_MAX = "http.http2_streams_max", Some("200"), "number, 1 to 10_000",
         "Requests under way on one HTTP/2 connection. Further ones wait. Who resets streams in masses is disconnected.";
+    RATE_LIMIT = "http.rate_limit", None, "number, 1 to 1_000_000",
+        "Requests a second of one client: of one token, or without one of an address (IPv6: a /64). Further ones are answered 429. Without it they are not counted.";
+    RATE_BURST = "http.rate_burst", None, "number, 1 to 1_000_000",
+        "Requests that a client may send at once, where http.rate_limit is set. Without it: as many as http.rate_limit.";
     NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
         "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
     AUTH_MODE = "auth.mode", None, "none",
@@ -120,8 +124,14 @@ pub(super) const TABLE_COLUMNS: Setting = Setting {
     form: "list of column names",
     meaning: "The columns of the rows that are served. Without it: all that are published.",
 };
+pub(super) const TABLE_SCOPE: Setting = Setting {
+    key: "tables.NAME.scope",
+    default: None,
+    form: "list of column names, at most 3",
+    meaning: "The columns by whose values callers may be limited to some rows. Each is part of the replica identity, or that is FULL.",
+};
 /// The keys that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
-pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS];
+pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS, TABLE_SCOPE];
 
 /// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
 pub fn variable_of(key: &str) -> String {
