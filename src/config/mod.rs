@@ -12,6 +12,7 @@ mod layers;
 mod reader;
 mod secret;
 mod settings;
+mod tables;
 mod value;
 
 use std::net::SocketAddr;
@@ -29,7 +30,8 @@ use reader::Reader;
 
 use crate::auth::Rules;
 use crate::http::{ServerOptions, TlsFiles};
-use crate::table::{RowMode, WantedRows};
+use crate::replication::Streaming;
+use crate::table::{WantedRows, WantedScope};
 use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
@@ -49,6 +51,8 @@ pub struct Config {
     pub logging: Logging,
     /// `[tables.NAME]`, of tables whose rows are held.
     pub rows: Vec<WantedRows>,
+    /// `[tables.NAME]`, of tables whose rows callers see by scope.
+    pub scopes: Vec<WantedScope>,
 }
 
 /// Section `[postgres]`.
@@ -66,6 +70,8 @@ pub struct Postgres {
     pub failover_slot: bool,
     /// Whether a missing publication is created at start.
     pub setup: SetupMode,
+    /// Whether large transactions are sent while they run.
+    pub streaming: Streaming,
     /// WAL kept for a restart, by time.
     pub resume_window: Duration,
     /// WAL kept for a restart, at most, in bytes.
@@ -92,8 +98,10 @@ pub struct Log {
     pub max_bytes: usize,
     /// Rows of one table in one commit beyond which the table is reset.
     pub max_transaction_changes: usize,
-    /// Bytes for the ids of one commit while it arrives.
+    /// Bytes for the ids and rows of one transaction while it arrives.
     pub max_transaction_bytes: usize,
+    /// Bytes for all transactions that are sent while they run.
+    pub max_streamed_bytes: usize,
 }
 
 /// Section `[cache]`: limits of rows in memory.
@@ -203,7 +211,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let http = http(reader, mode);
     let auth = auth::rules(reader, mode);
     let logging = logging(reader);
-    let rows = rows(reader);
+    let (rows, scopes) = tables::tables(reader);
     Some(Config {
         postgres: postgres?,
         log: log?,
@@ -212,6 +220,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
         auth,
         logging: logging?,
         rows,
+        scopes,
     })
 }
 
@@ -223,6 +232,9 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     let failover_slot = reader.value(&settings::FAILOVER_SLOT, value::boolean);
     let modes = [("manual", SetupMode::Manual), ("auto", SetupMode::Auto)];
     let setup = reader.choice(&settings::SETUP, &modes);
+    let streaming =
+        [("off", Streaming::Off), ("on", Streaming::On), ("parallel", Streaming::Parallel)];
+    let streaming = reader.choice(&settings::STREAMING, &streaming);
     let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
     let resume_max_wal = reader.value(&settings::RESUME_MAX_WAL, value::size);
     Some(Postgres {
@@ -232,6 +244,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
         temporary_slot: temporary_slot?,
         failover_slot: failover_slot?,
         setup: setup?,
+        streaming: streaming?,
         resume_window: resume_window?,
         resume_max_wal: resume_max_wal?,
     })
@@ -292,12 +305,14 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     let max_bytes = reader.value(&settings::MAX_BYTES, bytes);
     let max_transaction_changes = reader.value(&settings::MAX_TRANSACTION_CHANGES, count);
     let max_transaction_bytes = reader.value(&settings::MAX_TRANSACTION_BYTES, bytes);
+    let max_streamed_bytes = reader.value(&settings::MAX_STREAMED_BYTES, bytes);
     Some(Log {
         max_changes: max_changes?,
         max_age: max_age?,
         max_bytes: max_bytes?,
         max_transaction_changes: max_transaction_changes?,
         max_transaction_bytes: max_transaction_bytes?,
+        max_streamed_bytes: max_streamed_bytes?,
     })
 }
 
@@ -372,26 +387,6 @@ fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
     let format = reader.choice(&settings::LOGGING_FORMAT, &formats);
     let level = reader.value(&settings::LOGGING_LEVEL, value::log_filter);
     Some(Logging { format: format?, level: level? })
-}
-
-/// What is wanted of tables' rows; a table that is not named, or `off`, has none in memory.
-fn rows(reader: &mut Reader<'_>) -> Vec<WantedRows> {
-    let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
-    let mut wanted = Vec::new();
-    for (table, entries) in &reader.layers.tables {
-        let mode = reader.of_named(table, &settings::TABLE_ROWS, entries, |written| {
-            reader::one(written).and_then(|text| reader::choose(text, &modes))
-        });
-        let columns = reader.of_named(table, &settings::TABLE_COLUMNS, entries, |written| {
-            let names: Result<Vec<String>, _> =
-                reader::several(written).into_iter().map(value::identifier).collect();
-            names.and_then(value::not_empty)
-        });
-        if let Some(Some(mode)) = mode {
-            wanted.push(WantedRows { table: table.clone(), mode, columns });
-        }
-    }
-    wanted
 }
 
 #[cfg(test)]

@@ -19,28 +19,22 @@
 //! Tags are written in the strong form although `version` may differ under one tag: nothing here
 //! has ranges, the only thing the strong form is good for, and `If-None-Match` compares weakly.
 
-use std::fmt::Write as _;
-
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use twox_hash::XxHash3_128;
 
 use super::access::Caller;
-use crate::version::{VERSION_TEXT_MAX, Version};
-
-/// A hyphen and 16 hexadecimal digits.
-const MARK_TEXT_MAX: usize = 17;
+use super::observe::short_header;
+use crate::version::Version;
 
 /// The tag for the version of the newest change. Who may not read everything has tags of their own: a
 /// tag that was another's must not say "you have this already".
 pub(crate) fn etag(newest: Version, caller: &Caller) -> HeaderValue {
-    let mut text = String::with_capacity(VERSION_TEXT_MAX + MARK_TEXT_MAX + 2);
-    // Writing to a string can't fail.
-    let _ = match caller.mark() {
-        None => write!(text, "\"{newest}\""),
-        Some(mark) => write!(text, "\"{newest}-{mark:016x}\""),
+    let tag = match caller.mark() {
+        None => short_header(format_args!("\"{newest}\"")),
+        Some(mark) => HeaderValue::try_from(format!("\"{newest}-{mark:016x}\"")).ok(),
     };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""))
+    tag.unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// The tag for these documents: it changes with any of them, and with their number.
@@ -52,8 +46,8 @@ pub(crate) fn content_etag<'a>(documents: impl IntoIterator<Item = &'a [u8]>) ->
         hash.write(&document.len().to_ne_bytes());
         hash.write(document);
     }
-    HeaderValue::try_from(format!("\"{:032x}\"", hash.finish_128()))
-        .unwrap_or(HeaderValue::from_static("\"\""))
+    let hash = hash.finish_128();
+    short_header(format_args!("\"{hash:032x}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// Whether the client says it already has the representation with this tag.

@@ -14,10 +14,11 @@ use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, PublishedTable};
 use super::limits::RowLimits;
-use super::log::Log;
+use super::log::{Forgetful, Log, ScopedLog};
 use super::meters::TableMeters;
 use super::rows::{Cache, Loads, TableRows};
 use super::signals::Signals;
+use super::status::Resets;
 use crate::history::History;
 use crate::table::TableOid;
 use crate::version::{Epoch, Position, Version};
@@ -55,11 +56,15 @@ pub(super) struct State {
 pub(super) struct TableState {
     pub(super) published: Arc<PublishedTable>,
     pub(super) log: Log,
+    /// The same for who sees one scope, for every combination of scope columns.
+    pub(super) scoped: Vec<ScopedLog>,
     /// Its rows, if they are held.
     pub(super) rows: Option<TableRows>,
     /// Version of the newest change, or reset: that of the whole commit.
     pub(super) newest: Position,
     pub(super) meters: TableMeters,
+    /// Its resets, also those under an earlier definition.
+    pub(super) resets: Resets,
     /// Whether those who wait for it are to be woken when this lock hold ends.
     pub(super) touched: bool,
 }
@@ -85,6 +90,17 @@ impl Shared {
 }
 
 impl TableState {
+    /// All its logs.
+    pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut dyn Forgetful> {
+        let scoped = self.scoped.iter_mut().map(ScopedLog::forgetful);
+        std::iter::once(&mut self.log as &mut dyn Forgetful).chain(scoped)
+    }
+
+    /// Memory of all its logs.
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.bytes() + self.scoped.iter().map(ScopedLog::bytes).sum::<usize>()
+    }
+
     /// Notes a change or reset, and, once, that those who wait for the table are to be woken.
     pub(super) fn touch(&mut self, newest: Position, touched: &mut Vec<Arc<PublishedTable>>) {
         self.newest = newest;
@@ -112,6 +128,6 @@ impl State {
 
     /// Memory of all logs.
     pub(super) fn bytes(&self) -> usize {
-        self.tables.values().map(|table| table.log.bytes()).sum()
+        self.tables.values().map(TableState::log_bytes).sum()
     }
 }

@@ -76,7 +76,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["auth"]),
     // The others only name rustls' module of that name.
     ("ring", &["wire", "auth", "http"]),
-    ("axum", &["http", "app"]),
+    // cli: the demo's own routes.
+    ("axum", &["http", "app", "cli"]),
     ("hyper_util", &["http"]),
     ("hyper", &["http"]),
     ("tokio_tungstenite", &["http"]),

@@ -5,6 +5,7 @@ use super::{Aftermath, Writer};
 use crate::change::{Change, CommitTime, ResetReason, Transaction};
 use crate::lsn::Lsn;
 use crate::store::state::{State, TableState};
+use crate::store::status::LastReset;
 use crate::table::{TableOid, Tracking};
 use crate::version::Position;
 
@@ -61,7 +62,13 @@ impl Writer {
         if table.published.table.tracking == Tracking::Ids {
             let position = Position { lsn: end_lsn, ordinal: change.ordinal };
             table.touch(end, &mut aftermath.touched);
-            table.log.apply(change.key, change.op, position, at, self.limits.max_changes);
+            let max_changes = self.limits.max_changes;
+            for log in &mut table.scoped {
+                if let Some(scope) = &change.scope {
+                    log.apply(&change.key, change.op, scope, (position, at), max_changes);
+                }
+            }
+            table.log.apply(change.key, change.op, position, at, max_changes);
         } else if table.log.head() != end {
             self.reset(table, end, at, ResetReason::NoKey, aftermath);
         }
@@ -78,13 +85,18 @@ impl Writer {
         aftermath: &mut Aftermath,
     ) {
         aftermath.work += 1;
-        aftermath.dropped.push(table.log.reset(floor, at));
+        aftermath.dropped.push(Box::new(table.log.reset(floor, at)));
+        for log in &mut table.scoped {
+            aftermath.dropped.push(Box::new(log.reset(floor, at)));
+        }
         table.touch(floor, &mut aftermath.touched);
-        self.count_reset(&table.published.name, reason);
+        self.count_reset(table, LastReset { reason, at, position: floor });
     }
 
-    pub(super) fn count_reset(&self, table: &str, reason: ResetReason) {
-        self.metrics.resets.with_label_values(&[table, reason.as_str()]).inc();
+    pub(super) fn count_reset(&self, table: &mut TableState, reset: LastReset) {
+        let labels = [&*table.published.name, reset.reason.as_str()];
+        self.metrics.resets.with_label_values(&labels).inc();
+        table.resets.note(reset);
     }
 
     fn warn_unknown(&mut self, table: TableOid) {

@@ -274,8 +274,13 @@ fn the_largest_table_forgets_at_max_bytes() {
 #[test]
 fn one_key_larger_than_max_bytes_is_a_reset() {
     let mut bench = Bench::started_with(LogLimits { max_bytes: 10_000, ..GENEROUS });
-    let change =
-        Change { table: TableOid(1), key: Key::json(&vec![b'1'; 20_000]), op: Insert, ordinal: 1 };
+    let change = Change {
+        table: TableOid(1),
+        key: Key::json(&vec![b'1'; 20_000]),
+        op: Insert,
+        ordinal: 1,
+        scope: None,
+    };
     bench.take(Event::Commit(Transaction {
         end_lsn: Lsn(880),
         committed_at: now(),
@@ -333,4 +338,22 @@ fn a_batch_is_applied_in_slices_and_whole() {
     bench.writer.apply(events);
     assert_eq!(bench.store.applied(), Some(at(1600)));
     assert_eq!(bench.store.status().tables.first().unwrap().entries, 1_500);
+}
+
+#[test]
+fn resets_are_remembered_across_a_new_definition() {
+    let mut bench = Bench::started();
+    bench.take(commit_with(880, &[], vec![reset(1, ResetReason::Truncate)]));
+    bench.take(commit(960, &[(1, 1, Insert), (1, 2, Delete)]));
+    let mut redefined = table(1, "a");
+    redefined.key_columns = vec!["other".into()];
+    let tables = vec![redefined, table(2, "b"), table(3, "c")];
+    bench.take(Event::Tables { tables, resets: vec![] });
+    let status = bench.store.status();
+    let (a, b) = (&status.tables[0], &status.tables[1]);
+    let last = a.resets.last.unwrap();
+    assert_eq!((a.resets.count, last.reason), (2, ResetReason::Schema));
+    assert_eq!(last.position, status.applied);
+    assert_eq!((a.changes.inserts, a.changes.deletes), (1, 1));
+    assert_eq!((b.resets.count, b.resets.last), (0, None));
 }
