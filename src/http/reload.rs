@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::api::Api;
 use super::openapi::{InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem};
 use super::problem::{Kind, Problem, ProblemBody};
@@ -55,9 +56,9 @@ pub(crate) async fn reload(State(api): State<Api>, request: Request) -> Result<R
         ));
     }
     let query = ReloadQuery::read(request.uri().query().unwrap_or_default())?;
-    api.require_was_ready()?;
+    api.require_was_ready(&Caller::Anybody)?;
     let tables = match query.table {
-        Some(name) => vec![api.table(&name)?],
+        Some(name) => vec![Caller::Anybody.table(&api.store().directory(), &name)?.table],
         None => api.store().directory().tables().to_vec(),
     };
     api.store().reload(&tables);
