@@ -27,6 +27,10 @@ const MOMENT: Duration = Duration::from_millis(100);
 const CATCH_UP_TIME_MAX: Duration = Duration::from_mins(1);
 /// Without the event trigger, a changed definition is found within seconds.
 const DEFINITION_TIME_MAX: Duration = Duration::from_secs(15);
+/// With it, tables that come or get another name are known after the look it asks for,
+const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
+/// …and these do. All others must be right at once.
+const COME_AND_GO: &[&str] = &["again", "again_b", "joins"];
 
 /// How it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +116,7 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// Knows nothing yet.
     pub(crate) fn new(world: &Arc<World>, kind: Kind, number: u64) -> Self {
-        let knowledge = Knowledge::new(kind.source == Source::Store);
+        let knowledge = Knowledge::new(kind.source == Source::Store, !world.has_trigger);
         Self {
             kind,
             world: world.clone(),
@@ -166,8 +170,8 @@ impl Mirror {
                 && self.knowledge.stale.is_empty();
             if is_there {
                 let reached = *reached.get_or_insert_with(Instant::now);
-                let Err(difference) = self.compare(truth) else { return };
-                if self.world.has_trigger || reached.elapsed() > DEFINITION_TIME_MAX {
+                let Err((table, difference)) = self.compare(truth) else { return };
+                if reached.elapsed() >= self.grace(table) {
                     let at = self.knowledge.version.as_deref().unwrap_or_default();
                     return self.fail(&format!("{difference} (at version {at})"));
                 }
@@ -181,11 +185,22 @@ impl Mirror {
         }
     }
 
-    fn compare(&self, truth: &Truth) -> Result<(), String> {
+    /// How long after the goal a table may still be wrong.
+    fn grace(&self, table: &str) -> Duration {
+        match self.world.has_trigger {
+            false => DEFINITION_TIME_MAX,
+            true if COME_AND_GO.contains(&table) => LOOK_TIME_MAX,
+            true => Duration::ZERO,
+        }
+    }
+
+    /// The first table that differs, and how.
+    fn compare<'a>(&self, truth: &'a Truth) -> Result<(), (&'a str, String)> {
         let (mut tables, mut rows) = (0, 0);
         for (table, real) in truth.iter().filter(|(table, _)| self.follows(table)) {
             let with_rows = self.kind.rows && rows_of(table) != Rows::Off;
-            rows += self.knowledge.compare(table, real, with_rows)?;
+            let compared = self.knowledge.compare(table, real, with_rows);
+            rows += compared.map_err(|difference| (table.as_str(), difference))?;
             tables += 1;
         }
         self.world.tally.add(Count::Comparisons, tables);
