@@ -22,7 +22,7 @@ use highwater::wire::Frame;
 use tower::ServiceExt;
 
 /// A logical message; the first byte says whether it stands inside a stream block.
-pub fn pgoutput(bytes: &[u8]) {
+pub(crate) fn pgoutput(bytes: &[u8]) {
     let Some((streamed, message)) = bytes.split_first() else { return };
     let decoded = if streamed % 2 == 1 {
         decode_streamed(message)
@@ -52,7 +52,7 @@ fn walk(message: &Message<'_>) {
 }
 
 /// The content of a CopyData message from a walsender, and the logical message in it.
-pub fn frame(bytes: &[u8]) {
+pub(crate) fn frame(bytes: &[u8]) {
     match Frame::parse(bytes) {
         Ok(Frame::XLogData { data, .. }) => {
             assert_eq!(data.len() + 25, bytes.len());
@@ -69,7 +69,7 @@ pub fn frame(bytes: &[u8]) {
 const EXPECTED: &[u16] = &[200, 304, 400, 403, 404, 405, 406, 409, 426, 503];
 
 /// A service without a database, which waits for nothing.
-pub struct Service {
+pub(crate) struct Service {
     router: Router,
     runtime: tokio::runtime::Runtime,
     _writer: Writer,
@@ -77,7 +77,7 @@ pub struct Service {
 
 impl Service {
     /// Caught up, with tables of every kind of key.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let metrics = Metrics::new().expect("metrics");
         let (mut writer, store) =
@@ -98,7 +98,7 @@ impl Service {
 
     /// Asks for what the bytes say: a target like `/v1/changes?after=…`, and behind a line end the
     /// value of `If-None-Match`.
-    pub fn request(&self, bytes: &[u8]) {
+    pub(crate) fn request(&self, bytes: &[u8]) {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         let (target, etag) = text.split_once('\n').unwrap_or((text, ""));
         let request = Request::get(target).header(header::IF_NONE_MATCH, etag);

@@ -107,7 +107,7 @@ impl Story {
 
     /// Storms and calms until the time is over.
     async fn lead(&mut self) {
-        self.faults.heal(&self.world).await;
+        self.faults.heal(&self.world);
         let storm = STORM_MAX.min(self.duration * 2 / 5);
         let mut number = 0;
         while self.began.elapsed() < self.duration && !self.world.has_ended() {
@@ -131,7 +131,7 @@ impl Story {
             }
             goes_on
         });
-        self.faults.heal(&self.world).await;
+        self.faults.heal(&self.world);
         self.world.until_nobody_writes().await;
         self.world.forget_comparisons();
         let goal = match self.goal().await {

@@ -147,7 +147,7 @@ impl Faults {
     }
 
     /// Ends what lasts.
-    pub(crate) async fn heal(&mut self, world: &World) {
+    pub(crate) fn heal(&mut self, world: &World) {
         self.idle = None;
         for instance in &world.instances {
             instance.proxy.heal();

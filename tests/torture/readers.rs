@@ -39,7 +39,8 @@ pub(crate) async fn own_writes(world: Arc<World>, number: u64) {
                 world.tally.add(Count::OwnWritesRead, 1);
             }
             Ok((row, _)) => {
-                world.fail("own writes", &format!("wrote n = {written} into {id}, then read {row}"))
+                let what = format!("wrote n = {written} into {id}, then read {row}");
+                world.fail("own writes", &what);
             }
             Err(Trouble::Later) => world.tally.add(Count::Waits, 1),
             Err(trouble) => world.fail("own writes", &format!("{trouble:?}")),

@@ -253,20 +253,16 @@ impl Dice {
         let mut locks: Vec<i32> = parts.iter().flat_map(|part| part.locks).copied().collect();
         locks.sort_unstable();
         locks.dedup();
-        let mut sql = String::from("BEGIN;");
-        for lock in locks {
-            sql.push_str(&format!("SELECT pg_advisory_xact_lock({lock});"));
-        }
-        for (number, part) in parts.iter().enumerate() {
-            let part = &part.sql;
-            sql.push_str(&match self.0.u32(0..9) {
-                0 => format!("SAVEPOINT s{number}; {part}; ROLLBACK TO s{number};"),
-                1 => format!("SAVEPOINT s{number}; {part}; SAVEPOINT t; {part}; ROLLBACK TO t; RELEASE s{number};"),
-                2 => format!("SAVEPOINT s{number}; {part}; RELEASE s{number};"),
-                _ => format!("{part};"),
-            });
-        }
-        sql
+        let locks = locks.iter().map(|lock| format!("SELECT pg_advisory_xact_lock({lock});"));
+        let parts = parts.iter().zip(0..).map(|(Part { sql, .. }, number)| match self.0.u32(0..9) {
+            0 => format!("SAVEPOINT s{number}; {sql}; ROLLBACK TO s{number};"),
+            1 => format!(
+                "SAVEPOINT s{number}; {sql}; SAVEPOINT t; {sql}; ROLLBACK TO t; RELEASE s{number};"
+            ),
+            2 => format!("SAVEPOINT s{number}; {sql}; RELEASE s{number};"),
+            _ => format!("{sql};"),
+        });
+        ["BEGIN;".to_owned()].into_iter().chain(locks).chain(parts).collect()
     }
 }
 
