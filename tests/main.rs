@@ -9,6 +9,7 @@ mod commands;
 mod examples;
 mod faults;
 mod fuzzed;
+mod https;
 mod identity;
 mod loader;
 mod mirrors;

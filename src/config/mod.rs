@@ -6,6 +6,7 @@
 mod environment;
 mod error;
 mod file;
+mod http;
 mod layers;
 mod reader;
 mod secret;
@@ -25,6 +26,8 @@ pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of
 use layers::Layers;
 use reader::Reader;
 
+use crate::http::{ServerOptions, TlsFiles};
+use crate::replication::Streaming;
 use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -60,6 +63,8 @@ pub struct Postgres {
     pub failover_slot: bool,
     /// Whether a missing publication is created at start.
     pub setup: SetupMode,
+    /// Whether large transactions are sent while they run.
+    pub streaming: Streaming,
     /// WAL kept for a restart, by time.
     pub resume_window: Duration,
     /// WAL kept for a restart, at most, in bytes.
@@ -86,8 +91,10 @@ pub struct Log {
     pub max_bytes: usize,
     /// Rows of one table in one commit beyond which the table is reset.
     pub max_transaction_changes: usize,
-    /// Bytes for the ids of one commit while it arrives.
+    /// Bytes for the ids and rows of one transaction while it arrives.
     pub max_transaction_bytes: usize,
+    /// Bytes for all transactions that are sent while they run.
+    pub max_streamed_bytes: usize,
 }
 
 /// Section `[cache]`: limits of rows in memory.
@@ -116,6 +123,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Where operators ask; `None`: at `listen`, too.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate to answer with; `None`: in clear text.
+    pub tls: Option<TlsFiles>,
+    /// What connections may do.
+    pub server: ServerOptions,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
@@ -208,6 +219,9 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     let failover_slot = reader.value(&settings::FAILOVER_SLOT, value::boolean);
     let modes = [("manual", SetupMode::Manual), ("auto", SetupMode::Auto)];
     let setup = reader.choice(&settings::SETUP, &modes);
+    let streaming =
+        [("off", Streaming::Off), ("on", Streaming::On), ("parallel", Streaming::Parallel)];
+    let streaming = reader.choice(&settings::STREAMING, &streaming);
     let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
     let resume_max_wal = reader.value(&settings::RESUME_MAX_WAL, value::size);
     Some(Postgres {
@@ -217,6 +231,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
         temporary_slot: temporary_slot?,
         failover_slot: failover_slot?,
         setup: setup?,
+        streaming: streaming?,
         resume_window: resume_window?,
         resume_max_wal: resume_max_wal?,
     })
@@ -277,12 +292,14 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     let max_bytes = reader.value(&settings::MAX_BYTES, bytes);
     let max_transaction_changes = reader.value(&settings::MAX_TRANSACTION_CHANGES, count);
     let max_transaction_bytes = reader.value(&settings::MAX_TRANSACTION_BYTES, bytes);
+    let max_streamed_bytes = reader.value(&settings::MAX_STREAMED_BYTES, bytes);
     Some(Log {
         max_changes: max_changes?,
         max_age: max_age?,
         max_bytes: max_bytes?,
         max_transaction_changes: max_transaction_changes?,
         max_transaction_bytes: max_transaction_bytes?,
+        max_streamed_bytes: max_streamed_bytes?,
     })
 }
 
@@ -307,7 +324,6 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
 }
 
 fn http(reader: &mut Reader<'_>) -> Option<Http> {
-    /// Below the number of connections, so that polls always find one.
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
@@ -315,6 +331,8 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
     let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
+    let tls = http::tls(reader);
+    let server = http::server(reader);
     let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
@@ -332,11 +350,16 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
             port: address.port(),
         });
     }
+    let server = server?;
+    let push_clients_max = push_clients_max?;
+    http::leave_room_for_polls(reader, push_clients_max, server.connections_max);
     Some(Http {
         listen,
         admin_listen,
+        tls,
+        server,
         cors_origins,
-        push_clients_max: push_clients_max?,
+        push_clients_max,
         notify_interval: notify_interval?,
     })
 }

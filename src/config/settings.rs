@@ -46,6 +46,8 @@ settings! {
         "How much WAL, by time, the slot keeps so that a restart resumes every client seen in the window. 0s keeps none.";
     RESUME_MAX_WAL = "postgres.resume_max_wal", Some("256MiB"), "size",
         "…but never more WAL than this; beyond it older clients are reset after a restart.";
+    STREAMING = "postgres.streaming", Some("off"), "off | on | parallel",
+        "Whether the server sends large transactions while they run, instead of keeping them on its disk until they commit (see Large transactions). parallel needs PostgreSQL 16; before that it is on.";
     CONNECT_TIMEOUT = "postgres.connect_timeout", Some("10s"), "duration",
         "How long connecting to one host may take, in whole seconds, unless the URL or PGCONNECT_TIMEOUT says so.";
     MAX_CHANGES = "log.max_changes", Some("1_000_000"), "number, 1 to 2_000_000_000",
@@ -57,7 +59,9 @@ settings! {
     MAX_TRANSACTION_CHANGES = "log.max_transaction_changes", Some("100_000"), "number, 1 to 2_000_000_000",
         "A commit that touches more rows of a table resets that table instead of naming them.";
     MAX_TRANSACTION_BYTES = "log.max_transaction_bytes", Some("64MiB"), "size",
-        "Memory for the ids of one commit while it arrives. Beyond it its largest tables are reset instead.";
+        "Memory for the ids and rows of one transaction while it arrives. Beyond it its largest tables are reset instead.";
+    MAX_STREAMED_BYTES = "log.max_streamed_bytes", Some("256MiB"), "size",
+        "Memory for all transactions that the server sends while they run, together. Beyond it the largest are told as resets.";
     CACHE_MAX_BYTES = "cache.max_bytes", Some("256MiB"), "size",
         "Memory for the lazily held rows of all tables together. Beyond it the least recently used are evicted.";
     TIME_TO_IDLE = "cache.time_to_idle", None, "duration",
@@ -76,10 +80,24 @@ settings! {
         "Where clients ask. Port 0 takes a free one.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",
         "A listener of their own for /livez, /readyz, /v1/status and /metrics; without it they share http.listen.";
+    TLS_CERT_FILE = "http.tls_cert_file", None, "path",
+        "Answer over TLS with the certificate in this file (PEM, with the intermediate ones behind it). A new one is taken when the file changes.";
+    TLS_KEY_FILE = "http.tls_key_file", None, "path",
+        "The certificate's private key (PEM, not encrypted).";
     CORS_ORIGINS = "http.cors_origins", Some(""), "list of origins such as https://app.example, or *",
         "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
     PUSH_CLIENTS_MAX = "http.push_clients_max", Some("10_000"), "number, 0 to 15_000",
         "Streams and sockets at once. A further client is answered 503. Each takes a file descriptor.";
+    CONNECTIONS_MAX = "http.connections_max", Some("16_384"), "number, 1 to 1_000_000",
+        "Connections of a listener at once. Further ones wait until one ends. Each takes a file descriptor.";
+    HEAD_TIMEOUT = "http.head_timeout", Some("10s"), "duration, 100ms to 5m",
+        "Time for a request's head to arrive, for a connection's first one including the TLS handshake. Then the connection is closed.";
+    IDLE_TIMEOUT = "http.idle_timeout", Some("75s"), "duration, 100ms to 24h",
+        "A connection on which nothing is asked and nothing moves for so long is closed. Longer than proxies keep theirs.";
+    HEAD_MAX_BYTES = "http.head_max_bytes", Some("64KiB"), "size, 8KiB to 1MiB",
+        "A request's path and headers together. Larger ones are answered 431, as are more than 100 headers (HTTP/1.1).";
+    HTTP2_STREAMS_MAX = "http.http2_streams_max", Some("200"), "number, 1 to 10_000",
+        "Requests under way on one HTTP/2 connection. Further ones wait. Who resets streams in masses is disconnected.";
     NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
         "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
     AUTH_MODE = "auth.mode", None, "none",
