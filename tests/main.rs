@@ -9,6 +9,7 @@ mod commands;
 mod examples;
 mod faults;
 mod fuzzed;
+mod hardening;
 mod https;
 mod identity;
 mod loader;

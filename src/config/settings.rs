@@ -98,6 +98,10 @@ settings! {
         "A request's path and headers together. Larger ones are answered 431, as are more than 100 headers (HTTP/1.1).";
     HTTP2_STREAMS_MAX = "http.http2_streams_max", Some("200"), "number, 1 to 10_000",
         "Requests under way on one HTTP/2 connection. Further ones wait. Who resets streams in masses is disconnected.";
+    RATE_LIMIT = "http.rate_limit", None, "number, 1 to 1_000_000",
+        "Requests a second of one client: of one token, or without one of an address (IPv6: a /64). Further ones are answered 429. Without it they are not counted.";
+    RATE_BURST = "http.rate_burst", None, "number, 1 to 1_000_000",
+        "Requests that a client may send at once, where http.rate_limit is set. Without it: as many as http.rate_limit.";
     NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
         "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
     AUTH_MODE = "auth.mode", None, "none",

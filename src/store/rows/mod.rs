@@ -75,7 +75,7 @@ use crate::version::{Epoch, Position, Version};
 
 pub(super) use cache::Cache;
 pub(super) use loads::Loads;
-pub use meters::Served;
+pub use meters::{RequestCounts, Served};
 pub(super) use meters::{RowMeters, remove_table};
 pub use preloader::Preloader;
 pub(super) use table::{Applying, Dropped, TableRows};
@@ -200,6 +200,8 @@ pub struct RowsStatus {
     pub entries: usize,
     /// Their memory in bytes.
     pub bytes: usize,
+    /// Requests for them.
+    pub requests: RequestCounts,
 }
 
 /// What the rows of a table are doing.
