@@ -18,6 +18,7 @@ mod publication;
 mod push;
 mod restart;
 mod rows;
+mod scopes;
 mod streamed;
 mod throwaway;
 mod tidy;

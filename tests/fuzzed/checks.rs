@@ -174,6 +174,7 @@ fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, Kind)]) -> Table {
         key_columns: key.into_iter().map(|column| column.name).collect(),
         tracking: Tracking::Ids,
         rows: Rows::Held(Arc::new(held)),
+        scope: vec![],
     }
 }
 
@@ -183,6 +184,7 @@ fn commit() -> Event {
         key: Key::integer(i64::from(table)),
         op: Op::Insert,
         ordinal,
+        scope: None,
     };
     Event::Commit(Transaction {
         end_lsn: Lsn(880),
