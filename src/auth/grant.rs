@@ -139,9 +139,12 @@ mod tests {
             Err(refused) => format!("refused: {refused}"),
             Ok(Access::Everything) => "everything".to_owned(),
             Ok(Access::Tables(tables)) => {
-                let one = |granted: &Granted| match granted.rows.is_empty() {
-                    true => granted.table.clone(),
-                    false => format!("{}[{}]", granted.table, granted.rows),
+                let one = |granted: &Granted| {
+                    if granted.rows.is_empty() {
+                        granted.table.clone()
+                    } else {
+                        format!("{}[{}]", granted.table, granted.rows)
+                    }
                 };
                 tables.iter().map(one).collect::<Vec<_>>().join(" ")
             }

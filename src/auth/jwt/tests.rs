@@ -101,7 +101,7 @@ fn a_token_of_each_algorithm_is_known_by_its_key_from_a_file_or_from_a_set() {
 #[test]
 fn all_algorithms_hold_side_by_side_and_none_is_taken_for_another() {
     let signers = all();
-    let jwt = signers.iter().fold(Files::new(), |files, signer| files.with(signer)).jwt();
+    let jwt = signers.iter().fold(Files::new(), Files::with).jwt();
     for signer in &signers {
         assert_eq!(outcome(&jwt, &signer.token(&claims())), "known");
         for other in &signers {
@@ -147,15 +147,15 @@ fn what_was_changed_after_signing_is_refused() {
     let signer = Signer::ed25519();
     let jwt = Files::new().with(&signer).jwt();
     let token = signer.token(&claims());
-    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let (body, signature) = token.rsplit_once('.').unwrap();
     let more = json!({"sub": "6", "exp": seconds_from_now(60)});
     let other = parts(&json!({"alg": "EdDSA", "typ": "JWT"}), &more);
     for changed in [
         format!("{other}.{signature}"),
-        format!("{signed}."),
-        signed.to_owned(),
+        format!("{body}."),
+        body.to_owned(),
         format!("{token}.{signature}"),
-        format!("{signed}.{signature}="),
+        format!("{body}.{signature}="),
         "..".to_owned(),
         "a.b.c".to_owned(),
         String::new(),
