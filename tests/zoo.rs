@@ -8,7 +8,7 @@ mod types;
 use highwater::kind::{Form, Kind};
 use highwater::wire::{Connection, LibpqEnvironment, Target};
 
-use crate::support::{Postgres, is_same_json};
+use crate::support::Postgres;
 use types::Types;
 
 const ZOO: &str = include_str!("fixtures/zoo.sql");

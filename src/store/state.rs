@@ -16,7 +16,7 @@ use super::directory::{Directory, PublishedTable};
 use super::limits::RowLimits;
 use super::log::Log;
 use super::meters::TableMeters;
-use super::rows::{Cache, Loads, TableRows};
+use super::rows::{Cache, Loads, TableRows, Verifications};
 use super::signals::Signals;
 use crate::history::History;
 use crate::table::TableOid;
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) limits: RowLimits,
     /// Tables that somebody wants to begin anew.
     pub(super) reloads: Mutex<BTreeSet<TableOid>>,
+    /// Somebody wants all rows to be compared with the database.
+    pub(super) verifications: Verifications,
 }
 
 /// The logs, and how far they are.
@@ -80,6 +82,7 @@ impl Shared {
             cache: Cache::new(&limits),
             limits,
             reloads: Mutex::default(),
+            verifications: Verifications::default(),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 mod copy;
 mod highwater;
-mod json;
 mod mirror;
 mod postgres;
 mod proxy;
@@ -10,7 +9,6 @@ mod push;
 
 pub(crate) use copy::Slots;
 pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position};
-pub(crate) use json::is_same_json;
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};

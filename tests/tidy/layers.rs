@@ -66,7 +66,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["wire"]),
     ("x509_cert", &["wire"]),
     ("socket2", &["wire"]),
-    ("fastrand", &["wire", "replication", "cli"]),
+    ("fastrand", &["wire", "replication", "store", "cli"]),
     ("sha2", &["wire", "history"]),
     ("axum", &["http", "app"]),
     ("hyper_util", &["http"]),

@@ -18,6 +18,8 @@
 //! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
 //!   so any row may hold one that was lost with the old server: all are asked for again, even where
 //!   the logs go on (see [`History`](crate::history::History)).
+//! * **All this can be seen to hold.** Rows in memory are compared with the database by the same rule
+//!   ([`check`]).
 //! * **Where it is not known what stands under a key, the database is asked**: a value that was not
 //!   sent, a row that can't be rendered, a table whose definition changed.
 //!
@@ -31,12 +33,13 @@
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
 //! those of whole tables; `desk` what is on its way, `loads` and `worker` who asks for it,
-//! `preloader` who copies; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
+//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
 //! operators see.
 
 mod batch;
 mod cache;
 mod chain;
+mod check;
 mod copy;
 mod desk;
 mod loads;
@@ -56,6 +59,8 @@ mod histories;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod staged;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -74,6 +79,8 @@ use crate::table::Rows;
 use crate::version::{Epoch, Position, Version};
 
 pub(super) use cache::Cache;
+pub(super) use check::Verifications;
+pub use check::{Checker, Verdict, Violation};
 pub(super) use loads::Loads;
 pub use meters::Served;
 pub(super) use meters::{RowMeters, remove_table};
