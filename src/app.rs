@@ -28,7 +28,7 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
 use crate::source::{Phase, SourceStatus, Wishes};
-use crate::store::{self, Limits, LogLimits, RowLimits, Store};
+use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
 
 /// Batches between stream and store. Few: each may hold a large transaction.
@@ -49,6 +49,8 @@ pub struct App {
     creates_publication: bool,
     /// How rows are read, if any are held.
     loader: Option<LoaderOptions>,
+    /// How they are compared with the database all the time, if they are.
+    checks: Option<CheckPace>,
     limits: Limits,
     metrics: Metrics,
 }
@@ -83,6 +85,7 @@ impl App {
             session: session_options(config),
             creates_publication: config.postgres.setup == SetupMode::Auto,
             loader: rows::loader_options(config),
+            checks: config.consistency.pace,
             limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
         })
@@ -121,7 +124,7 @@ impl App {
         tracing::info!(address = %self.main.local_addr()?, "listening");
         tasks.spawn(serve(self.main, main, shutdown.clone()));
         if let Some(options) = self.loader {
-            rows::spawn(&mut tasks, &store, options, &shutdown);
+            rows::spawn(&mut tasks, &store, options, self.checks, &shutdown);
         }
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);

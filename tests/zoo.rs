@@ -6,6 +6,7 @@ mod random;
 mod types;
 
 use highwater::kind::{Form, Kind};
+use highwater::row::is_same_json;
 use highwater::wire::{Connection, LibpqEnvironment, Target};
 
 use crate::support::Postgres;

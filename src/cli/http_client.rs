@@ -11,6 +11,9 @@ use super::failure::Failure;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longer than any answer of ours is silent.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// Where a Highwater answers.
 pub(crate) struct HttpClient {
     client: Client,
@@ -31,8 +34,11 @@ impl HttpClient {
     pub(crate) fn new(base: &str) -> Result<Self, Failure> {
         let base = parse_base(base)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
-        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent).build();
-        let client = client.map_err(|error| Failure::failed(with_causes(&error)))?;
+        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+        let client = client
+            .user_agent(agent)
+            .build()
+            .map_err(|error| Failure::failed(with_causes(&error)))?;
         Ok(Self { client, base })
     }
 

@@ -25,6 +25,7 @@ pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of
 use layers::Layers;
 use reader::Reader;
 
+use crate::store::CheckPace;
 use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub log: Log,
     /// The limits of rows in memory.
     pub cache: Cache,
+    /// How rows in memory are compared with the database all the time.
+    pub consistency: Consistency,
     /// Who is answered where.
     pub http: Http,
     /// Log lines.
@@ -107,6 +110,13 @@ pub struct Cache {
     pub load_connections: usize,
     /// How long one query for rows may take.
     pub load_timeout: Duration,
+}
+
+/// Section `[consistency]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consistency {
+    /// `None`: rows are compared only when somebody asks for it.
+    pub pace: Option<CheckPace>,
 }
 
 /// Sections `[http]` and `[auth]`.
@@ -187,6 +197,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let postgres = postgres(reader, environment);
     let log = log(reader);
     let cache = cache(reader);
+    let consistency = consistency(reader);
     let http = http(reader);
     let logging = logging(reader);
     let rows = rows(reader);
@@ -194,6 +205,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
         postgres: postgres?,
         log: log?,
         cache: cache?,
+        consistency: consistency?,
         http: http?,
         logging: logging?,
         rows,
@@ -304,6 +316,13 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
         load_connections: load_connections?,
         load_timeout: load_timeout?,
     })
+}
+
+fn consistency(reader: &mut Reader<'_>) -> Option<Consistency> {
+    let rows_max = u32::try_from(CheckPace::ROWS_MAX).unwrap_or(u32::MAX);
+    let interval = reader.optional(&settings::CHECK_INTERVAL, value::pause);
+    let rows = reader.value(&settings::CHECK_ROWS, |text| value::count(text, rows_max))? as usize;
+    Some(Consistency { pace: interval.map(|interval| CheckPace { interval, rows }) })
 }
 
 fn http(reader: &mut Reader<'_>) -> Option<Http> {

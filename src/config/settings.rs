@@ -72,10 +72,14 @@ settings! {
         "Connections that load rows, at most.";
     LOAD_TIMEOUT = "cache.load_timeout", Some("5s"), "duration",
         "How long one query for rows may take. A longer one is cancelled, and who waits for it is answered 503.";
+    CHECK_INTERVAL = "consistency.interval", None, "duration, at least 10ms",
+        "Every so often rows in memory are compared with the database; a difference is logged and counted. Without it: never.";
+    CHECK_ROWS = "consistency.rows", Some("100"), "number, 1 to 250",
+        "Rows in memory that one such comparison takes.";
     LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",
         "Where clients ask. Port 0 takes a free one.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",
-        "A listener of their own for /livez, /readyz, /v1/status and /metrics; without it they share http.listen.";
+        "A listener of their own for /livez, /readyz, /v1/status, /metrics and /admin; without it they share http.listen.";
     CORS_ORIGINS = "http.cors_origins", Some(""), "list of origins such as https://app.example, or *",
         "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
     PUSH_CLIENTS_MAX = "http.push_clients_max", Some("10_000"), "number, 0 to 15_000",

@@ -39,6 +39,14 @@ pub(super) fn short_duration(text: &str) -> Result<Duration, Problem> {
     }
 }
 
+/// A duration between two efforts, which must not follow each other at once.
+pub(super) fn pause(text: &str) -> Result<Duration, Problem> {
+    match duration(text)? {
+        pause if pause >= Duration::from_millis(10) => Ok(pause),
+        _ => Err("must be at least 10ms".into()),
+    }
+}
+
 /// A number of bytes; zero is allowed.
 pub(super) fn size(text: &str) -> Result<u64, Problem> {
     let plain = text.replace('_', "");

@@ -56,6 +56,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod told;
+mod verify;
 
 pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions};
 pub use router::{admin_router, router};

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     NotApplied,
     /// The version belongs to another history than the one being followed.
     OtherHistory,
+    /// All rows are being compared with the database already.
+    AlreadyVerifying,
     /// Something that web pages must not ask for.
     FromAPage,
     /// The path exists, the method doesn't.
@@ -60,7 +62,7 @@ impl Kind {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownRoute | Self::UnknownTable | Self::UnknownRow => StatusCode::NOT_FOUND,
-            Self::RowsNotHeld | Self::OtherHistory => StatusCode::CONFLICT,
+            Self::RowsNotHeld | Self::OtherHistory | Self::AlreadyVerifying => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OriginNotAllowed | Self::FromAPage => StatusCode::FORBIDDEN,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
@@ -90,6 +92,7 @@ impl Kind {
             Self::RowsNotNow => "urn:highwater:problem:rows-not-now",
             Self::NotApplied => "urn:highwater:problem:not-applied",
             Self::OtherHistory => "urn:highwater:problem:other-history",
+            Self::AlreadyVerifying => "urn:highwater:problem:already-verifying",
             Self::FromAPage => "urn:highwater:problem:from-a-page",
             Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
             Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
@@ -110,6 +113,7 @@ impl Kind {
             Self::RowsNotNow => "Rows can't be read now",
             Self::NotApplied => "Not applied yet",
             Self::OtherHistory => "Another history",
+            Self::AlreadyVerifying => "A verification is on its way",
             Self::FromAPage => "Not for web pages",
             Self::MethodNotAllowed => "Method not allowed",
             Self::OriginNotAllowed => "Origin not allowed",

@@ -20,7 +20,7 @@ use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::routes::Route;
 use super::told::COMPRESSED_BYTES_MIN;
-use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status};
+use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status, verify};
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
 use crate::store::Store;
@@ -37,7 +37,7 @@ pub fn router(
     build.router(&[&Route::API, admin].concat())
 }
 
-/// The router of the operators' own listener: health, status, metrics and reloads.
+/// The router of the operators' own listener: health, status, metrics, reloads and checks.
 pub fn admin_router(
     store: Store,
     source: watch::Receiver<SourceStatus>,
@@ -95,6 +95,7 @@ fn methods(route: Route) -> MethodRouter<Api> {
         Route::Rows => get(rows::list::rows),
         Route::Store => get(rows::whole::store),
         Route::Reload => post(reload::reload),
+        Route::Verify => post(verify::verify),
         Route::Live => get(health::live),
         Route::Ready => get(health::ready),
         Route::Status => get(status::status),

@@ -19,6 +19,8 @@ pub(crate) enum Route {
     Store,
     /// Rows are dropped and read again.
     Reload,
+    /// Rows are compared with the database.
+    Verify,
     /// The process answers.
     Live,
     /// The stream is caught up.
@@ -46,8 +48,8 @@ impl Route {
         Self::OpenApi,
     ];
     /// What operators call: on the listener of their own, if there is one.
-    pub(crate) const ADMIN: [Self; 5] =
-        [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload];
+    pub(crate) const ADMIN: [Self; 6] =
+        [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload, Self::Verify];
 
     /// The path as axum and OpenAPI write it, also the metrics' `route` label.
     pub(crate) fn pattern(self) -> &'static str {
@@ -60,6 +62,7 @@ impl Route {
             Self::Rows => "/v1/tables/{table}/rows",
             Self::Store => "/v1/store",
             Self::Reload => "/admin/reload",
+            Self::Verify => "/admin/verify",
             Self::Live => "/livez",
             Self::Ready => "/readyz",
             Self::Status => "/v1/status",
@@ -72,7 +75,7 @@ impl Route {
     /// Its methods, as `Allow` says them.
     pub(crate) fn methods(self) -> &'static str {
         match self {
-            Self::Reload => "POST, OPTIONS",
+            Self::Reload | Self::Verify => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }

@@ -6,6 +6,8 @@ use highwater::table::{RowMode, WantedRows};
 use serde_json::Value;
 
 use super::header;
+use highwater::row::is_same_json;
+
 use crate::support::{Highwater, Postgres, config};
 
 /// The table of types of which only the database can tell the JSON: it can't be preloaded.

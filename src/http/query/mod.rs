@@ -4,12 +4,12 @@
 //! typed query beside them.
 
 mod changes;
-mod reload;
+mod operator;
 mod rows;
 mod sent;
 mod value;
 
 pub(crate) use changes::ChangesQuery;
-pub(crate) use reload::ReloadQuery;
+pub(crate) use operator::OperatorQuery;
 pub(crate) use rows::{AtLeast, RowQuery, RowsQuery, StoreQuery, Wanted};
 pub(crate) use value::{LIMIT_DEFAULT, LIMIT_MAX, version};

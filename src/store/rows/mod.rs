@@ -59,6 +59,8 @@ mod histories;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod staged;
 #[cfg(test)]
 mod tests;

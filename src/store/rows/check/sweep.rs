@@ -47,10 +47,13 @@ impl Sweep {
                 taken.map(|held| held.key().clone()).collect()
             }
             Left::After(after) => {
-                let keys =
-                    held_behind(&store.shared.state.read(), self.table, after.as_ref(), rows);
+                let state = store.shared.state.read();
+                let mut keys = held_behind(&state, self.table, after.as_ref(), rows + 1);
+                let between = ids_between(&keys, keys.len() <= rows);
+                keys.truncate(rows);
                 *after = keys.last().cloned();
-                with_ids_between(keys)
+                keys.extend(between);
+                keys
             }
         };
         if keys.is_empty() {
@@ -69,16 +72,15 @@ fn held_behind(state: &State, table: TableOid, after: Option<&Key>, rows: usize)
     map.take(rows).map(|(key, _)| key.clone()).collect()
 }
 
-/// Of integers: one at random between each and the next, and the one behind the last.
-pub(super) fn with_ids_between(mut keys: Vec<Key>) -> Vec<Key> {
+/// Of integers: one at random between each and the next, and at the end the one behind the last.
+pub(super) fn ids_between(keys: &[Key], to_the_end: bool) -> Vec<Key> {
     let integers: Vec<i64> = keys.iter().filter_map(Key::as_integer).collect();
     let between = integers.windows(2).filter_map(|pair| match pair {
         [low, high] if high.saturating_sub(*low) > 1 => Some(fastrand::i64(low + 1..*high)),
         _ => None,
     });
-    let behind = integers.last().and_then(|last| last.checked_add(1));
-    keys.extend(between.chain(behind).map(Key::integer));
-    keys
+    let behind = integers.last().filter(|_| to_the_end).and_then(|last| last.checked_add(1));
+    between.chain(behind).map(Key::integer).collect()
 }
 
 /// One table after the other, again and again.

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::row::{Image, Row};
+use crate::row::Row;
 use crate::store::rows::staged::{LAZY, PRELOADED, Stage, seen, whole};
 use crate::store::rows::table::Place;
 use crate::store::{RowLimits, Verdict};
@@ -256,17 +256,17 @@ async fn a_check_leaves_nothing_behind() {
     drop(verdicts);
     stage.pass().await;
     drop(query);
-    let state = stage.bench.store.shared.state.read();
-    let rows = state.tables[&stage.tables[LAZY].oid()].rows.as_ref().unwrap();
+    let known = stage.bench.store.shared.state.read();
+    let rows = known.tables[&stage.tables[LAZY].oid()].rows.as_ref().unwrap();
     assert_eq!(rows.checked.lock().len(), 0);
 }
 
 #[test]
 fn ids_between_those_held_are_asked_for() {
     let keys = |ids: &[i64]| ids.iter().copied().map(Key::integer).collect::<Vec<_>>();
-    assert_eq!(sweep::with_ids_between(keys(&[1, 2, 4])), keys(&[1, 2, 4, 3, 5]));
-    assert_eq!(sweep::with_ids_between(keys(&[i64::MAX])), keys(&[i64::MAX]));
-    assert_eq!(sweep::with_ids_between(keys(&[i64::MIN, i64::MAX])).len(), 3);
-    let texts = vec![Key::json(b"\"a\""), Key::json(b"\"b\"")];
-    assert_eq!(sweep::with_ids_between(texts.clone()), texts);
+    assert_eq!(sweep::ids_between(&keys(&[1, 2, 4]), true), keys(&[3, 5]));
+    assert_eq!(sweep::ids_between(&keys(&[1, 2, 4]), false), keys(&[3]));
+    assert_eq!(sweep::ids_between(&keys(&[i64::MAX]), true), []);
+    assert_eq!(sweep::ids_between(&keys(&[i64::MIN, i64::MAX]), false).len(), 1);
+    assert_eq!(sweep::ids_between(&[Key::json(b"\"a\""), Key::json(b"\"b\"")], true), []);
 }

@@ -81,6 +81,10 @@ impl Verifications {
 
     fn request(&self, tables: Vec<Arc<PublishedTable>>) -> Option<oneshot::Receiver<Vec<Verdict>>> {
         let mut waiting = self.waiting.lock();
+        // One that nobody waits for any longer, and that was not begun.
+        if waiting.as_ref().is_some_and(|verification| verification.told.is_closed()) {
+            *waiting = None;
+        }
         if Arc::strong_count(&self.turn) > 1 {
             return None;
         }
