@@ -1,7 +1,7 @@
 //! What one change costs us from the bytes of its message to the log, without a network or a server.
 //!
 //! ```console
-//! $ cargo bench --bench ingest
+//! $ cargo bench -- ingest
 //! ```
 //!
 //! The stream is made here, as a server would send it: commits of 1 and of 100 new rows of a table
@@ -164,7 +164,7 @@ fn measure(rows_per_commit: u64) {
     println!("{rows_per_commit:>15} {decoding:>12.0} {assembling:>12.0} {applying:>12.0}");
 }
 
-fn main() {
+pub(crate) fn run() {
     println!("ns a row, each column with all before it");
     println!("{:>15} {:>12} {:>12} {:>12}", "rows a commit", "decode", "assemble", "apply");
     for rows_per_commit in [1, 100, 1_000_000] {

@@ -1,18 +1,12 @@
-//! How fast a whole table is read and rendered: the loader's copy into a sink that only counts, and
-//! `psql -c "copy … to stdout"` to `/dev/null`, taking turns on the same table over TCP.
-//!
-//! ```console
-//! $ cargo bench --bench preload
-//! ```
-
-mod support;
+//! How fast a whole table is read and rendered, and how soon it is served: the loader's copy into a
+//! sink that only counts, `highwater run` from its start until `/readyz` says that the table is in
+//! memory, and `psql -c "copy … to stdout"` to `/dev/null`, taking turns on the same table over TCP.
 
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use clap::Parser;
 use highwater::database::loader::{LoaderOptions, PgLoader};
 use highwater::key::Key;
 use highwater::kind::{Form, Kind};
@@ -22,57 +16,77 @@ use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableO
 use highwater::wire::{LibpqEnvironment, Target};
 use tokio::process::Command;
 
-use support::database::Database;
-use support::report::{Goal, Report, print_table};
-use support::samples::Samples;
-use support::{Common, block_on};
+use crate::support::Common;
+use crate::support::database::Database;
+use crate::support::plot::Bars;
+use crate::support::report::{Goal, Report, print_table};
+use crate::support::samples::Samples;
+use crate::support::service::Service;
 
 /// Our rate as a part of psql's.
 const LEAST_RATIO: f64 = 0.7;
 
-#[derive(Parser)]
-struct Options {
-    #[command(flatten)]
-    common: Common,
+#[derive(clap::Args)]
+pub(crate) struct Options {
     /// Rows of the table.
     #[arg(long, default_value_t = 5_000_000)]
     rows: u32,
     /// Runs of each reader; the medians are told.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: u32,
 }
 
-fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
-    if !options.common.is_wanted("preload") {
-        return Ok(());
-    }
-    block_on(run(&options))
-}
-
-async fn run(options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(&options.common, &[]).await?;
+pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let database = Database::start(common, &[]).await?;
     let table = make_table(&database, options.rows).await?;
     let target = Target::parse(&database.url(), &LibpqEnvironment::default())?;
     let loader = PgLoader::new(LoaderOptions::new(target));
-    let (mut ours, mut psql) = (Samples::default(), Samples::default());
+    let names = ["psql", "the loader", "highwater run"];
+    let mut rates = names.map(|_| Samples::default());
     for _ in 0..options.runs {
-        psql.push(f64::from(options.rows) / copy_with_psql(&database).await?.as_secs_f64());
-        let (time, counted) = copy_with_loader(&loader, &table).await?;
+        let psql = copy_with_psql(&database).await?;
+        let (copied, counted) = copy_with_loader(&loader, &table).await?;
         ensure!(counted.rows == u64::from(options.rows), "{} rows came", counted.rows);
-        ours.push(f64::from(options.rows) / time.as_secs_f64());
+        let served = start_with_table(&database).await?;
+        for (rate, time) in rates.iter_mut().zip([psql, copied, served]) {
+            rate.push(f64::from(options.rows) / time.as_secs_f64());
+        }
     }
-    print_table(
-        &["reader", "rows/s"],
-        &[vec!["psql".into(), psql.to_string()], vec!["the loader".into(), ours.to_string()]],
-    );
+    let rows = names.iter().zip(&rates).map(|(name, rate)| vec![(*name).into(), rate.to_string()]);
+    print_table(&["reader", "rows/s"], &rows.collect::<Vec<_>>());
     let mut report = Report::new("preload");
     report.keep("postgresql", database.server.installation().version());
     report.keep("rows", options.rows);
-    report.judge("rows/s, as a part of psql's", ours.ratio_to(&psql), Goal::AtLeast(LEAST_RATIO));
-    report.keep("loader_rows_per_second", ours);
-    report.keep("psql_rows_per_second", psql);
+    let [psql, loader, service] = &rates;
+    let goal = Goal::AtLeast(LEAST_RATIO);
+    report.judge("rows/s of the loader, as a part of psql's", loader.ratio_to(psql), goal);
+    report.judge("rows/s until /readyz, as a part of psql's", service.ratio_to(psql), goal);
+    let mut plot = Bars::new("Reading a whole table", "rows a second");
+    let bars = names.iter().zip(&rates).map(|(name, rate)| ((*name).to_owned(), rate.median()));
+    plot.group(format!("{} rows", options.rows), bars.collect());
+    report.plot("", plot.to_svg());
+    for (name, rate) in names.iter().zip(rates) {
+        report.keep(name, rate);
+    }
     report.finish()
+}
+
+/// The service, from its start until the whole table is in memory.
+async fn start_with_table(database: &Database) -> anyhow::Result<Duration> {
+    let settings = [
+        ("postgres.publication", "bench"),
+        ("postgres.slot", "bench"),
+        ("postgres.temporary_slot", "true"),
+        ("tables.items.rows", "preload"),
+        ("cache.preload_max_bytes", "16GiB"),
+    ];
+    let mut service = Service::start(&database.url(), &settings)?;
+    let end = database.session.lsn("pg_current_wal_lsn()").await?;
+    service.wait_until_applied(end).await?;
+    let time = service.wait_until_healthy().await?;
+    service.stop()?;
+    database.wait_until_alone().await?;
+    Ok(time)
 }
 
 /// A narrow table, and what the loader knows of it.
@@ -81,6 +95,7 @@ async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>
         "CREATE TABLE items (id bigint PRIMARY KEY, owner int, name text, changed timestamptz);
          INSERT INTO items SELECT n, n % 1000, 'item ' || n, '2024-01-31Z'::timestamptz + n * interval '1 s'
          FROM generate_series(1, {rows}) AS n;
+         CREATE PUBLICATION bench FOR TABLE items;
          VACUUM (ANALYZE, FREEZE) items"
     );
     for statement in sql.split(';') {

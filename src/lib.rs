@@ -49,9 +49,9 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`history`] [`key`] [`kind`] [`table`] [`row`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
+//! | values | [`lsn`] [`version`] [`history`] [`key`] [`kind`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
 //! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
-//! | parts | [`replication`] [`database`] [`store`] | they don't know each other, and meet in values |
+//! | parts | [`replication`] [`database`] [`store`] [`auth`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
 //! | program | [`config`] [`app`] [`cli`] | reads the configuration, puts the parts together, speaks to people |
 //!
@@ -101,6 +101,8 @@ pub mod table;
 
 pub mod row;
 
+pub mod scope;
+
 pub mod snapshot;
 
 pub mod change;
@@ -122,6 +124,8 @@ pub mod replication;
 pub mod database;
 
 pub mod store;
+
+pub mod auth;
 
 pub mod http;
 

@@ -47,6 +47,11 @@ impl Database {
         self.server.url(DATABASE)
     }
 
+    /// Where to connect, over the Unix socket.
+    pub(crate) fn socket_url(&self) -> String {
+        self.server.socket_url(DATABASE)
+    }
+
     /// A program that came with the server, else the one on the search path.
     pub(crate) fn client_program(&self, name: &str) -> PathBuf {
         let beside = self.server.installation().program(name);
@@ -69,6 +74,20 @@ impl Database {
     pub(crate) fn postmaster(&self) -> anyhow::Result<u32> {
         self.server.pid().context("the server has stopped")
     }
+}
+
+/// Tables `items_1`, `items_2`, … of so many rows each, published as `bench`.
+pub(crate) async fn make_tables(database: &Database, tables: u32, rows: u32) -> anyhow::Result<()> {
+    for table in 1..=tables {
+        let make = format!(
+            "CREATE TABLE items_{table} \
+             (id bigint PRIMARY KEY, owner int, name text, changed timestamptz); \
+             INSERT INTO items_{table} SELECT n, n % 1000, 'item ' || n, \
+             '2024-01-31Z'::timestamptz + n * interval '1 s' FROM generate_series(1, {rows}) n"
+        );
+        database.session.execute(&make).await?;
+    }
+    database.session.execute("CREATE PUBLICATION bench FOR ALL TABLES").await
 }
 
 #[allow(clippy::disallowed_methods, reason = "where programs are searched for")]

@@ -9,12 +9,17 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// The end of an answer in chunks; JSON has no line breaks of this kind in it.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 /// The end of an answer's head.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// One connection.
+/// One connection; another one where the server ends it after an answer.
 pub(crate) struct HttpClient {
+    address: SocketAddr,
     stream: TcpStream,
+    /// The server said that it ends the connection.
+    closing: bool,
     buffer: Vec<u8>,
     /// Where the head of the last answer ends in `buffer`, and the body begins.
     head: usize,
@@ -22,10 +27,9 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.with_context(|| format!("connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024), head: 0 })
+        let stream = open(address).await?;
+        let buffer = Vec::with_capacity(16 * 1024);
+        Ok(Self { address, stream, closing: false, buffer, head: 0 })
     }
 
     /// The bytes of a GET request.
@@ -44,6 +48,9 @@ impl HttpClient {
     }
 
     pub(crate) async fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.closing) {
+            self.stream = open(self.address).await?;
+        }
         self.stream.write_all(request).await.context("send a request")
     }
 
@@ -55,13 +62,25 @@ impl HttpClient {
             if let Some(end) = find(&self.buffer, HEAD_END) {
                 self.head = end + HEAD_END.len();
                 let (status, length) = parse(self.head()).context("not an answer we know")?;
-                break (status, self.head + length);
+                self.closing = has_line(self.head(), b"connection: close");
+                match length {
+                    Some(length) => break (status, self.head + length),
+                    None => return self.receive_chunks().await.map(|()| status),
+                }
             }
         };
         while self.buffer.len() < whole {
             self.receive_some().await?;
         }
         Ok(status)
+    }
+
+    /// Receives the rest of an answer in chunks, and leaves them in its body as they are.
+    async fn receive_chunks(&mut self) -> anyhow::Result<()> {
+        while !self.buffer.ends_with(LAST_CHUNK) {
+            self.receive_some().await?;
+        }
+        Ok(())
     }
 
     /// The head of the last answer.
@@ -82,8 +101,19 @@ impl HttpClient {
     }
 }
 
-/// Status and `Content-Length` of an answer's head.
-fn parse(head: &[u8]) -> Option<(u16, usize)> {
+async fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.with_context(|| format!("connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn has_line(head: &[u8], line: &[u8]) -> bool {
+    head.split(|byte| *byte == b'\n').any(|l| l.trim_ascii_end().eq_ignore_ascii_case(line))
+}
+
+/// Status and `Content-Length` of an answer's head; without one it comes in chunks.
+fn parse(head: &[u8]) -> Option<(u16, Option<usize>)> {
     let status = std::str::from_utf8(head.get(9..12)?).ok()?.parse().ok()?;
     let mut lines = head.split(|byte| *byte == b'\n');
     let length = lines.find_map(|line| {
@@ -91,7 +121,8 @@ fn parse(head: &[u8]) -> Option<(u16, usize)> {
         let value = name.eq_ignore_ascii_case(b"content-length:").then_some(value)?;
         std::str::from_utf8(value).ok()?.trim().parse().ok()
     });
-    Some((status, length.unwrap_or(0)))
+    let chunked = length.is_none() && has_line(head, b"transfer-encoding: chunked");
+    Some((status, if chunked { None } else { Some(length.unwrap_or(0)) }))
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

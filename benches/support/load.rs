@@ -1,6 +1,7 @@
 //! The load generator: a process of its own, so that its work is not counted as the server's.
 //!
-//! A closed loop: every connection sends one request, waits for the whole answer, sends the next.
+//! Every connection sends one request, waits for the whole answer, sends the next: at once, or when
+//! its time has come where a rate is given.
 //! The same bytes and the same code whatever server it is pointed at.
 
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::http::HttpClient;
 
@@ -27,11 +28,15 @@ pub(crate) struct Load {
     pub(crate) connections: usize,
     #[arg(long)]
     pub(crate) seconds: f64,
+    /// Requests a second of all connections together; otherwise as many as are answered.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
 }
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
+    pub(crate) answers: u64,
     /// Answers a second.
     pub(crate) rate: f64,
     /// From sending a request until its answer was whole.
@@ -43,12 +48,17 @@ impl Load {
     /// Runs this program again as the generator (its subcommand `load`).
     pub(crate) async fn run_apart(&self) -> anyhow::Result<Outcome> {
         let program = std::env::current_exe().context("find this program")?;
-        let output = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg("load")
             .args(["--address", &self.address.to_string()])
             .args(["--path", &self.path])
             .args(["--connections", &self.connections.to_string()])
-            .args(["--seconds", &self.seconds.to_string()])
+            .args(["--seconds", &self.seconds.to_string()]);
+        if let Some(rate) = self.rate {
+            command.args(["--rate", &rate.to_string()]);
+        }
+        let output = command
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .output()
@@ -74,15 +84,21 @@ impl Load {
         }
         let started = Instant::now();
         let end = started + Duration::from_secs_f64(self.seconds);
+        let every = self.rate.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
         let mut loops = JoinSet::new();
-        for client in clients {
-            loops.spawn(ask_until(end, client, HttpClient::request(&self.path)));
+        for (place, client) in (0_u32..).zip(clients) {
+            // Each a little later than the one before, so that they don't ask all at once.
+            let apart = every
+                .map_or(Duration::ZERO, |e| e.mul_f64(f64::from(place) / self.connections as f64));
+            let pace = Pace { next: started + apart, every };
+            loops.spawn(ask_until(end, pace, client, HttpClient::request(&self.path)));
         }
         let mut times = Histogram::<u64>::new(3)?;
         while let Some(asked) = loops.join_next().await {
             times.add(asked??)?;
         }
         Ok(Outcome {
+            answers: times.len(),
             rate: times.len() as f64 / started.elapsed().as_secs_f64(),
             p50_us: times.value_at_quantile(0.5),
             p99_us: times.value_at_quantile(0.99),
@@ -90,23 +106,44 @@ impl Load {
     }
 }
 
+/// When a connection asks next.
+struct Pace {
+    next: Instant,
+    every: Option<Duration>,
+}
+
+impl Pace {
+    /// When it may ask: a late one is counted from when it should have been, so that a server which
+    /// stalls doesn't hide it.
+    async fn wait(&mut self, now: Instant) -> Instant {
+        let Some(every) = self.every else { return now };
+        let due = self.next;
+        sleep_until(due).await;
+        self.next = due + every;
+        due
+    }
+}
+
 /// One connection's loop: the time of each answer in microseconds.
 async fn ask_until(
     end: Instant,
+    mut pace: Pace,
     mut client: HttpClient,
     request: Vec<u8>,
 ) -> anyhow::Result<Histogram<u64>> {
     let mut times = Histogram::new(3)?;
-    let mut sent = Instant::now();
-    while sent < end {
+    let mut now = Instant::now();
+    loop {
+        let sent = pace.wait(now).await;
+        if sent >= end {
+            return Ok(times);
+        }
         client.send(&request).await?;
         let status = client.receive().await?;
         if status != 200 {
             bail!("status {status}: {}", String::from_utf8_lossy(client.body()));
         }
-        let now = Instant::now();
+        now = Instant::now();
         times.record(u64::try_from((now - sent).as_micros())?)?;
-        sent = now;
     }
-    Ok(times)
 }

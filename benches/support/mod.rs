@@ -4,15 +4,20 @@
 //! Every benchmark compares two things in one run on one machine, taking turns; what it tells is
 //! the ratio of the medians. Absolute figures are only comparable on the same quiet machine.
 
-#![allow(dead_code, reason = "every benchmark uses a part of it")]
-
+pub(crate) mod bare;
+pub(crate) mod clients;
 pub(crate) mod database;
+pub(crate) mod filled;
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod nginx;
+pub(crate) mod plot;
 pub(crate) mod process;
 pub(crate) mod report;
+pub(crate) mod rival;
 pub(crate) mod samples;
 pub(crate) mod service;
+pub(crate) mod writers;
 
 use std::path::PathBuf;
 
@@ -22,26 +27,16 @@ use anyhow::Context;
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Common {
     /// Given by `cargo bench`; without it (`cargo test --benches`) nothing is measured.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[arg(long, hide = true, global = true)]
+    pub(crate) bench: bool,
 
     /// The directory of PostgreSQL's server programs; otherwise they are searched for.
-    #[arg(long, env = "HIGHWATER_PG_BIN")]
+    #[arg(long, env = "HIGHWATER_PG_BIN", global = true)]
     pub(crate) pg_bin: Option<PathBuf>,
 
     /// PostgreSQL's major version; otherwise the newest on this machine.
-    #[arg(long, env = "HIGHWATER_TEST_PG_MAJOR")]
+    #[arg(long, env = "HIGHWATER_TEST_PG_MAJOR", global = true)]
     pub(crate) pg_major: Option<u16>,
-}
-
-impl Common {
-    /// Whether to measure; says how to, where not.
-    pub(crate) fn is_wanted(&self, name: &str) -> bool {
-        if !self.bench {
-            println!("nothing is measured; run: cargo bench --bench {name}");
-        }
-        self.bench
-    }
 }
 
 /// Runs a benchmark's story on one thread, which is how clients and writers disturb the measured

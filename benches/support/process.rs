@@ -36,12 +36,13 @@ fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// Memory of this process that is in RAM, in bytes.
-pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+/// Memory of a process that is in RAM, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("no VmRSS in /proc/self/status")? * 1024)
+    Ok(kib.with_context(|| format!("no VmRSS in {file}"))? * 1024)
 }
 
 /// Programs that wanted a processor during the last minute, on average.

@@ -1,10 +1,11 @@
-//! A benchmark's results: printed as tables, kept as JSON in `target/bench`.
+//! A benchmark's results: printed as tables, kept as JSON in `target/bench`, its plots beside.
 
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use anyhow::Context;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::process::load_average;
 use super::samples::figure;
@@ -32,17 +33,43 @@ impl Goal {
     }
 }
 
+/// A goal, and what was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Judged {
+    what: String,
+    measured: f64,
+    wanted: String,
+    met: bool,
+}
+
+impl Judged {
+    /// With the benchmark's name before it.
+    pub(crate) fn of(mut self, bench: &str) -> Self {
+        self.what = format!("{bench}: {}", self.what);
+        self
+    }
+
+    pub(crate) fn row(&self) -> Vec<String> {
+        let met = if self.met { "met" } else { "MISSED" };
+        vec![self.what.clone(), figure(self.measured), self.wanted.clone(), met.to_owned()]
+    }
+}
+
 /// The results of one run of one benchmark.
 pub(crate) struct Report {
-    name: &'static str,
+    name: String,
     kept: Map<String, Value>,
-    goals: Vec<(String, f64, Goal)>,
+    goals: Vec<Judged>,
+    plots: Vec<(String, String)>,
 }
 
 impl Report {
-    pub(crate) fn new(name: &'static str) -> Self {
-        let mut report = Self { name, kept: Map::new(), goals: Vec::new() };
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let mut report =
+            Self { name: name.clone(), kept: Map::new(), goals: Vec::new(), plots: Vec::new() };
         report.keep("bench", name);
+        report.keep("at", jiff::Timestamp::now().to_string());
         report.keep("processors", available_parallelism().map_or(0, usize::from));
         report.keep("load_average_before", load_average());
         report
@@ -57,30 +84,42 @@ impl Report {
 
     /// A ratio or figure that has a goal.
     pub(crate) fn judge(&mut self, what: impl Into<String>, measured: f64, goal: Goal) {
-        self.goals.push((what.into(), measured, goal));
+        let met = goal.is_met_by(measured);
+        self.goals.push(Judged { what: what.into(), measured, wanted: goal.shown(), met });
     }
 
-    /// Prints the goals and writes the file.
-    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
-        let verdict = |met| if met { "met" } else { "MISSED" };
-        let rows = self.goals.iter().map(|(what, measured, goal)| {
-            let met = verdict(goal.is_met_by(*measured)).to_owned();
-            vec![what.clone(), figure(*measured), goal.shown(), met]
-        });
-        print_table(&["goal", "measured", "wanted", ""], &rows.collect::<Vec<_>>());
-        let goals = self.goals.iter().map(|(what, measured, goal)| {
-            let met = goal.is_met_by(*measured);
-            json!({"what": what, "measured": measured, "wanted": goal.shown(), "met": met})
-        });
-        let goals = goals.collect::<Vec<_>>();
-        self.keep("goals", goals);
+    /// Keeps a plot beside the figures; its name is added to the benchmark's.
+    pub(crate) fn plot(&mut self, name: &str, svg: String) {
+        let name = if name.is_empty() { String::new() } else { format!("-{name}") };
+        self.plots.push((format!("{}{name}.svg", self.name), svg));
+    }
 
-        let file = super::output_dir()?.join(format!("{}.json", self.name));
-        let text = serde_json::to_string_pretty(&self.kept).context("write the results")?;
-        std::fs::write(&file, text + "\n").with_context(|| format!("write {}", file.display()))?;
+    /// Prints the goals and writes the files.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        print_goals(&self.goals);
+        let goals = std::mem::take(&mut self.goals);
+        self.keep("goals", goals);
+        let directory = super::output_dir()?;
+        let file = directory.join(format!("{}.json", self.name));
+        write(&file, &(serde_json::to_string_pretty(&self.kept)? + "\n"))?;
         println!("\nkept in {}", file.display());
+        let directory = directory.join("plots");
+        std::fs::create_dir_all(&directory).context("make the folder of plots")?;
+        for (name, svg) in &self.plots {
+            write(&directory.join(name), svg)?;
+        }
         Ok(())
     }
+}
+
+/// Prints what was wanted and what came of it.
+pub(crate) fn print_goals(goals: &[Judged]) {
+    let rows = goals.iter().map(Judged::row).collect::<Vec<_>>();
+    print_table(&["goal", "measured", "wanted", ""], &rows);
+}
+
+pub(crate) fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
 
 /// Prints rows under headings; the first column is text, the others are figures.

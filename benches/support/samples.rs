@@ -26,6 +26,14 @@ impl Samples {
         }
     }
 
+    /// The one at a quantile; NaN when there is none.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the list")]
+    pub(crate) fn at(&self, quantile: f64) -> f64 {
+        let sorted = self.sorted();
+        let place = (quantile * sorted.len().saturating_sub(1) as f64).round() as usize;
+        sorted.get(place).copied().unwrap_or(f64::NAN)
+    }
+
     /// The ratio of two medians.
     pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
         self.median() / other.median()

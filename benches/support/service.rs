@@ -90,6 +90,26 @@ impl Service {
         self.wait_until(|status| Ok(status.source.was_ready && status.has_applied(end)?)).await
     }
 
+    /// Waits until it is ready in every respect (`/readyz`): tables that are to be in memory are.
+    pub(crate) async fn wait_until_healthy(&mut self) -> anyhow::Result<Duration> {
+        let mut client = HttpClient::connect(self.address).await?;
+        loop {
+            client.send(&HttpClient::request("/readyz")).await?;
+            if client.receive().await? == 200 {
+                return Ok(self.started.elapsed());
+            }
+            if self.started.elapsed() > PATIENCE {
+                bail!("highwater does not become ready:\n{}", self.log());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Memory of it that is in RAM, in bytes.
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        process::resident_bytes(self.pid())
+    }
+
     async fn wait_until(
         &mut self,
         reached: impl Fn(&Status) -> anyhow::Result<bool>,
@@ -151,7 +171,7 @@ fn variable(key: &str) -> String {
     format!("HIGHWATER_{}", key.replace('.', "__").to_uppercase())
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(listener.local_addr()?)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::access::Caller;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::push::PushClients;
@@ -14,7 +15,7 @@ use super::shared::{Question, SharedAnswers};
 use super::told::Told;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{PublishedTable, Selection, Store};
+use crate::store::{Selection, Store};
 use crate::version::Version;
 
 /// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
@@ -146,36 +147,15 @@ impl Api {
         (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
     }
 
-    /// The published table that a client calls `name`.
-    pub(crate) fn table(&self, name: &str) -> Result<Arc<PublishedTable>, Problem> {
-        let directory = self.store().directory();
-        directory.resolve(name).cloned().ok_or_else(|| {
-            let known: Vec<&str> = directory.tables().iter().map(|t| t.name.as_str()).collect();
-            Problem::unknown_table(name, &known)
-        })
-    }
-
-    /// The tables of these names, each once.
-    pub(crate) fn tables(&self, names: &[String]) -> Result<Vec<Arc<PublishedTable>>, Problem> {
-        let mut tables: Vec<Arc<PublishedTable>> = Vec::with_capacity(names.len());
-        for name in names {
-            let table = self.table(name)?;
-            if !tables.iter().any(|known| known.oid() == table.oid()) {
-                tables.push(table);
-            }
-        }
-        Ok(tables)
-    }
-
     /// Refuses polls until the service has caught up once. After that they go on being answered,
     /// also while the source is away: what is known stays true.
-    pub(crate) fn require_was_ready(&self) -> Result<(), Problem> {
+    pub(crate) fn require_was_ready(&self, caller: &Caller) -> Result<(), Problem> {
         if self.0.was_ready.load(Ordering::Relaxed) {
             return Ok(());
         }
         let source = self.0.source.borrow();
         if !source.was_ready {
-            return Err(Problem::not_ready(reason(&source.phase)));
+            return Err(Problem::not_ready(reason(&source.phase, caller)));
         }
         self.0.was_ready.store(true, Ordering::Relaxed);
         Ok(())
@@ -197,9 +177,12 @@ impl Drop for WaiterGuard {
     }
 }
 
-/// Why the stream isn't where it should be, as one sentence.
-pub(crate) fn reason(phase: &Phase) -> String {
+/// Why the stream isn't where it should be, as one sentence; to who is no operator, without names of
+/// servers and their words.
+pub(crate) fn reason(phase: &Phase, caller: &Caller) -> String {
     match phase {
+        Phase::Disconnected(_) if !caller.is_operator() => "not connected to PostgreSQL".into(),
+        Phase::Standby(_) if !caller.is_operator() => "standing by".into(),
         Phase::Disconnected(why) => format!("not connected to PostgreSQL: {why}"),
         Phase::Standby(why) => format!("standing by: {why}"),
         Phase::CatchingUp => "catching up with what was committed before the connection".into(),

@@ -2,9 +2,11 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
+use super::access::Caller;
 use super::answer::ChangesAnswer;
 use super::api::Api;
 use super::encoding::Encoding;
@@ -62,7 +64,7 @@ use super::query::ChangesQuery;
 pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let query = ChangesQuery::read(head.uri.query().unwrap_or_default(), api.wait_max())?;
-    answer_poll(&api, &query, &head.headers).await
+    answer_poll(&api, &query, &head).await
 }
 
 /// Changes of one table
@@ -112,15 +114,12 @@ pub(crate) async fn table_changes(
     let table = path::table(head.uri.path())?.into_owned();
     let query = head.uri.query().unwrap_or_default();
     let query = ChangesQuery::read_of_table(table, query, api.wait_max())?;
-    answer_poll(&api, &query, &head.headers).await
+    answer_poll(&api, &query, &head).await
 }
 
-async fn answer_poll(
-    api: &Api,
-    query: &ChangesQuery,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let found = poll::poll(api, query, headers).await?;
+async fn answer_poll(api: &Api, query: &ChangesQuery, asked: &Parts) -> Result<Response, Problem> {
+    let caller = Caller::of(&asked.extensions);
+    let found = poll::poll(api, &caller, query, &asked.headers).await?;
     let polls = api.polls();
     let outcome = if found.not_modified {
         &polls.not_modified
@@ -132,7 +131,7 @@ async fn answer_poll(
         &polls.changes
     };
     outcome.inc();
-    Ok(response(found, headers))
+    Ok(response(found, &asked.headers))
 }
 
 fn response(found: Found, asked: &HeaderMap) -> Response {

@@ -21,11 +21,12 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(allowed(origins))
         .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS])
-        .allow_headers([header::ACCEPT, header::IF_NONE_MATCH, X_REQUEST_ID])
+        .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::IF_NONE_MATCH, X_REQUEST_ID])
         .expose_headers([
             header::AGE,
             header::ETAG,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
             HIGHWATER_VERSION,
             X_CACHE,
             X_REQUEST_ID,

@@ -1,12 +1,13 @@
 //! `/livez` and `/readyz`: for load balancers and orchestrators.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::api::{Api, reason};
 use super::openapi::{InternalProblem, NotReadyProblem};
 use super::problem::Problem;
@@ -52,17 +53,21 @@ pub(crate) async fn live() -> Response {
         InternalProblem,
     )
 )]
-pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
+pub(crate) async fn ready(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let caller = Caller::of(request.extensions());
     if api.store().is_closed() {
         return Err(Problem::not_ready("shutting down"));
     }
     match api.source().phase {
         Phase::Streaming => {}
-        phase => return Err(Problem::not_ready(reason(&phase))),
+        phase => return Err(Problem::not_ready(reason(&phase, &caller))),
     }
     let loading: Vec<String> = api.store().rows_status().iter().filter_map(loading).collect();
     if loading.is_empty() {
         return Ok(well("ready"));
+    }
+    if !caller.is_operator() {
+        return Err(Problem::not_ready("preloading tables"));
     }
     Err(Problem::not_ready(format!("preloading {}", loading.join(", "))))
 }

@@ -1,7 +1,7 @@
 //! The HTTP API: what clients ask and how they are answered.
 //!
 //! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
-//! a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
+//! [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
 //! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
 //! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
 //! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
@@ -12,6 +12,8 @@
 //!   and panics. Internals stay in the log. (Only what hyper refuses before there is a request, a
 //!   head that is malformed or too large, has a status and no body.)
 //! - No answer claims more than the store had applied when it was looked at ([`poll`]).
+//! - Who may ask is decided by the route that was found, in one place ([`gate`]); which tables they
+//!   may ask about where names become tables, in one place ([`access`]).
 //! - Errors and resets are `no-store`; what may be kept must be revalidated (`no-cache`).
 //! - A request waits only in [`poll`], at most `wait_max` plus 10 s, or for [`rows`], at most
 //!   `wait_max`; and waits for changes and positions end when the store is closed. So there is no
@@ -25,6 +27,7 @@
 //! Deliberately absent: PostgreSQL. What is known of the source comes as a picture
 //! ([`crate::source::SourceStatus`]).
 
+mod access;
 mod answer;
 mod api;
 mod body;
@@ -33,6 +36,7 @@ mod conditional;
 mod connection;
 mod cors;
 mod encoding;
+mod gate;
 mod health;
 mod metrics_page;
 mod observe;

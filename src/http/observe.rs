@@ -32,13 +32,14 @@ pub(crate) const HIGHWATER_VERSION: HeaderName = HeaderName::from_static("highwa
 pub(crate) struct Observe(Arc<Observed>);
 
 struct Observed {
-    store: Store,
+    /// `None`: the applied position is not told here.
+    store: Option<Store>,
     seconds: Histogram,
     requests: RequestCounts,
 }
 
 impl Observe {
-    pub(crate) fn new(route: Route, store: Store, metrics: &Metrics) -> Self {
+    pub(crate) fn new(route: Route, store: Option<Store>, metrics: &Metrics) -> Self {
         let seconds = metrics.http_request_seconds.with_label_values(&[route.pattern()]);
         let requests = RequestCounts::new(route, metrics.http_requests.clone());
         Self(Arc::new(Observed { store, seconds, requests }))
@@ -113,9 +114,11 @@ impl Observed {
         let headers = response.headers_mut();
         // A handler that goes on after its answer has chosen one already.
         headers.entry(X_REQUEST_ID).or_insert(seen.id);
+        let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
         if seen.versioned
+            && !refused
             && !headers.contains_key(HIGHWATER_VERSION)
-            && let Some(applied) = self.store.applied()
+            && let Some(applied) = self.store.as_ref().and_then(Store::applied)
         {
             headers.insert(HIGHWATER_VERSION, version_header(applied));
         }
@@ -165,7 +168,7 @@ impl MethodLabel {
 }
 
 /// The statuses whose counters are kept at hand.
-const STATUSES: [u16; 8] = [200, 204, 304, 400, 404, 405, 500, 503];
+const STATUSES: [u16; 9] = [200, 204, 304, 400, 401, 404, 405, 500, 503];
 
 /// `http_requests_total` of one route, looked up by label only once per method and status.
 struct RequestCounts {

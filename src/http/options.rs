@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 
+use crate::auth::Authority;
+
 /// Options of the HTTP side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
@@ -22,6 +24,10 @@ pub struct HttpOptions {
     pub push: PushOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
+    /// Who knows tokens; `None`: nobody is asked who they are.
+    pub authority: Option<Authority>,
+    /// On the operators' own listener nobody is asked.
+    pub admin_open: bool,
 }
 
 impl HttpOptions {
@@ -40,6 +46,8 @@ impl Default for HttpOptions {
             notify_interval: Duration::ZERO,
             push: PushOptions::default(),
             admin_apart: false,
+            authority: None,
+            admin_open: true,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::access::Caller;
 use super::api::Api;
 use super::conditional;
 use super::problem::Problem;
@@ -27,17 +28,18 @@ pub(crate) struct Found {
 /// Answers a poll, holding it as long as it asks for.
 pub(crate) async fn poll(
     api: &Api,
+    caller: &Caller,
     query: &ChangesQuery,
     headers: &HeaderMap,
 ) -> Result<Found, Problem> {
-    api.require_was_ready()?;
+    api.require_was_ready(caller)?;
     let store = api.store();
     let mut held_until = (!query.wait.is_zero()).then(|| Instant::now() + query.wait);
     if let Some(after) = query.after
         && store.is_ahead(after)
     {
         // An unknown table is told of at once.
-        resolve(api, query.tables.as_deref(), query.rows)?;
+        resolve(api, caller, query.tables.as_deref(), query.rows)?;
         let _waiting = api.count_waiter();
         let caught_up = store.wait_applied(after.position);
         if timeout(api.ahead_wait_max(), caught_up).await.is_err() {
@@ -47,7 +49,7 @@ pub(crate) async fn poll(
     }
     loop {
         // Again each time: a table may have gone meanwhile.
-        let tables = resolve(api, query.tables.as_deref(), query.rows)?;
+        let tables = resolve(api, caller, query.tables.as_deref(), query.rows)?;
         let ChangesQuery { after, limit, detail, rows, .. } = *query;
         let question = Question { tables, after, limit, detail, rows };
         let look = look(api, &question, headers).await?;
@@ -65,19 +67,22 @@ pub(crate) async fn poll(
     }
 }
 
-/// The tables asked for, by whatever spelling; `None` asks for all. Those that are to come with
-/// their rows must have some.
+/// The tables asked for, by whatever spelling; `None` asks for all that the caller may read. Those
+/// that are to come with their rows must have some.
 pub(crate) fn resolve(
     api: &Api,
+    caller: &Caller,
     names: Option<&[String]>,
     rows: bool,
 ) -> Result<Selection, Problem> {
-    let Some(names) = names else { return Ok(Selection::All) };
-    let tables = api.tables(names)?;
-    if rows {
+    let selection = caller.selection(&api.store().directory(), names)?;
+    if rows
+        && names.is_some()
+        && let Selection::Tables(tables) = &selection
+    {
         tables.iter().try_for_each(|table| held(table).map(drop))?;
     }
-    Ok(Selection::tables(tables))
+    Ok(selection)
 }
 
 /// What one look at the store says.

@@ -45,6 +45,12 @@ pub(crate) enum Kind {
     FromAPage,
     /// The path exists, the method doesn't.
     MethodNotAllowed,
+    /// No token was sent, and one is needed.
+    TokenMissing,
+    /// The token is not known, or not valid any more.
+    TokenRefused,
+    /// The token is no operator's.
+    OperatorsOnly,
     /// A page of this origin may not open a socket.
     OriginNotAllowed,
     /// The request must ask for a WebSocket.
@@ -64,7 +70,8 @@ impl Kind {
             Self::UnknownRoute | Self::UnknownTable | Self::UnknownRow => StatusCode::NOT_FOUND,
             Self::RowsNotHeld | Self::OtherHistory | Self::AlreadyVerifying => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OriginNotAllowed | Self::FromAPage => StatusCode::FORBIDDEN,
+            Self::TokenMissing | Self::TokenRefused => StatusCode::UNAUTHORIZED,
+            Self::OriginNotAllowed | Self::FromAPage | Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::TooManyClients | Self::NotReady | Self::RowsNotNow | Self::NotApplied => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -82,6 +89,16 @@ impl Kind {
         }
     }
 
+    /// What a client has to bring (RFC 6750, 3).
+    fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::TokenMissing => Some(r#"Bearer realm="highwater""#),
+            Self::TokenRefused => Some(r#"Bearer realm="highwater", error="invalid_token""#),
+            Self::OperatorsOnly => Some(r#"Bearer realm="highwater", error="insufficient_scope""#),
+            _ => None,
+        }
+    }
+
     fn uri(self) -> &'static str {
         match self {
             Self::InvalidParameter => "urn:highwater:problem:invalid-parameter",
@@ -95,6 +112,9 @@ impl Kind {
             Self::AlreadyVerifying => "urn:highwater:problem:already-verifying",
             Self::FromAPage => "urn:highwater:problem:from-a-page",
             Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
+            Self::TokenMissing => "urn:highwater:problem:token-missing",
+            Self::TokenRefused => "urn:highwater:problem:token-refused",
+            Self::OperatorsOnly => "urn:highwater:problem:operators-only",
             Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
             Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
             Self::TooManyClients => "urn:highwater:problem:too-many-clients",
@@ -116,6 +136,9 @@ impl Kind {
             Self::AlreadyVerifying => "A verification is on its way",
             Self::FromAPage => "Not for web pages",
             Self::MethodNotAllowed => "Method not allowed",
+            Self::TokenMissing => "A token is needed",
+            Self::TokenRefused => "The token is not valid",
+            Self::OperatorsOnly => "For operators only",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::UpgradeRequired => "A WebSocket must be asked for",
             Self::TooManyClients => "Too many clients",
@@ -216,6 +239,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.kind.retry_after() {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.kind.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.kind == Kind::UpgradeRequired {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::api::Api;
 use super::openapi::{
     FromAPageProblem, InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem,
@@ -50,7 +51,7 @@ pub(crate) struct Reloading {
 pub(crate) async fn reload(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     refuse_pages(request.headers())?;
     let query = OperatorQuery::read(request.uri().query().unwrap_or_default())?;
-    api.require_was_ready()?;
+    api.require_was_ready(&Caller::Anybody)?;
     let tables = named_tables(&api, query)?;
     api.store().reload(&tables);
     let reloading = Reloading { reloading: tables.iter().map(|t| t.name.clone()).collect() };
@@ -76,7 +77,7 @@ pub(crate) fn named_tables(
     query: OperatorQuery,
 ) -> Result<Vec<Arc<PublishedTable>>, Problem> {
     Ok(match query.table {
-        Some(name) => vec![api.table(&name)?],
+        Some(name) => vec![Caller::Anybody.table(&api.store().directory(), &name)?.table],
         None => api.store().directory().tables().to_vec(),
     })
 }

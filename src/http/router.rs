@@ -15,12 +15,14 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::Api;
+use super::gate::Gate;
 use super::observe::Observe;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
-use super::routes::Route;
+use super::routes::{Audience, Route};
 use super::told::COMPRESSED_BYTES_MIN;
 use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status, verify};
+use crate::auth::Authority;
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
 use crate::store::Store;
@@ -44,7 +46,8 @@ pub fn admin_router(
     metrics: &Metrics,
     options: &HttpOptions,
 ) -> Router {
-    Build::new(store, source, metrics, options).router(&Route::ADMIN)
+    let authority = options.authority.clone().filter(|_| !options.admin_open);
+    Build { authority, ..Build::new(store, source, metrics, options) }.router(&Route::ADMIN)
 }
 
 /// What the routes are built from.
@@ -52,6 +55,8 @@ struct Build<'a> {
     api: Api,
     metrics: &'a Metrics,
     options: &'a HttpOptions,
+    /// Who knows tokens; `None`: nobody is asked for one.
+    authority: Option<Authority>,
 }
 
 impl<'a> Build<'a> {
@@ -61,7 +66,8 @@ impl<'a> Build<'a> {
         metrics: &'a Metrics,
         options: &'a HttpOptions,
     ) -> Self {
-        Self { api: Api::new(store, source, metrics, options), metrics, options }
+        let authority = options.authority.clone();
+        Self { api: Api::new(store, source, metrics, options), metrics, options, authority }
     }
 
     fn router(&self, routes: &[Route]) -> Router {
@@ -72,15 +78,23 @@ impl<'a> Build<'a> {
         paths.fallback_service(unmatched.with_state(self.api.clone())).with_state(self.api.clone())
     }
 
+    /// The store whose applied position every answer of the route tells: how busy the database is
+    /// is no matter of strangers.
+    fn told(&self, route: Route) -> Option<Store> {
+        let guarded = self.authority.is_some() && route.audience() == Audience::Everybody;
+        (!guarded).then(|| self.api.store().clone())
+    }
+
     /// The layers of one route, outermost first; together they cost one allocation.
     fn around(&self, route: Route, methods: MethodRouter<Api>) -> MethodRouter<Api> {
         // A compressor would hold events back until it has enough of them.
         let compressed = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::SSE);
         let layers = ServiceBuilder::new()
-            .layer(Observe::new(route, self.api.store().clone(), self.metrics))
+            .layer(Observe::new(route, self.told(route), self.metrics))
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(CompressionLayer::new().compress_when(compressed));
+            .layer(CompressionLayer::new().compress_when(compressed))
+            .layer(Gate::new(route, self.authority.clone()));
         methods.layer(layers)
     }
 }

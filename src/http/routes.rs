@@ -1,5 +1,16 @@
 //! The paths there are: the router, the metric labels and the OpenAPI document share this list.
 
+/// Who may ask what a route offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Everybody, without a token: it tells nothing of tables and databases.
+    Everybody,
+    /// Bearers of a token, each about the tables that it names.
+    Readers,
+    /// Bearers of an operator's token.
+    Operators,
+}
+
 /// A path of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -69,6 +80,21 @@ impl Route {
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
             Self::Unmatched => "unmatched",
+        }
+    }
+
+    /// Who may ask, where anybody is asked who they are.
+    pub(crate) fn audience(self) -> Audience {
+        match self {
+            Self::Changes
+            | Self::TableChanges
+            | Self::Stream
+            | Self::Socket
+            | Self::Row
+            | Self::Rows
+            | Self::Store => Audience::Readers,
+            Self::Reload | Self::Verify | Self::Status | Self::Metrics => Audience::Operators,
+            Self::Live | Self::Ready | Self::OpenApi | Self::Unmatched => Audience::Everybody,
         }
     }
 

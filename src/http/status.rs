@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::api::{Api, reason};
 use super::openapi::InternalProblem;
 use crate::change::CommitTime;
@@ -219,7 +220,7 @@ fn source(source: SourceStatus, applied: Lsn) -> Source {
     };
     let streaming = source.phase == Phase::Streaming;
     Source {
-        reason: (!streaming).then(|| reason(&source.phase)),
+        reason: (!streaming).then(|| reason(&source.phase, &Caller::Anybody)),
         phase: word,
         server: source.server,
         server_version: source.server_version,

@@ -38,6 +38,7 @@
 //! in memory; `status`, `meters` what operators see.
 
 mod directory;
+mod index;
 mod limits;
 mod log;
 mod merge;
@@ -45,6 +46,7 @@ mod meters;
 mod reader;
 mod rows;
 mod signals;
+mod slab;
 mod state;
 mod status;
 mod waiters;

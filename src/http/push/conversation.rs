@@ -9,8 +9,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::message::{self, Mode};
-use super::subscription::Subscription;
+use super::subscription::{Subscription, Wanted};
 use super::wire::{Lost, Said, Wire};
+use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::problem::Problem;
 
@@ -22,7 +23,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// Holds the conversation until the client leaves, the store is closed, or something forbids to
 /// go on.
-pub(crate) async fn hold(api: Api, upgraded: Upgraded, request_id: &HeaderValue) {
+pub(crate) async fn hold(api: Api, caller: Caller, upgraded: Upgraded, request_id: &HeaderValue) {
     let store = api.store().clone();
     let too_long = async {
         store.closed().await;
@@ -31,7 +32,7 @@ pub(crate) async fn hold(api: Api, upgraded: Upgraded, request_id: &HeaderValue)
     let options = api.push().options().clone();
     let mut wire = Wire::new(upgraded, options.write_max).await;
     let request_id = request_id.to_str().unwrap_or_default().to_owned();
-    let mut conversation = Conversation { api, request_id, subscribed: None, mistakes: 0 };
+    let mut conversation = Conversation { api, caller, request_id, subscribed: None, mistakes: 0 };
     let held = async {
         if let End::Because(code, reason) = conversation.go_on(&mut wire, options.heartbeat).await {
             wire.close(code, reason).await;
@@ -46,6 +47,7 @@ pub(crate) async fn hold(api: Api, upgraded: Upgraded, request_id: &HeaderValue)
 /// One client's side of it.
 struct Conversation {
     api: Api,
+    caller: Caller,
     request_id: String,
     subscribed: Option<(Mode, Subscription)>,
     /// Messages without meaning since the last that had one.
@@ -119,8 +121,8 @@ impl Conversation {
     /// Does what the client asks.
     async fn take(&mut self, said: Said, wire: &mut Wire) -> Result<(), End> {
         let Said::Text(text) = said else { return Ok(()) };
-        let subscribed = message::read(&text)
-            .and_then(|(mode, wanted)| Ok((mode, Subscription::new(self.api.clone(), wanted)?)));
+        let subscribed =
+            message::read(&text).and_then(|(mode, wanted)| Ok((mode, self.subscription(wanted)?)));
         match subscribed {
             Ok(subscribed) => {
                 self.mistakes = 0;
@@ -136,6 +138,10 @@ impl Conversation {
                 Err(End::Because(CloseCode::Policy, "ten messages in a row were not understood"))
             }
         }
+    }
+
+    fn subscription(&self, wanted: Wanted) -> Result<Subscription, Problem> {
+        Subscription::new(self.api.clone(), self.caller.clone(), wanted)
     }
 
     async fn tell(

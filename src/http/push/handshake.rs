@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::clients::Way;
 use super::conversation;
 use super::message::Message;
+use crate::http::access::Caller;
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
 use crate::http::connection::Connection;
@@ -50,14 +51,15 @@ pub(crate) async fn socket(
             "pages of this origin may not connect; name the origin in http.cors_origins",
         ));
     }
-    api.require_was_ready()?;
+    let caller = Caller::of(request.extensions());
+    api.require_was_ready(&caller)?;
     let client = api.push().admit(Way::Socket)?;
     let request_id = request_id::of_request(request.headers());
     let id = request_id.clone();
     let upgrade = hyper::upgrade::on(&mut request);
     connection.go_on(async move {
         match upgrade.await {
-            Ok(upgraded) => conversation::hold(api, upgraded, &id).await,
+            Ok(upgraded) => conversation::hold(api, caller, upgraded, &id).await,
             Err(error) => tracing::trace!(%error, "a connection did not become a WebSocket"),
         }
         drop(client);

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::clients::{PushClient, Way};
 use super::subscription::{Subscription, Wanted};
+use crate::http::access::Caller;
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
 use crate::http::openapi::{
@@ -69,8 +70,9 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
 pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let wanted = wanted(&api, head.uri.query().unwrap_or_default(), &head.headers)?;
-    api.require_was_ready()?;
-    let subscription = Subscription::new(api.clone(), wanted)?;
+    let caller = Caller::of(&head.extensions);
+    api.require_was_ready(&caller)?;
+    let subscription = Subscription::new(api.clone(), caller, wanted)?;
     let client = api.push().admit(Way::Stream)?;
     let request_id = request_id::of_request(&head.headers);
     let events = Events::new(api, subscription, client, request_id.clone());

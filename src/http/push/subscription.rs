@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::poll;
 use crate::http::problem::Problem;
@@ -30,6 +31,7 @@ pub(crate) struct Wanted {
 /// A client's question and how far it was answered.
 pub(crate) struct Subscription {
     api: Api,
+    caller: Caller,
     /// With the version told last as `after`.
     wanted: Wanted,
     /// When the client is told the version of now, if it is told nothing else.
@@ -38,10 +40,10 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// Refuses tables that aren't there.
-    pub(crate) fn new(api: Api, wanted: Wanted) -> Result<Self, Problem> {
-        poll::resolve(&api, wanted.tables.as_deref(), wanted.rows)?;
+    pub(crate) fn new(api: Api, caller: Caller, wanted: Wanted) -> Result<Self, Problem> {
+        poll::resolve(&api, &caller, wanted.tables.as_deref(), wanted.rows)?;
         let progress_at = Instant::now() + api.push().options().progress_interval;
-        Ok(Self { api, wanted, progress_at })
+        Ok(Self { api, caller, wanted, progress_at })
     }
 
     /// The next answer, as soon as it tells something; `None` once the store is closed. Cancel safe:
@@ -92,7 +94,7 @@ impl Subscription {
     }
 
     fn tables(&self) -> Result<Selection, Problem> {
-        poll::resolve(&self.api, self.wanted.tables.as_deref(), self.wanted.rows)
+        poll::resolve(&self.api, &self.caller, self.wanted.tables.as_deref(), self.wanted.rows)
     }
 
     fn told(&mut self, version: Version) {

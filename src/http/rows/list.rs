@@ -15,6 +15,7 @@ use super::reach::reach;
 use super::refusal::held;
 use super::served::Served;
 use super::{cursor, id};
+use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::body::body;
 use crate::http::conditional::{content_etag, etag};
@@ -73,8 +74,9 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
     let (asked, _) = request.into_parts();
     let query = RowsQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
     let until = query.patience.ends();
-    api.require_was_ready()?;
-    let table = api.table(&path::table(asked.uri.path())?)?;
+    let caller = Caller::of(&asked.extensions);
+    api.require_was_ready(&caller)?;
+    let table = caller.table(&api.store().directory(), &path::table(asked.uri.path())?)?.table;
     let columns = &held(&table)?.key;
     match query.wanted {
         Wanted::Ids(ids) => {

@@ -12,6 +12,7 @@ use super::answer::{Head, begin};
 use super::reach::reach;
 use super::refusal::held;
 use super::served::Served;
+use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::body::{CHUNK_BYTES, body};
 use crate::http::conditional::etag;
@@ -22,7 +23,7 @@ use crate::http::openapi::{
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::StoreQuery;
 use crate::key::Key;
-use crate::store::{Origin, Picture, PublishedTable, RowsPicture};
+use crate::store::{Directory, Origin, Picture, PublishedTable, RowsPicture};
 
 /// Whole tables
 ///
@@ -66,10 +67,12 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
     let (asked, _) = request.into_parts();
     let query = StoreQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
     let until = query.patience.ends();
-    api.require_was_ready()?;
+    let caller = Caller::of(&asked.extensions);
+    api.require_was_ready(&caller)?;
+    let directory = api.store().directory();
     let tables = match &query.tables {
-        Some(names) => named(&api, names)?,
-        None => preloaded(&api)?,
+        Some(names) => named(&directory, &caller, names)?,
+        None => preloaded(&directory, &caller)?,
     };
     reach(&api, query.patience.at_least, until).await?;
     let room = api.room_for_picture()?;
@@ -82,16 +85,19 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
     Ok(head.answer(&asked.headers, || written(picture, room)))
 }
 
-fn named(api: &Api, names: &[String]) -> Result<Vec<Arc<PublishedTable>>, Problem> {
-    let tables = api.tables(names)?;
-    tables.iter().try_for_each(|table| held(table).map(drop))?;
-    Ok(tables)
+fn named(
+    directory: &Directory,
+    caller: &Caller,
+    names: &[String],
+) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+    let tables = caller.tables(directory, names)?;
+    tables.iter().try_for_each(|readable| held(&readable.table).map(drop))?;
+    Ok(tables.into_iter().map(|readable| readable.table).collect())
 }
 
-fn preloaded(api: &Api) -> Result<Vec<Arc<PublishedTable>>, Problem> {
-    let directory = api.store().directory();
-    let tables = directory.tables().iter().filter(|table| table.table.rows.is_preloaded());
-    let tables: Vec<_> = tables.cloned().collect();
+fn preloaded(directory: &Directory, caller: &Caller) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+    let tables = caller.all(directory).into_iter().map(|readable| readable.table);
+    let tables: Vec<_> = tables.filter(|table| table.table.rows.is_preloaded()).collect();
     if tables.is_empty() {
         return Err(Problem::new(
             Kind::RowsNotHeld,

@@ -1,5 +1,6 @@
 //! The API as clients see it, on a real store.
 
+mod access;
 mod conditional;
 mod document;
 mod errors;

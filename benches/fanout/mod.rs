@@ -1,0 +1,204 @@
+//! From a commit until the last of thousands of waiting clients is told: SSE, WebSockets and long
+//! polls of `highwater run`, and a bare tokio server that broadcasts the same bytes.
+//!
+//! The clients are a process of its own (`support/clients.rs`). They are told every id exactly once
+//! or the run fails. With many commits a second neither server can write a message for each commit
+//! to each client; ours merges what a client has not taken yet.
+//!
+//! Memory of a waiting client is the growth of what the service has in RAM while they connect.
+
+mod broadcast;
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::support::Common;
+use crate::support::clients::{Clients, ClientsProcess, Kind, Told};
+use crate::support::database::Database;
+use crate::support::http::HttpClient;
+use crate::support::plot::Bars;
+use crate::support::process;
+use crate::support::report::{Goal, Report, print_table};
+use crate::support::samples::{Samples, figure};
+use crate::support::service::Service;
+use crate::support::writers::{Commits, Sent, make_table};
+
+pub(crate) use broadcast::Broadcast;
+use broadcast::Broadcaster;
+
+const MOST_BYTES: f64 = 12_000.0;
+/// The service comes to rest after so many connections were made.
+const REST: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Clients of each kind, which take turns.
+    #[arg(long, default_value_t = 10_000)]
+    clients: usize,
+    /// Commits a second.
+    #[arg(long, value_delimiter = ',', default_values_t = [2.0, 100.0])]
+    rates: Vec<f64>,
+    /// Seconds of commits.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+/// What one kind of client showed at one rate.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    rate: f64,
+    /// From sending a commit until the last client was told, in ms.
+    last_told_ms: Samples,
+    first_told_ms: f64,
+    cpu_us_per_client_and_commit: f64,
+    bytes_per_client_and_commit: f64,
+    bytes_of_memory_per_client: f64,
+}
+
+pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let mut report = Report::new("fanout");
+    let mut plot = Bars::new("From COMMIT until the last client is told", "ms, median");
+    for rate in &options.rates {
+        let mut all = Vec::new();
+        for kind in [Kind::Stream, Kind::Socket, Kind::Poll] {
+            all.push(ours(common, options, kind, *rate).await?);
+        }
+        all.push(bare(options, *rate).await?);
+        let row = |shown: &Shown| {
+            let figures = [
+                shown.first_told_ms,
+                shown.last_told_ms.median(),
+                shown.last_told_ms.at(0.99),
+                shown.cpu_us_per_client_and_commit,
+                shown.bytes_per_client_and_commit,
+                shown.bytes_of_memory_per_client,
+            ];
+            [vec![shown.name.clone()], figures.map(figure).to_vec()].concat()
+        };
+        let title = format!("{} clients, {rate} commits/s", options.clients);
+        let headings =
+            ["first ms", "last ms", "last p99", "CPU µs each", "bytes each", "memory each"];
+        print_table(
+            &[&[title.as_str()], &headings[..]].concat(),
+            &all.iter().map(row).collect::<Vec<_>>(),
+        );
+        let bars = all.iter().map(|s| (s.name.clone(), s.last_told_ms.median()));
+        plot.group(format!("{rate} commits/s"), bars.collect());
+        judge(&all, &mut report);
+        report.keep(&title, &all);
+    }
+    report.plot("", plot.to_svg());
+    report.finish()
+}
+
+fn judge(all: &[Shown], report: &mut Report) {
+    let Some((bare, ours)) = all.split_last() else { return };
+    for shown in ours {
+        let Shown { name, rate, .. } = shown;
+        let ratio = shown.last_told_ms.ratio_to(&bare.last_told_ms);
+        let what = format!("{name}, {rate} commits/s: time until the last / of a bare broadcast");
+        report.judge(what, ratio, Goal::AtMost(1.5));
+        let what = format!("{name}, {rate} commits/s: bytes of memory per waiting client");
+        report.judge(what, shown.bytes_of_memory_per_client, Goal::AtMost(MOST_BYTES));
+    }
+}
+
+/// The service and its clients.
+async fn ours(common: &Common, options: &Options, kind: Kind, rate: f64) -> anyhow::Result<Shown> {
+    let database = Database::start(common, &[("fsync", "off")]).await?;
+    make_table(&database.session).await?;
+    let settings = [
+        ("postgres.publication", "bench"),
+        ("postgres.slot", "bench"),
+        ("http.push_clients_max", "15000"),
+    ];
+    let mut service = Service::start(&database.url(), &settings)?;
+    service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
+    let mut client = HttpClient::connect(service.address).await?;
+    let first: serde_json::Value = serde_json::from_slice(client.get("/v1/changes").await?)?;
+    let after = first.get("version").and_then(|v| v.as_str()).context("no version")?;
+    let count = commits(options, rate);
+    let before = service.resident_bytes()?;
+    let clients = Clients {
+        address: service.address,
+        kind,
+        count: options.clients,
+        after: after.to_owned(),
+        last: count,
+        rate: 1.0,
+    };
+    let clients = ClientsProcess::start(&clients).await?;
+    sleep(REST).await;
+    let memory = service.resident_bytes()?.saturating_sub(before);
+    let cpu_before = service.cpu()?;
+    let sent = Sent::new(count);
+    let commits = Commits { first: 1, count, rate, also: &|_| String::new(), on_sent: &|_| () };
+    commits.run(&database, &sent).await?;
+    let told = clients.told().await?;
+    let cpu = service.cpu()?.saturating_sub(cpu_before);
+    service.stop()?;
+    ensure!(told.complete, "{}: some client was not told everything exactly once", kind.name());
+    Ok(shown(kind.name(), options, rate, &told, &sent, cpu, memory))
+}
+
+/// The same number of commits, but told by a bare server at the moment they would be sent.
+async fn bare(options: &Options, rate: f64) -> anyhow::Result<Shown> {
+    let count = commits(options, rate);
+    let mut server = Broadcaster::start().await?;
+    let before = process::resident_bytes(server.pid()?)?;
+    let clients = Clients {
+        address: server.address,
+        kind: Kind::Stream,
+        count: options.clients,
+        after: String::new(),
+        last: count,
+        rate: 1.0,
+    };
+    let clients = ClientsProcess::start(&clients).await?;
+    sleep(REST).await;
+    let memory = process::resident_bytes(server.pid()?)?.saturating_sub(before);
+    let cpu_before = process::cpu(server.pid()?)?;
+    let sent = server.broadcast(count, rate).await?;
+    let told = clients.told().await?;
+    let cpu = process::cpu(server.pid()?)?.saturating_sub(cpu_before);
+    ensure!(told.complete, "the bare server's clients were not told everything exactly once");
+    Ok(shown("bare broadcast", options, rate, &told, &sent, cpu, memory))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few commits")]
+fn commits(options: &Options, rate: f64) -> usize {
+    (rate * options.seconds).max(1.0) as usize
+}
+
+fn shown(
+    name: &str,
+    options: &Options,
+    rate: f64,
+    told: &Told,
+    sent: &Sent,
+    cpu: Duration,
+    memory: u64,
+) -> Shown {
+    let delays = |told_us: &[u64]| {
+        let mut delays = Samples::default();
+        for (place, at) in told_us.iter().enumerate() {
+            let sent = sent.at_us(place).unwrap_or(*at);
+            delays.push(at.saturating_sub(sent) as f64 / 1e3);
+        }
+        delays
+    };
+    let each = options.clients as f64 * told.last_told_us.len() as f64;
+    Shown {
+        name: name.to_owned(),
+        rate,
+        last_told_ms: delays(&told.last_told_us),
+        first_told_ms: delays(&told.first_told_us).median(),
+        cpu_us_per_client_and_commit: cpu.as_secs_f64() * 1e6 / each,
+        bytes_per_client_and_commit: told.bytes as f64 / each,
+        bytes_of_memory_per_client: memory as f64 / options.clients as f64,
+    }
+}

@@ -1,0 +1,256 @@
+//! Ways to be told of a commit: three of ours, and two without us.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use futures_util::{SinkExt, StreamExt};
+use highwater::lsn::Lsn;
+use highwater::pgoutput::{self, Column};
+use highwater::wire::{Connection, CopyBoth, Frame, LibpqEnvironment, StatusUpdate, Target};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_postgres::AsyncMessage;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::support::database::{Database, Session};
+use crate::support::http::HttpClient;
+
+/// Notifications on their way; more than come while one is looked at.
+const NOTIFICATIONS_MAX: usize = 100_000;
+/// What is read of a stream at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A way to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    LongPoll,
+    Stream,
+    Socket,
+    /// A client that reads a slot of its own, and nothing else.
+    Replication,
+    Notify,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 5] =
+        [Self::LongPoll, Self::Stream, Self::Socket, Self::Replication, Self::Notify];
+    pub(super) const OURS: [Self; 3] = [Self::LongPoll, Self::Stream, Self::Socket];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::LongPoll => "long poll",
+            Self::Stream => "SSE",
+            Self::Socket => "WebSocket",
+            Self::Replication => "minimal replication client",
+            Self::Notify => "LISTEN/NOTIFY",
+        }
+    }
+}
+
+/// A client that is told.
+pub(crate) enum Receiver {
+    LongPoll { client: HttpClient, after: String },
+    Stream { stream: TcpStream, unread: Vec<u8> },
+    Socket(Box<WebSocketStream<TcpStream>>),
+    Replication { copy: Box<CopyBoth>, slot: &'static str },
+    Notify { ids: mpsc::Receiver<usize>, _session: Session },
+}
+
+/// What is read of an answer.
+#[derive(Deserialize)]
+struct Answer {
+    version: String,
+    reset: Vec<String>,
+    changes: Vec<Change>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    id: usize,
+}
+
+impl Answer {
+    fn read(bytes: &[u8]) -> anyhow::Result<Self> {
+        let answer: Self = serde_json::from_slice(bytes)
+            .with_context(|| String::from_utf8_lossy(bytes).into_owned())?;
+        ensure!(answer.reset.is_empty(), "a reset");
+        Ok(answer)
+    }
+
+    fn ids(self) -> Vec<usize> {
+        self.changes.into_iter().map(|change| change.id).collect()
+    }
+}
+
+impl Receiver {
+    pub(crate) async fn open(
+        way: Way,
+        database: &Database,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let after = version(address).await?;
+        Ok(match way {
+            Way::LongPoll => Self::LongPoll { client: HttpClient::connect(address).await?, after },
+            Way::Stream => stream(address, &after).await?,
+            Way::Socket => socket(address, &after).await?,
+            Way::Replication => replication(database).await?,
+            Way::Notify => notify(database).await?,
+        })
+    }
+
+    /// The ids told next.
+    pub(crate) async fn told(&mut self) -> anyhow::Result<Vec<usize>> {
+        match self {
+            Self::LongPoll { client, after } => {
+                let path = format!("/v1/changes?limit=10000&wait=60s&after={after}");
+                let answer = Answer::read(client.get(&path).await?)?;
+                after.clone_from(&answer.version);
+                Ok(answer.ids())
+            }
+            Self::Stream { stream, unread } => loop {
+                if let Some(ids) = take_events(unread)? {
+                    return Ok(ids);
+                }
+                ensure!(stream.read_buf(unread).await? > 0, "the stream has ended");
+            },
+            Self::Socket(socket) => loop {
+                match socket.next().await.context("the socket was closed")?? {
+                    Message::Text(text) => return Ok(Answer::read(text.as_bytes())?.ids()),
+                    Message::Close(why) => bail!("the socket was closed: {why:?}"),
+                    _ => {}
+                }
+            },
+            Self::Replication { copy, .. } => next_rows(copy).await,
+            Self::Notify { ids, .. } => {
+                let mut told = Vec::new();
+                ensure!(ids.recv_many(&mut told, 1000).await > 0, "the listener has ended");
+                Ok(told)
+            }
+        }
+    }
+
+    /// Leaves nothing behind.
+    pub(crate) async fn close(self, database: &Database) -> anyhow::Result<()> {
+        let Self::Replication { copy, slot } = self else { return Ok(()) };
+        copy.finish().await?;
+        let free = format!(
+            "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
+        );
+        while database.session.value::<i64>(&free).await? > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        database.session.execute(&format!("SELECT pg_drop_replication_slot('{slot}')")).await
+    }
+}
+
+async fn version(address: SocketAddr) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Polled {
+        version: String,
+    }
+    let mut client = HttpClient::connect(address).await?;
+    let polled: Polled = serde_json::from_slice(client.get("/v1/changes").await?)?;
+    Ok(polled.version)
+}
+
+async fn stream(address: SocketAddr, after: &str) -> anyhow::Result<Receiver> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let request = HttpClient::request(&format!("/v1/stream?limit=10000&after={after}"));
+    stream.write_all(&request).await?;
+    let mut unread = Vec::with_capacity(READ_BYTES);
+    while !unread.windows(4).any(|end| end == b"\r\n\r\n") {
+        ensure!(stream.read_buf(&mut unread).await? > 0, "the connection was closed");
+    }
+    ensure!(unread.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&unread));
+    Ok(Receiver::Stream { stream, unread })
+}
+
+/// The ids of whole events; `None` when there is none yet.
+fn take_events(unread: &mut Vec<u8>) -> anyhow::Result<Option<Vec<usize>>> {
+    const BEFORE: &[u8] = b"\ndata: ";
+    let Some(end) = unread.windows(2).rposition(|end| end == b"\n\n") else { return Ok(None) };
+    let whole = unread.drain(..end + 2).collect::<Vec<_>>();
+    let mut ids = Vec::new();
+    let mut rest = &whole[..];
+    while let Some(place) = rest.windows(BEFORE.len()).position(|window| window == BEFORE) {
+        let data = rest.get(place + BEFORE.len()..).unwrap_or_default();
+        let end = data.windows(2).position(|end| end == b"\n\n").unwrap_or(data.len());
+        let (data, behind) = data.split_at(end);
+        ids.extend(Answer::read(data)?.ids());
+        rest = behind;
+    }
+    Ok((!ids.is_empty()).then_some(ids))
+}
+
+async fn socket(address: SocketAddr, after: &str) -> anyhow::Result<Receiver> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (mut socket, _) = client_async(format!("ws://{address}/v1/ws"), stream).await?;
+    let subscribe = format!(r#"{{"subscribe":{{"limit":10000,"after":"{after}"}}}}"#);
+    socket.send(Message::text(subscribe)).await?;
+    Ok(Receiver::Socket(Box::new(socket)))
+}
+
+async fn replication(database: &Database) -> anyhow::Result<Receiver> {
+    let slot = "minimal_client";
+    let create = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
+    database.session.execute(&create).await?;
+    let target = Target::parse(&database.url(), &LibpqEnvironment::default())?;
+    let connection = Connection::connect(&target).await?;
+    let options = [("proto_version", "1"), ("publication_names", "bench")];
+    let copy = connection.start_replication(slot, Lsn::ZERO, &options).await?;
+    Ok(Receiver::Replication { copy: Box::new(copy), slot })
+}
+
+/// The ids of the next transactions.
+async fn next_rows(copy: &mut CopyBoth) -> anyhow::Result<Vec<usize>> {
+    loop {
+        let (mut ids, mut asked) = (Vec::new(), None);
+        while let Some(frame) = copy.next_frame()? {
+            match frame {
+                Frame::XLogData { data, .. } => ids.extend(inserted(data)?),
+                Frame::Keepalive { wal_end, reply_requested, .. } if reply_requested => {
+                    asked = Some(wal_end);
+                }
+                Frame::Keepalive { .. } => {}
+            }
+        }
+        if let Some(end) = asked {
+            let (written, flushed, applied) = (end, Lsn::ZERO, Lsn::ZERO);
+            let clock = 0;
+            let reply_requested = false;
+            copy.send_status(StatusUpdate { written, flushed, applied, clock, reply_requested })
+                .await?;
+        }
+        if !ids.is_empty() {
+            return Ok(ids);
+        }
+        copy.fill().await?;
+    }
+}
+
+fn inserted(message: &[u8]) -> anyhow::Result<Option<usize>> {
+    let pgoutput::Message::Insert(insert) = pgoutput::decode(message)? else { return Ok(None) };
+    let Some(Column::Text(id)) = insert.new.columns().next() else { bail!("a row without id") };
+    Ok(Some(std::str::from_utf8(id)?.parse()?))
+}
+
+async fn notify(database: &Database) -> anyhow::Result<Receiver> {
+    let (told, ids) = mpsc::channel(NOTIFICATIONS_MAX);
+    let session = Session::open_listening(&database.url(), move |message| {
+        if let AsyncMessage::Notification(notification) = message
+            && let Ok(id) = notification.payload().parse()
+        {
+            // More than fit are missed, and the run fails.
+            let _ = told.try_send(id);
+        }
+    })
+    .await?;
+    session.execute("LISTEN told").await?;
+    Ok(Receiver::Notify { ids, _session: session })
+}

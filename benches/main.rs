@@ -1,0 +1,126 @@
+//! The benchmarks: one program, a command each, and without a command all of them.
+//!
+//! ```console
+//! $ cargo bench                                  # all, with their usual sizes
+//! $ cargo bench -- --only drain,polls            # some
+//! $ cargo bench -- drain --rows 400000 --runs 3  # one, with other sizes
+//! $ cargo bench -- --quick                       # only to see that all of them run
+//! ```
+//!
+//! Every benchmark compares Highwater with a yardstick in one run on one machine, taking turns, on
+//! a private PostgreSQL of its own; what it tells is the ratio of the medians. Figures go to
+//! `target/bench/NAME.json`, plots to `target/bench/plots`, the log of the service to
+//! `target/bench/service.log`.
+
+mod django;
+mod drain;
+mod fanout;
+mod growth;
+mod ingest;
+mod latency;
+mod log;
+mod mixed;
+mod polls;
+mod preload;
+mod rows;
+mod store;
+mod suite;
+mod support;
+
+use clap::{Parser, Subcommand};
+
+use support::bare::Bare;
+use support::clients::Clients;
+use support::load::Load;
+use support::{Common, block_on};
+
+#[derive(Parser)]
+#[command(name = "cargo bench --")]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    suite: suite::Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// How fast a backlog is drained from a slot
+    Drain(drain::Options),
+    /// From COMMIT until a client knows
+    Latency(latency::Options),
+    /// Polls a second
+    Polls(polls::Options),
+    /// What the version log costs
+    Log(log::Options),
+    /// From COMMIT until the last of thousands is told
+    Fanout(fanout::Options),
+    /// Commits, polls and waiting clients, all at once
+    Mixed(mixed::Options),
+    /// How poll, apply and memory grow with ids and tables
+    Growth(growth::Options),
+    /// What one change costs without a network or a server
+    Ingest,
+    /// How fast a table is read, and how soon it is served
+    Preload(preload::Options),
+    /// Row hits a second, and the memory of a held row
+    Rows(rows::Options),
+    /// Whole tables in one answer
+    Store(store::Options),
+    /// What users of Django have today
+    Django(django::Options),
+
+    /// The load generator, a process of its own.
+    #[command(hide = true)]
+    Load(Load),
+    /// The server to compare with, likewise.
+    #[command(hide = true)]
+    Bare(Bare),
+    /// Clients that wait or ask, likewise.
+    #[command(hide = true)]
+    Clients(Clients),
+    /// The server that broadcasts, likewise.
+    #[command(hide = true)]
+    Broadcast,
+    /// The reader to compare with, likewise.
+    #[command(hide = true)]
+    Reader(drain::reader::Reader),
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { common, suite, command } = Arguments::parse();
+    match &command {
+        Some(Command::Load(load)) => return load.run_here(),
+        Some(Command::Bare(bare)) => return bare.serve(),
+        Some(Command::Reader(reader)) => return reader.run(),
+        Some(Command::Clients(clients)) => return clients.run(),
+        Some(Command::Broadcast) => return fanout::Broadcast::serve(),
+        _ if !common.bench => {
+            println!("nothing is measured; run: cargo bench");
+            return Ok(());
+        }
+        _ => {}
+    }
+    match command {
+        None => suite.run(&common),
+        Some(Command::Drain(options)) => block_on(drain::run(&common, &options)),
+        Some(Command::Latency(options)) => block_on(latency::run(&common, &options)),
+        Some(Command::Polls(options)) => block_on(polls::run(&common, &options)),
+        Some(Command::Fanout(options)) => block_on(fanout::run(&common, &options)),
+        Some(Command::Mixed(options)) => block_on(mixed::run(&common, &options)),
+        Some(Command::Log(options)) => log::run(&options),
+        Some(Command::Growth(options)) => growth::run(&options),
+        Some(Command::Ingest) => {
+            ingest::run();
+            Ok(())
+        }
+        Some(Command::Preload(options)) => block_on(preload::run(&common, &options)),
+        Some(Command::Rows(options)) => block_on(rows::run(&common, &options)),
+        Some(Command::Store(options)) => block_on(store::run(&common, &options)),
+        Some(Command::Django(options)) => block_on(django::run(&common, &options)),
+        // A process that another one of this program started: done above.
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,172 @@
+//! Rows from memory: how many hits a second, and what a held row costs beyond its JSON.
+//!
+//! A hit is compared with a bare axum handler that returns the same bytes with the same headers,
+//! taking turns under the same load. Memory is the growth of what the service has in RAM between
+//! few rows and many, divided by the rows, less the length of a document: everything else is
+//! overhead, that of the allocator included.
+
+use anyhow::ensure;
+use serde::Serialize;
+
+use crate::support::Common;
+use crate::support::bare::{Answer, BareServer};
+use crate::support::database::Database;
+use crate::support::http::HttpClient;
+use crate::support::plot::Bars;
+use crate::support::report::{Goal, Report, print_table};
+use crate::support::rival::{Effort, Rival, compete};
+use crate::support::samples::figure;
+use crate::support::service::Service;
+
+const LEAST_RATIO: f64 = 0.8;
+const MOST_BYTES: f64 = 120.0;
+/// Rows of the table that stands for none.
+const FEW: u32 = 1000;
+/// Rows asked for at once.
+const BATCH: u32 = 500;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    effort: Effort,
+    /// Rows in memory where memory is measured.
+    #[arg(long, default_value_t = 500_000)]
+    rows: u32,
+}
+
+/// A way of holding rows, which is also the name of its table.
+const WAYS: [&str; 2] = ["lazy", "preload"];
+
+pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let database = Database::start(common, &[]).await?;
+    for table in WAYS {
+        create(&database, table, FEW).await?;
+    }
+    database.session.execute("CREATE PUBLICATION bench FOR TABLE lazy, preload").await?;
+    let mut report = Report::new("rows");
+    report.keep("postgresql", database.server.installation().version());
+    measure_hits(&database, options, &mut report).await?;
+    measure_memory(&database, options, &mut report).await?;
+    report.finish()
+}
+
+async fn create(database: &Database, table: &str, rows: u32) -> anyhow::Result<()> {
+    let create = format!(
+        "CREATE TABLE {table} (id bigint PRIMARY KEY, owner int, name text, changed timestamptz)"
+    );
+    database.session.execute(&create).await?;
+    fill(database, table, 1, rows).await
+}
+
+async fn fill(database: &Database, table: &str, first: u32, last: u32) -> anyhow::Result<()> {
+    let insert = format!(
+        "INSERT INTO {table} SELECT n, n % 1000, 'item ' || n, \
+         '2024-01-31Z'::timestamptz + n * interval '1 s' FROM generate_series({first}, {last}) n"
+    );
+    database.session.execute(&insert).await
+}
+
+async fn start(database: &Database) -> anyhow::Result<Service> {
+    let settings = [
+        ("postgres.publication", "bench"),
+        ("postgres.slot", "bench"),
+        ("postgres.temporary_slot", "true"),
+        ("tables.lazy.rows", "lazy"),
+        ("tables.preload.rows", "preload"),
+        ("cache.max_bytes", "16GiB"),
+        ("cache.preload_max_bytes", "16GiB"),
+    ];
+    database.wait_until_alone().await?;
+    let mut service = Service::start(&database.url(), &settings)?;
+    service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
+    service.wait_until_healthy().await?;
+    Ok(service)
+}
+
+async fn measure_hits(
+    database: &Database,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let service = start(database).await?;
+    let mut plot = Bars::new("Row hits", "answers a second");
+    for way in WAYS {
+        let path = format!("/v1/tables/{way}/rows/77");
+        // The first one loads a lazy row.
+        HttpClient::connect(service.address).await?.get(&path).await?;
+        let answer = Answer::of(service.address, &path).await?;
+        ensure!(answer.has_header("x-cache", "hit"), "not in memory: {}", answer.body);
+        let bare = BareServer::start(&answer).await?;
+        let mut rivals = [
+            Rival::new("highwater", &[service.pid()], service.address, &path),
+            Rival::new("bare axum handler", &[bare.pid()?], bare.address, &path),
+        ];
+        compete(&options.effort, &mut rivals).await?;
+        let rows = rivals.iter().map(Rival::row).collect::<Vec<_>>();
+        let title = format!("a row hit, {way}");
+        print_table(&[&[title.as_str()], &Rival::HEADINGS[..]].concat(), &rows);
+        let [ours, theirs] = &rivals;
+        let ratio = ours.figures.rate.ratio_to(&theirs.figures.rate);
+        report.judge(format!("{title} / a bare handler"), ratio, Goal::AtLeast(LEAST_RATIO));
+        plot.group(way, rivals.iter().map(Rival::bar).collect());
+        report.keep(&title, &rivals);
+    }
+    report.plot("hits", plot.to_svg());
+    service.stop()
+}
+
+/// What one service's memory was.
+#[derive(Clone, Copy, Serialize)]
+struct Held {
+    rows: u32,
+    resident_bytes: u64,
+    document_bytes: f64,
+}
+
+async fn measure_memory(
+    database: &Database,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let few = [held(database, "lazy", FEW).await?, held(database, "preload", FEW).await?];
+    for table in WAYS {
+        fill(database, table, FEW + 1, options.rows).await?;
+    }
+    let mut rows = Vec::new();
+    let mut plot = Bars::new("Memory of a held row", "bytes beyond its JSON");
+    // Preloaded rows are in memory in any case, so that lazy ones are counted as what they add.
+    let preload = held(database, "preload", options.rows).await?;
+    let lazy = held(database, "lazy", options.rows).await?;
+    let [few_lazy, few_preload] = few;
+    for (way, before, after) in [("preload", few_preload, preload), ("lazy", preload, lazy)] {
+        let added = if way == "lazy" { options.rows } else { options.rows - FEW };
+        let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
+        let beside = grown as f64 / f64::from(added) - after.document_bytes;
+        rows.push(vec![way.to_owned(), figure(after.document_bytes), figure(beside)]);
+        let what = format!("bytes of a row beyond its JSON, {way}");
+        report.judge(what, beside, Goal::AtMost(MOST_BYTES));
+        report.keep(&format!("memory, {way}"), [before, after]);
+        plot.group(way, vec![("beyond the JSON".into(), beside)]);
+    }
+    report.keep("memory, few lazy rows", few_lazy);
+    print_table(&[&format!("{} rows", options.rows), "JSON", "bytes beside"], &rows);
+    report.plot("memory", plot.to_svg());
+    Ok(())
+}
+
+/// Starts a service on the tables as they are, and reads all lazy rows if these are meant.
+async fn held(database: &Database, way: &str, rows: u32) -> anyhow::Result<Held> {
+    let service = start(database).await?;
+    let mut client = HttpClient::connect(service.address).await?;
+    let mut document_bytes = 0;
+    for first in (1..=rows).step_by(BATCH as usize).take(if way == "lazy" { usize::MAX } else { 1 })
+    {
+        let ids = (first..first + BATCH.min(rows - first + 1)).map(|id| id.to_string());
+        let path = format!("/v1/tables/{way}/rows?ids={}", ids.collect::<Vec<_>>().join(","));
+        document_bytes = client.get(&path).await?.len();
+    }
+    let document_bytes = document_bytes as f64 / f64::from(BATCH.min(rows));
+    let resident_bytes = service.resident_bytes()?;
+    service.stop()?;
+    Ok(Held { rows, resident_bytes, document_bytes })
+}

@@ -1,0 +1,374 @@
+//! Many clients that wait or ask, in a process of its own: which of them was told what, and when.
+//!
+//! Every commit inserts one row, and its id is its number. So what a client was told is counted
+//! exactly: at the end each must have been told every id once, however the commits were merged.
+//! The bytes are searched for ids and not parsed, so that thousands of clients cost little.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
+use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::http::HttpClient;
+
+/// Connections that are being opened at once.
+const OPENED_AT_ONCE: usize = 64;
+/// What is read at a time.
+const READ_BYTES: usize = 2 * 1024;
+/// An id and what stands before it may be cut in two by a read; no cut is longer.
+const CUT_BYTES: usize = 32;
+/// Nothing to wait for takes longer.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How the clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Server-Sent Events; or whatever a bare server sends in their place.
+    Stream,
+    Socket,
+    /// Long polls.
+    Poll,
+    /// Polls at a rate.
+    Follow,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "SSE",
+            Self::Socket => "WebSocket",
+            Self::Poll => "long poll",
+            Self::Follow => "polls",
+        }
+    }
+
+    fn argument(self) -> String {
+        self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// Who asks whom for what.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Clients {
+    #[arg(long)]
+    pub(crate) address: SocketAddr,
+    #[arg(long, value_enum)]
+    pub(crate) kind: Kind,
+    #[arg(long)]
+    pub(crate) count: usize,
+    /// The version to begin with.
+    #[arg(long)]
+    pub(crate) after: String,
+    /// Ids that will be told: from 1 to this.
+    #[arg(long)]
+    pub(crate) last: usize,
+    /// Polls a second of all clients together.
+    #[arg(long, default_value_t = 1000.0)]
+    pub(crate) rate: f64,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// Whether every client was told every id exactly once, and of no reset.
+    pub(crate) complete: bool,
+    pub(crate) answers: u64,
+    pub(crate) bytes: u64,
+    /// Of each id, when the last client was told: microseconds of the Unix epoch.
+    pub(crate) last_told_us: Vec<u64>,
+    /// Of each id, when the first client was.
+    pub(crate) first_told_us: Vec<u64>,
+}
+
+pub(crate) fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The process, seen from outside.
+pub(crate) struct ClientsProcess {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl ClientsProcess {
+    /// Starts it, and waits until all clients are connected.
+    pub(crate) async fn start(clients: &Clients) -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe().context("find this program")?)
+            .arg("clients")
+            .args(["--address", &clients.address.to_string()])
+            .args(["--kind", &clients.kind.argument()])
+            .args(["--count", &clients.count.to_string()])
+            .args(["--after", &clients.after])
+            .args(["--last", &clients.last.to_string()])
+            .args(["--rate", &clients.rate.to_string()])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the clients")?;
+        let stdout = child.stdout.take().context("the clients' output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first =
+            timeout(PATIENCE, lines.next_line()).await.context("clients don't connect")??;
+        ensure!(first.as_deref() == Some("connected"), "the clients failed");
+        Ok(Self { child, lines })
+    }
+
+    /// Waits until every client was told everything.
+    pub(crate) async fn told(mut self) -> anyhow::Result<Told> {
+        let line = self.lines.next_line().await?.context("the clients failed")?;
+        self.child.wait().await?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Clients {
+    /// Is the clients.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let told = super::block_on(self.listen())?;
+        println!("{}", serde_json::to_string(&told)?);
+        Ok(())
+    }
+
+    async fn listen(&self) -> anyhow::Result<Told> {
+        let tally = Rc::new(RefCell::new(Tally::new(self.last, self.count)));
+        let mut clients = Vec::with_capacity(self.count);
+        while clients.len() < self.count {
+            let some = (clients.len()..self.count).take(OPENED_AT_ONCE);
+            let opened = some.map(|_| Client::open(self, Rc::clone(&tally)));
+            clients.extend(try_join_all(opened).await?);
+        }
+        println!("connected");
+        let begun = Instant::now();
+        let all = clients.into_iter().enumerate().map(|(place, client)| {
+            let every = Duration::from_secs_f64(self.count as f64 / self.rate);
+            let first = begun + every.mul_f64(place as f64 / self.count as f64);
+            client.listen(first, every)
+        });
+        let end = async {
+            // Also when some client misses something it ends, and tells so.
+            while !tally.borrow().is_over() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            ended = try_join_all(all) => drop(ended?),
+            () = end => {}
+        }
+        Ok(tally.take().told())
+    }
+}
+
+/// What all clients were told.
+#[derive(Default)]
+struct Tally {
+    clients: usize,
+    /// Of each id, by how many.
+    told_to: Vec<usize>,
+    first_told_us: Vec<u64>,
+    last_told_us: Vec<u64>,
+    /// Ids that all were told.
+    complete: usize,
+    /// An id that was told twice to somebody, or is none of ours; or a reset.
+    wrong: bool,
+    answers: u64,
+    bytes: u64,
+    heard: Option<Instant>,
+}
+
+impl Tally {
+    fn new(last: usize, clients: usize) -> Self {
+        let zero = || vec![0; last];
+        Self {
+            clients,
+            told_to: vec![0; last],
+            first_told_us: zero(),
+            last_told_us: zero(),
+            heard: Some(Instant::now()),
+            ..Self::default()
+        }
+    }
+
+    fn tell(&mut self, id: usize, now: u64) {
+        let Some(place) = id.checked_sub(1).filter(|place| *place < self.told_to.len()) else {
+            self.wrong = true;
+            return;
+        };
+        let (Some(told_to), Some(first), Some(last)) = (
+            self.told_to.get_mut(place),
+            self.first_told_us.get_mut(place),
+            self.last_told_us.get_mut(place),
+        ) else {
+            return;
+        };
+        *told_to += 1;
+        if *told_to == 1 {
+            *first = now;
+        }
+        *last = now;
+        match (*told_to).cmp(&self.clients) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => self.complete += 1,
+            std::cmp::Ordering::Greater => self.wrong = true,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let silent = self.heard.is_none_or(|heard| heard.elapsed() > PATIENCE);
+        self.complete == self.told_to.len() || silent
+    }
+
+    fn told(self) -> Told {
+        Told {
+            complete: self.complete == self.told_to.len() && !self.wrong,
+            answers: self.answers,
+            bytes: self.bytes,
+            last_told_us: self.last_told_us,
+            first_told_us: self.first_told_us,
+        }
+    }
+}
+
+/// One client.
+enum Client {
+    /// Is told.
+    Pushed { stream: TcpStream, tally: Rc<RefCell<Tally>> },
+    /// Asks.
+    Asking { client: HttpClient, after: String, kind: Kind, tally: Rc<RefCell<Tally>> },
+}
+
+impl Client {
+    async fn open(clients: &Clients, tally: Rc<RefCell<Tally>>) -> anyhow::Result<Self> {
+        let Clients { address, kind, after, .. } = clients;
+        let (address, kind) = (*address, *kind);
+        if matches!(kind, Kind::Poll | Kind::Follow) {
+            let client = HttpClient::connect(address).await?;
+            return Ok(Self::Asking { client, after: after.clone(), kind, tally });
+        }
+        let mut stream = TcpStream::connect(address).await.context("connect")?;
+        stream.set_nodelay(true)?;
+        let (request, status) = match kind {
+            Kind::Socket => (UPGRADE.to_vec(), "101"),
+            _ => (HttpClient::request(&format!("/v1/stream?limit=10000&after={after}")), "200"),
+        };
+        stream.write_all(&request).await?;
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            ensure!(stream.read_buf(&mut head).await? > 0, "the connection was closed");
+        }
+        let said = std::str::from_utf8(head.get(9..12).unwrap_or_default()).unwrap_or_default();
+        ensure!(said == status, "status {said}: {}", String::from_utf8_lossy(&head));
+        if kind == Kind::Socket {
+            stream.write_all(&subscribe(after)).await?;
+        }
+        Ok(Self::Pushed { stream, tally })
+    }
+
+    /// Listens for ever.
+    async fn listen(self, first: Instant, every: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::Pushed { stream, tally } => listen_to(stream, &tally).await,
+            Self::Asking { client, after, kind, tally } => {
+                let pace = (kind == Kind::Follow).then_some((first, every));
+                ask(client, after, pace, &tally).await
+            }
+        }
+    }
+}
+
+async fn listen_to(mut stream: TcpStream, tally: &RefCell<Tally>) -> anyhow::Result<()> {
+    let mut buffer = Vec::with_capacity(READ_BYTES);
+    loop {
+        if stream.read_buf(&mut buffer).await.context("receive")? == 0 {
+            bail!("the connection was closed");
+        }
+        let used = take_ids(&buffer, tally);
+        buffer.drain(..used);
+    }
+}
+
+async fn ask(
+    mut client: HttpClient,
+    mut after: String,
+    pace: Option<(Instant, Duration)>,
+    tally: &RefCell<Tally>,
+) -> anyhow::Result<()> {
+    let mut due = pace.map(|(first, _)| first);
+    let wait = if pace.is_some() { "0" } else { "60s" };
+    loop {
+        if let (Some(due), Some((_, every))) = (&mut due, pace) {
+            sleep_until(*due).await;
+            *due += every;
+        }
+        let path = format!("/v1/changes?limit=10000&wait={wait}&after={after}");
+        let body = client.get(&path).await?;
+        take_ids(body, tally);
+        let version = body.get(br#"{"version":""#.len()..);
+        let version = version.and_then(|rest| rest.split(|b| *b == b'"').next());
+        after = std::str::from_utf8(version.unwrap_or_default())?.to_owned();
+    }
+}
+
+/// Counts the ids in what was received; tells how much of it need not be looked at again.
+fn take_ids(bytes: &[u8], tally: &RefCell<Tally>) -> usize {
+    const BEFORE: &[u8] = br#""id":"#;
+    const RESET: &[u8] = br#""reset":[""#;
+    let mut tally = tally.borrow_mut();
+    tally.answers += 1;
+    tally.bytes += bytes.len() as u64;
+    tally.heard = Some(Instant::now());
+    tally.wrong |= bytes.windows(RESET.len()).any(|window| window == RESET);
+    let now = now_us();
+    let mut used = bytes.len().saturating_sub(CUT_BYTES);
+    let mut at = 0;
+    while let Some(place) = find(bytes.get(at..).unwrap_or_default(), BEFORE) {
+        let begin = at + place + BEFORE.len();
+        let rest = bytes.get(begin..).unwrap_or_default();
+        let Some(digits) = rest.iter().position(|b| !b.is_ascii_digit()) else {
+            // Cut in two: it comes again, whole.
+            return used.min(at + place);
+        };
+        let id = std::str::from_utf8(rest.get(..digits).unwrap_or_default());
+        tally.tell(id.ok().and_then(|id| id.parse().ok()).unwrap_or(0), now);
+        at = begin + digits;
+        used = used.max(at);
+    }
+    used
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    let (first, _) = wanted.split_first()?;
+    let mut from = 0;
+    loop {
+        let rest = bytes.get(from..)?;
+        let place = from + rest.iter().position(|byte| byte == first)?;
+        if bytes.get(place..)?.starts_with(wanted) {
+            return Some(place);
+        }
+        from = place + 1;
+    }
+}
+
+/// A request that makes a connection a WebSocket.
+const UPGRADE: &[u8] = b"GET /v1/ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A WebSocket's first message.
+fn subscribe(after: &str) -> Vec<u8> {
+    let subscribe = format!(r#"{{"subscribe":{{"limit":10000,"after":"{after}"}}}}"#);
+    // A text frame, masked with zeros.
+    let mut bytes = vec![0x81, 0x80 | u8::try_from(subscribe.len()).unwrap_or(0), 0, 0, 0, 0];
+    bytes.extend_from_slice(subscribe.as_bytes());
+    bytes
+}

@@ -1,0 +1,85 @@
+//! The one that knows tokens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::identity::Identity;
+use super::token::{StaticToken, TokenHash};
+
+/// A longer token is refused unread.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Which tokens are known, and what their bearers may do.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Static tokens.
+    pub tokens: Vec<StaticToken>,
+}
+
+/// Knows tokens. Cloning shares it.
+#[derive(Clone)]
+pub struct Authority(Arc<Known>);
+
+struct Known {
+    tokens: Vec<(TokenHash, Arc<Identity>)>,
+}
+
+/// Why a token is refused: for the log, and of no use to whoever tries tokens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub(super) String);
+
+impl Refused {
+    pub(super) fn because(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl Authority {
+    /// An authority of these rules.
+    pub fn new(rules: Rules) -> Self {
+        let identity = |token: StaticToken| {
+            let identity = Identity { access: token.access, operator: token.operator };
+            (token.hash, Arc::new(identity))
+        };
+        Self(Arc::new(Known { tokens: rules.tokens.into_iter().map(identity).collect() }))
+    }
+
+    /// Who brings this token.
+    pub fn identify(&self, token: &str) -> Result<Arc<Identity>, Refused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refused::because("it is too long to be a token"));
+        }
+        self.0.of_static(token).ok_or_else(|| Refused::because("no such token is configured"))
+    }
+}
+
+impl Known {
+    /// Looks at every token, so that the time taken doesn't tell which one it was.
+    fn of_static(&self, token: &str) -> Option<Arc<Identity>> {
+        let hash = TokenHash::of(token);
+        let mut found = None;
+        for (known, identity) in &self.tokens {
+            if bool::from(known.equals(&hash)) {
+                found = Some(identity);
+            }
+        }
+        found.cloned()
+    }
+}
+
+/// Nothing of what it knows.
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(authority)")
+    }
+}
+
+/// One and the same.
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Authority {}

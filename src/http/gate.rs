@@ -1,0 +1,213 @@
+//! Who may ask: every request of a route is looked at here, before its handler.
+//!
+//! The gate stands around the route that the router found, and what it does follows from the route
+//! ([`Route::audience`]), never from the path's text: two spellings of a path can't be answered
+//! differently.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{Either, FutureExt, Map, Ready, ready};
+use tower::{Layer, Service};
+
+use super::access::Caller;
+use super::problem::{Kind, Problem};
+use super::routes::{Audience, Route};
+use crate::auth::Authority;
+
+/// The layer around one route.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    /// `None`: nobody is asked.
+    authority: Option<Authority>,
+    route: Route,
+}
+
+impl Gate {
+    pub(crate) fn new(route: Route, authority: Option<Authority>) -> Self {
+        Self { authority, route }
+    }
+
+    /// Who asks; a problem where they may not.
+    fn admit(&self, request: &Request) -> Result<Caller, Problem> {
+        let Some(authority) = &self.authority else { return Ok(Caller::Anybody) };
+        let audience = self.route.audience();
+        // What is offered at a path is no secret, and browsers ask for it without a token.
+        if request.method() == Method::OPTIONS {
+            return Ok(Caller::Stranger);
+        }
+        let known = identify(authority, request.headers(), self.route);
+        match (audience, known) {
+            (Audience::Everybody, known) => Ok(known.unwrap_or(Caller::Stranger)),
+            (Audience::Operators, Ok(known)) if !known.is_operator() => Err(Problem::new(
+                Kind::OperatorsOnly,
+                "this is for operators: it needs a token with admin = true",
+            )),
+            (_, known) => known,
+        }
+    }
+}
+
+fn identify(authority: &Authority, headers: &HeaderMap, route: Route) -> Result<Caller, Problem> {
+    let token = match token(headers, route) {
+        Token::Absent => {
+            return Err(Problem::new(
+                Kind::TokenMissing,
+                "a token is needed: send it as Authorization: Bearer TOKEN",
+            ));
+        }
+        Token::Unreadable => Err("it can't be read".to_owned()),
+        Token::Sent(token) => authority.identify(token).map_err(|refused| refused.to_string()),
+    };
+    // One answer for every reason.
+    token.map(Caller::Known).map_err(|reason| {
+        tracing::debug!(reason, "a token was refused");
+        Problem::new(Kind::TokenRefused, "the token is not valid, or not any more")
+    })
+}
+
+/// A request's token.
+enum Token<'a> {
+    Absent,
+    Unreadable,
+    Sent(&'a str),
+}
+
+/// The token is in `Authorization`. Web pages can't send that header when they open a socket: there
+/// it may be among the protocols they offer.
+fn token(headers: &HeaderMap, route: Route) -> Token<'_> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) if route == Route::Socket => offered(headers),
+        (None, _) => Token::Absent,
+        (Some(line), None) => bearer(line).map_or(Token::Unreadable, Token::Sent),
+        (Some(_), Some(_)) => Token::Unreadable,
+    }
+}
+
+/// `Bearer TOKEN` (RFC 6750, 2.1); the word's case doesn't matter.
+fn bearer(line: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = line.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// What stands before the token among the protocols of a socket.
+const BEARER_PROTOCOL: &str = "bearer.";
+
+fn offered(headers: &HeaderMap) -> Token<'_> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let offered = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let mut tokens = offered.filter_map(|offer| offer.trim().strip_prefix(BEARER_PROTOCOL));
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Token::Absent,
+        (Some(token), None) => Token::Sent(token),
+        (Some(_), Some(_)) => Token::Unreadable,
+    }
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = GateService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GateService { inner, gate: self.clone() }
+    }
+}
+
+/// The service that [`Gate`] makes.
+#[derive(Clone)]
+pub(crate) struct GateService<S> {
+    inner: S,
+    gate: Gate,
+}
+
+/// What the answer passes through on its way out.
+type Out = fn(Result<Response, Infallible>) -> Result<Response, Infallible>;
+
+impl<S> Service<Request> for GateService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Map<S::Future, Out>, Ready<Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match self.gate.admit(&request) {
+            Ok(caller) => {
+                let out: Out = match caller {
+                    Caller::Anybody => |answered| answered,
+                    _ => |answered| answered.map(for_one),
+                };
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request).map(out))
+            }
+            Err(problem) => Either::Right(ready(Ok(for_one(problem.into_response())))),
+        }
+    }
+}
+
+/// Keeps whoever stores answers from giving this one to another.
+fn for_one(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("authorization"));
+    let kept = headers.get(header::CACHE_CONTROL).is_none_or(|control| control == "no-cache");
+    if kept {
+        let private = HeaderValue::from_static("private, no-cache");
+        headers.insert(header::CACHE_CONTROL, private);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(route: Route, lines: &[(&'static str, &'static str)]) -> String {
+        let lines = lines.iter().map(|&(name, value)| {
+            (header::HeaderName::from_static(name), HeaderValue::from_static(value))
+        });
+        match token(&lines.collect(), route) {
+            Token::Absent => "(absent)".to_owned(),
+            Token::Unreadable => "(unreadable)".to_owned(),
+            Token::Sent(token) => token.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_a_bearer_in_one_authorization_header() {
+        let authorized = |line| sent(Route::Changes, &[("authorization", line)]);
+        assert_eq!(authorized("Bearer abc"), "abc");
+        assert_eq!(authorized("bEaReR  abc "), "abc");
+        for unreadable in ["", "abc", "Bearer", "Bearer ", "Basic YTpi", "Bearerabc"] {
+            assert_eq!(authorized(unreadable), "(unreadable)", "{unreadable}");
+        }
+        assert_eq!(sent(Route::Changes, &[]), "(absent)");
+    }
+
+    #[test]
+    fn two_tokens_are_none() {
+        let mut headers = HeaderMap::new();
+        for line in ["Bearer a", "Bearer b"] {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_static(line));
+        }
+        assert!(matches!(token(&headers, Route::Changes), Token::Unreadable));
+    }
+
+    #[test]
+    fn a_socket_may_bring_its_token_among_the_protocols() {
+        let offer = ("sec-websocket-protocol", "highwater, bearer.abc");
+        assert_eq!(sent(Route::Socket, &[offer]), "abc");
+        assert_eq!(sent(Route::Changes, &[offer]), "(absent)");
+        assert_eq!(sent(Route::Socket, &[("authorization", "Bearer x"), offer]), "x");
+        let two = ("sec-websocket-protocol", "bearer.a,bearer.b");
+        assert_eq!(sent(Route::Socket, &[two]), "(unreadable)");
+    }
+}

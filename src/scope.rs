@@ -1,0 +1,93 @@
+//! Which rows of a table someone may see, or asks for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// Equality conditions on a table's scope columns. A row is seen when all of them hold; without
+/// any, every row is.
+///
+/// Values are texts, as PostgreSQL reads them: what type they are of is the table's to know. Two
+/// values for one column stand side by side: unless they mean the same, nothing is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conditions(Option<Arc<BTreeSet<Condition>>>);
+
+/// One column, and the value it must have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Condition {
+    /// The column's name, as stored.
+    pub column: String,
+    /// The value's text.
+    pub value: String,
+}
+
+impl Conditions {
+    /// Whether every row is seen.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// In order of the columns' names.
+    pub fn iter(&self) -> impl Iterator<Item = &Condition> {
+        self.0.iter().flat_map(|all| all.iter())
+    }
+
+    /// What is seen under these conditions and `others`.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        match (self.is_empty(), others.is_empty()) {
+            (_, true) => self.clone(),
+            (true, _) => others.clone(),
+            _ => self.iter().chain(others.iter()).cloned().collect(),
+        }
+    }
+}
+
+impl FromIterator<Condition> for Conditions {
+    fn from_iter<I: IntoIterator<Item = Condition>>(all: I) -> Self {
+        let all: BTreeSet<Condition> = all.into_iter().collect();
+        Self((!all.is_empty()).then(|| Arc::new(all)))
+    }
+}
+
+impl<C: Into<String>, V: Into<String>> FromIterator<(C, V)> for Conditions {
+    fn from_iter<I: IntoIterator<Item = (C, V)>>(all: I) -> Self {
+        let one =
+            |(column, value): (C, V)| Condition { column: column.into(), value: value.into() };
+        all.into_iter().map(one).collect()
+    }
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, condition) in self.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            write!(f, "{comma}{}:{}", condition.column, condition.value)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_that_say_the_same_are_equal_in_whatever_order_they_came() {
+        let a = Conditions::from_iter([("owner_id", "5"), ("country", "fr")]);
+        let b = Conditions::from_iter([("country", "fr"), ("owner_id", "5"), ("country", "fr")]);
+        assert_eq!(a, b);
+        assert_eq!(a.to_string(), "country:fr,owner_id:5");
+        let none = Conditions::from_iter(Vec::<(String, String)>::new());
+        assert!(none.is_empty() && none == Conditions::default());
+    }
+
+    #[test]
+    fn both_sides_must_hold() {
+        let five = Conditions::from_iter([("owner_id", "5")]);
+        let none = Conditions::default();
+        assert_eq!((none.and(&five), five.and(&none)), (five.clone(), five.clone()));
+        let six = five.and(&Conditions::from_iter([("owner_id", "6")]));
+        assert_eq!(six.to_string(), "owner_id:5,owner_id:6");
+    }
+}
