@@ -5,16 +5,17 @@
 //! ingest nor HTTP can starve the other); HTTP has the main runtime. A single token ends all of it:
 //! no new requests, held polls answered, position confirmed, done.
 
+mod listeners;
 mod rows;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,13 +24,14 @@ use crate::change::Event;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
 use crate::database::{self, setup};
-use crate::http::{self, HttpOptions, PushOptions};
+use crate::http::{self, Certificates, HttpOptions, PushOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
 use crate::source::{Phase, SourceStatus, Wishes};
 use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
+use listeners::Listeners;
 
 /// Batches between stream and store. Few: each may hold a large transaction.
 const BATCHES_MAX: usize = 4;
@@ -44,6 +46,10 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(4);
 pub struct App {
     main: TcpListener,
     admin: Option<TcpListener>,
+    /// What the listeners show, where they speak TLS.
+    certificates: Option<Certificates>,
+    /// Asked to read files again that may have changed.
+    read_again: Arc<Notify>,
     http: HttpOptions,
     session: SessionOptions,
     creates_publication: bool,
@@ -81,6 +87,8 @@ impl App {
         Ok(Self {
             main,
             http: http_options(config, admin.is_some())?,
+            certificates: listeners::certificates(config)?,
+            read_again: Arc::default(),
             admin,
             session: session_options(config),
             creates_publication: config.postgres.setup == SetupMode::Auto,
@@ -94,6 +102,11 @@ impl App {
     /// Where clients are answered: the port that was bound when 0 was asked for.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.main.local_addr()
+    }
+
+    /// Notified, it has the service look at once whether the certificate's files changed.
+    pub fn read_again(&self) -> Arc<Notify> {
+        Arc::clone(&self.read_again)
     }
 
     /// Serves until `shutdown`, or until something fails that waiting won't heal.
@@ -120,16 +133,22 @@ impl App {
         let token = shutdown.clone();
         tasks.spawn_blocking(move || ingest.run(&token));
 
+        let mut listeners = Listeners {
+            tasks: &mut tasks,
+            options: &self.http.server,
+            certificates: self.certificates.as_ref(),
+            metrics: &self.metrics,
+            shutdown: &shutdown,
+        };
+        listeners.watch_certificates(self.read_again);
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
-        tracing::info!(address = %self.main.local_addr()?, "listening");
-        tasks.spawn(serve(self.main, main, shutdown.clone()));
-        if let Some(options) = self.loader {
-            rows::spawn(&mut tasks, &store, options, self.checks, &shutdown);
-        }
+        listeners.serve(self.main, main)?;
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
-            tracing::info!(address = %listener.local_addr()?, "listening for operators");
-            tasks.spawn(serve(listener, admin, shutdown.clone()));
+            listeners.serve_operators(listener, admin)?;
+        }
+        if let Some(options) = self.loader {
+            rows::spawn(&mut tasks, &store, options, self.checks, &shutdown);
         }
         drain(tasks, &store, &shutdown).await
     }
@@ -265,15 +284,6 @@ async fn apply(
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    http::serve(listener, router, shutdown).await;
-    Ok(())
-}
-
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -309,6 +319,7 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
         cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
         notify_interval: config.http.notify_interval,
         push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
+        server: config.http.server.clone(),
         admin_apart,
         ..HttpOptions::default()
     })

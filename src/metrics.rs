@@ -68,6 +68,12 @@ pub struct Metrics {
     pub poll_waiters: IntGauge,
     /// Clients being pushed to, by kind.
     pub push_clients: IntGaugeVec,
+    /// Connections open on both listeners.
+    pub http_connections: IntGauge,
+    /// Connections that we closed, by reason: `head`, `idle`, `tls`.
+    pub http_connections_closed: IntCounterVec,
+    /// Until when the certificate in use is valid; no series without TLS.
+    pub tls_certificate_expires: IntGaugeVec,
     /// HTTP requests answered; `route` is the route's pattern, never the path sent.
     pub http_requests: IntCounterVec,
     /// Time until the answer's head was ready, waiting included.
@@ -266,6 +272,30 @@ impl Metrics {
                 IntGaugeVec::new(
                     Opts::new("highwater_push_clients", "Clients being pushed to"),
                     &["kind"],
+                ),
+            )?,
+            http_connections: add(
+                r,
+                IntGauge::new("highwater_http_connections", "HTTP connections open"),
+            )?,
+            http_connections_closed: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new(
+                        "highwater_http_connections_closed_total",
+                        "HTTP connections closed because of what the client did, or did not do",
+                    ),
+                    &["reason"],
+                ),
+            )?,
+            tls_certificate_expires: add(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "highwater_tls_certificate_expires_timestamp_seconds",
+                        "Until when the certificate in use is valid",
+                    ),
+                    &[],
                 ),
             )?,
             http_requests: add(

@@ -16,26 +16,26 @@ use crate::support::{Highwater, Postgres};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program, knowing nothing of the environment the tests run in.
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-async fn highwater(arguments: &[&str]) -> Finished {
+pub(crate) async fn highwater(arguments: &[&str]) -> Finished {
     finish(program(arguments)).await
 }
 
-async fn finish(mut command: Command) -> Finished {
+pub(crate) async fn finish(mut command: Command) -> Finished {
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends in time");
     Finished(output.expect("the program starts"))
 }
 
 /// A command that has ended.
-struct Finished(Output);
+pub(crate) struct Finished(Output);
 
 impl Finished {
-    fn out(&self) -> String {
+    pub(crate) fn out(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
@@ -44,13 +44,13 @@ impl Finished {
     }
 
     #[track_caller]
-    fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.0.status.code(), Some(code), "{}{}", self.out(), self.error());
         self
     }
 
     #[track_caller]
-    fn says(self, text: &str) -> Self {
+    pub(crate) fn says(self, text: &str) -> Self {
         let all = format!("{}{}", self.out(), self.error());
         assert!(all.contains(text), "{text:?} is not in: {all}");
         self

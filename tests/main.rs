@@ -8,6 +8,7 @@ mod changes;
 mod commands;
 mod examples;
 mod faults;
+mod https;
 mod identity;
 mod loader;
 mod mirrors;

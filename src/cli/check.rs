@@ -1,9 +1,11 @@
 //! `highwater check`.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use anstyle::Style;
 use clap::Args;
+use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::flags::{DatabaseFlags, Format, ServiceFlags};
@@ -30,7 +32,8 @@ pub(crate) struct CheckArgs {
 pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<(), Failure> {
     let config = args.database.load(ServiceFlags::default(), environment)?;
     super::logging::install_quiet();
-    let report = examine(&config).await;
+    let mut report = examine(&config).await;
+    report.findings.extend(config.http.tls.as_ref().map(|files| tls(files.check())));
     let mut out = anstream::stdout().lock();
     match args.format {
         Format::Text => print(&mut out, &report)?,
@@ -78,6 +81,29 @@ async fn probe(config: &Config) -> StreamProbe {
         }
         Err(error) => StreamProbe::Failed(error.to_string()),
     }
+}
+
+/// Whether clients can be answered over TLS.
+fn tls(valid_until: Result<i64, impl Display>) -> Finding {
+    let (severity, what, why, fix) = match valid_until {
+        Err(error) => {
+            let fix =
+                "then look at http.tls_cert_file and http.tls_key_file again: highwater check";
+            (Severity::Error, error.to_string(), "the service would not start", vec![fix.into()])
+        }
+        Ok(seconds) => {
+            let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+            let shown = until.strftime("%Y-%m-%d");
+            if until < Timestamp::now() {
+                let what = format!("the certificate expired on {shown}");
+                let fix = "renew it; a running service takes the new one by itself";
+                (Severity::Error, what, "clients will refuse it", vec![fix.into()])
+            } else {
+                (Severity::Ok, format!("the certificate is valid until {shown}"), "", Vec::new())
+            }
+        }
+    };
+    Finding { severity, topic: "tls".into(), what, why: why.into(), fix }
 }
 
 fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {

@@ -47,6 +47,19 @@ pub(crate) struct ServiceFlags {
     log_format: Option<String>,
 }
 
+/// Which running Highwater is asked.
+#[derive(Debug, Args)]
+pub(crate) struct ServerFlags {
+    /// Where Highwater answers; what operators ask is at http.admin_listen, if that is set
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// Trust the certificates of this file (PEM), too: those of a private authority
+    ///
+    /// The system's are trusted anyway, or those that SSL_CERT_FILE names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {

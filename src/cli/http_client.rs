@@ -1,12 +1,14 @@
 //! Asking a running Highwater.
 
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
+use super::flags::ServerFlags;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,15 +32,18 @@ pub(crate) enum AskError {
 }
 
 impl HttpClient {
-    /// `base` is what `--url` was given: an `http://` or `https://` URL, a path in front allowed.
-    pub(crate) fn new(base: &str) -> Result<Self, Failure> {
-        let base = parse_base(base)?;
+    /// `--url` is an `http://` or `https://` URL, a path in front allowed.
+    pub(crate) fn new(server: &ServerFlags) -> Result<Self, Failure> {
+        let base = parse_base(&server.url)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
-        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
-        let client = client
-            .user_agent(agent)
-            .build()
-            .map_err(|error| Failure::failed(with_causes(&error)))?;
+        let mut client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .user_agent(agent);
+        for certificate in server.ca_file.iter().map(|file| authorities(file)) {
+            client = certificate?.into_iter().fold(client, ClientBuilder::add_root_certificate);
+        }
+        let client = client.build().map_err(|error| Failure::failed(with_causes(&error)))?;
         Ok(Self { client, base })
     }
 
@@ -103,6 +108,16 @@ impl HttpClient {
             return response.text().await.map_err(later);
         }
         Err(refusal(response).await)
+    }
+}
+
+/// The certificates of a file that are to be trusted.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
+    let unusable = |why: String| Failure::Usage(format!("--ca-file {}: {why}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    match Certificate::from_pem_bundle(&bytes) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(unusable("it holds no certificates in PEM form".into())),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::failure::Failure;
+use super::flags::ServerFlags;
 use super::http_client::HttpClient;
 use super::output::tame;
 
@@ -20,9 +21,8 @@ pub(crate) struct ReloadArgs {
     /// The table, or `all`
     #[arg(value_name = "TABLE")]
     table: String,
-    /// Where Highwater answers; with http.admin_listen, that address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    server: ServerFlags,
 }
 
 /// How long the answer may take.
@@ -36,7 +36,7 @@ struct Reloading {
 
 pub(crate) async fn run(args: ReloadArgs) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.server)?;
     let answered = client.post("/admin/reload", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let answer: Reloading = client.read(&body)?;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::flags::{DatabaseFlags, ServiceFlags};
+use super::signals::HangUps;
 use super::{logging, signals};
 use crate::app::App;
 use crate::config::{Environment, documentation};
@@ -36,6 +37,7 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
     let config = args.database.load(args.service, environment)?;
     logging::install(&config.logging);
     let asked_to_stop = signals::asked_to_stop();
+    let mut hang_ups = HangUps::catch();
     let serve = async {
         let app = App::build(&config).await?;
         let shutdown = CancellationToken::new();
@@ -45,8 +47,17 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
             shutdown.cancel();
             std::future::pending::<Infallible>().await
         };
+        let again = app.read_again();
+        let reading_again = async {
+            loop {
+                hang_ups.next().await;
+                tracing::info!("asked to read the certificate's files again");
+                again.notify_one();
+            }
+        };
         tokio::select! {
             ended = app.run(shutdown.clone()) => ended,
+            never = reading_again => never,
             never = stopping => match never {},
         }
     };

@@ -2,6 +2,24 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Done when the process is asked to read its files again (SIGHUP); then wait for the next time.
+///
+/// Caught from the call on: before that it kills the process.
+pub(crate) struct HangUps(Option<Signal>);
+
+impl HangUps {
+    pub(crate) fn catch() -> Self {
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Done when the process is asked to stop: Ctrl-C (SIGINT) or SIGTERM.
 ///
 /// Both are caught from the call on, not from the first poll: before that they kill the process.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use super::flags::Format;
+use super::flags::{Format, ServerFlags};
 use super::http_client::HttpClient;
 use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
 
@@ -18,9 +18,8 @@ use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater status --url http://127.0.0.1:8080")]
 pub(crate) struct StatusArgs {
-    /// Where Highwater answers; with http.admin_listen, that address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    server: ServerFlags,
     /// How to print: text, or json as it was answered
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -84,7 +83,7 @@ struct Table {
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.server)?;
     let answered = client.get("/v1/status", &[], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let mut out = anstream::stdout();

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::flags::ServerFlags;
 use super::http_client::HttpClient;
 use super::output::{GREEN, RED, YELLOW, counted, paint, tame};
 
@@ -21,9 +22,8 @@ pub(crate) struct VerifyArgs {
     /// The table, or `all`
     #[arg(value_name = "TABLE", default_value = "all")]
     table: String,
-    /// Where Highwater answers; with http.admin_listen, that address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    server: ServerFlags,
 }
 
 /// How long the answer may take.
@@ -53,7 +53,7 @@ struct Difference {
 
 pub(crate) async fn run(args: VerifyArgs) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.server)?;
     let answered = client.post("/admin/verify", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let report: Report = client.read(&body)?;

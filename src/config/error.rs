@@ -105,6 +105,27 @@ pub enum ConfigError {
         /// Where it stands.
         second_place: Place,
     },
+    /// A key that means something only with another.
+    #[error("{place}: {given} is given, but {missing} is not: give both, or neither")]
+    Alone {
+        /// Where it stands.
+        place: Place,
+        /// The key.
+        given: &'static str,
+        /// The key that must stand beside it.
+        missing: &'static str,
+    },
+    /// Clients that are pushed to could take every connection.
+    #[error(
+        "http.push_clients_max = {push_clients_max} must be less than http.connections_max = \
+         {connections_max}, so that polls find a connection, too: lower the one or raise the other"
+    )]
+    NoRoomForPolls {
+        /// Streams and sockets at once.
+        push_clients_max: usize,
+        /// Connections at once.
+        connections_max: usize,
+    },
     /// No database is named anywhere.
     #[error(
         "no database given: set postgres.url in the configuration file, HIGHWATER_POSTGRES__URL or \

@@ -3,9 +3,11 @@
 //! A flag wins over the environment, the environment over the file. This is the only module that
 //! reads the environment, and it does so once ([`Environment::collect`]).
 
+mod consistency;
 mod environment;
 mod error;
 mod file;
+mod http;
 mod layers;
 mod reader;
 mod secret;
@@ -16,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+pub use consistency::Consistency;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Flag;
@@ -25,7 +28,7 @@ pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of
 use layers::Layers;
 use reader::Reader;
 
-use crate::store::CheckPace;
+use crate::http::{ServerOptions, TlsFiles};
 use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -112,13 +115,6 @@ pub struct Cache {
     pub load_timeout: Duration,
 }
 
-/// Section `[consistency]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Consistency {
-    /// `None`: rows are compared only when somebody asks for it.
-    pub pace: Option<CheckPace>,
-}
-
 /// Sections `[http]` and `[auth]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
@@ -126,6 +122,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Where operators ask; `None`: at `listen`, too.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate to answer with; `None`: in clear text.
+    pub tls: Option<TlsFiles>,
+    /// What connections may do.
+    pub server: ServerOptions,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
@@ -197,7 +197,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let postgres = postgres(reader, environment);
     let log = log(reader);
     let cache = cache(reader);
-    let consistency = consistency(reader);
+    let consistency = Consistency::read(reader);
     let http = http(reader);
     let logging = logging(reader);
     let rows = rows(reader);
@@ -318,15 +318,7 @@ fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
     })
 }
 
-fn consistency(reader: &mut Reader<'_>) -> Option<Consistency> {
-    let rows_max = u32::try_from(CheckPace::ROWS_MAX).unwrap_or(u32::MAX);
-    let interval = reader.optional(&settings::CHECK_INTERVAL, value::pause);
-    let rows = reader.value(&settings::CHECK_ROWS, |text| value::count(text, rows_max))? as usize;
-    Some(Consistency { pace: interval.map(|interval| CheckPace { interval, rows }) })
-}
-
 fn http(reader: &mut Reader<'_>) -> Option<Http> {
-    /// Below the number of connections, so that polls always find one.
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
@@ -334,6 +326,8 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
     let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
+    let tls = http::tls(reader);
+    let server = http::server(reader);
     let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
@@ -351,11 +345,16 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
             port: address.port(),
         });
     }
+    let server = server?;
+    let push_clients_max = push_clients_max?;
+    http::leave_room_for_polls(reader, push_clients_max, server.connections_max);
     Some(Http {
         listen,
         admin_listen,
+        tls,
+        server,
         cors_origins,
-        push_clients_max: push_clients_max?,
+        push_clients_max,
         notify_interval: notify_interval?,
     })
 }

@@ -80,10 +80,24 @@ settings! {
         "Where clients ask. Port 0 takes a free one.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",
         "A listener of their own for /livez, /readyz, /v1/status, /metrics and /admin; without it they share http.listen.";
+    TLS_CERT_FILE = "http.tls_cert_file", None, "path",
+        "Answer over TLS with the certificate in this file (PEM, with the intermediate ones behind it). A new one is taken when the file changes.";
+    TLS_KEY_FILE = "http.tls_key_file", None, "path",
+        "The certificate's private key (PEM, not encrypted).";
     CORS_ORIGINS = "http.cors_origins", Some(""), "list of origins such as https://app.example, or *",
         "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
     PUSH_CLIENTS_MAX = "http.push_clients_max", Some("10_000"), "number, 0 to 15_000",
         "Streams and sockets at once. A further client is answered 503. Each takes a file descriptor.";
+    CONNECTIONS_MAX = "http.connections_max", Some("16_384"), "number, 1 to 1_000_000",
+        "Connections of a listener at once. Further ones wait until one ends. Each takes a file descriptor.";
+    HEAD_TIMEOUT = "http.head_timeout", Some("10s"), "duration, 100ms to 5m",
+        "Time for a request's head to arrive, for a connection's first one including the TLS handshake. Then the connection is closed.";
+    IDLE_TIMEOUT = "http.idle_timeout", Some("75s"), "duration, 100ms to 24h",
+        "A connection on which nothing is asked and nothing moves for so long is closed. Longer than proxies keep theirs.";
+    HEAD_MAX_BYTES = "http.head_max_bytes", Some("64KiB"), "size, 8KiB to 1MiB",
+        "A request's path and headers together. Larger ones are answered 431, as are more than 100 headers (HTTP/1.1).";
+    HTTP2_STREAMS_MAX = "http.http2_streams_max", Some("200"), "number, 1 to 10_000",
+        "Requests under way on one HTTP/2 connection. Further ones wait. Who resets streams in masses is disconnected.";
     NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
         "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
     AUTH_MODE = "auth.mode", None, "none",

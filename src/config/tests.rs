@@ -206,8 +206,15 @@ fn every_key_can_be_set_by_the_environment() {
         ("cache.load_timeout", "9s"),
         ("http.listen", "127.0.0.1:1"),
         ("http.admin_listen", "127.0.0.1:2"),
+        ("http.tls_cert_file", "/c"),
+        ("http.tls_key_file", "/k"),
         ("http.cors_origins", "https://a.example, https://b.example"),
         ("http.push_clients_max", "11"),
+        ("http.connections_max", "12"),
+        ("http.head_timeout", "13s"),
+        ("http.idle_timeout", "14s"),
+        ("http.head_max_bytes", "15KiB"),
+        ("http.http2_streams_max", "16"),
         ("http.notify_interval", "5ms"),
         ("auth.mode", "none"),
         ("logging.format", "json"),
@@ -226,8 +233,45 @@ fn every_key_can_be_set_by_the_environment() {
     assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.http.push_clients_max, 11);
     assert_eq!(config.http.notify_interval, Duration::from_millis(5));
+    let files = TlsFiles { certificate: "/c".into(), key: "/k".into() };
+    assert_eq!(config.http.tls, Some(files));
+    let server = ServerOptions {
+        connections_max: 12,
+        head_timeout: Duration::from_secs(13),
+        idle_timeout: Duration::from_secs(14),
+        head_max_bytes: 15 << 10,
+        http2_streams_max: 16,
+    };
+    assert_eq!(config.http.server, server);
     let columns = Some(vec!["id".to_owned(), "name".to_owned()]);
     assert_eq!(config.rows, [WantedRows { table: "items".into(), mode: RowMode::Lazy, columns }]);
+}
+
+#[test]
+fn limits_of_connections_have_bounds_and_are_those_of_the_http_side() {
+    assert_eq!(load("", &[URL]).unwrap().http.server, ServerOptions::default());
+    for (key, wrong) in [
+        ("http.head_timeout", "0s"),
+        ("http.head_timeout", "6m"),
+        ("http.idle_timeout", "50ms"),
+        ("http.head_max_bytes", "4KiB"),
+        ("http.head_max_bytes", "2MiB"),
+        ("http.http2_streams_max", "0"),
+    ] {
+        let text = load("", &[URL, (&variable_of(key), wrong)]).unwrap_err().to_string();
+        assert!(text.contains(key) && text.contains("must be"), "{text}");
+    }
+    let text = load("[http]\nconnections_max = 10_000", &[URL]).unwrap_err().to_string();
+    assert!(text.contains("http.push_clients_max = 10000 must be less than"), "{text}");
+}
+
+#[test]
+fn a_certificate_and_its_key_are_named_together() {
+    for (given, missing) in [("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")] {
+        let text = load(&format!("[http]\n{given} = \"/f\""), &[URL]).unwrap_err().to_string();
+        let expected = format!("http.{given} is given, but http.{missing} is not");
+        assert!(text.contains(&expected), "{text}");
+    }
 }
 
 #[test]

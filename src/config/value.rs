@@ -47,6 +47,30 @@ pub(super) fn pause(text: &str) -> Result<Duration, Problem> {
     }
 }
 
+/// How long a client may take for something it can do at once.
+pub(super) fn patience(text: &str) -> Result<Duration, Problem> {
+    within(text, Duration::from_mins(5), "5m")
+}
+
+/// How long a client may do nothing.
+pub(super) fn long_patience(text: &str) -> Result<Duration, Problem> {
+    within(text, Duration::from_hours(24), "24h")
+}
+
+fn within(text: &str, most: Duration, shown: &str) -> Result<Duration, Problem> {
+    match duration(text)? {
+        fine if fine >= Duration::from_millis(100) && fine <= most => Ok(fine),
+        _ => Err(format!("must be from 100ms to {shown}")),
+    }
+}
+
+/// Bytes of a request's path and headers. The HTTP parser can't do with less than 8 KiB.
+pub(super) fn head_size(text: &str) -> Result<usize, Problem> {
+    let size = memory(text)?;
+    let fine = (8 << 10..=1 << 20).contains(&size);
+    if fine { Ok(size) } else { Err("must be from 8KiB to 1MiB".into()) }
+}
+
 /// A number of bytes; zero is allowed.
 pub(super) fn size(text: &str) -> Result<u64, Problem> {
     let plain = text.replace('_', "");

@@ -4,19 +4,39 @@ use std::sync::Arc;
 
 use axum::body::HttpBody;
 use axum::http::{Request, header};
+use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
+
+/// A place among all connections of a listener; counted as long as it is held.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    open: IntGauge,
+}
+
+impl Place {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, open: IntGauge) -> Self {
+        open.inc();
+        Self { _permit: permit, open }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
 
 /// A connection's place among all others, and where its task is waited for at shutdown. Requests
 /// that ask for another protocol carry it.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    place: Arc<OwnedSemaphorePermit>,
+    place: Arc<Place>,
     tasks: TaskTracker,
 }
 
 impl Connection {
-    pub(crate) fn new(place: Arc<OwnedSemaphorePermit>, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(place: Arc<Place>, tasks: TaskTracker) -> Self {
         Self { place, tasks }
     }
 

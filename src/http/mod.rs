@@ -1,7 +1,8 @@
 //! The HTTP API: what clients ask and how they are answered.
 //!
-//! A request's way: [`server`] (connections) → [`observe`] (id, metrics, problem bodies) →
-//! [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`], [`status`], [`metrics_page`], [`openapi`],
+//! A request's way: [`server`] (connections; [`tls`], [`pace`]) → [`observe`] (id, metrics, problem
+//! bodies) → [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`],
+//! [`status`], [`metrics_page`], [`openapi`],
 //! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
 //! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
 //! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
@@ -43,6 +44,7 @@ mod observe;
 mod openapi;
 mod openmetrics;
 mod options;
+mod pace;
 mod path;
 mod poll;
 mod problem;
@@ -59,9 +61,11 @@ mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod told;
 mod verify;
 
-pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions};
+pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
 pub use router::{admin_router, router};
-pub use server::serve;
+pub use server::{Offer, serve};
+pub use tls::{Certificates, Look, TlsError, TlsFiles};

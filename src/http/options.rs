@@ -22,6 +22,8 @@ pub struct HttpOptions {
     pub notify_interval: Duration,
     /// Of clients that are pushed to.
     pub push: PushOptions,
+    /// Of connections.
+    pub server: ServerOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
     /// Who knows tokens; `None`: nobody is asked who they are.
@@ -45,9 +47,51 @@ impl Default for HttpOptions {
             ahead_wait_max: Self::AHEAD_WAIT_MAX,
             notify_interval: Duration::ZERO,
             push: PushOptions::default(),
+            server: ServerOptions::default(),
             admin_apart: false,
             authority: None,
             admin_open: true,
+        }
+    }
+}
+
+/// What connections of a listener may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Open at once; at it, further ones wait in the kernel's queue until one ends.
+    pub connections_max: usize,
+    /// A request's head must have arrived this long after its first byte, that of a connection's first
+    /// request this long after it was accepted, the TLS handshake included; else it is closed.
+    pub head_timeout: Duration,
+    /// A connection on which nothing is asked and nothing moves for so long is closed.
+    pub idle_timeout: Duration,
+    /// Bytes of a request's head: a larger one is refused (431).
+    pub head_max_bytes: usize,
+    /// Requests under way on one HTTP/2 connection; further ones wait.
+    pub http2_streams_max: u32,
+}
+
+impl ServerOptions {
+    /// Connections at once, unless configured.
+    pub const CONNECTIONS_MAX: usize = 16_384;
+    /// Time for a request's head.
+    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Longer than the usual 60 s of proxies, so that they, not we, close the connections they keep.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+    /// Room for a thousand ids in a query.
+    pub const HEAD_MAX_BYTES: usize = 64 * 1024;
+    /// What browsers and proxies expect at least is 100.
+    pub const HTTP2_STREAMS_MAX: u32 = 200;
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: Self::CONNECTIONS_MAX,
+            head_timeout: Self::HEAD_TIMEOUT,
+            idle_timeout: Self::IDLE_TIMEOUT,
+            head_max_bytes: Self::HEAD_MAX_BYTES,
+            http2_streams_max: Self::HTTP2_STREAMS_MAX,
         }
     }
 }

@@ -38,7 +38,6 @@
 //! in memory; `status`, `meters` what operators see.
 
 mod directory;
-mod index;
 mod limits;
 mod log;
 mod merge;
@@ -46,7 +45,6 @@ mod meters;
 mod reader;
 mod rows;
 mod signals;
-mod slab;
 mod state;
 mod status;
 mod waiters;

@@ -26,6 +26,7 @@ def main():
         expect_confined(file, documents)
         expect_accepted(file, documents, highwater)
         expect_as_written(documents, promtool)
+        expect_one_protocol(file, documents)
     refused("does not say where the database is", "postgres.urlKey")
     refused("has a misspelled value", "replica", "--set", "postgres.url=postgres://db/app,replica=2")
     print(f"{len(values)} sets of values are fine")
@@ -90,6 +91,19 @@ def expect_accepted(file, documents, highwater):
         checked = subprocess.run([highwater, "check"], env=environment, capture_output=True, text=True)
     # 2 is bad configuration, 1 that nothing listens there.
     assert checked.returncode == 1, f"{file.name}: {checked.returncode}: {checked.stderr}"
+
+
+def expect_one_protocol(file, documents):
+    """Probes and Prometheus ask in the way in which the pods answer."""
+    container = next(d for d in documents if d["kind"] == "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+    named = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    files = [named[name] for name in named if name.startswith("HIGHWATER_HTTP__TLS_")]
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert all(any(path.startswith(f"{mount}/") for mount in mounts) for path in files), f"{file.name}: {files}"
+    schemes = {container[probe]["httpGet"]["scheme"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert schemes == {"HTTPS" if files else "HTTP"}, f"{file.name}: {schemes}"
+    for monitor in (d for d in documents if d["kind"] == "ServiceMonitor"):
+        assert monitor["spec"]["endpoints"][0].get("scheme", "http").upper() in schemes, file.name
 
 
 def expect_as_written(documents, promtool):

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Postgres;
+use super::{Authority, Postgres};
 
 /// How long anything may take in a test before it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A running service. Dropped, it stops by itself.
 pub(crate) struct Highwater {
     address: SocketAddr,
+    scheme: &'static str,
     client: reqwest::Client,
     shutdown: CancellationToken,
     task: Option<JoinHandle<anyhow::Result<()>>>,
@@ -59,11 +60,21 @@ impl Highwater {
         let token = shutdown.clone();
         #[allow(clippy::disallowed_methods, reason = "joined in stop, ended in drop")]
         let task = tokio::spawn(async move { app.run(token).await });
-        Self { address, client: client(), shutdown, task: Some(task) }
+        Self { address, scheme: "http", client: client(), shutdown, task: Some(task) }
     }
 
     /// The program itself, as a process of its own that is killed when dropped.
     pub(crate) async fn program(pg: &Postgres, settings: &[(&str, &str)]) -> (Self, Program) {
+        Self::program_as(pg, settings, Stdio::null(), None).await
+    }
+
+    /// …that writes its log there, and is asked over TLS if an authority is to be trusted.
+    pub(crate) async fn program_as(
+        pg: &Postgres,
+        settings: &[(&str, &str)],
+        log: Stdio,
+        authority: Option<&Authority>,
+    ) -> (Self, Program) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
@@ -73,12 +84,16 @@ impl Highwater {
             .env_clear()
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the program starts");
         let program = Program(program);
-        let service =
-            Self { address, client: client(), shutdown: CancellationToken::new(), task: None };
+        let shutdown = CancellationToken::new();
+        let service = Self { address, scheme: "http", client: client(), shutdown, task: None };
+        let service = match authority {
+            Some(authority) => service.trusting(authority),
+            None => service,
+        };
         let started = Instant::now();
         while service.client.get(service.url() + "/livez").send().await.is_err() {
             assert!(started.elapsed() < PATIENCE, "the program does not listen");
@@ -86,6 +101,18 @@ impl Highwater {
         }
         service.ready().await;
         (service, program)
+    }
+
+    /// Asks over TLS from now on.
+    pub(crate) fn trusting(mut self, authority: &Authority) -> Self {
+        self.client = trusting(authority).build().expect("an HTTP client");
+        self.scheme = "https";
+        self
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Waits until `/readyz` says so.
@@ -115,7 +142,7 @@ impl Highwater {
 
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Fetches a path.
@@ -209,9 +236,19 @@ async fn reply(request: reqwest::RequestBuilder) -> Reply {
 }
 
 fn client() -> reqwest::Client {
+    client_builder().build().expect("an HTTP client")
+}
+
+fn client_builder() -> reqwest::ClientBuilder {
     // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().expect("an HTTP client")
+    reqwest::Client::builder().no_proxy()
+}
+
+/// A client that trusts an authority, too.
+pub(crate) fn trusting(authority: &Authority) -> reqwest::ClientBuilder {
+    let certificate = reqwest::Certificate::from_pem(authority.pem().as_bytes());
+    client_builder().add_root_certificate(certificate.expect("a certificate"))
 }
 
 /// The program as a process. Dropped, it is killed (SIGKILL).
@@ -225,11 +262,21 @@ impl Program {
 
     /// The most memory it ever had in use, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
         let status = status.expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a size");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib << 10
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.id().try_into().expect("a process id"));
+        nix::sys::signal::kill(pid, signal).expect("a child of ours");
     }
 }
 

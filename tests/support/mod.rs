@@ -1,5 +1,6 @@
 //! The harness: what the tests' stories are told with.
 
+mod certificates;
 mod copy;
 mod highwater;
 mod mirror;
@@ -7,8 +8,9 @@ mod postgres;
 mod proxy;
 mod push;
 
+pub(crate) use certificates::{Authority, Files, Signed, of_version_1};
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position};
+pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position, trusting};
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};

@@ -35,8 +35,6 @@ const HOSTS: &[&str] = &[
     "www.apache.org",
     "www.postgresql.org",
     "www.rfc-editor.org",
-    // The namespace of SVG.
-    "www.w3.org",
 ];
 
 /// Names that are nobody's (RFC 2606), for examples.

@@ -3,10 +3,9 @@
 use highwater::throwaway::{ServerOptions, Shutdown};
 use highwater::wire::{ConnectError, Connection};
 
-use super::certificates::Authority;
 use super::servers::{self, Impostor, url};
 use super::{ask, open, refusal, target, value};
-use crate::support::Postgres;
+use crate::support::{Authority, Postgres};
 
 #[tokio::test]
 async fn passwords_are_proven_as_the_server_asks_for_it() {

@@ -5,8 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::certificates::{Authority, Signed};
-use crate::support::Postgres;
+use crate::support::{Authority, Postgres, Signed};
 
 /// Roles named after the way in that `HBA` has for them; the password of each is `secret`.
 const ROLES: [&str; 8] =

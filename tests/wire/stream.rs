@@ -8,10 +8,9 @@ use highwater::throwaway::{ServerOptions, Shutdown};
 use highwater::wire::{Connection, CopyBoth, Frame, StatusUpdate, WireError};
 use tokio::time::timeout;
 
-use super::certificates::Authority;
 use super::servers::{self, url};
 use super::target;
-use crate::support::Postgres;
+use crate::support::{Authority, Postgres};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,10 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use highwater::wire::Connection;
 
-use super::certificates::{self, Authority, Files};
 use super::servers::{self, url};
 use super::{ask, open, refusal, target, value};
-use crate::support::Postgres;
+use crate::support::{Authority, Files, Postgres, of_version_1};
 
 const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
@@ -122,7 +121,7 @@ async fn the_servers_certificate_is_checked_as_far_as_sslmode_says() {
 #[tokio::test]
 async fn an_old_certificate_encrypts_but_proves_nothing() {
     let (authority, files) = (Authority::new(), Files::new());
-    let pg = servers::encrypted(&certificates::of_version_1(), &authority).await;
+    let pg = servers::encrypted(&of_version_1(), &authority).await;
     for parameters in ["sslmode=prefer", "sslmode=require&channel_binding=require"] {
         assert!(is_encrypted(&url(&pg, "scram:secret", parameters)).await);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::failure::Failure;
-use super::flags::Format;
+use super::flags::{Format, ServerFlags};
 use super::http_client::{AskError, HttpClient};
 use super::signals;
 use line::{Answer, Printer};
@@ -20,9 +20,8 @@ use line::{Answer, Printer};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater tail --url http://127.0.0.1:8080 --tables items,users")]
 pub(crate) struct TailArgs {
-    /// Where Highwater answers
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    server: ServerFlags,
     /// Only these tables [default: every table]
     #[arg(long, value_name = "TABLES")]
     tables: Option<String>,
@@ -48,7 +47,7 @@ const PAUSE_LAST: Duration = Duration::from_secs(10);
 pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
     super::logging::install_quiet();
     let asked_to_stop = signals::asked_to_stop();
-    let client = HttpClient::new(&args.url)?;
+    let client = HttpClient::new(&args.server)?;
     let printer = Printer::new(anstream::stdout(), args.format);
     let mut tail =
         Tail { client, tables: args.tables, version: args.after, printer, pause: PAUSE_FIRST };

@@ -3,7 +3,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::http::serve;
+use crate::http::{Certificates, Offer, ServerOptions, serve};
 
 /// Sends a request by hand and reads until the connection ends.
 async fn exchange(stream: &mut TcpStream, request: &str) -> String {
@@ -22,10 +22,22 @@ pub(super) async fn serving(
     client: &Client,
     with: impl AsyncFnOnce(std::net::SocketAddr, CancellationToken),
 ) {
+    serving_as(client, ServerOptions::default(), None, with).await;
+}
+
+/// …with these limits, and TLS where there is a certificate.
+pub(super) async fn serving_as(
+    client: &Client,
+    options: ServerOptions,
+    tls: Option<Certificates>,
+    with: impl AsyncFnOnce(std::net::SocketAddr, CancellationToken),
+) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let served = serve(listener, client.router.clone(), shutdown.clone());
+    let (router, metrics) = (client.router.clone(), client.metrics.clone());
+    let offer = Offer { router, options, tls, metrics };
+    let served = serve(listener, offer, shutdown.clone());
     let used = async {
         with(address, shutdown.clone()).await;
         shutdown.cancel();

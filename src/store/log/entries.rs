@@ -5,12 +5,12 @@ use std::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 
 use super::Told;
+use super::index::Index;
 use super::order::{Order, Place};
 use super::record::{History, NO_HISTORY, Record};
+use super::slab::Slab;
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
-use crate::store::index::Index;
-use crate::store::slab::Slab;
 use crate::version::Position;
 
 /// Records with their index and their order, and the earlier lifetimes of rows.

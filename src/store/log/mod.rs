@@ -1,7 +1,7 @@
 //! One table's version log: the last change to each id, in commit order.
 //!
-//! * [`record`] what is known of one id: 48 bytes, in a [`slab`](mod@super::slab).
-//! * [`index`](mod@super::index) finds an id's record by its key.
+//! * [`record`] what is known of one id: 48 bytes, in a [`slab`].
+//! * [`index`] finds an id's record by its key.
 //! * [`order`] lists the changes in commit order, 24 bytes each. Touching an id moves it to the
 //!   end. A poll is one search for the client's position, then the places after it.
 //! * `past` lists, in the same way, where rows came to exist *again*. To say `insert` or `update`
@@ -17,10 +17,11 @@
 //! step for each time; here it costs them one binary search.)
 
 mod entries;
+mod index;
 mod order;
 mod record;
+mod slab;
 
-use super::slab::CHUNK;
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
@@ -144,7 +145,7 @@ impl Log {
     }
 
     /// How many forgotten ids make room for one chunk to be given back.
-    pub(super) const SPARE: usize = CHUNK;
+    pub(super) const SPARE: usize = slab::CHUNK;
 
     /// The last change of each id changed after `position`, in commit order, with the operation
     /// that is true relative to `position`, which must not be below the floor.

@@ -4,62 +4,69 @@
 //! A row is found under its table's *generation*, a number that no other table has or had. A table
 //! whose rows can't be trusted any more is given another one; then what was under the old one is
 //! found no more, counts no more, and leaves as the least recently used.
-//!
-//! One lock over all: it is held for a look at one row, and taken last of all locks.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use hashbrown::Equivalent;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
 use prometheus::IntCounter;
 
 use super::chain::Standing;
-use super::lru::{Held, Lru, Tick};
 use crate::key::Key;
 use crate::row::{Image, Row};
 use crate::store::limits::RowLimits;
 
-/// Memory of an entry beyond its key and document, in bytes: its place, its entry in the index, and
-/// what the allocator adds to the document, as measured.
-const ENTRY_OVERHEAD: usize = 90;
-/// Rows that leave under one hold of the lock because they have expired.
-const DROPPED_AT_ONCE: usize = 1000;
-/// Places that are looked at under one hold of the lock when keys are listed.
-const SLOTS_AT_ONCE: u32 = 4096;
-/// Chunks of the cache's memory that are given back at a time.
-const CHUNKS_GIVEN_BACK: usize = 16;
-/// Of a [`Tick`].
-const TICK: Duration = Duration::from_millis(10);
+/// Memory of an entry beyond its key and document, in bytes: the cache's own nodes and their
+/// allocations, as measured.
+const ENTRY_OVERHEAD: usize = 350;
 
 /// The rows of all lazily held tables. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Cache(Arc<Shared>);
+pub(in crate::store) struct Cache(moka::sync::Cache<Place, Cached>);
 
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    generation: u64,
+    key: Key,
+}
+
+/// The key of a row that was in the cache, shared with it.
 #[derive(Debug)]
-struct Shared {
-    max_bytes: u64,
-    time_to_idle: Option<u32>,
-    time_to_live: Option<u32>,
-    began: Instant,
-    rows: Mutex<Rows>,
-}
+pub(super) struct HeldKey(Arc<Place>);
 
-/// What the lock protects.
-#[derive(Debug, Default)]
-struct Rows {
-    lru: Lru,
-    bytes: u64,
-}
-
-impl Held {
-    fn bytes(&self) -> usize {
-        bytes(&self.key, self.row.as_ref())
+impl HeldKey {
+    pub(super) fn key(&self) -> &Key {
+        &self.0.key
     }
 }
 
-fn bytes(key: &Key, row: Option<&Row>) -> usize {
-    ENTRY_OVERHEAD + key.heap_bytes() + row.map_or(0, Row::heap_bytes)
+/// A [`Place`] that is asked for: hashes as that does.
+#[derive(Hash)]
+struct PlaceOf<'a> {
+    generation: u64,
+    key: &'a Key,
+}
+
+impl Equivalent<Place> for PlaceOf<'_> {
+    fn equivalent(&self, place: &Place) -> bool {
+        self.generation == place.generation && *self.key == place.key
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    /// `None`: there is no such row.
+    row: Option<Row>,
+    share: Arc<Share>,
+}
+
+impl Cached {
+    fn bytes(&self, key: &Key) -> usize {
+        ENTRY_OVERHEAD + key.heap_bytes() + self.row.as_ref().map_or(0, Row::heap_bytes)
+    }
 }
 
 /// What one generation of one table has in the cache.
@@ -106,184 +113,81 @@ impl Share {
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    fn lose(&self, bytes: usize) {
+    fn lose(&self, bytes: usize, cause: RemovalCause) {
         self.entries.fetch_sub(1, Relaxed);
         self.bytes.fetch_sub(bytes as u64, Relaxed);
-    }
-}
-
-impl Rows {
-    fn add(&mut self, held: Held) {
-        let bytes = held.bytes();
-        held.share.gain(bytes);
-        self.bytes += bytes as u64;
-        self.lru.push(held);
-    }
-
-    fn remove(&mut self, slot: u32) {
-        if let Some(held) = self.lru.remove(slot) {
-            let bytes = held.bytes();
-            held.share.lose(bytes);
-            self.bytes -= bytes as u64;
+        if cause == RemovalCause::Size {
+            self.evictions.inc();
         }
     }
-
-    /// The least recently used leave until the others fit.
-    fn keep_to(&mut self, max_bytes: u64) {
-        while self.bytes > max_bytes {
-            let Some((slot, held)) = self.lru.oldest() else { return };
-            held.share.evictions.inc();
-            self.remove(slot);
-        }
-    }
-}
-
-impl Shared {
-    fn now(&self) -> Tick {
-        if self.time_to_idle.is_none() && self.time_to_live.is_none() {
-            return Tick::default();
-        }
-        Tick(ticks(self.began.elapsed()))
-    }
-
-    fn has_expired(&self, held: &Held, now: Tick) -> bool {
-        self.time_to_idle.is_some_and(|most| now.since(held.used) >= most)
-            || self.time_to_live.is_some_and(|most| now.since(held.written) >= most)
-    }
-
-    /// The slot of a row that has not expired.
-    fn find(&self, rows: &mut Rows, generation: u64, key: &Key) -> Option<u32> {
-        let slot = rows.lru.find(generation, key)?;
-        let expired = self.has_expired(rows.lru.get(slot)?, self.now());
-        if expired {
-            rows.remove(slot);
-        }
-        (!expired).then_some(slot)
-    }
-
-    fn read(&self, rows: &mut Rows, slot: u32) -> Standing {
-        rows.lru.touch(slot);
-        let Some(held) = rows.lru.get_mut(slot) else { return Standing::Unknown };
-        held.used = self.now();
-        Standing::of(held.row.clone())
-    }
-
-    fn write(&self, rows: &mut Rows, share: &Arc<Share>, key: Key, row: Option<Row>) {
-        if let Some(slot) = rows.lru.find(share.generation, &key) {
-            rows.remove(slot);
-        }
-        // A row that is larger than the cache must not empty it.
-        if bytes(&key, row.as_ref()) as u64 > self.max_bytes {
-            share.evictions.inc();
-            return;
-        }
-        let now = self.now();
-        rows.add(Held { key, row, share: share.clone(), used: now, written: now });
-        rows.keep_to(self.max_bytes);
-    }
-}
-
-/// Wraps after 497 days, and then [`Tick::since`] still tells the difference.
-#[expect(clippy::cast_possible_truncation, reason = "it may wrap")]
-fn ticks(time: Duration) -> u32 {
-    (time.as_millis() / TICK.as_millis()) as u32
 }
 
 impl Cache {
     pub(in crate::store) fn new(limits: &RowLimits) -> Self {
-        // A limit above what can be told apart is none that a row lives to see.
-        let limit = |time: Duration| {
-            u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+        let weight = |place: &Place, cached: &Cached| {
+            u32::try_from(cached.bytes(&place.key)).unwrap_or(u32::MAX)
         };
-        Self(Arc::new(Shared {
-            max_bytes: limits.max_bytes,
-            time_to_idle: limits.time_to_idle.map(limit),
-            time_to_live: limits.time_to_live.map(limit),
-            began: Instant::now(),
-            rows: Mutex::default(),
-        }))
+        let mut builder = moka::sync::Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(weight)
+            .max_capacity(limits.max_bytes)
+            .eviction_listener(|place: Arc<Place>, cached: Cached, cause| {
+                cached.share.lose(cached.bytes(&place.key), cause);
+            });
+        if let Some(time) = limits.time_to_idle {
+            builder = builder.time_to_idle(time);
+        }
+        if let Some(time) = limits.time_to_live {
+            builder = builder.time_to_live(time);
+        }
+        Self(builder.build())
     }
 
     /// What is known of a row.
     pub(super) fn find(&self, generation: u64, key: &Key) -> Standing {
-        let rows = &mut *self.0.rows.lock();
-        match self.0.find(rows, generation, key) {
-            Some(slot) => self.0.read(rows, slot),
-            None => Standing::Unknown,
-        }
+        let cached = self.0.get(&PlaceOf { generation, key });
+        cached.map_or(Standing::Unknown, |cached| Standing::of(cached.row))
     }
 
     pub(super) fn insert(&self, share: &Arc<Share>, key: Key, row: Option<Row>) {
-        self.0.write(&mut self.0.rows.lock(), share, key, row);
+        let cached = Cached { row, share: share.clone() };
+        share.gain(cached.bytes(&key));
+        self.0.insert(Place { generation: share.generation, key }, cached);
     }
 
     /// A change to a row: of no concern unless the row is here. `absent` says whether it can be
     /// remembered that a row is gone. Tells whether the row had to leave.
     pub(super) fn change(&self, share: &Arc<Share>, key: Key, image: &Image, absent: bool) -> bool {
-        let rows = &mut *self.0.rows.lock();
-        let Some(slot) = self.0.find(rows, share.generation, &key) else { return false };
+        let place = PlaceOf { generation: share.generation, key: &key };
+        if !self.0.contains_key(&place) {
+            return false;
+        }
         let before = match image {
-            Image::Partial { .. } => self.0.read(rows, slot),
+            Image::Partial { .. } => self.find(share.generation, &key),
             _ => Standing::Unknown,
         };
         match before.after(image) {
-            Standing::Row(row) => self.0.write(rows, share, key, Some(row)),
-            Standing::Absent if absent => self.0.write(rows, share, key, None),
+            Standing::Row(row) => self.insert(share, key, Some(row)),
+            Standing::Absent if absent => self.insert(share, key, None),
             Standing::Absent | Standing::Unknown => {
-                rows.remove(slot);
+                self.0.invalidate(&place);
                 return true;
             }
         }
         false
     }
 
-    /// What is known of a row, which does not count as used by it.
-    pub(super) fn peek(&self, generation: u64, key: &Key) -> Standing {
-        let rows = &*self.0.rows.lock();
-        let held = rows.lru.find(generation, key).and_then(|slot| rows.lru.get(slot));
-        let held = held.filter(|held| !self.0.has_expired(held, self.0.now()));
-        held.map_or(Standing::Unknown, |held| Standing::of(held.row.clone()))
+    /// The keys of a generation, of rows and of absent ones. Takes time with the size of the whole
+    /// cache; nothing counts as used.
+    pub(super) fn keys(&self, generation: u64) -> Vec<HeldKey> {
+        let held = self.0.iter().filter(|(place, _)| place.generation == generation);
+        held.map(|(place, _)| HeldKey(place)).collect()
     }
 
-    /// The keys of a generation, of rows and of absent ones; nothing counts as used. Takes time with
-    /// the size of the whole cache, and lets others in between.
-    pub(super) fn keys(&self, generation: u64) -> Vec<Key> {
-        let mut keys = Vec::new();
-        let mut slot = 0_u32;
-        loop {
-            let rows = self.0.rows.lock();
-            let slots = slot..rows.lru.slots().min(slot.saturating_add(SLOTS_AT_ONCE));
-            if slots.is_empty() {
-                return keys;
-            }
-            slot = slots.end;
-            let held = slots.filter_map(|slot| rows.lru.get(slot));
-            let held = held.filter(|held| held.share.generation() == generation);
-            keys.extend(held.map(|held| held.key.clone()));
-        }
-    }
-
-    /// Drops what has expired, and gives back memory that is not used.
-    ///
-    /// It looks at those used least recently only. One that is too old but was used since then is
-    /// found no more, and leaves in its turn: at the latest when it has not been used for as long
-    /// as it may live.
+    /// Does what is due: evicts what is too much, drops what has expired. Otherwise it is done
+    /// along with reads and writes.
     pub(in crate::store) fn tidy_up(&self) {
-        while !self.drop_expired() {}
-        self.0.rows.lock().lru.give_back(CHUNKS_GIVEN_BACK);
-    }
-
-    /// Drops some; tells whether that were all.
-    fn drop_expired(&self) -> bool {
-        let rows = &mut *self.0.rows.lock();
-        let now = self.0.now();
-        for _ in 0..DROPPED_AT_ONCE {
-            match rows.lru.oldest() {
-                Some((slot, held)) if self.0.has_expired(held, now) => rows.remove(slot),
-                _ => return true,
-            }
-        }
-        false
+        self.0.run_pending_tasks();
     }
 }
 
@@ -305,19 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn looking_at_what_is_held_is_no_use_of_it() {
-        let (cache, share, other) = (cache(3 * (ENTRY_OVERHEAD + 18)), share(), share());
-        for id in 0..3 {
-            cache.insert(if id == 2 { &other } else { &share }, Key::integer(id), Some(row("{}")));
-        }
-        assert_eq!(cache.keys(share.generation()), [Key::integer(0), Key::integer(1)]);
-        assert_eq!(cache.peek(share.generation(), &Key::integer(0)), Standing::Row(row("{}")));
-        assert_eq!(cache.peek(share.generation(), &Key::integer(2)), Standing::Unknown);
-        cache.insert(&share, Key::integer(3), Some(row("{}")));
-        assert_eq!(cache.peek(share.generation(), &Key::integer(0)), Standing::Unknown);
-    }
-
-    #[test]
     fn changes_concern_only_rows_that_are_here() {
         let (cache, share) = (cache(1 << 20), share());
         let generation = share.generation();
@@ -330,49 +221,6 @@ mod tests {
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Absent);
         cache.change(&share, Key::integer(1), &Image::Gone, false);
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
-    }
-
-    #[test]
-    fn what_is_too_old_is_not_found_and_leaves() {
-        let wait = || std::thread::sleep(2 * TICK);
-        let limits = |idle: Option<Duration>, live: Option<Duration>| RowLimits {
-            time_to_idle: idle,
-            time_to_live: live,
-            ..RowLimits::default()
-        };
-        for limits in [limits(Some(TICK), None), limits(None, Some(TICK))] {
-            let (cache, share) = (Cache::new(&limits), share());
-            for id in 0..3 {
-                cache.insert(&share, Key::integer(id), Some(row("{}")));
-            }
-            wait();
-            assert_eq!(cache.find(share.generation(), &Key::integer(1)), Standing::Unknown);
-            assert!(!cache.change(&share, Key::integer(2), &Image::Gone, true));
-            assert_eq!(share.entries(), 1);
-            cache.tidy_up();
-            assert_eq!((share.entries(), share.bytes(), share.evictions.get()), (0, 0, 0));
-        }
-        // Reading keeps a row from being idle, not from being old.
-        let (cache, share) = (Cache::new(&limits(Some(50 * TICK), Some(8 * TICK))), share());
-        cache.insert(&share, Key::integer(1), None);
-        for _ in 0..5 {
-            wait();
-            cache.find(share.generation(), &Key::integer(1));
-        }
-        assert_eq!(cache.find(share.generation(), &Key::integer(1)), Standing::Unknown);
-    }
-
-    #[test]
-    fn a_row_that_is_larger_than_the_cache_does_not_empty_it() {
-        let (cache, share) = (cache(10 * (ENTRY_OVERHEAD + 18)), share());
-        cache.insert(&share, Key::integer(1), Some(row("{}")));
-        cache.insert(&share, Key::integer(2), Some(row(&"x".repeat(2000))));
-        assert!(cache.find(share.generation(), &Key::integer(1)).row().is_some());
-        assert_eq!(cache.find(share.generation(), &Key::integer(2)), Standing::Unknown);
-        // Nor may what it was before be found.
-        cache.insert(&share, Key::integer(1), Some(row(&"x".repeat(2000))));
-        assert_eq!(cache.find(share.generation(), &Key::integer(1)), Standing::Unknown);
-        assert_eq!((share.entries(), share.bytes()), (0, 0));
     }
 
     #[test]

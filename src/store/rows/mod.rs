@@ -27,11 +27,11 @@
 //!
 //! The writer changes everything under the lock of the whole state. Readers and workers, who hold
 //! it shared, take a table's desk, or its copy, then the queue of [`loads`], in this order. Rows of
-//! the [`cache`] are found under a lock of its own, the last to be taken.
+//! the [`cache`] are found without any lock.
 //!
 //! # Where things are
 //!
-//! `table` the rows of one table; `cache` and `lru` those that are read through, `preload`, `map` and `copy`
+//! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
 //! those of whole tables; `desk` what is on its way, `loads` and `worker` who asks for it,
 //! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
 //! operators see.
@@ -43,7 +43,6 @@ mod check;
 mod copy;
 mod desk;
 mod loads;
-mod lru;
 mod map;
 mod meters;
 mod preload;

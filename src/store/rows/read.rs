@@ -52,7 +52,7 @@ impl Store {
         }
     }
 
-    /// A row that is read through and in the cache. Takes no lock but the cache's own: what is in the cache is never
+    /// A row that is read through and in the cache. Takes no lock: what is in the cache is never
     /// older than the applied position was before one looks there.
     fn cached_row(&self, table: &PublishedTable, key: &Key) -> Option<ReadRow> {
         let version = self.shared.signals.applied()?;

@@ -11,8 +11,6 @@ use crate::load::{LoadError, Loaded, Loader};
 use crate::lsn::Lsn;
 use crate::row::difference;
 use crate::store::reader::Store;
-use crate::store::rows::cache::Cache;
-use crate::store::rows::chain::Standing;
 use crate::store::rows::desk::{Desk, OnDesk};
 use crate::store::rows::read::due;
 use crate::store::rows::table::{Found, Place, TableRows};
@@ -141,11 +139,7 @@ impl State {
                 }
             };
             // What has left memory, or is on its way there, claims nothing.
-            let memory = match rows.held(key, applied, &store.shared.cache) {
-                Standing::Row(row) => Some(row),
-                Standing::Absent => None,
-                Standing::Unknown => continue,
-            };
+            let Found::Row(memory) = rows.find(key, applied, &store.shared.cache) else { continue };
             let difference = difference(memory.as_ref(), database.as_ref());
             // That a row of a preloaded table is absent is not held anywhere.
             let is_row = memory.is_some() || difference.is_some() || rows.remembers_absent();
@@ -159,17 +153,6 @@ impl State {
 }
 
 impl TableRows {
-    /// What memory says of a row at the applied position. Nothing counts as used by it.
-    fn held(&self, key: &Key, applied: Lsn, cache: &Cache) -> Standing {
-        match &self.place {
-            Place::Lazy(share) => cache.peek(share.generation(), key),
-            Place::Preload(_) => match self.find(key, applied, cache) {
-                Found::Row(row) => Standing::of(row),
-                Found::Fresh(_) | Found::Missing => Standing::Unknown,
-            },
-        }
-    }
-
     fn remembers_absent(&self) -> bool {
         matches!(self.place, Place::Lazy(_))
     }

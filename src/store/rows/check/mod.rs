@@ -14,6 +14,8 @@
 //! [`sweep`] goes through what is in memory, absent rows that are remembered included. Of preloaded
 //! tables, of which every row should be there, ids between those in memory are asked for as well;
 //! who wants to know it for certain compares a copy ([`verify`]).
+//!
+//! A row that is compared counts as used where the least recently used leave first.
 
 mod compare;
 mod sweep;

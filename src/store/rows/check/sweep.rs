@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use crate::store::reader::Store;
+use crate::store::rows::cache::HeldKey;
 use crate::store::rows::table::Place;
 use crate::store::state::State;
 use crate::table::TableOid;
@@ -18,7 +19,7 @@ enum Left {
     /// The rows of a preloaded table behind this key.
     After(Option<Key>),
     /// These keys of a table that is read through: those in the cache when the sweep began.
-    Listed(Vec<Key>),
+    Listed(Vec<HeldKey>),
     Nothing,
 }
 
@@ -41,7 +42,10 @@ impl Sweep {
     pub(super) fn next_keys(&mut self, store: &Store, rows: usize) -> Option<Vec<Key>> {
         let keys = match &mut self.left {
             Left::Nothing => return None,
-            Left::Listed(listed) => listed.split_off(listed.len().saturating_sub(rows)),
+            Left::Listed(listed) => {
+                let taken = listed.drain(listed.len().saturating_sub(rows)..);
+                taken.map(|held| held.key().clone()).collect()
+            }
             Left::After(after) => {
                 let state = store.shared.state.read();
                 let mut keys = held_behind(&state, self.table, after.as_ref(), rows + 1);

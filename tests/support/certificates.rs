@@ -10,19 +10,19 @@ use tempfile::TempDir;
 static AUTHORITIES: AtomicU32 = AtomicU32::new(1);
 
 /// Someone who signs certificates.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate and its key, in PEM form.
-pub(super) struct Signed {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Signed {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -34,15 +34,15 @@ impl Authority {
     }
 
     /// Its own certificate.
-    pub(super) fn pem(&self) -> &str {
+    pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
-    pub(super) fn sign(&self, common_name: &str, alternative_names: &[&str]) -> Signed {
+    pub(crate) fn sign(&self, common_name: &str, alternative_names: &[&str]) -> Signed {
         self.sign_with(&rcgen::PKCS_ECDSA_P256_SHA256, common_name, alternative_names)
     }
 
-    pub(super) fn sign_with(
+    pub(crate) fn sign_with(
         &self,
         algorithm: &'static rcgen::SignatureAlgorithm,
         common_name: &str,
@@ -58,15 +58,15 @@ impl Authority {
 }
 
 /// Files only their owner may read.
-pub(super) struct Files(TempDir);
+pub(crate) struct Files(TempDir);
 
 impl Files {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
     /// Writes a file and tells its path.
-    pub(super) fn write(&self, name: &str, content: &str) -> String {
+    pub(crate) fn write(&self, name: &str, content: &str) -> String {
         let path: PathBuf = self.0.path().join(name);
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -75,7 +75,7 @@ impl Files {
 }
 
 /// A certificate of X.509 version 1, as `openssl x509 -req` made them for decades, and its key.
-pub(super) fn of_version_1() -> Signed {
+pub(crate) fn of_version_1() -> Signed {
     let certificate = "-----BEGIN CERTIFICATE-----
 MIIBKTCB0AIUOZauE9R84AHx+OwgFD/CYW67KQkwCgYIKoZIzj0EAwIwGDEWMBQG
 A1UEAwwNT2xkIGF1dGhvcml0eTAgFw0yNjExMjExMDUxNDZaGA8yMTI2MTAyODEw

@@ -34,11 +34,6 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Every slot in use is below this.
-    pub(super) fn slots(&self) -> u32 {
-        u32::try_from(self.len() + self.free_len()).unwrap_or(u32::MAX)
-    }
-
     /// Slots that hold nothing, in chunks that exist.
     pub(super) fn free_len(&self) -> usize {
         self.chunks.len() * CHUNK - self.len

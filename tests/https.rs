@@ -1,0 +1,286 @@
+//! TLS on the listeners, with the program itself and clients of both protocols.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use reqwest::{StatusCode, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::commands::{finish, highwater, program};
+use crate::support::{Authority, Files, Highwater, PATIENCE, Postgres, Signed, trusting};
+
+async fn shop() -> Postgres {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
+    )
+    .await;
+    pg
+}
+
+/// The files of a pair, and the settings that name them.
+struct Pair {
+    files: Files,
+    certificate: String,
+    key: String,
+}
+
+impl Pair {
+    fn new(signed: &Signed) -> Self {
+        let files = Files::new();
+        let certificate = files.write("tls.crt", &signed.certificate);
+        let key = files.write("tls.key", &signed.key);
+        Self { files, certificate, key }
+    }
+
+    fn replace(&self, signed: &Signed) {
+        self.files.write("tls.crt", &signed.certificate);
+        self.files.write("tls.key", &signed.key);
+    }
+
+    fn settings(&self) -> [(&'static str, &str); 2] {
+        [("http.tls_cert_file", &self.certificate), ("http.tls_key_file", &self.key)]
+    }
+
+    fn variables(&self) -> [(&'static str, &str); 2] {
+        [
+            ("HIGHWATER_HTTP__TLS_CERT_FILE", &self.certificate),
+            ("HIGHWATER_HTTP__TLS_KEY_FILE", &self.key),
+        ]
+    }
+}
+
+fn signed_by(authority: &Authority) -> Signed {
+    authority.sign("highwater", &["127.0.0.1", "localhost"])
+}
+
+#[tokio::test]
+async fn clients_are_answered_over_tls_by_either_protocol() {
+    let (pg, authority) = (shop().await, Authority::new());
+    let pair = Pair::new(&signed_by(&authority));
+    let service = Highwater::launch(&pg, &pair.settings()).await.trusting(&authority);
+    service.ready().await;
+    let url = service.url();
+    assert!(url.starts_with("https://"), "{url}");
+
+    let either = [
+        (trusting(&authority), Version::HTTP_2),
+        (trusting(&authority).http1_only(), Version::HTTP_11),
+    ];
+    for (client, version) in either {
+        let client = client.build().unwrap();
+        let poll = client.get(format!("{url}/v1/changes")).send().await.unwrap();
+        assert_eq!((poll.status(), poll.version()), (StatusCode::OK, version));
+        let head = client.head(format!("{url}/v1/changes")).send().await.unwrap();
+        assert_eq!((head.status(), head.version()), (StatusCode::OK, version));
+        assert!(head.bytes().await.unwrap().is_empty());
+        let options = client.request(reqwest::Method::OPTIONS, format!("{url}/v1/changes"));
+        let options = options.send().await.unwrap();
+        assert_eq!(options.status(), StatusCode::NO_CONTENT);
+        assert_eq!(options.headers()["allow"], "GET, HEAD, OPTIONS");
+        let mut stream = client.get(format!("{url}/v1/stream")).send().await.unwrap();
+        assert!(!stream.chunk().await.unwrap().unwrap().is_empty(), "an event comes at once");
+    }
+
+    // Those who don't know the authority, and those who speak in clear text, hear nothing.
+    let stranger = trusting(&Authority::new()).build().unwrap();
+    assert!(stranger.get(format!("{url}/livez")).send().await.is_err());
+    let mut plain = TcpStream::connect(service.address()).await.unwrap();
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    let metrics = service.fetch("/metrics").await.body.to_string();
+    assert!(
+        metrics.contains("highwater_http_connections_closed_total{reason=\\\"tls\\\"} 2"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("highwater_tls_certificate_expires_timestamp_seconds "), "{metrics}");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn operators_on_the_loopback_interface_are_answered_in_clear_text() {
+    let (pg, authority) = (shop().await, Authority::new());
+    let pair = Pair::new(&signed_by(&authority));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = free.to_string();
+    let settings = [&pair.settings()[..], &[("http.admin_listen", &admin)]].concat();
+    let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
+    let started = Instant::now();
+    while asked(&format!("http://{admin}/readyz")).await != Some(StatusCode::OK) {
+        assert!(started.elapsed() < PATIENCE, "not ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(service.fetch("/livez").await.status, 404);
+    assert_eq!(service.fetch("/v1/changes").await.status, 200);
+    service.stop().await.unwrap();
+}
+
+async fn asked(url: &str) -> Option<StatusCode> {
+    reqwest::get(url).await.ok().map(|answer| answer.status())
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_when_asked_to_and_a_broken_one_is_not() {
+    let (pg, old, new) = (shop().await, Authority::new(), Authority::new());
+    let pair = Pair::new(&signed_by(&old));
+    let log_file = pair.files.write("log", "");
+    let log = || std::fs::read_to_string(&log_file).unwrap();
+    let (service, running) = Highwater::program_as(
+        &pg,
+        &pair.variables(),
+        Stdio::from(File::create(&log_file).unwrap()),
+        Some(&old),
+    )
+    .await;
+    let held = service.version().await;
+    let poll = format!("/v1/changes?tables=items&after={held}&wait=30s");
+    let waiting = service.open(&poll, None);
+
+    let changing = async {
+        pair.replace(&signed_by(&new));
+        running.signal(Signal::SIGHUP);
+        until(async || is_trusted(&new, service.address()).await).await;
+        assert!(!is_trusted(&old, service.address()).await, "the old one is shown no more");
+
+        // The key alone changes: they don't belong together.
+        pair.files.write("tls.key", &signed_by(&new).key);
+        running.signal(Signal::SIGHUP);
+        until(async || log().contains("the new certificate can't be used")).await;
+        let said = log();
+        assert!(said.contains("is not the key of the first certificate"), "{said}");
+        assert!(is_trusted(&new, service.address()).await, "the one from before is still shown");
+        running.signal(Signal::SIGHUP);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(log().matches("can't be used").count(), 1, "told once: {}", log());
+        pair.replace(&signed_by(&old));
+        running.signal(Signal::SIGHUP);
+        until(async || is_trusted(&old, service.address()).await).await;
+        pg.execute("INSERT INTO items VALUES (1)").await;
+    };
+    // A poll that was held meanwhile noticed nothing of it.
+    let (answer, ()) = tokio::join!(waiting, changing);
+    assert!(answer.text().await.unwrap().contains(r#""id":1,"op":"insert""#));
+}
+
+/// Whether a new connection shows a certificate that this authority signed.
+async fn is_trusted(authority: &Authority, address: SocketAddr) -> bool {
+    let client = trusting(authority).build().unwrap();
+    client.get(format!("https://{address}/livez")).send().await.is_ok()
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "not in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_commands_ask_over_tls() {
+    let (pg, authority) = (shop().await, Authority::new());
+    let pair = Pair::new(&signed_by(&authority));
+    let ca = pair.files.write("ca.crt", authority.pem());
+    let settings = [&pair.settings()[..], &[("tables.items.rows", "lazy")]].concat();
+    let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
+    service.ready().await;
+    let url = service.url();
+    let flags = ["--url", &url, "--ca-file", &ca];
+
+    highwater(&[&["status"], &flags[..]].concat()).await.expect(0).says("highwater streaming");
+    highwater(&[&["reload", "items"], &flags[..]].concat()).await.expect(0).says("reloading items");
+    highwater(&[&["tail", "--tables", "none"], &flags[..]].concat())
+        .await
+        .expect(1)
+        .says("no published table");
+    let mut by_variable = program(&["status", "--url", &url]);
+    by_variable.env("SSL_CERT_FILE", &ca);
+    finish(by_variable).await.expect(0);
+
+    highwater(&["status", "--url", &url]).await.expect(1).says("certificate");
+    let key = ["status", "--url", &url, "--ca-file", &pair.key];
+    highwater(&key).await.expect(2).says("it holds no certificates in PEM form");
+    let nothing = ["status", "--url", &url, "--ca-file", "/nothing/here"];
+    highwater(&nothing).await.expect(2).says("--ca-file /nothing/here: No such file");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
+    let (pg, authority) = (shop().await, Authority::new());
+    let (one, other) = (signed_by(&authority), signed_by(&authority));
+    let files = Files::new();
+    let [certificate, key] = [files.write("c", &one.certificate), files.write("k", &one.key)];
+    let other = files.write("other", &other.key);
+    let text = files.write("text", "hello\n");
+    let said_of = async |certificate: &str, key: &str, code: i32| {
+        let variables =
+            [("HIGHWATER_HTTP__TLS_CERT_FILE", certificate), ("HIGHWATER_HTTP__TLS_KEY_FILE", key)];
+        let mut outputs = Vec::new();
+        for command in [&["check"][..], &["run", "--listen", "127.0.0.1:0"]] {
+            // A right pair would make it run for ever.
+            if code == 0 && command[0] == "run" {
+                continue;
+            }
+            let flags = ["--url", &pg.url(), "--slot", pg.database()];
+            let mut command = program(&[command, &flags].concat());
+            command.envs(variables);
+            let finished = finish(command).await.expect(code);
+            outputs.push(finished);
+        }
+        outputs
+    };
+    for (certificate, key, problem) in [
+        ("/nothing/here", key.as_str(), "http.tls_cert_file \"/nothing/here\" can't be read"),
+        (&certificate, "/nothing/here", "http.tls_key_file \"/nothing/here\" can't be read"),
+        (&text, &key, "it holds no certificate in PEM form"),
+        (&certificate, &text, "expected a private key in PEM form"),
+        (&certificate, &other, "is not the key of the first certificate"),
+    ] {
+        for finished in said_of(certificate, key, 1).await {
+            finished.says(problem);
+        }
+    }
+    for finished in said_of(&certificate, "", 2).await {
+        finished.says("http.tls_cert_file is given, but http.tls_key_file is not");
+    }
+    for finished in said_of(&certificate, &key, 0).await {
+        finished.says("the certificate is valid until");
+    }
+}
+
+#[tokio::test]
+async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
+    let (pg, authority) = (shop().await, Authority::new());
+    let pair = Pair::new(&signed_by(&authority));
+    let settings = [&pair.settings()[..], &[("http.head_timeout", "2s")]].concat();
+    let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
+    service.ready().await;
+    let mut silent = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(service.address()).await.unwrap();
+        if number % 2 == 0 {
+            // The beginning of a handshake.
+            stream.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let started = Instant::now();
+    assert!(is_trusted(&authority, service.address()).await);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    for mut stream in silent {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "it is closed in time");
+        assert!(rest.is_empty());
+    }
+    let metrics = service.fetch("/metrics").await.body.to_string();
+    assert!(metrics.contains("{reason=\\\"head\\\"} 300"), "{metrics}");
+    service.stop().await.unwrap();
+}
