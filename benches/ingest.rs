@@ -30,7 +30,8 @@ const INT8: u32 = 20;
 const BATCH: usize = 1_000;
 
 /// The service's defaults.
-const LIMITS: StageLimits = StageLimits { max_changes: 100_000, max_bytes: 64 << 20 };
+const LIMITS: StageLimits =
+    StageLimits { max_changes: 100_000, max_bytes: 64 << 20, max_streamed_bytes: 256 << 20 };
 
 /// Messages in one buffer, each with its length in front.
 struct Messages {

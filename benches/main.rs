@@ -15,6 +15,7 @@
 mod django;
 mod drain;
 mod fanout;
+mod giant;
 mod growth;
 mod ingest;
 mod latency;
@@ -59,6 +60,8 @@ enum Command {
     Fanout(fanout::Options),
     /// Commits, polls and waiting clients, all at once
     Mixed(mixed::Options),
+    /// One giant commit beside small ones
+    Giant(giant::Options),
     /// How poll, apply and memory grow with ids and tables
     Growth(growth::Options),
     /// What one change costs without a network or a server
@@ -110,6 +113,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Polls(options)) => block_on(polls::run(&common, &options)),
         Some(Command::Fanout(options)) => block_on(fanout::run(&common, &options)),
         Some(Command::Mixed(options)) => block_on(mixed::run(&common, &options)),
+        Some(Command::Giant(options)) => block_on(giant::run(&common, &options)),
         Some(Command::Log(options)) => log::run(&options),
         Some(Command::Growth(options)) => growth::run(&options),
         Some(Command::Ingest) => {

@@ -40,6 +40,7 @@ const SUITE: &[Entry] = &[
         "mixed",
         "--seconds 2 --commits-per-second 200 --polls-per-second 200 --waiting 20",
     ),
+    entry("giant", "giant", "--rows 20000"),
     entry("log", "log", "--ids 100000 --turns 5"),
     entry("growth", "growth", "--ids-max 10000 --tables-max 10"),
     entry("rows", "rows", "--rows 20000 --seconds 0.5 --turns 1"),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -59,6 +60,8 @@ pub struct App {
     checks: Option<CheckPace>,
     limits: Limits,
     metrics: Metrics,
+    /// Answered beside the service's own routes.
+    pages: Router,
 }
 
 impl App {
@@ -96,7 +99,16 @@ impl App {
             checks: config.consistency.pace,
             limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
+            pages: Router::new(),
         })
+    }
+
+    /// Adds routes of somebody else's to the main listener, and HTML to the head of the console's
+    /// page, for the demo: nothing that is configured leads here.
+    #[must_use]
+    pub fn with_pages(mut self, pages: Router, console_head: &'static str) -> Self {
+        self.http.console_head = console_head;
+        Self { pages, ..self }
     }
 
     /// Where clients are answered: the port that was bound when 0 was asked for.
@@ -116,11 +128,7 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let wishes = Wishes::default();
         let (writer, store) = store::open(self.limits, wishes.clone(), self.metrics.clone());
-        let (status, source) = watch::channel(SourceStatus::new(
-            self.session.target.display_name(),
-            self.session.publication.clone(),
-            self.session.slot.clone(),
-        ));
+        let (status, source) = watch::channel(picture(&self.session));
         let mut tasks = JoinSet::new();
         let ingest = Ingest {
             session: self.session,
@@ -142,7 +150,7 @@ impl App {
         };
         listeners.watch_certificates(self.read_again);
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
-        listeners.serve(self.main, main)?;
+        listeners.serve(self.main, main.merge(self.pages))?;
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
             listeners.serve_operators(listener, admin)?;
@@ -305,11 +313,22 @@ fn session_options(config: &Config) -> SessionOptions {
             max_age: postgres.resume_window,
             max_wal: postgres.resume_max_wal,
         },
+        streaming: postgres.streaming,
         stage: StageLimits {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
+            max_streamed_bytes: config.log.max_streamed_bytes,
         },
         rows: config.rows.clone(),
+    }
+}
+
+/// The picture of the source before the first connection.
+fn picture(session: &SessionOptions) -> SourceStatus {
+    let (server, publication) = (session.target.display_name(), session.publication.clone());
+    SourceStatus {
+        slot_limit_bytes: Some(session.resume_window.max_wal),
+        ..SourceStatus::new(server, publication, session.slot.clone())
     }
 }
 

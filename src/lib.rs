@@ -29,8 +29,8 @@
 //! 1. A walsender's bytes arrive ([`wire::CopyBoth`]) and are cut into [`wire::Frame`]s.
 //! 2. [`pgoutput::decode`] makes a message of a frame's bytes, borrowing from them.
 //! 3. [`replication::assembler`] turns tuples into ids ([`render`] writes them as `to_jsonb` would),
-//!    stages them until the commit, and hands out a [`change::Transaction`]: ids, and the documents of
-//!    tables whose rows are held.
+//!    stages them until the commit (large ones may come in blocks before it), and hands out a
+//!    [`change::Transaction`]: ids, and the documents of tables whose rows are held.
 //! 4. [`replication::Session`] sends batches of [`change::Event`]s over a bounded channel.
 //! 5. [`store::Writer`] puts them into the log and the rows of each table, under one hold of a lock; then the
 //!    applied position moves, then those who wait wake up.

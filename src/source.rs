@@ -53,6 +53,8 @@ pub struct SourceStatus {
     pub confirmed: Lsn,
     /// WAL kept by the slot, in bytes, when last looked.
     pub slot_retained_bytes: Option<u64>,
+    /// How much of it may be kept for the sake of restarts (`postgres.resume_max_wal`).
+    pub slot_limit_bytes: Option<u64>,
     /// `pg_replication_slots.wal_status` when last looked.
     pub slot_wal_status: Option<String>,
     /// When the last message of any kind came from the server.
@@ -75,6 +77,7 @@ impl SourceStatus {
             server_wal_end: Lsn::ZERO,
             confirmed: Lsn::ZERO,
             slot_retained_bytes: None,
+            slot_limit_bytes: None,
             slot_wal_status: None,
             last_message: None,
             reconnects: 0,

@@ -5,6 +5,7 @@ mod blocked;
 mod crash;
 mod failover;
 mod failover_slot;
+mod in_progress;
 mod instances;
 mod large;
 mod network;

@@ -38,11 +38,20 @@ fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
 
 /// Memory of a process that is in RAM, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most memory that a process ever had in RAM, in bytes.
+pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
     let file = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.with_context(|| format!("no VmRSS in {file}"))? * 1024)
+    Ok(kib.with_context(|| format!("no {field} in {file}"))? * 1024)
 }
 
 /// Programs that wanted a processor during the last minute, on average.

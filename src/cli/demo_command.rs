@@ -48,14 +48,16 @@ pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(),
 /// The service of the demo: configured by what the demo asks for and nothing else.
 async fn serve(request: ServiceRequest, stop: CancellationToken) -> anyhow::Result<()> {
     let setting = |key, value: &str| Flag { flag: "the demo", key, value: value.to_owned() };
-    let flags = vec![
+    let mut flags = vec![
         setting("postgres.url", &request.database_url),
         setting("postgres.publication", request.publication),
         setting("postgres.slot", request.slot),
     ];
+    flags.extend(request.rows_held.iter().map(|(key, value)| setting(key, value)));
     let sources = Sources { flags, ..Sources::default() };
     let config = Config::load(&sources)?;
-    App::on(&config, request.listener, None)?.run(stop).await
+    let app = App::on(&config, request.listener, None)?;
+    app.with_pages(request.pages, request.console_head).run(stop).await
 }
 
 fn find_options(environment: &Environment) -> Result<FindOptions, Failure> {

@@ -106,7 +106,7 @@ pub enum ConfigError {
         second_place: Place,
     },
     /// A key that means something only with another.
-    #[error("{place}: {given} is given, but {missing} is not: give both, or neither")]
+    #[error("{place}: {given} is given, but {missing} is not: give both, or leave it out")]
     Alone {
         /// Where it stands.
         place: Place,

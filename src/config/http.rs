@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::ConfigError;
 use super::reader::Reader;
 use super::{settings, value};
-use crate::http::{ServerOptions, TlsFiles};
+use crate::http::{RateLimit, ServerOptions, TlsFiles};
 
 /// The certificate's files; one without the other is an error.
 pub(super) fn tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
@@ -39,7 +39,20 @@ pub(super) fn server(reader: &mut Reader<'_>) -> Option<ServerOptions> {
         idle_timeout: idle_timeout?,
         head_max_bytes: head_max_bytes?,
         http2_streams_max: streams?,
+        rate_limit: rate_limit(reader),
     })
+}
+
+fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
+    let count = |text: &str| value::count(text, 1_000_000);
+    let written = reader.place_of(&[&settings::RATE_BURST]);
+    let per_second = reader.optional(&settings::RATE_LIMIT, count);
+    let burst = reader.optional(&settings::RATE_BURST, count);
+    if let (Some(place), None) = (written, reader.place_of(&[&settings::RATE_LIMIT])) {
+        let (given, missing) = (settings::RATE_BURST.key, settings::RATE_LIMIT.key);
+        reader.errors.push(ConfigError::Alone { place, given, missing });
+    }
+    per_second.map(|per_second| RateLimit { per_second, burst: burst.unwrap_or(per_second) })
 }
 
 /// Streams and sockets may not take every connection.

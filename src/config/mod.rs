@@ -29,6 +29,7 @@ use layers::Layers;
 use reader::Reader;
 
 use crate::http::{ServerOptions, TlsFiles};
+use crate::replication::Streaming;
 use crate::table::{RowMode, WantedRows};
 use crate::wire::{LibpqEnvironment, Target};
 
@@ -66,6 +67,8 @@ pub struct Postgres {
     pub failover_slot: bool,
     /// Whether a missing publication is created at start.
     pub setup: SetupMode,
+    /// Whether large transactions are sent while they run.
+    pub streaming: Streaming,
     /// WAL kept for a restart, by time.
     pub resume_window: Duration,
     /// WAL kept for a restart, at most, in bytes.
@@ -92,8 +95,10 @@ pub struct Log {
     pub max_bytes: usize,
     /// Rows of one table in one commit beyond which the table is reset.
     pub max_transaction_changes: usize,
-    /// Bytes for the ids of one commit while it arrives.
+    /// Bytes for the ids and rows of one transaction while it arrives.
     pub max_transaction_bytes: usize,
+    /// Bytes for all transactions that are sent while they run.
+    pub max_streamed_bytes: usize,
 }
 
 /// Section `[cache]`: limits of rows in memory.
@@ -220,6 +225,9 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     let failover_slot = reader.value(&settings::FAILOVER_SLOT, value::boolean);
     let modes = [("manual", SetupMode::Manual), ("auto", SetupMode::Auto)];
     let setup = reader.choice(&settings::SETUP, &modes);
+    let streaming =
+        [("off", Streaming::Off), ("on", Streaming::On), ("parallel", Streaming::Parallel)];
+    let streaming = reader.choice(&settings::STREAMING, &streaming);
     let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
     let resume_max_wal = reader.value(&settings::RESUME_MAX_WAL, value::size);
     Some(Postgres {
@@ -229,6 +237,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
         temporary_slot: temporary_slot?,
         failover_slot: failover_slot?,
         setup: setup?,
+        streaming: streaming?,
         resume_window: resume_window?,
         resume_max_wal: resume_max_wal?,
     })
@@ -289,12 +298,14 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     let max_bytes = reader.value(&settings::MAX_BYTES, bytes);
     let max_transaction_changes = reader.value(&settings::MAX_TRANSACTION_CHANGES, count);
     let max_transaction_bytes = reader.value(&settings::MAX_TRANSACTION_BYTES, bytes);
+    let max_streamed_bytes = reader.value(&settings::MAX_STREAMED_BYTES, bytes);
     Some(Log {
         max_changes: max_changes?,
         max_age: max_age?,
         max_bytes: max_bytes?,
         max_transaction_changes: max_transaction_changes?,
         max_transaction_bytes: max_transaction_bytes?,
+        max_streamed_bytes: max_streamed_bytes?,
     })
 }
 

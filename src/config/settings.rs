@@ -46,6 +46,8 @@ settings! {
         "How much WAL, by time, the slot keeps so that a restart resumes every client seen in the window. 0s keeps none.";
     RESUME_MAX_WAL = "postgres.resume_max_wal", Some("256MiB"), "size",
         "…but never more WAL than this; beyond it older clients are reset after a restart.";
+    STREAMING = "postgres.streaming", Some("off"), "off | on | parallel",
+        "Whether the server sends large transactions while they run, instead of keeping them on its disk until they commit (see Large transactions). parallel needs PostgreSQL 16; before that it is on.";
     CONNECT_TIMEOUT = "postgres.connect_timeout", Some("10s"), "duration",
         "How long connecting to one host may take, in whole seconds, unless the URL or PGCONNECT_TIMEOUT says so.";
     MAX_CHANGES = "log.max_changes", Some("1_000_000"), "number, 1 to 2_000_000_000",
@@ -57,7 +59,9 @@ settings! {
     MAX_TRANSACTION_CHANGES = "log.max_transaction_changes", Some("100_000"), "number, 1 to 2_000_000_000",
         "A commit that touches more rows of a table resets that table instead of naming them.";
     MAX_TRANSACTION_BYTES = "log.max_transaction_bytes", Some("64MiB"), "size",
-        "Memory for the ids of one commit while it arrives. Beyond it its largest tables are reset instead.";
+        "Memory for the ids and rows of one transaction while it arrives. Beyond it its largest tables are reset instead.";
+    MAX_STREAMED_BYTES = "log.max_streamed_bytes", Some("256MiB"), "size",
+        "Memory for all transactions that the server sends while they run, together. Beyond it the largest are told as resets.";
     CACHE_MAX_BYTES = "cache.max_bytes", Some("256MiB"), "size",
         "Memory for the lazily held rows of all tables together. Beyond it the least recently used are evicted.";
     TIME_TO_IDLE = "cache.time_to_idle", None, "duration",
@@ -98,6 +102,10 @@ settings! {
         "A request's path and headers together. Larger ones are answered 431, as are more than 100 headers (HTTP/1.1).";
     HTTP2_STREAMS_MAX = "http.http2_streams_max", Some("200"), "number, 1 to 10_000",
         "Requests under way on one HTTP/2 connection. Further ones wait. Who resets streams in masses is disconnected.";
+    RATE_LIMIT = "http.rate_limit", None, "number, 1 to 1_000_000",
+        "Requests a second of one client: of one token, or without one of an address (IPv6: a /64). Further ones are answered 429. Without it they are not counted.";
+    RATE_BURST = "http.rate_burst", None, "number, 1 to 1_000_000",
+        "Requests that a client may send at once, where http.rate_limit is set. Without it: as many as http.rate_limit.";
     NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
         "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
     AUTH_MODE = "auth.mode", None, "none",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::http::RateLimit;
 
 const URL: (&str, &str) = ("DATABASE_URL", "postgres://app@db/shop");
 
@@ -58,6 +59,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(postgres.setup, SetupMode::Manual);
     assert_eq!(postgres.resume_window, Duration::from_mins(5));
     assert_eq!(postgres.resume_max_wal, 256 << 20);
+    assert_eq!(postgres.streaming, Streaming::Off);
     assert_eq!(
         config.log,
         Log {
@@ -66,6 +68,7 @@ fn defaults_are_the_documented_ones() {
             max_bytes: 1 << 30,
             max_transaction_changes: 100_000,
             max_transaction_bytes: 64 << 20,
+            max_streamed_bytes: 256 << 20,
         }
     );
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
@@ -189,6 +192,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("postgres.temporary_slot", "true"),
         ("postgres.failover_slot", "false"),
         ("postgres.setup", "auto"),
+        ("postgres.streaming", "parallel"),
         ("postgres.resume_window", "1s"),
         ("postgres.resume_max_wal", "1MiB"),
         ("postgres.connect_timeout", "1s"),
@@ -197,6 +201,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("log.max_bytes", "1GB"),
         ("log.max_transaction_changes", "6"),
         ("log.max_transaction_bytes", "2MiB"),
+        ("log.max_streamed_bytes", "3MiB"),
         ("cache.max_bytes", "3MiB"),
         ("cache.time_to_idle", "1m"),
         ("cache.time_to_live", "2m"),
@@ -215,6 +220,8 @@ fn every_key_can_be_set_by_the_environment() {
         ("http.idle_timeout", "14s"),
         ("http.head_max_bytes", "15KiB"),
         ("http.http2_streams_max", "16"),
+        ("http.rate_limit", "17"),
+        ("http.rate_burst", "18"),
         ("http.notify_interval", "5ms"),
         ("auth.mode", "none"),
         ("logging.format", "json"),
@@ -241,6 +248,7 @@ fn every_key_can_be_set_by_the_environment() {
         idle_timeout: Duration::from_secs(14),
         head_max_bytes: 15 << 10,
         http2_streams_max: 16,
+        rate_limit: Some(RateLimit { per_second: 17, burst: 18 }),
     };
     assert_eq!(config.http.server, server);
     let columns = Some(vec!["id".to_owned(), "name".to_owned()]);
@@ -261,6 +269,10 @@ fn limits_of_connections_have_bounds_and_are_those_of_the_http_side() {
         let text = load("", &[URL, (&variable_of(key), wrong)]).unwrap_err().to_string();
         assert!(text.contains(key) && text.contains("must be"), "{text}");
     }
+    let limited = load("[http]\nrate_limit = 5", &[URL]).unwrap().http.server.rate_limit;
+    assert_eq!(limited, Some(RateLimit { per_second: 5, burst: 5 }));
+    let text = load("[http]\nrate_burst = 5", &[URL]).unwrap_err().to_string();
+    assert!(text.contains("http.rate_burst is given, but http.rate_limit is not"), "{text}");
     let text = load("[http]\nconnections_max = 10_000", &[URL]).unwrap_err().to_string();
     assert!(text.contains("http.push_clients_max = 10000 must be less than"), "{text}");
 }

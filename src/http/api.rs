@@ -8,6 +8,7 @@ use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::access::Caller;
+use super::console::Console;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::push::PushClients;
@@ -38,6 +39,7 @@ struct Shared {
     notify_interval: Duration,
     answers: SharedAnswers,
     push: PushClients,
+    console: Console,
     /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
     /// which would take a lock.
     was_ready: AtomicBool,
@@ -76,6 +78,7 @@ impl Api {
             notify_interval: options.notify_interval,
             answers: SharedAnswers::default(),
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
+            console: Console::new(options.console_head),
             was_ready: AtomicBool::new(false),
         }))
     }
@@ -86,6 +89,10 @@ impl Api {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.0.registry
+    }
+
+    pub(crate) fn console(&self) -> &Console {
+        &self.0.console
     }
 
     pub(crate) fn polls(&self) -> &PollCounts {

@@ -8,6 +8,8 @@ use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
+use super::rate::Client;
+
 /// A place among all connections of a listener; counted as long as it is held.
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
@@ -33,17 +35,23 @@ impl Drop for Place {
 pub(crate) struct Connection {
     place: Arc<Place>,
     tasks: TaskTracker,
+    /// Who is at the other end, where that matters.
+    client: Option<Client>,
 }
 
 impl Connection {
-    pub(crate) fn new(place: Arc<Place>, tasks: TaskTracker) -> Self {
-        Self { place, tasks }
+    pub(crate) fn new(place: Arc<Place>, tasks: TaskTracker, client: Option<Client>) -> Self {
+        Self { place, tasks, client }
     }
 
     /// Gives itself along with a request that asks for another protocol; others needn't carry it.
+    /// All carry who sent them.
     pub(crate) fn add_to<B: HttpBody>(&self, mut request: Request<B>) -> Request<B> {
         if request.headers().contains_key(header::UPGRADE) {
             request.extensions_mut().insert(self.clone());
+        }
+        if let Some(client) = self.client {
+            request.extensions_mut().insert(client);
         }
         request
     }

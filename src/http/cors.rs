@@ -7,6 +7,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::observe::HIGHWATER_VERSION;
 use super::options::Origin;
+use super::push::LAST_EVENT_ID;
 use super::request_id::X_REQUEST_ID;
 use super::rows::X_CACHE;
 
@@ -21,7 +22,13 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(allowed(origins))
         .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS])
-        .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::IF_NONE_MATCH, X_REQUEST_ID])
+        .allow_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::IF_NONE_MATCH,
+            LAST_EVENT_ID,
+            X_REQUEST_ID,
+        ])
         .expose_headers([
             header::AGE,
             header::ETAG,

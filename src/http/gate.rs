@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 
 use super::access::Caller;
 use super::problem::{Kind, Problem};
+use super::rate::{Buckets, Client};
 use super::routes::{Audience, Route};
 use crate::auth::Authority;
 
@@ -23,12 +24,36 @@ use crate::auth::Authority;
 pub(crate) struct Gate {
     /// `None`: nobody is asked.
     authority: Option<Authority>,
+    /// Who asked how often; `None`: nobody is counted.
+    buckets: Option<Buckets>,
     route: Route,
 }
 
 impl Gate {
-    pub(crate) fn new(route: Route, authority: Option<Authority>) -> Self {
-        Self { authority, route }
+    pub(crate) fn new(
+        route: Route,
+        authority: Option<Authority>,
+        buckets: Option<Buckets>,
+    ) -> Self {
+        // Probes and scrapers are never too many.
+        let buckets = buckets.filter(|_| !Route::ADMIN.contains(&route));
+        Self { authority, buckets, route }
+    }
+
+    /// Who asks, and not too often; a problem where they may not. Those who are refused count, too.
+    fn let_in(&self, request: &Request) -> Result<Caller, Problem> {
+        let caller = self.admit(request);
+        let Some(buckets) = &self.buckets else { return caller };
+        let token = match &caller {
+            Ok(Caller::Known(_)) => token(request.headers(), self.route),
+            _ => Token::Absent,
+        };
+        let client = match token {
+            Token::Sent(token) => buckets.of_token(token.as_bytes()),
+            _ => request.extensions().get().copied().unwrap_or(Client::Others),
+        };
+        buckets.take(client).map_err(Problem::too_many_requests)?;
+        caller
     }
 
     /// Who asks; a problem where they may not.
@@ -140,7 +165,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        match self.gate.admit(&request) {
+        match self.gate.let_in(&request) {
             Ok(caller) => {
                 let out: Out = match caller {
                     Caller::Anybody => |answered| answered,

@@ -2,8 +2,7 @@
 //!
 //! A request's way: [`server`] (connections; [`tls`], [`pace`]) → [`observe`] (id, metrics, problem
 //! bodies) → [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`],
-//! [`status`], [`metrics_page`], [`openapi`],
-//! [`reload`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
+//! [`status`], [`metrics_page`], [`openapi`], [`reload`], [`console`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
 //! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
 //! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
 //! of their own, see there.
@@ -35,6 +34,7 @@ mod body;
 mod changes;
 mod conditional;
 mod connection;
+mod console;
 mod cors;
 mod encoding;
 mod gate;
@@ -51,6 +51,7 @@ mod problem;
 mod push;
 mod quality;
 mod query;
+mod rate;
 mod reload;
 mod request_id;
 mod router;
@@ -66,6 +67,7 @@ mod told;
 mod verify;
 
 pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
+pub use rate::RateLimit;
 pub use router::{admin_router, router};
 pub use server::{Offer, serve};
 pub use tls::{Certificates, Look, TlsError, TlsFiles};

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use utoipa::{IntoResponses, OpenApi};
+use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::{Problem, ProblemBody};
+use super::routes::Route;
 use super::{changes, health, metrics_page, push, reload, rows, status, verify};
 
 #[derive(OpenApi)]
@@ -37,6 +38,7 @@ use super::{changes, health, metrics_page, push, reload, rows, status, verify};
         verify::verify,
         openapi,
     ),
+    modifiers(&Anywhere),
     tags(
         (name = "changes", description = "What changed since a version"),
         (name = "push", description = "The same without asking again"),
@@ -46,6 +48,36 @@ use super::{changes, health, metrics_page, push, reload, rows, status, verify};
     )
 )]
 struct Document;
+
+/// What may happen on every route of the API, before its handler is reached.
+struct Anywhere;
+
+impl Modify for Anywhere {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for route in Route::API {
+            let path = document.paths.paths.get_mut(route.pattern());
+            if let Some(operation) = path.and_then(|path| path.get.as_mut()) {
+                operation.responses.responses.extend(TooManyRequestsProblem::responses());
+            }
+        }
+    }
+}
+
+/// 429.
+#[derive(IntoResponses)]
+#[response(
+    status = 429,
+    description = "The client asks more often than `http.rate_limit` allows",
+    headers(("Retry-After" = u32, description = "Seconds until it may ask again")),
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:too-many-requests", "title": "Too many requests",
+        "status": 429, "detail": "more requests than are allowed to one client; ask again later, \
+            and use `wait` or /v1/stream rather than asking often", "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct TooManyRequestsProblem(#[to_schema] ProblemBody<'static>);
 
 /// The document, made once.
 static JSON: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 
+use super::rate::RateLimit;
 use crate::auth::Authority;
 
 /// Options of the HTTP side.
@@ -26,6 +27,8 @@ pub struct HttpOptions {
     pub server: ServerOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
+    /// HTML for the head of the console's page: the demo adds its part with it.
+    pub console_head: &'static str,
     /// Who knows tokens; `None`: nobody is asked who they are.
     pub authority: Option<Authority>,
     /// On the operators' own listener nobody is asked.
@@ -49,6 +52,7 @@ impl Default for HttpOptions {
             push: PushOptions::default(),
             server: ServerOptions::default(),
             admin_apart: false,
+            console_head: "",
             authority: None,
             admin_open: true,
         }
@@ -69,6 +73,8 @@ pub struct ServerOptions {
     pub head_max_bytes: usize,
     /// Requests under way on one HTTP/2 connection; further ones wait.
     pub http2_streams_max: u32,
+    /// Requests of one client; further ones are refused (429). `None`: as many as come.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl ServerOptions {
@@ -92,6 +98,7 @@ impl Default for ServerOptions {
             idle_timeout: Self::IDLE_TIMEOUT,
             head_max_bytes: Self::HEAD_MAX_BYTES,
             http2_streams_max: Self::HTTP2_STREAMS_MAX,
+            rate_limit: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -57,6 +58,8 @@ pub(crate) enum Kind {
     UpgradeRequired,
     /// As many clients are pushed to as may be.
     TooManyClients,
+    /// A client asks more often than it may.
+    TooManyRequests,
     /// The service can't answer yet, or isn't caught up.
     NotReady,
     /// A mistake of ours; the log has more under the same request id.
@@ -73,6 +76,7 @@ impl Kind {
             Self::TokenMissing | Self::TokenRefused => StatusCode::UNAUTHORIZED,
             Self::OriginNotAllowed | Self::FromAPage | Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::TooManyClients | Self::NotReady | Self::RowsNotNow | Self::NotApplied => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -117,6 +121,7 @@ impl Kind {
             Self::OperatorsOnly => "urn:highwater:problem:operators-only",
             Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
             Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
+            Self::TooManyRequests => "urn:highwater:problem:too-many-requests",
             Self::TooManyClients => "urn:highwater:problem:too-many-clients",
             Self::NotReady => "urn:highwater:problem:not-ready",
             Self::Internal => "urn:highwater:problem:internal",
@@ -141,6 +146,7 @@ impl Kind {
             Self::OperatorsOnly => "For operators only",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::UpgradeRequired => "A WebSocket must be asked for",
+            Self::TooManyRequests => "Too many requests",
             Self::TooManyClients => "Too many clients",
             Self::NotReady => "Not ready",
             Self::Internal => "Internal error",
@@ -159,11 +165,13 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     tables: Option<Vec<String>>,
     cause: Option<String>,
+    /// Seconds until asking again makes sense, where that depends on the request.
+    retry_after: Option<u32>,
 }
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), tables: None, cause: None }
+        Self { kind, detail: detail.into(), tables: None, cause: None, retry_after: None }
     }
 
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -172,6 +180,14 @@ impl Problem {
 
     pub(crate) fn not_ready(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::NotReady, reason)
+    }
+
+    /// The client asks more often than it may; it may again after this long.
+    pub(crate) fn too_many_requests(wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u32::MAX);
+        let detail = "more requests than are allowed to one client; ask again later, and use `wait` \
+                      or /v1/stream rather than asking often";
+        Self { retry_after: Some(seconds), ..Self::new(Kind::TooManyRequests, detail) }
     }
 
     /// Nothing is known of the database yet.
@@ -237,7 +253,7 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         // A cached error made clients of others loop.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.kind.retry_after() {
+        if let Some(seconds) = self.retry_after.or(self.kind.retry_after()) {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if let Some(challenge) = self.kind.challenge() {

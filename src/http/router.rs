@@ -19,9 +19,12 @@ use super::gate::Gate;
 use super::observe::Observe;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
+use super::rate::Buckets;
 use super::routes::{Audience, Route};
 use super::told::COMPRESSED_BYTES_MIN;
-use super::{changes, cors, health, metrics_page, openapi, push, reload, rows, status, verify};
+use super::{
+    changes, console, cors, health, metrics_page, openapi, push, reload, rows, status, verify,
+};
 use crate::auth::Authority;
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
@@ -36,7 +39,7 @@ pub fn router(
 ) -> Router {
     let build = Build::new(store, source, metrics, options);
     let admin: &[Route] = if options.admin_apart { &[] } else { &Route::ADMIN };
-    build.router(&[&Route::API, admin].concat())
+    build.router(&[&Route::API, admin, &Route::PAGE].concat())
 }
 
 /// The router of the operators' own listener: health, status, metrics, reloads and checks.
@@ -47,7 +50,8 @@ pub fn admin_router(
     options: &HttpOptions,
 ) -> Router {
     let authority = options.authority.clone().filter(|_| !options.admin_open);
-    Build { authority, ..Build::new(store, source, metrics, options) }.router(&Route::ADMIN)
+    let build = Build { authority, ..Build::new(store, source, metrics, options) };
+    build.router(&[&Route::ADMIN[..], &Route::PAGE].concat())
 }
 
 /// What the routes are built from.
@@ -57,6 +61,7 @@ struct Build<'a> {
     options: &'a HttpOptions,
     /// Who knows tokens; `None`: nobody is asked for one.
     authority: Option<Authority>,
+    buckets: Option<Buckets>,
 }
 
 impl<'a> Build<'a> {
@@ -67,7 +72,9 @@ impl<'a> Build<'a> {
         options: &'a HttpOptions,
     ) -> Self {
         let authority = options.authority.clone();
-        Self { api: Api::new(store, source, metrics, options), metrics, options, authority }
+        let buckets = options.server.rate_limit.map(Buckets::new);
+        let api = Api::new(store, source, metrics, options);
+        Self { api, metrics, options, authority, buckets }
     }
 
     fn router(&self, routes: &[Route]) -> Router {
@@ -94,7 +101,7 @@ impl<'a> Build<'a> {
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(CompressionLayer::new().compress_when(compressed))
-            .layer(Gate::new(route, self.authority.clone()));
+            .layer(Gate::new(route, self.authority.clone(), self.buckets.clone()));
         methods.layer(layers)
     }
 }
@@ -115,6 +122,8 @@ fn methods(route: Route) -> MethodRouter<Api> {
         Route::Status => get(status::status),
         Route::Metrics => get(metrics_page::metrics),
         Route::OpenApi => get(openapi::openapi),
+        Route::Console => get(console::page),
+        Route::ConsoleFile => get(console::file),
         Route::Unmatched => any(unknown_route),
     };
     let allowed = HeaderValue::from_static(route.methods());

@@ -42,6 +42,10 @@ pub(crate) enum Route {
     Metrics,
     /// The description of all this.
     OpenApi,
+    /// The page for people.
+    Console,
+    /// What it is made of.
+    ConsoleFile,
     /// Every other path.
     Unmatched,
 }
@@ -62,6 +66,9 @@ impl Route {
     pub(crate) const ADMIN: [Self; 6] =
         [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload, Self::Verify];
 
+    /// The page for people, on every listener. It is not part of the API, nor of its description.
+    pub(crate) const PAGE: [Self; 2] = [Self::Console, Self::ConsoleFile];
+
     /// The path as axum and OpenAPI write it, also the metrics' `route` label.
     pub(crate) fn pattern(self) -> &'static str {
         match self {
@@ -79,6 +86,8 @@ impl Route {
             Self::Status => "/v1/status",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
+            Self::Console => "/",
+            Self::ConsoleFile => "/console/{file}",
             Self::Unmatched => "unmatched",
         }
     }
@@ -94,7 +103,12 @@ impl Route {
             | Self::Rows
             | Self::Store => Audience::Readers,
             Self::Reload | Self::Verify | Self::Status | Self::Metrics => Audience::Operators,
-            Self::Live | Self::Ready | Self::OpenApi | Self::Unmatched => Audience::Everybody,
+            Self::Live
+            | Self::Ready
+            | Self::OpenApi
+            | Self::Console
+            | Self::ConsoleFile
+            | Self::Unmatched => Audience::Everybody,
         }
     }
 

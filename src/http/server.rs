@@ -1,6 +1,7 @@
 //! Connections: accepted, limited, served, and ended in order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tower::Service;
 use super::connection::{Connection, Place};
 use super::options::ServerOptions;
 use super::pace::{Late, Pace, Paced};
+use super::rate::Client;
 use super::tls::Certificates;
 use crate::metrics::Metrics;
 
@@ -83,7 +85,7 @@ pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationTo
             accepted = accept(&listener, &room) => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        let (stream, permit) = match accepted {
+        let (stream, address, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 pause_after(&error, &shutdown).await;
@@ -91,7 +93,8 @@ pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationTo
             }
         };
         let place = Place::new(permit, served.counts.open.clone());
-        let connection = Connection::new(Arc::new(place), upgraded.clone());
+        let client = served.offer.options.rate_limit.map(|_| Client::at(address.ip()));
+        let connection = Connection::new(Arc::new(place), upgraded.clone(), client);
         connections.spawn(Arc::clone(&served).serve(stream, connection));
     }
     drop(listener);
@@ -119,12 +122,12 @@ fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     // Answers are small and whole: waiting to fill a segment would only delay them.
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, address, permit))
 }
 
 /// A connection that ended before it was accepted says nothing about the next one.

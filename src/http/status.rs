@@ -15,7 +15,9 @@ use super::openapi::InternalProblem;
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{RowsState, RowsStatus, StoreStatus, TableStatus};
+use crate::store::{
+    LastReset, RequestCounts, Resets, RowsState, RowsStatus, StoreStatus, TableStatus,
+};
 use crate::table::{RowMode, Rows, Tracking};
 use crate::version::{Epoch, Position, Version};
 
@@ -58,6 +60,9 @@ pub(crate) struct Source {
     lag_bytes: u64,
     /// WAL the slot makes the server keep; null if not known.
     slot_retained_bytes: Option<u64>,
+    /// How much of it may be kept for the sake of restarts (`postgres.resume_max_wal`); what open
+    /// transactions need comes on top.
+    slot_limit_bytes: Option<u64>,
     /// `pg_replication_slots.wal_status`; null if not known.
     slot_wal_status: Option<String>,
     /// Seconds since the server last sent anything; null if it never did.
@@ -123,6 +128,37 @@ pub(crate) struct TableInStatus {
     floor_age_seconds: f64,
     /// The version of the newest change, or of the reset after it; null likewise.
     newest: Option<String>,
+    changes: ChangesInStatus,
+    resets: ResetsInStatus,
+}
+
+/// A table's changes since this instance started.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChangesInStatus {
+    inserts: u64,
+    updates: u64,
+    deletes: u64,
+}
+
+/// A table's resets since this instance started.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResetsInStatus {
+    count: u64,
+    /// Null if there was none.
+    last: Option<ResetInStatus>,
+}
+
+/// One reset: clients had to read the table again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResetInStatus {
+    /// As in the metric `highwater_resets_total`.
+    #[schema(example = "truncate")]
+    reason: &'static str,
+    /// When; null if the server's clock said nonsense.
+    #[schema(example = "2026-11-21T11:08:39.683508Z")]
+    at: Option<String>,
+    /// Clients with an older version were, or will be, told.
+    version: Option<String>,
 }
 
 /// How a table's rows are held.
@@ -149,6 +185,18 @@ pub(crate) struct RowsInStatus {
     /// While they are being loaded: how far that is. Where they are refused: why, and what mends
     /// it. Else null.
     reason: Option<String>,
+    requests: RequestsInStatus,
+}
+
+/// Requests for a table's rows since this instance started.
+#[derive(Default, Serialize, ToSchema)]
+pub(crate) struct RequestsInStatus {
+    /// Answered from memory.
+    hits: u64,
+    /// Answered after asking the database.
+    misses: u64,
+    /// Answered from memory while the change stream was away.
+    stale: u64,
 }
 
 /// What the rows of a table are doing.
@@ -232,6 +280,7 @@ fn source(source: SourceStatus, applied: Lsn) -> Source {
         server_wal_end: source.server_wal_end.to_string(),
         lag_bytes: source.server_wal_end.bytes_since(applied),
         slot_retained_bytes: source.slot_retained_bytes,
+        slot_limit_bytes: source.slot_limit_bytes,
         slot_wal_status: source.slot_wal_status,
         seconds_since_last_message: source.last_message.map(|at| at.elapsed().as_secs_f64()),
         reconnects: source.reconnects,
@@ -271,7 +320,25 @@ fn in_status(
         // The server's clock against ours: they may disagree by a little.
         floor_age_seconds: now.0.saturating_sub(status.floor_time.0).max(0) as f64 / 1e6,
         newest: version(status.newest),
+        changes: ChangesInStatus {
+            inserts: status.changes.inserts,
+            updates: status.changes.updates,
+            deletes: status.changes.deletes,
+        },
+        resets: resets_in_status(status.resets, version),
     }
+}
+
+fn resets_in_status(
+    resets: Resets,
+    version: impl Fn(Position) -> Option<String>,
+) -> ResetsInStatus {
+    let last = |LastReset { reason, at, position }| ResetInStatus {
+        reason: reason.as_str(),
+        at: at.to_timestamp().map(|at| at.to_string()),
+        version: version(position),
+    };
+    ResetsInStatus { count: resets.count, last: resets.last.map(last) }
 }
 
 fn mode(rows: &Rows) -> ModeWord {
@@ -284,9 +351,11 @@ fn mode(rows: &Rows) -> ModeWord {
 
 /// A table that came after the rows were looked at holds none yet.
 fn rows_in_status(mode: ModeWord, rows: Option<RowsStatus>) -> RowsInStatus {
-    let Some(RowsStatus { state, entries, bytes, .. }) = rows else {
-        return RowsInStatus { mode, state: StateWord::Off, entries: 0, bytes: 0, reason: None };
+    let Some(RowsStatus { state, entries, bytes, requests, .. }) = rows else {
+        let (state, requests) = (StateWord::Off, RequestsInStatus::default());
+        return RowsInStatus { mode, state, entries: 0, bytes: 0, reason: None, requests };
     };
+    let RequestCounts { hits, misses, stale } = requests;
     let (state, reason) = match state {
         RowsState::Off => (StateWord::Off, None),
         RowsState::Lazy => (StateWord::Lazy, None),
@@ -296,5 +365,6 @@ fn rows_in_status(mode: ModeWord, rows: Option<RowsStatus>) -> RowsInStatus {
         RowsState::Complete => (StateWord::Complete, None),
         RowsState::Refused(reason) => (StateWord::Refused, Some(reason)),
     };
-    RowsInStatus { mode, state, entries, bytes, reason }
+    let requests = RequestsInStatus { hits, misses, stale };
+    RowsInStatus { mode, state, entries, bytes, reason, requests }
 }

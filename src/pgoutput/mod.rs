@@ -27,7 +27,7 @@ mod tuple;
 mod two_phase;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::snapshot::Xid;
 

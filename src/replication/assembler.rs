@@ -30,22 +30,24 @@
 
 mod announcement;
 mod changes;
+mod looks;
 mod published;
+mod relations;
+mod streams;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use super::catalog::Catalog;
-use super::relation::Relation;
 use super::row_plan::Scratch;
 use super::staging::{Stage, StageLimits};
-use crate::change::{Event, Reset, ResetReason, Started, Transaction};
+use crate::change::{CommitTime, Event, ResetReason, Started, Transaction};
 use crate::history::History;
 use crate::lsn::Lsn;
-use crate::pgoutput::{self, Begin, Commit, Logical, Message};
+use crate::pgoutput::{Begin, Commit, Logical, Message};
 use crate::row::RowChange;
 use crate::snapshot::Xid;
-use crate::table::{Table, TableOid, Tracking};
-use published::TableState;
+use crate::table::TableOid;
+use published::{Said, TableState};
 
 /// The stream did not follow the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,11 +69,16 @@ pub enum AssembleError {
 pub struct Assembler {
     tables: HashMap<TableOid, TableState, hashbrown::DefaultHashBuilder>,
     /// Relation messages of this stream about tables that no look has shown yet.
-    strangers: HashMap<TableOid, Relation, hashbrown::DefaultHashBuilder>,
+    strangers: HashMap<TableOid, Said, hashbrown::DefaultHashBuilder>,
+    /// How many Relation messages have come.
+    said: u64,
+    limits: StageLimits,
+    /// Of what is arriving; else empty.
     stage: Stage,
     scratch: Scratch,
-    /// The transaction whose changes are arriving.
-    open: Option<Xid>,
+    arriving: Arriving,
+    /// Transactions that arrive in blocks, but for the one that is arriving.
+    streams: streams::Open,
     /// Everything that ends at or before this has been handed out.
     position: Lsn,
     /// Looks not yet in effect, oldest first: the next to take effect, and the newest.
@@ -79,9 +86,17 @@ pub struct Assembler {
     wants_look: bool,
 }
 
-/// Relation messages kept of tables that no look has shown. Of a table beyond them that joins every
-/// commit is told as a reset until the server describes it again.
-const STRANGERS_MAX: usize = 10_000;
+/// What the next message belongs to.
+#[derive(Default)]
+enum Arriving {
+    /// No transaction.
+    #[default]
+    Nothing,
+    /// One that is committed and comes whole.
+    Whole(Xid),
+    /// A block of one that may still be rolled back.
+    Block(streams::Block),
+}
 
 /// A look waits for its position while newer ones come in; two are enough, because each shows
 /// everything the older ones did.
@@ -93,9 +108,12 @@ impl Assembler {
         Self {
             tables: HashMap::default(),
             strangers: HashMap::default(),
+            said: 0,
+            limits,
             stage: Stage::new(limits),
             scratch: Scratch::default(),
-            open: None,
+            arriving: Arriving::Nothing,
+            streams: HashMap::default(),
             position: Lsn::ZERO,
             looks: VecDeque::new(),
             wants_look: false,
@@ -105,11 +123,6 @@ impl Assembler {
     /// Everything that ends at or before this has been handed out.
     pub fn position(&self) -> Lsn {
         self.position
-    }
-
-    /// Whether a transaction's changes are arriving.
-    pub fn in_transaction(&self) -> bool {
-        self.open.is_some()
     }
 
     /// Whether the catalog must be looked at again before ids can be told of some table. Asking
@@ -156,9 +169,10 @@ impl Assembler {
     }
 
     fn restart_stream(&mut self, look: Catalog) {
-        // An open transaction is sent again from its beginning.
+        // Open transactions are sent again from their beginning.
         self.stage.take();
-        self.open = None;
+        self.arriving = Arriving::Nothing;
+        self.streams.clear();
         self.looks.clear();
         self.looks.push_back(look);
     }
@@ -172,7 +186,7 @@ impl Assembler {
 
     /// The server says that everything up to `wal_end` has been sent.
     pub fn keepalive(&mut self, wal_end: Lsn, out: &mut Vec<Event>) {
-        if self.open.is_none() && wal_end > self.position {
+        if matches!(self.arriving, Arriving::Nothing) && wal_end > self.position {
             self.advance(wal_end, out);
             self.apply_looks(out);
         }
@@ -194,37 +208,49 @@ impl Assembler {
             Message::Truncate(truncate) => truncate.oids().for_each(|oid| self.truncate(oid)),
             Message::Logical(message) => self.announced(message),
             Message::Type(_) | Message::Origin(_) => {}
+            Message::StreamStart(start) => self.stream_start(*start)?,
+            Message::StreamStop => self.stream_stop()?,
+            Message::StreamAbort(abort) => self.stream_abort(abort)?,
+            Message::StreamCommit(commit) => self.stream_commit(commit, out)?,
             other => return Err(AssembleError::NotAskedFor(other.name())),
         }
         Ok(())
     }
 
     fn begin(&mut self, begin: &Begin) -> Result<(), AssembleError> {
-        if self.open.replace(begin.xid).is_some() {
+        if !matches!(self.arriving, Arriving::Nothing) {
             let place = "inside a transaction";
             return Err(AssembleError::OutOfPlace { message: "Begin", place });
         }
+        self.arriving = Arriving::Whole(begin.xid);
         Ok(())
     }
 
     fn commit(&mut self, commit: &Commit, out: &mut Vec<Event>) -> Result<(), AssembleError> {
-        let Some(xid) = self.open.take() else {
+        let Arriving::Whole(xid) = self.arriving else {
             let place = "outside of a transaction";
             return Err(AssembleError::OutOfPlace { message: "Commit", place });
         };
+        self.arriving = Arriving::Nothing;
+        self.publish(xid, commit.end_lsn, commit.committed_at, out);
+        Ok(())
+    }
+
+    /// Hands out what is staged: the transaction is committed.
+    fn publish(&mut self, xid: Xid, end_lsn: Lsn, committed_at: CommitTime, out: &mut Vec<Event>) {
         self.stage.settle();
         let (changes, resets, rows) = self.stage.take();
         // After a crash the server may send again what was confirmed.
-        if commit.end_lsn <= self.position {
-            return Ok(());
+        if end_lsn <= self.position {
+            return;
         }
         if changes.is_empty() && resets.is_empty() && rows.is_empty() {
-            self.advance(commit.end_lsn, out);
+            self.advance(end_lsn, out);
         } else {
-            self.position = commit.end_lsn;
+            self.position = end_lsn;
             out.push(Event::Commit(Transaction {
-                end_lsn: commit.end_lsn,
-                committed_at: commit.committed_at,
+                end_lsn,
+                committed_at,
                 xid,
                 changes,
                 resets,
@@ -232,7 +258,16 @@ impl Assembler {
             }));
         }
         self.apply_looks(out);
-        Ok(())
+    }
+
+    /// The catalog must be looked at; answers whether that was wished already. What a transaction has
+    /// done is not to be seen there before it is committed.
+    fn wish_look(&mut self) -> bool {
+        let wish = match &mut self.arriving {
+            Arriving::Block(block) => &mut block.wants_look,
+            _ => &mut self.wants_look,
+        };
+        std::mem::replace(wish, true)
     }
 
     /// The commit resets the table, and its rows are lost if it holds any.
@@ -246,7 +281,7 @@ impl Assembler {
 
     fn truncate(&mut self, oid: TableOid) {
         let Some(state) = self.tables.get(&oid) else {
-            self.wants_look = true;
+            self.wish_look();
             return;
         };
         self.stage.reset(oid, ResetReason::Truncate);
@@ -255,36 +290,12 @@ impl Assembler {
         }
     }
 
-    fn relation(&mut self, message: &pgoutput::Relation<'_>) {
-        let Some(state) = self.tables.get_mut(&message.oid) else {
-            // A leaf that is told as its root, or a table that has just joined: if a change of it
-            // comes, the catalog is looked at. The message need not come again after that.
-            let has_room = self.strangers.len() < STRANGERS_MAX;
-            if has_room || self.strangers.contains_key(&message.oid) {
-                self.strangers.insert(message.oid, Relation::unmatched(message));
-            }
-            return;
-        };
-        let relation = Relation::new(message, &state.catalog);
-        let is_known = relation.is_known();
-        let tracked = state.catalog.table.tracking == Tracking::Ids;
-        let before = state.relation.replace(relation);
-        let reshaped = before.as_ref().is_some_and(|before| !state.has_columns_of(before));
-        // Said again: something happened to the table that its columns don't show.
-        let hidden = state.holds_rows() && before.is_some();
-        self.wants_look |= (tracked && !is_known) || reshaped || hidden;
-        // Rows look different although no row changed.
-        if reshaped || (state.holds_rows() && !is_known) {
-            self.reset(message.oid, ResetReason::Schema);
-        }
-    }
-
     /// Somebody says in the stream that definitions changed in this transaction.
     fn announced(&mut self, message: &Logical<'_>) {
         if !message.transactional || message.prefix != announcement::PREFIX {
             return;
         }
-        self.wants_look = true;
+        self.wish_look();
         let Ok(tables) = announcement::tables(message.content) else {
             tracing::warn!(lsn = %message.lsn, "an announcement of changed tables can't be read; looking at the catalog. Is the event trigger of this release installed?");
             return;
@@ -300,51 +311,6 @@ impl Assembler {
             Some(Event::Watermark(last)) => *last = to,
             _ => out.push(Event::Watermark(to)),
         }
-    }
-
-    /// Puts into effect the looks that the stream has passed.
-    fn apply_looks(&mut self, out: &mut Vec<Event>) {
-        while self.open.is_none()
-            && let Some(look) = self.looks.pop_front_if(|look| look.seen_at <= self.position)
-        {
-            let names_before = self.published();
-            let resets = self.adopt(look);
-            let tables = self.published();
-            if !resets.is_empty() || tables != names_before {
-                out.push(Event::Tables { tables, resets });
-            }
-        }
-    }
-
-    /// Replaces the known tables by those of a look; answers with those whose readers start again.
-    fn adopt(&mut self, look: Catalog) -> Vec<Reset> {
-        let mut resets = Vec::new();
-        let published: HashSet<TableOid> = look.tables.iter().map(|t| t.table.oid).collect();
-        self.tables.retain(|oid, _| published.contains(oid));
-        for catalog in look.tables {
-            let oid = catalog.table.oid;
-            let Some(state) = self.tables.get_mut(&oid) else {
-                resets.push(Reset { table: oid, reason: ResetReason::Membership });
-                let relation = self.strangers.remove(&oid).map(|mut relation| {
-                    relation.look_again(&catalog);
-                    relation
-                });
-                self.tables.insert(oid, TableState { catalog, relation });
-                continue;
-            };
-            if let Some(reason) = state.difference(&catalog) {
-                resets.push(Reset { table: oid, reason });
-            }
-            state.look_again(catalog);
-        }
-        resets
-    }
-
-    fn published(&self) -> Vec<Table> {
-        let mut tables: Vec<Table> =
-            self.tables.values().map(|state| state.catalog.table.clone()).collect();
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
-        tables
     }
 }
 

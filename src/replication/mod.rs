@@ -28,6 +28,6 @@ mod watch;
 
 pub use error::SessionError;
 pub use feedback::ResumeWindow;
-pub use options::{SessionChannels, SessionOptions};
+pub use options::{SessionChannels, SessionOptions, Streaming};
 pub use session::Session;
 pub use staging::StageLimits;

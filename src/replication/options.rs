@@ -27,10 +27,38 @@ pub struct SessionOptions {
     pub failover_slot: bool,
     /// How much WAL is kept for a restart.
     pub resume_window: ResumeWindow,
-    /// Bounds of a transaction.
+    /// Whether large transactions are sent while they run.
+    pub streaming: Streaming,
+    /// Bounds of what is staged.
     pub stage: StageLimits,
     /// Tables whose rows are to be told as well as their ids.
     pub rows: Vec<WantedRows>,
+}
+
+/// Whether the server sends a transaction that outgrows its memory (`logical_decoding_work_mem`)
+/// before it commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streaming {
+    /// It keeps such a transaction on its disk until the commit.
+    Off,
+    /// It sends what there is, and says later what was rolled back.
+    On,
+    /// …in the form for subscribers that apply such transactions side by side. To us it is the same.
+    Parallel,
+}
+
+impl Streaming {
+    /// The first major version that knows `parallel`.
+    const PARALLEL_SINCE: u32 = 16;
+
+    /// The protocol version to ask for, and the option `streaming` if any.
+    pub(super) fn plugin_options(self, server_major: u32) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Off => ("1", None),
+            Self::Parallel if server_major >= Self::PARALLEL_SINCE => ("4", Some("parallel")),
+            Self::On | Self::Parallel => ("2", Some("on")),
+        }
+    }
 }
 
 /// The ends of the session that others hold.
@@ -45,4 +73,17 @@ pub struct SessionChannels {
     pub wishes: Wishes,
     /// Ends the session.
     pub shutdown: CancellationToken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_what_the_server_knows() {
+        assert_eq!(Streaming::Off.plugin_options(18), ("1", None));
+        assert_eq!(Streaming::On.plugin_options(18), ("2", Some("on")));
+        assert_eq!(Streaming::Parallel.plugin_options(16), ("4", Some("parallel")));
+        assert_eq!(Streaming::Parallel.plugin_options(15), ("2", Some("on")));
+    }
 }

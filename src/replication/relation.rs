@@ -7,7 +7,7 @@ use crate::kind::Kind;
 use crate::pgoutput::{self, Column, ReplicaIdentity, Tuple};
 
 /// What the newest Relation message said of a table, and where its key and row are found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Relation {
     replica_identity: ReplicaIdentity,
     columns: Vec<RelationColumn>,
@@ -15,7 +15,7 @@ pub(super) struct Relation {
     rows: RowReading,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct RelationColumn {
     /// What of it shows in clients' rows.
     shape: PublishedColumn,
@@ -23,7 +23,7 @@ struct RelationColumn {
 }
 
 /// How to read an id from a tuple.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum KeyPlan {
     /// One integer column, at this place.
     Integer(usize),
@@ -34,7 +34,7 @@ enum KeyPlan {
 }
 
 /// How to read a row from a tuple.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum RowReading {
     /// Nobody wants to know.
     Off,
@@ -85,6 +85,11 @@ impl Relation {
     pub(super) fn same_columns(&self, other: &Self) -> bool {
         let theirs = other.columns.iter().map(|column| &column.shape);
         self.columns.iter().map(|column| &column.shape).eq(theirs)
+    }
+
+    /// Whether `other` came from the same message.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.replica_identity == other.replica_identity && self.columns == other.columns
     }
 
     /// Whether ids, and rows where they are wanted, can be read.

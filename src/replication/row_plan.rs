@@ -12,14 +12,14 @@ use crate::row::{Image, PartialRow, Row};
 use crate::table::HeldRows;
 
 /// Where the values of a table's documents stand in its tuples.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RowPlan {
     /// In the order of the document, which is that of the tuple.
     members: Vec<Member>,
 }
 
 /// A member of the document.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Member {
     /// How many columns of the tuple to leave out before its own.
     skipped: usize,

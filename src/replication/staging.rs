@@ -6,6 +6,14 @@
 //! same), and [`StageLimits::max_bytes`] for ids and rows of the whole transaction. When those run out,
 //! the table with the most staged bytes is given up, until half is free: it will be reset, and its
 //! rows are told as lost. Precision is given up, never truth.
+//!
+//! A transaction that is sent before it commits may take a part of itself back ([`marks`]). As long as it
+//! may, nothing that stood before that part is merged into it or dropped because of it, and only the
+//! bytes bound the stage. When the marks themselves take too much, the whole transaction is given up:
+//! every table that it touches will be reset.
+
+mod marks;
+mod merged;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,15 +22,21 @@ use super::row_stage::RowStage;
 use crate::change::{Change, Op, Reset, ResetReason};
 use crate::key::Key;
 use crate::row::RowChange;
+use crate::snapshot::Xid;
 use crate::table::TableOid;
+use marks::{Marks, Place};
+use merged::Merged;
 
-/// Bounds of one transaction's stage.
+/// Bounds of what is staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageLimits {
     /// Distinct rows of one table (`log.max_transaction_changes`).
     pub max_changes: usize,
     /// Bytes of all staged changes together, ids and rows (`log.max_transaction_bytes`).
     pub max_bytes: usize,
+    /// Bytes of all transactions that are sent before they commit, together
+    /// (`log.max_streamed_bytes`). Beyond it the largest are given up.
+    pub max_streamed_bytes: usize,
 }
 
 /// Changes of one open transaction.
@@ -30,10 +44,19 @@ pub struct StageLimits {
 pub struct Stage {
     limits: StageLimits,
     changes: Vec<Change>,
-    resets: Vec<Reset>,
+    /// Each with its step; 0 is taken back by nothing.
+    resets: Vec<(u64, Reset)>,
     tables: HashMap<TableOid, Staged, hashbrown::DefaultHashBuilder>,
     /// The ordinal of the last row counted.
     ordinal: u32,
+    /// Counts what is staged beside the changes.
+    step: u64,
+    /// What may be rolled back.
+    marks: Marks,
+    /// Every table that the transaction touches will be reset.
+    given_up: bool,
+    /// Changes are staged of a table that will be reset.
+    unsettled: bool,
     /// Of the changes.
     bytes: usize,
     rows: RowStage,
@@ -69,9 +92,44 @@ impl Stage {
             resets: Vec::new(),
             tables: HashMap::default(),
             ordinal: 0,
+            step: 0,
+            marks: Marks::default(),
+            given_up: false,
+            unsettled: false,
             bytes: 0,
             rows: RowStage::default(),
         }
+    }
+
+    /// What comes next belongs to subtransaction `xid` of `top`, or to `top` itself.
+    pub(super) fn enter(&mut self, top: Xid, xid: Xid) {
+        if !self.given_up {
+            self.marks.enter(top, xid, Place { ordinal: self.ordinal, step: self.step });
+            self.keep_bounds();
+        }
+    }
+
+    /// Takes back what subtransaction `xid` of `top` did, as if it had never been sent.
+    pub(super) fn roll_back(&mut self, top: Xid, xid: Xid) {
+        let Some(place) = self.marks.roll_back(top, xid) else { return };
+        while let Some(change) = self.changes.pop_if(|change| change.ordinal > place.ordinal) {
+            let bytes = change_bytes(&change);
+            self.bytes -= bytes;
+            if let Some(staged) = self.tables.get_mut(&change.table) {
+                staged.changes -= 1;
+                staged.bytes -= bytes;
+            }
+        }
+        let tables = &mut self.tables;
+        self.resets.retain(|(step, reset)| {
+            let stays = *step <= place.step;
+            if !stays && let Some(staged) = tables.get_mut(&reset.table) {
+                staged.reset = false;
+            }
+            stays
+        });
+        self.rows.roll_back(place.step);
+        self.ordinal = place.ordinal;
     }
 
     /// Counts a row change, told or not. Every row takes two ordinals, the first for the old id of a
@@ -92,7 +150,7 @@ impl Stage {
     }
 
     fn push_at(&mut self, ordinal: u32, table: TableOid, op: Op, key: Key) {
-        if ordinal >= Self::ORDINAL_MAX {
+        if ordinal >= Self::ORDINAL_MAX || self.given_up {
             self.reset(table, ResetReason::LargeTransaction);
             return;
         }
@@ -101,12 +159,13 @@ impl Stage {
         if staged.reset {
             return;
         }
-        let bytes = size_of::<Change>() + key.heap_bytes();
+        let change = Change { table, key, op, ordinal };
+        let bytes = change_bytes(&change);
         staged.changes += 1;
         staged.bytes += bytes;
         self.bytes += bytes;
         let full = staged.changes >= staged.merge_at;
-        self.changes.push(Change { table, key, op, ordinal });
+        self.changes.push(change);
         if full {
             self.merge(table);
         }
@@ -115,15 +174,21 @@ impl Stage {
 
     /// Adds what became of a row of a table that holds rows, or of all of them.
     pub(super) fn push_row(&mut self, change: RowChange) {
-        let limits = self.limits;
-        self.tables.entry(change.table()).or_insert_with(|| Staged::new(limits));
-        self.rows.push(change);
+        let (limits, table) = (self.limits, change.table());
+        if self.given_up {
+            self.lose_rows(table);
+            return;
+        }
+        self.tables.entry(table).or_insert_with(|| Staged::new(limits));
+        self.step += 1;
+        self.rows.push(self.step, change, !self.marks.is_empty());
         self.keep_bounds();
     }
 
     /// The table's rows must be read again.
     pub(super) fn lose_rows(&mut self, table: TableOid) {
-        self.rows.lose(table);
+        self.step += 1;
+        self.rows.lose(self.step, table, !self.marks.is_empty());
     }
 
     /// Whether the table's rows are still told.
@@ -131,18 +196,63 @@ impl Stage {
         self.rows.keeps(table)
     }
 
-    /// The commit will reset this table.
+    /// The commit will reset this table, unless that is rolled back.
     pub fn reset(&mut self, table: TableOid, reason: ResetReason) {
         let limits = self.limits;
         let staged = self.tables.entry(table).or_insert_with(|| Staged::new(limits));
         if std::mem::replace(&mut staged.reset, true) {
             return;
         }
+        self.step += 1;
+        self.resets.push((self.step, Reset { table, reason }));
+        if self.marks.is_empty() {
+            self.drop_changes(table);
+        } else {
+            self.unsettled = true;
+        }
+    }
+
+    /// The commit will reset this table, and what became of its rows is not told, whatever is rolled
+    /// back until then. Only of a table that the transaction has touched.
+    pub(super) fn give_up_table(&mut self, table: TableOid, reason: ResetReason) {
+        let Some(staged) = self.tables.get_mut(&table) else { return };
+        if std::mem::replace(&mut staged.reset, true) {
+            if let Some(told) = self.resets.iter_mut().find(|(_, reset)| reset.table == table) {
+                told.0 = 0;
+            }
+        } else {
+            self.resets.push((0, Reset { table, reason }));
+        }
+        self.drop_changes(table);
+        if self.rows.concerns(table) {
+            self.rows.give_up(table);
+        }
+    }
+
+    /// Every table that the transaction touches will be reset, and nothing is staged any more.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = true;
+        self.marks.clear();
+        let touched: Vec<TableOid> = self.tables.keys().copied().collect();
+        for table in touched {
+            self.give_up_table(table, ResetReason::LargeTransaction);
+        }
+    }
+
+    /// The table is none of ours any more: nothing is told of it.
+    pub(super) fn forget(&mut self, table: TableOid) {
+        self.drop_changes(table);
+        self.resets.retain(|(_, reset)| reset.table != table);
+        self.rows.forget(table);
+        self.tables.remove(&table);
+    }
+
+    fn drop_changes(&mut self, table: TableOid) {
+        let Some(staged) = self.tables.get_mut(&table) else { return };
         self.bytes -= std::mem::take(&mut staged.bytes);
         if std::mem::take(&mut staged.changes) > 0 {
             self.changes.retain(|change| change.table != table);
         }
-        self.resets.push(Reset { table, reason });
     }
 
     /// Whether the transaction concerns no published table.
@@ -150,28 +260,45 @@ impl Stage {
         self.changes.is_empty() && self.resets.is_empty() && self.rows.is_empty()
     }
 
+    /// Whether every table that the transaction touches will be reset.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Bytes of everything staged.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.rows.bytes() + self.marks.bytes()
+    }
+
     /// Hands out the transaction's changes, resets and row changes, and is empty again.
     pub fn take(&mut self) -> (Vec<Change>, Vec<Reset>, Vec<RowChange>) {
         self.tables.clear();
         self.ordinal = 0;
+        self.step = 0;
+        self.marks.clear();
+        self.given_up = false;
+        self.unsettled = false;
         self.bytes = 0;
-        let (changes, resets) = (&mut self.changes, &mut self.resets);
-        (std::mem::take(changes), std::mem::take(resets), self.rows.take())
+        let changes = std::mem::take(&mut self.changes);
+        let resets = std::mem::take(&mut self.resets).into_iter().map(|(_, reset)| reset);
+        (changes, resets.collect(), self.rows.take())
     }
 
-    /// Merges the changes of each row of `table` into one, placed at its last change. When more rows
-    /// than the limit remain, the table is reset instead.
+    /// Merges the changes of each row of `table` into one, placed at its last change, but not across
+    /// marks. When more rows than the limit remain, and none can be rolled back, the table is reset instead.
     fn merge(&mut self, table: TableOid) {
-        let mut merged = HashMap::<Key, Merged, hashbrown::DefaultHashBuilder>::default();
+        let mut merged = HashMap::<(usize, Key), Merged, hashbrown::DefaultHashBuilder>::default();
+        let marks = &self.marks;
+        let row = |change: &Change| (marks.stretch(change.ordinal), change.key.clone());
         for change in self.changes.iter().filter(|change| change.table == table) {
-            match merged.entry(change.key.clone()) {
+            match merged.entry(row(change)) {
                 Entry::Occupied(mut seen) => seen.get_mut().then(change),
                 Entry::Vacant(place) => {
                     place.insert(Merged::first(change));
                 }
             }
         }
-        if merged.len() > self.limits.max_changes {
+        if merged.len() > self.limits.max_changes && marks.is_empty() {
             self.reset(table, ResetReason::LargeTransaction);
             return;
         }
@@ -181,11 +308,11 @@ impl Stage {
             if change.table != table {
                 return true;
             }
-            let last = merged.get(&change.key).filter(|m| m.ordinal == change.ordinal);
+            let last = merged.get(&row(change)).filter(|m| m.ordinal == change.ordinal);
             let Some(op) = last.and_then(Merged::op) else { return false };
             change.op = op;
             kept += 1;
-            bytes += size_of::<Change>() + change.key.heap_bytes();
+            bytes += change_bytes(change);
             true
         });
         if let Some(staged) = self.tables.get_mut(&table) {
@@ -198,69 +325,50 @@ impl Stage {
     }
 
     fn keep_bounds(&mut self) {
-        if self.bytes + self.rows.bytes() > self.limits.max_bytes {
+        if self.bytes() > self.limits.max_bytes {
             self.shed();
         }
     }
 
     /// Gives up the table with the most staged bytes, until half of the limit is free.
     fn shed(&mut self) {
-        while self.bytes + self.rows.bytes() > self.limits.max_bytes / 2 {
+        if self.marks.bytes() > self.limits.max_bytes / 4 {
+            self.give_up();
+        }
+        while self.bytes() > self.limits.max_bytes / 2 {
             let bytes = |(oid, staged): (&TableOid, &Staged)| {
                 (staged.bytes + self.rows.bytes_of(*oid), *oid)
             };
             let largest = self.tables.iter().map(bytes).max();
             let Some((1.., table)) = largest else { return };
-            self.reset(table, ResetReason::LargeTransaction);
-            if self.rows.bytes_of(table) > 0 {
-                self.rows.lose(table);
-            }
+            self.give_up_table(table, ResetReason::LargeTransaction);
         }
     }
 
-    /// Applies the row limit exactly: called once before the commit.
+    /// Applies the row limit exactly, and drops what is moot: called once before the commit.
     pub fn settle(&mut self) {
+        self.marks.clear();
+        if std::mem::take(&mut self.unsettled) {
+            let tables = &self.tables;
+            let is_reset = |oid: TableOid| tables.get(&oid).is_some_and(|staged| staged.reset);
+            self.changes.retain(|change| !is_reset(change.table));
+        }
         let over: Vec<TableOid> = self
             .tables
             .iter()
-            .filter(|(_, staged)| staged.changes > self.limits.max_changes)
+            .filter(|(_, staged)| !staged.reset && staged.changes > self.limits.max_changes)
             .map(|(oid, _)| *oid)
             .collect();
         for table in over {
             self.merge(table);
         }
+        self.rows.settle();
     }
 }
 
-/// The changes of one row inside a transaction, as seen from outside.
-struct Merged {
-    existed_before: bool,
-    exists_after: bool,
-    ordinal: u32,
-}
-
-impl Merged {
-    fn first(change: &Change) -> Self {
-        Self {
-            existed_before: change.op != Op::Insert,
-            exists_after: change.op != Op::Delete,
-            ordinal: change.ordinal,
-        }
-    }
-
-    fn then(&mut self, change: &Change) {
-        self.exists_after = change.op != Op::Delete;
-        self.ordinal = change.ordinal;
-    }
-
-    fn op(&self) -> Option<Op> {
-        match (self.existed_before, self.exists_after) {
-            (false, true) => Some(Op::Insert),
-            (true, true) => Some(Op::Update),
-            (true, false) => Some(Op::Delete),
-            (false, false) => None,
-        }
-    }
+/// Bytes of a change that is staged.
+fn change_bytes(change: &Change) -> usize {
+    size_of::<Change>() + change.key.heap_bytes()
 }
 
 #[cfg(test)]

@@ -145,13 +145,20 @@ impl Stream<'_> {
             match self.copy.next_frame()? {
                 None => return Ok(()),
                 Some(Frame::XLogData { wal_end, clock, data, .. }) => {
-                    let message = pgoutput::decode(data)?;
-                    if let Message::Begin(begin) = &message {
-                        self.pace.begin(begin.committed_at);
+                    self.server_end = self.server_end.max(wal_end);
+                    if self.assembler.in_block() {
+                        let streamed = pgoutput::decode_streamed(data)?;
+                        self.assembler.push_streamed(&streamed, &mut self.batch.events)?;
+                    } else {
+                        let message = pgoutput::decode(data)?;
+                        match &message {
+                            Message::Begin(begin) => self.pace.begin(begin.committed_at),
+                            Message::StreamCommit(commit) => self.pace.begin(commit.committed_at),
+                            _ => {}
+                        }
+                        self.assembler.push(&message, &mut self.batch.events)?;
                     }
                     self.pace.sent(clock);
-                    self.server_end = self.server_end.max(wal_end);
-                    self.assembler.push(&message, &mut self.batch.events)?;
                 }
                 Some(Frame::Keepalive { wal_end, reply_requested, .. }) => {
                     self.pace.idle();

@@ -3,6 +3,7 @@
 use prometheus::IntCounter;
 
 use super::rows;
+use super::status::ChangeCounts;
 use crate::change::{Op, ResetReason};
 use crate::metrics::Metrics;
 
@@ -34,6 +35,15 @@ impl TableMeters {
         let [inserts, updates, deletes] =
             OPS.map(|op| metrics.changes.with_label_values(&[table, op.as_str()]));
         Self { inserts, updates, deletes }
+    }
+
+    /// What was counted.
+    pub(super) fn counts(&self) -> ChangeCounts {
+        ChangeCounts {
+            inserts: self.inserts.get(),
+            updates: self.updates.get(),
+            deletes: self.deletes.get(),
+        }
     }
 
     pub(super) fn count(&self, op: Op) {

@@ -65,10 +65,10 @@ pub use directory::{Directory, PublishedTable, Selection};
 pub use limits::{CheckPace, Limits, LogLimits, RowLimits};
 pub use reader::{Answer, PollChange, Query, Standing, Store};
 pub use rows::{
-    Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError,
-    RowsPicture, RowsState, RowsStatus, Served, Verdict, Violation,
+    Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RequestCounts,
+    RowsError, RowsPicture, RowsState, RowsStatus, Served, Verdict, Violation,
 };
-pub use status::{StoreStatus, TableStatus};
+pub use status::{ChangeCounts, LastReset, Resets, StoreStatus, TableStatus};
 pub use writer::Writer;
 
 use crate::metrics::Metrics;

@@ -18,6 +18,7 @@ use super::log::Log;
 use super::meters::TableMeters;
 use super::rows::{Cache, Loads, TableRows, Verifications};
 use super::signals::Signals;
+use super::status::Resets;
 use crate::history::History;
 use crate::table::TableOid;
 use crate::version::{Epoch, Position, Version};
@@ -62,6 +63,8 @@ pub(super) struct TableState {
     /// Version of the newest change, or reset: that of the whole commit.
     pub(super) newest: Position,
     pub(super) meters: TableMeters,
+    /// Its resets, also those under an earlier definition.
+    pub(super) resets: Resets,
     /// Whether those who wait for it are to be woken when this lock hold ends.
     pub(super) touched: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::directory::PublishedTable;
 use super::reader::Store;
-use crate::change::CommitTime;
+use crate::change::{CommitTime, ResetReason};
 use crate::version::{Epoch, Position};
 
 /// A picture of the logs.
@@ -35,6 +35,49 @@ pub struct TableStatus {
     pub newest: Position,
     /// Memory of its log, in bytes.
     pub bytes: usize,
+    /// Changes applied since the process started.
+    pub changes: ChangeCounts,
+    /// Its resets since the process started.
+    pub resets: Resets,
+}
+
+/// Changes of a table, by operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Rows that came.
+    pub inserts: u64,
+    /// Rows that changed.
+    pub updates: u64,
+    /// Rows that went.
+    pub deletes: u64,
+}
+
+/// How often a table was reset, and why the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resets {
+    /// All of them.
+    pub count: u64,
+    /// The last one.
+    pub last: Option<LastReset>,
+}
+
+/// The last reset of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastReset {
+    /// Why.
+    pub reason: ResetReason,
+    /// When it was committed, or noticed if that was between commits.
+    pub at: CommitTime,
+    /// Where in the history.
+    pub position: Position,
+}
+
+impl Resets {
+    /// One more.
+    pub(super) fn note(&mut self, last: LastReset) {
+        self.count += 1;
+        self.last = Some(last);
+    }
 }
 
 impl Store {
@@ -51,6 +94,8 @@ impl Store {
                 floor_time: table.log.floor_time(),
                 newest: table.newest,
                 bytes: table.log.bytes(),
+                changes: table.meters.counts(),
+                resets: table.resets,
             })
             .collect();
         tables.sort_by(|a, b| a.table.name.cmp(&b.table.name));

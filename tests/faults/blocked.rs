@@ -5,7 +5,9 @@ use std::time::Duration;
 use highwater::change::Event;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
-use highwater::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
+use highwater::replication::{
+    ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits, Streaming,
+};
 use highwater::source::{SourceStatus, Wishes};
 use highwater::throwaway::ServerOptions;
 use highwater::wire::{LibpqEnvironment, Target};
@@ -27,7 +29,8 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
         temporary_slot: false,
         failover_slot: false,
         resume_window: ResumeWindow::NONE,
-        stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
+        streaming: Streaming::Off,
+        stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20, max_streamed_bytes: 1 << 22 },
         rows: Vec::new(),
     };
     let (events, mut incoming) = mpsc::channel(1);

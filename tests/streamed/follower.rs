@@ -7,7 +7,9 @@ use highwater::change::{Event, Reset};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
-use highwater::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
+use highwater::replication::{
+    ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits, Streaming,
+};
 use highwater::row::{Image, Row, RowChange};
 use highwater::source::{SourceStatus, Wishes};
 use highwater::table::{Table, TableOid, WantedRows};
@@ -50,7 +52,12 @@ impl Follower {
             temporary_slot: true,
             failover_slot: false,
             resume_window: ResumeWindow::NONE,
-            stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20 },
+            streaming: Streaming::Off,
+            stage: StageLimits {
+                max_changes: 1000,
+                max_bytes: 1 << 20,
+                max_streamed_bytes: 1 << 22,
+            },
             rows,
         };
         let (events_in, events) = mpsc::channel(4);

@@ -265,6 +265,11 @@ impl Program {
         self.memory("VmHWM:")
     }
 
+    /// The memory it has in use, in bytes.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
     fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
         let status = status.expect("it runs");

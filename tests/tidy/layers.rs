@@ -70,7 +70,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("fastrand", &["wire", "replication", "store", "cli"]),
     ("sha2", &["wire", "history", "auth"]),
     ("subtle", &["auth"]),
-    ("axum", &["http", "app"]),
+    // cli: the demo's own routes.
+    ("axum", &["http", "app", "cli"]),
     ("hyper_util", &["http"]),
     ("hyper", &["http"]),
     ("tokio_tungstenite", &["http"]),

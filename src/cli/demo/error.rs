@@ -64,7 +64,7 @@ impl DemoError {
 }
 
 /// The server's own message, which tokio-postgres keeps out of its text.
-fn said(error: &tokio_postgres::Error) -> String {
+pub(super) fn said(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 

@@ -2,9 +2,11 @@
 //!
 //! [`run`] starts a throw-away server, opens a small `shop` in it, lets the service it is given
 //! serve that, lets the `story` happen, polls like any other `client`, and writes on the
-//! `screen` what was committed and what was told. However it ends, nothing is left behind.
+//! `screen` what was committed and what was told. In a browser the console shows the same: the `counter`
+//! adds a table with buttons to it. However it ends, nothing is left behind.
 
 mod client;
+mod counter;
 mod error;
 mod screen;
 mod shop;
@@ -17,7 +19,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +29,7 @@ pub use error::DemoError;
 
 use crate::throwaway::FindOptions;
 use client::PollingClient;
+use counter::Counter;
 use screen::{Opening, Screen};
 use stage::Stage;
 use story::{EVERYDAY, STORY, Step};
@@ -39,6 +44,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// How long it waits where there is nothing to tell.
 const SILENCE: Duration = Duration::from_millis(700);
+/// How often a quiet shop is looked at.
+const QUIET_LOOK: Duration = Duration::from_millis(300);
 /// How long a poll is already held when something is committed.
 const HEAD_START: Duration = Duration::from_millis(30);
 
@@ -69,6 +76,12 @@ pub struct ServiceRequest {
     pub slot: &'static str,
     /// Where to listen: bound already, so that nobody takes the port meanwhile.
     pub listener: TcpListener,
+    /// Settings that say which tables' rows are held.
+    pub rows_held: &'static [(&'static str, &'static str)],
+    /// Routes that are answered beside the service's own.
+    pub pages: Router,
+    /// What makes them a part of the console: HTML for its head.
+    pub console_head: &'static str,
 }
 
 /// Runs the demo until `end` is done, [`DemoOptions::run_for`] is over, or nobody reads `out`.
@@ -94,11 +107,15 @@ where
     let base =
         format!("http://{}", listener.local_addr().map_err(DemoError::listen(options.listen))?);
     let mut screen = Screen::new(out);
+    let (counter, open) = Counter::new(stage.players().clone());
     let request = ServiceRequest {
         database_url: stage.server().socket_url_as(shop::ROLE, shop::DATABASE),
         publication: shop::PUBLICATION,
         slot: shop::SLOT,
         listener,
+        rows_held: shop::ROWS_HELD,
+        pages: counter.router(),
+        console_head: counter::HEAD,
     };
     let stop = CancellationToken::new();
     let mut running = pin!(serve(request, stop.clone()));
@@ -110,7 +127,7 @@ where
         psql: stage.psql(),
     };
     let outcome = tokio::select! {
-        outcome = show(&options, &opening, &stage, &mut screen) => outcome,
+        outcome = show(&options, &opening, &stage, open, &mut screen) => outcome,
         () = &mut end => Ok(()),
         () = over(options.run_for) => Ok(()),
         ended = &mut running => {
@@ -163,6 +180,7 @@ async fn show<W: Write>(
     options: &DemoOptions,
     opening: &Opening<'_>,
     stage: &Stage,
+    open: watch::Receiver<bool>,
     screen: &mut Screen<W>,
 ) -> Result<(), DemoError> {
     let mut client = PollingClient::new(opening.base).map_err(DemoError::Poll)?;
@@ -170,13 +188,13 @@ async fn show<W: Write>(
     screen.opening(opening, &answer.version).map_err(DemoError::Screen)?;
     screen.start(&answer).map_err(DemoError::Screen)?;
     for (number, step) in (1..).zip(STORY) {
-        pause(options.pause, &mut client, screen).await?;
+        pause(options.pause, &open, &mut client, screen).await?;
         perform(Some(number), step, stage, &mut client, screen).await?;
     }
     let for_how_long = if options.run_for.is_some() { "for a while" } else { "until Ctrl-C" };
     screen.everyday(for_how_long).map_err(DemoError::Screen)?;
     for step in EVERYDAY.iter().cycle() {
-        pause(options.pause, &mut client, screen).await?;
+        pause(options.pause, &open, &mut client, screen).await?;
         perform(None, step, stage, &mut client, screen).await?;
     }
     Ok(())
@@ -194,20 +212,24 @@ async fn first_answer(client: &mut PollingClient) -> Result<client::Answer, Demo
     }
 }
 
-/// Time to read, in which the client hears what others change.
+/// Time to read, in which the client hears what others change; longer while somebody in a browser
+/// wants the shop to be quiet.
 async fn pause<W: Write>(
     duration: Duration,
+    open: &watch::Receiver<bool>,
     client: &mut PollingClient,
     screen: &mut Screen<W>,
 ) -> Result<(), DemoError> {
-    let until = Instant::now() + duration;
+    let mut until = Instant::now() + duration;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let answer = client.poll(left).await.map_err(DemoError::Poll)?;
         if !answer.is_empty() {
             screen.meanwhile(&answer).map_err(DemoError::Screen)?;
         }
-        if Instant::now() >= until && !answer.more {
+        if !*open.borrow() {
+            until = Instant::now() + QUIET_LOOK;
+        } else if Instant::now() >= until && !answer.more {
             return Ok(());
         }
     }

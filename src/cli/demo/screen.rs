@@ -52,6 +52,8 @@ impl<W: Write> Screen<W> {
             self.out,
             "{HEADLINE}A small shop on a private PostgreSQL {server_version}, and Highwater on \
              {base}/{HEADLINE:#}\n\
+             Open it in a browser: on one side the rows of a table and buttons that change them, on the \
+             other what a client is told.\n\
              Everything is thrown away at the end. Meanwhile, try in another terminal:\n\n  \
              {COMMAND}curl '{base}/v1/changes'{COMMAND:#}   {QUIET}the starting point: a \
              version{QUIET:#}\n  \
@@ -267,7 +269,7 @@ mod tests {
             "\n  curl 'http://127.0.0.1:8080/v1/changes'   ",
             "\n  curl 'http://127.0.0.1:8080/v1/changes?wait=30s&after=0a-01'   ",
             "\n  psql shop   ",
-            "http://127.0.0.1:8080/\n",
+            "http://127.0.0.1:8080/\nOpen it in a browser: ",
         ] {
             assert!(plain.contains(command), "{plain}");
         }

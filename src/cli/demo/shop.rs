@@ -11,6 +11,10 @@ pub(crate) const SLOT: &str = "highwater";
 /// The role the service connects as: nobody's owner and no superuser.
 pub(crate) const ROLE: &str = "highwater";
 
+/// The tables whose rows the service holds, and how: each way once.
+pub(crate) const ROWS_HELD: &[(&str, &str)] =
+    &[("tables.items.rows", "preload"), ("tables.customers.rows", "lazy")];
+
 /// The tables. A line of an order has a key of two columns, and a trigger takes what is ordered
 /// out of the stock.
 const TABLES: &str = "
@@ -35,7 +39,7 @@ CREATE TABLE orders (
 CREATE TABLE order_lines (
     order_id integer REFERENCES orders ON DELETE CASCADE,
     line     integer,
-    item_id  integer NOT NULL REFERENCES items ON UPDATE CASCADE,
+    item_id  integer NOT NULL REFERENCES items ON UPDATE CASCADE ON DELETE CASCADE,
     quantity integer NOT NULL,
     PRIMARY KEY (order_id, line)
 );

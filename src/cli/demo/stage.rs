@@ -1,6 +1,10 @@
 //! Where the story happens: a throw-away server with the shop in it, and connections to it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
 use super::error::DemoError;
@@ -8,9 +12,12 @@ use super::shop;
 use super::story::Players;
 use crate::throwaway::{FindOptions, Server, ServerOptions, ThrowawayError, find_or_fetch};
 
+/// How long connections may take to close; then they are cut.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The server, the shop's database, and who plays in it.
 pub(crate) struct Stage {
-    players: Players,
+    players: Arc<Players>,
     /// The connections' drivers; each ends with its client.
     drivers: JoinSet<()>,
     server: Server,
@@ -29,12 +36,14 @@ impl Stage {
         let url = server.socket_url(shop::DATABASE);
         let application = connect(&url, &mut drivers).await?;
         let second = connect(&url, &mut drivers).await?;
+        let visitor = connect(&url, &mut drivers).await?;
         shop::open(&application).await.map_err(DemoError::sql("open the shop"))?;
-        Ok(Self { players: Players { application, second }, drivers, server })
+        let players = Arc::new(Players { application, second, visitor });
+        Ok(Self { players, drivers, server })
     }
 
     /// The application and the others.
-    pub(crate) fn players(&self) -> &Players {
+    pub(crate) fn players(&self) -> &Arc<Players> {
         &self.players
     }
 
@@ -53,7 +62,10 @@ impl Stage {
     pub(crate) async fn tear_down(self) -> Result<(), DemoError> {
         let Self { players, mut drivers, server } = self;
         drop(players);
-        while drivers.join_next().await.is_some() {}
+        let closed = async { while drivers.join_next().await.is_some() {} };
+        // A browser's request that is still under way would keep one.
+        let _ = timeout(CLOSED_WITHIN, closed).await;
+        drop(drivers);
         Ok(spawn_blocking(move || drop(server)).await?)
     }
 }

@@ -113,12 +113,14 @@ pub(crate) const EVERYDAY: &[Step] = &[
     },
 ];
 
-/// The two connections of the story.
+/// The connections of those who change something.
 pub(crate) struct Players {
     /// The application's.
     pub(crate) application: Client,
     /// Somebody else's.
     pub(crate) second: Client,
+    /// For who presses buttons in a browser.
+    pub(crate) visitor: Client,
 }
 
 impl Step {

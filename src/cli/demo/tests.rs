@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::Query;
 use axum::routing::get;
 use serde_json::json;
+use tower::ServiceExt;
 
 use super::*;
 
@@ -126,6 +127,95 @@ async fn the_service_s_role_can_replicate_and_read_but_not_write() {
     };
     let (connection, ()) = tokio::join!(connection, work);
     connection.unwrap();
+    stage.tear_down().await.unwrap();
+}
+
+/// Asks the counter for something; tells the status and what it says.
+async fn counter_says(
+    router: &axum::Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &'static str,
+) -> (u16, serde_json::Value) {
+    let request = axum::http::Request::builder().method(method).uri(path);
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = request.body(axum::body::Body::from(body)).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 100_000).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn the_counter_s_buttons_change_the_shop() {
+    let stage = stage_with_a_slot().await;
+    let (counter, open) = Counter::new(stage.players().clone());
+    let router = counter.router();
+    let ours = [("host", "127.0.0.1:8080"), ("content-type", "application/json")];
+    for (act, changes, rows) in [
+        (r#"{"act":"raise","id":2}"#, "U items", 1),
+        (r#"{"act":"sell","id":3}"#, "U items", 1),
+        (r#"{"act":"sale"}"#, "U items", 6),
+        (r#"{"act":"restock"}"#, "U items", 1),
+        (r#"{"act":"add"}"#, "I items", 1),
+        (r#"{"act":"sell","id":4711}"#, "", 0),
+    ] {
+        let (status, said) = counter_says(&router, "POST", "/demo/acts", &ours, act).await;
+        assert_eq!((status, &said["rows"]), (200, &rows.into()), "{act}: {said}");
+        let kinds: BTreeSet<String> = decoded(&stage).await.into_iter().collect();
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(", "), changes, "{act}");
+    }
+    // Order lines go with their item.
+    let act = r#"{"act":"remove","id":3}"#;
+    assert_eq!(counter_says(&router, "POST", "/demo/acts", &ours, act).await.1["rows"], 1);
+    assert!(decoded(&stage).await.contains(&"D order_lines".to_owned()));
+
+    // There is room for so many items, and no more.
+    for _ in 0..60 {
+        counter_says(&router, "POST", "/demo/acts", &ours, r#"{"act":"add"}"#).await;
+    }
+    let (_, said) = counter_says(&router, "GET", "/demo/items", &ours, "").await;
+    assert_eq!(said["items"].as_array().unwrap().len(), 60);
+    assert_eq!((&said["open"], *open.borrow()), (&true.into(), true));
+    let close = r#"{"open":false}"#;
+    assert_eq!(counter_says(&router, "POST", "/demo/business", &ours, close).await.0, 200);
+    assert!(!*open.borrow());
+    drop(router);
+    stage.tear_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_counter_does_nothing_for_strangers() {
+    let stage = stage_with_a_slot().await;
+    let (counter, open) = Counter::new(stage.players().clone());
+    let router = counter.router();
+    let (host, json) = (("host", "localhost:1"), ("content-type", "application/json"));
+    for (headers, expected) in [
+        (vec![host, json, ("origin", "http://evil.example")], 403),
+        (vec![host, json, ("origin", "null")], 403),
+        (vec![("host", "evil.example"), json, ("origin", "http://evil.example")], 403),
+        (vec![json], 403),
+        (vec![host], 415),
+        (vec![host, ("content-type", "text/plain")], 415),
+    ] {
+        for (path, body) in
+            [("/demo/acts", r#"{"act":"sale"}"#), ("/demo/business", r#"{"open":false}"#)]
+        {
+            let (status, _) = counter_says(&router, "POST", path, &headers, body).await;
+            assert_eq!(status, expected, "{path} {headers:?}");
+        }
+    }
+    let strange =
+        counter_says(&router, "GET", "/demo/items", &[("host", "evil.example")], "").await;
+    assert_eq!(strange.0, 403);
+    for body in [r#"{"act":"drop"}"#, r#"{"act":"sell","id":"1; DROP TABLE items"}"#, "", "[]"] {
+        let (status, _) = counter_says(&router, "POST", "/demo/acts", &[host, json], body).await;
+        assert_eq!(status, 400, "{body}");
+    }
+    assert!(decoded(&stage).await.is_empty() && *open.borrow());
+    drop(router);
     stage.tear_down().await.unwrap();
 }
 

@@ -23,4 +23,4 @@ mod wire;
 
 pub(crate) use clients::PushClients;
 pub(crate) use handshake::{__path_socket, socket};
-pub(crate) use stream::{__path_stream, stream};
+pub(crate) use stream::{__path_stream, LAST_EVENT_ID, stream};

@@ -29,7 +29,7 @@ use crate::http::query::ChangesQuery;
 use crate::http::request_id::{self, X_REQUEST_ID};
 use crate::version::Version;
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks nginx not to hold events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 

@@ -46,7 +46,9 @@ async fn a_table_name_that_is_not_utf8_is_refused() {
 #[tokio::test]
 async fn unknown_paths_are_problems_with_a_version_under_v1() {
     let service = Service::start();
-    for path in ["/", "/v1", "/v1/", "/v1/change", "/v1/changes/", "/v1//changes", "/v1/tables/a"] {
+    for path in
+        ["/nowhere", "/v1", "/v1/", "/v1/change", "/v1/changes/", "/v1//changes", "/v1/tables/a"]
+    {
         let reply = service.get(path).await;
         reply.problem(404);
         let versioned = path.starts_with("/v1");

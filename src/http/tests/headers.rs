@@ -67,6 +67,34 @@ async fn pages_of_the_configured_origins_may_read() {
 }
 
 #[tokio::test]
+async fn pages_may_send_a_token_and_read_every_header_of_ours() {
+    let origins = vec!["https://app.example".parse::<Origin>().unwrap()];
+    let client =
+        Service::with_options(&HttpOptions { cors_origins: origins, ..HttpOptions::default() })
+            .client;
+    let asked = [
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", "authorization"),
+    ];
+    let preflight = client.send(Method::OPTIONS, "/v1/changes", &asked).await;
+    let allowed = preflight.header("access-control-allow-headers").to_lowercase();
+    for name in ["accept", "authorization", "if-none-match", "last-event-id", "x-request-id"] {
+        assert!(allowed.split(',').any(|allowed| allowed.trim() == name), "{name}: {allowed}");
+    }
+    // A token is a header that the page sets itself: cookies and the like are of no use here.
+    assert_eq!(preflight.header("access-control-allow-credentials"), "");
+    assert_eq!(preflight.header("access-control-max-age"), "3600");
+    let methods = preflight.header("access-control-allow-methods");
+    assert!(!methods.contains("POST"), "{methods}");
+    let reply = client.send(Method::GET, "/v1/changes", &asked).await;
+    let exposed = reply.header("access-control-expose-headers").to_lowercase();
+    for name in ["age", "etag", "highwater-version", "retry-after", "x-cache", "x-request-id"] {
+        assert!(exposed.split(',').any(|exposed| exposed.trim() == name), "{name}: {exposed}");
+    }
+}
+
+#[tokio::test]
 async fn every_origin_may_read_where_a_star_says_so_and_none_by_default() {
     let asked = [("origin", "https://any.example")];
     let options = HttpOptions { cors_origins: vec![Origin::Any], ..HttpOptions::default() };

@@ -2,6 +2,7 @@
 
 mod access;
 mod conditional;
+mod console;
 mod document;
 mod errors;
 mod headers;

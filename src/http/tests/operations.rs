@@ -26,8 +26,10 @@ async fn live_whatever_the_database_does_and_ready_only_while_streaming() {
 #[tokio::test]
 async fn status_tells_source_versions_and_tables() {
     let mut service = Service::start();
+    service.truncate(804, USERS);
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     service.source.send_modify(|source| {
+        source.slot_limit_bytes = Some(8192);
         source.received = Lsn(900);
         source.server_wal_end = Lsn(1000);
         source.slot_retained_bytes = Some(4096);
@@ -58,6 +60,14 @@ async fn status_tells_source_versions_and_tables() {
     assert_eq!(shop["tracking"], "reset_only");
     assert_eq!(shop["reason"], "it has no primary key");
     assert_eq!(users["entries"], 0);
+    assert_eq!(source["slot_limit_bytes"], 8192);
+    let counts = serde_json::json!({"inserts": 2, "updates": 0, "deletes": 0});
+    assert_eq!(items["changes"], counts);
+    assert_eq!(items["resets"], serde_json::json!({"count": 0, "last": null}));
+    let last = serde_json::json!({
+        "reason": "truncate", "at": "2024-02-29T12:00:00.000001Z", "version": version(804),
+    });
+    assert_eq!(users["resets"], serde_json::json!({"count": 1, "last": last}));
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use super::*;
 use crate::lsn::Lsn;
 
 /// What one scenario looked like on one major version.
-pub(super) struct Scenario {
-    pub(super) major: &'static str,
-    pub(super) name: &'static str,
+pub(crate) struct Scenario {
+    pub(crate) major: &'static str,
+    pub(crate) name: &'static str,
     /// Each message, and whether it was inside a stream block.
-    pub(super) messages: Vec<(bool, Vec<u8>)>,
+    pub(crate) messages: Vec<(bool, Vec<u8>)>,
 }
 
 macro_rules! fixture {
@@ -29,7 +29,7 @@ const CAPTURES: [(&str, &str); 5] = [
 const STORIES: &str = fixture!("stories.txt");
 
 /// Every scenario of every major version.
-pub(super) fn captured() -> Vec<Scenario> {
+pub(crate) fn captured() -> Vec<Scenario> {
     let scenarios = CAPTURES.iter().flat_map(|&(major, text)| {
         assert!(text.starts_with(&format!("# PostgreSQL {major}.")), "{major}");
         text.split("\n== ").skip(1).map(move |text| Scenario::parse(major, text))

@@ -8,6 +8,8 @@ mod story;
 
 use super::*;
 
+pub(crate) use fixtures::captured;
+
 /// Decodes a message wherever it was received.
 fn decode_at(streamed: bool, bytes: &[u8]) -> Result<Streamed<'_>, DecodeError> {
     if streamed {

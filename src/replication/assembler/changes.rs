@@ -1,6 +1,6 @@
 //! One row's change: its id, and the row where rows are held.
 
-use super::Assembler;
+use super::{Arriving, Assembler};
 use crate::change::{Op, ResetReason};
 use crate::key::Key;
 use crate::pgoutput::{OldTuple, Tuple};
@@ -53,7 +53,7 @@ impl Assembler {
         let Some(state) = self.tables.get(&oid) else {
             // It joined after the last look. When the next one is in effect the table appears, and
             // everybody starts with a reset.
-            if !std::mem::replace(&mut self.wants_look, true) {
+            if !self.wish_look() {
                 tracing::info!(
                     oid = oid.0,
                     "a table joined the publication; looking at the catalog"
@@ -65,11 +65,17 @@ impl Assembler {
             self.stage.reset(oid, ResetReason::NoKey);
             return;
         }
-        let known = state.relation.as_ref().filter(|relation| relation.is_known());
+        let said = match &self.arriving {
+            Arriving::Block(block) => block.relations.get(&oid),
+            _ => state.relation.as_ref(),
+        };
+        let known = said.map(|said| &*said.relation).filter(|relation| relation.is_known());
         let mut told = Told { table: oid, stage: &mut self.stage, scratch: &mut self.scratch };
         if known.and_then(|relation| tell(relation, &mut told)).is_none() {
             let is_known = known.is_some();
-            self.wants_look |= !is_known;
+            if !is_known {
+                self.wish_look();
+            }
             self.reset(oid, if is_known { ResetReason::UnknownKey } else { ResetReason::Schema });
         }
     }

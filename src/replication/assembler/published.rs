@@ -1,5 +1,7 @@
 //! What is known of one published table: by the last look, and by the newest Relation message.
 
+use std::sync::Arc;
+
 use crate::change::ResetReason;
 use crate::replication::catalog::CatalogTable;
 use crate::replication::relation::Relation;
@@ -8,18 +10,28 @@ use crate::replication::relation::Relation;
 pub(super) struct TableState {
     pub(super) catalog: CatalogTable,
     /// From the newest Relation message; `None` before the first.
-    pub(super) relation: Option<Relation>,
+    pub(super) relation: Option<Said>,
+}
+
+/// A Relation message, shared where several transactions were told the same.
+#[derive(Clone)]
+pub(super) struct Said {
+    /// Which message of this stream about any table it was.
+    pub(super) number: u64,
+    pub(super) relation: Arc<Relation>,
+}
+
+impl Said {
+    /// Matches it with a newer look.
+    pub(super) fn look_again(&mut self, now: &CatalogTable) {
+        Arc::make_mut(&mut self.relation).look_again(now);
+    }
 }
 
 impl TableState {
     /// Whether its rows are told as well as its ids.
     pub(super) fn holds_rows(&self) -> bool {
         self.catalog.table.rows.held().is_some()
-    }
-
-    /// Whether rows look as `before` said.
-    pub(super) fn has_columns_of(&self, before: &Relation) -> bool {
-        self.relation.as_ref().is_some_and(|now| now.same_columns(before))
     }
 
     /// Why a newer look resets it.
@@ -33,21 +45,26 @@ impl TableState {
         }
     }
 
+    /// Whether what is told of it is read as before.
+    pub(super) fn is_read_as(&self, now: &CatalogTable) -> bool {
+        let before = &self.catalog;
+        before.key == now.key
+            && before.published == now.published
+            && before.table.rows == now.table.rows
+    }
+
     /// Takes a newer look.
     pub(super) fn look_again(&mut self, now: CatalogTable) {
-        let before = std::mem::replace(&mut self.catalog, now);
-        let now = &self.catalog;
-        let is_same = before.key == now.key
-            && before.published == now.published
-            && before.table.rows == now.table.rows;
+        let is_same = self.is_read_as(&now);
+        self.catalog = now;
         if is_same {
             return;
         }
-        if let Some(relation) = &mut self.relation {
-            relation.look_again(now);
+        if let Some(said) = &mut self.relation {
+            said.look_again(&self.catalog);
         }
         // Outdated: the server will say before the table's next change what it looks like now.
         let holds_rows = self.holds_rows();
-        self.relation.take_if(|relation| holds_rows && !relation.is_known());
+        self.relation.take_if(|said| holds_rows && !said.relation.is_known());
     }
 }

@@ -1,19 +1,23 @@
 //! The assembler fed with messages as a server sends them.
 
 mod definitions;
+mod interleaved;
 mod rows;
+mod streams;
 
 use super::*;
+use crate::change::Reset;
 use crate::kind::Kind;
 use crate::pgoutput::decode;
 use crate::replication::catalog::{CatalogTable, KeyColumn};
-use crate::table::{Rows, TableName};
+use crate::table::{Rows, Table, TableName, Tracking};
 use crate::version::Epoch;
 
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
 const XID: Xid = Xid(731);
-const LIMITS: StageLimits = StageLimits { max_changes: 100, max_bytes: 1 << 20 };
+const LIMITS: StageLimits =
+    StageLimits { max_changes: 100, max_bytes: 1 << 20, max_streamed_bytes: 1 << 22 };
 
 /// A column's value in a tuple.
 #[derive(Clone, Copy)]
@@ -384,5 +388,7 @@ fn a_stream_that_breaks_the_protocol_is_refused() {
     assert!(matches!(push(&commit(208)), Err(AssembleError::OutOfPlace { .. })));
     push(&begin()).unwrap();
     assert!(matches!(push(&begin()), Err(AssembleError::OutOfPlace { .. })));
-    assert!(matches!(push(b"E"), Err(AssembleError::NotAskedFor("Stream Stop"))));
+    assert!(matches!(push(b"E"), Err(AssembleError::OutOfPlace { .. })));
+    let prepare = [&[b'b'][..], &[0; 28], b"gid\0"].concat();
+    assert!(matches!(push(&prepare), Err(AssembleError::NotAskedFor("Begin Prepare"))));
 }

@@ -10,7 +10,7 @@ use super::{Connected, STANDBY_INTERVAL, ServerProcess, Session};
 use crate::change::ResetReason;
 use crate::history::History;
 use crate::lsn::Lsn;
-use crate::replication::catalog::{SlotState, SourceState, bind, has_announcements};
+use crate::replication::catalog::{SlotState, SourceState, bind, has_announcements, server_major};
 use crate::replication::error::SessionError;
 use crate::replication::slot::{self, Beginning, Verdict};
 use crate::replication::watch::{Look, Watch};
@@ -226,8 +226,11 @@ impl Session {
     /// With `announced` the messages of the event trigger are sent, too, and everybody else's.
     async fn start(&self, replication: Connection, announced: bool) -> Result<CopyBoth, WireError> {
         let publications = format!("\"{}\"", self.options.publication.replace('"', "\"\""));
+        let (protocol, streaming) =
+            self.options.streaming.plugin_options(server_major(&replication));
         let mut options =
-            vec![("proto_version", "1"), ("publication_names", publications.as_str())];
+            vec![("proto_version", protocol), ("publication_names", publications.as_str())];
+        options.extend(streaming.map(|streaming| ("streaming", streaming)));
         options.extend(announced.then_some(("messages", "true")));
         let from = self.assembler.position();
         replication.start_replication(&self.options.slot, from, &options).await

@@ -5,8 +5,12 @@ use super::*;
 const T: TableOid = TableOid(1);
 const U: TableOid = TableOid(2);
 
+fn limits(max_changes: usize, max_bytes: usize) -> StageLimits {
+    StageLimits { max_changes, max_bytes, max_streamed_bytes: usize::MAX }
+}
+
 fn stage(max_changes: usize) -> Stage {
-    Stage::new(StageLimits { max_changes, max_bytes: 1 << 20 })
+    Stage::new(limits(max_changes, 1 << 20))
 }
 
 fn push(stage: &mut Stage, table: TableOid, op: Op, key: Key) {
@@ -88,7 +92,7 @@ fn merging_tells_what_is_true_of_the_whole_commit() {
 
 #[test]
 fn wide_keys_are_bounded_by_bytes() {
-    let mut stage = Stage::new(StageLimits { max_changes: 1_000_000, max_bytes: 100_000 });
+    let mut stage = Stage::new(limits(1_000_000, 100_000));
     push(&mut stage, U, Op::Update, Key::integer(1));
     for id in 0..100_u8 {
         push(&mut stage, T, Op::Insert, Key::json(&[id; 8_000]));
@@ -130,14 +134,15 @@ fn whole(table: TableOid, id: i64, bytes: usize) -> RowChange {
 
 #[test]
 fn rows_share_the_bytes_with_ids_and_the_largest_table_is_given_up() {
-    let mut stage = Stage::new(StageLimits { max_changes: 1_000_000, max_bytes: 100_000 });
+    let mut stage = Stage::new(limits(1_000_000, 100_000));
     push(&mut stage, U, Op::Update, Key::integer(1));
     stage.push_row(whole(U, 1, 10));
     for id in 0..100_000 {
         push(&mut stage, T, Op::Insert, Key::integer(id));
         stage.push_row(whole(T, id, 1_000));
-        assert!(stage.bytes + stage.rows.bytes() <= 102_000, "{id}");
+        assert!(stage.bytes() <= 102_000, "{id}");
     }
+    stage.settle();
     let (changes, resets, rows) = stage.take();
     assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
     assert_eq!(changes.len(), 1);

@@ -28,6 +28,17 @@ impl Served {
     }
 }
 
+/// Requests for rows of a table since the process started, by how they were answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// From memory.
+    pub hits: u64,
+    /// After asking the database.
+    pub misses: u64,
+    /// From memory, while the change stream was not connected.
+    pub stale: u64,
+}
+
 /// What became of asking the database for a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LoadOutcome {
@@ -69,6 +80,12 @@ impl RowMeters {
             checks: metrics.consistency_checks.clone(),
             violations: metrics.consistency_violations.clone(),
         }
+    }
+
+    /// The requests that were counted.
+    pub(super) fn requests(&self) -> RequestCounts {
+        let [hits, misses, stale] = self.requests.each_ref().map(IntCounter::get);
+        RequestCounts { hits, misses, stale }
     }
 
     pub(in crate::store) fn count_request(&self, served: Served) {

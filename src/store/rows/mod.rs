@@ -84,7 +84,7 @@ pub(super) use cache::Cache;
 pub(super) use check::Verifications;
 pub use check::{Checker, Verdict, Violation};
 pub(super) use loads::Loads;
-pub use meters::Served;
+pub use meters::{RequestCounts, Served};
 pub(super) use meters::{RowMeters, remove_table};
 pub use preloader::Preloader;
 pub(super) use table::{Applying, Dropped, TableRows};
@@ -209,6 +209,8 @@ pub struct RowsStatus {
     pub entries: usize,
     /// Their memory in bytes.
     pub bytes: usize,
+    /// Requests for them.
+    pub requests: RequestCounts,
 }
 
 /// What the rows of a table are doing.

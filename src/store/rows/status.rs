@@ -35,7 +35,8 @@ fn status(table: &TableState) -> RowsStatus {
         (_, Some(rows)) => rows.state(),
         (_, None) => RowsState::Off,
     };
-    RowsStatus { table: table.published.name.clone(), state, entries, bytes }
+    let requests = table.published.row_meters.requests();
+    RowsStatus { table: table.published.name.clone(), state, entries, bytes, requests }
 }
 
 impl TableRows {

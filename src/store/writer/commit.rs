@@ -5,6 +5,7 @@ use super::{Aftermath, Writer};
 use crate::change::{Change, CommitTime, ResetReason, Transaction};
 use crate::lsn::Lsn;
 use crate::store::state::{State, TableState};
+use crate::store::status::LastReset;
 use crate::table::{TableOid, Tracking};
 use crate::version::Position;
 
@@ -80,11 +81,13 @@ impl Writer {
         aftermath.work += 1;
         aftermath.dropped.push(table.log.reset(floor, at));
         table.touch(floor, &mut aftermath.touched);
-        self.count_reset(&table.published.name, reason);
+        self.count_reset(table, LastReset { reason, at, position: floor });
     }
 
-    pub(super) fn count_reset(&self, table: &str, reason: ResetReason) {
-        self.metrics.resets.with_label_values(&[table, reason.as_str()]).inc();
+    pub(super) fn count_reset(&self, table: &mut TableState, reset: LastReset) {
+        let labels = [&*table.published.name, reset.reason.as_str()];
+        self.metrics.resets.with_label_values(&labels).inc();
+        table.resets.note(reset);
     }
 
     fn warn_unknown(&mut self, table: TableOid) {

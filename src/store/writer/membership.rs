@@ -16,6 +16,7 @@ use crate::store::meters::{self, TableMeters};
 use crate::store::rows::TableRows;
 use crate::store::signals::beyond;
 use crate::store::state::{State, TableState};
+use crate::store::status::{LastReset, Resets};
 use crate::table::{Table, TableOid};
 use crate::version::Position;
 
@@ -120,44 +121,47 @@ impl Writer {
             }
         }
         let is_same = plan.joining.is_empty() && plan.leaving.is_empty();
-        let left: Vec<String> =
+        let left: BTreeMap<String, Resets> =
             plan.leaving.into_iter().map(|table| leave(table, aftermath)).collect();
         for (table, reason) in plan.joining {
-            self.join(state, table, reason, now, aftermath);
+            let before = left.get(&table.name.to_string()).copied().unwrap_or_default();
+            self.join(state, table, reason, before, now, aftermath);
         }
         if is_same {
             return;
         }
         let names: BTreeSet<&str> =
             state.tables.values().map(|table| table.published.name.as_str()).collect();
-        for name in left.iter().filter(|name| !names.contains(name.as_str())) {
+        for name in left.keys().filter(|name| !names.contains(name.as_str())) {
             meters::remove_table(&self.metrics, name);
         }
         let tables = state.tables.values().map(|table| table.published.clone()).collect();
         *self.shared.directory.write() = Arc::new(Directory::new(tables));
     }
 
-    /// Adds a table whose changes can be told from the applied position on.
+    /// Adds a table whose changes can be told from the applied position on; `resets` are those of
+    /// its name before.
     fn join(
         &self,
         state: &mut State,
         table: Table,
         reason: Option<ResetReason>,
+        resets: Resets,
         now: CommitTime,
         aftermath: &mut Aftermath,
     ) {
         let published = Arc::new(PublishedTable::new(table, &self.metrics));
         published.mark.set(state.applied);
-        if let Some(reason) = reason {
-            self.count_reset(&published.name, reason);
-        }
         aftermath.work += 1;
         aftermath.touched.push(published.clone());
         let meters = TableMeters::new(&self.metrics, &published.name);
         let log = Log::new(state.applied, now);
         let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);
         let newest = state.applied;
-        let table = TableState { published, log, rows, newest, meters, touched: false };
+        let mut table = TableState { published, log, rows, newest, meters, resets, touched: false };
+        if let Some(reason) = reason {
+            self.count_reset(&mut table, LastReset { reason, at: now, position: newest });
+        }
         state.tables.insert(table.published.oid(), table);
     }
 }
@@ -185,12 +189,12 @@ fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
     plan
 }
 
-/// Whoever waits for this table is woken: its signals never move again. Tells its name.
-fn leave(table: TableState, aftermath: &mut Aftermath) -> String {
+/// Whoever waits for this table is woken: its signals never move again. Tells its name and resets.
+fn leave(table: TableState, aftermath: &mut Aftermath) -> (String, Resets) {
     table.published.mark.close();
     table.published.show_generation(0);
     let name = table.published.name.clone();
     aftermath.touched.push(table.published);
     aftermath.dropped.push(table.log.into_entries());
-    name
+    (name, table.resets)
 }

@@ -334,3 +334,21 @@ fn a_batch_is_applied_in_slices_and_whole() {
     assert_eq!(bench.store.applied(), Some(at(1600)));
     assert_eq!(bench.store.status().tables.first().unwrap().entries, 1_500);
 }
+
+#[test]
+fn resets_are_remembered_across_a_new_definition() {
+    let mut bench = Bench::started();
+    bench.take(commit_with(880, &[], vec![reset(1, ResetReason::Truncate)]));
+    bench.take(commit(960, &[(1, 1, Insert), (1, 2, Delete)]));
+    let mut redefined = table(1, "a");
+    redefined.key_columns = vec!["other".into()];
+    let tables = vec![redefined, table(2, "b"), table(3, "c")];
+    bench.take(Event::Tables { tables, resets: vec![] });
+    let status = bench.store.status();
+    let (a, b) = (&status.tables[0], &status.tables[1]);
+    let last = a.resets.last.unwrap();
+    assert_eq!((a.resets.count, last.reason), (2, ResetReason::Schema));
+    assert_eq!(last.position, status.applied);
+    assert_eq!((a.changes.inserts, a.changes.deletes), (1, 1));
+    assert_eq!((b.resets.count, b.resets.last), (0, None));
+}

@@ -1,0 +1,254 @@
+//! One giant commit beside small ones, in each way of `postgres.streaming`: when it is told, what it
+//! costs both sides, and what others notice of it.
+//!
+//! One session inserts many rows in one transaction; another commits single rows all the while, each
+//! of which a third waits for in a poll. Then the giant commits, and small commits go on until it has
+//! been told. With streaming the work is done while it runs, without it after its commit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::support::Common;
+use crate::support::database::{Database, Session};
+use crate::support::http::HttpClient;
+use crate::support::process;
+use crate::support::report::{Report, print_table};
+use crate::support::samples::figure;
+use crate::support::service::Service;
+
+/// Nothing here takes longer.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// The server is asked this often how old the service's last status update is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Where streaming in the form for parallel subscribers began.
+const PARALLEL_SINCE: u16 = 16;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Rows of the giant commit.
+    #[arg(long, default_value_t = 10_000_000)]
+    rows: u32,
+}
+
+pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let database = Database::start(common, &[]).await?;
+    let mut report = Report::new("giant");
+    report.keep("postgresql", database.server.installation().version());
+    report.keep("rows", options.rows);
+    let has_parallel = database.server.installation().major() >= PARALLEL_SINCE;
+    let mut rows = Vec::new();
+    for streaming in ["off", "on", "parallel"] {
+        if streaming != "parallel" || has_parallel {
+            let measured = measure(&database, options.rows, streaming).await?;
+            rows.push(measured.row(streaming));
+            report.keep(streaming, measured);
+        }
+    }
+    print_table(&HEADINGS, &rows);
+    report.finish()
+}
+
+const HEADINGS: [&str; 11] = [
+    "streaming",
+    "written in s",
+    "told after s",
+    "small told, p50 ms",
+    "p99 ms",
+    "max ms",
+    "…after the commit, max ms",
+    "spilled MB",
+    "walsender s",
+    "ours s",
+    "peak MB",
+];
+
+/// What one giant commit took.
+#[derive(Serialize)]
+struct Measured {
+    write_seconds: f64,
+    /// From the commit until it is told.
+    told_seconds: f64,
+    /// From a small commit until its held poll is answered: p50, p99, the slowest.
+    small_ms: [f64; 3],
+    /// The slowest of those after the giant's commit.
+    small_after_commit_ms: f64,
+    small_commits: u64,
+    spilled_mb: f64,
+    streamed_mb: f64,
+    walsender_cpu_seconds: f64,
+    own_cpu_seconds: f64,
+    peak_memory_mb: f64,
+    memory_before_mb: f64,
+    /// The oldest that the last status update ever was.
+    status_age_seconds: f64,
+}
+
+impl Measured {
+    fn row(&self, streaming: &str) -> Vec<String> {
+        let [p50, p99, max] = self.small_ms;
+        let figures = [
+            self.write_seconds,
+            self.told_seconds,
+            p50,
+            p99,
+            max,
+            self.small_after_commit_ms,
+            self.spilled_mb,
+            self.walsender_cpu_seconds,
+            self.own_cpu_seconds,
+            self.peak_memory_mb,
+        ];
+        let figures = figures.map(figure).into_iter();
+        [streaming.to_owned()].into_iter().chain(figures).collect()
+    }
+}
+
+async fn measure(database: &Database, rows: u32, streaming: &str) -> anyhow::Result<Measured> {
+    let session = &database.session;
+    session
+        .execute(
+            "DROP PUBLICATION IF EXISTS bench; DROP TABLE IF EXISTS giant, small; \
+             CREATE TABLE giant (id bigint PRIMARY KEY, v int); \
+             CREATE TABLE small (id bigint PRIMARY KEY); \
+             CREATE PUBLICATION bench FOR TABLE giant, small; CHECKPOINT",
+        )
+        .await?;
+    let slot = format!("giant_{streaming}");
+    let settings = [
+        ("postgres.publication", "bench"),
+        ("postgres.slot", slot.as_str()),
+        ("postgres.streaming", streaming),
+    ];
+    let mut service = Service::start(&database.url(), &settings)?;
+    service.wait_until_ready(session.lsn("pg_current_wal_lsn()").await?).await?;
+    let walsender: i32 = session
+        .value(&format!("SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{slot}'"))
+        .await?;
+    let walsender = u32::try_from(walsender)?;
+    let cpu_before = (process::cpu(walsender)?, service.cpu()?);
+    let memory_before = process::peak_bytes(service.pid())?;
+
+    let giant = Session::open(&database.url()).await?;
+    let watcher = Session::open(&database.url()).await?;
+    let mut small = Small::start(&service, database).await?;
+    let mut oldest = 0.0_f64;
+
+    let began = Instant::now();
+    let insert =
+        format!("BEGIN; INSERT INTO giant SELECT id, 0 FROM generate_series(1, {rows}) id");
+    let mut writing = JoinSet::new();
+    writing.spawn(async move { giant.execute(&insert).await.map(|()| (giant, began.elapsed())) });
+    let (giant, wrote) = loop {
+        small.turn().await?;
+        oldest = oldest.max(small.status_age(&watcher).await?);
+        if let Some(written) = writing.try_join_next() {
+            break written??;
+        }
+    };
+    let write_seconds = wrote.as_secs_f64();
+    giant.execute("COMMIT").await?;
+    let committed = Instant::now();
+    let mut after_commit = Duration::ZERO;
+    while !small.is_told("giant").await? {
+        after_commit = after_commit.max(small.turn().await?);
+        oldest = oldest.max(small.status_age(&watcher).await?);
+        anyhow::ensure!(committed.elapsed() < PATIENCE, "the giant commit is not told");
+    }
+    let told_seconds = committed.elapsed().as_secs_f64();
+    let cpu = (process::cpu(walsender)?, service.cpu()?);
+    let bytes = |column: &str| {
+        format!(
+            "SELECT coalesce(sum({column}), 0)::float8 FROM pg_stat_replication_slots WHERE slot_name = '{slot}'"
+        )
+    };
+    // Statistics arrive a little later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let measured = Measured {
+        write_seconds,
+        told_seconds,
+        small_ms: [0.5, 0.99, 1.0].map(|q| small.delays.value_at_quantile(q) as f64 / 1e3),
+        small_after_commit_ms: after_commit.as_secs_f64() * 1e3,
+        small_commits: small.delays.len(),
+        spilled_mb: session.value::<f64>(&bytes("spill_bytes")).await? / 1e6,
+        streamed_mb: session.value::<f64>(&bytes("stream_bytes")).await? / 1e6,
+        walsender_cpu_seconds: cpu.0.saturating_sub(cpu_before.0).as_secs_f64(),
+        own_cpu_seconds: cpu.1.saturating_sub(cpu_before.1).as_secs_f64(),
+        peak_memory_mb: process::peak_bytes(service.pid())? as f64 / 1e6,
+        memory_before_mb: memory_before as f64 / 1e6,
+        status_age_seconds: oldest,
+    };
+    drop(small);
+    service.stop()?;
+    database.wait_until_alone().await?;
+    session.execute(&format!("SELECT pg_drop_replication_slot('{slot}')")).await?;
+    Ok(measured)
+}
+
+/// Small commits, each of which somebody waits for.
+struct Small {
+    writer: Session,
+    client: HttpClient,
+    version: String,
+    start: String,
+    next: u64,
+    delays: Histogram<u64>,
+    looked: Instant,
+}
+
+impl Small {
+    async fn start(service: &Service, database: &Database) -> anyhow::Result<Self> {
+        let mut client = HttpClient::connect(service.address).await?;
+        let version = version(client.get("/v1/changes?tables=small").await?)?;
+        let writer = Session::open(&database.url()).await?;
+        let start = version.clone();
+        let (delays, looked) = (Histogram::new(3)?, Instant::now());
+        Ok(Self { writer, client, version, start, next: 1, delays, looked })
+    }
+
+    /// Commits one row and waits until it is told; answers how long that took.
+    async fn turn(&mut self) -> anyhow::Result<Duration> {
+        let path = format!("/v1/changes?tables=small&wait=60s&after={}", self.version);
+        self.next += 1;
+        self.writer.execute(&format!("INSERT INTO small VALUES ({})", self.next)).await?;
+        let committed = Instant::now();
+        let told = timeout(PATIENCE, self.client.get(&path)).await.context("a small commit")??;
+        self.version = version(told)?;
+        let took = committed.elapsed();
+        self.delays.record(u64::try_from(took.as_micros())?)?;
+        Ok(took)
+    }
+
+    /// Whether anything has been told of the table since the beginning.
+    async fn is_told(&mut self, table: &str) -> anyhow::Result<bool> {
+        let path = format!("/v1/changes?tables={table}&limit=1&after={}", self.start);
+        let answer: serde_json::Value = serde_json::from_slice(self.client.get(&path).await?)?;
+        let list = |name: &str| answer.get(name).and_then(serde_json::Value::as_array);
+        let some = |name: &str| list(name).is_some_and(|list| !list.is_empty());
+        Ok(some("reset") || some("changes"))
+    }
+
+    /// How long ago the server heard of the service, now and then; otherwise 0.
+    async fn status_age(&mut self, watcher: &Session) -> anyhow::Result<f64> {
+        if self.looked.elapsed() < LOOK_INTERVAL {
+            return Ok(0.0);
+        }
+        self.looked = Instant::now();
+        watcher
+            .value(
+                "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - reply_time)), 0)::float8 \
+                 FROM pg_stat_replication",
+            )
+            .await
+    }
+}
+
+fn version(answer: &[u8]) -> anyhow::Result<String> {
+    let answer: serde_json::Value = serde_json::from_slice(answer)?;
+    let version = answer.get("version").and_then(serde_json::Value::as_str);
+    Ok(version.context("a version")?.to_owned())
+}

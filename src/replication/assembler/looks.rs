@@ -1,0 +1,72 @@
+//! Looks at the catalog come into effect.
+
+use std::collections::HashSet;
+
+use super::published::TableState;
+use super::{Arriving, Assembler};
+use crate::change::{Event, Reset, ResetReason};
+use crate::replication::catalog::Catalog;
+use crate::table::{Table, TableOid};
+
+impl Assembler {
+    /// Puts into effect the looks that the stream has passed.
+    pub(super) fn apply_looks(&mut self, out: &mut Vec<Event>) {
+        while matches!(self.arriving, Arriving::Nothing)
+            && let Some(look) = self.looks.pop_front_if(|look| look.seen_at <= self.position)
+        {
+            let names_before = self.published();
+            let resets = self.adopt(look);
+            let tables = self.published();
+            if !resets.is_empty() || tables != names_before {
+                out.push(Event::Tables { tables, resets });
+            }
+        }
+    }
+
+    /// Replaces the known tables by those of a look; answers with those whose readers start again.
+    fn adopt(&mut self, look: Catalog) -> Vec<Reset> {
+        let mut resets = Vec::new();
+        let published: HashSet<TableOid> = look.tables.iter().map(|t| t.table.oid).collect();
+        let streams = &mut self.streams;
+        self.tables.retain(|oid, _| {
+            let stays = published.contains(oid);
+            if !stays {
+                for open in streams.values_mut() {
+                    open.stage.forget(*oid);
+                }
+            }
+            stays
+        });
+        for catalog in look.tables {
+            let oid = catalog.table.oid;
+            let state = self.tables.get_mut(&oid);
+            let why = match &state {
+                Some(state) => state.difference(&catalog),
+                None => Some(ResetReason::Membership),
+            };
+            resets.extend(why.map(|reason| Reset { table: oid, reason }));
+            if why.is_some() || state.as_ref().is_some_and(|state| !state.is_read_as(&catalog)) {
+                for open in streams.values_mut() {
+                    open.look_again(&catalog, why);
+                }
+            }
+            if let Some(state) = state {
+                state.look_again(catalog);
+                continue;
+            }
+            let relation = self.strangers.remove(&oid).map(|mut said| {
+                said.look_again(&catalog);
+                said
+            });
+            self.tables.insert(oid, TableState { catalog, relation });
+        }
+        resets
+    }
+
+    pub(super) fn published(&self) -> Vec<Table> {
+        let mut tables: Vec<Table> =
+            self.tables.values().map(|state| state.catalog.table.clone()).collect();
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        tables
+    }
+}

@@ -1,0 +1,76 @@
+// A Chromium, and the programs that it looks at.
+
+import { spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { chromium } from "playwright-core";
+
+/** How long anything may take before it has failed, in milliseconds. */
+export const PATIENCE = 30_000;
+
+/** Starts Chromium, which then asks nobody but us. */
+export function launch() {
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  const words = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync";
+  return chromium.launch({ executablePath, args: words.split(" ").map((word) => `--${word}`) });
+}
+
+/** Waits until `look` gives something true, and answers with it. */
+export async function until(what, look, patience = PATIENCE) {
+  const started = performance.now();
+  for (;;) {
+    const seen = await look();
+    if (seen) return seen;
+    if (performance.now() - started > patience) throw new Error(`${what}: not within ${patience} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** A port that nobody listens on now. */
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** A program that runs until it is told to end. `printed` is what it wrote so far. */
+export class Program {
+  static all = new Set();
+
+  constructor(command, args) {
+    this.printed = "";
+    this.child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.on("data", (bytes) => (this.printed = (this.printed + bytes).slice(-20_000)));
+    }
+    this.ended = new Promise((resolve) => this.child.once("exit", resolve));
+    Program.all.add(this);
+    this.ended.then(() => Program.all.delete(this));
+  }
+
+  /** Ends it, and waits until it has. */
+  async end(signal = "SIGTERM") {
+    this.child.kill(signal);
+    return this.ended;
+  }
+}
+
+/** Runs a check; whatever happens, nothing that it started is left. */
+export async function run(check) {
+  const timer = setTimeout(() => fail(new Error("it took longer than four minutes")), 240_000);
+  const fail = (error) => {
+    console.error(error);
+    for (const program of Program.all) {
+      console.error(`--- ${program.child.spawnargs.join(" ")}\n${program.printed}`);
+      program.child.kill("SIGKILL");
+    }
+    process.exit(1);
+  };
+  try {
+    await check();
+    clearTimeout(timer);
+  } catch (error) {
+    fail(error);
+  }
+}
