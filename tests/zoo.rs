@@ -6,10 +6,9 @@ mod random;
 mod types;
 
 use highwater::kind::{Form, Kind};
-use highwater::row::is_same_json;
 use highwater::wire::{Connection, LibpqEnvironment, Target};
 
-use crate::support::Postgres;
+use crate::support::{Postgres, is_same_json};
 use types::Types;
 
 const ZOO: &str = include_str!("fixtures/zoo.sql");

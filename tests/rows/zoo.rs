@@ -6,9 +6,8 @@ use highwater::table::{RowMode, WantedRows};
 use serde_json::Value;
 
 use super::header;
-use highwater::row::is_same_json;
 
-use crate::support::{Highwater, Postgres, config};
+use crate::support::{Highwater, Postgres, config, is_same_json};
 
 /// The table of types of which only the database can tell the JSON: it can't be preloaded.
 const STRANGERS: &str = "strangers";

@@ -8,6 +8,7 @@ mod postgres;
 mod proxy;
 mod push;
 
+pub(crate) use ::highwater::row::is_same_json;
 pub(crate) use certificates::{Authority, Files, Signed, of_version_1};
 pub(crate) use copy::Slots;
 pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position, trusting};
