@@ -101,12 +101,15 @@ fn catalog() -> Catalog {
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
         rows: Rows::Off,
+        scope: vec![],
     };
     let key = vec![KeyColumn { name: "id".into(), type_oid: INT8, kind: Kind::Integer }];
     let (membership, definition) = ("m".into(), "d".into());
     let table = CatalogTable {
         table,
         key,
+        scope: vec![],
+        scope_refused: None,
         published: vec![],
         membership,
         definition,

@@ -36,6 +36,7 @@ use super::query::ChangesQuery;
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed in these tables, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
         ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. Tables that are named must hold rows; of the others without rows only ids are told", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns (`tables.NAME.scope`): `column:value`, with `,` between several; also given several times. A column is meant in every table asked about that has it as a scope column; `orders.owner_id:5` in that table alone. What is part of a name or value is percent-encoded (`,` is `%2C`, `:` `%3A`). A row that moves out is told as a delete, one that moves in as an insert", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
     responses(
@@ -81,6 +82,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
         ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. The table must hold rows", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
     responses(

@@ -29,6 +29,7 @@ impl Session {
         let watch = Watch::new(&self.options, self.channels.wishes.look.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
+        self.refuse_unscoped(&look)?;
         let mut replication = Connection::connect(&self.options.target).await?;
         let identity = in_time("IDENTIFY_SYSTEM", replication.identify_system()).await?;
         let database = look.source.database_oid;
@@ -75,6 +76,23 @@ impl Session {
             if !matches!(self.verdict(&look.source)?, Verdict::InUse(_)) {
                 return Ok(look);
             }
+        }
+    }
+
+    /// A start is refused where somebody could be told of rows that are none of theirs. While it runs,
+    /// such a table is only reset.
+    fn refuse_unscoped(&self, look: &Look) -> Result<(), SessionError> {
+        let refused = look.catalog.tables.iter().find_map(|table| {
+            let (reason, table) = (table.scope_refused.clone()?, table.table.name.to_string());
+            Some(SessionError::NoScope { table, reason })
+        });
+        match refused {
+            Some(error) if self.history.is_none() => Err(error),
+            Some(error) => {
+                tracing::error!(%error, "until that is mended, every change of the table resets it");
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 

@@ -146,7 +146,8 @@ impl Story {
     }
 
     async fn page(&self) -> Result<String, RowsError> {
-        let page = self.bench.store.page(&self.tables[PRELOADED], None, 10, Instant::now()).await?;
+        let table = self.tables[PRELOADED].clone().into();
+        let page = self.bench.store.page(&table, None, 10, Instant::now()).await?;
         Ok(text(&page.rows[0].1))
     }
 
@@ -247,7 +248,8 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
     story.fail_over();
     // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
-    let change = Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1 };
+    let change =
+        Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1, scope: None };
     let row = RowChange::Set { table: table.oid(), key: key.clone(), image: Image::Unknown };
     story.bench.take(commit(1040, 30, vec![change], vec![row]));
     arrives.notify_one();

@@ -153,12 +153,22 @@ pub struct Picture {
 
 /// All rows of one preloaded table as they were at one moment.
 #[derive(Clone, Debug)]
-pub struct RowsPicture(RowMap);
+pub struct RowsPicture(Pictured);
+
+#[derive(Clone, Debug)]
+enum Pictured {
+    All(RowMap),
+    /// Those that are seen by who asked, in key order.
+    Some(Vec<(Key, Row)>),
+}
 
 impl RowsPicture {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Pictured::All(rows) => rows.len(),
+            Pictured::Some(rows) => rows.len(),
+        }
     }
 
     /// Whether there are none.
@@ -168,7 +178,15 @@ impl RowsPicture {
 
     /// The rows behind `after` in key order, or all of them.
     pub fn after(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Row)> {
-        self.0.after(after)
+        let (all, some) = match &self.0 {
+            Pictured::All(rows) => (Some(rows.after(after)), None),
+            Pictured::Some(rows) => {
+                let begin = rows.partition_point(|(key, _)| after.is_some_and(|last| key <= last));
+                (None, rows.get(begin..))
+            }
+        };
+        let some = some.into_iter().flatten().map(|(key, row)| (key, row));
+        all.into_iter().flatten().chain(some)
     }
 }
 

@@ -263,6 +263,7 @@ impl Stage {
             key: Key::integer(*id),
             op: if *image == Image::Gone { Op::Delete } else { Op::Update },
             ordinal,
+            scope: None,
         });
         let changes = changes.collect();
         let rows = rows.into_iter().map(|(table, id, image)| RowChange::Set {
