@@ -10,7 +10,7 @@ use super::access::Caller;
 use super::answer::ChangesAnswer;
 use super::api::Api;
 use super::encoding::Encoding;
-use super::observe::{HIGHWATER_VERSION, version_header};
+use super::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version_header};
 use super::openapi::{
     InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
     UnknownTableProblem,
@@ -19,6 +19,7 @@ use super::path;
 use super::poll::{self, Found};
 use super::problem::Problem;
 use super::query::ChangesQuery;
+use super::request_id::owned;
 
 /// Changes of many tables
 ///
@@ -65,7 +66,7 @@ use super::query::ChangesQuery;
 pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let query = ChangesQuery::read(head.uri.query().unwrap_or_default(), api.wait_max())?;
-    answer_poll(&api, &query, &head).await
+    answer_poll(&api, &query, head).await
 }
 
 /// Changes of one table
@@ -116,12 +117,14 @@ pub(crate) async fn table_changes(
     let table = path::table(head.uri.path())?.into_owned();
     let query = head.uri.query().unwrap_or_default();
     let query = ChangesQuery::read_of_table(table, query, api.wait_max())?;
-    answer_poll(&api, &query, &head).await
+    answer_poll(&api, &query, head).await
 }
 
-async fn answer_poll(api: &Api, query: &ChangesQuery, asked: &Parts) -> Result<Response, Problem> {
-    let caller = Caller::of(&asked.extensions);
-    let found = poll::poll(api, &caller, query, &asked.headers).await?;
+async fn answer_poll(api: &Api, query: &ChangesQuery, head: Parts) -> Result<Response, Problem> {
+    let caller = Caller::of(&head.extensions);
+    let asked = conditions(&head.headers);
+    drop(head);
+    let found = poll::poll(api, &caller, query, &asked).await?;
     let polls = api.polls();
     let outcome = if found.not_modified {
         &polls.not_modified
@@ -133,13 +136,28 @@ async fn answer_poll(api: &Api, query: &ChangesQuery, asked: &Parts) -> Result<R
         &polls.changes
     };
     outcome.inc();
-    Ok(response(found, &asked.headers))
+    Ok(response(found, &asked))
+}
+
+/// Copies of the headers that the answer depends on. The head itself lies in the connection's
+/// buffer, which a held poll must not keep.
+fn conditions(headers: &HeaderMap) -> HeaderMap {
+    let mut conditions = HeaderMap::new();
+    for name in [header::IF_NONE_MATCH, header::ACCEPT_ENCODING] {
+        for line in headers.get_all(&name) {
+            if let Some(line) = owned(line) {
+                conditions.append(&name, line);
+            }
+        }
+    }
+    conditions
 }
 
 fn response(found: Found, asked: &HeaderMap) -> Response {
     let Found { told, etag, not_modified } = found;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(HEADERS_USUAL);
     headers.insert(HIGHWATER_VERSION, version_header(told.version));
     // A reset that a proxy kept would make its clients read everything again and again.
     let kept = if told.has_resets { "no-store" } else { "no-cache" };
