@@ -18,6 +18,9 @@
 //! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
 //!   so any row may hold one that was lost with the old server: all are asked for again, even where
 //!   the logs go on (see [`History`](crate::history::History)).
+//! * **No row outlives a crash that took it back.** With `synchronous_commit = off` a query sees commits
+//!   that are not durable yet. The stream tells only what is; so rows go home when it has passed what
+//!   their query could see, and when the connection was lost all others are asked for again.
 //! * **All this can be seen to hold.** Rows in memory are compared with the database by the same rule
 //!   ([`check`]).
 //! * **Where it is not known what stands under a key, the database is asked**: a value that was not
@@ -32,9 +35,9 @@
 //! # Where things are
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
-//! those of whole tables; `desk` what is on its way, `loads` and `worker` who asks for it,
-//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
-//! operators see.
+//! those of whole tables; `desk` and `ticket` what is on its way, `loads` and `worker` who asks for it,
+//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters`
+//! and `status` what operators see.
 
 mod batch;
 mod cache;
@@ -51,6 +54,7 @@ mod read;
 mod recent;
 mod status;
 mod table;
+mod ticket;
 mod whole;
 mod worker;
 

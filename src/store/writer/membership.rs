@@ -37,7 +37,12 @@ impl Writer {
         let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
             return self.begin_history(state, started, aftermath);
         };
-        if held.epoch() != started.history.epoch() {
+        if held.epoch() == started.history.epoch() {
+            let loads = state.loads.get_mut();
+            for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
+                rows.distrust(applied.position.lsn, loads);
+            }
+        } else {
             self.leave_history(state, aftermath);
         }
         if started.history.position_of(applied).is_some() {
