@@ -132,6 +132,7 @@ async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
         rows: Rows::Held(Arc::new(held)),
+        scope: vec![],
     }))
 }
 

@@ -1,5 +1,5 @@
 -- Every table of a publication, with its identity key and two fingerprints, and the columns of those
--- whose rows are wanted.
+-- whose rows, or rows by scope, are wanted.
 --
 -- The fingerprints hold catalog rows' OIDs and xmin, so that a table that left the publication and
 -- joined it again between two looks is seen to have done so, although it looks the same as before.
@@ -104,7 +104,12 @@ SELECT
      WHERE r.prpubid = published.publication AND r.prrelid = published.oid)) AS changed_transactions_ago,
   coalesce(columns.published, '[]') AS columns,
   published.relkind = 'p' AS is_partitioned,
-  published.row_filter
+  published.row_filter,
+  -- Of a root, what its leaves say counts.
+  published.relreplident = 'f' AND NOT EXISTS (
+    SELECT FROM pg_partition_tree(published.oid) AS tree JOIN pg_class AS leaf ON leaf.oid = tree.relid
+    WHERE published.relkind = 'p' AND tree.isleaf AND leaf.relreplident <> 'f'
+  ) AS tells_old_rows
 FROM published
 LEFT JOIN columns ON columns.relation = published.oid
 CROSS JOIN LATERAL (:definition) AS defined

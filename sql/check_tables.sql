@@ -58,6 +58,22 @@ SELECT
             WHERE NOT attribute.attnotnull
         )
      ORDER BY index.indnkeyatts, candidate.relname LIMIT 1) AS candidate_index,
+    -- Columns of the key by which its rows are told apart, and all it has.
+    coalesce(
+        (SELECT jsonb_agg(attribute.attname)
+         FROM pg_index AS index
+         CROSS JOIN unnest((index.indkey::int2[])[0:index.indnkeyatts - 1]) AS key(number)
+         JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid AND attribute.attnum = key.number
+         WHERE index.indrelid = relation.oid AND index.indimmediate AND index.indisvalid
+            AND CASE relation.relreplident WHEN 'i' THEN index.indisreplident ELSE index.indisprimary END),
+        '[]'
+    ) AS key_columns,
+    coalesce(
+        (SELECT jsonb_agg(attribute.attname ORDER BY attribute.attnum)
+         FROM pg_attribute AS attribute
+         WHERE attribute.attrelid = relation.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped),
+        '[]'
+    ) AS columns,
     pg_has_role(relation.relowner, 'USAGE') AS owned,
     has_schema_privilege(namespace.oid, 'USAGE') AND has_table_privilege(relation.oid, 'SELECT') AS readable,
     row_security_active(relation.oid) AS row_security

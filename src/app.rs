@@ -317,6 +317,7 @@ fn session_options(config: &Config) -> SessionOptions {
             max_streamed_bytes: config.log.max_streamed_bytes,
         },
         rows: config.rows.clone(),
+        scopes: config.scopes.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::history::History;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::RowChange;
+use crate::scope::ScopeValues;
 use crate::snapshot::Xid;
 use crate::table::{Table, TableOid};
 
@@ -41,6 +42,26 @@ pub struct Change {
     /// The place of this change among the row changes of its commit, from 1, the same on every
     /// instance that reads the same publication. Rising, with gaps where changes were merged.
     pub ordinal: u32,
+    /// In whose sight, where the table has scope columns.
+    pub scope: Option<Box<ScopeMove>>,
+}
+
+/// The scopes a row was in before and after a change: as far as it existed, and the one before an
+/// update only where it is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeMove {
+    /// The values of all its scope columns before.
+    pub before: Option<ScopeValues>,
+    /// The values after.
+    pub after: Option<ScopeValues>,
+}
+
+impl ScopeMove {
+    /// Bytes it occupies.
+    pub fn bytes(&self) -> usize {
+        let values = self.before.iter().chain(&self.after).map(ScopeValues::heap_bytes);
+        size_of::<Self>() + values.sum::<usize>()
+    }
 }
 
 /// Microseconds since 2000-01-01 00:00 UTC, as the protocol carries times.

@@ -24,6 +24,11 @@
 //!   lost with it. Where this process knows that there were such commits, because it had told of
 //!   them, it believes no version from before ([`History::without_ancestors`]); where it knows of
 //!   none, there may still be some. Synchronous replication excludes them.
+//! * A server whose storage is set back to a snapshot goes on writing the same timeline: two histories of
+//!   one name. A process that had read further than the server's WAL now reaches notices, and believes
+//!   nothing of before ([`History::rewound`]); from then on its epoch is its own. One that was
+//!   started later can't know, and neither can one that the server has overtaken by then. So restore by
+//!   recovery (`recovery.signal`), which begins a timeline.
 //! * Two servers that leave one timeline at the same LSN, and don't share an archive, both name
 //!   their new timeline alike: PostgreSQL itself can't tell them apart.
 
@@ -95,6 +100,18 @@ impl History {
             end: switch.at,
         });
         Self { epoch: epoch(timeline, switches), ancestors: ancestors.collect() }
+    }
+
+    /// What becomes of it when the server has lost what it had beyond some position before `lost`:
+    /// nothing of before is believed.
+    #[must_use]
+    pub fn rewound(&self, lost: Lsn) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.epoch.0.to_be_bytes());
+        hash.update(lost.0.to_be_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let [a, b, c, d, ..] = digest;
+        Self::from(Epoch(u32::from_be_bytes([a, b, c, d])))
     }
 
     /// The epoch of every version given from now on.

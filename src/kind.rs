@@ -3,6 +3,10 @@
 //!
 //! `render` (which knows the texts) writes by them; whoever reads rows carries them along.
 
+mod text;
+
+pub use text::{AN_INTEGER, write_text};
+
 /// What kind of type a type is: `pg_type.typtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TypeClass {

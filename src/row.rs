@@ -25,6 +25,14 @@ impl Row {
         &self.0
     }
 
+    /// Whether it has all of these members: their names, and the JSON of their values.
+    pub fn has_members(&self, wanted: &[(String, Vec<u8>)]) -> bool {
+        let mut found = 0;
+        let is_read = serde_json::Deserializer::from_slice(&self.0)
+            .deserialize_map(Finding { wanted, found: &mut found });
+        is_read.is_ok() && found == wanted.len()
+    }
+
     /// Bytes it occupies outside of its handle: the text and the two counts before it.
     pub fn heap_bytes(&self) -> usize {
         self.0.len() + 2 * size_of::<usize>()
@@ -83,6 +91,45 @@ impl PartialRow {
     pub fn heap_bytes(&self) -> usize {
         self.row.heap_bytes() + size_of_val(&*self.missing)
     }
+}
+
+/// Counts the members of a document that are as wanted.
+struct Finding<'a> {
+    wanted: &'a [(String, Vec<u8>)],
+    found: &'a mut usize,
+}
+
+impl<'de> Visitor<'de> for Finding<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row's document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<&RawValue>()? {
+            let value = map.next_value::<&RawValue>()?.get();
+            let wanted = self.wanted.iter().find(|(wanted, _)| is_name(name.get(), wanted));
+            *self.found += usize::from(wanted.is_some_and(|(_, json)| is_same(value, json)));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a member's name, still quoted, is `wanted`.
+fn is_name(quoted: &str, wanted: &str) -> bool {
+    if quoted.contains('\\') {
+        return serde_json::from_str(quoted).is_ok_and(|name: String| name == wanted);
+    }
+    quoted.get(1..quoted.len().saturating_sub(1)) == Some(wanted)
+}
+
+/// Whether two JSON texts are one value; of strings what they stand for counts.
+fn is_same(value: &str, wanted: &[u8]) -> bool {
+    let string = |text: &[u8]| serde_json::from_slice::<String>(text).ok();
+    value.as_bytes() == wanted
+        || (value.contains('\\')
+            && string(value.as_bytes()).is_some_and(|s| Some(s) == string(wanted)))
 }
 
 /// The members of a document, name and value, each as its JSON text.

@@ -1,8 +1,14 @@
 //! Which rows of a table someone may see, or asks for.
 
+mod values;
+mod view;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+
+pub use values::{Combination, SCOPE_COLUMNS_MAX, ScopeValues};
+pub use view::{NoScopeColumn, Seen, View};
 
 /// Equality conditions on a table's scope columns. A row is seen when all of them hold; without
 /// any, every row is.

@@ -137,6 +137,16 @@ pub struct WantedRows {
     pub columns: Option<Vec<String>>,
 }
 
+/// By which columns an operator wants to tell apart who may see which rows of a table
+/// (`tables.NAME.scope`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedScope {
+    /// The table, in any of the spellings clients may use.
+    pub table: String,
+    /// The columns, as stored.
+    pub columns: Vec<String>,
+}
+
 /// What of a table's rows is in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rows {
@@ -176,6 +186,8 @@ pub struct Table {
     pub tracking: Tracking,
     /// What of its rows is in memory.
     pub rows: Rows,
+    /// The columns by whose values callers see some of its rows only.
+    pub scope: Vec<Column>,
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ async fn described_with(
         key_columns,
         tracking: Tracking::Ids,
         rows: Rows::Held(Arc::new(held)),
+        scope: vec![],
     })
 }
 

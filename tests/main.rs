@@ -17,6 +17,7 @@ mod publication;
 mod push;
 mod restart;
 mod rows;
+mod scopes;
 mod streamed;
 mod throwaway;
 mod tidy;

@@ -46,6 +46,7 @@ impl Filled {
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
             rows: Rows::Off,
+            scope: vec![],
         };
         let end = Lsn(8);
         let history = Epoch(1).into();
@@ -71,6 +72,7 @@ impl Filled {
             key: Key::integer((*id).into()),
             op,
             ordinal,
+            scope: None,
         };
         Event::Commit(Transaction {
             end_lsn: self.end,

@@ -17,6 +17,7 @@ pub(crate) mod report;
 pub(crate) mod rival;
 pub(crate) mod samples;
 pub(crate) mod service;
+pub(crate) mod stream;
 pub(crate) mod writers;
 
 use std::path::PathBuf;

@@ -67,6 +67,7 @@ fn wanted(config: &Config) -> Wanted<'_> {
         creates_publication: postgres.setup == SetupMode::Auto,
         resume_max_wal: postgres.resume_max_wal,
         rows: &config.rows,
+        scopes: &config.scopes,
     }
 }
 

@@ -28,7 +28,7 @@ use reader::Reader;
 
 use crate::http::{ServerOptions, TlsFiles};
 use crate::replication::Streaming;
-use crate::table::{RowMode, WantedRows};
+use crate::table::{RowMode, WantedRows, WantedScope};
 use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
@@ -46,6 +46,8 @@ pub struct Config {
     pub logging: Logging,
     /// `[tables.NAME]`, of tables whose rows are held.
     pub rows: Vec<WantedRows>,
+    /// `[tables.NAME]`, of tables whose rows callers see by scope.
+    pub scopes: Vec<WantedScope>,
 }
 
 /// Section `[postgres]`.
@@ -200,7 +202,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let cache = cache(reader);
     let http = http(reader);
     let logging = logging(reader);
-    let rows = rows(reader);
+    let (rows, scopes) = tables(reader);
     Some(Config {
         postgres: postgres?,
         log: log?,
@@ -208,6 +210,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
         http: http?,
         logging: logging?,
         rows,
+        scopes,
     })
 }
 
@@ -376,24 +379,33 @@ fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
     Some(Logging { format: format?, level: level? })
 }
 
-/// What is wanted of tables' rows; a table that is not named, or `off`, has none in memory.
-fn rows(reader: &mut Reader<'_>) -> Vec<WantedRows> {
+/// What is wanted of tables' rows (a table that is not named, or `off`, has none in memory), and by
+/// which columns callers see them.
+fn tables(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
     let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
-    let mut wanted = Vec::new();
+    let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
     for (table, entries) in &reader.layers.tables {
         let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
             reader::one(written).and_then(|text| reader::choose(text, &modes))
         });
-        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, |written| {
-            let names: Result<Vec<String>, _> =
-                reader::several(written).into_iter().map(value::identifier).collect();
-            names.and_then(value::not_empty)
+        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, names);
+        let served = columns.clone().filter(|_| matches!(mode, Some(Some(_))));
+        let scope = reader.of_table(table, &settings::TABLE_SCOPE, entries, |written| {
+            names(written).and_then(|names| value::scope(names, served.as_deref()))
         });
+        scopes.extend(scope.map(|columns| WantedScope { table: table.clone(), columns }));
         if let Some(Some(mode)) = mode {
             wanted.push(WantedRows { table: table.clone(), mode, columns });
         }
     }
-    wanted
+    (wanted, scopes)
+}
+
+/// A list of column names.
+fn names(written: &layers::Written) -> Result<Vec<String>, value::Problem> {
+    let names: Result<Vec<String>, _> =
+        reader::several(written).into_iter().map(value::identifier).collect();
+    names.and_then(value::not_empty)
 }
 
 #[cfg(test)]

@@ -124,8 +124,14 @@ pub(super) const TABLE_COLUMNS: Setting = Setting {
     form: "list of column names",
     meaning: "The columns of the rows that are served. Without it: all that are published.",
 };
+pub(super) const TABLE_SCOPE: Setting = Setting {
+    key: "tables.NAME.scope",
+    default: None,
+    form: "list of column names, at most 3",
+    meaning: "The columns by whose values callers may be limited to some rows. Each is part of the replica identity, or that is FULL.",
+};
 /// The keys that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
-pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS];
+pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS, TABLE_SCOPE];
 
 /// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
 pub fn variable_of(key: &str) -> String {

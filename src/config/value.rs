@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::scope::SCOPE_COLUMNS_MAX;
+
 /// What is wrong with a value, and what is allowed: the end of a sentence.
 pub(super) type Problem = String;
 
@@ -150,6 +152,24 @@ pub(super) fn identifier(text: &str) -> Result<String, Problem> {
         return Err(format!("must be a name of 1 to {NAME_BYTES_MAX} bytes"));
     }
     Ok(text.to_owned())
+}
+
+/// Scope columns; by them a row that is served must be seen to be one of a caller's.
+pub(super) fn scope(names: Vec<String>, served: Option<&[String]>) -> Result<Vec<String>, Problem> {
+    if names.len() > SCOPE_COLUMNS_MAX {
+        return Err(format!("must name at most {SCOPE_COLUMNS_MAX} columns"));
+    }
+    let is_twice = |name: &&String| names.iter().filter(|other| other == name).count() > 1;
+    if let Some(twice) = names.iter().find(is_twice) {
+        return Err(format!("names {twice} twice"));
+    }
+    let hidden = |name: &&String| served.is_some_and(|served| !served.contains(name));
+    match names.iter().find(hidden) {
+        Some(name) => Err(format!(
+            "names {name}, which is not among the columns that are served; add it to columns"
+        )),
+        None => Ok(names),
+    }
 }
 
 /// The name of a slot, which PostgreSQL keeps as a directory and so restricts.

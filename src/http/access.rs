@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
-use super::problem::Problem;
+use super::problem::{Problem, shown};
+use super::query::Narrowing;
 use crate::auth::{Access, Identity};
-use crate::scope::Conditions;
-use crate::store::{Directory, PublishedTable, Selection};
+use crate::scope::{Condition, Conditions, View};
+use crate::store::{Directory, Part, PublishedTable, Selection};
 
 /// Whoever asks.
 #[derive(Clone, Debug)]
@@ -78,18 +79,31 @@ impl Caller {
         tables.filter_map(|table| self.readable(directory, table)).collect()
     }
 
-    /// The tables a question is about; `None` asks for all that may be read.
+    /// The part of a table that a question is about.
+    pub(crate) fn part(
+        &self,
+        directory: &Directory,
+        name: &str,
+        narrowing: &Narrowing,
+    ) -> Result<Part, Problem> {
+        let readable = [self.table(directory, name)?];
+        let parts = narrowed(directory, &readable, narrowing)?;
+        parts.into_iter().next().ok_or_else(|| Problem::unknown_table(name, &[]))
+    }
+
+    /// What a question is about; `None` asks for all that may be read.
     pub(crate) fn selection(
         &self,
         directory: &Directory,
         names: Option<&[String]>,
+        narrowing: &Narrowing,
     ) -> Result<Selection, Problem> {
         let tables = match names {
             Some(names) => self.tables(directory, names)?,
-            None if self.reads_everything() => return Ok(Selection::All),
+            None if self.reads_everything() && narrowing.is_empty() => return Ok(Selection::All),
             None => self.all(directory),
         };
-        Ok(Selection::tables(tables.into_iter().map(|readable| readable.table)))
+        Ok(Selection::parts(narrowed(directory, &tables, narrowing)?))
     }
 
     fn reads_everything(&self) -> bool {
@@ -107,10 +121,69 @@ impl Caller {
             Self::Known(identity) => granted(&identity.access, directory, table)?,
             Self::Stranger => return None,
         };
-        let readable = Readable { table: table.clone(), rows };
-        // Rows can't be told apart here yet, so who may not see all of them sees none.
-        readable.rows.is_empty().then_some(readable)
+        // Where the rows can't be told apart, who may not see all of them sees none.
+        match View::of(&table.table, &rows) {
+            Ok(_) => Some(Readable { table: table.clone(), rows }),
+            Err(reason) => {
+                tracing::debug!(%reason, "a token limits rows by it, so it does not read the table");
+                None
+            }
+        }
     }
+}
+
+/// What is left of the tables under the conditions that the client adds. Each is for every table that
+/// has such a scope column, or for the one named before it; one that is for none is a mistake.
+pub(crate) fn narrowed(
+    directory: &Directory,
+    tables: &[Readable],
+    narrowing: &Narrowing,
+) -> Result<Vec<Part>, Problem> {
+    let mut added: Vec<Vec<Condition>> = vec![Vec::new(); tables.len()];
+    for clause in narrowing.clauses() {
+        let mut is_known = false;
+        for (readable, added) in tables.iter().zip(&mut added) {
+            if let Some(column) = meant(directory, &readable.table, &clause.column) {
+                added.push(Condition { column, value: clause.value.clone() });
+                is_known = true;
+            }
+        }
+        if !is_known {
+            return Err(no_scope_column(&clause.column, tables));
+        }
+    }
+    let parts = tables.iter().zip(added).map(|(readable, added)| {
+        let conditions = readable.rows.and(&added.into_iter().collect());
+        // Every column was looked for before: a table without it shows nothing.
+        let view = View::of(&readable.table.table, &conditions).unwrap_or(View::Nothing);
+        Part { table: readable.table.clone(), view }
+    });
+    Ok(parts.collect())
+}
+
+/// The scope column of the table that `name` means: alone, or behind the table's name.
+fn meant(directory: &Directory, table: &Arc<PublishedTable>, name: &str) -> Option<String> {
+    let has = |column: &str| table.table.scope.iter().any(|scope| scope.name == column);
+    if has(name) {
+        return Some(name.to_owned());
+    }
+    let (before, column) = name.rsplit_once('.')?;
+    let is_it = directory.resolve(before).is_some_and(|known| Arc::ptr_eq(known, table));
+    (is_it && has(column)).then(|| column.to_owned())
+}
+
+fn no_scope_column(name: &str, tables: &[Readable]) -> Problem {
+    let of_table = |readable: &Readable| {
+        let table = readable.table.clone();
+        let columns = table.table.scope.clone().into_iter();
+        columns.map(move |column| format!("{}.{}", table.name, column.name))
+    };
+    let known: Vec<String> = tables.iter().flat_map(of_table).collect();
+    let known = match known.as_slice() {
+        [] => "there is none here".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    Problem::invalid(format!("`where` takes scope columns, and {} is none; {known}", shown(name)))
 }
 
 fn granted(

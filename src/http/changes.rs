@@ -10,7 +10,7 @@ use super::access::Caller;
 use super::answer::ChangesAnswer;
 use super::api::Api;
 use super::encoding::Encoding;
-use super::observe::{HIGHWATER_VERSION, version_header};
+use super::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version_header};
 use super::openapi::{
     InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
     UnknownTableProblem,
@@ -19,6 +19,7 @@ use super::path;
 use super::poll::{self, Found};
 use super::problem::Problem;
 use super::query::ChangesQuery;
+use super::request_id::owned;
 
 /// Changes of many tables
 ///
@@ -36,6 +37,7 @@ use super::query::ChangesQuery;
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed in these tables, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
         ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. Tables that are named must hold rows; of the others without rows only ids are told", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns (`tables.NAME.scope`): `column:value`, with `,` between several; also given several times. A column is meant in every table asked about that has it as a scope column; `orders.owner_id:5` in that table alone. What is part of a name or value is percent-encoded (`,` is `%2C`, `:` `%3A`). A row that moves out is told as a delete, one that moves in as an insert", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
     responses(
@@ -64,7 +66,7 @@ use super::query::ChangesQuery;
 pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let query = ChangesQuery::read(head.uri.query().unwrap_or_default(), api.wait_max())?;
-    answer_poll(&api, &query, &head).await
+    answer_poll(&api, &query, head).await
 }
 
 /// Changes of one table
@@ -81,6 +83,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
         ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. The table must hold rows", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
     responses(
@@ -114,12 +117,14 @@ pub(crate) async fn table_changes(
     let table = path::table(head.uri.path())?.into_owned();
     let query = head.uri.query().unwrap_or_default();
     let query = ChangesQuery::read_of_table(table, query, api.wait_max())?;
-    answer_poll(&api, &query, &head).await
+    answer_poll(&api, &query, head).await
 }
 
-async fn answer_poll(api: &Api, query: &ChangesQuery, asked: &Parts) -> Result<Response, Problem> {
-    let caller = Caller::of(&asked.extensions);
-    let found = poll::poll(api, &caller, query, &asked.headers).await?;
+async fn answer_poll(api: &Api, query: &ChangesQuery, head: Parts) -> Result<Response, Problem> {
+    let caller = Caller::of(&head.extensions);
+    let asked = conditions(&head.headers);
+    drop(head);
+    let found = poll::poll(api, &caller, query, &asked).await?;
     let polls = api.polls();
     let outcome = if found.not_modified {
         &polls.not_modified
@@ -131,13 +136,28 @@ async fn answer_poll(api: &Api, query: &ChangesQuery, asked: &Parts) -> Result<R
         &polls.changes
     };
     outcome.inc();
-    Ok(response(found, &asked.headers))
+    Ok(response(found, &asked))
+}
+
+/// Copies of the headers that the answer depends on. The head itself lies in the connection's
+/// buffer, which a held poll must not keep.
+fn conditions(headers: &HeaderMap) -> HeaderMap {
+    let mut conditions = HeaderMap::new();
+    for name in [header::IF_NONE_MATCH, header::ACCEPT_ENCODING] {
+        for line in headers.get_all(&name) {
+            if let Some(line) = owned(line) {
+                conditions.append(&name, line);
+            }
+        }
+    }
+    conditions
 }
 
 fn response(found: Found, asked: &HeaderMap) -> Response {
     let Found { told, etag, not_modified } = found;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(HEADERS_USUAL);
     headers.insert(HIGHWATER_VERSION, version_header(told.version));
     // A reset that a proxy kept would make its clients read everything again and again.
     let kept = if told.has_resets { "no-store" } else { "no-cache" };

@@ -19,20 +19,16 @@
 //! Tags are written in the strong form although `version` may differ under one tag: nothing here
 //! has ranges, the only thing the strong form is good for, and `If-None-Match` compares weakly.
 
-use std::fmt::Write as _;
-
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use twox_hash::XxHash3_128;
 
-use crate::version::{VERSION_TEXT_MAX, Version};
+use super::observe::short_header;
+use crate::version::Version;
 
 /// The tag for the version of the newest change.
 pub(crate) fn etag(newest: Version) -> HeaderValue {
-    let mut text = String::with_capacity(VERSION_TEXT_MAX + 2);
-    // Writing to a string can't fail.
-    let _ = write!(text, "\"{newest}\"");
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""))
+    short_header(format_args!("\"{newest}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// The tag for these documents: it changes with any of them, and with their number.
@@ -44,8 +40,8 @@ pub(crate) fn content_etag<'a>(documents: impl IntoIterator<Item = &'a [u8]>) ->
         hash.write(&document.len().to_ne_bytes());
         hash.write(document);
     }
-    HeaderValue::try_from(format!("\"{:032x}\"", hash.finish_128()))
-        .unwrap_or(HeaderValue::from_static("\"\""))
+    let hash = hash.finish_128();
+    short_header(format_args!("\"{hash:032x}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// Whether the client says it already has the representation with this tag.

@@ -32,6 +32,7 @@ mod answer;
 mod api;
 mod body;
 mod changes;
+mod compress;
 mod conditional;
 mod connection;
 mod console;

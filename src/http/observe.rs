@@ -5,6 +5,8 @@
 //! than what stands around it.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -22,7 +24,7 @@ use super::request_id::{self, X_REQUEST_ID};
 use super::routes::{Route, is_versioned};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::version::Version;
+use crate::version::{VERSION_TEXT_MAX, Version};
 
 /// Carries the version of the answer, or else how far this instance has applied.
 pub(crate) const HIGHWATER_VERSION: HeaderName = HeaderName::from_static("highwater-version");
@@ -128,9 +130,22 @@ impl Observed {
     }
 }
 
+/// Headers of an answer: so many find room without growing.
+pub(crate) const HEADERS_USUAL: usize = 12;
+
 /// A version as a header.
 pub(crate) fn version_header(version: Version) -> HeaderValue {
-    HeaderValue::try_from(version.to_string()).unwrap_or(HeaderValue::from_static(""))
+    short_header(format_args!("{version}")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A short text as a header, for one allocation.
+pub(crate) fn short_header(text: fmt::Arguments<'_>) -> Option<HeaderValue> {
+    let mut bytes = [0; VERSION_TEXT_MAX + 2];
+    let length = bytes.len();
+    let mut rest = &mut bytes[..];
+    rest.write_fmt(text).ok()?;
+    let length = length - rest.len();
+    HeaderValue::from_bytes(bytes.get(..length)?).ok()
 }
 
 /// The `method` label: a client can invent methods, but no labels.

@@ -9,7 +9,7 @@ use super::access::Caller;
 use super::api::Api;
 use super::conditional;
 use super::problem::Problem;
-use super::query::ChangesQuery;
+use super::query::{ChangesQuery, Narrowing};
 use super::rows::held;
 use super::shared::Question;
 use super::told::Told;
@@ -39,7 +39,7 @@ pub(crate) async fn poll(
         && store.is_ahead(after)
     {
         // An unknown table is told of at once.
-        resolve(api, caller, query.tables.as_deref(), query.rows)?;
+        resolve(api, caller, query.tables.as_deref(), query.rows, &query.narrowing)?;
         let _waiting = api.count_waiter();
         let caught_up = store.wait_applied(after.position);
         if timeout(api.ahead_wait_max(), caught_up).await.is_err() {
@@ -49,7 +49,7 @@ pub(crate) async fn poll(
     }
     loop {
         // Again each time: a table may have gone meanwhile.
-        let tables = resolve(api, caller, query.tables.as_deref(), query.rows)?;
+        let tables = resolve(api, caller, query.tables.as_deref(), query.rows, &query.narrowing)?;
         let ChangesQuery { after, limit, detail, rows, .. } = *query;
         let question = Question { tables, after, limit, detail, rows };
         let look = look(api, &question, headers).await?;
@@ -74,13 +74,14 @@ pub(crate) fn resolve(
     caller: &Caller,
     names: Option<&[String]>,
     rows: bool,
+    narrowing: &Narrowing,
 ) -> Result<Selection, Problem> {
-    let selection = caller.selection(&api.store().directory(), names)?;
+    let selection = caller.selection(&api.store().directory(), names, narrowing)?;
     if rows
         && names.is_some()
-        && let Selection::Tables(tables) = &selection
+        && let Selection::Tables(parts) = &selection
     {
-        tables.iter().try_for_each(|table| held(table).map(drop))?;
+        parts.iter().try_for_each(|part| held(&part.table).map(drop))?;
     }
     Ok(selection)
 }

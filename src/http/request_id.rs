@@ -15,9 +15,15 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The id of this request: what the client sent when it is short and plain, else a new one.
 pub(crate) fn of_request(headers: &HeaderMap) -> HeaderValue {
     match headers.get(X_REQUEST_ID) {
-        Some(sent) if is_sane(sent.as_bytes()) => sent.clone(),
+        Some(sent) if is_sane(sent.as_bytes()) => owned(sent).unwrap_or_else(next),
         _ => next(),
     }
+}
+
+/// A copy with bytes of its own: those of a request's headers lie in the connection's buffer, and
+/// whoever keeps one keeps the whole buffer.
+pub(crate) fn owned(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 /// Letters, digits and the punctuation of UUIDs, trace ids and base64: nothing that could break

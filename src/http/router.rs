@@ -11,17 +11,15 @@ use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::Api;
+use super::compress::Compress;
 use super::gate::Gate;
 use super::observe::Observe;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::rate::Buckets;
 use super::routes::{Audience, Route};
-use super::told::COMPRESSED_BYTES_MIN;
 use super::{changes, console, cors, health, metrics_page, openapi, push, reload, rows, status};
 use crate::auth::Authority;
 use crate::metrics::Metrics;
@@ -92,13 +90,11 @@ impl<'a> Build<'a> {
 
     /// The layers of one route, outermost first; together they cost one allocation.
     fn around(&self, route: Route, methods: MethodRouter<Api>) -> MethodRouter<Api> {
-        // A compressor would hold events back until it has enough of them.
-        let compressed = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::SSE);
         let layers = ServiceBuilder::new()
             .layer(Observe::new(route, self.told(route), self.metrics))
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(CompressionLayer::new().compress_when(compressed))
+            .layer(Compress { is_stream: route == Route::Stream })
             .layer(Gate::new(route, self.authority.clone(), self.buckets.clone()));
         methods.layer(layers)
     }

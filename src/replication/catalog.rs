@@ -2,6 +2,7 @@
 //! SQL connection of our own.
 
 mod held;
+mod scope;
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use super::form::{self, TypeRow};
 use super::silence::Walsender;
 use crate::kind::{Form, Kind};
 use crate::lsn::Lsn;
-use crate::table::{Rows, Table, TableName, TableOid, Tracking, WantedRows};
+use crate::table::{Rows, Table, TableName, TableOid, Tracking, WantedRows, WantedScope};
 use crate::wire::{Connection, WireError};
 
 /// The published tables, as seen by one look.
@@ -28,6 +29,10 @@ pub struct CatalogTable {
     pub table: Table,
     /// The key's columns, in key order; empty for reset-only tables.
     pub key: Vec<KeyColumn>,
+    /// The scope columns, as far as each change of the table tells their values.
+    pub scope: Vec<KeyColumn>,
+    /// Why the scope columns that are wanted can't be had.
+    pub scope_refused: Option<String>,
     /// What a Relation message must show for rows to be read by this look: every published column,
     /// in the table's order. Empty where no rows are held.
     pub published: Vec<PublishedColumn>,
@@ -40,7 +45,7 @@ pub struct CatalogTable {
     pub changed_transactions_ago: i64,
 }
 
-/// A column of an identity key.
+/// A column of an identity key, or a scope column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyColumn {
     /// Its name, as stored.
@@ -126,12 +131,14 @@ pub async fn read_catalog(
     connection: &mut Connection,
     publication: &str,
     wanted: &[WantedRows],
+    scopes: &[WantedScope],
 ) -> Result<Vec<CatalogTable>, CatalogError> {
     let variables = [("publication", publication)];
     let mut looked = Vec::new();
-    for row in connection.simple_query(&tables_query(publication, wanted)).await? {
+    for row in connection.simple_query(&tables_query(publication, wanted, scopes)).await? {
         looked.push(parse_table(&row)?);
     }
+    scope::apply(&mut looked, scopes);
     held::hold(&mut looked, wanted);
     let mut tables: Vec<CatalogTable> = looked.into_iter().map(|looked| looked.table).collect();
     if server_major(connection) >= SCHEMAS_SINCE {
@@ -141,14 +148,16 @@ pub async fn read_catalog(
     Ok(tables)
 }
 
-fn tables_query(publication: &str, wanted: &[WantedRows]) -> String {
+fn tables_query(publication: &str, wanted: &[WantedRows], scopes: &[WantedScope]) -> String {
     let definition =
         include_str!("../../sql/table_definition.sql").trim_end().trim_end_matches(';');
     let definition = definition.replace(":'oid'", "published.oid");
     // The file's head explains what is put in here.
     let sql = include_str!("../../sql/catalog_tables.sql");
     let sql = sql.replace("(:definition)", &format!("({definition})"));
-    let names: Vec<String> = wanted.iter().map(|wanted| wanted.table.replace('"', "")).collect();
+    let wanted = wanted.iter().map(|wanted| &wanted.table);
+    let all = wanted.chain(scopes.iter().map(|scope| &scope.table));
+    let names: Vec<String> = all.map(|table| table.replace('"', "")).collect();
     let names = serde_json::Value::from(names).to_string();
     bind(&sql, &[("publication", publication), ("wanted", &names)])
 }
@@ -240,6 +249,8 @@ struct Looked {
     columns: Vec<ColumnRow>,
     is_partitioned: bool,
     row_filter: Option<String>,
+    /// Whether every change tells the whole old row.
+    tells_old_rows: bool,
 }
 
 /// A column as `sql/catalog_tables.sql` describes it.
@@ -278,10 +289,13 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         key_columns: key_rows.iter().map(|column| column.name.clone()).collect(),
         tracking,
         rows: Rows::Off,
+        scope: Vec::new(),
     };
     let table = CatalogTable {
         table,
         key,
+        scope: Vec::new(),
+        scope_refused: None,
         published: Vec::new(),
         membership: text(row, 5, "membership")?.to_owned(),
         definition: text(row, 6, "definition")?.to_owned(),
@@ -293,6 +307,7 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         columns: columns(8, "columns")?,
         is_partitioned: text(row, 9, "is_partitioned")? == "t",
         row_filter: optional(row, 10).map(str::to_owned),
+        tells_old_rows: text(row, 11, "tells_old_rows")? == "t",
     })
 }
 

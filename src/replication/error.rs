@@ -26,6 +26,14 @@ pub enum SessionError {
         "publication \"{0}\" does not exist in this database; create it with the SQL that `highwater setup` prints, or run with postgres.setup = \"auto\""
     )]
     NoPublication(String),
+    /// A table's changes don't tell who may see them.
+    #[error("{table} can't be told by scope: {reason}")]
+    NoScope {
+        /// The table, as displayed.
+        table: String,
+        /// Why, and what mends it.
+        reason: String,
+    },
     /// A slot of that name belongs to something else.
     #[error(
         "replication slot \"{slot}\" belongs to something else (plugin {plugin}, database \"{database}\"); set postgres.slot to another name"
@@ -108,7 +116,7 @@ impl SessionError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_permanent(),
-            Self::NoPublication(_) | Self::ForeignSlot { .. } => true,
+            Self::NoPublication(_) | Self::NoScope { .. } | Self::ForeignSlot { .. } => true,
             Self::CreateSlot { source, .. } => {
                 matches!(source.sqlstate(), Some(PREREQUISITE | LIMIT_EXCEEDED | PRIVILEGE))
             }

@@ -18,6 +18,11 @@ pub(super) struct TypeRow {
 }
 
 impl TypeRow {
+    /// Whether it is an enum: its values have one text each.
+    pub(super) fn is_enum(&self) -> bool {
+        self.class == 'e'
+    }
+
     fn facts(&self) -> Option<TypeFacts> {
         Some(TypeFacts {
             oid: self.base,

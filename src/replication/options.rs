@@ -9,7 +9,7 @@ use super::staging::StageLimits;
 use crate::change::Event;
 use crate::lsn::Lsn;
 use crate::source::{SourceStatus, Wishes};
-use crate::table::WantedRows;
+use crate::table::{WantedRows, WantedScope};
 use crate::wire::Target;
 
 /// What to stream, and how.
@@ -33,6 +33,8 @@ pub struct SessionOptions {
     pub stage: StageLimits,
     /// Tables whose rows are to be told as well as their ids.
     pub rows: Vec<WantedRows>,
+    /// Tables whose changes are to be told to each scope by itself.
+    pub scopes: Vec<WantedScope>,
 }
 
 /// Whether the server sends a transaction that outgrows its memory (`logical_decoding_work_mem`)

@@ -4,8 +4,12 @@
 //! walsender wake the reader for every message. Letting bytes gather for a millisecond doubles or
 //! triples the rate of both sides over TCP. It would cost latency, so it is done only while the
 //! stream is behind; on a Unix socket it gains nothing.
+//!
+//! What matters is the time between reads: what is done meanwhile with the bytes of the last one
+//! counts. And when a read leaves bytes behind for want of room there is nothing to wait for: the
+//! server may be waiting for room, too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::change::CommitTime;
 
@@ -15,6 +19,10 @@ pub(super) struct Pace {
     may_pause: bool,
     committed_at: CommitTime,
     behind: bool,
+    /// When bytes were last read.
+    read_at: Option<Instant>,
+    /// Whether that read left none behind.
+    took_all: bool,
 }
 
 impl Pace {
@@ -26,7 +34,13 @@ impl Pace {
 
     /// For a connection over TCP, where pauses help, or over a Unix socket, where they don't.
     pub(super) fn new(over_tcp: bool) -> Self {
-        Self { may_pause: over_tcp, committed_at: CommitTime::default(), behind: false }
+        Self {
+            may_pause: over_tcp,
+            committed_at: CommitTime::default(),
+            behind: false,
+            read_at: None,
+            took_all: true,
+        }
     }
 
     /// A transaction made at this time begins to arrive.
@@ -44,9 +58,20 @@ impl Pace {
         self.behind = false;
     }
 
+    /// Bytes were read just now: all that were there, or as many as there was room for.
+    pub(super) fn read(&mut self, now: Instant, took_all: bool) {
+        (self.read_at, self.took_all) = (Some(now), took_all);
+    }
+
     /// Whether to let bytes gather before the next read.
     pub(super) fn should_pause(&self) -> bool {
-        self.may_pause && self.behind
+        self.may_pause && self.behind && self.took_all
+    }
+
+    /// How much longer they should, when it is now.
+    pub(super) fn rest(&self, now: Instant) -> Duration {
+        let gathering = self.read_at.map_or(Duration::ZERO, |at| now.duration_since(at));
+        Self::PAUSE.saturating_sub(gathering)
     }
 }
 
@@ -65,10 +90,24 @@ mod tests {
         assert!(pace.should_pause());
         pace.idle();
         assert!(!pace.should_pause());
+        pace.sent(1_020_000);
+        pace.read(Instant::now(), false);
+        assert!(!pace.should_pause(), "there is more to read at once");
+        pace.read(Instant::now(), true);
+        assert!(pace.should_pause());
 
         let mut unix = Pace::new(false);
         unix.begin(CommitTime(0));
         unix.sent(i64::MAX);
         assert!(!unix.should_pause());
+    }
+
+    #[test]
+    fn what_is_done_between_reads_is_part_of_the_pause() {
+        let (mut pace, read_at) = (Pace::new(true), Instant::now());
+        assert_eq!(pace.rest(read_at), Pace::PAUSE);
+        pace.read(read_at, true);
+        assert_eq!(pace.rest(read_at + Pace::PAUSE / 4), Pace::PAUSE / 4 * 3);
+        assert_eq!(pace.rest(read_at + 2 * Pace::PAUSE), Duration::ZERO);
     }
 }

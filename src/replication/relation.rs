@@ -1,10 +1,11 @@
 //! Where a table's key, and the values of its rows, stand in the tuples of the stream.
 
-use super::catalog::{CatalogTable, PublishedColumn};
+use super::catalog::{CatalogTable, KeyColumn, PublishedColumn};
 use super::row_plan::RowPlan;
 use crate::key::Key;
 use crate::kind::Kind;
-use crate::pgoutput::{self, Column, ReplicaIdentity, Tuple};
+use crate::pgoutput::{self, Column, OldTuple, ReplicaIdentity, Tuple};
+use crate::scope::ScopeValues;
 
 /// What the newest Relation message said of a table, and where its key and row are found.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Relation {
     replica_identity: ReplicaIdentity,
     columns: Vec<RelationColumn>,
     key: KeyPlan,
+    /// Where the scope columns are and how their values are written; empty without any.
+    scope: Vec<(usize, Kind)>,
     rows: RowReading,
 }
 
@@ -48,6 +51,15 @@ enum RowReading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnknownKey;
 
+/// A row's id, and the values of its scope columns, if its table has any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The id.
+    pub key: Key,
+    /// All scope columns' values.
+    pub scope: Option<ScopeValues>,
+}
+
 impl Relation {
     /// Matches a Relation message with the catalog's key.
     pub(super) fn new(message: &pgoutput::Relation<'_>, table: &CatalogTable) -> Self {
@@ -70,6 +82,7 @@ impl Relation {
             replica_identity: message.replica_identity,
             columns: columns.collect(),
             key: KeyPlan::Unknown,
+            scope: Vec::new(),
             rows: RowReading::Unknown,
         }
     }
@@ -77,7 +90,12 @@ impl Relation {
     /// Matches the message with a newer look at the catalog. The message may have come before the
     /// look, in the very transaction that changed the table, and need not come again.
     pub(super) fn look_again(&mut self, table: &CatalogTable) {
-        self.key = plan(self.replica_identity, &self.columns, table);
+        let plans = plan(self.replica_identity, &self.columns, table).zip(scope_plan(
+            self.replica_identity,
+            &self.columns,
+            table,
+        ));
+        (self.key, self.scope) = plans.unwrap_or((KeyPlan::Unknown, Vec::new()));
         self.rows = row_reading(&self.columns, table);
     }
 
@@ -105,8 +123,62 @@ impl Relation {
         }
     }
 
+    /// The id in the tuple of a row as it is, and its scope; a column that is unchanged there is read
+    /// from `old`.
+    pub(super) fn found(
+        &self,
+        tuple: Tuple<'_>,
+        old: Option<OldTuple<'_>>,
+    ) -> Result<Found, UnknownKey> {
+        let key = self.key(tuple, old.map(|old| old.tuple()))?;
+        let scope = self.scope(tuple, old, true)?;
+        Ok(Found { key, scope })
+    }
+
+    /// The same of the tuple of a row as it was.
+    pub(super) fn found_before(&self, old: OldTuple<'_>) -> Result<Found, UnknownKey> {
+        let key = self.key(old.tuple(), None)?;
+        // In a tuple that holds only the key, NULL stands for "not sent".
+        let scope = self.scope(old.tuple(), None, matches!(old, OldTuple::Full(_)))?;
+        Ok(Found { key, scope })
+    }
+
+    /// Whether an update tells where a row was only if it says so: what is not part of the key may
+    /// change without that.
+    pub(super) fn needs_old_rows(&self) -> bool {
+        let is_key = |place: usize| match &self.key {
+            KeyPlan::Integer(key) => *key == place,
+            KeyPlan::Json(columns) => columns.iter().any(|(key, _)| *key == place),
+            KeyPlan::Unknown => false,
+        };
+        !self.scope.iter().all(|(place, _)| is_key(*place))
+    }
+
+    fn scope(
+        &self,
+        tuple: Tuple<'_>,
+        old: Option<OldTuple<'_>>,
+        has_nulls: bool,
+    ) -> Result<Option<ScopeValues>, UnknownKey> {
+        if self.scope.is_empty() {
+            return Ok(None);
+        }
+        let mut json = Vec::with_capacity(32);
+        for (index, (place, kind)) in self.scope.iter().enumerate() {
+            json.push(if index == 0 { b'[' } else { b',' });
+            match tuple.columns().nth(*place) {
+                Some(Column::Null) if has_nulls => json.extend_from_slice(b"null"),
+                _ => kind
+                    .write_json(value(tuple, old.map(|old| old.tuple()), *place)?, &mut json)
+                    .map_err(|_| UnknownKey)?,
+            }
+        }
+        json.push(b']');
+        Ok(Some(ScopeValues::json(&json)))
+    }
+
     /// The id in `tuple`; a column that is unchanged there is read from `old`.
-    pub(super) fn key(&self, tuple: Tuple<'_>, old: Option<Tuple<'_>>) -> Result<Key, UnknownKey> {
+    fn key(&self, tuple: Tuple<'_>, old: Option<Tuple<'_>>) -> Result<Key, UnknownKey> {
         match &self.key {
             KeyPlan::Integer(place) => read_integer(value(tuple, old, *place)?).map(Key::integer),
             KeyPlan::Json(columns) => read_json(columns, tuple, old),
@@ -119,25 +191,41 @@ fn plan(
     replica_identity: ReplicaIdentity,
     columns: &[RelationColumn],
     table: &CatalogTable,
-) -> KeyPlan {
+) -> Option<KeyPlan> {
     let flagged = columns.iter().filter(|column| column.key).count();
     // With identity FULL every column is flagged, and the key is the catalog's primary key.
     if replica_identity != ReplicaIdentity::Full && flagged != table.key.len() {
-        return KeyPlan::Unknown;
+        return None;
     }
     let mut places = Vec::with_capacity(table.key.len());
     for key in &table.key {
         let found = columns
             .iter()
             .position(|c| c.key && c.shape.name == key.name && c.shape.type_oid == key.type_oid);
-        let Some(place) = found else { return KeyPlan::Unknown };
-        places.push((place, key.kind));
+        places.push((found?, key.kind));
     }
     match places[..] {
-        [] => KeyPlan::Unknown,
-        [(place, Kind::Integer)] => KeyPlan::Integer(place),
-        _ => KeyPlan::Json(places),
+        [] => None,
+        [(place, Kind::Integer)] => Some(KeyPlan::Integer(place)),
+        _ => Some(KeyPlan::Json(places)),
     }
+}
+
+/// Where the scope columns are. Their old values must be told with every change: so each is part of
+/// the key, or the whole old row is.
+fn scope_plan(
+    replica_identity: ReplicaIdentity,
+    columns: &[RelationColumn],
+    table: &CatalogTable,
+) -> Option<Vec<(usize, Kind)>> {
+    let is_told = |column: &RelationColumn| column.key || replica_identity == ReplicaIdentity::Full;
+    let place = |scope: &KeyColumn| {
+        let is_it = |c: &RelationColumn| {
+            is_told(c) && c.shape.name == scope.name && c.shape.type_oid == scope.type_oid
+        };
+        Some((columns.iter().position(is_it)?, scope.kind))
+    };
+    table.scope.iter().map(place).collect()
 }
 
 fn row_reading(columns: &[RelationColumn], table: &CatalogTable) -> RowReading {

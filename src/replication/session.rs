@@ -22,6 +22,7 @@ use crate::history::History;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::source::Phase;
+use crate::version::Epoch;
 use crate::wire::{Connection, CopyBoth};
 
 /// Streams a slot's changes, whatever happens to the connection.
@@ -33,6 +34,8 @@ pub struct Session {
     feedback: Option<Feedback>,
     /// The history the assembler's position belongs to; `None` before the first stream.
     history: Option<History>,
+    /// The server lost what it had written: the epoch that it tells, and what we call its history since.
+    rewound: Option<(Epoch, History)>,
     /// The slot can't continue: drop it and make a new one.
     replace_slot: bool,
     retry: Retry,
@@ -71,6 +74,7 @@ impl Session {
             channels,
             feedback: None,
             history: None,
+            rewound: None,
             replace_slot: false,
             retry: Retry::new(),
             walsender: None,

@@ -18,8 +18,9 @@ mod merged;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::relation::Found;
 use super::row_stage::RowStage;
-use crate::change::{Change, Op, Reset, ResetReason};
+use crate::change::{Change, Op, Reset, ResetReason, ScopeMove};
 use crate::key::Key;
 use crate::row::RowChange;
 use crate::snapshot::Xid;
@@ -139,17 +140,26 @@ impl Stage {
     }
 
     /// Adds what happened to the row just counted.
-    pub fn push(&mut self, table: TableOid, op: Op, key: Key) {
-        self.push_at(self.ordinal, table, op, key);
+    pub fn push(&mut self, table: TableOid, op: Op, key: Key, scope: Option<Box<ScopeMove>>) {
+        self.push_at(self.ordinal, table, op, key, scope);
     }
 
     /// Adds that the row just counted has another key now: for clients two rows.
-    pub fn push_key_change(&mut self, table: TableOid, old: Key, new: Key) {
-        self.push_at(self.ordinal - 1, table, Op::Delete, old);
-        self.push_at(self.ordinal, table, Op::Insert, new);
+    pub fn push_key_change(&mut self, table: TableOid, old: Found, new: Found) {
+        let scope = old.scope.map(|scope| Box::new(ScopeMove { before: Some(scope), after: None }));
+        self.push_at(self.ordinal - 1, table, Op::Delete, old.key, scope);
+        let scope = new.scope.map(|scope| Box::new(ScopeMove { before: None, after: Some(scope) }));
+        self.push_at(self.ordinal, table, Op::Insert, new.key, scope);
     }
 
-    fn push_at(&mut self, ordinal: u32, table: TableOid, op: Op, key: Key) {
+    fn push_at(
+        &mut self,
+        ordinal: u32,
+        table: TableOid,
+        op: Op,
+        key: Key,
+        scope: Option<Box<ScopeMove>>,
+    ) {
         if ordinal >= Self::ORDINAL_MAX || self.given_up {
             self.reset(table, ResetReason::LargeTransaction);
             return;
@@ -159,7 +169,7 @@ impl Stage {
         if staged.reset {
             return;
         }
-        let change = Change { table, key, op, ordinal };
+        let change = Change { table, key, op, ordinal, scope };
         let bytes = change_bytes(&change);
         staged.changes += 1;
         staged.bytes += bytes;
@@ -308,12 +318,12 @@ impl Stage {
             if change.table != table {
                 return true;
             }
-            let last = merged.get(&row(change)).filter(|m| m.ordinal == change.ordinal);
-            let Some(op) = last.and_then(Merged::op) else { return false };
-            change.op = op;
-            kept += 1;
-            bytes += change_bytes(change);
-            true
+            let is_kept = merged.get(&row(change)).is_some_and(|merged| merged.keep(change));
+            if is_kept {
+                kept += 1;
+                bytes += change_bytes(change);
+            }
+            is_kept
         });
         if let Some(staged) = self.tables.get_mut(&table) {
             self.bytes = self.bytes - staged.bytes + bytes;
@@ -368,7 +378,8 @@ impl Stage {
 
 /// Bytes of a change that is staged.
 fn change_bytes(change: &Change) -> usize {
-    size_of::<Change>() + change.key.heap_bytes()
+    let scope = change.scope.as_ref().map_or(0, |scope| scope.bytes());
+    size_of::<Change>() + change.key.heap_bytes() + scope
 }
 
 #[cfg(test)]

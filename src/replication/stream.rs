@@ -114,7 +114,7 @@ impl Stream<'_> {
             self.read_buffered(&mut tick).await?;
             self.flush(&mut tick).await?;
             if self.pace.should_pause() {
-                pause().await;
+                pause(&self.pace).await;
             }
             tokio::select! {
                 read = self.copy.fill() => self.heard(read?),
@@ -209,6 +209,7 @@ impl Stream<'_> {
     }
 
     fn heard(&mut self, bytes: usize) {
+        self.pace.read(Instant::now(), !self.copy.filled_up());
         self.report.received_bytes(bytes);
         if self.silence.presence() != Presence::Alive {
             self.report.heard_again();
@@ -320,7 +321,7 @@ async fn wished(wishes: &Wishes, asked_at: tokio::time::Instant) {
 /// The thread sleeps, not this task alone: a runtime that waits for a timer wakes for every segment
 /// that arrives meanwhile, which costs both sides what the pause is to spare them. The thread is
 /// the change stream's own; the store's writer, which shares it, has its turn before.
-async fn pause() {
+async fn pause(pace: &Pace) {
     yield_now().await;
-    std::thread::sleep(Pace::PAUSE);
+    std::thread::sleep(pace.rest(Instant::now()));
 }

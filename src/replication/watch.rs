@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::catalog::{Catalog, CatalogError, SourceState, read_catalog, read_source};
 use super::error::SessionError;
 use super::options::SessionOptions;
-use crate::table::WantedRows;
+use crate::table::{WantedRows, WantedScope};
 use crate::wire::{ConnectError, Connection, Target};
 
 /// One look: the published tables, and where server and slot stand.
@@ -58,6 +58,7 @@ pub(super) struct Watch {
     slot: String,
     /// Tables to look at more closely.
     rows: Vec<WantedRows>,
+    scopes: Vec<WantedScope>,
     /// Somebody wants a look now.
     pub(super) wanted: Arc<Notify>,
     looks: watch::Sender<Option<Look>>,
@@ -75,6 +76,7 @@ impl Watch {
             publication: options.publication.clone(),
             slot: options.slot.clone(),
             rows: options.rows.clone(),
+            scopes: options.scopes.clone(),
             wanted,
             looks,
         }
@@ -88,7 +90,8 @@ impl Watch {
     /// Looks once.
     pub(super) async fn look(&self, connection: &mut Connection) -> Result<Look, LookError> {
         timeout(LOOK_TIME_MAX, async {
-            let tables = read_catalog(connection, &self.publication, &self.rows).await?;
+            let tables =
+                read_catalog(connection, &self.publication, &self.rows, &self.scopes).await?;
             // In this order: the position must not be older than the catalog.
             let source = read_source(connection, &self.publication, &self.slot).await?;
             Ok(Look { catalog: Catalog { seen_at: source.wal_end, tables }, source })

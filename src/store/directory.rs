@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::rows::{RowMeters, Served};
 use super::signals::Mark;
 use crate::metrics::Metrics;
+use crate::scope::View;
 use crate::table::{Table, TableOid};
 
 /// A published table as readers hold it: its definition, its name ready for JSON, and the signals
@@ -107,36 +108,79 @@ fn spellings(tables: &[Arc<PublishedTable>]) -> HashMap<String, Arc<PublishedTab
     shared.into_iter().filter_map(|(spelling, owner)| Some((spelling, owner?))).collect()
 }
 
+impl From<Arc<PublishedTable>> for Part {
+    /// All of its rows.
+    fn from(table: Arc<PublishedTable>) -> Self {
+        Self { table, view: View::All }
+    }
+}
+
 /// The tables a question is about.
 #[derive(Clone, Debug)]
 pub enum Selection {
     /// Every published table, whichever these are when the answer is made.
     All,
     /// These, each once.
-    Tables(Vec<Arc<PublishedTable>>),
+    Tables(Vec<Part>),
+}
+
+/// A table that a question is about, and which of its rows.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The table.
+    pub table: Arc<PublishedTable>,
+    /// The rows asked about: to who asks there are no others.
+    pub view: View,
 }
 
 impl Selection {
     /// The named tables, in the order given; repeated ones count once.
     pub fn tables(tables: impl IntoIterator<Item = Arc<PublishedTable>>) -> Self {
-        let mut unique: Vec<Arc<PublishedTable>> = Vec::new();
-        for table in tables {
-            if !unique.iter().any(|known| known.oid() == table.oid()) {
-                unique.push(table);
+        Self::parts(tables.into_iter().map(Part::from))
+    }
+
+    /// The same of parts of tables.
+    pub fn parts(parts: impl IntoIterator<Item = Part>) -> Self {
+        let mut unique: Vec<Part> = Vec::new();
+        for part in parts {
+            if !unique.iter().any(|known| known.table.oid() == part.table.oid()) {
+                unique.push(part);
             }
         }
         Self::Tables(unique)
     }
+
+    /// Whether all rows are asked about, of whatever tables.
+    pub(super) fn is_unlimited(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tables(parts) => parts.iter().all(|part| part.view.is_all()),
+        }
+    }
+
+    /// Which rows of a table are asked about.
+    pub(super) fn view_of(&self, table: &PublishedTable) -> &View {
+        match self {
+            Self::All => &View::All,
+            Self::Tables(parts) => {
+                let part = parts.iter().find(|part| part.table.oid() == table.oid());
+                part.map_or(&View::Nothing, |part| &part.view)
+            }
+        }
+    }
 }
 
-/// Equal when they hold the same tables, as they are defined now, in the same order.
+/// Equal when they hold the same rows of the same tables, as they are defined now, in the same order.
 impl PartialEq for Selection {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, Self::All) => true,
             (Self::Tables(ours), Self::Tables(theirs)) => {
                 ours.len() == theirs.len()
-                    && ours.iter().zip(theirs).all(|(a, b)| Arc::ptr_eq(a, b))
+                    && ours
+                        .iter()
+                        .zip(theirs)
+                        .all(|(a, b)| Arc::ptr_eq(&a.table, &b.table) && a.view == b.view)
             }
             _ => false,
         }
@@ -155,6 +199,7 @@ mod tests {
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
             rows: Rows::Off,
+            scope: vec![],
         };
         Arc::new(PublishedTable::new(table, &Metrics::new().unwrap()))
     }
@@ -202,6 +247,6 @@ mod tests {
         let Selection::Tables(tables) = Selection::tables([table.clone(), other, table]) else {
             panic!("a list");
         };
-        assert_eq!(tables.iter().map(|t| t.oid().0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(tables.iter().map(|part| part.table.oid().0).collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -44,6 +44,7 @@ mod merge;
 mod meters;
 mod reader;
 mod rows;
+mod seen;
 mod signals;
 mod state;
 mod status;
@@ -61,7 +62,7 @@ mod timelines;
 
 use std::sync::Arc;
 
-pub use directory::{Directory, PublishedTable, Selection};
+pub use directory::{Directory, Part, PublishedTable, Selection};
 pub use limits::{Limits, LogLimits, RowLimits};
 pub use reader::{Answer, PollChange, Query, Standing, Store};
 pub use rows::{

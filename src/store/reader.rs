@@ -7,6 +7,7 @@ use super::merge::Merge;
 use super::state::{Shared, State, TableState};
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
+use crate::scope::View;
 use crate::source::Wishes;
 use crate::version::{Position, Version};
 
@@ -90,13 +91,16 @@ impl Store {
 
     /// If it is plain that nothing changed after `after`: the answer that says so.
     ///
-    /// Costs one comparison for each table, or one for all of them, and no lock. `None` means
+    /// Costs one comparison for each table, or one for all of them, and no lock (unless only a part
+    /// of a table's rows is asked about). `None` means
     /// perhaps: ask [`Store::changes`], which looks here first.
     pub fn unchanged(&self, tables: &Selection, after: Version) -> Option<Answer> {
         let Standing { applied: version, newest } = self.standing(tables)?;
         let is_plain = version.epoch == after.epoch
             && after.position <= version.position
             && newest.position <= after.position;
+        // What is newest of the whole table is not told to who sees a part of it.
+        let newest = if tables.is_unlimited() { newest } else { self.newest_change(tables)? };
         is_plain.then(|| Answer { version, newest, more: false, reset: vec![], changes: vec![] })
     }
 
@@ -147,9 +151,9 @@ impl Store {
     fn newest_mark(&self, tables: &Selection) -> Option<Position> {
         match tables {
             Selection::All => self.shared.signals.newest.position(),
-            Selection::Tables(tables) => tables
+            Selection::Tables(parts) => parts
                 .iter()
-                .map(|table| table.mark.position())
+                .map(|part| part.table.mark.position())
                 .try_fold(Position::START, |newest, mark| Some(newest.max(mark?))),
         }
     }
@@ -160,24 +164,26 @@ impl State {
         let position = match tables {
             Selection::All => self.newest,
             // A table that is gone counts as changed just now.
-            Selection::Tables(tables) => tables
+            Selection::Tables(parts) => parts
                 .iter()
-                .map(|table| self.tables.get(&table.oid()).map_or(self.applied, |t| t.newest))
+                .map(|part| {
+                    let known = self.tables.get(&part.table.oid());
+                    known.map_or(self.applied, |known| known.newest_seen(&part.view))
+                })
                 .max()
                 .unwrap_or(Position::START),
         };
         Some(Version { epoch: self.history.as_ref()?.epoch(), position })
     }
 
-    fn has_news(&self, tables: &Selection, after: Version) -> bool {
+    pub(super) fn has_news(&self, tables: &Selection, after: Version) -> bool {
         let Some(after) = self.position_of(after) else { return true };
-        let is_news = |known: &TableState| known.log.head() > after;
-        match tables {
-            Selection::All => self.tables.values().any(is_news),
-            Selection::Tables(tables) => {
-                tables.iter().any(|table| self.tables.get(&table.oid()).is_none_or(is_news))
-            }
-        }
+        self.selected(tables).any(|(_, view, known)| {
+            known.is_none_or(|known| {
+                let seen = known.seen(view);
+                seen.head() > after || seen.floor() > after
+            })
+        })
     }
 
     pub(super) fn answer(&self, query: &Query) -> Option<Answer> {
@@ -185,11 +191,12 @@ impl State {
         let after = query.after.and_then(|after| history.position_of(after));
         let mut reset = Vec::new();
         let mut merge = Merge::default();
-        for (table, known) in self.selected(query.tables) {
-            match (known, after) {
-                (Some(known), Some(after)) if known.log.floor() <= after => {
-                    if known.log.head() > after {
-                        merge.add(known, known.log.after(after));
+        for (table, view, known) in self.selected(query.tables) {
+            let seen = known.map(|known| (known, known.seen(view)));
+            match (seen, after) {
+                (Some((known, seen)), Some(after)) if seen.floor() <= after => {
+                    if seen.head() > after {
+                        merge.add(known, seen.after(after));
                     }
                 }
                 _ => reset.push(table.clone()),
@@ -208,16 +215,22 @@ impl State {
         Some(Answer { version, newest, more: next.is_some(), reset, changes })
     }
 
-    /// The selected tables by the name the asker knows, each with its log if it is still there.
+    /// The selected tables by the name the asker knows, each with what is seen of it, and with its
+    /// logs if it is still there.
     fn selected<'a>(
         &'a self,
         tables: &'a Selection,
-    ) -> Box<dyn Iterator<Item = (&'a Arc<PublishedTable>, Option<&'a TableState>)> + 'a> {
+    ) -> Box<dyn Iterator<Item = (&'a Arc<PublishedTable>, &'a View, Option<&'a TableState>)> + 'a>
+    {
         match tables {
-            Selection::All => Box::new(self.tables.values().map(|t| (&t.published, Some(t)))),
-            Selection::Tables(tables) => {
-                Box::new(tables.iter().map(|table| (table, self.tables.get(&table.oid()))))
+            Selection::All => {
+                Box::new(self.tables.values().map(|t| (&t.published, &View::All, Some(t))))
             }
+            Selection::Tables(parts) => Box::new(
+                parts
+                    .iter()
+                    .map(|part| (&part.table, &part.view, self.tables.get(&part.table.oid()))),
+            ),
         }
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, PublishedTable};
 use super::limits::RowLimits;
-use super::log::Log;
+use super::log::{Forgetful, Log, ScopedLog};
 use super::meters::TableMeters;
 use super::rows::{Cache, Loads, TableRows};
 use super::signals::Signals;
@@ -56,6 +56,8 @@ pub(super) struct State {
 pub(super) struct TableState {
     pub(super) published: Arc<PublishedTable>,
     pub(super) log: Log,
+    /// The same for who sees one scope, for every combination of scope columns.
+    pub(super) scoped: Vec<ScopedLog>,
     /// Its rows, if they are held.
     pub(super) rows: Option<TableRows>,
     /// Version of the newest change, or reset: that of the whole commit.
@@ -88,6 +90,17 @@ impl Shared {
 }
 
 impl TableState {
+    /// All its logs.
+    pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut dyn Forgetful> {
+        let scoped = self.scoped.iter_mut().map(ScopedLog::forgetful);
+        std::iter::once(&mut self.log as &mut dyn Forgetful).chain(scoped)
+    }
+
+    /// Memory of all its logs.
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.bytes() + self.scoped.iter().map(ScopedLog::bytes).sum::<usize>()
+    }
+
     /// Notes a change or reset, and, once, that those who wait for the table are to be woken.
     pub(super) fn touch(&mut self, newest: Position, touched: &mut Vec<Arc<PublishedTable>>) {
         self.newest = newest;
@@ -115,6 +128,6 @@ impl State {
 
     /// Memory of all logs.
     pub(super) fn bytes(&self) -> usize {
-        self.tables.values().map(|table| table.log.bytes()).sum()
+        self.tables.values().map(TableState::log_bytes).sum()
     }
 }

@@ -33,7 +33,7 @@ pub struct TableStatus {
     pub floor_time: CommitTime,
     /// The newest change, or reset.
     pub newest: Position,
-    /// Memory of its log, in bytes.
+    /// Memory of its logs, in bytes.
     pub bytes: usize,
     /// Changes applied since the process started.
     pub changes: ChangeCounts,
@@ -93,7 +93,7 @@ impl Store {
                 floor: table.log.floor(),
                 floor_time: table.log.floor_time(),
                 newest: table.newest,
-                bytes: table.log.bytes(),
+                bytes: table.log_bytes(),
                 changes: table.meters.counts(),
                 resets: table.resets,
             })

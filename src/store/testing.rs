@@ -27,6 +27,7 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
         rows: Rows::Off,
+        scope: vec![],
     }
 }
 
@@ -45,6 +46,7 @@ pub(super) fn commit_with(lsn: u64, changes: &[(u32, i64, Op)], resets: Vec<Rese
         key: Key::integer(id),
         op,
         ordinal,
+        scope: None,
     });
     Event::Commit(Transaction {
         end_lsn: Lsn(lsn),

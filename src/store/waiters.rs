@@ -5,7 +5,8 @@
 //! exists by then, polled or not. The writer moves the positions first and wakes after. Dropping a
 //! waiting future loses nothing: it holds no permit and no place.
 //!
-//! Waking is by table: who waits for one is not woken for another. Who waits for all tables, or
+//! Waking is by table: who waits for one is not woken for another. Who waits for a part of a table's
+//! rows looks whether it is that part that changed, and goes on waiting if not. Who waits for all tables, or
 //! for very many, is woken for any change.
 
 use futures_util::FutureExt;
@@ -40,9 +41,10 @@ impl Store {
         if let Selection::Tables(tables) = tables
             && (1..=TABLES_ENLISTED_MAX).contains(&tables.len())
         {
-            let each: Vec<_> = tables.iter().map(|t| Box::pin(t.changed.notified())).collect();
+            let tables = tables.iter().map(|part| &part.table);
+            let each: Vec<_> = tables.clone().map(|t| Box::pin(t.changed.notified())).collect();
             // A table that was replaced or removed by now wakes nobody ever again.
-            if !tables.iter().any(|table| table.mark.is_closed()) {
+            if !tables.clone().any(|table| table.mark.is_closed()) {
                 return Either::Left(select_all(each).map(drop));
             }
         }

@@ -10,6 +10,7 @@ mod expire;
 mod membership;
 mod rows;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,10 +19,10 @@ use prometheus::local::LocalHistogram;
 
 use super::directory::PublishedTable;
 use super::limits::LogLimits;
-use super::log::{Entries, Log};
+use super::log::SPARE;
 use super::rows::Dropped;
 use super::signals::Signals;
-use super::state::{Shared, State};
+use super::state::{Shared, State, TableState};
 use crate::change::{CommitTime, Event};
 use crate::metrics::Metrics;
 use crate::version::Position;
@@ -48,7 +49,7 @@ struct Aftermath {
     /// Tables whose waiters are to be woken.
     touched: Vec<Arc<PublishedTable>>,
     /// Contents of logs that were reset: dropping millions of keys takes long.
-    dropped: Vec<Entries>,
+    dropped: Vec<Box<dyn Debug + Send>>,
     /// Rows that are not held any more.
     dropped_rows: Vec<Dropped>,
     /// Whether rows wait to be asked of the database.
@@ -108,14 +109,14 @@ impl Writer {
     /// Forgets the oldest changes of the largest log until all logs together fit.
     fn keep_to_max_bytes(&self, state: &mut State) {
         while state.bytes() > self.limits.max_bytes {
-            let logs = state.tables.values_mut().map(|table| &mut table.log);
+            let logs = state.tables.values_mut().flat_map(TableState::logs);
             let Some(largest) = logs.filter(|l| l.len() > 0).max_by_key(|l| l.bytes()) else {
                 return;
             };
             if largest.has_spare_chunk() {
                 largest.release_chunk();
             } else {
-                (0..Log::SPARE).take_while(|_| largest.forget_oldest()).for_each(drop);
+                (0..SPARE).take_while(|_| largest.forget_oldest()).for_each(drop);
             }
         }
     }

@@ -32,6 +32,7 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
         streaming: Streaming::Off,
         stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20, max_streamed_bytes: 1 << 22 },
         rows: Vec::new(),
+        scopes: Vec::new(),
     };
     let (events, mut incoming) = mpsc::channel(1);
     let (applied_in, applied) = watch::channel(Lsn::ZERO);

@@ -35,6 +35,48 @@ async fn a_killed_server_recovers_and_everything_is_told_once() {
     assert_eq!(hw.told(&pg, "a", &start).await.changes, inserted(1..=4));
 }
 
+/// A commit that nobody waits for (`synchronous_commit = off`) can be read before it is durable.
+#[tokio::test]
+async fn a_row_that_a_crash_took_back_is_read_again() {
+    let options = ServerOptions::default().setting("wal_writer_delay", "10s");
+    let mut pg = quiet(options).await;
+    pg.execute(
+        "CREATE TABLE r (id int PRIMARY KEY, v text); ALTER PUBLICATION highwater ADD TABLE r",
+    )
+    .await;
+    pg.execute("INSERT INTO r VALUES (1, 'kept')").await;
+    let hw = Highwater::start_with(&pg, &[("tables.r.rows", "lazy")]).await;
+    let mut lost = 0;
+    for _ in 0..10 {
+        hw.applied(&pg).await;
+        let writer = pg.connect().await;
+        writer.execute("SET synchronous_commit = off; UPDATE r SET v = 'lost'").await;
+        // Another row, so that it has to be read.
+        let seen = hw.fetch("/v1/tables/r/rows/1?at_least=0/0").await.body["v"].clone();
+        pg.server().kill().expect("killed");
+        pg.server().restart(Shutdown::Immediate).expect("recovered");
+        pg.reconnect().await;
+        let now: String = pg.value("SELECT v FROM r").await;
+        lost += usize::from(seen == "lost" && now == "kept");
+        // The WAL passes the place of what was lost.
+        for _ in 0..5 {
+            pg.execute("INSERT INTO a SELECT max(id) + 1 FROM (SELECT id FROM a UNION SELECT 0) a")
+                .await;
+        }
+        hw.applied(&pg).await;
+        let row = hw.fetch("/v1/tables/r/rows/1").await;
+        assert_eq!(row.body["v"], now.as_str(), "{row:?}");
+        // Dropped from memory, so that the next round reads it from the database.
+        pg.execute("UPDATE r SET v = 'kept'").await;
+        hw.applied(&pg).await;
+        assert_eq!(hw.post("/admin/reload?table=r").await.status, 202);
+        if lost == 2 {
+            return;
+        }
+    }
+    panic!("no commit was lost by any crash");
+}
+
 #[tokio::test]
 async fn a_server_that_restarts_in_a_loop_is_followed() {
     let mut pg = quiet(ServerOptions::default()).await;

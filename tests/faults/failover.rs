@@ -1,8 +1,10 @@
 //! Another server takes the place of the one we followed: a promoted standby, a restored backup.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::throwaway::{ServerOptions, Shutdown};
 
 use super::{inserted, quiet};
 use crate::support::{Highwater, PATIENCE, Postgres, Proxy, Slots, position};
@@ -163,4 +165,58 @@ async fn a_backup_restored_behind_the_same_address_resets_everybody() {
     proxy.switch(&again);
     until_another_epoch(&hw, &version).await;
     assert_eq!(hw.told(&again, "a", &version).await.reset, ["a"]);
+}
+
+/// The disk is set back to a snapshot: the same server, the same timeline, other commits.
+#[tokio::test]
+async fn storage_that_is_set_back_is_noticed_and_everybody_is_reset() {
+    let mut pg = quiet(ServerOptions::default()).await;
+    pg.execute(
+        "CREATE TABLE r (id int PRIMARY KEY, v text); ALTER PUBLICATION highwater ADD TABLE r",
+    )
+    .await;
+    let hw = Highwater::start_with(&pg, &[("tables.r.rows", "preload")]).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1); INSERT INTO r VALUES (1, 'before')").await;
+    hw.applied(&pg).await;
+    let aside = tempfile::tempdir().expect("a temporary directory");
+    let aside = aside.path().join("data");
+    pg.server().stop(Shutdown::Fast).expect("it stops");
+    copy_data(&pg.server().data_dir(), &aside);
+    pg.server().restart(Shutdown::Fast).expect("it starts");
+    pg.reconnect().await;
+    pg.execute("INSERT INTO a SELECT generate_series(100, 5000); UPDATE r SET v = 'phantom'").await;
+    let phantom = hw.told(&pg, "a,r", &start).await;
+    assert_eq!((phantom.reset.len(), phantom.more), (0, false));
+
+    pg.server().stop(Shutdown::Fast).expect("it stops");
+    std::fs::remove_dir_all(pg.server().data_dir()).expect("a directory");
+    copy_data(&aside, &pg.server().data_dir());
+    let began = Instant::now();
+    pg.server().restart(Shutdown::Fast).expect("it starts");
+    pg.reconnect().await;
+    pg.execute("INSERT INTO a VALUES (2)").await;
+    until_another_epoch(&hw, &phantom.version).await;
+    hw.ready().await;
+    eprintln!("storage set back: everybody is reset after {:?}", began.elapsed());
+    for version in [&start, &phantom.version] {
+        let told = hw.told(&pg, "a,r", version).await;
+        assert_eq!(
+            (told.reset.as_slice(), told.changes.len()),
+            (["a", "r"].map(str::to_owned).as_slice(), 0)
+        );
+    }
+    assert_eq!(hw.fetch("/v1/tables/r/rows/1").await.body["v"], "before");
+    let version = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (3)").await;
+    // Another connection of the same server is still the same history.
+    pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+        .await;
+    let told = hw.told(&pg, "a", &version).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(3..=3)));
+}
+
+fn copy_data(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.expect("there is cp").success());
 }

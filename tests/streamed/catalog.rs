@@ -13,7 +13,7 @@ async fn connect(pg: &Postgres) -> Connection {
 }
 
 async fn look(pg: &Postgres, wanted: &[WantedRows]) -> Vec<CatalogTable> {
-    read_catalog(&mut connect(pg).await, "highwater", wanted).await.unwrap()
+    read_catalog(&mut connect(pg).await, "highwater", wanted, &[]).await.unwrap()
 }
 
 async fn look_at(pg: &Postgres, wanted: WantedRows) -> CatalogTable {

@@ -59,6 +59,7 @@ impl Follower {
                 max_streamed_bytes: 1 << 22,
             },
             rows,
+            scopes: Vec::new(),
         };
         let (events_in, events) = mpsc::channel(4);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);

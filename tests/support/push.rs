@@ -60,6 +60,17 @@ impl Socket {
         Self(socket)
     }
 
+    /// The next message's text.
+    pub(crate) async fn text(&mut self) -> String {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next());
+            let message = message.await.expect("something comes").expect("it is open");
+            if let Message::Text(text) = message.expect("a frame") {
+                return text.as_str().to_owned();
+            }
+        }
+    }
+
     /// The next answer; `None` once the service closes.
     pub(crate) async fn next(&mut self) -> Option<Poll> {
         loop {

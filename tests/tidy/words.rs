@@ -35,6 +35,8 @@ const HOSTS: &[&str] = &[
     "www.apache.org",
     "www.postgresql.org",
     "www.rfc-editor.org",
+    // The namespace of SVG.
+    "www.w3.org",
 ];
 
 /// Names that are nobody's (RFC 2606), for examples.

@@ -9,6 +9,7 @@ mod provider;
 mod publication;
 mod role;
 mod rows;
+mod scope;
 mod server;
 mod sessions;
 mod slot;
@@ -31,7 +32,7 @@ pub(crate) use tables::{Identity, TableRow};
 
 use super::query::{self, QueryError};
 use super::sql::{self, fill};
-use crate::table::WantedRows;
+use crate::table::{WantedRows, WantedScope};
 use pooler::{SessionIdentity, Way};
 use server::Circumstances;
 use sessions::SessionRow;
@@ -51,6 +52,8 @@ pub struct Wanted<'a> {
     pub resume_max_wal: u64,
     /// Tables whose rows are to be held.
     pub rows: &'a [WantedRows],
+    /// Tables whose changes are to be told to each scope by itself.
+    pub scopes: &'a [WantedScope],
 }
 
 /// Looks at everything. `server` is `host:port/database`, `stream` how a replication connection
@@ -79,6 +82,7 @@ pub async fn inspect(
             findings.extend(publication::findings(wanted.publication, found, &seen.tables));
             findings.extend(tables::findings(found, &seen.tables));
             findings.extend(rows::findings(wanted.rows, &seen.tables, &seen.role));
+            findings.extend(scope::findings(wanted.scopes, &seen.tables));
         }
     }
     findings.extend(slot::findings(wanted.slot, seen.slot.as_ref(), wanted.temporary_slot));

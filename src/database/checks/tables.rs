@@ -29,6 +29,9 @@ pub(crate) struct TableRow {
     pub(crate) has_identity_index: bool,
     /// A unique index that could serve as identity.
     pub(crate) candidate_index: Option<String>,
+    /// Of the key by which rows are told apart.
+    pub(crate) key_columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     pub(crate) owned: bool,
     /// We may SELECT from it.
     pub(crate) readable: bool,

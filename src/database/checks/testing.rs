@@ -52,6 +52,8 @@ pub(crate) fn table(name: &str) -> TableRow {
         has_primary_key: true,
         has_identity_index: false,
         candidate_index: None,
+        key_columns: vec!["id".into()],
+        columns: vec!["id".into(), "owner_id".into()],
         owned: true,
         readable: true,
         row_security: false,

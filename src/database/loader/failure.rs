@@ -123,6 +123,7 @@ mod tests {
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
             rows: Rows::Off,
+            scope: vec![],
         };
         let error = ServerError {
             severity: severity.into(),

@@ -1,12 +1,15 @@
 //! What a client says over its socket, and what it is told beside answers.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::subscription::Wanted;
 use crate::http::problem::{Problem, shown};
-use crate::http::query::{self, LIMIT_DEFAULT, LIMIT_MAX};
+use crate::http::query::{self, LIMIT_DEFAULT, LIMIT_MAX, Narrowing};
 use crate::version::Version;
 
 /// What a client sends; again to change it.
@@ -42,6 +45,11 @@ struct Subscribe {
     #[serde(default)]
     #[schema(inline)]
     include: Option<Include>,
+    /// Only rows with these values in scope columns; a name may have its table before it:
+    /// `orders.owner_id`.
+    #[serde(default, rename = "where")]
+    #[schema(example = json!({"owner_id": 5}))]
+    narrowing: BTreeMap<String, Value>,
 }
 
 /// What answers carry beside the ids.
@@ -79,9 +87,10 @@ pub(crate) fn read(text: &str) -> Result<(Mode, Wanted), Problem> {
         return Err(Problem::invalid(format!("`limit` must be a number from 1 to {LIMIT_MAX}")));
     }
     let after = subscribe.after.as_deref().map(query::version).transpose()?;
+    let narrowing = Narrowing::members(&subscribe.narrowing)?;
     let Subscribe { tables, mode, detail, include, .. } = subscribe;
     let rows = matches!(include, Some(Include::Rows));
-    Ok((mode, Wanted { tables, after, limit, detail, rows }))
+    Ok((mode, Wanted { tables, after, limit, detail, rows, narrowing }))
 }
 
 /// A problem as a message.
@@ -104,20 +113,28 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        let expected =
-            Wanted { tables: None, after: None, limit: LIMIT_DEFAULT, detail: false, rows: false };
+        let expected = Wanted {
+            tables: None,
+            after: None,
+            limit: LIMIT_DEFAULT,
+            detail: false,
+            rows: false,
+            narrowing: Narrowing::default(),
+        };
         assert_eq!(read(r#"{"subscribe":{}}"#).unwrap(), (Mode::Changes, expected));
     }
 
     #[test]
     fn everything_is_read() {
         let text = r#"{"subscribe":{"tables":["a","b.c"],"after":"0000000a-0000000000000008",
-            "mode":"version","limit":5,"detail":true,"include":"rows"}}"#;
+            "mode":"version","limit":5,"detail":true,"include":"rows","where":{"owner_id":5}}}"#;
         let (mode, wanted) = read(text).unwrap();
         assert_eq!(mode, Mode::Version);
         assert_eq!(wanted.tables.unwrap(), ["a", "b.c"]);
         assert_eq!(wanted.after.unwrap().to_string(), "0000000a-0000000000000008");
         assert_eq!((wanted.limit, wanted.detail, wanted.rows), (5, true, true));
+        let clauses = wanted.narrowing.clauses();
+        assert_eq!((&*clauses[0].column, &*clauses[0].value), ("owner_id", "5"));
     }
 
     #[test]

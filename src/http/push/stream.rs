@@ -55,6 +55,7 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per event; default 1000"),
         ("include" = Option<String>, Query, description = "`rows`, as for `/v1/changes`", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; wins over `after`. `EventSource` sends it by itself"),
     ),
     responses(
@@ -96,9 +97,9 @@ fn wanted(api: &Api, query: &str, headers: &HeaderMap) -> Result<Wanted, Problem
     if !query.wait.is_zero() {
         return Err(Problem::invalid("a stream waits by itself: leave `wait` out"));
     }
-    let ChangesQuery { tables, after, limit, detail, rows, .. } = query;
+    let ChangesQuery { tables, after, limit, detail, rows, narrowing, .. } = query;
     let after = last_event_id(headers)?.or(after);
-    Ok(Wanted { tables, after, limit, detail, rows })
+    Ok(Wanted { tables, after, limit, detail, rows, narrowing })
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Problem> {

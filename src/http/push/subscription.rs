@@ -8,6 +8,7 @@ use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::poll;
 use crate::http::problem::Problem;
+use crate::http::query::Narrowing;
 use crate::http::shared::Question;
 use crate::http::told::Told;
 use crate::store::Selection;
@@ -26,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) detail: bool,
     /// Whether each insert and update carries its row.
     pub(crate) rows: bool,
+    /// Which rows it is about.
+    pub(crate) narrowing: Narrowing,
 }
 
 /// A client's question and how far it was answered.
@@ -41,7 +44,7 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// Refuses tables that aren't there.
     pub(crate) fn new(api: Api, caller: Caller, wanted: Wanted) -> Result<Self, Problem> {
-        poll::resolve(&api, &caller, wanted.tables.as_deref(), wanted.rows)?;
+        poll::resolve(&api, &caller, wanted.tables.as_deref(), wanted.rows, &wanted.narrowing)?;
         let progress_at = Instant::now() + api.push().options().progress_interval;
         Ok(Self { api, caller, wanted, progress_at })
     }
@@ -94,7 +97,8 @@ impl Subscription {
     }
 
     fn tables(&self) -> Result<Selection, Problem> {
-        poll::resolve(&self.api, &self.caller, self.wanted.tables.as_deref(), self.wanted.rows)
+        let Wanted { tables, rows, narrowing, .. } = &self.wanted;
+        poll::resolve(&self.api, &self.caller, tables.as_deref(), *rows, narrowing)
     }
 
     fn told(&mut self, version: Version) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::narrowing::Narrowing;
 use super::sent::Sent;
 use super::value::{LIMIT_DEFAULT, detail, limit, names, version, wait};
 use crate::http::problem::Problem;
@@ -22,6 +23,8 @@ pub(crate) struct ChangesQuery {
     pub(crate) detail: bool,
     /// Whether each insert and update carries its row.
     pub(crate) rows: bool,
+    /// Which rows it is about.
+    pub(crate) narrowing: Narrowing,
 }
 
 impl ChangesQuery {
@@ -44,9 +47,6 @@ impl ChangesQuery {
     }
 
     fn of<const N: usize>(sent: &Sent<N>, wait_max: Duration) -> Result<Self, Problem> {
-        if sent.text("where").is_some() {
-            return Err(Problem::invalid("`where` is not offered by this version: leave it out"));
-        }
         let limit = sent.value("limit", limit)?;
         let wait = sent.value("wait", |text| wait(text, wait_max))?;
         Ok(Self {
@@ -56,6 +56,7 @@ impl ChangesQuery {
             wait: wait.unwrap_or(Duration::ZERO),
             detail: sent.value("detail", detail)?.unwrap_or(false),
             rows: sent.value("include", includes_rows)?.unwrap_or(false),
+            narrowing: Narrowing::sent(sent)?,
         })
     }
 }
@@ -91,6 +92,7 @@ mod tests {
             wait: Duration::ZERO,
             detail: false,
             rows: false,
+            narrowing: Narrowing::default(),
         };
         assert_eq!(read(""), Ok(expected));
         assert_eq!(read("&&"), read(""));
@@ -167,7 +169,7 @@ mod tests {
         assert!(error("detail=yes").contains("`true` or `false`"));
         assert!(error("detail").contains("`true` or `false`"));
         assert!(error("include=x").contains("knows only `rows`"));
-        assert!(error("where=owner_id:5").contains("not offered"));
+        assert!(error("where=owner_id").contains("column:value"));
         assert!(error("tables=%ff").contains("not UTF-8"));
         assert!(error("%ff=1").contains("not UTF-8"));
         let twice = ChangesQuery::read_of_table("a".into(), "tables=a", WAIT_MAX);

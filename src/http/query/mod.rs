@@ -4,12 +4,14 @@
 //! typed query beside them.
 
 mod changes;
+mod narrowing;
 mod reload;
 mod rows;
 mod sent;
 mod value;
 
 pub(crate) use changes::ChangesQuery;
+pub(crate) use narrowing::Narrowing;
 pub(crate) use reload::ReloadQuery;
 pub(crate) use rows::{AtLeast, RowQuery, RowsQuery, StoreQuery, Wanted};
 pub(crate) use value::{LIMIT_DEFAULT, LIMIT_MAX, version};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::narrowing::{Narrowing, WHERE};
 use super::sent::Sent;
 use super::value::{LIMIT_DEFAULT, limit, names, wait};
 use crate::http::problem::{Problem, shown};
@@ -35,12 +36,14 @@ pub(crate) enum AtLeast {
 /// The parameters for one row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowQuery {
+    pub(crate) narrowing: Narrowing,
     pub(crate) patience: Patience,
 }
 
 /// The parameters for rows of one table.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowsQuery {
+    pub(crate) narrowing: Narrowing,
     pub(crate) wanted: Wanted,
     pub(crate) patience: Patience,
 }
@@ -64,6 +67,7 @@ pub(crate) enum Wanted {
 pub(crate) struct StoreQuery {
     /// Table names as sent; `None`: every preloaded table.
     pub(crate) tables: Option<Vec<String>>,
+    pub(crate) narrowing: Narrowing,
     pub(crate) patience: Patience,
 }
 
@@ -84,14 +88,14 @@ impl Patience {
 
 impl RowQuery {
     pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["at_least", "wait"])?;
-        Ok(Self { patience: Patience::of(&sent, wait_max)? })
+        let sent = Sent::read(query, ["at_least", "wait", WHERE])?;
+        Ok(Self { narrowing: Narrowing::sent(&sent)?, patience: Patience::of(&sent, wait_max)? })
     }
 }
 
 impl RowsQuery {
     pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["ids", "limit", "cursor", "at_least", "wait"])?;
+        let sent = Sent::read(query, ["ids", "limit", "cursor", "at_least", "wait", WHERE])?;
         let page = sent.value("limit", limit)?;
         let cursor = sent.text("cursor");
         let wanted = match sent.text("ids") {
@@ -107,14 +111,22 @@ impl RowsQuery {
                 cursor: cursor.map(str::to_owned),
             },
         };
-        Ok(Self { wanted, patience: Patience::of(&sent, wait_max)? })
+        Ok(Self {
+            narrowing: Narrowing::sent(&sent)?,
+            wanted,
+            patience: Patience::of(&sent, wait_max)?,
+        })
     }
 }
 
 impl StoreQuery {
     pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["tables", "at_least", "wait"])?;
-        Ok(Self { tables: sent.value("tables", names)?, patience: Patience::of(&sent, wait_max)? })
+        let sent = Sent::read(query, ["tables", "at_least", "wait", WHERE])?;
+        Ok(Self {
+            tables: sent.value("tables", names)?,
+            narrowing: Narrowing::sent(&sent)?,
+            patience: Patience::of(&sent, wait_max)?,
+        })
     }
 }
 

@@ -1,9 +1,11 @@
-//! The parameters of a query string, each at most once, under names that are known.
+//! The parameters of a query string, each at most once (but `where`, whose lists are joined), under
+//! names that are known.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use super::narrowing::WHERE;
 use crate::http::problem::{Problem, shown};
 
 /// The decoded text of each of `N` known parameters, where it was sent. No allocation where
@@ -30,10 +32,14 @@ impl<'a, const N: usize> Sent<'a, N> {
         let Some(text) = place.and_then(|place| self.texts.get_mut(place)) else {
             return Err(unknown(&name, &self.names));
         };
-        if text.is_some() {
-            return Err(Problem::invalid(format!("`{name}` is given twice: give it once")));
-        }
-        *text = Some(decode(value)?);
+        let value = decode(value)?;
+        *text = Some(match text.take() {
+            None => value,
+            Some(before) if name == WHERE => Cow::Owned(format!("{before},{value}")),
+            Some(_) => {
+                return Err(Problem::invalid(format!("`{name}` is given twice: give it once")));
+            }
+        });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::served::Served;
 use crate::http::conditional;
-use crate::http::observe::{HIGHWATER_VERSION, version_header};
+use crate::http::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version_header};
 use crate::version::Version;
 
 /// The head of an answer.
@@ -29,6 +29,7 @@ impl Head {
         }
         let is_full = response.status() == StatusCode::OK;
         let headers = response.headers_mut();
+        *headers = HeaderMap::with_capacity(HEADERS_USUAL);
         if is_full {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }

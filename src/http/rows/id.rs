@@ -10,11 +10,10 @@
 //! their row where the database is asked.
 
 use percent_encoding::percent_decode_str;
-use serde_json::value::RawValue;
 
 use crate::http::problem::{Problem, shown};
 use crate::key::Key;
-use crate::kind::{Form, Kind};
+use crate::kind::{self, Form, Kind};
 use crate::table::Column;
 
 /// Ids in one request at most; more are refused (400): ask in several requests.
@@ -101,50 +100,11 @@ fn decode(value: &str) -> Result<std::borrow::Cow<'_, str>, Problem> {
 
 /// Appends a value as JSON.
 fn write_value(value: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Problem> {
-    match column.form {
-        Some(Form::Scalar(Kind::Integer)) => {
-            let mut digits = itoa::Buffer::new();
-            out.extend_from_slice(digits.format(integer(value, column)?).as_bytes());
-        }
-        Some(Form::Scalar(Kind::Boolean)) => out.extend_from_slice(boolean(value, column)?),
-        Some(Form::Scalar(Kind::Number)) => write_number(value, column, out)?,
-        Some(Form::Scalar(Kind::Json | Kind::Jsonb) | Form::Array { .. }) => {
-            let json: &RawValue =
-                serde_json::from_str(value).map_err(|_| not_a(value, column, "JSON"))?;
-            out.extend_from_slice(json.get().as_bytes());
-        }
-        Some(Form::Scalar(Kind::Timestamp | Kind::Timestamptz | Kind::Date | Kind::String))
-        | None => write_string(value, out),
-    }
-    Ok(())
+    kind::write_text(column.form, value, out).map_err(|form| not_a(value, column, form))
 }
 
 fn integer(value: &str, column: &Column) -> Result<i64, Problem> {
-    value.parse().map_err(|_| not_a(value, column, "an integer"))
-}
-
-fn boolean(value: &str, column: &Column) -> Result<&'static [u8], Problem> {
-    match value {
-        "true" | "t" => Ok(b"true"),
-        "false" | "f" => Ok(b"false"),
-        _ => Err(not_a(value, column, "true or false")),
-    }
-}
-
-fn write_number(value: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Problem> {
-    if matches!(value, "NaN" | "Infinity" | "-Infinity") {
-        write_string(value, out);
-        return Ok(());
-    }
-    value.parse::<serde_json::Number>().map_err(|_| not_a(value, column, "a number"))?;
-    out.extend_from_slice(value.as_bytes());
-    Ok(())
-}
-
-/// Escapes what PostgreSQL escapes, as it does: `serde_json` agrees with it.
-fn write_string(value: &str, out: &mut Vec<u8>) {
-    // Writing to a vector can't fail.
-    let _ = serde_json::to_writer(out, value);
+    value.parse().map_err(|_| not_a(value, column, kind::AN_INTEGER))
 }
 
 fn not_a(value: &str, column: &Column, what: &str) -> Problem {

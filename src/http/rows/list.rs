@@ -1,7 +1,5 @@
 //! Some rows of a table: those with given ids, or a page of all.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -28,7 +26,7 @@ use crate::http::problem::Problem;
 use crate::http::query::{RowsQuery, Wanted};
 use crate::key::Key;
 use crate::row::Row;
-use crate::store::{Origin, Page, PublishedTable, ReadRows};
+use crate::store::{Origin, Page, Part, PublishedTable, ReadRows};
 use crate::version::Version;
 
 /// Rows of a table
@@ -47,6 +45,7 @@ use crate::version::Version;
         ("cursor" = Option<String>, Query, description = "The `next` of the page before. Not with `ids`"),
         ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
         ("wait" = Option<String>, Query, description = "How long to wait for that, or for the database where rows are not in memory (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if the rows are still the same"),
     ),
     responses(
@@ -76,33 +75,40 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
     let until = query.patience.ends();
     let caller = Caller::of(&asked.extensions);
     api.require_was_ready(&caller)?;
-    let table = caller.table(&api.store().directory(), &path::table(asked.uri.path())?)?.table;
-    let columns = &held(&table)?.key;
+    let name = path::table(asked.uri.path())?;
+    let part = caller.part(&api.store().directory(), &name, &query.narrowing)?;
+    let columns = &held(&part.table)?.key;
     match query.wanted {
         Wanted::Ids(ids) => {
             let keys = id::keys(&ids, columns)?;
             reach(&api, query.patience.at_least, until).await?;
-            by_id(&api, &table, keys, &asked.headers, until).await
+            by_id(&api, &part, keys, &asked.headers, until).await
         }
         Wanted::Page { limit, cursor } => {
             let after = cursor.map(|cursor| cursor::key(&cursor, columns)).transpose()?;
             reach(&api, query.patience.at_least, until).await?;
-            let page = api.store().page(&table, after.as_ref(), limit, until).await;
-            Ok(answer_page(&api, &table, page?, &asked.headers))
+            let page = api.store().page(&part, after.as_ref(), limit, until).await;
+            Ok(answer_page(&api, &part.table, page?, &asked.headers))
         }
     }
 }
 
 async fn by_id(
     api: &Api,
-    table: &Arc<PublishedTable>,
+    part: &Part,
     keys: Vec<Key>,
     asked: &HeaderMap,
     until: Instant,
 ) -> Result<Response, Problem> {
-    let ReadRows { version, rows, origin } = api.store().rows(table, &keys, until).await?;
-    let served = Served::from(origin, api);
-    served.count(table);
+    let ReadRows { version, rows, origin } = api.store().rows(&part.table, &keys, until).await?;
+    let mut served = Served::from(origin, api);
+    served.count(&part.table);
+    let rows: Vec<Option<Row>> =
+        rows.into_iter().map(|row| row.filter(|row| part.view.shows(row))).collect();
+    // Where it was looked for would tell whether there is something that others see.
+    if !part.view.is_all() && rows.iter().any(Option::is_none) {
+        served = Served::Untold;
+    }
     // An absent row counts, and is told from an empty document.
     let documents = rows.iter().map(|row| row.as_ref().map_or(b"".as_slice(), Row::json));
     let head = Head { version, etag: content_etag(documents), served };

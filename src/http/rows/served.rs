@@ -23,6 +23,8 @@ pub(super) enum Served {
     Miss,
     /// From memory while the change stream is away: as it was so long ago at least.
     Stale(Duration),
+    /// From somewhere: to tell from where would tell too much.
+    Untold,
 }
 
 impl Served {
@@ -35,23 +37,27 @@ impl Served {
         }
     }
 
-    fn kind(self) -> store::Served {
+    fn kind(self) -> Option<store::Served> {
         match self {
-            Self::Hit => store::Served::Hit,
-            Self::Miss => store::Served::Miss,
-            Self::Stale(_) => store::Served::Stale,
+            Self::Hit => Some(store::Served::Hit),
+            Self::Miss => Some(store::Served::Miss),
+            Self::Stale(_) => Some(store::Served::Stale),
+            Self::Untold => None,
         }
     }
 
     /// Counts an answer with rows of this table.
     pub(super) fn count(self, table: &PublishedTable) {
-        table.count_request(self.kind());
+        if let Some(kind) = self.kind() {
+            table.count_request(kind);
+        }
     }
 
     /// Tells the client. `Age` is how long the answer was not confirmed by where it comes from
     /// (RFC 9111, 5.1).
     pub(super) fn tell(self, headers: &mut HeaderMap) {
-        headers.insert(X_CACHE, HeaderValue::from_static(self.kind().as_str()));
+        let Some(kind) = self.kind() else { return };
+        headers.insert(X_CACHE, HeaderValue::from_static(kind.as_str()));
         if let Self::Stale(silence) = self {
             headers.insert(header::AGE, silence.as_secs().min(AGE_SECONDS_MAX).into());
         }

@@ -19,7 +19,7 @@ use crate::http::openapi::{
 use crate::http::path;
 use crate::http::problem::{Kind, Problem, ProblemBody, shown};
 use crate::http::query::RowQuery;
-use crate::store::ReadRow;
+use crate::store::{Part, ReadRow};
 
 /// One row
 ///
@@ -34,6 +34,7 @@ use crate::store::ReadRow;
         ("id" = String, Path, description = "The text of the row's id, percent-encoded; several key columns are joined with `,` (a `,` inside a value is `%2C`)", example = "7"),
         ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
         ("wait" = Option<String>, Query, description = "How long to wait for that, or for the database where the row is not in memory (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if the row is still the same"),
     ),
     responses(
@@ -61,15 +62,19 @@ use crate::store::ReadRow;
 )]
 pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (asked, _) = request.into_parts();
-    let patience = RowQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?.patience;
+    let query = RowQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
+    let RowQuery { narrowing, patience } = query;
     let until = patience.ends();
     let caller = Caller::of(&asked.extensions);
     api.require_was_ready(&caller)?;
-    let table = caller.table(&api.store().directory(), &path::table(asked.uri.path())?)?.table;
+    let name = path::table(asked.uri.path())?;
+    let Part { table, view } = caller.part(&api.store().directory(), &name, &narrowing)?;
     let id = path::row_id(asked.uri.path());
     let key = id::key(id, &held(&table)?.key)?;
     reach(&api, patience.at_least, until).await?;
     let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
+    // A row of others is none, in every respect.
+    let row = row.filter(|row| view.shows(row));
     let served = Served::from(origin, &api);
     served.count(&table);
     let Some(row) = row else {
@@ -77,7 +82,10 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
             format!("{} has no row with the id {}", table.name, shown(&format!("{key:?}")));
         let mut absent = Problem::new(Kind::UnknownRow, detail).into_response();
         absent.headers_mut().insert(HIGHWATER_VERSION, version_header(version));
-        served.tell(absent.headers_mut());
+        // Where nothing was found would tell whether there is something that others see.
+        if view.is_all() {
+            served.tell(absent.headers_mut());
+        }
         return Ok(absent);
     };
     let etag = content_etag([row.json()]);

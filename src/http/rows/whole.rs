@@ -12,7 +12,7 @@ use super::answer::{Head, begin};
 use super::reach::reach;
 use super::refusal::held;
 use super::served::Served;
-use crate::http::access::Caller;
+use crate::http::access::{Caller, Readable, narrowed};
 use crate::http::api::Api;
 use crate::http::body::{CHUNK_BYTES, body};
 use crate::http::conditional::etag;
@@ -39,6 +39,7 @@ use crate::store::{Directory, Origin, Picture, PublishedTable, RowsPicture};
         ("tables" = Option<String>, Query, description = "Comma-separated table names, as for `/v1/changes`; all must be preloaded. Absent: every preloaded table", example = "items,users"),
         ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
         ("wait" = Option<String>, Query, description = "How long to wait for that, or for a table that is still being loaded (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
+        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed in these tables since"),
     ),
     responses(
@@ -74,12 +75,13 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
         Some(names) => named(&directory, &caller, names)?,
         None => preloaded(&directory, &caller)?,
     };
+    let parts = narrowed(&directory, &tables, &query.narrowing)?;
     reach(&api, query.patience.at_least, until).await?;
     let room = api.room_for_picture()?;
-    let picture = api.store().picture(&tables, until).await?;
+    let picture = api.store().picture(&parts, until).await?;
     let served = Served::from(Origin::Memory, &api);
-    for table in &tables {
-        served.count(table);
+    for part in &parts {
+        served.count(&part.table);
     }
     let head = Head { version: picture.version, etag: etag(picture.newest), served };
     Ok(head.answer(&asked.headers, || written(picture, room)))
@@ -89,15 +91,15 @@ fn named(
     directory: &Directory,
     caller: &Caller,
     names: &[String],
-) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+) -> Result<Vec<Readable>, Problem> {
     let tables = caller.tables(directory, names)?;
     tables.iter().try_for_each(|readable| held(&readable.table).map(drop))?;
-    Ok(tables.into_iter().map(|readable| readable.table).collect())
+    Ok(tables)
 }
 
-fn preloaded(directory: &Directory, caller: &Caller) -> Result<Vec<Arc<PublishedTable>>, Problem> {
-    let tables = caller.all(directory).into_iter().map(|readable| readable.table);
-    let tables: Vec<_> = tables.filter(|table| table.table.rows.is_preloaded()).collect();
+fn preloaded(directory: &Directory, caller: &Caller) -> Result<Vec<Readable>, Problem> {
+    let tables = caller.all(directory).into_iter();
+    let tables: Vec<_> = tables.filter(|r| r.table.table.rows.is_preloaded()).collect();
     if tables.is_empty() {
         return Err(Problem::new(
             Kind::RowsNotHeld,

@@ -14,7 +14,7 @@ async fn parameters_that_cannot_be_meant_are_refused() {
         ("after=", "not a version"),
         ("detail=1", "`true` or `false`"),
         ("include=columns", "knows only `rows`"),
-        ("where=owner_id:5", "not offered"),
+        ("where=owner_id:5", "takes scope columns"),
         ("tabels=items", "`tables`"),
         ("after=a&after=b", "given twice"),
         ("tables=%C3%28", "not UTF-8"),

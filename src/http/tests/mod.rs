@@ -121,7 +121,13 @@ impl Service {
     fn commit(&mut self, end: u64, changes: &[(TableOid, i64, Op)]) {
         let changes = changes.iter().zip(1..);
         let changes = changes
-            .map(|(&(table, id, op), ordinal)| Change { table, key: Key::integer(id), op, ordinal })
+            .map(|(&(table, id, op), ordinal)| Change {
+                table,
+                key: Key::integer(id),
+                op,
+                ordinal,
+                scope: None,
+            })
             .collect();
         self.take(Event::Commit(Transaction {
             end_lsn: Lsn(end),
@@ -225,7 +231,7 @@ async fn ask(router: &Router, method: Method, path: &str, headers: &[(&str, &str
 
 fn table(oid: TableOid, schema: &str, name: &str, tracking: Tracking) -> Table {
     let name = TableName::new(schema, name);
-    Table { oid, name, key_columns: vec!["id".into()], tracking, rows: Rows::Off }
+    Table { oid, name, key_columns: vec!["id".into()], tracking, rows: Rows::Off, scope: vec![] }
 }
 
 /// The version after the whole commit that ends at `lsn`.

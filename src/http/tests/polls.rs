@@ -100,6 +100,7 @@ async fn with_detail_each_change_has_its_version_and_time() {
             key: Key::json(br#"["a\"b",2]"#),
             op: Update,
             ordinal: 1,
+            scope: None,
         }],
         resets: vec![],
     }));

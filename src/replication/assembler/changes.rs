@@ -1,37 +1,46 @@
 //! One row's change: its id, and the row where rows are held.
 
 use super::{Arriving, Assembler};
-use crate::change::{Op, ResetReason};
+use crate::change::{Op, ResetReason, ScopeMove};
 use crate::key::Key;
 use crate::pgoutput::{OldTuple, Tuple};
-use crate::replication::relation::Relation;
+use crate::replication::relation::{Found, Relation};
 use crate::replication::row_plan::Scratch;
 use crate::replication::staging::Stage;
 use crate::row::{Image, RowChange};
+use crate::scope::ScopeValues;
 use crate::table::{TableOid, Tracking};
 
 impl Assembler {
     pub(super) fn insert(&mut self, oid: TableOid, new: Tuple<'_>) {
         self.change(oid, |relation, told| {
-            let key = relation.key(new, None).ok()?;
+            let Found { key, scope } = relation.found(new, None).ok()?;
             told.row(relation, &key, new, None, None);
-            told.stage.push(oid, Op::Insert, key);
+            told.stage.push(oid, Op::Insert, key, moved(None, scope));
             Some(())
         });
     }
 
     pub(super) fn update(&mut self, oid: TableOid, old: Option<OldTuple<'_>>, new: Tuple<'_>) {
-        let old_tuple = old.map(|old| old.tuple());
         self.change(oid, |relation, told| {
-            let key = relation.key(new, old_tuple).ok()?;
-            let old_key = old_tuple.map(|old| relation.key(old, None)).transpose().ok()?;
-            let old_key = old_key.filter(|old_key| *old_key != key);
-            told.row(relation, &key, new, old.as_ref(), old_key.as_ref());
-            match old_key {
-                None => told.stage.push(oid, Op::Update, key),
-                Some(old_key) => {
-                    told.gone(relation, &old_key);
-                    told.stage.push_key_change(oid, old_key, key);
+            let now = relation.found(new, old).ok()?;
+            let before = old.map(|old| relation.found_before(old)).transpose().ok()?;
+            // Where the row was is told by itself only if it is part of the key.
+            if before.is_none() && relation.needs_old_rows() {
+                return None;
+            }
+            let other_key =
+                before.as_ref().map(|before| &before.key).filter(|key| **key != now.key);
+            told.row(relation, &now.key, new, old.as_ref(), other_key);
+            match before {
+                Some(before) if before.key != now.key => {
+                    told.gone(relation, &before.key);
+                    told.stage.push_key_change(oid, before, now);
+                }
+                before => {
+                    let before = before.and_then(|before| before.scope);
+                    let before = before.filter(|before| Some(before) != now.scope.as_ref());
+                    told.stage.push(oid, Op::Update, now.key, moved(before, now.scope));
                 }
             }
             Some(())
@@ -40,9 +49,9 @@ impl Assembler {
 
     pub(super) fn delete(&mut self, oid: TableOid, old: OldTuple<'_>) {
         self.change(oid, |relation, told| {
-            let key = relation.key(old.tuple(), None).ok()?;
+            let Found { key, scope } = relation.found_before(old).ok()?;
             told.gone(relation, &key);
-            told.stage.push(oid, Op::Delete, key);
+            told.stage.push(oid, Op::Delete, key, moved(scope, None));
             Some(())
         });
     }
@@ -79,6 +88,11 @@ impl Assembler {
             self.reset(oid, if is_known { ResetReason::UnknownKey } else { ResetReason::Schema });
         }
     }
+}
+
+/// The scopes concerned, if the table has scope columns.
+fn moved(before: Option<ScopeValues>, after: Option<ScopeValues>) -> Option<Box<ScopeMove>> {
+    (before.is_some() || after.is_some()).then(|| Box::new(ScopeMove { before, after }))
 }
 
 /// Where a change of one table is told.

@@ -49,6 +49,7 @@ impl TableState {
     pub(super) fn is_read_as(&self, now: &CatalogTable) -> bool {
         let before = &self.catalog;
         before.key == now.key
+            && before.scope == now.scope
             && before.published == now.published
             && before.table.rows == now.table.rows
     }

@@ -121,6 +121,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
             key_columns,
             tracking,
             rows: Rows::Off,
+            scope: vec![],
         },
         key: key
             .iter()
@@ -130,6 +131,8 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
                 kind: *kind,
             })
             .collect(),
+        scope: vec![],
+        scope_refused: None,
         published: vec![],
         membership: "m".into(),
         definition: "d".into(),

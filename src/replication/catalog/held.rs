@@ -20,7 +20,7 @@ pub(super) fn hold(looked: &mut [Looked], wanted: &[WantedRows]) {
 }
 
 /// The table that displays as `spelling`, else the only one that may be spelled so.
-fn find<'a>(looked: &'a mut [Looked], spelling: &str) -> Option<&'a mut Looked> {
+pub(super) fn find<'a>(looked: &'a mut [Looked], spelling: &str) -> Option<&'a mut Looked> {
     let named = |looked: &Looked| looked.table.table.name.to_string() == spelling;
     let place = looked.iter().position(named).or_else(|| {
         let spelled =
@@ -82,7 +82,7 @@ fn refuse_unknown_form(column: &Column) -> Result<(), String> {
 }
 
 impl ColumnRow {
-    fn column(&self) -> Column {
+    pub(super) fn column(&self) -> Column {
         Column {
             name: self.name.clone(),
             type_oid: self.type_oid,
@@ -101,8 +101,9 @@ impl ColumnRow {
 
     /// Whether values that differ as text differ as values. A list of what is known: `bpchar`,
     /// `numeric`, floats, `interval`, `timetz` and others have several texts for one value.
-    fn is_exact(&self) -> bool {
+    pub(super) fn is_exact(&self) -> bool {
         match self.value.base {
+            _ if self.value.is_enum() => true,
             // bool, int8, int2, int4, oid, date, timestamp, timestamptz, uuid
             16 | 20 | 21 | 23 | 26 | 1082 | 1114 | 1184 | 2950 => true,
             // name, text, varchar

@@ -29,11 +29,13 @@ impl Session {
         let watch = Watch::new(&self.options, self.channels.wishes.look.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
+        self.refuse_unscoped(&look)?;
         let mut replication = Connection::connect(&self.options.target).await?;
         let identity = in_time("IDENTIFY_SYSTEM", replication.identify_system()).await?;
         let database = look.source.database_oid;
         let history =
             in_time("TIMELINE_HISTORY", history(&mut replication, &identity, database)).await?;
+        let history = self.believe(history, &identity, &replication);
         let walsender = in_time("pg_backend_pid", own_process(&mut replication)).await?;
         let pid = walsender.pid;
         let version = replication.parameter("server_version").map(str::to_owned);
@@ -78,6 +80,23 @@ impl Session {
         }
     }
 
+    /// A start is refused where somebody could be told of rows that are none of theirs. While it runs,
+    /// such a table is only reset.
+    fn refuse_unscoped(&self, look: &Look) -> Result<(), SessionError> {
+        let refused = look.catalog.tables.iter().find_map(|table| {
+            let (reason, table) = (table.scope_refused.clone()?, table.table.name.to_string());
+            Some(SessionError::NoScope { table, reason })
+        });
+        match refused {
+            Some(error) if self.history.is_none() => Err(error),
+            Some(error) => {
+                tracing::error!(%error, "until that is mended, every change of the table resets it");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn verdict(&self, source: &SourceState) -> Result<Verdict, SessionError> {
         let database = self.options.target.database();
         let position = self.history.as_ref().map(|_| self.assembler.position());
@@ -117,6 +136,34 @@ impl Session {
             in_time("pg_terminate_backend", sql.simple_query(&command)).await?;
         }
         Ok(())
+    }
+
+    /// The history that the server follows, as far as it can be believed.
+    ///
+    /// What we have read was on the server's disk. If its WAL ends before that now, on the same timeline,
+    /// its storage was set back: it will write other commits into the same places.
+    fn believe(
+        &mut self,
+        told: History,
+        identity: &SystemIdentity,
+        server: &Connection,
+    ) -> History {
+        let plain = told.epoch();
+        let history = match &self.rewound {
+            Some((of, history)) if *of == plain => history.clone(),
+            _ => told,
+        };
+        let is_same = self.history.as_ref().is_some_and(|held| held.epoch() == history.epoch());
+        // Another standby may be behind.
+        let is_standby = server.parameter("in_hot_standby") == Some("on");
+        let (read, end) = (self.assembler.position(), identity.xlogpos);
+        if !is_same || is_standby || end >= read {
+            return history;
+        }
+        tracing::error!(%read, %end, "the server has lost a part of its WAL that was read already (its storage was set back to an earlier state?); nothing told before is believed, and every table is reset. Restart the other instances too, and next time restore by recovery, which begins a timeline of its own");
+        let history = history.rewound(read);
+        self.rewound = Some((plain, history.clone()));
+        history
     }
 
     /// What it costs if the stream can't go on where it was; `None` before the first stream.

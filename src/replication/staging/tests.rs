@@ -1,6 +1,7 @@
 //! The stage at and beyond its limits.
 
 use super::*;
+use crate::scope::ScopeValues;
 
 const T: TableOid = TableOid(1);
 const U: TableOid = TableOid(2);
@@ -15,7 +16,7 @@ fn stage(max_changes: usize) -> Stage {
 
 fn push(stage: &mut Stage, table: TableOid, op: Op, key: Key) {
     stage.next_row();
-    stage.push(table, op, key);
+    stage.push(table, op, key, None);
 }
 
 fn ops(changes: &[Change]) -> Vec<(u32, Op, String)> {
@@ -120,7 +121,8 @@ fn a_changed_key_is_two_rows_with_ordinals_of_their_own() {
     let mut stage = stage(10);
     push(&mut stage, T, Op::Insert, Key::integer(1));
     stage.next_row();
-    stage.push_key_change(T, Key::integer(1), Key::integer(2));
+    let found = |id| Found { key: Key::integer(id), scope: None };
+    stage.push_key_change(T, found(1), found(2));
     let (changes, ..) = stage.take();
     let expected =
         [(2, Op::Insert, "1".into()), (3, Op::Delete, "1".into()), (4, Op::Insert, "2".into())];
@@ -170,4 +172,46 @@ fn what_is_lost_stays_lost_until_the_commit() {
     assert_eq!(stage.take().2, [RowChange::Lost(T)]);
     stage.push_row(RowChange::Clear(T));
     assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+}
+
+fn scope(owner: i64) -> ScopeValues {
+    ScopeValues::json(format!("[{owner}]").as_bytes())
+}
+
+fn moves(changes: &[Change]) -> Vec<String> {
+    let shown = |change: &Change| {
+        let scope = change.scope.as_deref().unwrap();
+        let (before, after) = (&scope.before, &scope.after);
+        format!("{} {:?} {:?} {before:?} {after:?}", change.ordinal, change.op, change.key)
+    };
+    changes.iter().map(shown).collect()
+}
+
+#[test]
+fn a_row_that_leaves_its_scope_on_the_way_is_told_as_gone_and_come_when_changes_are_merged() {
+    let mut stage = stage(1);
+    let mut update = |owner_before: Option<i64>, owner_after: i64| {
+        stage.next_row();
+        let before = owner_before.map(scope);
+        let moved = ScopeMove { before, after: Some(scope(owner_after)) };
+        stage.push(T, Op::Update, Key::integer(1), Some(Box::new(moved)));
+    };
+    update(None, 5);
+    update(Some(5), 6);
+    update(Some(6), 7);
+    stage.settle();
+    let told = moves(&stage.take().0);
+    assert_eq!(told, ["4 Delete 1 Some([5]) None", "6 Insert 1 None Some([7])"]);
+}
+
+#[test]
+fn a_row_that_is_back_in_its_scope_was_only_updated_when_changes_are_merged() {
+    let mut stage = stage(1);
+    for (before, after) in [(5, 6), (6, 5)] {
+        stage.next_row();
+        let moved = ScopeMove { before: Some(scope(before)), after: Some(scope(after)) };
+        stage.push(T, Op::Update, Key::integer(1), Some(Box::new(moved)));
+    }
+    stage.settle();
+    assert_eq!(moves(&stage.take().0), ["4 Update 1 None Some([5])"]);
 }

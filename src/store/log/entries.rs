@@ -1,6 +1,7 @@
 //! What a log remembers, without its floor.
 
-use std::hash::BuildHasher;
+use std::fmt::Debug;
+use std::hash::{BuildHasher, Hash};
 
 use hashbrown::DefaultHashBuilder;
 
@@ -13,10 +14,38 @@ use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
 
+/// What a log tells of.
+pub(crate) trait Id: Eq + Hash + Debug {
+    /// The order of changes once more, for each group of ids that is read by itself.
+    type Groups: Groups<Self>;
+
+    /// The row's id.
+    fn key(&self) -> &Key;
+
+    /// Bytes it occupies outside of its own.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// Follows what happens to the places of ids. `is_live` says so of a place as long as it is that of
+/// its record's last change.
+pub(crate) trait Groups<K: ?Sized>: Debug + Default {
+    /// A change took its place; it is not the id's first if that is known.
+    fn touched(&mut self, id: &K, place: Place, again: bool, is_live: impl Fn(&Place) -> bool);
+
+    /// The id's last change, the oldest of all, is about to be forgotten.
+    fn forget(&mut self, id: &K, is_live: impl Fn(&Place) -> bool);
+
+    /// The id's record has another slot now.
+    fn rename(&mut self, id: &K, position: Position, to: u32);
+
+    /// Memory allocated.
+    fn bytes(&self) -> usize;
+}
+
 /// Records with their index and their order, and the earlier lifetimes of rows.
-#[derive(Debug, Default)]
-pub(crate) struct Entries {
-    records: Slab<Record>,
+#[derive(Debug)]
+pub(crate) struct Entries<K: Id> {
+    records: Slab<Record<K>>,
     /// By key, every record.
     index: Index,
     /// The last change of every record. A place whose position is not its record's is dead.
@@ -30,9 +59,25 @@ pub(crate) struct Entries {
     hasher: DefaultHashBuilder,
     /// What keys and histories point to.
     heap_bytes: usize,
+    pub(super) groups: K::Groups,
 }
 
-impl Entries {
+impl<K: Id> Default for Entries<K> {
+    fn default() -> Self {
+        Self {
+            records: Slab::default(),
+            index: Index::default(),
+            order: Order::default(),
+            past: Order::default(),
+            histories: Slab::default(),
+            hasher: DefaultHashBuilder::default(),
+            heap_bytes: 0,
+            groups: K::Groups::default(),
+        }
+    }
+}
+
+impl<K: Id> Entries<K> {
     pub(super) fn len(&self) -> usize {
         self.records.len() + self.past.len()
     }
@@ -48,9 +93,10 @@ impl Entries {
             + self.past.bytes()
             + self.histories.bytes()
             + self.heap_bytes
+            + self.groups.bytes()
     }
 
-    pub(super) fn apply(&mut self, key: Key, op: Op, position: Position, at: CommitTime) {
+    pub(super) fn apply(&mut self, key: K, op: Op, position: Position, at: CommitTime) {
         let hash = self.hash_of(&key);
         match self.find(hash, &key) {
             Some(slot) => self.change(slot, op, position, at),
@@ -58,27 +104,28 @@ impl Entries {
         }
     }
 
-    pub(super) fn last_position(&self, key: &Key) -> Option<Position> {
+    pub(super) fn last_position(&self, key: &K) -> Option<Position> {
         let slot = self.find(self.hash_of(key), key)?;
         self.records.get(slot).map(Record::position)
     }
 
-    fn find(&self, hash: u32, key: &Key) -> Option<u32> {
+    fn find(&self, hash: u32, key: &K) -> Option<u32> {
         self.index
             .find(hash, |slot| self.records.get(slot).is_some_and(|record| record.key == *key))
     }
 
     /// The upper half: the better one of the hasher's.
-    fn hash_of(&self, key: &Key) -> u32 {
+    fn hash_of(&self, key: &K) -> u32 {
         (self.hasher.hash_one(key) >> u32::BITS) as u32
     }
 
-    fn remember(&mut self, hash: u32, record: Record, at: CommitTime) {
+    fn remember(&mut self, hash: u32, record: Record<K>, at: CommitTime) {
         self.heap_bytes += record.key.heap_bytes();
         let position = record.position();
         let slot = self.records.insert(record);
         self.index.insert(hash, slot);
         self.order.push(Place::new(position, at, slot));
+        self.follow(slot, Place::new(position, at, slot), false);
     }
 
     fn change(&mut self, slot: u32, op: Op, position: Position, at: CommitTime) {
@@ -96,6 +143,13 @@ impl Entries {
         self.order.push(Place::new(position, at, slot));
         let records = &self.records;
         self.order.bury(|place| is_live(records, place));
+        self.follow(slot, Place::new(position, at, slot), true);
+    }
+
+    fn follow(&mut self, slot: u32, place: Place, again: bool) {
+        let records = &self.records;
+        let Some(record) = records.get(slot) else { return };
+        self.groups.touched(&record.key, place, again, |place| is_live(records, place));
     }
 
     /// Forgets the change, or the earlier lifetime of a row, that is first in commit order.
@@ -144,6 +198,10 @@ impl Entries {
             return;
         };
         self.index.remove(hash, place.slot);
+        let records = &self.records;
+        if let Some(record) = records.get(place.slot) {
+            self.groups.forget(&record.key, |place| is_live(records, place));
+        }
         if let Some(record) = self.records.remove(place.slot) {
             debug_assert_eq!(record.history, NO_HISTORY, "lifetimes are forgotten first");
             self.heap_bytes -= record.key.heap_bytes();
@@ -151,7 +209,7 @@ impl Entries {
     }
 
     pub(super) fn has_spare_chunk(&self) -> bool {
-        self.records.free_len() >= super::Log::SPARE
+        self.records.free_len() >= super::SPARE
     }
 
     pub(super) fn is_sparse(&self) -> bool {
@@ -164,6 +222,7 @@ impl Entries {
             let Some(record) = self.records.get(to) else { continue };
             self.index.rename(self.hash_of(&record.key), from, to);
             self.order.rename(record.position(), to);
+            self.groups.rename(&record.key, record.position(), to);
             if let Some(history) = self.histories.get_mut(record.history) {
                 history.record = to;
             }
@@ -171,20 +230,23 @@ impl Entries {
     }
 
     pub(super) fn after(&self, position: Position) -> impl Iterator<Item = Told<'_>> {
-        self.order.after(position).filter_map(move |place| {
-            let record = self.records.get(place.slot)?;
-            (record.position() == place.position()).then(|| Told {
-                key: &record.key,
-                op: self.op_since(record, position),
-                position: place.position(),
-                committed_at: place.committed_at,
-            })
+        self.order.after(position).filter_map(move |place| self.told(place, position))
+    }
+
+    /// What is to be told of the change at a place, if it is the last one to its id.
+    pub(super) fn told(&self, place: &Place, after: Position) -> Option<Told<'_>> {
+        let record = self.records.get(place.slot)?;
+        (record.position() == place.position()).then(|| Told {
+            key: record.key.key(),
+            op: self.op_since(record, after),
+            position: place.position(),
+            committed_at: place.committed_at,
         })
     }
 
     /// What happened to the row from `position` on, at or after the floor and before its last
     /// change.
-    fn op_since(&self, record: &Record, position: Position) -> Op {
+    fn op_since(&self, record: &Record<K>, position: Position) -> Op {
         match record.exists {
             false => Op::Delete,
             true if self.existed_at(record, position) => Op::Update,
@@ -192,14 +254,36 @@ impl Entries {
         }
     }
 
-    fn existed_at(&self, record: &Record, position: Position) -> bool {
+    fn existed_at(&self, record: &Record<K>, position: Position) -> bool {
         record.born() <= position
             || self.histories.get(record.history).is_some_and(|h| h.existed_at(position))
     }
 }
 
+/// Ids by themselves, in one order.
+impl Id for Key {
+    type Groups = ();
+
+    fn key(&self) -> &Key {
+        self
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
+}
+
+impl<K> Groups<K> for () {
+    fn touched(&mut self, _: &K, _: Place, _: bool, _: impl Fn(&Place) -> bool) {}
+    fn forget(&mut self, _: &K, _: impl Fn(&Place) -> bool) {}
+    fn rename(&mut self, _: &K, _: Position, _: u32) {}
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
 /// Whether a place is that of its record's last change. Positions are unique, so the place of a
 /// record that is gone is never taken for that of another one in the same slot.
-fn is_live(records: &Slab<Record>, place: &Place) -> bool {
+fn is_live<K>(records: &Slab<Record<K>>, place: &Place) -> bool {
     records.get(place.slot).is_some_and(|record| record.position() == place.position())
 }

@@ -4,6 +4,7 @@
 //! * [`index`] finds an id's record by its key.
 //! * [`order`] lists the changes in commit order, 24 bytes each. Touching an id moves it to the
 //!   end. A poll is one search for the client's position, then the places after it.
+//! * [`scoped`] tells each scope of a table's rows what concerns it.
 //! * `past` lists, in the same way, where rows came to exist *again*. To say `insert` or `update`
 //!   truly to any client, the log must know whether the row existed at that client's version,
 //!   so it keeps when the row's earlier lifetimes began and ended.
@@ -20,22 +21,53 @@ mod entries;
 mod index;
 mod order;
 mod record;
+mod scoped;
 mod slab;
 
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
 
-pub(super) use entries::Entries;
+pub(super) use entries::{Entries, Id};
+pub(super) use scoped::ScopedLog;
 
 /// One table's version log.
 #[derive(Debug)]
-pub(super) struct Log {
-    entries: Entries,
+pub(super) struct Log<K: Id = Key> {
+    entries: Entries<K>,
     floor: Position,
     floor_time: CommitTime,
     head: Position,
+    /// Where the last reset was, or where the log began.
+    began: Position,
 }
+
+/// What is done to any log, whatever it tells of.
+pub(super) trait Forgetful {
+    /// What is remembered: ids, and earlier lifetimes of rows.
+    fn len(&self) -> usize;
+
+    /// Memory allocated.
+    fn bytes(&self) -> usize;
+
+    /// Forgets the oldest thing remembered, if there is one.
+    fn forget_oldest(&mut self) -> bool;
+
+    /// Forgets the oldest thing remembered if it was committed before `time`.
+    fn expire_oldest(&mut self, time: CommitTime) -> bool;
+
+    /// Whether a part of the memory could be given back without forgetting anything.
+    fn has_spare_chunk(&self) -> bool;
+
+    /// Whether less than half of the memory for records is used, and some could be given back.
+    fn is_sparse(&self) -> bool;
+
+    /// Gives a part of the memory back: as much as [`SPARE`] forgotten ids occupied.
+    fn release_chunk(&mut self);
+}
+
+/// How many forgotten ids make room for one chunk to be given back.
+pub(super) const SPARE: usize = slab::CHUNK;
 
 /// One id's last change, relative to some position.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +78,10 @@ pub(super) struct Told<'a> {
     pub(super) committed_at: CommitTime,
 }
 
-impl Log {
+impl<K: Id> Log<K> {
     /// An empty log that knows nothing of what was at or before `floor`.
     pub(super) fn new(floor: Position, floor_time: CommitTime) -> Self {
-        Self { entries: Entries::default(), floor, floor_time, head: floor }
+        Self { entries: Entries::default(), floor, floor_time, head: floor, began: floor }
     }
 
     /// The oldest position from which every change can be told.
@@ -67,14 +99,14 @@ impl Log {
         self.head
     }
 
-    /// Where the last change of an id is, if it is remembered.
-    pub(super) fn last_position(&self, key: &Key) -> Option<Position> {
-        self.entries.last_position(key)
+    /// Where the last reset was, or where the log began.
+    pub(super) fn began(&self) -> Position {
+        self.began
     }
 
-    /// What is remembered: ids, and earlier lifetimes of rows.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// Where the last change of an id is, if it is remembered.
+    pub(super) fn last_position(&self, key: &K) -> Option<Position> {
+        self.entries.last_position(key)
     }
 
     /// Ids remembered.
@@ -82,15 +114,10 @@ impl Log {
         self.entries.ids()
     }
 
-    /// Memory allocated.
-    pub(super) fn bytes(&self) -> usize {
-        self.entries.bytes()
-    }
-
     /// Takes a change, and forgets the oldest ones beyond `max_changes`.
     pub(super) fn apply(
         &mut self,
-        key: Key,
+        key: K,
         op: Op,
         position: Position,
         committed_at: CommitTime,
@@ -104,48 +131,18 @@ impl Log {
 
     /// Forgets everything up to `floor`, which is beyond every change so far. What was held is
     /// handed out, because dropping it may take longer than the lock should be held.
-    pub(super) fn reset(&mut self, floor: Position, floor_time: CommitTime) -> Entries {
+    pub(super) fn reset(&mut self, floor: Position, floor_time: CommitTime) -> Entries<K> {
         self.floor = floor;
+        self.began = floor;
         self.floor_time = floor_time;
         self.head = floor;
         std::mem::take(&mut self.entries)
     }
 
     /// What is held, to be dropped where no lock is held.
-    pub(super) fn into_entries(self) -> Entries {
+    pub(super) fn into_entries(self) -> Entries<K> {
         self.entries
     }
-
-    /// Forgets the oldest thing remembered, if there is one.
-    pub(super) fn forget_oldest(&mut self) -> bool {
-        let Some((position, committed_at)) = self.entries.forget_oldest() else { return false };
-        self.floor = position;
-        self.floor_time = committed_at;
-        true
-    }
-
-    /// Forgets the oldest thing remembered if it was committed before `time`.
-    pub(super) fn expire_oldest(&mut self, time: CommitTime) -> bool {
-        self.entries.oldest_time().is_some_and(|oldest| oldest < time) && self.forget_oldest()
-    }
-
-    /// Whether a part of the memory could be given back without forgetting anything.
-    pub(super) fn has_spare_chunk(&self) -> bool {
-        self.entries.has_spare_chunk()
-    }
-
-    /// Whether less than half of the memory for records is used, and some could be given back.
-    pub(super) fn is_sparse(&self) -> bool {
-        self.entries.is_sparse()
-    }
-
-    /// Gives a part of the memory back: as much as [`Log::SPARE`] forgotten ids occupied.
-    pub(super) fn release_chunk(&mut self) {
-        self.entries.release_chunk();
-    }
-
-    /// How many forgotten ids make room for one chunk to be given back.
-    pub(super) const SPARE: usize = slab::CHUNK;
 
     /// The last change of each id changed after `position`, in commit order, with the operation
     /// that is true relative to `position`, which must not be below the floor.
@@ -155,6 +152,39 @@ impl Log {
     /// given, and hold the row.
     pub(super) fn after(&self, position: Position) -> impl Iterator<Item = Told<'_>> {
         self.entries.after(position)
+    }
+}
+
+impl<K: Id> Forgetful for Log<K> {
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.bytes()
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((position, committed_at)) = self.entries.forget_oldest() else { return false };
+        self.floor = position;
+        self.floor_time = committed_at;
+        true
+    }
+
+    fn expire_oldest(&mut self, time: CommitTime) -> bool {
+        self.entries.oldest_time().is_some_and(|oldest| oldest < time) && self.forget_oldest()
+    }
+
+    fn has_spare_chunk(&self) -> bool {
+        self.entries.has_spare_chunk()
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.entries.is_sparse()
+    }
+
+    fn release_chunk(&mut self) {
+        self.entries.release_chunk();
     }
 }
 

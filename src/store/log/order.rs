@@ -27,7 +27,7 @@ const ROTATION: usize = 8;
 
 /// A change's place in commit order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     lsn: Lsn,
     pub(super) committed_at: CommitTime,
     ordinal: u32,
@@ -94,7 +94,7 @@ impl Order {
         self.segments.front()?.front()
     }
 
-    fn last(&self) -> Option<&Place> {
+    pub(super) fn last(&self) -> Option<&Place> {
         self.segments.back()?.back()
     }
 

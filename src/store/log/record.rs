@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use crate::change::Op;
-use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::version::Position;
 
@@ -12,8 +11,8 @@ pub(super) const NO_HISTORY: u32 = u32::MAX;
 
 /// The newest state of one id. Positions are kept in parts, for 48 bytes instead of 64.
 #[derive(Debug)]
-pub(super) struct Record {
-    pub(super) key: Key,
+pub(super) struct Record<K> {
+    pub(super) key: K,
     lsn: Lsn,
     born_lsn: Lsn,
     ordinal: u32,
@@ -24,10 +23,10 @@ pub(super) struct Record {
     pub(super) exists: bool,
 }
 
-impl Record {
+impl<K> Record<K> {
     /// The record of an id of which nothing is remembered. Unless it comes to exist just now, its
     /// row existed before: it could not be updated or deleted otherwise.
-    pub(super) fn new(key: Key, op: Op, position: Position) -> Self {
+    pub(super) fn new(key: K, op: Op, position: Position) -> Self {
         let born = if op == Op::Insert { position } else { Position::START };
         Self {
             key,
@@ -148,6 +147,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Key;
 
     fn at(lsn: u64) -> Position {
         Position { lsn: Lsn(lsn * 8), ordinal: 1 }
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn a_record_is_48_bytes_also_in_a_slab() {
-        assert_eq!(size_of::<Record>(), 48);
-        assert_eq!(size_of::<Option<Record>>(), 48);
+        assert_eq!(size_of::<Record<Key>>(), 48);
+        assert_eq!(size_of::<Option<Record<Key>>>(), 48);
         assert_eq!(size_of::<Lifetime>(), 24);
     }
 

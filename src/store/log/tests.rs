@@ -153,7 +153,7 @@ fn memory_given_back_leaves_the_log_as_it_was() {
     while log.has_spare_chunk() {
         log.release_chunk();
     }
-    assert!(log.bytes() + 2 * 48 * Log::SPARE <= bytes, "{} of {bytes}", log.bytes());
+    assert!(log.bytes() + 2 * 48 * SPARE <= bytes, "{} of {bytes}", log.bytes());
     assert_eq!((told(&log, 2500), told(&log, 5000), log.len()), before);
     for (id, lsn) in (2500..4000).zip(10_000..) {
         log.apply(Key::integer(id), Update, at(lsn), CommitTime(0), PLENTY);

@@ -9,6 +9,7 @@
 
 mod client;
 mod random;
+mod scoped;
 mod world;
 
 use client::Mirror;

@@ -171,7 +171,13 @@ impl World {
         let rows = self.rows.get_mut(&oid).unwrap();
         let mut add = |id, op| {
             let ordinal = changes.last().map_or(1, |last: &Change| last.ordinal + 1);
-            changes.push(Change { table: TableOid(oid), key: Key::integer(id), op, ordinal });
+            changes.push(Change {
+                table: TableOid(oid),
+                key: Key::integer(id),
+                op,
+                ordinal,
+                scope: None,
+            });
         };
         let id = i64::try_from(random.below(IDS)).unwrap();
         if rows.insert(id) {
@@ -491,7 +497,7 @@ impl World {
     fn check(&self, query: &Query, answer: &Answer) {
         let oids: Vec<u32> = match query.tables {
             Selection::All => self.tables.keys().copied().collect(),
-            Selection::Tables(tables) => tables.iter().map(|table| table.oid().0).collect(),
+            Selection::Tables(parts) => parts.iter().map(|part| part.table.oid().0).collect(),
         };
         let reset: BTreeSet<u32> = answer.reset.iter().map(|table| table.oid().0).collect();
         assert_eq!(reset.len(), answer.reset.len());
@@ -563,7 +569,7 @@ impl World {
             Selection::All => self.newest,
             Selection::Tables(tables) => tables
                 .iter()
-                .map(|table| self.tables.get(&table.oid().0))
+                .map(|part| self.tables.get(&part.table.oid().0))
                 .map(|table| table.map_or(self.applied().position, |table| table.newest))
                 .max()
                 .unwrap_or(Position::START),

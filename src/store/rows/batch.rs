@@ -115,6 +115,9 @@ impl Store {
                 .changes
                 .iter()
                 .map(|c| if has_row(c) { rows.next().flatten() } else { None });
+            // As a row is told, so it is: both are of one version. Nobody is shown another's anyway.
+            let views = answer.changes.iter().map(|c| query.tables.view_of(&c.table));
+            let each = each.zip(views).map(|(row, view)| row.filter(|row| view.shows(row)));
             let each = each.collect();
             Some((answer, each))
         }))

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub(super) use super::ticket::{Ticket, Told};
+
 use super::chain::{Chain, Standing};
 use super::recent::Due;
 use super::{LoadOutcome, RowsError};
@@ -26,32 +28,6 @@ use crate::version::Version;
 const ASIDE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Memory of such a row beyond its document, in bytes.
 const ASIDE_OVERHEAD: usize = 400;
-
-/// What became of a row that was asked for.
-#[derive(Clone, Debug)]
-pub(super) enum Told {
-    /// What stands under the key, at least as new as this version.
-    Here(Option<Row>, Version),
-    /// The row is there under this key, which means the same.
-    Spelled(Key),
-    /// It can't be had.
-    Failed(RowsError),
-}
-
-/// The place of somebody who waits for a row.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    told: watch::Receiver<Option<Told>>,
-    /// While this lives the row is kept.
-    _pin: Option<Arc<()>>,
-}
-
-impl Ticket {
-    /// Waits until something is told; `None` when the row has to be asked for anew.
-    pub(super) async fn told(&mut self) -> Option<Told> {
-        self.told.wait_for(Option::is_some).await.ok()?.clone()
-    }
-}
 
 /// Whether a reader of several rows pins them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +139,7 @@ impl Desk {
     pub(super) fn ticket(&self, key: &Key, hold: Hold) -> Option<Ticket> {
         let entry = self.entries.get(key)?;
         let pin = (hold == Hold::Pin).then(|| entry.pin.clone());
-        Some(Ticket { told: entry.tell.subscribe(), _pin: pin })
+        Some(Ticket::new(entry.tell.subscribe(), pin))
     }
 
     /// Puts a key on the desk that is to be asked for.
@@ -228,6 +204,29 @@ impl Desk {
             self.change(&key, xid, &Image::Gone);
         }
         self.release_all();
+    }
+
+    /// The server may have crashed. Rows that came from it may hold a commit that it lost, and queries
+    /// on their way may bring such rows: all are asked for again, those of them that are needed at once.
+    pub(super) fn distrust(&mut self, due: &Due) -> Vec<Key> {
+        self.entries.retain(|_, entry| match &mut entry.state {
+            State::Here { bytes, .. } => {
+                self.aside_bytes -= *bytes;
+                if entry.required {
+                    entry.state = State::Asked(Asked { query: Some(0), ..Asked::new(due.clone()) });
+                    entry.tell.send_replace(None);
+                }
+                entry.required
+            }
+            State::Asked(_) => true,
+        });
+        self.home_from = None;
+        let on_their_way =
+            self.entries.iter_mut().filter_map(|(key, entry)| match &mut entry.state {
+                State::Asked(asked) => asked.query.take().map(|_| key.clone()),
+                State::Here { .. } => None,
+            });
+        on_their_way.collect()
     }
 
     /// A query is about to ask for a key. Tells whether that is still to be done.

@@ -146,7 +146,8 @@ impl Story {
     }
 
     async fn page(&self) -> Result<String, RowsError> {
-        let page = self.bench.store.page(&self.tables[PRELOADED], None, 10, Instant::now()).await?;
+        let table = self.tables[PRELOADED].clone().into();
+        let page = self.bench.store.page(&table, None, 10, Instant::now()).await?;
         Ok(text(&page.rows[0].1))
     }
 
@@ -212,6 +213,57 @@ async fn rows_kept_aside_are_asked_for_again() {
     assert_eq!(story.row().await, is("new", Origin::Memory));
 }
 
+/// The same server on a new connection, after a crash that took back the commit at 968.
+fn crash(story: &mut Story) {
+    let [first, _] = histories();
+    story.bench.take(start(first, 960, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_ahead_of_the_stream_are_asked_for_again_when_the_connection_was_lost() {
+    let mut story = Story::begin("20:20:", 968);
+    assert_eq!(story.row().await, is("old", Origin::Database));
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    crash(&mut story);
+    assert_eq!(story.row().await, is("new", Origin::Database));
+    story.bench.take(Event::Watermark(Lsn(1040)));
+    assert_eq!(story.row().await, is("new", Origin::Memory));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_on_their_way_when_the_connection_was_lost_are_of_no_use() {
+    let mut story = Story::begin("20:20:", 968);
+    let arrives = Arc::new(Notify::new());
+    story.server_says(r#"{"n":"old"}"#, "20:20:", 968, Some(&arrives));
+    let readers = story.bench.store.clone();
+    let table = story.tables[LAZY].clone();
+    let key = Key::integer(1);
+    let reading = readers.row(&table, &key, Instant::now() + Duration::from_secs(5));
+    tokio::pin!(reading);
+    assert!(reading.as_mut().now_or_never().is_none());
+    story.pass().await;
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    crash(&mut story);
+    let read = reading.await.unwrap();
+    assert_eq!(text(&read.row.unwrap()), r#"{"n":"new"}"#);
+    arrives.notify_one();
+    story.pass().await;
+    assert_eq!(story.row().await, is("new", Origin::Memory));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_ahead_of_the_stream_begins_anew_when_the_connection_was_lost() {
+    let mut story = Story::begin("20:20:", 968);
+    story.preload();
+    story.pass().await;
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    crash(&mut story);
+    story.pass().await;
+    story.bench.take(Event::Watermark(Lsn(1040)));
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
+}
+
 #[tokio::test(start_paused = true)]
 async fn rows_on_their_way_from_the_old_server_are_of_no_use() {
     let mut story = Story::begin("20:20:", 960);
@@ -247,7 +299,8 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     story.server_says(r#"{"n":"before"}"#, "30:31:30", 1040, None);
     story.fail_over();
     // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
-    let change = Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1 };
+    let change =
+        Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1, scope: None };
     let row = RowChange::Set { table: table.oid(), key: key.clone(), image: Image::Unknown };
     story.bench.take(commit(1040, 30, vec![change], vec![row]));
     arrives.notify_one();

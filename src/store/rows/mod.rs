@@ -18,6 +18,9 @@
 //! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
 //!   so any row may hold one that was lost with the old server: all are asked for again, even where
 //!   the logs go on (see [`History`](crate::history::History)).
+//! * **No row outlives a crash that took it back.** With `synchronous_commit = off` a query sees commits
+//!   that are not durable yet. The stream tells only what is; so rows go home when it has passed what
+//!   their query could see, and when the connection was lost all others are asked for again.
 //! * **Where it is not known what stands under a key, the database is asked**: a value that was not
 //!   sent, a row that can't be rendered, a table whose definition changed.
 //!
@@ -30,7 +33,7 @@
 //! # Where things are
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
-//! those of whole tables; `desk` what is on its way, `loads` and `worker` who asks for it,
+//! those of whole tables; `desk` and `ticket` what is on its way, `loads` and `worker` who asks for it,
 //! `preloader` who copies; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
 //! operators see.
 
@@ -48,6 +51,7 @@ mod read;
 mod recent;
 mod status;
 mod table;
+mod ticket;
 mod whole;
 mod worker;
 
@@ -144,12 +148,22 @@ pub struct Picture {
 
 /// All rows of one preloaded table as they were at one moment.
 #[derive(Clone, Debug)]
-pub struct RowsPicture(RowMap);
+pub struct RowsPicture(Pictured);
+
+#[derive(Clone, Debug)]
+enum Pictured {
+    All(RowMap),
+    /// Those that are seen by who asked, in key order.
+    Some(Vec<(Key, Row)>),
+}
 
 impl RowsPicture {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Pictured::All(rows) => rows.len(),
+            Pictured::Some(rows) => rows.len(),
+        }
     }
 
     /// Whether there are none.
@@ -159,7 +173,15 @@ impl RowsPicture {
 
     /// The rows behind `after` in key order, or all of them.
     pub fn after(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Row)> {
-        self.0.after(after)
+        let (all, some) = match &self.0 {
+            Pictured::All(rows) => (Some(rows.after(after)), None),
+            Pictured::Some(rows) => {
+                let begin = rows.partition_point(|(key, _)| after.is_some_and(|last| key <= last));
+                (None, rows.get(begin..))
+            }
+        };
+        let some = some.into_iter().flatten().map(|(key, row)| (key, row));
+        all.into_iter().flatten().chain(some)
     }
 }
 

@@ -78,6 +78,17 @@ impl Preload {
         self.rows.take()
     }
 
+    /// The server may have crashed: a copy that may hold a commit that it lost begins again.
+    pub(super) fn distrust(&mut self, applied: Lsn) {
+        let is_durable = match self.copy.get_mut() {
+            Copy::Running(running) => running.at.as_ref().is_some_and(|at| at.horizon <= applied),
+            _ => true,
+        };
+        if !is_durable {
+            self.restart();
+        }
+    }
+
     fn restart(&mut self) {
         let copy = self.copy.get_mut();
         if let Copy::Running(running) = copy {

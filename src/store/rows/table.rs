@@ -194,6 +194,18 @@ impl TableRows {
         dropped.map(|rows| Dropped { _rows: rows })
     }
 
+    /// The connection to the server was lost, perhaps with the server. What is ahead of the stream was
+    /// perhaps never durable (`synchronous_commit = off`): it is asked for again.
+    pub(in crate::store) fn distrust(&mut self, applied: Lsn, loads: &mut Loads) {
+        for key in self.desk.get_mut().distrust(&loads.recent.all()) {
+            loads.push(self.published.oid(), key);
+        }
+        if let Place::Preload(preload) = &mut self.place {
+            preload.distrust(applied);
+        }
+        self.count_desk();
+    }
+
     /// Rows that are read through are found no more.
     fn begin_generation(&mut self) {
         if let Place::Lazy(share) = &mut self.place {

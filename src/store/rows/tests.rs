@@ -214,21 +214,25 @@ async fn a_preloaded_table_is_paged_and_a_lazy_one_is_not() {
         script.holds(Key::integer(id), Key::integer(id), "{}");
     }
     let mut bench = Bench::new(RowMode::Preload, RowLimits::default(), script);
-    let early = bench.store.page(&bench.table, None, 2, soon()).await.unwrap_err();
+    let early = bench.store.page(&bench.table.clone().into(), None, 2, soon()).await.unwrap_err();
     assert!(matches!(early, RowsError::NotNow(_)), "{early}");
     bench.start();
     tokio::time::sleep(Duration::from_millis(1)).await;
     bench.writer.carry_out();
     let ids = |page: &Page| page.rows.iter().map(|(key, _)| format!("{key:?}")).collect::<Vec<_>>();
-    let page = bench.store.page(&bench.table, None, 2, soon()).await.unwrap();
+    let page = bench.store.page(&bench.table.clone().into(), None, 2, soon()).await.unwrap();
     assert_eq!((ids(&page), page.more), (vec!["1".to_owned(), "2".to_owned()], true));
-    let page = bench.store.page(&bench.table, Some(&Key::integer(2)), 2, soon()).await.unwrap();
+    let page = bench
+        .store
+        .page(&bench.table.clone().into(), Some(&Key::integer(2)), 2, soon())
+        .await
+        .unwrap();
     assert_eq!((ids(&page), page.more), (vec!["3".to_owned()], false));
     let [status] = &bench.store.rows_status()[..] else { panic!("one table") };
     assert_eq!((&status.state, status.entries), (&RowsState::Complete, 3));
 
     let lazy = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
-    let page = lazy.store.page(&lazy.table, None, 2, soon()).await.unwrap_err();
+    let page = lazy.store.page(&lazy.table.clone().into(), None, 2, soon()).await.unwrap_err();
     assert_eq!(page, RowsError::NotPreloaded("items".into()));
 }
 

@@ -1,54 +1,71 @@
 //! Reading whole tables.
 
-use std::sync::Arc;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::map::RowMap;
 use super::table::{Place, TableRows};
-use super::{Page, Picture, RowsError, RowsPicture, not_started};
+use super::{Page, Picture, Pictured, RowsError, RowsPicture, not_started};
 use crate::key::Key;
-use crate::store::directory::PublishedTable;
+use crate::row::Row;
+use crate::scope::View;
+use crate::store::directory::Part;
 use crate::store::reader::Store;
 use crate::store::state::State;
 use crate::version::{Position, Version};
 
+/// Rows looked at for somebody who sees a part of them, before others have their turn.
+const ROWS_PER_TURN: usize = 1024;
+
 impl Store {
-    /// The first `limit` rows behind `after`, in key order, of a preloaded table.
+    /// The first `limit` rows behind `after`, in key order, of those that are seen of a preloaded
+    /// table. Looks at others as well, and lets other tasks in meanwhile.
     pub async fn page(
         &self,
-        table: &Arc<PublishedTable>,
+        part: &Part,
         after: Option<&Key>,
         limit: usize,
         until: Instant,
     ) -> Result<Page, RowsError> {
         let page = |state: &State, version: Version| {
-            let (rows, newest) = state.whole(table)?;
+            let (rows, newest) = state.whole(part)?;
+            let newest = Version { position: newest, ..version };
+            if !part.view.is_all() {
+                return Ok((
+                    Page { version, newest, rows: vec![], more: false },
+                    Some(rows.clone()),
+                ));
+            }
             let mut following = rows.after(after).map(|(key, row)| (key.clone(), row.clone()));
             let rows = following.by_ref().take(limit).collect();
-            let newest = Version { position: newest, ..version };
-            Ok(Page { version, newest, rows, more: following.next().is_some() })
+            Ok((Page { version, newest, rows, more: following.next().is_some() }, None))
         };
-        self.when_whole(until, page).await
+        let (mut page, picture) = self.when_whole(until, page).await?;
+        if let Some(picture) = picture {
+            (page.rows, page.more) = seen(&picture, &part.view, after, limit).await;
+        }
+        Ok(page)
     }
 
     /// All rows of preloaded tables, at one version.
-    pub async fn picture(
-        &self,
-        tables: &[Arc<PublishedTable>],
-        until: Instant,
-    ) -> Result<Picture, RowsError> {
+    pub async fn picture(&self, parts: &[Part], until: Instant) -> Result<Picture, RowsError> {
         let picture = |state: &State, version: Version| {
             let mut newest = Version { position: Position::START, ..version };
-            let mut pictures = Vec::with_capacity(tables.len());
-            for table in tables {
-                let (rows, position) = state.whole(table)?;
+            let mut pictures = Vec::with_capacity(parts.len());
+            for part in parts {
+                let (rows, position) = state.whole(part)?;
                 newest.position = newest.position.max(position);
-                pictures.push((table.clone(), RowsPicture(rows.clone())));
+                pictures.push((part.table.clone(), RowsPicture(Pictured::All(rows.clone()))));
             }
             Ok(Picture { version, newest, tables: pictures })
         };
-        self.when_whole(until, picture).await
+        let mut picture = self.when_whole(until, picture).await?;
+        for (part, (_, rows)) in parts.iter().zip(&mut picture.tables) {
+            if let (false, Pictured::All(all)) = (part.view.is_all(), &rows.0) {
+                let (some, _) = seen(all, &part.view, None, usize::MAX).await;
+                rows.0 = Pictured::Some(some);
+            }
+        }
+        Ok(picture)
     }
 
     /// Reads under one hold of the lock, again and again while it says that it is not the time.
@@ -76,12 +93,35 @@ impl Store {
     }
 }
 
+/// The rows that are seen, up to `limit`, and whether there are more.
+async fn seen(
+    picture: &RowMap,
+    view: &View,
+    after: Option<&Key>,
+    limit: usize,
+) -> (Vec<(Key, Row)>, bool) {
+    let mut rows = Vec::new();
+    for (looked_at, (key, row)) in picture.after(after).enumerate() {
+        if looked_at % ROWS_PER_TURN == ROWS_PER_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+        if !view.shows(row) {
+            continue;
+        }
+        if rows.len() == limit {
+            return (rows, true);
+        }
+        rows.push((key.clone(), row.clone()));
+    }
+    (rows, false)
+}
+
 impl State {
-    /// All rows of a table, and its newest change.
-    fn whole(&self, table: &PublishedTable) -> Result<(&RowMap, Position), RowsError> {
-        let (known, rows) = self.rows_of(table)?;
+    /// All rows of a table, and the newest change to those that are seen.
+    fn whole(&self, part: &Part) -> Result<(&RowMap, Position), RowsError> {
+        let (known, rows) = self.rows_of(&part.table)?;
         match rows.complete() {
-            Some(whole) => Ok((whole, known.newest)),
+            Some(whole) => Ok((whole, known.newest_seen(&part.view))),
             None => Err(rows.excuse()),
         }
     }

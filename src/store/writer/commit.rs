@@ -62,7 +62,13 @@ impl Writer {
         if table.published.table.tracking == Tracking::Ids {
             let position = Position { lsn: end_lsn, ordinal: change.ordinal };
             table.touch(end, &mut aftermath.touched);
-            table.log.apply(change.key, change.op, position, at, self.limits.max_changes);
+            let max_changes = self.limits.max_changes;
+            for log in &mut table.scoped {
+                if let Some(scope) = &change.scope {
+                    log.apply(&change.key, change.op, scope, (position, at), max_changes);
+                }
+            }
+            table.log.apply(change.key, change.op, position, at, max_changes);
         } else if table.log.head() != end {
             self.reset(table, end, at, ResetReason::NoKey, aftermath);
         }
@@ -79,7 +85,10 @@ impl Writer {
         aftermath: &mut Aftermath,
     ) {
         aftermath.work += 1;
-        aftermath.dropped.push(table.log.reset(floor, at));
+        aftermath.dropped.push(Box::new(table.log.reset(floor, at)));
+        for log in &mut table.scoped {
+            aftermath.dropped.push(Box::new(log.reset(floor, at)));
+        }
         table.touch(floor, &mut aftermath.touched);
         self.count_reset(table, LastReset { reason, at, position: floor });
     }

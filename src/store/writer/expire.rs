@@ -5,7 +5,7 @@ use parking_lot::RwLockWriteGuard;
 
 use super::{CHANGES_PER_HOLD, Writer, seconds_since};
 use crate::change::CommitTime;
-use crate::store::state::State;
+use crate::store::state::{State, TableState};
 
 /// Lock holds that one call spends on forgetting. What is left waits for the next call: that it
 /// is remembered some seconds longer does no harm, that nothing is applied meanwhile would.
@@ -48,7 +48,7 @@ impl Writer {
 /// One lock hold's worth of forgetting and of giving memory back; tells whether there is more.
 fn expire_some(state: &mut State, oldest: CommitTime) -> bool {
     let mut left = CHANGES_PER_HOLD;
-    for log in state.tables.values_mut().map(|table| &mut table.log) {
+    for log in state.tables.values_mut().flat_map(TableState::logs) {
         while log.expire_oldest(oldest) {
             left -= 1;
             if left == 0 {

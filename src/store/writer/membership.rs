@@ -10,8 +10,9 @@ use jiff::Timestamp;
 
 use super::{Aftermath, Writer};
 use crate::change::{CommitTime, Reset, ResetReason, Started};
+use crate::scope::Combination;
 use crate::store::directory::{Directory, PublishedTable};
-use crate::store::log::Log;
+use crate::store::log::{Log, ScopedLog};
 use crate::store::meters::{self, TableMeters};
 use crate::store::rows::TableRows;
 use crate::store::signals::beyond;
@@ -36,7 +37,12 @@ impl Writer {
         let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
             return self.begin_history(state, started, aftermath);
         };
-        if held.epoch() != started.history.epoch() {
+        if held.epoch() == started.history.epoch() {
+            let loads = state.loads.get_mut();
+            for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
+                rows.distrust(applied.position.lsn, loads);
+            }
+        } else {
             self.leave_history(state, aftermath);
         }
         if started.history.position_of(applied).is_some() {
@@ -156,9 +162,13 @@ impl Writer {
         aftermath.touched.push(published.clone());
         let meters = TableMeters::new(&self.metrics, &published.name);
         let log = Log::new(state.applied, now);
+        let scoped = Combination::all(published.table.scope.len())
+            .map(|columns| ScopedLog::new(columns, state.applied, now))
+            .collect();
         let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);
         let newest = state.applied;
-        let mut table = TableState { published, log, rows, newest, meters, resets, touched: false };
+        let mut table =
+            TableState { published, log, scoped, rows, newest, meters, resets, touched: false };
         if let Some(reason) = reason {
             self.count_reset(&mut table, LastReset { reason, at: now, position: newest });
         }
@@ -195,6 +205,9 @@ fn leave(table: TableState, aftermath: &mut Aftermath) -> (String, Resets) {
     table.published.show_generation(0);
     let name = table.published.name.clone();
     aftermath.touched.push(table.published);
-    aftermath.dropped.push(table.log.into_entries());
+    aftermath.dropped.push(Box::new(table.log.into_entries()));
+    for log in table.scoped {
+        aftermath.dropped.push(Box::new(log.into_entries()));
+    }
     (name, table.resets)
 }

@@ -274,8 +274,13 @@ fn the_largest_table_forgets_at_max_bytes() {
 #[test]
 fn one_key_larger_than_max_bytes_is_a_reset() {
     let mut bench = Bench::started_with(LogLimits { max_bytes: 10_000, ..GENEROUS });
-    let change =
-        Change { table: TableOid(1), key: Key::json(&vec![b'1'; 20_000]), op: Insert, ordinal: 1 };
+    let change = Change {
+        table: TableOid(1),
+        key: Key::json(&vec![b'1'; 20_000]),
+        op: Insert,
+        ordinal: 1,
+        scope: None,
+    };
     bench.take(Event::Commit(Transaction {
         end_lsn: Lsn(880),
         committed_at: now(),

@@ -103,7 +103,7 @@ impl Shop {
                 (true, _) => Op::Update,
                 (false, _) => Op::Insert,
             };
-            changes.push(Change { table, key: key.clone(), op, ordinal });
+            changes.push(Change { table, key: key.clone(), op, ordinal, scope: None });
             let image = row.map_or(Image::Gone, Image::Whole);
             images.push(RowChange::Set { table, key, image });
         }

@@ -167,6 +167,7 @@ impl Database {
             key: Key::integer(id),
             op,
             ordinal,
+            scope: None,
         });
         let end = Lsn(self.end);
         let transaction = Transaction {

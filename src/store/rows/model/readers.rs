@@ -80,7 +80,7 @@ impl Reader {
     }
 
     async fn read_picture(&mut self, until: Instant) -> Result<(), RowsError> {
-        let picture = self.store.picture(&[self.table(PRELOADED)], until).await?;
+        let picture = self.store.picture(&[self.table(PRELOADED).into()], until).await?;
         let (_, rows) = &picture.tables[0];
         let rows: HashMap<Key, Row> =
             rows.after(None).map(|(key, row)| (key.clone(), row.clone())).collect();

@@ -1,0 +1,55 @@
+//! Values that clients and operators write, as the JSON that the change stream makes of them.
+//!
+//! Byte for byte where the text is PostgreSQL's own. Another spelling of a value (`2.50` for `2.5`, a
+//! UUID in capitals) stays another text.
+
+use serde_json::value::RawValue;
+
+use super::{Form, Kind};
+
+/// What an integer is called.
+pub const AN_INTEGER: &str = "an integer";
+
+/// Appends the value that `text` means in a column of this form. The error says what it should be.
+pub fn write_text(form: Option<Form>, text: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    match form {
+        Some(Form::Scalar(Kind::Integer)) => {
+            let value: i64 = text.parse().map_err(|_| AN_INTEGER)?;
+            let mut digits = itoa::Buffer::new();
+            out.extend_from_slice(digits.format(value).as_bytes());
+        }
+        Some(Form::Scalar(Kind::Boolean)) => out.extend_from_slice(boolean(text)?),
+        Some(Form::Scalar(Kind::Number)) => write_number(text, out)?,
+        Some(Form::Scalar(Kind::Json | Kind::Jsonb) | Form::Array { .. }) => {
+            let json: &RawValue = serde_json::from_str(text).map_err(|_| "JSON")?;
+            out.extend_from_slice(json.get().as_bytes());
+        }
+        Some(Form::Scalar(Kind::Timestamp | Kind::Timestamptz | Kind::Date | Kind::String))
+        | None => write_string(text, out),
+    }
+    Ok(())
+}
+
+fn boolean(text: &str) -> Result<&'static [u8], &'static str> {
+    match text {
+        "true" | "t" => Ok(b"true"),
+        "false" | "f" => Ok(b"false"),
+        _ => Err("true or false"),
+    }
+}
+
+fn write_number(text: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    if matches!(text, "NaN" | "Infinity" | "-Infinity") {
+        write_string(text, out);
+        return Ok(());
+    }
+    text.parse::<serde_json::Number>().map_err(|_| "a number")?;
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// Escapes what PostgreSQL escapes, as it does: `serde_json` agrees with it.
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    // Writing to a vector can't fail.
+    let _ = serde_json::to_writer(out, text);
+}

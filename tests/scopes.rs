@@ -1,0 +1,155 @@
+//! Callers who see some rows of a table only, against a real PostgreSQL.
+
+mod identity;
+mod push;
+mod rows;
+
+use highwater::throwaway::ServerOptions;
+
+use crate::support::{Highwater, Poll, Postgres};
+
+/// A table of orders told by the whole old row, each with a value that is stored out of line.
+const ORDERS: &str = "
+    CREATE TABLE orders (
+        id int PRIMARY KEY, owner_id int, land text NOT NULL, note text, big text
+    );
+    ALTER TABLE orders ALTER big SET STORAGE EXTERNAL, REPLICA IDENTITY FULL;
+    INSERT INTO orders
+        SELECT g, 1 + g % 3, CASE WHEN g % 2 = 0 THEN 'fr' ELSE 'de' END, 'n' || g, repeat('x', 9000)
+        FROM generate_series(1, 9) g;
+    CREATE TABLE lands (code text PRIMARY KEY);
+    CREATE PUBLICATION highwater FOR TABLE orders, lands;";
+
+const SCOPE: (&str, &str) = ("tables.orders.scope", "owner_id, land");
+
+/// A service on [`ORDERS`].
+async fn orders(settings: &[(&'static str, &str)]) -> (Postgres, Highwater) {
+    let pg = Postgres::start().await;
+    pg.execute(ORDERS).await;
+    let service = Highwater::start_with(&pg, &[&[SCOPE], settings].concat()).await;
+    (pg, service)
+}
+
+/// Everything since `after` that who asks `where` so is told.
+async fn told(service: &Highwater, pg: &Postgres, filter: &str, after: &str) -> Poll {
+    service.applied(pg).await;
+    service.poll(&format!("tables=orders&where={filter}&after={after}")).await
+}
+
+#[tokio::test]
+async fn a_row_that_moves_is_gone_for_one_and_new_for_the_other() {
+    let (pg, service) = orders(&[]).await;
+    let start = service.version().await;
+    pg.execute(
+        "UPDATE orders SET owner_id = 2 WHERE id = 3;
+         UPDATE orders SET note = 'x' WHERE id = 6;
+         UPDATE orders SET note = 'y' WHERE id = 1;
+         DELETE FROM orders WHERE id = 9;
+         INSERT INTO orders VALUES (10, 1, 'de', '', ''), (11, NULL, 'de', '', '')",
+    )
+    .await;
+    let one = told(&service, &pg, "owner_id:1", &start).await;
+    let all = ["delete orders 3", "update orders 6", "delete orders 9", "insert orders 10"];
+    assert_eq!(one.changes, all);
+    let two = told(&service, &pg, "owner_id:2", &start).await;
+    assert_eq!(two.changes, ["insert orders 3", "update orders 1"]);
+    assert!(told(&service, &pg, "owner_id:7", &start).await.changes.is_empty());
+    // Who sees both sees a row that changed.
+    let whole = service.poll(&format!("tables=orders&after={start}")).await;
+    assert!(whole.set().contains("update orders 3") && whole.set().contains("insert orders 11"));
+    let german = told(&service, &pg, "land:de", &start).await;
+    assert!(german.set().contains("update orders 3"), "{german:?}");
+    let both = told(&service, &pg, "owner_id:1,land:de", &start).await;
+    assert_eq!(both.changes, ["delete orders 3", "delete orders 9", "insert orders 10"]);
+    // …and away and back again is an update relative to before, an insert to between.
+    let between = one.version;
+    pg.execute("UPDATE orders SET owner_id = 1 WHERE id = 3").await;
+    assert_eq!(told(&service, &pg, "owner_id:1", &between).await.changes, ["insert orders 3"]);
+    let back = told(&service, &pg, "owner_id:1", &start).await;
+    assert!(back.set().contains("update orders 3"), "{back:?}");
+}
+
+#[tokio::test]
+async fn conditions_that_contradict_each_other_or_mean_no_value_show_nothing() {
+    let (pg, service) = orders(&[]).await;
+    let start = service.version().await;
+    pg.execute("UPDATE orders SET note = 'x'; INSERT INTO lands VALUES ('it')").await;
+    for filter in ["owner_id:1,owner_id:2", "owner_id:x", "owner_id:", "land:FR", "owner_id:null"] {
+        let nothing = told(&service, &pg, filter, &start).await;
+        assert!(nothing.changes.is_empty() && nothing.reset.is_empty(), "{filter}: {nothing:?}");
+    }
+    // The same twice is no contradiction, and tables without the column are told whole.
+    let path = format!("where=owner_id:1&where=orders.owner_id:01&after={start}");
+    let told = service.poll(&path).await;
+    let expected = ["insert lands \"it\"", "update orders 3", "update orders 6", "update orders 9"];
+    assert_eq!(told.set().into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn other_columns_and_malformed_conditions_are_refused_by_name() {
+    let (_pg, service) = orders(&[]).await;
+    let refused = async |query: &str| {
+        let reply = service.fetch(&format!("/v1/changes?{query}")).await;
+        assert_eq!(reply.status, 400, "{query}: {:?}", reply.body);
+        reply.body["detail"].as_str().expect("a detail").to_owned()
+    };
+    let detail = refused("where=note:x").await;
+    assert!(detail.contains("there are orders.owner_id, orders.land"), "{detail}");
+    assert!(refused("tables=lands&where=owner_id:1").await.contains("there is none here"));
+    assert!(refused("where=owner_id").await.contains("column:value"));
+    for path in ["orders/rows/1?where=x:1", "orders/rows?where=x:1", "orders/changes?where=x:1"] {
+        assert_eq!(service.fetch(&format!("/v1/tables/{path}")).await.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_count_only_what_is_seen_and_tags_name_its_newest_change() {
+    let (pg, service) = orders(&[]).await;
+    let start = service.version().await;
+    pg.execute("UPDATE orders SET note = 'x'").await;
+    service.applied(&pg).await;
+    let first = service.poll(&format!("where=owner_id:1&limit=2&after={start}")).await;
+    assert_eq!((first.changes.len(), first.more), (2, true));
+    let rest = service.poll(&format!("where=owner_id:1&limit=2&after={}", first.version)).await;
+    assert_eq!((rest.changes.as_slice(), rest.more), (&["update orders 9".to_owned()][..], false));
+    let tag = async |filter: &str| {
+        service.applied(&pg).await;
+        let reply = service.fetch(&format!("/v1/changes?where={filter}&after={start}")).await;
+        reply.headers["etag"].to_str().expect("ASCII").to_owned()
+    };
+    let (one, two) = (tag("owner_id:1").await, tag("owner_id:2").await);
+    pg.execute("UPDATE orders SET note = 'y' WHERE owner_id = 2").await;
+    assert_eq!(tag("owner_id:1").await, one);
+    assert_ne!(tag("owner_id:2").await, two);
+    let path = format!("/v1/changes?where=owner_id:1&after={start}");
+    assert_eq!(service.fetch_with(&path, &[("if-none-match", &one)]).await.status, 304);
+}
+
+#[tokio::test]
+async fn a_truncate_concerns_everybody_and_nothing_is_told_from_before_it() {
+    let (pg, service) = orders(&[]).await;
+    let start = service.version().await;
+    pg.execute("UPDATE orders SET owner_id = 1; TRUNCATE orders").await;
+    let told_of = told(&service, &pg, "owner_id:1", &start).await;
+    assert_eq!((told_of.reset.as_slice(), told_of.changes.len()), (&["orders".to_owned()][..], 0));
+    pg.execute("INSERT INTO orders VALUES (3, 1, 'de', '', '')").await;
+    let after = told(&service, &pg, "owner_id:1", &told_of.version).await;
+    assert_eq!(after.changes, ["insert orders 3"]);
+}
+
+#[tokio::test]
+async fn scopes_are_told_exactly_across_a_restart() {
+    // A server without neighbours: see the tests of restarts.
+    let pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(ORDERS).await;
+    let service = Highwater::start_with(&pg, &[SCOPE]).await;
+    let start = service.version().await;
+    pg.execute("UPDATE orders SET owner_id = 2 WHERE id = 3").await;
+    service.applied(&pg).await;
+    service.stop().await.unwrap();
+    pg.execute("UPDATE orders SET owner_id = 3 WHERE id = 6").await;
+    let service = Highwater::start_with(&pg, &[SCOPE]).await;
+    let one = told(&service, &pg, "owner_id:1", &start).await;
+    assert_eq!(one.changes, ["delete orders 3", "delete orders 6"]);
+    assert_eq!(told(&service, &pg, "owner_id:3", &start).await.changes, ["insert orders 6"]);
+}

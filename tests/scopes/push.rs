@@ -1,0 +1,69 @@
+//! Waiting for one's own changes.
+
+use std::time::{Duration, Instant};
+
+use super::orders;
+use crate::support::{Socket, Stream};
+
+/// How long others' changes are watched for.
+const QUIET: Duration = Duration::from_millis(1500);
+
+#[tokio::test]
+async fn a_long_poll_is_woken_by_its_own_changes_only() {
+    let (pg, service) = orders(&[]).await;
+    let start = service.version().await;
+    let path = |wait: &str| format!("where=owner_id:1&tables=orders&after={start}&wait={wait}");
+    let began = Instant::now();
+    let others = async {
+        for round in 0..20 {
+            pg.execute(&format!("UPDATE orders SET note = '{round}' WHERE owner_id = 2")).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let wait = format!("{}ms", QUIET.as_millis());
+    let query = path(&wait);
+    let (quiet, ()) = tokio::join!(service.poll(&query), others);
+    assert!(quiet.changes.is_empty() && began.elapsed() >= QUIET, "{:?}", began.elapsed());
+    let began = Instant::now();
+    let own = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        pg.execute("UPDATE orders SET owner_id = 2 WHERE id = 3").await;
+    };
+    let query = path("30s");
+    let (woken, ()) = tokio::join!(service.poll(&query), own);
+    assert_eq!(woken.changes, ["delete orders 3"]);
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_stream_and_a_socket_tell_their_own_changes_only() {
+    let (pg, service) = orders(&[]).await;
+    let start = service.version().await;
+    let query = format!("tables=orders&where=owner_id:1&after={start}");
+    let mut stream = Stream::open(&service, &query, None).await;
+    let subscribe = format!(
+        r#""tables":["orders"],"after":"{start}","where":{{"orders.owner_id":1,"land":"de"}}"#
+    );
+    let mut socket = Socket::open(&service, &subscribe).await;
+    let subscribe = format!(r#""after":"{start}","where":{{"owner_id":1}},"mode":"version""#);
+    let mut versions = Socket::open(&service, &subscribe).await;
+    pg.execute("UPDATE orders SET note = 'x' WHERE owner_id <> 1").await;
+    for told in [
+        tokio::time::timeout(QUIET, stream.next()).await.is_ok(),
+        tokio::time::timeout(QUIET / 3, socket.next()).await.is_ok(),
+        tokio::time::timeout(QUIET / 3, versions.text()).await.is_ok(),
+    ] {
+        assert!(!told, "somebody was told of others' rows");
+    }
+    pg.execute(
+        "UPDATE orders SET owner_id = 1 WHERE id = 4; UPDATE orders SET note = 'y' WHERE id = 9",
+    )
+    .await;
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.extend(stream.next().await.expect("an event").changes);
+    }
+    assert_eq!(seen, ["insert orders 4", "update orders 9"]);
+    assert_eq!(socket.next().await.expect("a message").changes, ["update orders 9"]);
+    assert!(versions.text().await.starts_with(r#"{"version":""#));
+}
