@@ -3,7 +3,9 @@
 --
 -- The fingerprints hold catalog rows' OIDs and xmin, so that a table that left the publication and
 -- joined it again between two looks is seen to have done so, although it looks the same as before.
--- A root's membership names its leaves: attaching or detaching one moves rows without events.
+-- A root's membership names its leaves and their files: attaching, detaching, dropping or truncating one
+-- moves rows without events. A leaf that is detached or dropped leaves no trace in the catalog: unless the
+-- event trigger announces such a thing in the stream, it can be ruled out only by looking all the time.
 --
 -- psql variables: publication
 --   wanted: names of tables as a JSON array, without quotes; more may match than are meant
@@ -95,13 +97,20 @@ SELECT
      FROM pg_publication_rel r
      WHERE r.prpubid = published.publication
        AND (r.prrelid = published.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(published.oid)))),
-    (SELECT string_agg(t.relid::oid::text, ',' ORDER BY t.relid)
+    (SELECT string_agg(concat(t.relid::oid, ':', pg_relation_filenode(t.relid)), ',' ORDER BY t.relid)
      FROM pg_partition_tree(published.oid) t WHERE published.relkind = 'p' AND t.isleaf)
   ) AS membership,
   defined.definition,
   least(age(published.publication_xmin), defined.changed_transactions_ago,
     (SELECT min(age(r.xmin)) FROM pg_publication_rel r
-     WHERE r.prpubid = published.publication AND r.prrelid = published.oid)) AS changed_transactions_ago,
+     WHERE r.prpubid = published.publication AND r.prrelid = published.oid),
+    CASE WHEN published.relkind = 'p' THEN least(
+      (SELECT min(age(c.xmin)) FROM pg_partition_tree(published.oid) t JOIN pg_class c ON c.oid = t.relid),
+      -- Since then nothing happened silently.
+      coalesce((SELECT min(age(e.xmin)) FROM pg_event_trigger e
+                WHERE e.evtname IN ('highwater_changed', 'highwater_dropped') AND e.evtenabled <> 'D'
+                HAVING count(*) = 2), 1)
+    ) END) AS changed_transactions_ago,
   coalesce(columns.published, '[]') AS columns,
   published.relkind = 'p' AS is_partitioned,
   published.row_filter,

@@ -43,6 +43,7 @@ DECLARE
   relations oid[];
   types oid[];
   tables text;
+  drops_tables boolean := false;
 BEGIN
   IF tg_event = 'sql_drop' THEN
     -- What is dropped is in the catalog no more: casts and members of publications are told by name.
@@ -55,8 +56,9 @@ BEGIN
       array_agg(CASE dropped.object_type
         WHEN 'cast' THEN to_regtype(dropped.address_names[1])
         WHEN 'composite type column' THEN (SELECT c.reltype FROM pg_class c WHERE c.oid = dropped.objid)
-      END)
-    INTO relations, types
+      END),
+      bool_or(dropped.object_type = 'table')
+    INTO relations, types, drops_tables
     FROM pg_event_trigger_dropped_objects() AS dropped
     WHERE NOT dropped.is_temporary AND dropped.object_type IN ('table', 'table column', 'cast', 'publication',
       'publication relation', 'publication namespace', 'composite type column');
@@ -89,8 +91,14 @@ BEGIN
     RETURN;
   END IF;
   tables := public.highwater_tables_of(array_remove(relations, NULL), array_remove(types, NULL));
-  -- An empty message asks for a look at the catalog.
-  PERFORM pg_logical_emit_message(true, 'highwater', coalesce(tables, ''));
+  -- An empty message asks for a look at the catalog, and says that a partition may be gone: of what it
+  -- was one nobody knows any more.
+  IF tables IS NOT NULL THEN
+    PERFORM pg_logical_emit_message(true, 'highwater', tables);
+  END IF;
+  IF tables IS NULL OR drops_tables THEN
+    PERFORM pg_logical_emit_message(true, 'highwater', '');
+  END IF;
 EXCEPTION WHEN OTHERS THEN
   RAISE WARNING 'highwater: a changed definition is not announced: %', SQLERRM;
 END

@@ -8,6 +8,7 @@ mod changes;
 mod commands;
 mod examples;
 mod faults;
+mod fuzzed;
 mod hardening;
 mod https;
 mod identity;

@@ -52,6 +52,69 @@ async fn a_definition_changed_while_the_service_was_down_is_a_reset() {
     }
 }
 
+/// The root of two partitions of which `change` takes away or empties one while nobody looks.
+async fn partitions_changed_meanwhile(change: &str, with_trigger: bool) {
+    let pg = quiet().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (100);
+         CREATE TABLE a_2 PARTITION OF a FOR VALUES FROM (100) TO (200);
+         INSERT INTO a VALUES (1), (150);
+         CREATE PUBLICATION highwater FOR TABLE a WITH (publish_via_partition_root)",
+    )
+    .await;
+    if with_trigger {
+        pg.execute(include_str!("../sql/event_trigger.sql")).await;
+    }
+    // The catalog's rows are older than anything the slot could begin with.
+    pg.execute("CREATE TABLE other (id int)").await;
+    for id in 0..50 {
+        pg.execute(&format!("INSERT INTO other VALUES ({id})")).await;
+    }
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    hw.stop().await.expect("a clean end");
+    pg.execute(change).await;
+    let hw = Highwater::start(&pg).await;
+    let began = Instant::now();
+    while hw.told(&pg, "a", &start).await.reset != ["a"] {
+        assert!(began.elapsed() < PATIENCE, "{change}: not noticed");
+    }
+    hw.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn partitions_that_came_went_or_were_emptied_while_the_service_was_down_are_a_reset() {
+    for with_trigger in [false, true] {
+        partitions_changed_meanwhile("ALTER TABLE a DETACH PARTITION a_2", with_trigger).await;
+        partitions_changed_meanwhile("DROP TABLE a_2", with_trigger).await;
+        partitions_changed_meanwhile("TRUNCATE a_2", with_trigger).await;
+    }
+}
+
+#[tokio::test]
+async fn a_partitioned_table_is_not_reset_by_a_restart_where_the_event_trigger_watches() {
+    let pg = quiet().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (100);
+         CREATE PUBLICATION highwater FOR TABLE a WITH (publish_via_partition_root)",
+    )
+    .await;
+    pg.execute(include_str!("../sql/event_trigger.sql")).await;
+    pg.execute("CREATE TABLE other (id int)").await;
+    for id in 0..50 {
+        pg.execute(&format!("INSERT INTO other VALUES ({id})")).await;
+    }
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    hw.stop().await.expect("a clean end");
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    let hw = Highwater::start(&pg).await;
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 1".to_owned()]));
+}
+
 #[tokio::test]
 async fn two_instances_understand_each_others_versions() {
     let pg = Postgres::start().await;

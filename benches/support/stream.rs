@@ -101,6 +101,7 @@ fn catalog() -> Catalog {
         membership,
         definition,
         changed_transactions_ago: 1,
+        is_partitioned: false,
     };
     Catalog { seen_at: Lsn(0), tables: vec![table] }
 }

@@ -11,6 +11,7 @@ mod layers;
 mod reader;
 mod secret;
 mod settings;
+mod tables;
 mod value;
 
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ use reader::Reader;
 
 use crate::http::{ServerOptions, TlsFiles};
 use crate::replication::Streaming;
-use crate::table::{RowMode, WantedRows, WantedScope};
+use crate::table::{WantedRows, WantedScope};
 use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
@@ -202,7 +203,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let cache = cache(reader);
     let http = http(reader);
     let logging = logging(reader);
-    let (rows, scopes) = tables(reader);
+    let (rows, scopes) = tables::wanted(reader);
     Some(Config {
         postgres: postgres?,
         log: log?,
@@ -377,35 +378,6 @@ fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
     let format = reader.choice(&settings::LOGGING_FORMAT, &formats);
     let level = reader.value(&settings::LOGGING_LEVEL, value::log_filter);
     Some(Logging { format: format?, level: level? })
-}
-
-/// What is wanted of tables' rows (a table that is not named, or `off`, has none in memory), and by
-/// which columns callers see them.
-fn tables(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
-    let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
-    let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
-    for (table, entries) in &reader.layers.tables {
-        let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
-            reader::one(written).and_then(|text| reader::choose(text, &modes))
-        });
-        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, names);
-        let served = columns.clone().filter(|_| matches!(mode, Some(Some(_))));
-        let scope = reader.of_table(table, &settings::TABLE_SCOPE, entries, |written| {
-            names(written).and_then(|names| value::scope(names, served.as_deref()))
-        });
-        scopes.extend(scope.map(|columns| WantedScope { table: table.clone(), columns }));
-        if let Some(Some(mode)) = mode {
-            wanted.push(WantedRows { table: table.clone(), mode, columns });
-        }
-    }
-    (wanted, scopes)
-}
-
-/// A list of column names.
-fn names(written: &layers::Written) -> Result<Vec<String>, value::Problem> {
-    let names: Result<Vec<String>, _> =
-        reader::several(written).into_iter().map(value::identifier).collect();
-    names.and_then(value::not_empty)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::http::RateLimit;
+use crate::table::RowMode;
 
 const URL: (&str, &str) = ("DATABASE_URL", "postgres://app@db/shop");
 

@@ -300,8 +300,21 @@ impl Assembler {
             tracing::warn!(lsn = %message.lsn, "an announcement of changed tables can't be read; looking at the catalog. Is the event trigger of this release installed?");
             return;
         };
+        if tables.is_empty() && !self.looks.is_empty() {
+            self.reset_partitioned();
+        }
         for oid in tables {
             self.reset(oid, ResetReason::Schema);
+        }
+    }
+
+    /// Something was dropped, perhaps a partition. A look that is newer than this shows only what
+    /// is left, and after a restart there is no older one.
+    fn reset_partitioned(&mut self) {
+        let roots = self.tables.iter().filter(|(_, state)| state.catalog.is_partitioned);
+        let roots: Vec<TableOid> = roots.map(|(oid, _)| *oid).collect();
+        for oid in roots {
+            self.reset(oid, ResetReason::Membership);
         }
     }
 

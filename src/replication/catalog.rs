@@ -43,6 +43,8 @@ pub struct CatalogTable {
     pub definition: String,
     /// How many transactions have begun since membership or definition last changed.
     pub changed_transactions_ago: i64,
+    /// Whether it is the root of partitions, of which some may go without a trace.
+    pub is_partitioned: bool,
 }
 
 /// A column of an identity key, or a scope column.
@@ -291,6 +293,7 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         rows: Rows::Off,
         scope: Vec::new(),
     };
+    let is_partitioned = text(row, 9, "is_partitioned")? == "t";
     let table = CatalogTable {
         table,
         key,
@@ -300,12 +303,13 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         membership: text(row, 5, "membership")?.to_owned(),
         definition: text(row, 6, "definition")?.to_owned(),
         changed_transactions_ago: parse(row, 7, "changed_transactions_ago")?,
+        is_partitioned,
     };
     Ok(Looked {
         table,
         key: key_rows,
         columns: columns(8, "columns")?,
-        is_partitioned: text(row, 9, "is_partitioned")? == "t",
+        is_partitioned,
         row_filter: optional(row, 10).map(str::to_owned),
         tells_old_rows: text(row, 11, "tells_old_rows")? == "t",
     })

@@ -32,7 +32,10 @@ pub enum Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Reads the content of a CopyData message.
-    pub(crate) fn parse(content: &'a [u8]) -> Result<Self, ProtocolError> {
+    ///
+    /// # Errors
+    /// When it is neither of these, or cut short.
+    pub fn parse(content: &'a [u8]) -> Result<Self, ProtocolError> {
         let cut_short = |tag| ProtocolError::CutShort { tag, length: content.len() };
         let (tag, rest) = content.split_first().ok_or(cut_short(b'd'))?;
         let frame = match tag {

@@ -163,6 +163,29 @@ async fn a_partition_attached_and_detached() {
     assert_eq!(store(&service, &pg, "whole").await, [json!({"id": 150, "v": 2})]);
 }
 
+/// TRUNCATE of a leaf is published neither as such nor for its root.
+#[tokio::test]
+async fn a_partition_truncated() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE lazy (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE lazy_1 PARTITION OF lazy FOR VALUES FROM (0) TO (100);
+         CREATE TABLE whole (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE whole_1 PARTITION OF whole FOR VALUES FROM (0) TO (100);
+         INSERT INTO lazy VALUES (1); INSERT INTO whole VALUES (1);
+         CREATE PUBLICATION highwater FOR TABLE lazy, whole WITH (publish_via_partition_root);",
+    )
+    .await;
+    let settings = [("tables.lazy.rows", "lazy"), ("tables.whole.rows", "preload")];
+    let service = Highwater::start_with(&pg, &settings).await;
+    assert_eq!(service.fetch("/v1/tables/lazy/rows/1").await.status, 200);
+    let version = service.version().await;
+    pg.execute("TRUNCATE lazy_1, whole_1").await;
+    until_reset(&service, &version).await;
+    assert_eq!(service.fetch("/v1/tables/lazy/rows/1").await.status, 404);
+    assert_eq!(store(&service, &pg, "whole").await.len(), 0);
+}
+
 #[tokio::test]
 async fn generated_columns_are_in_no_row() {
     let pg = Postgres::start().await;

@@ -392,7 +392,9 @@ mod tests {
             .collect();
         assert_eq!(
             house.misplaced_crates(&known),
-            ["src/store.rs:1: crate `axum` belongs to [\"http\", \"app\"], not to `store`"]
+            [
+                "src/store.rs:1: crate `axum` belongs to [\"http\", \"app\", \"cli\"], not to `store`"
+            ]
         );
         known.remove("axum");
         known.insert("left_pad".into());

@@ -2,7 +2,7 @@
 //!
 //! A transactional logical message with the prefix [`PREFIX`], whose content is the OIDs of tables whose
 //! rows may look different from here on, or be others: decimal, in ASCII, with commas between. Nothing
-//! at all says that the catalog should be looked at.
+//! at all says that the catalog should be looked at, and that a partition may have been dropped.
 
 use crate::table::TableOid;
 

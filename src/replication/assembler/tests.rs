@@ -137,6 +137,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
         membership: "m".into(),
         definition: "d".into(),
         changed_transactions_ago: 1000,
+        is_partitioned: false,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
@@ -169,10 +169,10 @@ impl Store {
         until: Instant,
     ) -> Result<Vec<((TableOid, Key), Key)>, RowsError> {
         let Some(horizon) = horizon else {
-            return timeout_at(until, pinned.told()).await.map_err(|_| too_late())?;
+            return self.in_time(until, pinned.told()).await.ok_or_else(too_late)?;
         };
         let position = Position::after_commit(horizon);
-        timeout_at(until, self.hurry_applied(position)).await.map_err(|_| {
+        self.in_time(until, self.hurry_applied(position)).await.ok_or_else(|| {
             RowsError::NotNow(
                 "the rows are newer than what has arrived of the change stream so far, and so \
                  can't be read at one version; try again later"

@@ -355,3 +355,28 @@ async fn a_history_that_lacks_what_was_told_begins_without_rows() {
     story.pass().await;
     assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
 }
+
+/// Without an end of its own such a wait would go round in circles, since every position counts as
+/// reached once the store is closed.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_refused_when_the_store_closes() {
+    // What the snapshot saw has not come with the stream.
+    let story = Story::begin("20:20:", 968);
+    let readers = story.bench.store.clone();
+    let (keys, until) = ([Key::integer(1)], Instant::now() + Duration::from_mins(1));
+    let several = readers.rows(&story.tables[LAZY], &keys, until);
+    let part = story.tables[PRELOADED].clone().into();
+    let whole = readers.page(&part, None, 10, until);
+    let closing = async {
+        sleep(Duration::from_millis(50)).await;
+        story.bench.store.close();
+    };
+    let (several, whole, ()) = tokio::join!(several, whole, closing);
+    assert!(matches!(several, Err(RowsError::NotNow(_))));
+    assert!(matches!(whole, Err(RowsError::NotNow(_))));
+    // On its way for ever.
+    story.server_says("", "20:20:", 960, Some(&Arc::new(Notify::new())));
+    let one = readers.row(&story.tables[LAZY], &Key::integer(2), until).await;
+    assert!(matches!(one, Err(RowsError::NotNow(_))));
+    assert!(Instant::now() < until - Duration::from_secs(50));
+}

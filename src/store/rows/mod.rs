@@ -65,7 +65,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::directory::PublishedTable;
 use super::limits::RowLimits;
@@ -263,6 +263,16 @@ impl Store {
             if timeout(NUDGE_INTERVAL, self.wait_applied(position)).await.is_ok() {
                 return;
             }
+        }
+    }
+
+    /// What a reader waits for, if it comes before its time is up. Once the store is closed nothing
+    /// does: every wait for a position ends by then without it.
+    async fn in_time<T>(&self, until: Instant, coming: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.closed() => None,
+            came = timeout_at(until, coming) => came.ok(),
         }
     }
 }

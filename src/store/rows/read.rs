@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::chain::Standing;
 use super::desk::{Hold, Ticket, Told};
@@ -43,7 +43,7 @@ impl Store {
                 tracing::debug!(table = table.name, id = ?key, "MISS");
             }
             origin = Origin::Database;
-            match timeout_at(until, ticket.told()).await.map_err(|_| too_late())? {
+            match self.in_time(until, ticket.told()).await.ok_or_else(too_late)? {
                 Some(Told::Here(row, version)) => return Ok(ReadRow { version, row, origin }),
                 Some(Told::Spelled(other)) => key = other,
                 Some(Told::Failed(error)) => return Err(error),

@@ -1,6 +1,6 @@
 //! Reading whole tables.
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::map::RowMap;
 use super::table::{Place, TableRows};
@@ -83,7 +83,7 @@ impl Store {
             };
             match result {
                 Err(RowsError::NotNow(why)) => {
-                    if timeout_at(until, moved).await.is_err() {
+                    if self.in_time(until, moved).await.is_none() {
                         return Err(RowsError::NotNow(why));
                     }
                 }

@@ -169,3 +169,20 @@ fn announcements_that_cant_be_read_want_a_look_and_those_of_others_nothing() {
     assert!(!send(&mut assembler, announcement(1, "others", "1"), 508));
     assert!(!send(&mut assembler, announcement(0, "highwater", "1"), 608));
 }
+
+#[test]
+fn what_was_dropped_before_the_first_look_may_have_been_a_partition() {
+    let root = CatalogTable { is_partitioned: true, ..items() };
+    let other = table(2, &[("id", INT8, Kind::Integer)]);
+    let mut assembler = Assembler::new(LIMITS);
+    let first = look(400, vec![root, other]);
+    assembler.start(Epoch(1).into(), Lsn(100), first, None, None);
+    let dropped = |end| [begin(), announcement(1, "highwater", ""), commit(end)];
+    assert_eq!(told(&feed(&mut assembler, &dropped(308))), ["reset 1 membership"]);
+    // From here on, looks show what goes.
+    let events = feed(&mut assembler, &dropped(408));
+    let resets = |event: &Event| matches!(event, Event::Commit(t) if !t.resets.is_empty());
+    assert!(resets(&events[0]), "{events:?}");
+    let events = feed(&mut assembler, &dropped(508));
+    assert!(!events.iter().any(resets), "{events:?}");
+}

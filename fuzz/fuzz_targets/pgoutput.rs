@@ -1,0 +1,8 @@
+#![no_main]
+//! See `checks::pgoutput`.
+
+#[allow(dead_code)]
+#[path = "../../tests/fuzzed/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::pgoutput(bytes));

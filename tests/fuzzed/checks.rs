@@ -1,0 +1,197 @@
+//! What must hold whatever the bytes are. Also compiled into the fuzz targets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use highwater::change::{Change, CommitTime, Event, Op, Started, Transaction};
+use highwater::http::{HttpOptions, router};
+use highwater::key::Key;
+use highwater::kind::{Form, Kind};
+use highwater::lsn::Lsn;
+use highwater::metrics::Metrics;
+use highwater::pgoutput::{Message, Streamed, Tuple, decode, decode_streamed};
+use highwater::snapshot::Xid;
+use highwater::source::{Phase, SourceStatus, Wishes};
+use highwater::store::{self, Limits, Writer};
+use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
+use highwater::version::{Epoch, Version};
+use highwater::wire::Frame;
+use tower::ServiceExt;
+
+/// A logical message; the first byte says whether it stands inside a stream block.
+pub(crate) fn pgoutput(bytes: &[u8]) {
+    let Some((streamed, message)) = bytes.split_first() else { return };
+    let decoded = if streamed % 2 == 1 {
+        decode_streamed(message)
+    } else {
+        decode(message).map(|message| Streamed { xid: None, message })
+    };
+    match decoded {
+        Ok(decoded) => walk(&decoded.message),
+        // Every refusal can be told.
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Walks everything that is walked lazily: nothing of it may fail any more.
+fn walk(message: &Message<'_>) {
+    let walk_tuple = |tuple: Tuple<'_>| assert_eq!(tuple.columns().count(), tuple.len());
+    match message {
+        Message::Insert(insert) => walk_tuple(insert.new),
+        Message::Update(update) => {
+            update.old.iter().for_each(|old| walk_tuple(old.tuple()));
+            walk_tuple(update.new);
+        }
+        Message::Delete(delete) => walk_tuple(delete.old.tuple()),
+        Message::Truncate(truncate) => assert_eq!(truncate.oids().count(), truncate.oids().len()),
+        _ => {}
+    }
+}
+
+/// The content of a CopyData message from a walsender, and the logical message in it.
+pub(crate) fn frame(bytes: &[u8]) {
+    match Frame::parse(bytes) {
+        Ok(Frame::XLogData { data, .. }) => {
+            assert_eq!(data.len() + 25, bytes.len());
+            let mut message = vec![0];
+            message.extend_from_slice(data);
+            pgoutput(&message);
+        }
+        Ok(Frame::Keepalive { .. }) => assert!(bytes.len() >= 18),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Every answer is one of these.
+const EXPECTED: &[u16] = &[200, 304, 400, 403, 404, 405, 406, 409, 426, 503];
+
+/// A service without a database, which waits for nothing.
+pub(crate) struct Service {
+    router: Router,
+    runtime: tokio::runtime::Runtime,
+    _writer: Writer,
+}
+
+impl Service {
+    /// Caught up, with tables of every kind of key.
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let metrics = Metrics::new().expect("metrics");
+        let (mut writer, store) =
+            store::open(Limits::default(), Wishes::default(), metrics.clone());
+        writer.apply(vec![started(), commit()]);
+        let mut status = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
+        status.phase = Phase::Streaming;
+        status.was_ready = true;
+        let (source, seen) = tokio::sync::watch::channel(status);
+        // It is looked at as long as the process lasts.
+        std::mem::forget(source);
+        let moment = Duration::from_millis(1);
+        let options =
+            HttpOptions { wait_max: moment, ahead_wait_max: moment, ..HttpOptions::default() };
+        let router = router(store, seen, &metrics, &options);
+        Self { router, runtime: runtime.expect("a runtime"), _writer: writer }
+    }
+
+    /// Asks for what the bytes say: a target like `/v1/changes?after=…`, and behind a line end the
+    /// value of `If-None-Match`.
+    pub(crate) fn request(&self, bytes: &[u8]) {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let (target, etag) = text.split_once('\n').unwrap_or((text, ""));
+        let request = Request::get(target).header(header::IF_NONE_MATCH, etag);
+        let Ok(request) = request.body(Body::empty()) else { return };
+        self.runtime.block_on(async {
+            let answer = self.router.clone().oneshot(request).await.expect("it never fails");
+            let (head, body) = answer.into_parts();
+            assert!(EXPECTED.contains(&head.status.as_u16()), "{target}: {}", head.status);
+            let kind = head
+                .headers
+                .get(header::CONTENT_TYPE)
+                .map_or("", |kind| kind.to_str().expect("ASCII"));
+            if kind == "text/event-stream" {
+                return;
+            }
+            let body = to_bytes(body, usize::MAX).await.expect("a body");
+            if head.status.is_client_error() || head.status == StatusCode::SERVICE_UNAVAILABLE {
+                assert_eq!(kind, "application/problem+json", "{target}");
+            }
+            if kind.contains("json") {
+                let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+                if let Some(version) = body["version"].as_str() {
+                    let _: Version =
+                        version.parse().expect("a version that we understand ourselves");
+                }
+            }
+        });
+    }
+}
+
+fn started() -> Event {
+    let tables = vec![
+        table(1, "items", RowMode::Preload, &[("id", Kind::Integer)]),
+        table(2, "users", RowMode::Lazy, &[("id", Kind::Integer)]),
+        table(3, "lines", RowMode::Lazy, &[("o", Kind::Integer), ("p", Kind::String)]),
+        table(
+            4,
+            "facts",
+            RowMode::Lazy,
+            &[("b", Kind::Boolean), ("n", Kind::Number), ("d", Kind::Date)],
+        ),
+        table(
+            5,
+            "times",
+            RowMode::Preload,
+            &[("t", Kind::Timestamp), ("z", Kind::Timestamptz), ("j", Kind::Jsonb)],
+        ),
+        Table { rows: Rows::Off, ..table(6, "a,\"b", RowMode::Lazy, &[("id", Kind::Integer)]) },
+    ];
+    Event::Started(Started { history: Epoch(0xAB).into(), from: Lsn(800), tables, broken: None })
+}
+
+fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, Kind)]) -> Table {
+    let column = |&(name, kind): &(&str, Kind)| Column {
+        name: name.into(),
+        type_oid: 0,
+        type_name: "t".into(),
+        form: Some(Form::Scalar(kind)),
+    };
+    let key: Vec<Column> = key.iter().map(column).collect();
+    let held = HeldRows {
+        mode,
+        columns: key.clone(),
+        key: key.clone(),
+        partitioned: false,
+        filter: None,
+        definition: String::new(),
+        keys_are_exact: true,
+    };
+    Table {
+        oid: TableOid(oid),
+        name: TableName::new("public", name),
+        key_columns: key.into_iter().map(|column| column.name).collect(),
+        tracking: Tracking::Ids,
+        rows: Rows::Held(Arc::new(held)),
+        scope: vec![],
+    }
+}
+
+fn commit() -> Event {
+    let change = |(table, ordinal)| Change {
+        table: TableOid(table),
+        key: Key::integer(i64::from(table)),
+        op: Op::Insert,
+        ordinal,
+        scope: None,
+    };
+    Event::Commit(Transaction {
+        end_lsn: Lsn(880),
+        committed_at: CommitTime(762_523_200_000_001),
+        xid: Xid(7),
+        changes: [1, 2, 6].into_iter().zip(1..).map(change).collect(),
+        resets: vec![],
+        rows: vec![],
+    })
+}

@@ -1,0 +1,155 @@
+//! A Highwater as a process of its own, behind a network that can fail.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::schema::{Rows, TABLES};
+use crate::support::{Postgres, Proxy};
+
+/// Ends within this after SIGTERM. The promise is 5 s; the rest is for a busy machine.
+const STOP_TIME_MAX: Duration = Duration::from_secs(9);
+/// No answer takes longer, long polls included.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// One of the services.
+pub(crate) struct Instance {
+    pub(crate) name: &'static str,
+    pub(crate) proxy: Proxy,
+    pub(crate) slot: String,
+    pub(crate) client: reqwest::Client,
+    address: String,
+    config: PathBuf,
+    log: PathBuf,
+    child: Mutex<Option<Child>>,
+    /// How often it was started.
+    starts: AtomicUsize,
+}
+
+impl Instance {
+    /// Writes its configuration into `directory` and does not start it yet.
+    pub(crate) async fn new(
+        pg: &Postgres,
+        name: &'static str,
+        log_settings: &str,
+        directory: &Path,
+    ) -> Self {
+        let proxy = Proxy::start(pg).await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let slot = format!("torture_{name}");
+        let mut text = format!(
+            "[postgres]\nurl = {:?}\nslot = {slot:?}\nconnect_timeout = \"2s\"\n\
+             [http]\nlisten = {address:?}\n[cache]\nmax_bytes = \"100kB\"\n[log]\n{log_settings}\n",
+            proxy.url(pg.database())
+        );
+        for (table, rows) in TABLES.iter().filter(|(_, rows)| *rows != Rows::Off) {
+            let rows = format!("{rows:?}").to_lowercase();
+            let _ = write!(text, "[tables.{table}]\nrows = {rows:?}\n");
+        }
+        let (config, log) =
+            (directory.join(format!("{name}.toml")), directory.join(format!("{name}.log")));
+        std::fs::write(&config, text).expect("a file");
+        // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIME_MAX).build();
+        Self {
+            name,
+            proxy,
+            slot,
+            client: client.expect("an HTTP client"),
+            address,
+            config,
+            log,
+            child: Mutex::new(None),
+            starts: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How often it was started: rows may go back from one life to the next.
+    pub(crate) fn life(&self) -> usize {
+        self.starts.load(Ordering::SeqCst)
+    }
+
+    /// Starts it unless it runs.
+    pub(crate) fn start(&self) {
+        let mut child = self.child.lock().unwrap();
+        if child.is_some() {
+            return;
+        }
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        let started = Command::new(env!("CARGO_BIN_EXE_highwater"))
+            .args(["run", "--config"])
+            .arg(&self.config)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(log.expect("a file"))
+            .spawn();
+        *child = Some(started.expect("the program starts"));
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM; says what was wrong with its end.
+    pub(crate) async fn stop(&self) -> Result<(), String> {
+        let Some(mut child) = self.child.lock().unwrap().take() else { return Ok(()) };
+        let pid = i32::try_from(child.id()).expect("a process id");
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let began = Instant::now();
+        loop {
+            match child.try_wait().expect("a child of ours") {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("it ended with {status}")),
+                None if began.elapsed() > STOP_TIME_MAX => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(format!("it did not end within {STOP_TIME_MAX:?} of SIGTERM"));
+                }
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    /// How it ended, if it did so by itself: it must not.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().as_mut()?.try_wait().expect("a child of ours")
+    }
+
+    /// The end of its log.
+    pub(crate) fn log_tail(&self, lines: usize) -> String {
+        tail(&std::fs::read_to_string(&self.log).unwrap_or_default(), lines)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last lines of a text.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
