@@ -182,7 +182,7 @@ async fn measure(database: &Database, rows: u32, streaming: &str) -> anyhow::Res
         memory_before_mb: memory_before as f64 / 1e6,
         status_age_seconds: oldest,
     };
-    drop(small);
+    drop((small, giant, watcher));
     service.stop()?;
     database.wait_until_alone().await?;
     session.execute(&format!("SELECT pg_drop_replication_slot('{slot}')")).await?;

@@ -18,6 +18,7 @@ mod signals;
 mod status;
 mod tail;
 mod teardown;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ enum Command {
     Tail(tail::TailArgs),
     Status(status::StatusArgs),
     Reload(reload::ReloadArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Does what the process's arguments say and returns its exit code.
@@ -77,6 +79,7 @@ async fn perform(command: Command, environment: &Environment) -> Result<(), Fail
         Command::Tail(args) => tail::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Reload(args) => reload::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
     }
 }
 

@@ -3,6 +3,8 @@
 //! A flag wins over the environment, the environment over the file. This is the only module that
 //! reads the environment, and it does so once ([`Environment::collect`]).
 
+mod cache;
+mod consistency;
 mod environment;
 mod error;
 mod file;
@@ -11,12 +13,15 @@ mod layers;
 mod reader;
 mod secret;
 mod settings;
+mod tables;
 mod value;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+pub use cache::Cache;
+pub use consistency::Consistency;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Flag;
@@ -28,7 +33,7 @@ use reader::Reader;
 
 use crate::http::{ServerOptions, TlsFiles};
 use crate::replication::Streaming;
-use crate::table::{RowMode, WantedRows, WantedScope};
+use crate::table::{WantedRows, WantedScope};
 use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
@@ -40,6 +45,8 @@ pub struct Config {
     pub log: Log,
     /// The limits of rows in memory.
     pub cache: Cache,
+    /// How rows in memory are compared with the database all the time.
+    pub consistency: Consistency,
     /// Who is answered where.
     pub http: Http,
     /// Log lines.
@@ -97,25 +104,6 @@ pub struct Log {
     pub max_transaction_bytes: usize,
     /// Bytes for all transactions that are sent while they run.
     pub max_streamed_bytes: usize,
-}
-
-/// Section `[cache]`: limits of rows in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// Bytes for the lazily held rows of all tables together.
-    pub max_bytes: u64,
-    /// How long a lazily held row stays unused.
-    pub time_to_idle: Option<Duration>,
-    /// How long a lazily held row stays.
-    pub time_to_live: Option<Duration>,
-    /// Bytes for the rows of one preloaded table.
-    pub preload_max_bytes: usize,
-    /// Rows that may wait to be loaded.
-    pub loads_waiting_max: usize,
-    /// Connections that load rows.
-    pub load_connections: usize,
-    /// How long one query for rows may take.
-    pub load_timeout: Duration,
 }
 
 /// Sections `[http]` and `[auth]`.
@@ -199,14 +187,16 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     // Every section is read before any is given up, so that all errors are told at once.
     let postgres = postgres(reader, environment);
     let log = log(reader);
-    let cache = cache(reader);
+    let cache = Cache::read(reader);
+    let consistency = Consistency::read(reader);
     let http = http(reader);
     let logging = logging(reader);
-    let (rows, scopes) = tables(reader);
+    let (rows, scopes) = tables::wanted(reader);
     Some(Config {
         postgres: postgres?,
         log: log?,
         cache: cache?,
+        consistency: consistency?,
         http: http?,
         logging: logging?,
         rows,
@@ -306,26 +296,6 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     })
 }
 
-fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
-    let count = |most| move |text: &str| value::count(text, most).map(|count| count as usize);
-    let max_bytes = reader.value(&settings::CACHE_MAX_BYTES, value::positive_size);
-    let time_to_idle = reader.optional(&settings::TIME_TO_IDLE, value::cached_for);
-    let time_to_live = reader.optional(&settings::TIME_TO_LIVE, value::cached_for);
-    let preload_max_bytes = reader.value(&settings::PRELOAD_MAX_BYTES, value::memory);
-    let loads_waiting_max = reader.value(&settings::LOADS_WAITING_MAX, count(1_000_000));
-    let load_connections = reader.value(&settings::LOAD_CONNECTIONS, count(100));
-    let load_timeout = reader.value(&settings::LOAD_TIMEOUT, value::positive_duration);
-    Some(Cache {
-        max_bytes: max_bytes?,
-        time_to_idle,
-        time_to_live,
-        preload_max_bytes: preload_max_bytes?,
-        loads_waiting_max: loads_waiting_max?,
-        load_connections: load_connections?,
-        load_timeout: load_timeout?,
-    })
-}
-
 fn http(reader: &mut Reader<'_>) -> Option<Http> {
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
@@ -377,35 +347,6 @@ fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
     let format = reader.choice(&settings::LOGGING_FORMAT, &formats);
     let level = reader.value(&settings::LOGGING_LEVEL, value::log_filter);
     Some(Logging { format: format?, level: level? })
-}
-
-/// What is wanted of tables' rows (a table that is not named, or `off`, has none in memory), and by
-/// which columns callers see them.
-fn tables(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
-    let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
-    let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
-    for (table, entries) in &reader.layers.tables {
-        let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
-            reader::one(written).and_then(|text| reader::choose(text, &modes))
-        });
-        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, names);
-        let served = columns.clone().filter(|_| matches!(mode, Some(Some(_))));
-        let scope = reader.of_table(table, &settings::TABLE_SCOPE, entries, |written| {
-            names(written).and_then(|names| value::scope(names, served.as_deref()))
-        });
-        scopes.extend(scope.map(|columns| WantedScope { table: table.clone(), columns }));
-        if let Some(Some(mode)) = mode {
-            wanted.push(WantedRows { table: table.clone(), mode, columns });
-        }
-    }
-    (wanted, scopes)
-}
-
-/// A list of column names.
-fn names(written: &layers::Written) -> Result<Vec<String>, value::Problem> {
-    let names: Result<Vec<String>, _> =
-        reader::several(written).into_iter().map(value::identifier).collect();
-    names.and_then(value::not_empty)
 }
 
 #[cfg(test)]
