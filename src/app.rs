@@ -31,7 +31,7 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
 use crate::source::{Phase, SourceStatus, Wishes};
-use crate::store::{self, Limits, LogLimits, RowLimits, Store};
+use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
 use listeners::Listeners;
 
@@ -57,6 +57,8 @@ pub struct App {
     creates_publication: bool,
     /// How rows are read, if any are held.
     loader: Option<LoaderOptions>,
+    /// How they are compared with the database all the time, if they are.
+    checks: Option<CheckPace>,
     limits: Limits,
     metrics: Metrics,
     /// Answered beside the service's own routes.
@@ -95,6 +97,7 @@ impl App {
             session: session_options(config),
             creates_publication: config.postgres.setup == SetupMode::Auto,
             loader: rows::loader_options(config),
+            checks: config.consistency.pace,
             limits: limits(config),
             metrics: Metrics::new().context("register the metrics")?,
             pages: Router::new(),
@@ -157,7 +160,7 @@ impl App {
             listeners.serve_operators(listener, admin)?;
         }
         if let Some(options) = self.loader {
-            rows::spawn(&mut tasks, &store, options, &shutdown);
+            rows::spawn(&mut tasks, &store, options, self.checks, &shutdown);
         }
         drain(tasks, &store, &shutdown).await
     }

@@ -51,6 +51,14 @@ impl Key {
         matches!(self.0, Repr::Integer(_))
     }
 
+    /// Its value, if it is a single integer.
+    pub fn as_integer(&self) -> Option<i64> {
+        match self.0 {
+            Repr::Integer(value) => Some(value),
+            Repr::Json(_) => None,
+        }
+    }
+
     /// Bytes this key occupies outside of its own sixteen.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {

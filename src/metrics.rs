@@ -57,6 +57,10 @@ pub struct Metrics {
     pub cache_loads: IntCounterVec,
     /// Time of one query for rows.
     pub cache_load_seconds: Histogram,
+    /// Rows in memory compared with the database.
+    pub consistency_checks: IntCounter,
+    /// Rows that differed.
+    pub consistency_violations: IntCounter,
 
     /// Polls answered.
     pub polls: IntCounterVec,
@@ -239,6 +243,20 @@ impl Metrics {
                         "Seconds that one query for rows took",
                     )
                     .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0]),
+                ),
+            )?,
+            consistency_checks: add(
+                r,
+                IntCounter::new(
+                    "highwater_consistency_checks_total",
+                    "Rows in memory compared with the database",
+                ),
+            )?,
+            consistency_violations: add(
+                r,
+                IntCounter::new(
+                    "highwater_consistency_violations_total",
+                    "Rows in memory that were not what the database says",
                 ),
             )?,
             polls: add(

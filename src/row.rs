@@ -1,5 +1,7 @@
 //! One row as JSON, and what a change says about it.
 
+mod difference;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::key::Key;
 use crate::table::TableOid;
+
+pub use difference::{difference, is_same_json};
 
 /// A row's document: a JSON object, members in column order. Cloning shares it.
 #[derive(Clone, PartialEq, Eq, Hash)]

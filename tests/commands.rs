@@ -447,6 +447,45 @@ async fn reload_makes_a_running_service_read_a_table_again() {
 }
 
 #[tokio::test]
+async fn verify_compares_what_is_in_memory_with_the_database() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE items (id int PRIMARY KEY, n int);
+         INSERT INTO items SELECT g, g FROM generate_series(1, 1000) g;
+         CREATE TABLE plain (id int PRIMARY KEY);
+         CREATE PUBLICATION highwater FOR TABLE items, plain",
+    )
+    .await;
+    let service = Highwater::start_with(&pg, &[("tables.items.rows", "preload")]).await;
+    let url = service.url();
+    let verify = ["verify", "--url", &url];
+    highwater(&verify).await.expect(0).says("items: right, 1000 rows compared");
+    highwater(&["verify", "plain", "--url", &url]).await.expect(0).says("no rows are held");
+    highwater(&["verify", "users", "--url", &url]).await.expect(1).says("tables are items, plain");
+
+    // A change that the stream does not tell: the publication hides it while it is made.
+    pg.execute(
+        "BEGIN; ALTER PUBLICATION highwater SET (publish = 'truncate');
+         UPDATE items SET n = 0 WHERE id = 7; DELETE FROM items WHERE id = 8;
+         INSERT INTO items VALUES (5000, 1);
+         ALTER PUBLICATION highwater SET (publish = 'insert, update, delete, truncate'); COMMIT",
+    )
+    .await;
+    highwater(&verify)
+        .await
+        .expect(1)
+        .says("items: WRONG, 1001 rows compared, 3 not what the database says")
+        .says("  7 \"n\" is 7 in memory, 0 in the database\n")
+        .says("  8 it is in memory and not in the database\n")
+        .says("  5000 it is in the database and not in memory\n");
+    highwater(&["reload", "items", "--url", &url]).await.expect(0);
+    service.ready().await;
+    service.applied(&pg).await;
+    service.stop().await.unwrap();
+    highwater(&verify).await.expect(1).says("is Highwater running there?");
+}
+
+#[tokio::test]
 async fn status_prints_what_it_is_told_and_fails_when_nobody_answers() {
     let body = r#"{"highwater":"0.1.0","source":{"server":"db:5432/shop","server_version":null,
         "publication":"p","slot":"s","phase":"streaming","reason":null}}"#;

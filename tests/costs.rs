@@ -31,8 +31,8 @@ use stream::{Messages, assembler, messages};
 /// 100 changes: as they were counted last.
 const ONE: f64 = 1.06;
 const HUNDRED: f64 = 0.10;
-const NOTHING: f64 = 31.0;
-const SOME: f64 = 28.0;
+const NOTHING: f64 = 33.0;
+const SOME: f64 = 30.0;
 
 /// Rows of each measurement: enough that tables and lists that grow by doubling are a small part.
 const ROWS: u64 = 50_000;

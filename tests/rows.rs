@@ -5,6 +5,7 @@ mod lazy;
 mod preload;
 mod races;
 mod schema;
+mod verify;
 mod zoo;
 
 use serde_json::Value;

@@ -66,9 +66,9 @@ enum Transport {
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Row changes in the backlog.
-    #[arg(long, default_value_t = 400_000)]
-    rows: u32,
+    /// Row changes in the backlog; otherwise 400,000, of wide rows half as many.
+    #[arg(long)]
+    rows: Option<u32>,
     /// Runs of each reader; the medians are told.
     #[arg(long, default_value_t = 3)]
     runs: u32,
@@ -87,6 +87,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    fn rows(&self) -> u32 {
+        self.rows.unwrap_or(match self.shape {
+            Shape::Small => 400_000,
+            Shape::Wide => 200_000,
+        })
+    }
+
     /// The name of the results.
     fn name(&self) -> &'static str {
         match (self.held, self.shape, self.transport) {
@@ -98,12 +105,12 @@ impl Options {
     }
 
     fn loads(&self) -> Vec<Load> {
-        let mut first = 1;
+        let (rows, mut first) = (self.rows(), 1);
         let loads = self.commits.iter().map(|&rows_per_commit| {
-            let rows_per_commit = if rows_per_commit == 0 { self.rows } else { rows_per_commit };
-            let updated = self.held.then_some((self.rows / UPDATES_PER_ROW).max(rows_per_commit));
-            let load = Load { shape: self.shape, rows: self.rows, rows_per_commit, first, updated };
-            first += self.rows;
+            let rows_per_commit = if rows_per_commit == 0 { rows } else { rows_per_commit };
+            let updated = self.held.then_some((rows / UPDATES_PER_ROW).max(rows_per_commit));
+            let load = Load { shape: self.shape, rows, rows_per_commit, first, updated };
+            first += rows;
             load
         });
         // Held rows: one kind of commit is enough to see what holding costs.
@@ -143,7 +150,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     let bench = Bench::start(common, options).await?;
     let mut report = Report::new(options.name());
     report.keep("postgresql", bench.database.server.installation().version());
-    report.keep("rows", options.rows);
+    report.keep("rows", options.rows());
     let idle = bench.idle_start().await?;
     println!("start with nothing to drain: {idle}, not counted in the processor time below");
     report.keep("idle_start", &idle);

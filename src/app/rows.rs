@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::database::loader::{LoaderOptions, PgLoader};
-use crate::load::Loader;
-use crate::store::{Preloader, Store};
+use crate::store::{CheckPace, Store};
 
 /// How rows are read; `None` when no table's rows are held.
 pub(super) fn loader_options(config: &Config) -> Option<LoaderOptions> {
@@ -23,11 +22,12 @@ pub(super) fn loader_options(config: &Config) -> Option<LoaderOptions> {
     (!config.rows.is_empty()).then_some(options)
 }
 
-/// Starts the loads and copies that `store` wants.
+/// Starts the loads and copies that `store` wants, and the checks at this pace.
 pub(super) fn spawn(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     store: &Store,
     options: LoaderOptions,
+    pace: Option<CheckPace>,
     shutdown: &CancellationToken,
 ) {
     let workers = options.connections_max;
@@ -39,9 +39,10 @@ pub(super) fn spawn(
             Ok(())
         });
     }
-    let (preloader, copies) = (store.preloader(), loader.clone());
-    let token = shutdown.clone();
-    tasks.spawn_blocking(move || preload(preloader, copies, token));
+    let copies = store.preloader().run(loader.clone(), shutdown.clone());
+    tasks.spawn_blocking(move || on_this_thread(copies));
+    let checks = store.checker(pace).run(loader.clone(), shutdown.clone());
+    tasks.spawn_blocking(move || on_this_thread(checks));
     let token = shutdown.clone();
     tasks.spawn(async move {
         token.run_until_cancelled(loader.close_idle()).await;
@@ -49,17 +50,13 @@ pub(super) fn spawn(
     });
 }
 
-/// Copies tables on the calling thread: rendering millions of rows leaves no time for clients.
-fn preload(
-    preloader: Preloader,
-    loader: Arc<dyn Loader>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+/// Works on the calling thread: rendering or comparing millions of rows leaves no time for clients.
+fn on_this_thread(work: impl Future<Output = ()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("start the runtime of preloads")?;
-    runtime.block_on(preloader.run(loader, shutdown));
+        .context("start a runtime for rows")?;
+    runtime.block_on(work);
     runtime.shutdown_background();
     Ok(())
 }

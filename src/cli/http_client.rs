@@ -15,6 +15,9 @@ use crate::config::{Environment, Secret};
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longer than any answer of ours is silent.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// Where a Highwater answers.
 pub(crate) struct HttpClient {
     client: Client,
@@ -36,7 +39,10 @@ impl HttpClient {
     pub(crate) fn new(server: &ServerFlags, environment: &Environment) -> Result<Self, Failure> {
         let base = parse_base(&server.url)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
-        let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(agent);
+        let mut client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .user_agent(agent);
         for certificate in server.ca_file.iter().map(|file| authorities(file)) {
             client = certificate?.into_iter().fold(client, ClientBuilder::add_root_certificate);
         }

@@ -19,6 +19,7 @@ mod status;
 mod tail;
 mod teardown;
 mod token;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ enum Command {
     Status(status::StatusArgs),
     Reload(reload::ReloadArgs),
     Token(token::TokenArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Does what the process's arguments say and returns its exit code.
@@ -80,6 +82,7 @@ async fn perform(command: Command, environment: &Environment) -> Result<(), Fail
         Command::Status(args) => status::run(args, environment).await,
         Command::Reload(args) => reload::run(args, environment).await,
         Command::Token(args) => token::run(&args),
+        Command::Verify(args) => verify::run(args, environment).await,
     }
 }
 

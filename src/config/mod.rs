@@ -4,6 +4,8 @@
 //! reads the environment, and it does so once ([`Environment::collect`]).
 
 mod auth;
+mod cache;
+mod consistency;
 mod environment;
 mod error;
 mod file;
@@ -19,6 +21,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+pub use cache::Cache;
+pub use consistency::Consistency;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Flag;
@@ -43,6 +47,8 @@ pub struct Config {
     pub log: Log,
     /// The limits of rows in memory.
     pub cache: Cache,
+    /// How rows in memory are compared with the database all the time.
+    pub consistency: Consistency,
     /// Who is answered where.
     pub http: Http,
     /// Section `[auth]`: which tokens are known; `None`: nobody is asked for one.
@@ -102,25 +108,6 @@ pub struct Log {
     pub max_transaction_bytes: usize,
     /// Bytes for all transactions that are sent while they run.
     pub max_streamed_bytes: usize,
-}
-
-/// Section `[cache]`: limits of rows in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// Bytes for the lazily held rows of all tables together.
-    pub max_bytes: u64,
-    /// How long a lazily held row stays unused.
-    pub time_to_idle: Option<Duration>,
-    /// How long a lazily held row stays.
-    pub time_to_live: Option<Duration>,
-    /// Bytes for the rows of one preloaded table.
-    pub preload_max_bytes: usize,
-    /// Rows that may wait to be loaded.
-    pub loads_waiting_max: usize,
-    /// Connections that load rows.
-    pub load_connections: usize,
-    /// How long one query for rows may take.
-    pub load_timeout: Duration,
 }
 
 /// Section `[http]`.
@@ -206,16 +193,18 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     // Every section is read before any is given up, so that all errors are told at once.
     let postgres = postgres(reader, environment);
     let log = log(reader);
-    let cache = cache(reader);
+    let cache = Cache::read(reader);
+    let consistency = Consistency::read(reader);
     let mode = auth::mode(reader);
     let http = http(reader, mode);
     let auth = auth::rules(reader, mode);
     let logging = logging(reader);
-    let (rows, scopes) = tables::tables(reader);
+    let (rows, scopes) = tables::wanted(reader);
     Some(Config {
         postgres: postgres?,
         log: log?,
         cache: cache?,
+        consistency: consistency?,
         http: http?,
         auth,
         logging: logging?,
@@ -313,26 +302,6 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
         max_transaction_changes: max_transaction_changes?,
         max_transaction_bytes: max_transaction_bytes?,
         max_streamed_bytes: max_streamed_bytes?,
-    })
-}
-
-fn cache(reader: &mut Reader<'_>) -> Option<Cache> {
-    let count = |most| move |text: &str| value::count(text, most).map(|count| count as usize);
-    let max_bytes = reader.value(&settings::CACHE_MAX_BYTES, value::positive_size);
-    let time_to_idle = reader.optional(&settings::TIME_TO_IDLE, value::cached_for);
-    let time_to_live = reader.optional(&settings::TIME_TO_LIVE, value::cached_for);
-    let preload_max_bytes = reader.value(&settings::PRELOAD_MAX_BYTES, value::memory);
-    let loads_waiting_max = reader.value(&settings::LOADS_WAITING_MAX, count(1_000_000));
-    let load_connections = reader.value(&settings::LOAD_CONNECTIONS, count(100));
-    let load_timeout = reader.value(&settings::LOAD_TIMEOUT, value::positive_duration);
-    Some(Cache {
-        max_bytes: max_bytes?,
-        time_to_idle,
-        time_to_live,
-        preload_max_bytes: preload_max_bytes?,
-        loads_waiting_max: loads_waiting_max?,
-        load_connections: load_connections?,
-        load_timeout: load_timeout?,
     })
 }
 

@@ -76,10 +76,14 @@ settings! {
         "Connections that load rows, at most.";
     LOAD_TIMEOUT = "cache.load_timeout", Some("5s"), "duration",
         "How long one query for rows may take. A longer one is cancelled, and who waits for it is answered 503.";
+    CHECK_INTERVAL = "consistency.interval", None, "duration, at least 10ms",
+        "Every so often rows in memory are compared with the database; a difference is logged and counted. Without it: never.";
+    CHECK_ROWS = "consistency.rows", Some("100"), "number, 1 to 250",
+        "Rows in memory that one such comparison takes.";
     LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",
         "Where clients ask. Port 0 takes a free one.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",
-        "A listener of their own for /livez, /readyz, /v1/status and /metrics; without it they share http.listen.";
+        "A listener of their own for /livez, /readyz, /v1/status, /metrics and /admin; without it they share http.listen.";
     TLS_CERT_FILE = "http.tls_cert_file", None, "path",
         "Answer over TLS with the certificate in this file (PEM, with the intermediate ones behind it). A new one is taken when the file changes.";
     TLS_KEY_FILE = "http.tls_key_file", None, "path",
@@ -162,7 +166,7 @@ pub(super) const TOKEN_ADMIN: Setting = Setting {
     key: "auth.tokens.NAME.admin",
     default: Some("false"),
     form: "true | false",
-    meaning: "true: the token opens /v1/status, /metrics, /admin/reload, and the reasons in /readyz.",
+    meaning: "true: the token opens /v1/status, /metrics, /admin/reload, /admin/verify, and the reasons in /readyz.",
 };
 pub(super) const TOKEN_WHERE: Setting = Setting {
     key: "auth.tokens.NAME.where.TABLE.COLUMN",

@@ -7,7 +7,7 @@ use crate::table::{RowMode, WantedRows, WantedScope};
 
 /// What is wanted of tables' rows (a table that is not named, or `off`, has none in memory), and by
 /// which columns callers see them.
-pub(super) fn tables(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
+pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
     let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
     let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
     for (table, entries) in &reader.layers.tables {

@@ -215,6 +215,8 @@ fn every_key_can_be_set_by_the_environment() {
         ("cache.loads_waiting_max", "7"),
         ("cache.load_connections", "8"),
         ("cache.load_timeout", "9s"),
+        ("consistency.interval", "10ms"),
+        ("consistency.rows", "250"),
         ("http.listen", "127.0.0.1:1"),
         ("http.admin_listen", "127.0.0.1:2"),
         ("http.tls_cert_file", "/c"),
@@ -252,6 +254,8 @@ fn every_key_can_be_set_by_the_environment() {
     assert_eq!(config.postgres.target.user(), "env");
     assert_eq!(config.log.max_transaction_changes, 6);
     assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
+    let pace = crate::store::CheckPace { interval: Duration::from_millis(10), rows: 250 };
+    assert_eq!(config.consistency.pace, Some(pace));
     assert_eq!(config.http.push_clients_max, 11);
     assert_eq!(config.http.notify_interval, Duration::from_millis(5));
     let files = TlsFiles { certificate: "/c".into(), key: "/k".into() };
@@ -267,6 +271,15 @@ fn every_key_can_be_set_by_the_environment() {
     assert_eq!(config.http.server, server);
     let columns = Some(vec!["id".to_owned(), "name".to_owned()]);
     assert_eq!(config.rows, [WantedRows { table: "items".into(), mode: RowMode::Lazy, columns }]);
+}
+
+#[test]
+fn rows_are_compared_only_when_an_interval_is_set_and_not_without_a_pause() {
+    assert_eq!(load("", &[URL]).unwrap().consistency.pace, None);
+    for (name, wrong) in [("INTERVAL", "9ms"), ("INTERVAL", "0s"), ("ROWS", "0"), ("ROWS", "251")] {
+        let name = format!("HIGHWATER_CONSISTENCY__{name}");
+        assert!(load("", &[URL, (&name, wrong)]).is_err(), "{name} {wrong}");
+    }
 }
 
 #[test]

@@ -41,6 +41,14 @@ pub(super) fn short_duration(text: &str) -> Result<Duration, Problem> {
     }
 }
 
+/// A duration between two efforts, which must not follow each other at once.
+pub(super) fn pause(text: &str) -> Result<Duration, Problem> {
+    match duration(text)? {
+        pause if pause >= Duration::from_millis(10) => Ok(pause),
+        _ => Err("must be at least 10ms".into()),
+    }
+}
+
 /// How long a client may take for something it can do at once.
 pub(super) fn patience(text: &str) -> Result<Duration, Problem> {
     within(text, Duration::from_mins(5), "5m")

@@ -65,6 +65,7 @@ mod status;
 mod tests;
 mod tls;
 mod told;
+mod verify;
 
 pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
 pub use rate::RateLimit;

@@ -12,7 +12,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::{Problem, ProblemBody};
 use super::routes::{Audience, Route};
-use super::{changes, health, metrics_page, push, reload, rows, status};
+use super::{changes, health, metrics_page, push, reload, rows, status, verify};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +41,7 @@ use super::{changes, health, metrics_page, push, reload, rows, status};
         status::status,
         metrics_page::metrics,
         reload::reload,
+        verify::verify,
         openapi,
     ),
     modifiers(&Anywhere, &Tokens),
@@ -230,6 +231,21 @@ pub(crate) struct UnknownTableProblem(#[to_schema] ProblemBody<'static>);
 )]
 #[expect(dead_code, reason = "only the schema")]
 pub(crate) struct OriginProblem(#[to_schema] ProblemBody<'static>);
+
+/// 403.
+#[derive(IntoResponses)]
+#[response(
+    status = 403,
+    description = "The request comes from a web page, or its token is no operator's: `type` says which",
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "urn:highwater:problem:from-a-page", "title": "Not for web pages", "status": 403,
+        "detail": "web pages can't ask for this: call it from a program, as curl -X POST does",
+        "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+pub(crate) struct FromAPageProblem(#[to_schema] ProblemBody<'static>);
 
 /// 426.
 #[derive(IntoResponses)]

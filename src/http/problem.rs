@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     NotApplied,
     /// The version belongs to another history than the one being followed.
     OtherHistory,
+    /// All rows are being compared with the database already.
+    AlreadyVerifying,
     /// Something that web pages must not ask for.
     FromAPage,
     /// The path exists, the method doesn't.
@@ -69,7 +71,7 @@ impl Kind {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownRoute | Self::UnknownTable | Self::UnknownRow => StatusCode::NOT_FOUND,
-            Self::RowsNotHeld | Self::OtherHistory => StatusCode::CONFLICT,
+            Self::RowsNotHeld | Self::OtherHistory | Self::AlreadyVerifying => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TokenMissing | Self::TokenRefused => StatusCode::UNAUTHORIZED,
             Self::OriginNotAllowed | Self::FromAPage | Self::OperatorsOnly => StatusCode::FORBIDDEN,
@@ -111,6 +113,7 @@ impl Kind {
             Self::RowsNotNow => "urn:highwater:problem:rows-not-now",
             Self::NotApplied => "urn:highwater:problem:not-applied",
             Self::OtherHistory => "urn:highwater:problem:other-history",
+            Self::AlreadyVerifying => "urn:highwater:problem:already-verifying",
             Self::FromAPage => "urn:highwater:problem:from-a-page",
             Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
             Self::TokenMissing => "urn:highwater:problem:token-missing",
@@ -135,6 +138,7 @@ impl Kind {
             Self::RowsNotNow => "Rows can't be read now",
             Self::NotApplied => "Not applied yet",
             Self::OtherHistory => "Another history",
+            Self::AlreadyVerifying => "A verification is on its way",
             Self::FromAPage => "Not for web pages",
             Self::MethodNotAllowed => "Method not allowed",
             Self::TokenMissing => "A token is needed",

@@ -1,17 +1,22 @@
 //! `POST /admin/reload`: rows are dropped and read again.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::api::Api;
-use super::openapi::{InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem};
-use super::problem::{Kind, Problem, ProblemBody};
-use super::query::ReloadQuery;
+use super::openapi::{
+    FromAPageProblem, InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem,
+};
+use super::problem::{Kind, Problem};
+use super::query::OperatorQuery;
+use crate::store::PublishedTable;
 
 /// What has begun.
 #[derive(Serialize, ToSchema)]
@@ -37,33 +42,42 @@ pub(crate) struct Reloading {
     responses(
         (status = 202, description = "It has begun", body = Reloading, example = json!({"reloading": ["items"]})),
         InvalidProblem,
-        (status = 403, description = "The request comes from a web page, or its token is no operator's: `type` says which",
-            body = ProblemBody<'static>, content_type = "application/problem+json",
-            example = json!({
-                "type": "urn:highwater:problem:from-a-page", "title": "Not for web pages",
-                "status": 403, "detail": "web pages can't ask for this: call it from a program, as curl -X POST does", "request_id": "d5e1",
-            })),
+        FromAPageProblem,
         UnknownTableProblem,
         NotReadyProblem,
         InternalProblem,
     )
 )]
 pub(crate) async fn reload(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    if request.headers().contains_key(header::ORIGIN) {
-        return Err(Problem::new(
-            Kind::FromAPage,
-            "web pages can't ask for this: call it from a program, as curl -X POST does",
-        ));
-    }
-    let query = ReloadQuery::read(request.uri().query().unwrap_or_default())?;
+    refuse_pages(request.headers())?;
+    let query = OperatorQuery::read(request.uri().query().unwrap_or_default())?;
     api.require_was_ready(&Caller::Anybody)?;
-    let tables = match query.table {
-        Some(name) => vec![Caller::Anybody.table(&api.store().directory(), &name)?.table],
-        None => api.store().directory().tables().to_vec(),
-    };
+    let tables = named_tables(&api, query)?;
     api.store().reload(&tables);
     let reloading = Reloading { reloading: tables.iter().map(|t| t.name.clone()).collect() };
     tracing::info!(tables = ?reloading.reloading, "reloading, as asked");
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::ACCEPTED, headers, Json(reloading)).into_response())
+}
+
+/// What only programs of an operator may ask for.
+pub(crate) fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::FromAPage,
+        "web pages can't ask for this: call it from a program, as curl -X POST does",
+    ))
+}
+
+/// The tables that an operator means.
+pub(crate) fn named_tables(
+    api: &Api,
+    query: OperatorQuery,
+) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+    Ok(match query.table {
+        Some(name) => vec![Caller::Anybody.table(&api.store().directory(), &name)?.table],
+        None => api.store().directory().tables().to_vec(),
+    })
 }

@@ -20,7 +20,9 @@ use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::rate::Buckets;
 use super::routes::{Audience, Route};
-use super::{changes, console, cors, health, metrics_page, openapi, push, reload, rows, status};
+use super::{
+    changes, console, cors, health, metrics_page, openapi, push, reload, rows, status, verify,
+};
 use crate::auth::Authority;
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
@@ -38,7 +40,7 @@ pub fn router(
     build.router(&[&Route::API, admin, &Route::PAGE].concat())
 }
 
-/// The router of the operators' own listener: health, status, metrics and reloads.
+/// The router of the operators' own listener: health, status, metrics, reloads and checks.
 pub fn admin_router(
     store: Store,
     source: watch::Receiver<SourceStatus>,
@@ -110,6 +112,7 @@ fn methods(route: Route) -> MethodRouter<Api> {
         Route::Rows => get(rows::list::rows),
         Route::Store => get(rows::whole::store),
         Route::Reload => post(reload::reload),
+        Route::Verify => post(verify::verify),
         Route::Live => get(health::live),
         Route::Ready => get(health::ready),
         Route::Status => get(status::status),

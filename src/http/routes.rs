@@ -30,6 +30,8 @@ pub(crate) enum Route {
     Store,
     /// Rows are dropped and read again.
     Reload,
+    /// Rows are compared with the database.
+    Verify,
     /// The process answers.
     Live,
     /// The stream is caught up.
@@ -61,8 +63,8 @@ impl Route {
         Self::OpenApi,
     ];
     /// What operators call: on the listener of their own, if there is one.
-    pub(crate) const ADMIN: [Self; 5] =
-        [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload];
+    pub(crate) const ADMIN: [Self; 6] =
+        [Self::Live, Self::Ready, Self::Status, Self::Metrics, Self::Reload, Self::Verify];
 
     /// The page for people, on every listener. It is not part of the API, nor of its description.
     pub(crate) const PAGE: [Self; 2] = [Self::Console, Self::ConsoleFile];
@@ -78,6 +80,7 @@ impl Route {
             Self::Rows => "/v1/tables/{table}/rows",
             Self::Store => "/v1/store",
             Self::Reload => "/admin/reload",
+            Self::Verify => "/admin/verify",
             Self::Live => "/livez",
             Self::Ready => "/readyz",
             Self::Status => "/v1/status",
@@ -99,7 +102,7 @@ impl Route {
             | Self::Row
             | Self::Rows
             | Self::Store => Audience::Readers,
-            Self::Reload | Self::Status | Self::Metrics => Audience::Operators,
+            Self::Reload | Self::Verify | Self::Status | Self::Metrics => Audience::Operators,
             Self::Live
             | Self::Ready
             | Self::OpenApi
@@ -112,7 +115,7 @@ impl Route {
     /// Its methods, as `Allow` says them.
     pub(crate) fn methods(self) -> &'static str {
         match self {
-            Self::Reload => "POST, OPTIONS",
+            Self::Reload | Self::Verify => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }

@@ -58,6 +58,20 @@ impl Default for RowLimits {
     }
 }
 
+/// How rows in memory are compared with the database all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckPace {
+    /// Time from one check to the next (`consistency.interval`).
+    pub interval: Duration,
+    /// Rows in memory that one check takes, at most [`CheckPace::ROWS_MAX`] (`consistency.rows`).
+    pub rows: usize,
+}
+
+impl CheckPace {
+    /// Rows that are compared at once: they fit one query, also with ids between them.
+    pub const ROWS_MAX: usize = 250;
+}
+
 /// The bounds of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {

@@ -63,11 +63,11 @@ mod timelines;
 use std::sync::Arc;
 
 pub use directory::{Directory, Part, PublishedTable, Selection};
-pub use limits::{Limits, LogLimits, RowLimits};
+pub use limits::{CheckPace, Limits, LogLimits, RowLimits};
 pub use reader::{Answer, PollChange, Query, Standing, Store};
 pub use rows::{
-    LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RequestCounts, RowsError,
-    RowsPicture, RowsState, RowsStatus, Served,
+    Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RequestCounts,
+    RowsError, RowsPicture, RowsState, RowsStatus, Served, Verdict, Violation,
 };
 pub use status::{ChangeCounts, LastReset, Resets, StoreStatus, TableStatus};
 pub use writer::Writer;

@@ -16,7 +16,7 @@ use super::directory::{Directory, PublishedTable};
 use super::limits::RowLimits;
 use super::log::{Forgetful, Log, ScopedLog};
 use super::meters::TableMeters;
-use super::rows::{Cache, Loads, TableRows};
+use super::rows::{Cache, Loads, TableRows, Verifications};
 use super::signals::Signals;
 use super::status::Resets;
 use crate::history::History;
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) limits: RowLimits,
     /// Tables that somebody wants to begin anew.
     pub(super) reloads: Mutex<BTreeSet<TableOid>>,
+    /// Somebody wants all rows to be compared with the database.
+    pub(super) verifications: Verifications,
 }
 
 /// The logs, and how far they are.
@@ -85,6 +87,7 @@ impl Shared {
             cache: Cache::new(&limits),
             limits,
             reloads: Mutex::default(),
+            verifications: Verifications::default(),
         }
     }
 }

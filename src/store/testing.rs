@@ -80,9 +80,12 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(limits: LogLimits) -> Self {
+        Self::with_limits(Limits { log: limits, ..Limits::default() })
+    }
+
+    pub(super) fn with_limits(limits: Limits) -> Self {
         let metrics = Metrics::new().unwrap();
-        let (writer, store) =
-            open(Limits { log: limits, ..Limits::default() }, Wishes::default(), metrics.clone());
+        let (writer, store) = open(limits, Wishes::default(), metrics.clone());
         Self { writer, store, metrics }
     }
 

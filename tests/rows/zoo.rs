@@ -6,6 +6,7 @@ use highwater::table::{RowMode, WantedRows};
 use serde_json::Value;
 
 use super::header;
+
 use crate::support::{Highwater, Postgres, config, is_same_json};
 
 /// The table of types of which only the database can tell the JSON: it can't be preloaded.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-/// A text file.
+/// A file.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     /// From the repository's root, with `/`.
     pub(crate) path: String,
+    /// Empty where it is no text.
     pub(crate) text: String,
 }
 
@@ -21,7 +22,7 @@ impl File {
 /// Directories that hold nothing of ours.
 const NOT_OURS: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
 
-/// Every text file, by path.
+/// Every file, by path.
 pub(crate) fn files() -> Vec<File> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
@@ -48,9 +49,9 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<File>) {
         let file_type = entry.file_type().expect("a file has a type");
         if file_type.is_dir() {
             collect(&entry.path(), &format!("{path}/"), files);
-        } else if file_type.is_file()
-            && let Ok(text) = std::fs::read_to_string(entry.path())
-        {
+        } else if file_type.is_file() {
+            // A picture has no text.
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
             files.push(File { path, text });
         }
     }

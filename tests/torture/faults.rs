@@ -238,7 +238,7 @@ impl Faults {
         }
         // Some silences last longer than the service's patience.
         let lasts = if matches!(fault, NetworkSilent | StreamSilent) {
-            lasts * self.dice.u32(1..10)
+            lasts * self.dice.u32(1..8)
         } else {
             lasts
         };

@@ -15,6 +15,8 @@ use crate::support::{Postgres, Proxy};
 
 /// Ends within this after SIGTERM. The promise is 5 s; the rest is for a busy machine.
 const STOP_TIME_MAX: Duration = Duration::from_secs(9);
+/// A process listens by then.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// No answer takes longer, long polls included.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -111,8 +113,16 @@ impl Instance {
         }
     }
 
-    /// SIGTERM; says what was wrong with its end.
+    /// SIGTERM; says what was wrong with its end. A process that has hardly begun dies of the signal
+    /// like any other, so it is let come to itself first.
     pub(crate) async fn stop(&self) -> Result<(), String> {
+        let began = Instant::now();
+        while self.client.get(self.url() + "/livez").send().await.is_err() {
+            if began.elapsed() > START_TIME_MAX {
+                return Err(format!("it does not answer within {START_TIME_MAX:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let Some(mut child) = self.child.lock().unwrap().take() else { return Ok(()) };
         let pid = i32::try_from(child.id()).expect("a process id");
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);

@@ -29,17 +29,17 @@ pub(crate) enum Count {
 /// The least of each that means something, a second of the whole run.
 const LEAST_A_SECOND: &[(Count, f64)] = &[
     (Count::Commits, 10.0),
-    (Count::Migrations, 0.2),
+    (Count::Migrations, 0.1),
     (Count::Answers, 10.0),
     (Count::Changes, 50.0),
-    (Count::Comparisons, 5.0),
+    (Count::Comparisons, 3.0),
     (Count::RowsCompared, 50.0),
     (Count::SumsChecked, 1.0),
-    (Count::OwnWritesRead, 1.0),
+    (Count::OwnWritesRead, 0.5),
     (Count::RowsWatched, 5.0),
-    (Count::QuietPoints, 0.03),
+    (Count::QuietPoints, 0.02),
 ];
-const FAULTS_A_SECOND: f64 = 0.2;
+const FAULTS_A_SECOND: f64 = 0.1;
 
 /// Counts from all tasks.
 #[derive(Default)]

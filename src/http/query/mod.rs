@@ -5,13 +5,13 @@
 
 mod changes;
 mod narrowing;
-mod reload;
+mod operator;
 mod rows;
 mod sent;
 mod value;
 
 pub(crate) use changes::ChangesQuery;
 pub(crate) use narrowing::Narrowing;
-pub(crate) use reload::ReloadQuery;
+pub(crate) use operator::OperatorQuery;
 pub(crate) use rows::{AtLeast, RowQuery, RowsQuery, StoreQuery, Wanted};
 pub(crate) use value::{LIMIT_DEFAULT, LIMIT_MAX, version};

@@ -58,6 +58,7 @@ fn path(route: Route) -> &'static str {
         Route::Stream => "/v1/stream?tables=items&after=x",
         Route::Store => "/v1/store?tables=items",
         Route::Reload => "/admin/reload?table=items",
+        Route::Verify => "/admin/verify?table=items",
         Route::Unmatched => "/v1/nothing",
         plain => plain.pattern(),
     }
@@ -67,7 +68,8 @@ fn path(route: Route) -> &'static str {
 async fn every_route_asks_for_the_token_of_its_audience() {
     let service = service();
     for route in [&Route::API[..], &Route::ADMIN, &[Route::Unmatched]].concat() {
-        let method = if route == Route::Reload { Method::POST } else { Method::GET };
+        let posts = [Route::Reload, Route::Verify].contains(&route);
+        let method = if posts { Method::POST } else { Method::GET };
         let ask = async |token: &str| {
             let bearer = format!("Bearer {token}");
             let headers = [("authorization", bearer.as_str())];

@@ -139,6 +139,7 @@ async fn every_parameter_is_documented() {
         ("/v1/tables/{table}/rows", "table ids limit cursor at_least wait where If-None-Match"),
         ("/v1/store", "tables at_least wait where If-None-Match"),
         ("/admin/reload", "table"),
+        ("/admin/verify", "table"),
     ] {
         assert_eq!(names(pattern).join(" "), expected, "{pattern}");
     }
@@ -215,9 +216,10 @@ async fn answers_with_rows_are_as_documented() {
     let router = &shop.service.client.router;
     for (path, origin) in [("?table=all", None), ("?table=all", Some("x")), ("?table=nope", None)] {
         let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
-        let path = format!("/admin/reload{path}");
-        let reply = ask(router, Method::POST, &path, &headers).await;
-        check_reply(&document, "/admin/reload", &reply);
+        for pattern in ["/admin/reload", "/admin/verify"] {
+            let reply = ask(router, Method::POST, &format!("{pattern}{path}"), &headers).await;
+            check_reply(&document, pattern, &reply);
+        }
     }
 }
 

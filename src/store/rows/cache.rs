@@ -33,6 +33,16 @@ struct Place {
     key: Key,
 }
 
+/// The key of a row that was in the cache, shared with it.
+#[derive(Debug)]
+pub(super) struct HeldKey(Arc<Place>);
+
+impl HeldKey {
+    pub(super) fn key(&self) -> &Key {
+        &self.0.key
+    }
+}
+
 /// A [`Place`] that is asked for: hashes as that does.
 #[derive(Hash)]
 struct PlaceOf<'a> {
@@ -165,6 +175,13 @@ impl Cache {
             }
         }
         false
+    }
+
+    /// The keys of a generation, of rows and of absent ones. Takes time with the size of the whole
+    /// cache; nothing counts as used.
+    pub(super) fn keys(&self, generation: u64) -> Vec<HeldKey> {
+        let held = self.0.iter().filter(|(place, _)| place.generation == generation);
+        held.map(|(place, _)| HeldKey(place)).collect()
     }
 
     /// Does what is due: evicts what is too much, drops what has expired. Otherwise it is done

@@ -147,6 +147,15 @@ impl Desk {
         self.entries.insert(key, Entry::new(due, false));
     }
 
+    /// Puts a key on the desk that a query is about to ask for, although nobody waits for it.
+    pub(super) fn ask_in(&mut self, query: u64, key: Key, due: Due) {
+        let mut entry = Entry::new(due, false);
+        if let State::Asked(asked) = &mut entry.state {
+            asked.query = Some(query);
+        }
+        self.entries.insert(key, entry);
+    }
+
     /// The map lacks this row because of a transaction. Tells whether it has to be asked for: not
     /// when it is on the desk already, where the change was noted.
     pub(super) fn require(&mut self, key: &Key, xid: Xid) -> bool {
@@ -175,6 +184,9 @@ impl Desk {
 
     /// A change to a key. Tells whether it has to be asked for again.
     pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &Image) -> bool {
+        if self.entries.is_empty() {
+            return false;
+        }
         let Some(entry) = self.entries.get_mut(key) else { return false };
         match &mut entry.state {
             State::Asked(asked) => asked.chain.push(xid, image.clone()),

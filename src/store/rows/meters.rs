@@ -63,6 +63,8 @@ pub(in crate::store) struct RowMeters {
     pub(super) entries: IntGauge,
     pub(super) bytes: IntGauge,
     pub(super) load_seconds: Histogram,
+    pub(super) checks: IntCounter,
+    pub(super) violations: IntCounter,
 }
 
 impl RowMeters {
@@ -75,6 +77,8 @@ impl RowMeters {
             entries: metrics.cache_entries.with_label_values(&[table]),
             bytes: metrics.cache_bytes.with_label_values(&[table]),
             load_seconds: metrics.cache_load_seconds.clone(),
+            checks: metrics.consistency_checks.clone(),
+            violations: metrics.consistency_violations.clone(),
         }
     }
 

@@ -21,6 +21,8 @@
 //! * **No row outlives a crash that took it back.** With `synchronous_commit = off` a query sees commits
 //!   that are not durable yet. The stream tells only what is; so rows go home when it has passed what
 //!   their query could see, and when the connection was lost all others are asked for again.
+//! * **All this can be seen to hold.** Rows in memory are compared with the database by the same rule
+//!   ([`check`]).
 //! * **Where it is not known what stands under a key, the database is asked**: a value that was not
 //!   sent, a row that can't be rendered, a table whose definition changed.
 //!
@@ -34,12 +36,13 @@
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
 //! those of whole tables; `desk` and `ticket` what is on its way, `loads` and `worker` who asks for it,
-//! `preloader` who copies; `read`, `batch` and `whole` the readers' side; `meters` and `status` what
-//! operators see.
+//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters`
+//! and `status` what operators see.
 
 mod batch;
 mod cache;
 mod chain;
+mod check;
 mod copy;
 mod desk;
 mod loads;
@@ -60,6 +63,10 @@ mod histories;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
+mod staged;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -78,6 +85,8 @@ use crate::table::Rows;
 use crate::version::{Epoch, Position, Version};
 
 pub(super) use cache::Cache;
+pub(super) use check::Verifications;
+pub use check::{Checker, Verdict, Violation};
 pub(super) use loads::Loads;
 pub use meters::{RequestCounts, Served};
 pub(super) use meters::{RowMeters, remove_table};

@@ -114,7 +114,7 @@ impl Store {
 }
 
 /// The recent commits that may have touched a row.
-fn due(known: &TableState, rows: &TableRows, key: &Key, recent: &Recent) -> Due {
+pub(super) fn due(known: &TableState, rows: &TableRows, key: &Key, recent: &Recent) -> Due {
     let last = known.log.last_position(key).map(|position| position.lsn);
     let has_one_spelling = key.is_integer() && rows.held.keys_are_exact;
     match last {

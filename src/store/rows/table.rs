@@ -30,6 +30,9 @@ pub(in crate::store) struct TableRows {
     desk: Mutex<Desk>,
     /// Keys on the desk, so that readers of rows in memory need not look there.
     on_desk: AtomicUsize,
+    /// Rows that are being compared with the database: joined with the changes as those are that
+    /// readers wait for, and not seen by them. Locked while the lock of the whole state is held.
+    pub(super) checked: Mutex<Desk>,
     /// Whatever was committed up to here may have changed any row, for all the log knows.
     pub(super) floor: Lsn,
 }
@@ -112,9 +115,15 @@ impl TableRows {
                 Place::Lazy(share)
             }
         };
-        let desk = Mutex::default();
-        let on_desk = AtomicUsize::new(0);
-        Some(Self { published: published.clone(), held, place, desk, on_desk, floor })
+        Some(Self {
+            published: published.clone(),
+            held,
+            place,
+            desk: Mutex::default(),
+            on_desk: AtomicUsize::new(0),
+            checked: Mutex::default(),
+            floor,
+        })
     }
 
     pub(super) fn desk(&self) -> DeskGuard<'_> {
@@ -124,9 +133,10 @@ impl TableRows {
     /// One row's change.
     pub(in crate::store) fn change(&mut self, key: Key, image: Image, applying: &mut Applying) {
         let image = self.with_values_of_other_key(image, applying.cache);
-        let desk = self.desk.get_mut();
         let xid = applying.xid;
-        let mut asks = desk.len() > 0 && desk.change(&key, xid, &image);
+        self.checked.get_mut().change(&key, xid, &image);
+        let desk = self.desk.get_mut();
+        let mut asks = desk.change(&key, xid, &image);
         let asked = key.clone();
         match &mut self.place {
             Place::Lazy(share) => {
@@ -173,6 +183,7 @@ impl TableRows {
     pub(in crate::store) fn clear(&mut self, applying: &mut Applying) {
         self.floor = applying.end;
         self.desk.get_mut().clear(applying.xid);
+        self.checked.get_mut().clear(applying.xid);
         let dropped = match &mut self.place {
             Place::Lazy(_) => None,
             Place::Preload(preload) => preload.clear(),
@@ -186,6 +197,7 @@ impl TableRows {
     pub(in crate::store) fn lose(&mut self, floor: Lsn) -> Option<Dropped> {
         self.floor = floor;
         *self.desk.get_mut() = Desk::default();
+        *self.checked.get_mut() = Desk::default();
         let dropped = match &mut self.place {
             Place::Lazy(_) => None,
             Place::Preload(preload) => preload.lose(),
@@ -197,6 +209,7 @@ impl TableRows {
     /// The connection to the server was lost, perhaps with the server. What is ahead of the stream was
     /// perhaps never durable (`synchronous_commit = off`): it is asked for again.
     pub(in crate::store) fn distrust(&mut self, applied: Lsn, loads: &mut Loads) {
+        *self.checked.get_mut() = Desk::default();
         for key in self.desk.get_mut().distrust(&loads.recent.all()) {
             loads.push(self.published.oid(), key);
         }

@@ -7,6 +7,7 @@ mod listed;
 mod reload;
 mod shared;
 mod single;
+mod verify;
 mod whole;
 
 use std::sync::Arc;
@@ -72,6 +73,7 @@ impl Shop {
     async fn preload(&mut self) {
         let (store, token) = (&self.service.client.store, CancellationToken::new());
         self.background.spawn(store.preloader().run(self.database.clone(), token.clone()));
+        self.background.spawn(store.checker(None).run(self.database.clone(), token.clone()));
         self.background.spawn(store.load_worker().run(self.database.clone(), token));
         let is_loading = |rows: &RowsStatus| matches!(rows.state, RowsState::Loading { .. });
         while store.rows_status().iter().any(is_loading) {

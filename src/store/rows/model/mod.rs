@@ -4,7 +4,8 @@
 //! stream or a while before. Queries and copies read what is visible in one moment and answer in a
 //! later one, the stream is applied in between. Readers read all the time, and compare with the
 //! truth: one row is never older than the version told, nor than what was read of it before; rows at
-//! one version, and pictures, are exactly those of the database at that version.
+//! one version, and pictures, are exactly those of the database at that version. A checker compares
+//! all the time, and finds nothing.
 //!
 //! Time is simulated, so everything is a function of the seed, which a failure prints.
 
@@ -27,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::source::Wishes;
 use crate::store::model::{Random, Seed};
 use crate::store::testing::started;
-use crate::store::{Limits, RowLimits, Store, Writer, open};
+use crate::store::{CheckPace, Limits, RowLimits, Store, Writer, open};
 use crate::table::TableOid;
 
 /// Begins the simulated time.
@@ -41,7 +42,8 @@ fn run(seed: u64, limits: RowLimits, steps: usize) {
 async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
     let wishes = Wishes::default();
     let limits = Limits { rows: limits, ..Limits::default() };
-    let (mut writer, store) = open(limits, wishes, Metrics::new().unwrap());
+    let metrics = Metrics::new().unwrap();
+    let (mut writer, store) = open(limits, wishes, metrics.clone());
     writer.apply(vec![started(800, tables(), None)]);
     let database = Arc::new(Mutex::new(Database::new(seed)));
     let loader = Arc::new(database::Connection(database.clone()));
@@ -50,7 +52,9 @@ async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
     for _ in 0..2 {
         tasks.spawn(store.load_worker().run(loader.clone(), end.clone()));
     }
-    tasks.spawn(store.preloader().run(loader, end.clone()));
+    tasks.spawn(store.preloader().run(loader.clone(), end.clone()));
+    let pace = CheckPace { interval: Duration::from_millis(3), rows: 4 };
+    tasks.spawn(store.checker(Some(pace)).run(loader, end.clone()));
     for number in 0..4 {
         let reader = Reader::new(seed * 10 + number, store.clone(), database.clone());
         tasks.spawn(reader.run(end.clone()));
@@ -65,6 +69,7 @@ async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
         step(&database, &store, &mut writer, &mut random, pace);
         sleep(Duration::from_millis(random.below(4))).await;
         check(&mut tasks);
+        assert_eq!(metrics.consistency_violations.get(), 0, "the checker raised an alarm");
     }
     database.lock().calm_down();
     for _ in 0..200 {
@@ -73,6 +78,8 @@ async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
         sleep(Duration::from_millis(50)).await;
         check(&mut tasks);
     }
+    assert_eq!(metrics.consistency_violations.get(), 0, "the checker raised an alarm");
+    assert!(metrics.consistency_checks.get() > 100, "the checker compared next to nothing");
     let mut last = Reader::new(seed, store, database);
     last.check_all().await;
     end.cancel();

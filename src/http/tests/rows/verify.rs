@@ -1,0 +1,54 @@
+use super::*;
+
+async fn verify(shop: &Shop, query: &str) -> Reply {
+    let router = &shop.service.client.router;
+    ask(router, Method::POST, &format!("/admin/verify?table={query}"), &[]).await
+}
+
+#[tokio::test]
+async fn rows_that_are_right_are_told_by_table() {
+    let mut shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#), (USERS, &named(1, "Ann"))]).await;
+    shop.get("/v1/tables/users/rows/1").await.json();
+    shop.set(808, &[(ITEMS, r#"{"id":9}"#)]);
+    let reply = verify(&shop, "all").await;
+    assert_eq!(reply.header("cache-control"), "no-store");
+    let report = reply.json();
+    let rows = |name: &str| {
+        let tables = report["tables"].as_array().unwrap();
+        tables.iter().find(|table| table["table"] == name).map(|table| table["rows"].clone())
+    };
+    assert_eq!((rows("items"), rows("users")), (Some(2.into()), Some(1.into())), "{report}");
+    assert_eq!(rows("shop.\"a,b\""), None, "it holds no rows");
+    assert_eq!(report["violations"], 0);
+    let report = verify(&shop, "users").await.json();
+    assert_eq!(report["tables"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_row_that_the_stream_never_told_of_is_found() {
+    let shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#), (LINES, r#"{"o":1,"p":"a"}"#)]).await;
+    let (items, lines) = (r#"{"id":7,"n":1}"#, r#"{"o":1,"p":"b"}"#);
+    for (table, row) in [(ITEMS, items), (LINES, lines)] {
+        shop.database.set(table, &key_of(table, row), Some(Row::new(row.as_bytes())));
+    }
+    let report = verify(&shop, "all").await.json();
+    assert_eq!(report["violations"], 2, "{report}");
+    let differences = |table: usize| report["tables"][table]["differences"].clone();
+    let told = r#"[{"difference":"its members are \"id\" in memory, \"id\", \"n\" in the database","id":7}]"#;
+    assert_eq!(differences(0).to_string(), told);
+    let told = r#"[{"difference":"it is in the database and not in memory","id":[1,"b"]}]"#;
+    assert_eq!(differences(1).to_string(), told);
+}
+
+#[tokio::test]
+async fn one_verification_is_answered_at_a_time() {
+    let mut shop = Shop::open().await;
+    // Nobody is there who compares.
+    shop.background.shutdown().await;
+    let first = tokio::time::timeout(Duration::from_millis(50), verify(&shop, "all")).await;
+    assert!(first.is_err(), "it waits for its turn");
+    let directory = shop.service.client.store.directory();
+    let waiting = shop.service.client.store.verify(directory.tables()).unwrap();
+    assert!(verify(&shop, "items").await.problem(409).contains("already"));
+    drop(waiting);
+}
