@@ -15,8 +15,8 @@
 //! by a look and by a message, in either order:
 //!
 //! - *The look first.* It takes effect once the stream has passed its position, so every change after
-//!   it is of the new definition. [`Event::Tables`] carries the new [`Table`] and resets it. The
-//!   Relation message held is outdated: it is dropped, so that the next one, which the server sends
+//!   it is of the new definition. [`Event::Tables`] carries the new [`Table`](crate::table::Table) and
+//!   resets it. The Relation message held is outdated: it is dropped, so that the next one, which the server sends
 //!   before the table's next change, is compared with the look alone and resets nothing again.
 //! - *The message first.* It doesn't show the columns of the look: the table's rows are told as lost
 //!   and its commits reset it, until a look (wanted at once) shows the same columns. Then
