@@ -22,6 +22,8 @@ SELECT
   (SELECT a.wait_event_type IN ('Activity', 'Client') FROM pg_stat_activity a
    WHERE a.pid = s.active_pid) AS walsender_waits,
   -- Before version 17 there is no such column.
-  to_jsonb(s) ->> 'failover' AS survives_failover
+  to_jsonb(s) ->> 'failover' AS survives_failover,
+  -- Which transactions were still open.
+  pg_current_snapshot() AS snapshot
 FROM (VALUES (1)) AS always_one_row
 LEFT JOIN pg_replication_slots s ON s.slot_name = :'slot';

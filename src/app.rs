@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Authority;
 use crate::change::Event;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
@@ -151,6 +152,9 @@ impl App {
         listeners.watch_certificates(self.read_again);
         let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
         listeners.serve(self.main, main.merge(self.pages))?;
+        if let Some(authority) = self.http.authority.clone() {
+            listeners.tasks.spawn(follow_keys(authority, shutdown.clone()));
+        }
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
             listeners.serve_operators(listener, admin)?;
@@ -292,6 +296,12 @@ async fn apply(
     }
 }
 
+/// Keys of JWTs are read again when their files change.
+async fn follow_keys(authority: Authority, shutdown: CancellationToken) -> anyhow::Result<()> {
+    shutdown.run_until_cancelled(authority.follow_files()).await;
+    Ok(())
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -341,6 +351,8 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
         push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
         server: config.http.server.clone(),
         admin_apart,
+        authority: config.auth.clone().map(Authority::new).transpose()?,
+        admin_open: config.http.admin_open,
         ..HttpOptions::default()
     })
 }

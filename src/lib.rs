@@ -82,7 +82,8 @@
 //! - **Anything in the user's database** but a publication and a slot (and, if the operator wishes, an
 //!   event trigger that tells sooner of changed definitions): no tables, extensions, locks or superuser.
 //! - **Coordination between instances.** The slot itself decides who follows; the others stand by.
-//! - **Authentication.** It listens on the loopback interface until the operator writes otherwise.
+//! - **Users.** Whoever brings a token is its bearer; who they are is known to those who gave it. Without
+//!   [`auth`] it listens on the loopback interface until the operator writes otherwise.
 //! - **`unsafe` code and unbounded channels**: the compiler and the linter refuse them.
 
 // In reading order; the blank lines keep rustfmt from sorting them.

@@ -50,6 +50,17 @@ impl Snapshot {
         last < self.xmax && self.in_progress.get(after).is_none_or(|xid| *xid > last)
     }
 
+    /// Whether a transaction was open that may have written already.
+    pub fn has_open(&self) -> bool {
+        !self.in_progress.is_empty()
+    }
+
+    /// Whether every transaction that was open in `earlier` has ended.
+    pub fn ended_all_of(&self, earlier: &Self) -> bool {
+        let is_open = |xid: &u64| *xid >= self.xmax || self.in_progress.binary_search(xid).is_ok();
+        !earlier.in_progress.iter().any(is_open)
+    }
+
     fn full(&self, xid: Xid) -> u64 {
         let near = self.xmax;
         #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
@@ -127,6 +138,18 @@ mod tests {
         ] {
             assert_eq!(snapshot.sees_all(Xid(first), Xid(last)), seen, "{first} to {last}");
         }
+    }
+
+    #[test]
+    fn what_was_open_has_ended_when_a_later_snapshot_says_so() {
+        let snapshot = |text: &str| text.parse::<Snapshot>().unwrap();
+        let earlier = snapshot("10:20:10,15");
+        for (later, ended) in
+            [("10:20:10,15", false), ("15:30:15,22", false), ("16:30:22", true), ("9:12:9", false)]
+        {
+            assert_eq!(snapshot(later).ended_all_of(&earlier), ended, "{later}");
+        }
+        assert!(earlier.has_open() && !snapshot("20:20:").has_open());
     }
 
     #[test]

@@ -36,6 +36,24 @@ async fn a_table_that_joins_is_told_from_its_reset_on() {
 }
 
 #[tokio::test]
+async fn what_was_written_before_a_table_joined_and_committed_after_is_a_second_reset() {
+    let pg = Postgres::start().await;
+    pg.execute(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
+         CREATE PUBLICATION highwater FOR TABLE a",
+    )
+    .await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    let writer = pg.connect().await;
+    writer.execute("BEGIN; INSERT INTO b VALUES (1)").await;
+    pg.execute("ALTER PUBLICATION highwater ADD TABLE b").await;
+    let version = until_reset(&hw, "b", &start).await;
+    writer.execute("COMMIT").await;
+    until_reset(&hw, "b", &version).await;
+}
+
+#[tokio::test]
 async fn a_table_that_leaves_is_unknown_and_its_absence_is_not_forgotten() {
     let pg = Postgres::start().await;
     pg.execute(

@@ -103,7 +103,7 @@ fn catalog() -> Catalog {
         changed_transactions_ago: 1,
         is_partitioned: false,
     };
-    Catalog { seen_at: Lsn(0), tables: vec![table] }
+    Catalog { seen_at: Lsn(0), snapshot: "3:3:".parse().expect("a snapshot"), tables: vec![table] }
 }
 
 /// One that knows the table, and its first event.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::identity::Identity;
+use super::jwt::{Jwt, JwtRules};
+use super::keys::KeysError;
 use super::token::{StaticToken, TokenHash};
 
 /// A longer token is refused unread.
@@ -14,6 +16,8 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 pub struct Rules {
     /// Static tokens.
     pub tokens: Vec<StaticToken>,
+    /// JWTs, if there are any.
+    pub jwt: Option<JwtRules>,
 }
 
 /// Knows tokens. Cloning shares it.
@@ -22,6 +26,7 @@ pub struct Authority(Arc<Known>);
 
 struct Known {
     tokens: Vec<(TokenHash, Arc<Identity>)>,
+    jwt: Option<Jwt>,
 }
 
 /// Why a token is refused: for the log, and of no use to whoever tries tokens.
@@ -36,13 +41,27 @@ impl Refused {
 }
 
 impl Authority {
-    /// An authority of these rules.
-    pub fn new(rules: Rules) -> Self {
+    /// An authority of these rules; the keys of JWTs are read now.
+    ///
+    /// # Errors
+    /// When a file of keys can't be read, or what it holds can't be used.
+    pub fn new(rules: Rules) -> Result<Self, KeysError> {
         let identity = |token: StaticToken| {
-            let identity = Identity { access: token.access, operator: token.operator };
-            (token.hash, Arc::new(identity))
+            let StaticToken { hash, access, operator, .. } = token;
+            (hash, Arc::new(Identity { access, operator, lease: None }))
         };
-        Self(Arc::new(Known { tokens: rules.tokens.into_iter().map(identity).collect() }))
+        let tokens = rules.tokens.into_iter().map(identity).collect();
+        let jwt = rules.jwt.map(Jwt::new).transpose()?;
+        Ok(Self(Arc::new(Known { tokens, jwt })))
+    }
+
+    /// Reads the keys of JWTs again whenever their files change; new files that can't be used are
+    /// told of in the log, and the keys from before still hold. Never ends.
+    pub async fn follow_files(&self) {
+        match &self.0.jwt {
+            Some(jwt) => jwt.follow_files().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Who brings this token.
@@ -50,7 +69,14 @@ impl Authority {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refused::because("it is too long to be a token"));
         }
-        self.0.of_static(token).ok_or_else(|| Refused::because("no such token is configured"))
+        // A static token has no dot, a JWT has two.
+        match &self.0.jwt {
+            Some(jwt) if token.contains('.') => jwt.identify(token),
+            _ => {
+                let known = self.0.of_static(token);
+                known.ok_or_else(|| Refused::because("no such token is configured"))
+            }
+        }
     }
 }
 

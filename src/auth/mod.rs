@@ -15,10 +15,17 @@
 
 mod access;
 mod authority;
+mod crypto;
+mod grant;
 mod identity;
+mod jwt;
+mod keys;
 mod token;
 
 pub use access::{Access, Granted};
 pub use authority::{Authority, Refused, Rules};
+pub use grant::{Grant, RowRule, RuleValue, Tables, same};
 pub use identity::Identity;
+pub use jwt::JwtRules;
+pub use keys::{KeyFiles, KeysError};
 pub use token::{HashError, StaticToken, TokenHash};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
-use crate::config::{Config, Environment, Flag, Sources};
+use crate::config::{Config, Environment, Flag, Secret, Sources};
 
 /// Where the database is and what is ours in it.
 #[derive(Debug, Args)]
@@ -58,6 +58,19 @@ pub(crate) struct ServerFlags {
     /// The system's are trusted anyway, or those that SSL_CERT_FILE names.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// File with a token, where Highwater asks for one [env: HIGHWATER_TOKEN, the token itself]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl ServerFlags {
+    /// The token, if there is one. The file wins over the environment.
+    pub(crate) fn token(&self, environment: &Environment) -> Result<Option<Secret>, Failure> {
+        let Some(path) = &self.token_file else { return Ok(environment.token()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::Usage(format!("--token-file {}: {error}", path.display())))?;
+        Ok(Some(Secret::new(text.trim())))
+    }
 }
 
 /// For people or for programs.

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 use super::flags::ServerFlags;
+use crate::config::{Environment, Secret};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,8 +34,9 @@ pub(crate) enum AskError {
 }
 
 impl HttpClient {
-    /// `--url` is an `http://` or `https://` URL, a path in front allowed.
-    pub(crate) fn new(server: &ServerFlags) -> Result<Self, Failure> {
+    /// `--url` is an `http://` or `https://` URL, a path in front allowed. With each question goes the
+    /// token, if there is one.
+    pub(crate) fn new(server: &ServerFlags, environment: &Environment) -> Result<Self, Failure> {
         let base = parse_base(&server.url)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
         let mut client = Client::builder()
@@ -43,7 +46,8 @@ impl HttpClient {
         for certificate in server.ca_file.iter().map(|file| authorities(file)) {
             client = certificate?.into_iter().fold(client, ClientBuilder::add_root_certificate);
         }
-        let client = client.build().map_err(|error| Failure::failed(with_causes(&error)))?;
+        let client = client.default_headers(headers(server.token(environment)?)?).build();
+        let client = client.map_err(|error| Failure::failed(with_causes(&error)))?;
         Ok(Self { client, base })
     }
 
@@ -111,6 +115,18 @@ impl HttpClient {
     }
 }
 
+fn headers(token: Option<Secret>) -> Result<HeaderMap, Failure> {
+    let Some(token) = token else { return Ok(HeaderMap::new()) };
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut value = value.map_err(|_| {
+        Failure::Usage(
+            "the token has characters that no token has; is the file the right one?".into(),
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok([(AUTHORIZATION, value)].into_iter().collect())
+}
+
 /// The certificates of a file that are to be trusted.
 fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
     let unusable = |why: String| Failure::Usage(format!("--ca-file {}: {why}", file.display()));
@@ -152,8 +168,13 @@ async fn refusal(response: Response) -> AskError {
     let body = response.text().await.unwrap_or_default();
     let problem = serde_json::from_str::<Problem>(&body).ok();
     let said = problem.and_then(|problem| problem.detail.or(problem.title));
+    let needs = if status == reqwest::StatusCode::UNAUTHORIZED {
+        "; give a token by --token-file, or in HIGHWATER_TOKEN"
+    } else {
+        ""
+    };
     let message = match said {
-        Some(said) => format!("{said} ({status})"),
+        Some(said) => format!("{said} ({status}){needs}"),
         None => format!("the answer was {status}"),
     };
     let again = status.is_server_error()

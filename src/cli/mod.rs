@@ -18,6 +18,7 @@ mod signals;
 mod status;
 mod tail;
 mod teardown;
+mod token;
 mod verify;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ enum Command {
     Tail(tail::TailArgs),
     Status(status::StatusArgs),
     Reload(reload::ReloadArgs),
+    Token(token::TokenArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -76,10 +78,11 @@ async fn perform(command: Command, environment: &Environment) -> Result<(), Fail
         Command::Setup(args) => setup::run(args, environment).await,
         Command::Teardown(args) => teardown::run(args, environment).await,
         Command::Demo(args) => demo_command::run(args, environment).await,
-        Command::Tail(args) => tail::run(args).await,
-        Command::Status(args) => status::run(args).await,
-        Command::Reload(args) => reload::run(args).await,
-        Command::Verify(args) => verify::run(args).await,
+        Command::Tail(args) => tail::run(args, environment).await,
+        Command::Status(args) => status::run(args, environment).await,
+        Command::Reload(args) => reload::run(args, environment).await,
+        Command::Token(args) => token::run(&args),
+        Command::Verify(args) => verify::run(args, environment).await,
     }
 }
 

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::flags::ServerFlags;
 use super::http_client::HttpClient;
 use super::output::tame;
+use crate::config::Environment;
 
 /// Drop what is in memory of a table and read it again
 ///
@@ -34,9 +35,9 @@ struct Reloading {
     reloading: Vec<String>,
 }
 
-pub(crate) async fn run(args: ReloadArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: ReloadArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.server)?;
+    let client = HttpClient::new(&args.server, environment)?;
     let answered = client.post("/admin/reload", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let answer: Reloading = client.read(&body)?;

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::flags::{Format, ServerFlags};
 use super::http_client::HttpClient;
 use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
+use crate::config::Environment;
 
 /// How is a running Highwater doing?
 ///
@@ -81,9 +82,9 @@ struct Table {
     key_columns: Vec<String>,
 }
 
-pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.server)?;
+    let client = HttpClient::new(&args.server, environment)?;
     let answered = client.get("/v1/status", &[], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let mut out = anstream::stdout();

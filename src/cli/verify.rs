@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::flags::ServerFlags;
 use super::http_client::HttpClient;
 use super::output::{GREEN, RED, YELLOW, counted, paint, tame};
+use crate::config::Environment;
 
 /// Compare all rows in memory with the database
 ///
@@ -51,9 +52,9 @@ struct Difference {
     difference: String,
 }
 
-pub(crate) async fn run(args: VerifyArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: VerifyArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
-    let client = HttpClient::new(&args.server)?;
+    let client = HttpClient::new(&args.server, environment)?;
     let answered = client.post("/admin/verify", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
     let report: Report = client.read(&body)?;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::layers::TOKEN_VARIABLE;
+use super::secret::Secret;
+
 /// The environment variables the program may look at, as they were when it started.
 ///
 /// Everything below is handed what it needs, so tests need no process of their own and nothing
@@ -36,6 +39,11 @@ impl Environment {
     /// The user's home directory, as `HOME` names it.
     pub fn home(&self) -> Option<PathBuf> {
         self.path("HOME")
+    }
+
+    /// The token to show to a running Highwater (`HIGHWATER_TOKEN`).
+    pub fn token(&self) -> Option<Secret> {
+        self.text(TOKEN_VARIABLE).map(Secret::new)
     }
 
     /// The variables libpq knows (`PGHOST`, `PGPASSWORD`, …), empty ones left out.

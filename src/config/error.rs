@@ -143,8 +143,8 @@ pub enum ConfigError {
     /// Everyone on the network could read which rows change.
     #[error(
         "{listener} = {address} can be reached from other machines and nobody is asked who they \
-         are: listen on a loopback address such as 127.0.0.1:{port}, or write auth.mode = \"none\" \
-         to allow it"
+         are: listen on a loopback address such as 127.0.0.1:{port}, ask for tokens by auth.mode = \
+         \"token\", or write auth.mode = \"none\" to allow it"
     )]
     OpenToAll {
         /// `http.listen` or `http.admin_listen`.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::{ConfigError, Place};
-use super::settings::{SETTINGS, Setting, TABLE_SETTINGS, nearest, nearest_of_table, variable_of};
+use super::settings::{
+    AUTH_SETTINGS, SETTINGS, Setting, TABLE_SETTINGS, nearest, nearest_of_table, nearest_of_token,
+    variable_of,
+};
 
 /// What was written, before anyone asked what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +41,32 @@ pub(super) struct Layers {
     pub(super) scalars: BTreeMap<&'static str, Entry>,
     /// `[tables.NAME]`: what is written for each table.
     pub(super) tables: BTreeMap<String, BTreeMap<&'static str, Entry>>,
+    /// `[auth.tokens.NAME]`, likewise.
+    pub(super) tokens: BTreeMap<String, BTreeMap<&'static str, Entry>>,
+    /// What stands in `where`, of tokens and JWTs.
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// `where.TABLE.COLUMN = value`, in the section of tokens or of JWTs.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    /// The token's name; `None`: of JWTs.
+    pub(super) token: Option<String>,
+    pub(super) table: String,
+    pub(super) column: String,
+    /// Whether the value is the name of a claim.
+    pub(super) is_claim: bool,
+    pub(super) entry: Entry,
 }
 
 /// The configuration file's path in the environment; `--config` wins over it.
 pub(super) const CONFIG_VARIABLE: &str = "HIGHWATER_CONFIG";
+/// A token for the commands that ask a running Highwater.
+pub(super) const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";
 const PREFIX: &str = "HIGHWATER_";
 /// Variables of our prefix that are read elsewhere and are no keys: where PostgreSQL's programs are
-/// (`highwater demo`), and what the tests need.
-const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "HIGHWATER_PG_BIN"];
+/// (`highwater demo`), what commands show to a running Highwater, and what the tests need.
+const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "HIGHWATER_PG_BIN", TOKEN_VARIABLE];
 const TEST_PREFIX: &str = "HIGHWATER_TEST_";
 /// Foreign variables that are honoured, weaker than ours.
 const ALIASES: &[(&str, &str)] = &[("DATABASE_URL", "postgres.url"), ("RUST_LOG", "logging.level")];
@@ -103,10 +124,67 @@ impl Layers {
             put(self.tables.entry(name.clone()).or_default(), setting.key, entry);
             return;
         }
+        if self.add_of_auth(key, &entry) {
+            return;
+        }
         let dotted = key.join(".");
         match SETTINGS.iter().find(|setting| setting.key == dotted) {
             Some(setting) => put(&mut self.scalars, setting.key, entry),
             None => errors.push(unknown(key, &dotted, entry.place)),
+        }
+    }
+
+    /// Whether the key is one of `[auth]` with a name of the operator's own in it.
+    fn add_of_auth(&mut self, key: &[String], entry: &Entry) -> bool {
+        let [section, rest @ ..] = key else { return false };
+        let (token, rest) = match rest {
+            [tokens, name, rest @ ..] if tokens == "tokens" => (Some(name.clone()), rest),
+            [jwt, rest @ ..] if jwt == "jwt" => (None, rest),
+            _ => return false,
+        };
+        if section != "auth" {
+            return false;
+        }
+        match (&token, rest) {
+            (Some(name), [field]) => {
+                let wanted = format!("auth.tokens.NAME.{field}");
+                let setting = AUTH_SETTINGS.iter().find(|setting| setting.key == wanted);
+                if let Some(setting) = setting {
+                    put(self.tokens.entry(name.clone()).or_default(), setting.key, entry.clone());
+                }
+                setting.is_some()
+            }
+            (_, [word, table, column]) if word == "where" => {
+                self.add_condition(token, table, column, false, entry);
+                true
+            }
+            (_, [word, table, column, claim]) if word == "where" && claim == "claim" => {
+                self.add_condition(token, table, column, true, entry);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The stronger place replaces the weaker, as everywhere.
+    fn add_condition(
+        &mut self,
+        token: Option<String>,
+        table: &str,
+        column: &str,
+        is_claim: bool,
+        entry: &Entry,
+    ) {
+        let (table, column, entry) = (table.to_owned(), column.to_owned(), entry.clone());
+        let added = Condition { token, table, column, is_claim, entry };
+        let same = |known: &Condition| {
+            (&known.token, &known.table, &known.column)
+                == (&added.token, &added.table, &added.column)
+        };
+        match self.conditions.iter_mut().find(|known| same(known)) {
+            Some(known) if known.entry.place.rank() > added.entry.place.rank() => {}
+            Some(known) => *known = added,
+            None => self.conditions.push(added),
         }
     }
 
@@ -130,6 +208,9 @@ fn unknown(key: &[String], dotted: &str, place: Place) -> ConfigError {
     let nearest = match key {
         [section, name, field @ ..] if section == "tables" => {
             nearest_of_table(&field.join(".")).replace("NAME", name)
+        }
+        [section, tokens, name, field @ ..] if section == "auth" && tokens == "tokens" => {
+            nearest_of_token(&field.join(".")).replace("NAME", name)
         }
         _ => nearest(dotted).to_owned(),
     };

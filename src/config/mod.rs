@@ -3,6 +3,7 @@
 //! A flag wins over the environment, the environment over the file. This is the only module that
 //! reads the environment, and it does so once ([`Environment::collect`]).
 
+mod auth;
 mod cache;
 mod consistency;
 mod environment;
@@ -26,11 +27,12 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use layers::Flag;
 pub use secret::Secret;
-pub use settings::{SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of};
+pub use settings::{AUTH_SETTINGS, SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of};
 
 use layers::Layers;
 use reader::Reader;
 
+use crate::auth::Rules;
 use crate::http::{ServerOptions, TlsFiles};
 use crate::replication::Streaming;
 use crate::table::{WantedRows, WantedScope};
@@ -49,6 +51,8 @@ pub struct Config {
     pub consistency: Consistency,
     /// Who is answered where.
     pub http: Http,
+    /// Section `[auth]`: which tokens are known; `None`: nobody is asked for one.
+    pub auth: Option<Rules>,
     /// Log lines.
     pub logging: Logging,
     /// `[tables.NAME]`, of tables whose rows are held.
@@ -106,13 +110,15 @@ pub struct Log {
     pub max_streamed_bytes: usize,
 }
 
-/// Sections `[http]` and `[auth]`.
+/// Section `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Where clients ask.
     pub listen: SocketAddr,
     /// Where operators ask; `None`: at `listen`, too.
     pub admin_listen: Option<SocketAddr>,
+    /// Whether operators are asked for no token there: nobody else reaches it.
+    pub admin_open: bool,
     /// The certificate to answer with; `None`: in clear text.
     pub tls: Option<TlsFiles>,
     /// What connections may do.
@@ -189,7 +195,9 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let log = log(reader);
     let cache = Cache::read(reader);
     let consistency = Consistency::read(reader);
-    let http = http(reader);
+    let mode = auth::mode(reader);
+    let http = http(reader, mode);
+    let auth = auth::rules(reader, mode);
     let logging = logging(reader);
     let (rows, scopes) = tables::wanted(reader);
     Some(Config {
@@ -198,6 +206,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
         cache: cache?,
         consistency: consistency?,
         http: http?,
+        auth,
         logging: logging?,
         rows,
         scopes,
@@ -296,7 +305,7 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     })
 }
 
-fn http(reader: &mut Reader<'_>) -> Option<Http> {
+fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
@@ -306,15 +315,14 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
     let tls = http::tls(reader);
     let server = http::server(reader);
-    let open = reader.choice(&settings::AUTH_MODE, &[("none", ())]).is_some();
     let listen = listen?;
     if admin_listen == Some(listen) && listen.port() != 0 {
         reader.errors.push(ConfigError::SameListener { address: listen.to_string() });
     }
-    // Tokens are not offered yet, so nobody is asked who they are on either listener.
     let listeners = [(&settings::LISTEN, Some(listen)), (&settings::ADMIN_LISTEN, admin_listen)];
     for (setting, address) in listeners {
-        let Some(address) = address.filter(|address| !open && !is_loopback(address)) else {
+        let Some(address) = address.filter(|address| auth.is_none() && !is_loopback(address))
+        else {
             continue;
         };
         reader.errors.push(ConfigError::OpenToAll {
@@ -329,6 +337,7 @@ fn http(reader: &mut Reader<'_>) -> Option<Http> {
     Some(Http {
         listen,
         admin_listen,
+        admin_open: admin_listen.is_none_or(|address| is_loopback(&address)),
         tls,
         server,
         cors_origins,

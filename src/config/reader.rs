@@ -41,16 +41,16 @@ impl Reader<'_> {
         self.layers.entry(setting).and_then(|_| self.value(setting, parse))
     }
 
-    /// The value of a key in a table's section, if it is written there.
-    pub(super) fn of_table<T>(
+    /// The value of a key in the section of a table or token, if it is written there.
+    pub(super) fn of_named<T>(
         &mut self,
-        table: &str,
+        name: &str,
         setting: &Setting,
         written: &BTreeMap<&'static str, Entry>,
         parse: impl Fn(&Written) -> Result<T, Problem>,
     ) -> Option<T> {
         let entry = written.get(setting.key)?;
-        let key = setting.key.replace("NAME", table);
+        let key = setting.key.replace("NAME", name);
         parse(&entry.written)
             .map_err(|problem| self.errors.push(invalid(&key, entry, problem)))
             .ok()
@@ -158,6 +158,8 @@ pub(super) fn invalid(key: &str, entry: &Entry, problem: Problem) -> ConfigError
     let given = match &entry.written {
         // A URL may hold a password, and a path put where a secret belongs may be one.
         _ if key.starts_with("postgres.url") || key.contains("password") => None,
+        // Most often it is the token itself.
+        _ if key.starts_with("auth.tokens.") && key.contains(".hash") => None,
         Written::Text(text) => Some(text.clone()),
         Written::List(items) => Some(items.join(", ")),
     };

@@ -108,8 +108,24 @@ settings! {
         "Requests that a client may send at once, where http.rate_limit is set. Without it: as many as http.rate_limit.";
     NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
         "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
-    AUTH_MODE = "auth.mode", None, "none",
-        "none: whoever reaches the listener may read. Must be written when a listener is not on a loopback address.";
+    AUTH_MODE = "auth.mode", None, "none | token",
+        "none: whoever reaches the listener may read. token: each request needs a token. One of both must be written when a listener is not on a loopback address.";
+    JWT_SECRET_FILE = "auth.jwt.secret_file", None, "path",
+        "A file with the secret of JWTs signed by HS256, at least 32 bytes. Read again when it changes, like the other files of keys.";
+    JWT_PUBLIC_KEY_FILES = "auth.jwt.public_key_files", None, "list of paths",
+        "Files with public keys in PEM: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA.";
+    JWT_JWKS_FILE = "auth.jwt.jwks_file", None, "path",
+        "A file with a JSON Web Key Set for RS256, ES256 and EdDSA; tokens choose a key by their kid.";
+    JWT_ISSUER = "auth.jwt.issuer", None, "text",
+        "What a JWT's iss must be. Without it any issuer is fine.";
+    JWT_AUDIENCE = "auth.jwt.audience", None, "text",
+        "What must be among a JWT's aud. Without it a JWT that has an audience is refused.";
+    JWT_LEEWAY = "auth.jwt.leeway", Some("30s"), "duration, at most 1h",
+        "How far the clocks of issuer and service may differ, for exp and nbf.";
+    JWT_TABLES = "auth.jwt.tables", None, "list of tables, or *",
+        "The tables that JWTs may read. Needed with JWTs.";
+    JWT_TABLES_CLAIM = "auth.jwt.tables_claim", None, "name of a claim",
+        "The claim with a list of table names: of auth.jwt.tables a JWT may read only these.";
     LOGGING_FORMAT = "logging.format", Some("text"), "text | json",
         "How log lines look on standard error.";
     LOGGING_LEVEL = "logging.level", Some("info"), "filter such as warn or info,highwater::store=debug",
@@ -128,6 +144,46 @@ pub(super) const TABLE_COLUMNS: Setting = Setting {
     form: "list of column names",
     meaning: "The columns of the rows that are served. Without it: all that are published.",
 };
+pub(super) const TOKEN_HASH: Setting = Setting {
+    key: "auth.tokens.NAME.hash",
+    default: None,
+    form: "sha256: and 64 hexadecimal digits",
+    meaning: "The hash of a static token, as `highwater token` prints it. The token itself is kept nowhere.",
+};
+pub(super) const TOKEN_HASH_FILE: Setting = Setting {
+    key: "auth.tokens.NAME.hash_file",
+    default: None,
+    form: "path",
+    meaning: "A file that holds the hash.",
+};
+pub(super) const TOKEN_TABLES: Setting = Setting {
+    key: "auth.tokens.NAME.tables",
+    default: None,
+    form: "list of tables, or *",
+    meaning: "The tables that the token may read.",
+};
+pub(super) const TOKEN_ADMIN: Setting = Setting {
+    key: "auth.tokens.NAME.admin",
+    default: Some("false"),
+    form: "true | false",
+    meaning: "true: the token opens /v1/status, /metrics, /admin/reload, /admin/verify, and the reasons in /readyz.",
+};
+pub(super) const TOKEN_WHERE: Setting = Setting {
+    key: "auth.tokens.NAME.where.TABLE.COLUMN",
+    default: None,
+    form: "value",
+    meaning: "Of the table only rows with this value in this column.",
+};
+pub(super) const JWT_WHERE: Setting = Setting {
+    key: "auth.jwt.where.TABLE.COLUMN",
+    default: None,
+    form: "value, or { claim = \"name\" }",
+    meaning: "Of the table only rows with this value in this column, or with the value of the JWT's claim. A JWT without the claim is refused.",
+};
+/// The keys with names of the operator's own in them, of the section `[auth]`.
+pub const AUTH_SETTINGS: &[Setting] =
+    &[TOKEN_HASH, TOKEN_HASH_FILE, TOKEN_TABLES, TOKEN_ADMIN, TOKEN_WHERE, JWT_WHERE];
+
 pub(super) const TABLE_SCOPE: Setting = Setting {
     key: "tables.NAME.scope",
     default: None,
@@ -140,6 +196,11 @@ pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS, TABLE_SCOPE]
 /// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
 pub fn variable_of(key: &str) -> String {
     format!("HIGHWATER_{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The known key of a token's section most like `field`.
+pub(super) fn nearest_of_token(field: &str) -> &'static str {
+    most_like(&format!("auth.tokens.NAME.{field}"), AUTH_SETTINGS)
 }
 
 /// The known key most like `key`.
@@ -166,7 +227,7 @@ pub fn documentation() -> String {
          section [postgres] of the file and HIGHWATER_POSTGRES__URL in the environment. Durations are \
          written 500ms, 30s, 5m, 24h; sizes 64MB, 256MiB, or a bare number of bytes.\n",
     );
-    for setting in SETTINGS.iter().chain(TABLE_SETTINGS) {
+    for setting in SETTINGS.iter().chain(AUTH_SETTINGS).chain(TABLE_SETTINGS) {
         let default = match setting.default {
             None => String::new(),
             Some("") => "; default empty".into(),

@@ -1,4 +1,4 @@
-//! Sections `[tables.NAME]`.
+//! Sections `[tables.NAME]`: which rows are held, and by which columns callers see them.
 
 use super::layers::Written;
 use super::reader::{self, Reader};
@@ -11,12 +11,12 @@ pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedSco
     let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
     let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
     for (table, entries) in &reader.layers.tables {
-        let mode = reader.of_table(table, &settings::TABLE_ROWS, entries, |written| {
+        let mode = reader.of_named(table, &settings::TABLE_ROWS, entries, |written| {
             reader::one(written).and_then(|text| reader::choose(text, &modes))
         });
-        let columns = reader.of_table(table, &settings::TABLE_COLUMNS, entries, names);
+        let columns = reader.of_named(table, &settings::TABLE_COLUMNS, entries, names);
         let served = columns.clone().filter(|_| matches!(mode, Some(Some(_))));
-        let scope = reader.of_table(table, &settings::TABLE_SCOPE, entries, |written| {
+        let scope = reader.of_named(table, &settings::TABLE_SCOPE, entries, |written| {
             names(written).and_then(|names| value::scope(names, served.as_deref()))
         });
         scopes.extend(scope.map(|columns| WantedScope { table: table.clone(), columns }));

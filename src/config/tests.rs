@@ -1,5 +1,7 @@
 //! Each sentence a wrong configuration is answered with, and who wins over whom.
 
+mod auth;
+
 use std::path::PathBuf;
 
 use super::*;
@@ -101,6 +103,9 @@ fn every_default_can_be_read() {
         } else {
             format!("[{section}]\n{name} = {text:?}")
         };
+        // JWTs are configured as a whole, or not at all.
+        let jwt = "\nmode = \"token\"\njwt.tables = \"*\"\njwt.jwks_file = \"keys\"";
+        let file = if name.starts_with("jwt.") { file + jwt } else { file };
         assert!(load(&file, &[URL]).is_ok(), "{file}");
     }
 }
@@ -226,7 +231,15 @@ fn every_key_can_be_set_by_the_environment() {
         ("http.rate_limit", "17"),
         ("http.rate_burst", "18"),
         ("http.notify_interval", "5ms"),
-        ("auth.mode", "none"),
+        ("auth.mode", "token"),
+        ("auth.jwt.secret_file", "secret"),
+        ("auth.jwt.public_key_files", "a.pem, b.pem"),
+        ("auth.jwt.jwks_file", "jwks.json"),
+        ("auth.jwt.issuer", "us"),
+        ("auth.jwt.audience", "them"),
+        ("auth.jwt.leeway", "1s"),
+        ("auth.jwt.tables", "items, users"),
+        ("auth.jwt.tables_claim", "tables"),
         ("logging.format", "json"),
         ("logging.level", "debug"),
     ];
@@ -474,8 +487,8 @@ fn wrong_values_say_what_is_allowed() {
         "highwater.toml:2: postgres.setup = \"always\": must be \"manual\" or \"auto\""
     );
     assert_eq!(
-        one("[auth]\nmode = \"token\""),
-        "highwater.toml:2: auth.mode = \"token\": must be \"none\""
+        one("[auth]\nmode = \"tokens\""),
+        "highwater.toml:2: auth.mode = \"tokens\": must be \"none\" or \"token\""
     );
     assert_eq!(
         one("[postgres]\nslot = [\"a\", \"b\"]"),
@@ -526,8 +539,8 @@ fn listening_to_the_network_must_be_written_down() {
     assert_eq!(
         sentences(open, &[URL]),
         "http.listen = 0.0.0.0:8080 can be reached from other machines and nobody is asked who they \
-         are: listen on a loopback address such as 127.0.0.1:8080, or write auth.mode = \"none\" to \
-         allow it"
+         are: listen on a loopback address such as 127.0.0.1:8080, ask for tokens by auth.mode = \
+         \"token\", or write auth.mode = \"none\" to allow it"
     );
     assert!(load(open, &[URL, ("HIGHWATER_AUTH__MODE", "none")]).is_ok());
     assert!(load("[http]\nlisten = \"[::ffff:127.0.0.1]:80\"", &[URL]).is_ok());

@@ -162,6 +162,14 @@ pub(super) fn identifier(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
+/// A table as the API spells it, or `*`.
+pub(super) fn table(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a table is written as in the API: items, shop.orders, \"A.b\"".into());
+    }
+    Ok(text.to_owned())
+}
+
 /// Scope columns; by them a row that is served must be seen to be one of a caller's.
 pub(super) fn scope(names: Vec<String>, served: Option<&[String]>) -> Result<Vec<String>, Problem> {
     if names.len() > SCOPE_COLUMNS_MAX {

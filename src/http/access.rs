@@ -3,6 +3,7 @@
 //! A table that the caller may not read is, for them, not there: it is no part of "all tables", and
 //! asking for it by name is answered as if nobody had ever made it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use axum::http::Extensions;
@@ -45,6 +46,36 @@ impl Caller {
             Self::Known(identity) => identity.operator,
             Self::Stranger => false,
         }
+    }
+
+    /// Waits until the caller's token isn't valid any more; most are for ever. Cancel safe.
+    pub(crate) async fn ended(&self) {
+        match self {
+            // In a box, so that who needs none of it waits in less memory.
+            Self::Known(identity) => Box::pin(identity.ended()).await,
+            Self::Anybody | Self::Stranger => std::future::pending().await,
+        }
+    }
+
+    /// Refuses who was let in, and whose token has expired since or lost its key.
+    pub(crate) fn require_valid(&self) -> Result<(), Problem> {
+        match self {
+            Self::Known(identity) if identity.is_over() => Err(Problem::token_refused()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells callers apart who may be given different answers to one question; `None` for those
+    /// who may read everything.
+    pub(crate) fn mark(&self) -> Option<u64> {
+        let access = match self {
+            Self::Known(identity) if !self.reads_everything() => &identity.access,
+            _ => return None,
+        };
+        // The same in every process: clients may ask another instance.
+        let mut hasher = DefaultHasher::new();
+        access.hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     /// The published table that the caller calls `name`.

@@ -23,12 +23,18 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use twox_hash::XxHash3_128;
 
+use super::access::Caller;
 use super::observe::short_header;
 use crate::version::Version;
 
-/// The tag for the version of the newest change.
-pub(crate) fn etag(newest: Version) -> HeaderValue {
-    short_header(format_args!("\"{newest}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+/// The tag for the version of the newest change. Who may not read everything has tags of their own: a
+/// tag that was another's must not say "you have this already".
+pub(crate) fn etag(newest: Version, caller: &Caller) -> HeaderValue {
+    let tag = match caller.mark() {
+        None => short_header(format_args!("\"{newest}\"")),
+        Some(mark) => HeaderValue::try_from(format!("\"{newest}-{mark:016x}\"")).ok(),
+    };
+    tag.unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// The tag for these documents: it changes with any of them, and with their number.
@@ -87,7 +93,8 @@ mod tests {
     use crate::version::{Epoch, Position};
 
     fn tag() -> HeaderValue {
-        etag(Version { epoch: Epoch(10), position: Position::after_commit(Lsn(8)) })
+        let version = Version { epoch: Epoch(10), position: Position::after_commit(Lsn(8)) };
+        etag(version, &Caller::Anybody)
     }
 
     fn matches(sent: &str) -> bool {

@@ -90,7 +90,7 @@ fn identify(authority: &Authority, headers: &HeaderMap, route: Route) -> Result<
     // One answer for every reason.
     token.map(Caller::Known).map_err(|reason| {
         tracing::debug!(reason, "a token was refused");
-        Problem::new(Kind::TokenRefused, "the token is not valid, or not any more")
+        Problem::token_refused()
     })
 }
 

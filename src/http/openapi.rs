@@ -5,10 +5,13 @@ use std::sync::LazyLock;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::OpenApi as Description;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::{Problem, ProblemBody};
-use super::routes::Route;
+use super::routes::{Audience, Route};
 use super::{changes, health, metrics_page, push, reload, rows, status, verify};
 
 #[derive(OpenApi)]
@@ -20,7 +23,10 @@ use super::{changes, health, metrics_page, push, reload, rows, status, verify};
             Every answer under `/v1` carries `Highwater-Version`; every answer carries \
             `X-Request-Id`. Errors are problem details (RFC 9457), also 404 for other paths and 405 \
             for other methods. `HEAD` works wherever `GET` \
-            does, and bodies are compressed by `Accept-Encoding`."
+            does, and bodies are compressed by `Accept-Encoding`.\n\n\
+            Where `auth.mode` is `token`, a bearer token says which tables may be read; a table that \
+            may not be read is as if it were not there. A socket may bring its token among the \
+            protocols it offers: `highwater, bearer.TOKEN`."
     ),
     paths(
         changes::changes,
@@ -38,7 +44,7 @@ use super::{changes, health, metrics_page, push, reload, rows, status, verify};
         verify::verify,
         openapi,
     ),
-    modifiers(&Anywhere),
+    modifiers(&Anywhere, &Tokens),
     tags(
         (name = "changes", description = "What changed since a version"),
         (name = "push", description = "The same without asking again"),
@@ -60,6 +66,45 @@ impl Modify for Anywhere {
                 operation.responses.responses.extend(TooManyRequestsProblem::responses());
             }
         }
+    }
+}
+
+/// Adds what every route of one audience has in common.
+struct Tokens;
+
+/// The name of the way tokens are sent.
+const BEARER: &str = "bearer";
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut Description) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A static token, or a JWT"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+        for route in [&Route::API[..], &Route::ADMIN].concat() {
+            let Some(path) = document.paths.paths.get_mut(route.pattern()) else { continue };
+            for operation in [&mut path.get, &mut path.post].into_iter().flatten() {
+                guard(operation, route.audience());
+            }
+        }
+    }
+}
+
+fn guard(operation: &mut Operation, audience: Audience) {
+    if audience == Audience::Everybody {
+        return;
+    }
+    // None is needed where nobody is asked.
+    let token = SecurityRequirement::new(BEARER, [] as [&str; 0]);
+    operation.security = Some(vec![token, SecurityRequirement::default()]);
+    let mut answers: Vec<_> = TokenProblem::responses().into_iter().collect();
+    if audience == Audience::Operators {
+        answers.extend(OperatorsProblem::responses());
+    }
+    for (status, answer) in answers {
+        operation.responses.responses.entry(status).or_insert(answer);
     }
 }
 
@@ -126,6 +171,37 @@ pub(crate) struct NotModified;
 #[expect(dead_code, reason = "only the schema")]
 pub(crate) struct InvalidProblem(#[to_schema] ProblemBody<'static>);
 
+/// 401.
+#[derive(IntoResponses)]
+#[response(
+    status = 401,
+    description = "A token is needed, or the one sent is not valid",
+    content_type = "application/problem+json",
+    headers(("WWW-Authenticate" = String, description = "`Bearer`")),
+    example = json!({
+        "type": "urn:highwater:problem:token-refused", "title": "The token is not valid",
+        "status": 401, "detail": "the token is not valid, or not any more", "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+struct TokenProblem(#[to_schema] ProblemBody<'static>);
+
+/// 403 for operators' routes.
+#[derive(IntoResponses)]
+#[response(
+    status = 403,
+    description = "The token is no operator's",
+    content_type = "application/problem+json",
+    headers(("WWW-Authenticate" = String, description = "`Bearer`")),
+    example = json!({
+        "type": "urn:highwater:problem:operators-only", "title": "For operators only",
+        "status": 403, "detail": "this is for operators: it needs a token with admin = true",
+        "request_id": "d5e1",
+    })
+)]
+#[expect(dead_code, reason = "only the schema")]
+struct OperatorsProblem(#[to_schema] ProblemBody<'static>);
+
 /// 404 for a table.
 #[derive(IntoResponses)]
 #[response(
@@ -160,7 +236,7 @@ pub(crate) struct OriginProblem(#[to_schema] ProblemBody<'static>);
 #[derive(IntoResponses)]
 #[response(
     status = 403,
-    description = "The request comes from a web page",
+    description = "The request comes from a web page, or its token is no operator's: `type` says which",
     content_type = "application/problem+json",
     example = json!({
         "type": "urn:highwater:problem:from-a-page", "title": "Not for web pages", "status": 403,

@@ -48,11 +48,10 @@ pub(crate) async fn poll(
         }
     }
     loop {
-        // Again each time: a table may have gone meanwhile.
         let tables = resolve(api, caller, query.tables.as_deref(), query.rows, &query.narrowing)?;
         let ChangesQuery { after, limit, detail, rows, .. } = *query;
         let question = Question { tables, after, limit, detail, rows };
-        let look = look(api, &question, headers).await?;
+        let look = look(api, caller, &question, headers).await?;
         let (Some(until), Some(quiet_since)) = (held_until, look.quiet_since) else {
             return Ok(look.found);
         };
@@ -60,7 +59,10 @@ pub(crate) async fn poll(
             return Ok(look.found);
         }
         let _waiting = api.count_waiter();
-        if timeout_at(until, api.wait_for_news(&question.tables, quiet_since)).await.is_err() {
+        if timeout_at(until, api.wait_for_news(caller, &question.tables, quiet_since))
+            .await
+            .is_err()
+        {
             // A last look: the version has moved on with the watermark.
             held_until = None;
         }
@@ -68,7 +70,8 @@ pub(crate) async fn poll(
 }
 
 /// The tables asked for, by whatever spelling; `None` asks for all that the caller may read. Those
-/// that are to come with their rows must have some.
+/// that are to come with their rows must have some. Each time anew, because a table, or the caller's
+/// right to ask, may have gone meanwhile.
 pub(crate) fn resolve(
     api: &Api,
     caller: &Caller,
@@ -76,6 +79,7 @@ pub(crate) fn resolve(
     rows: bool,
     narrowing: &Narrowing,
 ) -> Result<Selection, Problem> {
+    caller.require_valid()?;
     let selection = caller.selection(&api.store().directory(), names, narrowing)?;
     if rows
         && names.is_some()
@@ -93,10 +97,15 @@ struct Look {
     quiet_since: Option<Version>,
 }
 
-async fn look(api: &Api, question: &Question, headers: &HeaderMap) -> Result<Look, Problem> {
+async fn look(
+    api: &Api,
+    caller: &Caller,
+    question: &Question,
+    headers: &HeaderMap,
+) -> Result<Look, Problem> {
     let told = api.answer(question).await?;
     let complete = question.after.is_some() && !told.more && !told.has_resets;
-    let etag = complete.then(|| conditional::etag(told.newest));
+    let etag = complete.then(|| conditional::etag(told.newest, caller));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
     let quiet = not_modified || (complete && !told.has_changes);
     let quiet_since = quiet.then_some(told.version);

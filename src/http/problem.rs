@@ -195,6 +195,11 @@ impl Problem {
         Self::not_ready("nothing has been read from PostgreSQL yet")
     }
 
+    /// A token that isn't valid, whatever the reason.
+    pub(crate) fn token_refused() -> Self {
+        Self::new(Kind::TokenRefused, "the token is not valid, or not any more")
+    }
+
     /// A mistake of ours: `cause` is for the log only.
     pub(crate) fn internal(cause: String) -> Self {
         let detail = "the request could not be answered because of a mistake in the service";

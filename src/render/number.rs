@@ -8,7 +8,7 @@ const EXPONENT_MAX: i16 = 400;
 /// `smallint`, `integer`, `bigint`.
 pub(super) fn write_integer(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    if !all_digits(digits) {
+    if !is_whole(digits) {
         return Err(Unrenderable);
     }
     out.extend_from_slice(text);
@@ -59,7 +59,7 @@ impl<'a> Decimal<'a> {
             Some(_) => return Err(Unrenderable),
             None => (mantissa, [].as_slice()),
         };
-        if !all_digits(whole) || (whole.len() > 1 && whole.starts_with(b"0")) {
+        if !is_whole(whole) {
             return Err(Unrenderable);
         }
         Ok(Self { negative, whole, fraction, exponent })
@@ -120,6 +120,11 @@ fn parse_exponent(text: &[u8]) -> Result<i16, Unrenderable> {
 fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let mut parts = text.splitn(2, |&byte| byte == separator);
     Some((parts.next()?, parts.next()?))
+}
+
+/// Digits as a JSON number may begin with: no zero in front of others (RFC 8259, section 6).
+fn is_whole(digits: &[u8]) -> bool {
+    all_digits(digits) && (digits.len() == 1 || !digits.starts_with(b"0"))
 }
 
 /// Whether there is at least one byte, and every one is a decimal digit.

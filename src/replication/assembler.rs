@@ -5,6 +5,9 @@
 //! Between a change of a table's definition and the look that shows it, the table's commits reset
 //! it: ids are told only when we are certain how to read them.
 //!
+//! A table that joins the publication is reset, and once more when every transaction has ended that was
+//! open when the look showed it: what such a transaction had written before is not sent at its commit.
+//!
 //! # Rows and definitions
 //!
 //! Rows of a table that holds rows are read by the columns of a look (its definition), and only while
@@ -151,7 +154,7 @@ impl Assembler {
                 // Differs from every real fingerprint, so the look below finds it changed.
                 catalog.membership.clear();
             }
-            self.tables.insert(table.table.oid, TableState { catalog, relation: None });
+            self.tables.insert(table.table.oid, TableState::new(catalog));
         }
         self.restart_stream(look);
         Event::Started(Started { history, from, tables: self.published(), broken })

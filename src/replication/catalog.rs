@@ -10,6 +10,7 @@ use super::form::{self, TypeRow};
 use super::silence::Walsender;
 use crate::kind::{Form, Kind};
 use crate::lsn::Lsn;
+use crate::snapshot::Snapshot;
 use crate::table::{Rows, Table, TableName, TableOid, Tracking, WantedRows, WantedScope};
 use crate::wire::{Connection, WireError};
 
@@ -18,6 +19,8 @@ use crate::wire::{Connection, WireError};
 pub struct Catalog {
     /// Everything this look shows was committed at or before this position.
     pub seen_at: Lsn,
+    /// The transactions that had ended by then, and those that had not.
+    pub snapshot: Snapshot,
     /// The published tables, in order of their names.
     pub tables: Vec<CatalogTable>,
 }
@@ -78,6 +81,8 @@ pub struct SourceState {
     pub database_oid: u32,
     /// Whether the publication exists.
     pub publication_exists: bool,
+    /// The transactions that had ended, and those that had not.
+    pub snapshot: Snapshot,
     /// The slot, if it exists.
     pub slot: Option<SlotState>,
 }
@@ -179,6 +184,7 @@ pub async fn read_source(
         wal_end: parse(row, 0, "wal_end")?,
         database_oid: parse(row, 1, "database_oid")?,
         publication_exists: text(row, 2, "publication_exists")? == "t",
+        snapshot: parse(row, 13, "snapshot")?,
         slot,
     })
 }

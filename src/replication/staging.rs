@@ -304,7 +304,8 @@ impl Stage {
             match merged.entry(row(change)) {
                 Entry::Occupied(mut seen) => seen.get_mut().then(change),
                 Entry::Vacant(place) => {
-                    place.insert(Merged::first(change));
+                    let follows = place.key().0 > 0;
+                    place.insert(Merged::first(change, follows));
                 }
             }
         }

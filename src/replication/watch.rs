@@ -94,7 +94,8 @@ impl Watch {
                 read_catalog(connection, &self.publication, &self.rows, &self.scopes).await?;
             // In this order: the position must not be older than the catalog.
             let source = read_source(connection, &self.publication, &self.slot).await?;
-            Ok(Look { catalog: Catalog { seen_at: source.wal_end, tables }, source })
+            let (seen_at, snapshot) = (source.wal_end, source.snapshot.clone());
+            Ok(Look { catalog: Catalog { seen_at, snapshot, tables }, source })
         })
         .await
         .map_err(|_| LookError::Timeout)?

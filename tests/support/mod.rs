@@ -3,6 +3,7 @@
 mod certificates;
 mod copy;
 mod highwater;
+pub(crate) mod jwt;
 mod mirror;
 mod postgres;
 mod proxy;
@@ -11,7 +12,7 @@ mod push;
 pub(crate) use ::highwater::row::is_same_json;
 pub(crate) use certificates::{Authority, Files, Signed, of_version_1};
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, Poll, Reply, config, position, trusting};
+pub(crate) use highwater::{Highwater, PATIENCE, Poll, Program, Reply, config, position, trusting};
 pub(crate) use mirror::Mirror;
 pub(crate) use postgres::{Postgres, Session, installation};
 pub(crate) use proxy::{Kind, Proxy};

@@ -58,18 +58,24 @@ const EVERYWHERE: &[&str] = &[
 
 /// The other crates, and the modules that may use them.
 const CRATES: &[(&str, &[&str])] = &[
-    ("tokio", &["source", "wire", "database", "replication", "store", "http", "app", "cli"]),
+    (
+        "tokio",
+        &["source", "wire", "database", "replication", "store", "auth", "http", "app", "cli"],
+    ),
     ("tokio_util", &["wire", "replication", "store", "http", "app", "cli"]),
     ("postgres_protocol", &["wire", "replication"]),
     ("tokio_postgres", &["database", "throwaway", "cli"]),
-    ("rustls", &["wire", "database", "http", "cli"]),
+    ("rustls", &["wire", "database", "auth", "http", "cli"]),
     ("tokio_rustls", &["wire", "http"]),
     ("rustls_native_certs", &["wire"]),
-    ("x509_cert", &["wire", "http"]),
+    ("x509_cert", &["wire", "auth", "http"]),
     ("socket2", &["wire"]),
     ("fastrand", &["wire", "replication", "store", "cli"]),
     ("sha2", &["wire", "history", "auth"]),
     ("subtle", &["auth"]),
+    ("jsonwebtoken", &["auth"]),
+    // The others only name rustls' module of that name.
+    ("ring", &["wire", "auth", "http"]),
     // cli: the demo's own routes.
     ("axum", &["http", "app", "cli"]),
     ("hyper_util", &["http"]),
@@ -82,7 +88,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tower_http", &["http"]),
     ("utoipa", &["http"]),
     ("twox_hash", &["http"]),
-    ("base64", &["http"]),
+    ("base64", &["http", "cli"]),
     ("reqwest", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config"]),

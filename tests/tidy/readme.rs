@@ -1,10 +1,10 @@
 //! What the README repeats must be what is true.
 
-use highwater::config::{Config, SETTINGS, Setting, Sources, TABLE_SETTINGS};
+use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, Setting, Sources, TABLE_SETTINGS};
 
 /// The README's table of settings, as it must be.
 pub(crate) fn settings_table() -> String {
-    let rows = SETTINGS.iter().chain(TABLE_SETTINGS).map(row);
+    let rows = SETTINGS.iter().chain(AUTH_SETTINGS).chain(TABLE_SETTINGS).map(row);
     std::iter::once("| key | default | may be | meaning |\n| --- | --- | --- | --- |\n".to_owned())
         .chain(rows)
         .collect()

@@ -49,6 +49,11 @@ capabilities:
   mountPath: /run/secrets/highwater
   readOnly: true
 {{- end }}
+{{- if .root.Values.auth.existingSecret }}
+- name: auth
+  mountPath: /run/secrets/highwater-auth
+  readOnly: true
+{{- end }}
 {{- with .root.Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -62,6 +67,12 @@ capabilities:
 - name: secret
   secret:
     secretName: {{ .secret }}
+    defaultMode: 0440
+{{- end }}
+{{- if .root.Values.auth.existingSecret }}
+- name: auth
+  secret:
+    secretName: {{ .root.Values.auth.existingSecret }}
     defaultMode: 0440
 {{- end }}
 {{- with .root.Values.extraVolumes }}

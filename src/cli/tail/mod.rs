@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::flags::{Format, ServerFlags};
 use super::http_client::{AskError, HttpClient};
 use super::signals;
+use crate::config::Environment;
 use line::{Answer, Printer};
 
 /// Print changes as they come, from a running Highwater
@@ -44,10 +45,10 @@ const HURRY: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_LAST: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: TailArgs, environment: &Environment) -> Result<(), Failure> {
     super::logging::install_quiet();
     let asked_to_stop = signals::asked_to_stop();
-    let client = HttpClient::new(&args.server)?;
+    let client = HttpClient::new(&args.server, environment)?;
     let printer = Printer::new(anstream::stdout(), args.format);
     let mut tail =
         Tail { client, tables: args.tables, version: args.after, printer, pause: PAUSE_FIRST };

@@ -72,6 +72,8 @@ impl From<Lost> for End {
 enum Next {
     Said(Said),
     News(Result<Option<Bytes>, Problem>),
+    /// The client's token is not valid any more.
+    Over,
     Tick,
 }
 
@@ -89,6 +91,10 @@ impl Conversation {
                     self.take(said, wire).await
                 }
                 Next::News(news) => self.tell(news, wire).await,
+                Next::Over => {
+                    let reason = "the token is not valid any more";
+                    return End::Because(CloseCode::Policy, reason);
+                }
                 // A ping was sent one tick ago, and nothing came back.
                 Next::Tick if !alive => return End::Lost,
                 Next::Tick => {
@@ -104,6 +110,7 @@ impl Conversation {
 
     async fn next(&mut self, wire: &mut Wire, ticks: &mut Interval) -> Next {
         let store = self.api.store().clone();
+        let caller = self.caller.clone();
         let news = async {
             if let Some((mode, subscription)) = &mut self.subscribed {
                 return next_message(*mode, subscription).await;
@@ -112,6 +119,7 @@ impl Conversation {
             Ok(None)
         };
         tokio::select! {
+            () = caller.ended() => Next::Over,
             said = wire.hear() => Next::Said(said),
             news = news => Next::News(news),
             _ = ticks.tick() => Next::Tick,

@@ -64,7 +64,7 @@ pub(crate) async fn socket(
         }
         drop(client);
     });
-    Ok(switching(&key, request_id))
+    Ok(switching(&key, request_id, offers_ours(request.headers())))
 }
 
 /// The client's key, and the connection that is to be taken over.
@@ -111,7 +111,15 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> Option<bool> 
     Some(origin.eq_ignore_ascii_case(sent_to))
 }
 
-fn switching(key: &HeaderValue, request_id: HeaderValue) -> Response {
+/// Our own protocol's name, for clients that must offer one because they offer a token
+/// ([`gate`](crate::http::gate)): browsers end a connection on which none of their offers was taken.
+const PROTOCOL: &str = "highwater";
+
+fn offers_ours(headers: &HeaderMap) -> bool {
+    has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
+}
+
+fn switching(key: &HeaderValue, request_id: HeaderValue, offers_ours: bool) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -121,6 +129,9 @@ fn switching(key: &HeaderValue, request_id: HeaderValue) -> Response {
     // Base64 is always a header's value.
     headers.extend(accepted.ok().map(|accepted| (header::SEC_WEBSOCKET_ACCEPT, accepted)));
     headers.insert(X_REQUEST_ID, request_id);
+    if offers_ours {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
     response
 }
 

@@ -90,7 +90,6 @@ impl Subscription {
     }
 
     fn question(&self) -> Result<Question, Problem> {
-        // Again each time: a table may have gone meanwhile.
         let tables = self.tables()?;
         let Wanted { after, limit, detail, rows, .. } = self.wanted;
         Ok(Question { tables, after, limit, detail, rows })
@@ -112,7 +111,7 @@ impl Subscription {
 
     /// Waits for news; `false` when there was none and it is time to tell the version of now.
     async fn wait(&mut self, tables: &Selection, since: Version) -> bool {
-        let news = self.api.wait_for_news(tables, since);
+        let news = self.api.wait_for_news(&self.caller, tables, since);
         let came = timeout_at(self.progress_at, news).await.is_ok();
         if !came {
             self.put_off_progress();

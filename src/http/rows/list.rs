@@ -88,7 +88,7 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
             let after = cursor.map(|cursor| cursor::key(&cursor, columns)).transpose()?;
             reach(&api, query.patience.at_least, until).await?;
             let page = api.store().page(&part, after.as_ref(), limit, until).await;
-            Ok(answer_page(&api, &part.table, page?, &asked.headers))
+            Ok(answer_page(&api, &caller, &part.table, page?, &asked.headers))
         }
     }
 }
@@ -130,12 +130,18 @@ fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>) -> 
     })
 }
 
-fn answer_page(api: &Api, table: &PublishedTable, page: Page, asked: &HeaderMap) -> Response {
+fn answer_page(
+    api: &Api,
+    caller: &Caller,
+    table: &PublishedTable,
+    page: Page,
+    asked: &HeaderMap,
+) -> Response {
     let Page { version, newest, rows, more } = page;
     let served = Served::from(Origin::Memory, api);
     served.count(table);
     let next = rows.last().filter(|_| more).map(|(key, _)| cursor::behind(key));
-    let head = Head { version, etag: etag(newest), served };
+    let head = Head { version, etag: etag(newest, caller), served };
     head.answer(asked, || {
         array(version, rows.into_iter().map(|(_, row)| row), move |out| {
             if let Some(next) = next {

@@ -83,7 +83,7 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
     for part in &parts {
         served.count(&part.table);
     }
-    let head = Head { version: picture.version, etag: etag(picture.newest), served };
+    let head = Head { version: picture.version, etag: etag(picture.newest, &caller), served };
     Ok(head.answer(&asked.headers, || written(picture, room)))
 }
 

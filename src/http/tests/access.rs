@@ -4,7 +4,6 @@ use super::*;
 use crate::auth::{Access, Authority, Granted, Rules, StaticToken, TokenHash};
 use crate::change::Op::{Insert, Update};
 use crate::http::routes::{Audience, Route};
-use crate::scope::Conditions;
 
 /// Reads `items` only.
 const READER: &str = "reader-token";
@@ -22,9 +21,7 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
         access,
         operator,
     };
-    let only = |table: &str| {
-        Access::Tables(vec![Granted { table: table.into(), rows: Conditions::default() }])
-    };
+    let only = |table: &str| Access::Tables(vec![Granted::whole(table)]);
     let rules = Rules {
         tokens: vec![
             token(READER, only("public.items"), false),
@@ -32,8 +29,9 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
             token(ALL, Access::Everything, false),
             token(ADMIN, Access::nothing(), true),
         ],
+        jwt: None,
     };
-    HttpOptions { authority: Some(Authority::new(rules)), ..options }
+    HttpOptions { authority: Some(Authority::new(rules).unwrap()), ..options }
 }
 
 fn service() -> Service {
@@ -260,4 +258,39 @@ async fn strangers_learn_that_it_is_not_ready_but_not_why() {
         assert!(!problem.contains("db.internal"), "{problem}");
     }
     assert!(service.get_as(ADMIN, "/readyz").await.problem(503).contains("db.internal"));
+}
+
+#[tokio::test]
+async fn a_tag_of_ones_answer_is_no_tag_of_anothers() {
+    let mut service = service();
+    service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Insert)]);
+    let path = format!("/v1/changes?after={}", version(START));
+    let tag = service.get_as(READER, &path).await.header("etag").to_owned();
+    assert!(tag.starts_with(&format!("\"{}-", version(808))), "{tag}");
+    let all = service.get_as(ALL, &path).await.header("etag").to_owned();
+    assert_eq!(all, format!("\"{}\"", version(808)));
+    for (token, expected) in [(READER, 304), (OTHER, 200), (ALL, 200)] {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("if-none-match", tag.as_str())];
+        let reply = service.client.send(Method::GET, &path, &headers).await;
+        assert_eq!(reply.status, expected, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_says_which_routes_need_a_token() {
+    let document = service().get_as("", "/openapi.json").await.json();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    for route in [&Route::API[..], &Route::ADMIN].concat() {
+        let operations = document["paths"][route.pattern()].as_object().unwrap();
+        for operation in operations.values() {
+            let answers = &operation["responses"];
+            let expected = route.audience() != Audience::Everybody;
+            assert_eq!(answers["401"].is_object(), expected, "{route:?}");
+            assert_eq!(operation["security"][0]["bearer"].is_array(), expected, "{route:?}");
+            if route.audience() == Audience::Operators {
+                assert!(answers["403"].is_object(), "{route:?}");
+            }
+        }
+    }
 }

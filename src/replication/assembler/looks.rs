@@ -39,9 +39,9 @@ impl Assembler {
         });
         for catalog in look.tables {
             let oid = catalog.table.oid;
-            let state = self.tables.get_mut(&oid);
-            let why = match &state {
-                Some(state) => state.difference(&catalog),
+            let mut state = self.tables.get_mut(&oid);
+            let why = match &mut state {
+                Some(state) => state.difference(&catalog, &look.snapshot),
                 None => Some(ResetReason::Membership),
             };
             resets.extend(why.map(|reason| Reset { table: oid, reason }));
@@ -58,7 +58,9 @@ impl Assembler {
                 said.look_again(&catalog);
                 said
             });
-            self.tables.insert(oid, TableState { catalog, relation });
+            let mut state = TableState { relation, ..TableState::new(catalog) };
+            state.joins(&look.snapshot);
+            self.tables.insert(oid, state);
         }
         resets
     }

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use crate::change::ResetReason;
 use crate::replication::catalog::CatalogTable;
 use crate::replication::relation::Relation;
+use crate::snapshot::Snapshot;
 
 /// A published table.
 pub(super) struct TableState {
     pub(super) catalog: CatalogTable,
     /// From the newest Relation message; `None` before the first.
     pub(super) relation: Option<Said>,
+    /// The look that showed that it had joined, as long as transactions of then may be open. What they
+    /// wrote before the table joined is never sent, and they commit after the reset that told of it.
+    pub(super) joined: Option<Snapshot>,
 }
 
 /// A Relation message, shared where several transactions were told the same.
@@ -34,15 +38,32 @@ impl TableState {
         self.catalog.table.rows.held().is_some()
     }
 
+    /// What is known of a table from its first look.
+    pub(super) fn new(catalog: CatalogTable) -> Self {
+        Self { catalog, relation: None, joined: None }
+    }
+
     /// Why a newer look resets it.
-    pub(super) fn difference(&self, now: &CatalogTable) -> Option<ResetReason> {
+    pub(super) fn difference(
+        &mut self,
+        now: &CatalogTable,
+        snapshot: &Snapshot,
+    ) -> Option<ResetReason> {
         if self.catalog.membership != now.membership {
+            self.joins(snapshot);
+            Some(ResetReason::Membership)
+        } else if self.joined.take_if(|joined| snapshot.ended_all_of(joined)).is_some() {
             Some(ResetReason::Membership)
         } else if self.catalog.definition != now.definition {
             Some(ResetReason::Schema)
         } else {
             None
         }
+    }
+
+    /// It joined the publication before a look with this snapshot.
+    pub(super) fn joins(&mut self, snapshot: &Snapshot) {
+        self.joined = snapshot.has_open().then(|| snapshot.clone());
     }
 
     /// Whether what is told of it is read as before.

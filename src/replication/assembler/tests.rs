@@ -148,7 +148,7 @@ fn items() -> CatalogTable {
 const ITEMS: &[(bool, &str, u32)] = &[(true, "id", INT8), (false, "name", TEXT)];
 
 fn look(seen_at: u64, tables: Vec<CatalogTable>) -> Catalog {
-    Catalog { seen_at: Lsn(seen_at), tables }
+    Catalog { seen_at: Lsn(seen_at), snapshot: "9:9:".parse().unwrap(), tables }
 }
 
 /// An assembler that has started at 100 with these tables.
@@ -304,6 +304,30 @@ fn watermarks_move_only_between_transactions() {
     assembler.keepalive(Lsn(500), &mut events);
     assert!(events.is_empty());
     assert_eq!(feed(&mut assembler, &[commit(208)]), [Event::Watermark(Lsn(208))]);
+}
+
+#[test]
+fn a_table_that_joined_is_reset_once_more_when_the_transactions_of_then_have_ended() {
+    let mut assembler = started(vec![]);
+    let mut look_with = |seen_at: u64, snapshot: &str| {
+        let look = Catalog {
+            seen_at: Lsn(seen_at),
+            snapshot: snapshot.parse().unwrap(),
+            tables: vec![items()],
+        };
+        let mut events = Vec::new();
+        assembler.look(look, &mut events);
+        assembler.keepalive(Lsn(seen_at), &mut events);
+        let resets = events.iter().map(|event| match event {
+            Event::Tables { resets, .. } => resets.len(),
+            _ => 0,
+        });
+        resets.sum::<usize>()
+    };
+    assert_eq!(look_with(200, "7:9:7"), 1, "joined");
+    assert_eq!(look_with(300, "7:12:7,11"), 0, "7 is still open");
+    assert_eq!(look_with(400, "11:14:11"), 1, "7 has ended");
+    assert_eq!(look_with(500, "16:16:"), 0, "11 began after the table had joined");
 }
 
 #[test]

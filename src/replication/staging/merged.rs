@@ -13,10 +13,13 @@ pub(super) struct Merged {
     earlier: Option<u32>,
     /// The scope it was in before the transaction, and is in after it.
     scope: ScopeMove,
+    /// Whether changes of the row may stand before these that are not merged with them.
+    follows: bool,
 }
 
 impl Merged {
-    pub(super) fn first(change: &Change) -> Self {
+    /// The first change of the row in a stretch; `follows` when that is not the transaction's first.
+    pub(super) fn first(change: &Change, follows: bool) -> Self {
         let scope = change.scope.as_deref();
         let after = scope.and_then(|scope| scope.after.clone());
         // An update that names no scope before it left the row where it was.
@@ -28,6 +31,7 @@ impl Merged {
             ordinal: change.ordinal,
             earlier: None,
             scope: ScopeMove { before, after },
+            follows,
         }
     }
 
@@ -41,7 +45,9 @@ impl Merged {
     /// Makes of one of the changes what is told in its place; `false` if that is nothing.
     ///
     /// A row that has left its scope meanwhile is told as two changes: at the place of the last one
-    /// alone there may be no room for a second, because another row's key changed there.
+    /// alone there may be no room for a second, because another row's key changed there. And so is one
+    /// that came and went, where an earlier change of it may stand: its last place is where the row
+    /// changed last, on every instance.
     pub(super) fn keep(&self, change: &mut Change) -> bool {
         let (is_last, is_earlier) =
             (change.ordinal == self.ordinal, Some(change.ordinal) == self.earlier);
@@ -56,6 +62,14 @@ impl Merged {
                 }
                 is_last || is_earlier
             }
+            (false, false) if self.follows && is_earlier => {
+                change.op = Op::Insert;
+                if let Some(scope) = &mut change.scope {
+                    scope.before = None;
+                }
+                true
+            }
+            (false, false) if self.follows => is_last,
             (false, true) if is_last => tell(change, Op::Insert, None, after.as_ref()),
             (true, true) if is_last => tell(change, Op::Update, None, after.as_ref()),
             (true, false) if is_last => tell(change, Op::Delete, before.as_ref(), None),

@@ -280,8 +280,17 @@ fn all_open_transactions_together_are_bounded_and_the_largest_is_given_up() {
     }
     let events = feed_streamed(&mut assembler, &[stream_commit(OTHER, 208)]);
     assert_eq!(told(&events), ["insert 1 1"], "small ones are told");
-    let events = feed_streamed(&mut assembler, &[stream_commit(TOP, 308)]);
-    assert_eq!(told(&events), ["reset 1 large_transaction"]);
+    let mut given_up = 0;
+    for xid in TOP..TOP + 10 {
+        let commit = stream_commit(xid, 208 + u64::from(xid));
+        let told = told(&feed_streamed(&mut assembler, &[commit]));
+        if told == ["reset 1 large_transaction"] {
+            given_up += 1;
+        } else {
+            assert!(told.iter().all(|change| change.starts_with("insert 1 ")), "{told:?}");
+        }
+    }
+    assert!((1..10).contains(&given_up), "{given_up} of ten that are alike");
 }
 
 #[test]

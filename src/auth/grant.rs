@@ -1,0 +1,202 @@
+//! What a kind of token may read, before it is known whose token it is.
+
+use serde_json::{Map, Value};
+
+use super::access::{Access, Granted};
+use super::authority::Refused;
+use crate::scope::Conditions;
+
+/// What a JWT says of its bearer.
+pub(super) type Claims = Map<String, Value>;
+
+/// What tokens may read: written in the configuration, filled in by each token's claims.
+#[derive(Clone, Debug, Default)]
+pub struct Grant {
+    /// The tables.
+    pub tables: Tables,
+    /// The claim that names the tables, of those above, that this token may read.
+    pub tables_claim: Option<String>,
+    /// Which of their rows.
+    pub rows: Vec<RowRule>,
+}
+
+/// Tables that are granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// Every published table.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+/// Nothing, so that what is forgotten stays closed.
+impl Default for Tables {
+    fn default() -> Self {
+        Self::Named(Vec::new())
+    }
+}
+
+/// Of this table only rows with this value in this column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowRule {
+    /// The table, as spelt among those that are granted.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// What it must be.
+    pub value: RuleValue,
+}
+
+/// A value that rows must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleValue {
+    /// This text, as PostgreSQL would read it.
+    Text(String),
+    /// What the token's claim of this name says.
+    Claim(String),
+}
+
+impl Grant {
+    /// What the bearer of a token with these claims may read. A claim that is needed and not there
+    /// refuses the token.
+    pub fn access(&self, claims: &Claims) -> Result<Access, Refused> {
+        let claimed = self.tables_claim.as_deref().map(|claim| names(claims, claim)).transpose()?;
+        let tables: Vec<String> = match (&self.tables, claimed) {
+            (Tables::All, None) => return Ok(Access::Everything),
+            (Tables::All, Some(claimed)) => claimed,
+            (Tables::Named(tables), None) => tables.clone(),
+            (Tables::Named(tables), Some(claimed)) => {
+                let is_claimed = |table: &&String| claimed.iter().any(|name| same(name, table));
+                tables.iter().filter(is_claimed).cloned().collect()
+            }
+        };
+        // Each rule is read, also those of tables that the token doesn't name.
+        let rules = self.rows.iter().map(|rule| Ok((&rule.table, rule.of(claims)?)));
+        let rules = rules.collect::<Result<Vec<_>, Refused>>()?;
+        let granted = tables.into_iter().map(|table| {
+            let rows = rules.iter().filter(|(ruled, _)| same(ruled, &table));
+            let rows = rows.map(|(_, (column, value))| (column.clone(), value.clone())).collect();
+            Granted { table, rows }
+        });
+        Ok(Access::Tables(granted.collect()))
+    }
+}
+
+impl RowRule {
+    fn of(&self, claims: &Claims) -> Result<(String, String), Refused> {
+        let value = match &self.value {
+            RuleValue::Text(text) => text.clone(),
+            RuleValue::Claim(claim) => match claims.get(claim) {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Number(number)) => number.to_string(),
+                Some(Value::Bool(boolean)) => boolean.to_string(),
+                _ => return Err(Refused::because(format!("claim {claim} is not one value"))),
+            },
+        };
+        Ok((self.column.clone(), value))
+    }
+}
+
+fn names(claims: &Claims, claim: &str) -> Result<Vec<String>, Refused> {
+    let names = claims.get(claim).and_then(Value::as_array);
+    let names = names.map(|names| names.iter().map(|name| name.as_str().map(str::to_owned)));
+    let names = names.and_then(Iterator::collect);
+    names.ok_or_else(|| Refused::because(format!("claim {claim} is not a list of table names")))
+}
+
+/// Whether two spellings say the same table: `public.items` is `items`. Other spellings of one table
+/// are told apart, which grants less.
+pub fn same(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_owned();
+    plain(one) == plain(other)
+}
+
+impl Granted {
+    /// A table of which every row may be read.
+    pub fn whole(table: impl Into<String>) -> Self {
+        Self { table: table.into(), rows: Conditions::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(value: &Value) -> Claims {
+        value.as_object().unwrap().clone()
+    }
+
+    fn grant(tables: &[&str], claim: Option<&str>) -> Grant {
+        let tables = Tables::Named(tables.iter().map(|&table| table.to_owned()).collect());
+        Grant { tables, tables_claim: claim.map(str::to_owned), rows: Vec::new() }
+    }
+
+    /// `items[owner_id:5] users`
+    fn shown(access: Result<Access, Refused>) -> String {
+        match access {
+            Err(refused) => format!("refused: {refused}"),
+            Ok(Access::Everything) => "everything".to_owned(),
+            Ok(Access::Tables(tables)) => {
+                let one = |granted: &Granted| {
+                    if granted.rows.is_empty() {
+                        granted.table.clone()
+                    } else {
+                        format!("{}[{}]", granted.table, granted.rows)
+                    }
+                };
+                tables.iter().map(one).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_granted_is_not_given() {
+        let none = Claims::new();
+        assert_eq!(shown(Grant::default().access(&none)), "");
+        assert_eq!(shown(grant(&["items", "users"], None).access(&none)), "items users");
+        let all = Grant { tables: Tables::All, ..Grant::default() };
+        assert_eq!(shown(all.access(&none)), "everything");
+    }
+
+    #[test]
+    fn a_claim_narrows_what_is_granted_and_never_widens_it() {
+        let grant = grant(&["public.items", "users"], Some("tables"));
+        let access = |value: Value| shown(grant.access(&claims(&json!({ "tables": value }))));
+        assert_eq!(access(json!(["items", "secrets"])), "public.items");
+        assert_eq!(access(json!(["public.users"])), "users");
+        assert_eq!(access(json!([])), "");
+        assert_eq!(access(json!(["*"])), "");
+        for wrong in [json!("items"), json!(null), json!([1]), json!({})] {
+            assert!(access(wrong).starts_with("refused: claim tables"));
+        }
+        assert!(shown(grant.access(&Claims::new())).starts_with("refused"));
+        let all = Grant { tables: Tables::All, tables_claim: Some("t".into()), ..Grant::default() };
+        assert_eq!(shown(all.access(&claims(&json!({"t": ["a", "b.c"]})))), "a b.c");
+    }
+
+    #[test]
+    fn conditions_are_filled_in_from_claims() {
+        let rule = |table: &str, column: &str, value| RowRule {
+            table: table.into(),
+            column: column.into(),
+            value,
+        };
+        let mut grant = grant(&["items", "public.users", "notes"], None);
+        grant.rows = vec![
+            rule("public.items", "owner_id", RuleValue::Claim("sub".into())),
+            rule("items", "country", RuleValue::Text("fr".into())),
+            rule("users", "id", RuleValue::Claim("sub".into())),
+        ];
+        let access = |value: Value| shown(grant.access(&claims(&json!({ "sub": value }))));
+        let all = "items[country:fr,owner_id:5] public.users[id:5] notes";
+        assert_eq!(access(json!("5")), all);
+        assert_eq!(access(json!(5)), all);
+        assert!(access(json!(true)).contains("id:true"));
+        for missing in [json!(null), json!([5]), json!({"a": 5})] {
+            assert_eq!(access(missing), "refused: claim sub is not one value");
+        }
+        assert!(shown(grant.access(&Claims::new())).starts_with("refused"));
+    }
+}
