@@ -23,6 +23,12 @@ const STORM_MAX: Duration = Duration::from_secs(12);
 /// How long the services may take to get ready after everything is healed.
 const READY_TIME_MAX: Duration = Duration::from_secs(90);
 const WRITERS: u64 = 4;
+const OWN_WRITERS: u64 = 4;
+/// Has room for few rows, so that they come and go.
+const ONE: &str = "[cache]\nmax_bytes = \"20kB\"\n[log]\nmax_transaction_changes = 1000";
+/// Forgets rows at once, and changes soon: whoever is slow falls below its floor.
+const TWO: &str = "[cache]\ntime_to_live = \"20ms\"\n\
+    [log]\nmax_transaction_changes = 1000\nmax_changes = 150";
 /// A change that concerns every mirror.
 const BEAT: &str = "UPDATE plus SET n = nextval('ticks') WHERE id = 1";
 
@@ -71,15 +77,8 @@ impl Story {
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{seed}"));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).expect("a directory");
-        let one = Instance::new(&pg, "one", "max_transaction_changes = 1000", &directory).await;
-        // Forgets soon: whoever is slow falls below its floor.
-        let other = Instance::new(
-            &pg,
-            "two",
-            "max_transaction_changes = 1000\nmax_changes = 150",
-            &directory,
-        )
-        .await;
+        let one = Instance::new(&pg, "one", ONE, &directory).await;
+        let other = Instance::new(&pg, "two", TWO, &directory).await;
         let url = pg.socket_url();
         let world = World::new(seed, [one, other], has_trigger, directory, url);
         let link = Link::new(&world);
@@ -95,8 +94,10 @@ impl Story {
         }
         for number in 0..2 {
             tasks.spawn(writers::transfer(world.clone(), number));
-            tasks.spawn(readers::own_writes(world.clone(), number));
             tasks.spawn(readers::watch(world.clone(), usize::try_from(number).unwrap()));
+        }
+        for number in 0..OWN_WRITERS {
+            tasks.spawn(readers::own_writes(world.clone(), number));
         }
         tasks.spawn(migrations::migrate(world.clone()));
         for (kind, number) in kinds().into_iter().zip(0..) {

@@ -39,7 +39,7 @@ impl Instance {
     pub(crate) async fn new(
         pg: &Postgres,
         name: &'static str,
-        log_settings: &str,
+        settings: &str,
         directory: &Path,
     ) -> Self {
         let proxy = Proxy::start(pg).await;
@@ -48,7 +48,7 @@ impl Instance {
         let slot = format!("torture_{name}");
         let mut text = format!(
             "[postgres]\nurl = {:?}\nslot = {slot:?}\nconnect_timeout = \"2s\"\n\
-             [http]\nlisten = {address:?}\n[cache]\nmax_bytes = \"100kB\"\n[log]\n{log_settings}\n",
+             [http]\nlisten = {address:?}\n{settings}\n",
             proxy.url(pg.database())
         );
         for (table, rows) in TABLES.iter().filter(|(_, rows)| *rows != Rows::Off) {

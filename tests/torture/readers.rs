@@ -14,11 +14,14 @@ use super::tally::Count;
 use super::world::World;
 use super::writers::NAMES;
 
+/// Few, so that changes come while the same rows are being loaded.
+const HOT_ROWS: i32 = 3;
+
 /// Writes a row, and reads it with its commit's position from either instance.
 pub(crate) async fn own_writes(world: Arc<World>, number: u64) {
     let (mut link, mut dice) = (Link::new(&world), world.dice(2000 + number));
     while world.may_write().await {
-        let (id, generation) = (dice.i32(1..=20), world.generation());
+        let (id, generation) = (dice.i32(1..=HOT_ROWS), world.generation());
         let update = format!("UPDATE own SET n = nextval('ticks') WHERE id = {id} RETURNING n");
         let written = link.value::<i64>(&update).await;
         let lsn = link.value::<String>("SELECT pg_current_wal_insert_lsn()::text").await;
@@ -45,7 +48,7 @@ pub(crate) async fn own_writes(world: Arc<World>, number: u64) {
             Err(Trouble::Later) => world.tally.add(Count::Waits, 1),
             Err(trouble) => world.fail("own writes", &format!("{trouble:?}")),
         }
-        world.sleep(Duration::from_millis(dice.u64(0..60))).await;
+        world.sleep(Duration::from_millis(dice.u64(0..30))).await;
     }
 }
 
