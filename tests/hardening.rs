@@ -294,7 +294,7 @@ async fn who_opens_streams_only_to_reset_them_is_disconnected() {
 #[tokio::test]
 async fn who_asks_too_often_is_told_to_wait_and_probes_are_not() {
     let pg = shop().await;
-    let limits = [("http.rate_limit", "5"), ("http.rate_burst", "20")];
+    let limits = [("http.rate_limit", "1"), ("http.rate_burst", "20")];
     let service = Highwater::start_with(&pg, &limits).await;
     let mut refused = 0;
     for _ in 0..60 {

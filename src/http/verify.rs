@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -138,7 +138,8 @@ pub(crate) async fn verify(State(api): State<Api>, request: Request) -> Result<R
             Ok(told) => (told.map(written), None),
         })
     });
-    let mut response = Response::new(Body::from_stream(lines));
+    // A compressor asks once more after the end.
+    let mut response = Response::new(Body::from_stream(lines.fuse()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -22,6 +22,11 @@ async fn rows_that_are_right_are_told_by_table() {
     assert_eq!(report["violations"], 0);
     let report = verify(&shop, "users").await.json();
     assert_eq!(report["tables"].as_array().unwrap().len(), 1);
+    // A compressor reads to the end, and once more.
+    let router = &shop.service.client.router;
+    let path = "/admin/verify?table=all";
+    let reply = ask(router, Method::POST, path, &[("accept-encoding", "gzip")]).await;
+    assert!(reply.header("content-encoding") == "gzip" && !reply.body.is_empty());
 }
 
 #[tokio::test]
