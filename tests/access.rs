@@ -488,3 +488,41 @@ async fn without_its_keys_it_does_not_start() {
     let said = text(&refused.stderr);
     assert!(said.contains("auth.jwt.jwks_file /nowhere/jwks.json: No such file"), "{said}");
 }
+
+#[tokio::test]
+async fn the_claims_of_a_jwt_choose_the_rows_that_its_bearer_sees() {
+    let signer = Signer::secret();
+    let files = [("SECRET_FILE", "secret", signer.key_file())];
+    let settings = [
+        ("HIGHWATER_AUTH__JWT__TABLES", "items,users"),
+        ("HIGHWATER_AUTH__JWT__WHERE__USERS__ID__CLAIM", "sub"),
+        ("HIGHWATER_TABLES__USERS__ROWS", "preload"),
+        ("HIGHWATER_TABLES__USERS__SCOPE", "id"),
+    ];
+    let guarded = Guarded::with_keys(&files, &settings).await;
+    let token = |sub: Value| signer.token(&json!({"exp": seconds_from_now(600), "sub": sub}));
+    let (ann, bob) = (token(json!("1")), token(json!(2)));
+    let reply = guarded.service.fetch_with("/v1/changes", &bearer(&ann).each()).await;
+    let after = reply.body["version"].as_str().unwrap().to_owned();
+    guarded
+        .pg
+        .execute("INSERT INTO users VALUES (1), (2), (3); INSERT INTO items VALUES (9)")
+        .await;
+    let written: String = guarded.pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
+    for (token, id) in [(&ann, 1), (&bob, 2)] {
+        let bearer = bearer(token);
+        let ask = async |path: &str| guarded.service.fetch_with(path, &bearer.each()).await;
+        let row = ask(&format!("/v1/tables/users/rows/{id}?at_least={written}")).await;
+        assert_eq!((row.status, row.body), (200, json!({"id": id})));
+        let told = ask(&format!("/v1/changes?after={after}")).await;
+        let own = json!({"table": "users", "id": id, "op": "insert"});
+        let everybodys = json!({"table": "items", "id": 9, "op": "insert"});
+        assert_eq!(told.body["changes"], json!([own, everybodys]));
+        assert_eq!(ask("/v1/store?tables=users").await.body["users"], json!([{"id": id}]));
+        assert_eq!(ask("/v1/tables/users/rows/3").await.status, 404);
+        let others = ask(&format!("/v1/changes?tables=users&where=id:3&after={after}")).await;
+        assert_eq!(others.body["changes"], json!([]));
+    }
+    let nobody = signer.token(&json!({"exp": seconds_from_now(600)}));
+    assert_eq!(guarded.status(&nobody, "/v1/changes").await, 401, "the claim is missing");
+}

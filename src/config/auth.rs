@@ -11,6 +11,7 @@ use super::{settings, value};
 use crate::auth::{
     Grant, JwtRules, KeyFiles, RowRule, RuleValue, Rules, StaticToken, Tables, TokenHash, same,
 };
+use crate::table::WantedScope;
 
 /// A longer leeway would keep tokens alive that nobody thinks of any more.
 const LEEWAY_MAX: Duration = Duration::from_hours(1);
@@ -235,6 +236,18 @@ fn rule(reader: &mut Reader<'_>, condition: &Condition, tables: &Tables) -> Opti
         false => RuleValue::Text(text.clone()),
     };
     Some(RowRule { table: table.clone(), column: column.clone(), value })
+}
+
+/// Callers are told apart by scope columns only: by any other column nobody would see anything.
+pub(super) fn require_scopes(reader: &mut Reader<'_>, scopes: &[WantedScope]) {
+    for condition in &reader.layers.conditions {
+        let Condition { table, column, entry, .. } = condition;
+        let mut of_table = scopes.iter().filter(|scope| same(&scope.table, table));
+        if !of_table.any(|scope| scope.columns.contains(column)) {
+            let problem = format!("needs {column} among the scope columns: tables.{table}.scope");
+            reader.errors.push(invalid(&key_of(condition), entry, problem));
+        }
+    }
 }
 
 fn key_of(condition: &Condition) -> String {

@@ -200,6 +200,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     let auth = auth::rules(reader, mode);
     let logging = logging(reader);
     let (rows, scopes) = tables::wanted(reader);
+    auth::require_scopes(reader, &scopes);
     Some(Config {
         postgres: postgres?,
         log: log?,

@@ -11,8 +11,11 @@ fn text(sections: &str) -> String {
     format!("[auth]\nmode = \"token\"\n{}", sections.replace("HASH", HASH))
 }
 
+/// With scope columns for every condition that the tests write.
 fn rules(sections: &str) -> Rules {
-    load(&text(sections), &[URL]).unwrap().auth.unwrap()
+    let scopes = "[tables.items]\nscope = [\"owner_id\", \"country\"]\n\
+                  [tables.orders]\nscope = [\"owner_id\", \"country\"]\n";
+    load(&(text(sections) + "\n" + scopes), &[URL]).unwrap().auth.unwrap()
 }
 
 fn refused(sections: &str) -> String {
@@ -44,6 +47,7 @@ fn the_environment_knows_tokens_too() {
         ("HIGHWATER_AUTH__TOKENS__SHOP__HASH", HASH),
         ("HIGHWATER_AUTH__TOKENS__SHOP__TABLES", "items,users"),
         ("HIGHWATER_AUTH__TOKENS__SHOP__WHERE__ITEMS__OWNER_ID", "5"),
+        ("HIGHWATER_TABLES__ITEMS__SCOPE", "owner_id"),
         ("HIGHWATER_TOKEN", "is another program's"),
     ];
     let rules = load("", &variables).unwrap().auth.unwrap();
@@ -176,4 +180,15 @@ fn a_configuration_with_tokens_shows_none_of_their_hashes() {
     let token = "[auth.tokens.a]\nhash = \"HASH\"\nadmin = true\n";
     let shown = format!("{:?}", load(&text(token), &[URL]).unwrap());
     assert!(!shown.contains(&HASH[7..20]), "{shown}");
+}
+
+#[test]
+fn conditions_are_of_scope_columns() {
+    let token = "[auth.tokens.shop]\nhash = \"HASH\"\ntables = [\"items\"]\n\
+                 [auth.tokens.shop.where.items]\nowner_id = 5\n";
+    let told = refused(&format!("{token}[tables.\"public.items\"]\nscope = [\"country\"]"));
+    assert!(told.contains("auth.tokens.shop.where.items.owner_id"), "{told}");
+    assert!(told.contains("needs owner_id among the scope columns: tables.items.scope"), "{told}");
+    let accepted = format!("{token}[tables.\"public.items\"]\nscope = [\"owner_id\"]");
+    assert!(load(&text(&accepted), &[URL]).is_ok());
 }
