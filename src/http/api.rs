@@ -157,6 +157,13 @@ impl Api {
         (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
     }
 
+    /// Waits until the change stream is connected and has caught up. Cancel safe.
+    pub(crate) async fn wait_for_stream(&self) {
+        let mut source = self.0.source.clone();
+        // Without a session that tells, there is nothing more to wait for.
+        let _ = source.wait_for(|source| source.phase == Phase::Streaming).await;
+    }
+
     /// Refuses polls until the service has caught up once. After that they go on being answered,
     /// also while the source is away: what is known stays true.
     pub(crate) fn require_was_ready(&self, caller: &Caller) -> Result<(), Problem> {

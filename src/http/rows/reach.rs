@@ -9,12 +9,24 @@ use crate::lsn::Lsn;
 use crate::version::{Position, Version};
 
 /// Waits until everything up to `at_least` has been applied.
+///
+/// An LSN names no history: while the stream is away it may be of a server that was promoted meanwhile,
+/// and less than what was applied of the old one. So it says something only once the stream is back.
 pub(super) async fn reach(
     api: &Api,
     at_least: Option<AtLeast>,
     until: Instant,
 ) -> Result<(), Problem> {
     let Some(at_least) = at_least else { return Ok(()) };
+    if matches!(at_least, AtLeast::Lsn(_))
+        && timeout_at(until, api.wait_for_stream()).await.is_err()
+    {
+        return Err(Problem::new(
+            Kind::NotApplied,
+            "the change stream is away, and an LSN does not say of which server it is: ask again, \
+             give it longer with `wait`, or ask for a version",
+        ));
+    }
     let goal = wanted(api, at_least)?;
     if goal <= applied(api)?.position {
         return Ok(());

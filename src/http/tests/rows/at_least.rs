@@ -49,6 +49,25 @@ async fn a_quiet_server_is_asked_how_far_it_is_until_it_says_so() {
 }
 
 #[tokio::test]
+async fn while_the_stream_is_away_an_lsn_may_be_of_another_server() {
+    let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
+    let away = |shop: &Shop, phase| shop.service.source.send_modify(|source| source.phase = phase);
+    away(&shop, Phase::Disconnected("gone".into()));
+    for path in PATHS {
+        let by_lsn = shop.get(&format!("{}&wait=0", at(path, "0/320"))).await;
+        assert!(by_lsn.problem(503).contains("does not say of which server"), "{path}");
+        assert_eq!(shop.get(&at(path, &version(START))).await.status, 200, "{path}");
+    }
+    let client = shop.service.client.clone();
+    let path = at(PATHS[0], "0/320");
+    let (reply, ()) = tokio::join!(client.get(&path), async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        away(&shop, Phase::Streaming);
+    });
+    assert_eq!(reply.status, 200, "the stream is back");
+}
+
+#[tokio::test]
 async fn what_is_applied_already_is_not_waited_for() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     shop.set(808, &[(ITEMS, &named(8, "x"))]);
