@@ -3,6 +3,7 @@
 use super::*;
 use crate::auth::{Access, Authority, Granted, Rules, StaticToken, TokenHash};
 use crate::change::Op::{Insert, Update};
+use crate::http::rate::RateLimit;
 use crate::http::routes::{Audience, Route};
 
 /// Reads `items` only.
@@ -104,6 +105,19 @@ async fn every_route_asks_for_the_token_of_its_audience() {
         let expected = if nobody == 401 { 401 } else { answered };
         assert_eq!(head, expected, "{route:?} HEAD without a token");
     }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_token_and_those_of_strangers_by_address() {
+    let mut options = guarded(HttpOptions::default());
+    options.server.rate_limit = Some(RateLimit { per_second: 1, burst: 2 });
+    let service = Service::with_options(&options);
+    let ask = async |token| service.get_as(token, "/v1/changes?tables=items").await.status.as_u16();
+    for (token, answered) in [(READER, 200), (ALL, 200), ("nobodys-token", 401)] {
+        let told = [ask(token).await, ask(token).await, ask(token).await];
+        assert_eq!(told, [answered, answered, 429], "{token}");
+    }
+    assert_eq!(ask("another-guess").await, 429, "a new token is no new bucket");
 }
 
 #[tokio::test]
