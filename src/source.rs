@@ -1,5 +1,6 @@
 //! How the source database is doing, as told to those who ask (`/readyz`, `/v1/status`).
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +19,29 @@ pub enum Phase {
     CatchingUp,
     /// Connected, and caught up to where the server was when the connection was made.
     Streaming,
+}
+
+/// One run of one server, from its start to its end: two sessions that tell the same one are of the
+/// same server.
+///
+/// It is `pg_postmaster_start_time()`, in microseconds. A timeline or a system identifier would not do:
+/// a promoted standby shares the one with the server that it was a copy of, two that were promoted
+/// apart may share both, and a server that is set back to an earlier state keeps them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerRun(pub i64);
+
+impl ServerRun {
+    /// The SQL expression that tells it. Every role may ask, and a session's answer never changes.
+    pub const EXPRESSION: &'static str =
+        "(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint";
+}
+
+impl FromStr for ServerRun {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
 }
 
 /// What others may want of the session sooner than it would do it by itself. Cloning shares it.

@@ -157,14 +157,14 @@ struct Received {
 }
 
 impl CopySink for Received {
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool {
+    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError> {
         if self.unwanted > 0 {
             self.unwanted -= 1;
-            return false;
+            return Ok(false);
         }
         self.at = Some(at.clone());
         self.estimate = rows_estimate;
-        true
+        Ok(true)
     }
 
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {

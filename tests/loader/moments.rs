@@ -37,7 +37,7 @@ async fn what_is_not_committed_is_not_seen_and_then_it_is() {
     let committed: Lsn = committed.parse().unwrap();
     let after = loader.load(&a, &[Key::integer(1)]).await.unwrap();
     let copied_after = copied(&loader, &a).await;
-    for LoadedAt { snapshot, horizon } in
+    for LoadedAt { snapshot, horizon, .. } in
         [&after.at, copied_after.at.as_ref().unwrap(), &loader.snapshot().await.unwrap()]
     {
         assert!(snapshot.sees(xid));

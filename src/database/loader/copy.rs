@@ -74,10 +74,10 @@ async fn begin(
     let mut pause = PAUSE;
     loop {
         let answers = session.ask(&sql).await?;
-        let at = opened(&answers, session.wal)?;
+        let at = opened(&answers, session.server)?;
         let estimate = answers.get(query::OPENING + 1).and_then(|rows| rows.first());
         let estimate = estimate.and_then(|record| record.text(0)?.parse().ok());
-        if sink.begin(&at, estimate.ok_or(Failure::Unexpected)?) {
+        if sink.begin(&at, estimate.ok_or(Failure::Unexpected)?)? {
             return Ok(());
         }
         session.leave_transaction().await?;

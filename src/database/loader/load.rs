@@ -4,7 +4,7 @@ use crate::load::{Loaded, LoadedAt, LoadedRow};
 use crate::table::{HeldRows, Table};
 
 use super::failure::Failure;
-use super::horizon::WalLayout;
+use super::horizon::ServerFacts;
 use super::keys::Asked;
 use super::pool::Pool;
 use super::query;
@@ -57,8 +57,8 @@ async fn read(
         statements.push(query::rows_of(table, held, &shape, keys));
     }
     statements.push(query::COMMIT.into());
-    let (answers, wal) = pool.ask(&statements.join("; ")).await?;
-    let at = opened(&answers, wal)?;
+    let (answers, server) = pool.ask(&statements.join("; ")).await?;
+    let at = opened(&answers, server)?;
     let mut rows: Vec<LoadedRow> =
         asked.keys.iter().map(|key| LoadedRow { key: key.clone(), row: None }).collect();
     for record in answers.iter().skip(query::OPENING + 1).flatten() {
@@ -69,10 +69,10 @@ async fn read(
 }
 
 /// What the transaction sees, if the table is still as it was described.
-pub(super) fn opened(answers: &Answers, wal: WalLayout) -> Result<LoadedAt, Failure> {
+pub(super) fn opened(answers: &Answers, server: ServerFacts) -> Result<LoadedAt, Failure> {
     let opening = answers.get(query::OPENING).and_then(|rows| rows.first());
     let opening = opening.ok_or(Failure::Unexpected)?;
-    let at = wal.loaded_at(opening)?;
+    let at = server.loaded_at(opening)?;
     if opening.value(query::IS_AS_DESCRIBED) == Some(b"t") {
         Ok(at)
     } else {

@@ -317,8 +317,15 @@ impl Desk {
         entry.state = State::Here { row, at, bytes };
     }
 
-    /// A query for a key failed. A required one is asked for again, after so many tries.
-    pub(super) fn fail(&mut self, query: u64, key: &Key, error: &RowsError) -> Arrived {
+    /// A query for a key failed. It is asked for again, after so many tries, if it is required or there
+    /// were not more than `patience`.
+    pub(super) fn fail(
+        &mut self,
+        query: u64,
+        key: &Key,
+        error: &RowsError,
+        patience: u32,
+    ) -> Arrived {
         let Some(entry) = self.entries.get_mut(key) else { return Arrived::Done };
         let State::Asked(asked) = &mut entry.state else { return Arrived::Done };
         if asked.query != Some(query) {
@@ -327,6 +334,9 @@ impl Desk {
         asked.query = None;
         asked.tries += 1;
         let tries = asked.tries;
+        if tries <= patience {
+            return Arrived::Again(tries);
+        }
         entry.tell.send_replace(Some(Told::Failed(error.clone())));
         if entry.required {
             entry.tell = watch::channel(None).0;

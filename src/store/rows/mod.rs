@@ -18,6 +18,10 @@
 //! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
 //!   so any row may hold one that was lost with the old server: all are asked for again, even where
 //!   the logs go on (see [`History`](crate::history::History)).
+//! * **What is read comes from the server that is followed**, in the same run of it. Another one may
+//!   answer for a while: an old primary that nobody stopped, the new one before the stream is there.
+//!   Who reads is told which server it was, and it counts only if that is the stream's
+//!   ([`ServerRun`](crate::source::ServerRun)).
 //! * **No row outlives a crash that took it back.** With `synchronous_commit = off` a query sees commits
 //!   that are not durable yet. The stream tells only what is; so rows go home when it has passed what
 //!   their query could see, and when the connection was lost all others are asked for again.
@@ -79,8 +83,8 @@ use super::limits::RowLimits;
 use super::reader::Store;
 use super::state::{State, TableState};
 use crate::key::Key;
+use crate::load::{LoadError, LoadedAt};
 use crate::row::Row;
-use crate::snapshot::Snapshot;
 use crate::table::Rows;
 use crate::version::{Epoch, Position, Version};
 
@@ -287,12 +291,18 @@ impl Store {
 }
 
 impl State {
-    /// A snapshot was obtained that was asked for when `epoch` was followed. It says nothing of the
-    /// transactions of another history, which may bear the same ids.
-    fn saw(&self, snapshot: &Snapshot, epoch: Option<Epoch>) {
-        if self.epoch() == epoch {
-            self.loads.lock().saw(snapshot);
+    /// A snapshot was obtained that was asked for when `epoch` was followed. What is read in it belongs
+    /// to what the change stream tells only if the stream is of the same server, or was when it last
+    /// came. And of another history it does not even say which transactions have ended: they may bear
+    /// the same ids.
+    fn saw(&self, at: &LoadedAt, epoch: Option<Epoch>) -> Result<(), LoadError> {
+        if self.server != Some(at.server) {
+            return Err(LoadError::OtherServer);
         }
+        if self.epoch() == epoch {
+            self.loads.lock().saw(&at.snapshot);
+        }
+        Ok(())
     }
 
     /// The rows of a table as it is defined now.

@@ -20,6 +20,7 @@ use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::row::{Image, PartialRow, Row, RowChange};
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::store::testing::{Bench, GENEROUS, now, reset, started};
 use crate::store::{Limits, PublishedTable, RowLimits};
 use crate::table::Table;
@@ -54,7 +55,11 @@ enum Step {
 
 /// What a query saw.
 pub(super) fn seen(snapshot: &str, horizon: u64) -> LoadedAt {
-    LoadedAt { snapshot: snapshot.parse().unwrap(), horizon: Lsn(horizon) }
+    LoadedAt {
+        snapshot: snapshot.parse().unwrap(),
+        horizon: Lsn(horizon),
+        server: ServerRun::default(),
+    }
 }
 
 impl Query {
@@ -134,7 +139,7 @@ impl Loader for ByHand {
             self.asked.notify_one();
             while let Some(step) = next.recv().await {
                 match step {
-                    Step::Begin(at, told) => drop(told.send(sink.begin(&at, 1))),
+                    Step::Begin(at, told) => drop(told.send(sink.begin(&at, 1)?)),
                     Step::Rows(rows) => sink.rows(rows)?,
                 }
             }

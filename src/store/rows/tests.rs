@@ -15,7 +15,7 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::row::{Image, RowChange};
 use crate::snapshot::Xid;
-use crate::source::Wishes;
+use crate::source::{ServerRun, Wishes};
 use crate::store::testing::{now, started, table};
 use crate::store::{Limits, Writer, open};
 use crate::table::{HeldRows, RowMode, Table, TableOid};
@@ -35,7 +35,11 @@ impl Script {
     }
 
     fn at() -> LoadedAt {
-        LoadedAt { snapshot: "50:50:".parse().unwrap(), horizon: Lsn(800) }
+        LoadedAt {
+            snapshot: "50:50:".parse().unwrap(),
+            horizon: Lsn(800),
+            server: ServerRun::default(),
+        }
     }
 }
 
@@ -67,7 +71,7 @@ impl Loader for Script {
     ) -> BoxFuture<'a, Result<(), LoadError>> {
         async move {
             let rows = self.rows.lock().clone();
-            sink.begin(&Self::at(), rows.len() as u64);
+            sink.begin(&Self::at(), rows.len() as u64)?;
             sink.rows(rows.into_iter().map(|(_, key, row)| (key, row)).collect())
         }
         .boxed()
