@@ -31,8 +31,8 @@ pub struct LoadedAt {
 pub struct Loaded {
     /// What they contain.
     pub at: LoadedAt,
-    /// One for each key asked for, in the order asked.
-    pub rows: Vec<LoadedRow>,
+    /// One for each key asked for, in the order asked; or why the row can't be told, which names it.
+    pub rows: Vec<Result<LoadedRow, String>>,
 }
 
 /// What became of one key.

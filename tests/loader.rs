@@ -133,7 +133,11 @@ async fn load(loader: &PgLoader, table: &Arc<Table>, keys: &[&str]) -> Vec<(Stri
     answer.rows.iter().map(shown).collect()
 }
 
-fn shown(loaded: &LoadedRow) -> (String, String) {
+fn shown(loaded: &Result<LoadedRow, String>) -> (String, String) {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(reason) => return (String::new(), reason.clone()),
+    };
     let row = loaded.row.as_ref().map_or("absent".into(), |row| format!("{row:?}"));
     (format!("{:?}", loaded.key), row)
 }

@@ -67,7 +67,7 @@ impl Loader for Server {
     ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
         async move {
             let (row, at) = self.answer().await;
-            let found = |key: &Key| LoadedRow { key: key.clone(), row: Some(row.clone()) };
+            let found = |key: &Key| Ok(LoadedRow { key: key.clone(), row: Some(row.clone()) });
             Ok(Loaded { at, rows: keys.iter().map(found).collect() })
         }
         .boxed()

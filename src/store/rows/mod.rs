@@ -215,6 +215,9 @@ pub enum RowsError {
         /// Why, and what mends it.
         reason: String,
     },
+    /// One row can't be told, because the database refuses to write it as JSON; which, and what mends it.
+    #[error("{0}")]
+    Unwritable(String),
     /// The key is no value of its type.
     #[error("{0}")]
     BadKey(String),

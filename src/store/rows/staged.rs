@@ -66,7 +66,7 @@ impl Query {
     /// Every key asked for has this row, or none.
     pub(super) fn answer(self, at: LoadedAt, row: Option<&str>) {
         let row = row.map(|json| Row::new(json.as_bytes()));
-        let rows = self.keys.iter().map(|key| LoadedRow { key: key.clone(), row: row.clone() });
+        let rows = self.keys.iter().map(|key| Ok(LoadedRow { key: key.clone(), row: row.clone() }));
         let _ = self.answer.send(Ok(Loaded { at, rows: rows.collect() }));
     }
 
@@ -99,7 +99,7 @@ impl ByHand {
         for Query { keys, answer } in queries {
             let rows = keys.into_iter().map(|key| {
                 let row = truth.iter().find(|(id, _)| key == Key::integer(*id));
-                LoadedRow { key, row: row.map(|(_, json)| Row::new(json.as_bytes())) }
+                Ok(LoadedRow { key, row: row.map(|(_, json)| Row::new(json.as_bytes())) })
             });
             let _ = answer.send(Ok(Loaded { at: at.clone(), rows: rows.collect() }));
         }

@@ -26,6 +26,8 @@ struct Script {
     /// Key asked for, key found, row.
     rows: Mutex<Vec<(Key, Key, Row)>>,
     error: Mutex<Option<LoadError>>,
+    /// A key whose row has no document.
+    unwritable: Option<Key>,
     queries: Mutex<Vec<Vec<Key>>>,
 }
 
@@ -56,8 +58,9 @@ impl Loader for Script {
             }
             let rows = self.rows.lock();
             let found = keys.iter().map(|key| match rows.iter().find(|(asked, ..)| asked == key) {
-                Some((_, key, row)) => LoadedRow { key: key.clone(), row: Some(row.clone()) },
-                None => LoadedRow { key: key.clone(), row: None },
+                _ if self.unwritable.as_ref() == Some(key) => Err(format!("row {key:?} is odd")),
+                Some((_, key, row)) => Ok(LoadedRow { key: key.clone(), row: Some(row.clone()) }),
+                None => Ok(LoadedRow { key: key.clone(), row: None }),
             });
             Ok(Loaded { at: Self::at(), rows: found.collect() })
         }
@@ -173,6 +176,27 @@ async fn keys_asked_for_together_are_one_query_however_many_ask() {
     assert_eq!(*bench.script.queries.lock(), [keys.to_vec()]);
     bench.start();
     assert_eq!(bench.row(&keys[0]).await.unwrap().origin, Origin::Memory);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_told_fails_alone() {
+    let script = Script { unwritable: Some(Key::integer(2)), ..Script::default() };
+    for id in 1..=3 {
+        script.holds(Key::integer(id), Key::integer(id), "{}");
+    }
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    bench.start();
+    let keys = [1, 2, 3].map(Key::integer);
+    let [one, two, three] = [0, 1, 2].map(|n| bench.store.row(&bench.table, &keys[n], soon()));
+    let (one, two, three) = tokio::join!(one, two, three);
+    assert_eq!(bench.script.queries.lock().len(), 1, "they are asked for together");
+    assert!(one.unwrap().row.is_some() && three.unwrap().row.is_some());
+    assert_eq!(two.unwrap_err(), RowsError::Unwritable("row 2 is odd".into()));
+    let several = bench.store.rows(&bench.table, &keys, soon()).await;
+    assert_eq!(several.unwrap_err(), RowsError::Unwritable("row 2 is odd".into()));
+    assert!(
+        bench.store.rows(&bench.table, &[keys[0].clone(), keys[2].clone()], soon()).await.is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]

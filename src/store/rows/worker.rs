@@ -154,7 +154,14 @@ impl Store {
         let mut again = Vec::new();
         let mut desk = rows.desk();
         for (key, row) in query.keys.iter().zip(loaded.rows) {
-            let (arrived, outcome) = desk.arrive(query.number, key, row, &at, applied);
+            let (arrived, outcome) = match row {
+                Ok(row) => desk.arrive(query.number, key, row, &at, applied),
+                Err(reason) => {
+                    tracing::debug!(table = rows.published.name, id = ?key, "{reason}");
+                    let error = RowsError::Unwritable(reason);
+                    (desk.fail(query.number, key, &error, 0), Some(LoadOutcome::Failed))
+                }
+            };
             if let Some(outcome) = outcome {
                 rows.published.row_meters.count_load(outcome);
             }

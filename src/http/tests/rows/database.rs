@@ -80,7 +80,7 @@ impl Loader for Database {
             let rows = &self.0.lock().rows;
             let row = |key: &Key| rows.get(&(table.oid, format!("{key:?}"))).cloned();
             let loaded =
-                |key: &Key| LoadedRow { key: key.clone(), row: row(key).map(|(_, row)| row) };
+                |key: &Key| Ok(LoadedRow { key: key.clone(), row: row(key).map(|(_, row)| row) });
             Ok(Loaded { at, rows: keys.iter().map(loaded).collect() })
         }
         .boxed()

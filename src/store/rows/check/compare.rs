@@ -108,7 +108,9 @@ impl OnCheck<'_> {
         let Some(rows) = state.rows_on_check(self.oid) else { return };
         let at = Arc::new(loaded.at);
         let mut desk = rows.checked.lock();
-        for (key, row) in keys.iter().zip(loaded.rows) {
+        // Of a row that can't be told nothing is said either.
+        let told = keys.iter().zip(loaded.rows).filter_map(|(key, row)| Some((key, row.ok()?)));
+        for (key, row) in told {
             desk.arrive(QUERY, key, row, &at, applied);
         }
     }

@@ -275,7 +275,8 @@ impl Loader for Connection {
                     _ => {}
                 }
                 let rows: BTreeMap<Key, Row> = database.rows(table.oid.0).into_iter().collect();
-                let found = |key: &Key| LoadedRow { key: key.clone(), row: rows.get(key).cloned() };
+                let found =
+                    |key: &Key| Ok(LoadedRow { key: key.clone(), row: rows.get(key).cloned() });
                 Loaded { at: database.loaded_at(), rows: keys.iter().map(found).collect() }
             };
             self.delay().await;
