@@ -47,7 +47,8 @@ impl FromStr for ServerRun {
 /// What others may want of the session sooner than it would do it by itself. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// A look at the catalog: somebody saw that a definition changed.
+    /// A look at the catalog: somebody saw that a definition changed, or wonders whether the server is
+    /// still there.
     pub look: Arc<Notify>,
     /// An answer from the server about how far it is: somebody waits for a position. The server may
     /// not be there yet when it answers: whoever still waits after a moment wishes again.
@@ -83,6 +84,9 @@ pub struct SourceStatus {
     pub slot_wal_status: Option<String>,
     /// When the last message of any kind came from the server.
     pub last_message: Option<Instant>,
+    /// When the server was last seen to be there: by its answer to a question in the stream, or by a
+    /// look at the catalog.
+    pub last_seen: Option<Instant>,
     /// Reconnections since the process started.
     pub reconnects: u64,
 }
@@ -104,6 +108,7 @@ impl SourceStatus {
             slot_limit_bytes: None,
             slot_wal_status: None,
             last_message: None,
+            last_seen: None,
             reconnects: 0,
         }
     }

@@ -282,6 +282,11 @@ impl Store {
         }
     }
 
+    /// The catalog is looked at soon: for who doubts that the server is still there.
+    pub fn hurry_look(&self) {
+        self.wishes.look.notify_one();
+    }
+
     /// What a reader waits for, if it comes before its time is up. Once the store is closed nothing
     /// does: every wait for a position ends by then without it.
     async fn in_time<T>(&self, until: Instant, coming: impl Future<Output = T>) -> Option<T> {
