@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
-use super::{Origin, ReadRows, RowsError, not_started, too_late};
+use super::{Origin, ReadRows, RowsError, not_started, too_late, trace};
 use crate::change::Op;
 use crate::key::Key;
 use crate::lsn::Lsn;
@@ -26,6 +26,8 @@ use crate::version::Position;
 #[derive(Default)]
 struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
+    /// Whether it was told already what was in memory.
+    is_told: bool,
 }
 
 /// An answer, and the row of each of its changes.
@@ -133,10 +135,14 @@ impl Store {
         let mut found = Vec::new();
         let mut fresh: Option<Lsn> = None;
         let mut is_missing = false;
+        let is_told = std::mem::replace(&mut pinned.is_told, true);
         for (table, key) in wanted {
             let (known, rows) = state.rows_of(table)?;
             let ticket = match rows.find(key, state.applied.lsn, &self.shared.cache) {
                 Found::Row(row) => {
+                    if !is_told {
+                        trace::hit(table, key);
+                    }
                     found.push(row);
                     continue;
                 }
@@ -149,6 +155,9 @@ impl Store {
                     self.ask(state, known, rows, key, Hold::Pin)?
                 }
             };
+            if !is_told {
+                trace::miss(table, key);
+            }
             // A row that came home just now is found the next time.
             if let Err(ticket) = ticket {
                 pinned.tickets.insert((table.oid(), key.clone()), ticket);

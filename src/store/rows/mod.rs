@@ -40,8 +40,8 @@
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
 //! those of whole tables; `desk` and `ticket` what is on its way, `loads` and `worker` who asks for it,
-//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters`
-//! and `status` what operators see.
+//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters`,
+//! `status` and `trace` what operators see.
 
 mod batch;
 mod cache;
@@ -59,6 +59,7 @@ mod recent;
 mod status;
 mod table;
 mod ticket;
+mod trace;
 mod whole;
 mod worker;
 
