@@ -13,14 +13,15 @@ use tokio::sync::watch;
 
 pub(super) use super::ticket::{Ticket, Told};
 
+use super::RowsError;
 use super::chain::{Chain, Standing};
 use super::recent::Due;
-use super::{LoadOutcome, RowsError};
 use crate::key::Key;
 use crate::load::{LoadedAt, LoadedRow};
 use crate::lsn::Lsn;
 use crate::row::{Image, Row};
 use crate::snapshot::Xid;
+use crate::store::meters::LoadOutcome;
 use crate::version::Version;
 
 /// Memory of rows that are kept aside although nobody waits for them any more, in bytes, for each

@@ -40,8 +40,8 @@
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
 //! those of whole tables; `desk` and `ticket` what is on its way, `loads` and `worker` who asks for it,
-//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters`,
-//! `status` and `trace` what operators see.
+//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `status`
+//! and `trace` what operators see.
 
 mod batch;
 mod cache;
@@ -51,7 +51,6 @@ mod copy;
 mod desk;
 mod loads;
 mod map;
-mod meters;
 mod preload;
 mod preloader;
 mod read;
@@ -81,6 +80,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::directory::PublishedTable;
 use super::limits::RowLimits;
+use super::meters::RequestCounts;
 use super::reader::Store;
 use super::state::{State, TableState};
 use crate::key::Key;
@@ -93,14 +93,11 @@ pub(super) use cache::Cache;
 pub(super) use check::Verifications;
 pub use check::{Checker, Verdict, Violation};
 pub(super) use loads::Loads;
-pub use meters::{RequestCounts, Served};
-pub(super) use meters::{RowMeters, remove_table};
 pub use preloader::Preloader;
 pub(super) use table::{Applying, Dropped, TableRows};
 pub use worker::LoadWorker;
 
 use map::RowMap;
-use meters::LoadOutcome;
 
 /// The stream is asked so often how far it is: once may have been too early.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(20);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::RowsError;
 use super::desk::Arrived;
-use super::{LoadOutcome, RowsError};
 use crate::key::Key;
 use crate::load::{LoadError, Loaded, LoadedAt, Loader};
+use crate::store::meters::LoadOutcome;
 use crate::store::reader::Store;
 use crate::store::state::{State, TableState};
 use crate::table::{Table, TableOid};
