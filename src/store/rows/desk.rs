@@ -112,6 +112,8 @@ pub(super) struct Desk {
     aside_bytes: usize,
     /// From this applied position on some row may go home.
     home_from: Option<Lsn>,
+    /// The last required row that the database refused to write as JSON, and what was told of it.
+    unwritable: Option<(Key, RowsError)>,
 }
 
 impl Desk {
@@ -126,6 +128,12 @@ impl Desk {
 
     pub(super) fn is_required(&self, key: &Key) -> bool {
         self.required > 0 && self.entries.get(key).is_some_and(|entry| entry.required)
+    }
+
+    /// Why a required row won't come until it is changed, if one is known.
+    pub(super) fn obstacle(&self) -> Option<RowsError> {
+        let (key, error) = self.unwritable.as_ref()?;
+        self.is_required(key).then(|| error.clone())
     }
 
     pub(super) fn find(&self, key: &Key) -> OnDesk {
@@ -341,6 +349,9 @@ impl Desk {
         entry.tell.send_replace(Some(Told::Failed(error.clone())));
         if entry.required {
             entry.tell = watch::channel(None).0;
+            if matches!(error, RowsError::Unwritable(_)) {
+                self.unwritable = Some((key.clone(), error.clone()));
+            }
             return Arrived::Again(tries);
         }
         self.forget(key);

@@ -134,7 +134,10 @@ impl TableRows {
     fn excuse(&self) -> RowsError {
         match &self.place {
             Place::Lazy(_) => RowsError::NotPreloaded(self.published.name.clone()),
-            Place::Preload(preload) => preload.excuse(&self.published.name),
+            Place::Preload(preload) => {
+                let obstacle = self.desk().obstacle();
+                obstacle.unwrap_or_else(|| preload.excuse(&self.published.name))
+            }
         }
     }
 }
