@@ -6,6 +6,8 @@
 //! it (a *pin*), so that it can't be evicted before the last one has come. Then it goes *home*: into
 //! the cache, or into the map of a preloaded table when it is *required* there.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use crate::row::{Image, Row};
 use crate::snapshot::Xid;
 use crate::store::meters::LoadOutcome;
 use crate::version::Version;
+use entry::{Asked, Entry, State};
 
 /// Memory of rows that are kept aside although nobody waits for them any more, in bytes, for each
 /// table. Beyond it they are told to those who asked and forgotten.
@@ -35,54 +38,6 @@ const ASIDE_OVERHEAD: usize = 400;
 pub(super) enum Hold {
     Pin,
     Glance,
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: State,
-    tell: watch::Sender<Option<Told>>,
-    pin: Arc<()>,
-    /// Whether the map of a preloaded table lacks this row.
-    required: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    Asked(Asked),
-    Here { row: Option<Row>, at: Arc<LoadedAt>, bytes: usize },
-}
-
-/// A row on its way.
-#[derive(Debug)]
-struct Asked {
-    due: Due,
-    /// What happened to it since.
-    chain: Chain,
-    /// The query that asks for it.
-    query: Option<u64>,
-    /// Queries that were of no use.
-    tries: u32,
-}
-
-impl Asked {
-    fn new(due: Due) -> Self {
-        Self { due, chain: Chain::default(), query: None, tries: 0 }
-    }
-}
-
-impl Entry {
-    fn new(due: Due, required: bool) -> Self {
-        let (tell, _) = watch::channel(None);
-        Self { state: State::Asked(Asked::new(due)), tell, pin: Arc::default(), required }
-    }
-
-    fn is_pinned(&self) -> bool {
-        Arc::strong_count(&self.pin) > 1
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.required || self.tell.receiver_count() > 0
-    }
 }
 
 /// What stands on the desk under a key.
