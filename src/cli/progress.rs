@@ -203,7 +203,7 @@ mod tests {
             "",
             "",
             "items 0 rows, 0 a second; then 1 table",
-            "items [############            ] 5,000 of about 10,000 rows, ",
+            "items [############>           ] 5,000 of about 10,000 rows, ",
             "items [########################] 12,000 of about 12,000 rows, ",
             "us\\u{1b}ers 7 rows, ",
             "",

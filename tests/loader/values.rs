@@ -3,7 +3,7 @@
 use highwater::load::LoadError;
 use serde_json::Value;
 
-use super::{copied, described, described_with, error, load, loader};
+use super::{copied, described, described_with, load, loader};
 use crate::support::Postgres;
 
 /// One column of each family, and values at the edges.

@@ -12,7 +12,7 @@ use crate::key::Key;
 use crate::load::{LoadError, Loaded, LoadedAt, Loader};
 use crate::store::meters::LoadOutcome;
 use crate::store::reader::Store;
-use crate::store::state::{State, TableState};
+use crate::store::state::TableState;
 use crate::table::{Table, TableOid};
 use crate::version::{Epoch, Version};
 
@@ -109,7 +109,7 @@ impl Store {
         }
     }
 
-    /// A snapshot was obtained: see [`State::saw`]. Sessions that lead to another server are left.
+    /// A snapshot was obtained: see `State::saw`. Sessions that lead to another server are left.
     pub(super) fn saw(
         &self,
         loader: &dyn Loader,
