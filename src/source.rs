@@ -84,8 +84,8 @@ pub struct SourceStatus {
     pub slot_wal_status: Option<String>,
     /// When the last message of any kind came from the server.
     pub last_message: Option<Instant>,
-    /// When the server was last seen to be there: by its answer to a question in the stream, or by a
-    /// look at the catalog.
+    /// When the server was last seen to be there: when the stream began, by its answer to a question in
+    /// it, or by a look at the catalog.
     pub last_seen: Option<Instant>,
     /// Reconnections since the process started.
     pub reconnects: u64,

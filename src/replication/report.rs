@@ -39,6 +39,7 @@ impl Report {
         self.metrics.replication_reconnects.inc_by(u64::from(again));
         self.status.send_modify(|status| {
             status.phase = Phase::CatchingUp;
+            status.last_seen = Some(Instant::now());
             status.server_version = server_version.map(str::to_owned);
             status.reconnects += u64::from(again);
         });

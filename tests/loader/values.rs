@@ -102,7 +102,7 @@ async fn a_row_that_the_database_cannot_render_either_is_named_and_the_others_ar
     for (id, (_, told)) in (1..).zip(&loaded) {
         match id {
             7 | 8 | 600 => assert!(names(told, id), "{told}"),
-            9 => assert_eq!(told, r#"{"id":9,"j":{"k":2}}"#),
+            9 => assert_eq!(told, r#"{"id":9,"j":{"k": 2}}"#),
             701.. => assert_eq!(told, "absent"),
             _ => assert_eq!(*told, format!(r#"{{"id":{id},"j":1}}"#)),
         }
