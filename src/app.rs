@@ -362,6 +362,7 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
     Ok(HttpOptions {
         cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
         notify_interval: config.http.notify_interval,
+        answers_bytes_max: config.http.answers_max_bytes,
         push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
         server: config.http.server.clone(),
         admin_apart,

@@ -12,6 +12,7 @@ use super::console::Console;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::push::PushClients;
+use super::room::{Room, Taken};
 use super::shared::{Question, SharedAnswers};
 use super::told::Told;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ struct Shared {
     ahead_wait_max: Duration,
     notify_interval: Duration,
     answers: SharedAnswers,
+    room: Room,
     push: PushClients,
     console: Console,
     /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
@@ -64,6 +66,7 @@ impl Api {
         options: &HttpOptions,
     ) -> Self {
         let outcome = |outcome| metrics.polls.with_label_values(&[outcome]);
+        let room = Room::new(options.answers_bytes_max);
         Self(Arc::new(Shared {
             store,
             source,
@@ -79,7 +82,8 @@ impl Api {
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
             notify_interval: options.notify_interval,
-            answers: SharedAnswers::default(),
+            answers: SharedAnswers::new(room.clone()),
+            room,
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
             console: Console::new(options.console_head),
             was_ready: AtomicBool::new(false),
@@ -110,6 +114,11 @@ impl Api {
                 format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
             )
         })
+    }
+
+    /// Room for an answer of so many bytes, until its client has read it.
+    pub(crate) fn room_for(&self, bytes: usize) -> Result<Taken, Problem> {
+        self.0.room.take(bytes)
     }
 
     pub(crate) fn wait_max(&self) -> Duration {

@@ -33,7 +33,7 @@ use super::request_id::owned;
     params(
         ("tables" = Option<String>, Query, description = "Comma-separated table names. A name that holds a comma, dot or quote is quoted as in SQL. Absent: every published table", example = "items,users"),
         ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: every table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer; default 1000"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer at most; fewer where their ids or rows are large. Default 1000"),
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed in these tables, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
         ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. Tables that are named must hold rows; of the others without rows only ids are told", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
@@ -79,7 +79,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
     params(
         ("table" = String, Path, description = "The table's name, percent-encoded", example = "items"),
         ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: the table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer; default 1000"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer at most; fewer where their ids or rows are large. Default 1000"),
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
         ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. The table must hold rows", example = "rows"),
         ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),

@@ -286,7 +286,7 @@ pub(crate) struct NoRowsProblem(#[to_schema] ProblemBody<'static>);
 #[derive(IntoResponses)]
 #[response(
     status = 503,
-    description = "Not now: not ready, too many streams and sockets, or rows or a position were not there in time; the detail says why",
+    description = "Not now: not ready, too many streams and sockets, too much that others have not read yet, or rows or a position were not there in time; the detail says why",
     content_type = "application/problem+json",
     headers(("Retry-After" = u32, description = "Seconds until asking again makes sense")),
     example = json!({

@@ -9,6 +9,7 @@ mod headers;
 mod holding;
 mod operations;
 mod polls;
+mod room;
 mod rows;
 mod server;
 mod sharing;

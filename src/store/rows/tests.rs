@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::change::{Event, Transaction};
+use crate::change::{Event, Op, Transaction};
 use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::row::{Image, RowChange};
 use crate::snapshot::Xid;
 use crate::source::{ServerRun, Wishes};
-use crate::store::testing::{now, started, table};
-use crate::store::{Limits, Writer, open};
+use crate::store::testing::{at, commit, now, started, table};
+use crate::store::{Limits, Query, Selection, Writer, open};
 use crate::table::{HeldRows, RowMode, Table, TableOid};
 
 /// A database that says what it is told to say.
@@ -279,6 +279,51 @@ async fn no_more_keys_wait_than_may() {
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     let error = bench.row(&second).now_or_never().unwrap().unwrap_err().to_string();
     assert!(error.contains("cache.loads_waiting_max"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_many_rows_asks_for_some_at_a_time() {
+    let limits = RowLimits { loads_waiting_max: 250, ..RowLimits::default() };
+    let mut bench = Bench::new(RowMode::Lazy, limits, Script::default());
+    bench.start();
+    let keys: Vec<Key> = (0..900).map(Key::integer).collect();
+    let read = bench.store.rows(&bench.table, &keys, soon()).await.unwrap();
+    assert_eq!(read.rows.len(), 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_rows_end_an_answer_before_its_limit_does() {
+    let script = Script::default();
+    let row = Row::new(format!("{{\"text\":\"{}\"}}", "x".repeat(1 << 20)).as_bytes());
+    for id in 1..=20 {
+        script.rows.lock().push((Key::integer(id), Key::integer(id), row.clone()));
+    }
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    bench.start();
+    // An update of no row of which anything is in memory, and deletes between them.
+    let ops = (1..=20).flat_map(|id| [(1, id, Op::Update), (1, 100 + id, Op::Delete)]);
+    bench.writer.apply(vec![commit(880, &ops.collect::<Vec<_>>())]);
+    let (mut after, mut told) = (at(800), Vec::new());
+    let tables = Selection::All;
+    loop {
+        let query = Query { tables: &tables, after: Some(after), limit: 1000 };
+        let found = bench.store.changes_with_rows(&query, soon()).await.unwrap();
+        let (answer, rows) = found.unwrap();
+        assert_eq!(answer.changes.len(), rows.len());
+        let bytes: usize = rows.iter().flatten().map(|row| row.json().len()).sum();
+        assert!(bytes > 0 && bytes < 10 << 20, "{bytes}");
+        for (change, has_row) in answer.changes.iter().zip(rows.iter().map(Option::is_some)) {
+            assert_eq!(has_row, change.op != Op::Delete);
+            told.push(change.key.clone());
+        }
+        after = answer.version;
+        if !answer.more {
+            break;
+        }
+    }
+    let expected = (1..=20).flat_map(|id| [Key::integer(id), Key::integer(100 + id)]);
+    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert_eq!(after, at(880));
 }
 
 #[tokio::test(start_paused = true)]
