@@ -98,8 +98,8 @@ async fn a_row_that_the_database_cannot_render_either_is_named_and_the_others_ar
     let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     // No value of the key's type: answered as before.
     ids.push("true");
-    let loaded = load(&loader, &a, &ids).await;
-    for (id, (_, told)) in (1..).zip(&loaded) {
+    let answers = load(&loader, &a, &ids).await;
+    for (id, (_, told)) in (1..).zip(&answers) {
         match id {
             7 | 8 | 600 => assert!(names(told, id), "{told}"),
             9 => assert_eq!(told, r#"{"id":9,"j":{"k": 2}}"#),

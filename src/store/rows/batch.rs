@@ -34,7 +34,7 @@ const ROWS_ASKED_MAX: usize = 250;
 struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
     /// Of so many rows it was told already whether they were in memory.
-    told: usize,
+    traced: usize,
 }
 
 /// An answer, and the row of each of its changes.
@@ -152,8 +152,8 @@ impl Store {
             if bytes >= bytes_max || asked >= ROWS_ASKED_MAX {
                 break;
             }
-            let is_news = number >= pinned.told;
-            pinned.told = pinned.told.max(number + 1);
+            let is_news = number >= pinned.traced;
+            pinned.traced = pinned.traced.max(number + 1);
             let (known, rows) = state.rows_of(table)?;
             let ticket = match rows.find(key, state.applied.lsn, &self.shared.cache) {
                 Found::Row(row) => {
