@@ -23,6 +23,9 @@ use crate::version::Version;
 /// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
 /// were when it began, so there must be a limit; beyond it, others are told to come again (503).
 const PICTURES_MAX: usize = 64;
+/// A server that was not seen for so long may be dead, and another one promoted. One that lives is
+/// asked every second.
+pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Handles to everything the handlers need. Cloning shares them.
 #[derive(Clone)]
@@ -166,11 +169,25 @@ impl Api {
         (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
     }
 
-    /// Waits until the change stream is connected and has caught up. Cancel safe.
+    /// Waits until the change stream is connected and has caught up, and its server was seen within
+    /// [`SEEN_WITHIN`]. Cancel safe.
+    ///
+    /// A dead server looks connected until the stream gives it up, which takes many seconds, since a
+    /// healthy one may be silent as long over a large transaction. So where it is silent the catalog is
+    /// looked at, over another connection: that answers at once, or not at all.
     pub(crate) async fn wait_for_stream(&self) {
+        let is_there = |source: &SourceStatus| {
+            let seen = source.last_seen;
+            source.phase == Phase::Streaming && seen.is_none_or(|at| at.elapsed() < SEEN_WITHIN)
+        };
         let mut source = self.0.source.clone();
-        // Without a session that tells, there is nothing more to wait for.
-        let _ = source.wait_for(|source| source.phase == Phase::Streaming).await;
+        while !is_there(&source.borrow_and_update()) {
+            self.0.store.hurry_look();
+            // Without a session that tells, there is nothing more to wait for.
+            if source.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Refuses polls until the service has caught up once. After that they go on being answered,

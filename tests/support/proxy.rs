@@ -168,8 +168,13 @@ impl Proxy {
 
     /// New connections lead to another server; the present ones are reset.
     pub(crate) fn switch(&self, pg: &Postgres) {
-        *self.shared.upstream.lock().unwrap() = address(pg);
+        self.lead_new_ones_to(pg);
         self.reset();
+    }
+
+    /// New connections lead to another server; the present ones stay.
+    pub(crate) fn lead_new_ones_to(&self, pg: &Postgres) {
+        *self.shared.upstream.lock().unwrap() = address(pg);
     }
 
     /// Damages the message that inserts a row of one text column with this value, every time it

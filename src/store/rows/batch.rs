@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
-use super::{Origin, ReadRows, RowsError, not_started, too_late};
+use super::{Origin, ReadRows, RowsError, not_started, too_late, trace};
 use crate::change::Op;
 use crate::key::Key;
 use crate::lsn::Lsn;
@@ -33,6 +33,8 @@ const ROWS_ASKED_MAX: usize = 250;
 #[derive(Default)]
 struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
+    /// Of so many rows it was told already whether they were in memory.
+    traced: usize,
 }
 
 /// An answer, and the row of each of its changes.
@@ -145,14 +147,19 @@ impl Store {
         let (mut bytes, mut asked) = (0, 0);
         let mut fresh: Option<Lsn> = None;
         let mut is_missing = false;
-        for (table, key) in wanted {
+        for (number, (table, key)) in wanted.enumerate() {
             // The others come with the next answer, or are asked for when these have come.
             if bytes >= bytes_max || asked >= ROWS_ASKED_MAX {
                 break;
             }
+            let is_news = number >= pinned.traced;
+            pinned.traced = pinned.traced.max(number + 1);
             let (known, rows) = state.rows_of(table)?;
             let ticket = match rows.find(key, state.applied.lsn, &self.shared.cache) {
                 Found::Row(row) => {
+                    if is_news {
+                        trace::hit(table, key);
+                    }
                     bytes += row.as_ref().map_or(0, |row| row.json().len());
                     found.push(row);
                     continue;
@@ -166,6 +173,9 @@ impl Store {
                     self.ask(state, known, rows, key, Hold::Pin)?
                 }
             };
+            if is_news {
+                trace::miss(table, key);
+            }
             asked += 1;
             // A row that came home just now is found the next time.
             if let Err(ticket) = ticket {
