@@ -44,8 +44,8 @@ async fn who_was_told_a_part_of_a_commit_is_told_the_rest_after_a_restart() {
     let copy = pg.connect().await;
     let sink = copy.client().copy_in("COPY a FROM STDIN").await.expect("a COPY");
     let mut sink = std::pin::pin!(sink);
-    let rows: String = (1..=500).map(|id| format!("{id}\n")).collect();
-    sink.send(bytes::Bytes::from(rows)).await.expect("rows are taken");
+    let rows: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
+    sink.send(bytes::Bytes::from(rows.join("\n") + "\n")).await.expect("rows are taken");
     assert_eq!(sink.finish().await.expect("it is committed"), 500);
     hw.applied(&pg).await;
     let part = hw.poll(&format!("after={start}&limit=123")).await;
