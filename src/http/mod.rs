@@ -37,6 +37,7 @@ mod conditional;
 mod connection;
 mod console;
 mod cors;
+mod documented;
 mod encoding;
 mod gate;
 mod health;

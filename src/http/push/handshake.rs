@@ -14,7 +14,7 @@ use crate::http::access::Caller;
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
 use crate::http::connection::Connection;
-use crate::http::openapi::{InternalProblem, NotReadyProblem, OriginProblem, UpgradeProblem};
+use crate::http::documented::{InternalProblem, NotReadyProblem, OriginProblem, UpgradeProblem};
 use crate::http::options::Origin;
 use crate::http::problem::{Kind, Problem};
 use crate::http::request_id::{self, X_REQUEST_ID};
