@@ -22,6 +22,7 @@ use crate::http::access::Caller;
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
 use crate::http::documented::{ChangesParameters, TableProblems};
+use crate::http::http1::Endless;
 use crate::http::problem::Problem;
 use crate::http::query::ChangesQuery;
 use crate::http::request_id::{self, X_REQUEST_ID};
@@ -75,6 +76,7 @@ pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<R
         Some((chunk, rest))
     });
     let mut response = Response::new(Body::from_stream(events));
+    response.extensions_mut().insert(Endless);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -14,6 +14,7 @@ mod server;
 mod sharing;
 mod sockets;
 mod streams;
+mod waiting;
 
 use std::time::Duration;
 
