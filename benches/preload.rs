@@ -156,8 +156,8 @@ struct Counted {
 }
 
 impl CopySink for Counted {
-    fn begin(&mut self, _: &LoadedAt, _: u64) -> bool {
-        true
+    fn begin(&mut self, _: &LoadedAt, _: u64) -> Result<bool, LoadError> {
+        Ok(true)
     }
 
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {

@@ -6,6 +6,7 @@
 //! no new requests, held polls answered, position confirmed, done.
 
 mod listeners;
+mod preloads;
 mod rows;
 
 use std::io;
@@ -34,6 +35,7 @@ use crate::source::{Phase, SourceStatus, Wishes};
 use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
 use listeners::Listeners;
+pub use preloads::{Preloading, Preloads};
 
 /// Batches between stream and store. Few: each may hold a large transaction.
 const BATCHES_MAX: usize = 4;
@@ -59,7 +61,10 @@ pub struct App {
     loader: Option<LoaderOptions>,
     /// How they are compared with the database all the time, if they are.
     checks: Option<CheckPace>,
-    limits: Limits,
+    /// What it asks of the change stream.
+    wishes: Wishes,
+    writer: store::Writer,
+    store: Store,
     metrics: Metrics,
     /// Answered beside the service's own routes.
     pages: Router,
@@ -88,6 +93,9 @@ impl App {
         main: TcpListener,
         admin: Option<TcpListener>,
     ) -> anyhow::Result<Self> {
+        let (wishes, metrics) =
+            (Wishes::default(), Metrics::new().context("register the metrics")?);
+        let (writer, store) = store::open(limits(config), wishes.clone(), metrics.clone());
         Ok(Self {
             main,
             http: http_options(config, admin.is_some())?,
@@ -98,8 +106,10 @@ impl App {
             creates_publication: config.postgres.setup == SetupMode::Auto,
             loader: rows::loader_options(config),
             checks: config.consistency.pace,
-            limits: limits(config),
-            metrics: Metrics::new().context("register the metrics")?,
+            wishes,
+            writer,
+            store,
+            metrics,
             pages: Router::new(),
         })
     }
@@ -117,6 +127,11 @@ impl App {
         self.main.local_addr()
     }
 
+    /// How far the tables are that are loaded as a whole at the start.
+    pub fn preloads(&self) -> Preloads {
+        Preloads::of(self.store.clone())
+    }
+
     /// Notified, it has the service look at once whether the certificate's files changed.
     pub fn read_again(&self) -> Arc<Notify> {
         Arc::clone(&self.read_again)
@@ -127,14 +142,13 @@ impl App {
     /// # Errors
     /// The first failure of that kind, with its remedy.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let wishes = Wishes::default();
-        let (writer, store) = store::open(self.limits, wishes.clone(), self.metrics.clone());
+        let (writer, store) = (self.writer, self.store);
         let (status, source) = watch::channel(picture(&self.session));
         let mut tasks = JoinSet::new();
         let ingest = Ingest {
             session: self.session,
             creates_publication: self.creates_publication,
-            wishes,
+            wishes: self.wishes,
             status,
             metrics: self.metrics.clone(),
             writer,
@@ -348,6 +362,7 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
     Ok(HttpOptions {
         cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
         notify_interval: config.http.notify_interval,
+        answers_bytes_max: config.http.answers_max_bytes,
         push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
         server: config.http.server.clone(),
         admin_apart,

@@ -6,6 +6,7 @@ use crate::lsn::Lsn;
 use crate::row::RowChange;
 use crate::scope::ScopeValues;
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::table::{Table, TableOid};
 
 /// What happened to a row.
@@ -156,6 +157,8 @@ pub struct Transaction {
 pub struct Started {
     /// The history it belongs to.
     pub history: History,
+    /// The server that sends it.
+    pub server: ServerRun,
     /// Everything that ends after this position will be sent.
     pub from: Lsn,
     /// Every published table now.

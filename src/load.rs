@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::snapshot::Snapshot;
+use crate::source::ServerRun;
 use crate::table::Table;
 
 /// What a load contains.
@@ -21,6 +22,8 @@ pub struct LoadedAt {
     /// Every commit that the snapshot sees ends at or before this position of the WAL, which was
     /// read after the snapshot was taken.
     pub horizon: Lsn,
+    /// The server that was asked. It says nothing of the rows unless the change stream is its own.
+    pub server: ServerRun,
 }
 
 /// Some rows, by key, read in one snapshot.
@@ -28,8 +31,8 @@ pub struct LoadedAt {
 pub struct Loaded {
     /// What they contain.
     pub at: LoadedAt,
-    /// One for each key asked for, in the order asked.
-    pub rows: Vec<LoadedRow>,
+    /// One for each key asked for, in the order asked; or why the row can't be told, which names it.
+    pub rows: Vec<Result<LoadedRow, String>>,
 }
 
 /// What became of one key.
@@ -51,6 +54,10 @@ pub enum LoadError {
     /// The table isn't defined any more as the catalog was last seen: ask again after the next look.
     #[error("the table's definition has just changed")]
     Outdated,
+    /// Another server answered, or another run of it, than the one whose changes are followed: so it is
+    /// until the change stream is there, too.
+    #[error("{OTHER_SERVER}")]
+    OtherServer,
     /// The key asked for is no value of the key's type. Only when one key was asked for.
     #[error("{0}")]
     BadKey(String),
@@ -62,11 +69,17 @@ pub enum LoadError {
     Stopped,
 }
 
+const OTHER_SERVER: &str = "the connection leads to another server, or to another run of it, than the \
+     one that the change stream follows (a failover, a restart, an old primary that still answers?)";
+
 /// Who receives a copy of a whole table.
 pub trait CopySink: Send {
     /// The copy can begin: what it will contain, and about how many rows. Answers whether it is
     /// wanted at this snapshot; if not, another snapshot is tried a little later.
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool;
+    ///
+    /// # Errors
+    /// It is not wanted of this server, or not any more: the copy ends with it.
+    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError>;
 
     /// Some more rows, in no particular order.
     ///
@@ -93,6 +106,12 @@ pub trait Loader: Send + Sync + 'static {
         table: &'a Arc<Table>,
         sink: &'a mut dyn CopySink,
     ) -> BoxFuture<'a, Result<(), LoadError>>;
+
+    /// The change stream follows another server than this one: whoever keeps sessions that lead there
+    /// closes them.
+    fn leave(&self, server: ServerRun) {
+        let _ = server;
+    }
 
     /// Which transactions can be seen now.
     fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>>;

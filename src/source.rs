@@ -1,5 +1,6 @@
 //! How the source database is doing, as told to those who ask (`/readyz`, `/v1/status`).
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,10 +21,34 @@ pub enum Phase {
     Streaming,
 }
 
+/// One run of one server, from its start to its end: two sessions that tell the same one are of the
+/// same server.
+///
+/// It is `pg_postmaster_start_time()`, in microseconds. A timeline or a system identifier would not do:
+/// a promoted standby shares the one with the server that it was a copy of, two that were promoted
+/// apart may share both, and a server that is set back to an earlier state keeps them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerRun(pub i64);
+
+impl ServerRun {
+    /// The SQL expression that tells it. Every role may ask, and a session's answer never changes.
+    pub const EXPRESSION: &'static str =
+        "(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint";
+}
+
+impl FromStr for ServerRun {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 /// What others may want of the session sooner than it would do it by itself. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// A look at the catalog: somebody saw that a definition changed.
+    /// A look at the catalog: somebody saw that a definition changed, or wonders whether the server is
+    /// still there.
     pub look: Arc<Notify>,
     /// An answer from the server about how far it is: somebody waits for a position. The server may
     /// not be there yet when it answers: whoever still waits after a moment wishes again.
@@ -59,6 +84,9 @@ pub struct SourceStatus {
     pub slot_wal_status: Option<String>,
     /// When the last message of any kind came from the server.
     pub last_message: Option<Instant>,
+    /// When the server was last seen to be there: when the stream began, by its answer to a question in
+    /// it, or by a look at the catalog.
+    pub last_seen: Option<Instant>,
     /// Reconnections since the process started.
     pub reconnects: u64,
 }
@@ -80,6 +108,7 @@ impl SourceStatus {
             slot_limit_bytes: None,
             slot_wal_status: None,
             last_message: None,
+            last_seen: None,
             reconnects: 0,
         }
     }

@@ -8,6 +8,7 @@ mod failover_slot;
 mod in_progress;
 mod instances;
 mod large;
+mod names;
 mod network;
 mod rows;
 mod server;

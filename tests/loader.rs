@@ -133,7 +133,11 @@ async fn load(loader: &PgLoader, table: &Arc<Table>, keys: &[&str]) -> Vec<(Stri
     answer.rows.iter().map(shown).collect()
 }
 
-fn shown(loaded: &LoadedRow) -> (String, String) {
+fn shown(loaded: &Result<LoadedRow, String>) -> (String, String) {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(reason) => return (String::new(), reason.clone()),
+    };
     let row = loaded.row.as_ref().map_or("absent".into(), |row| format!("{row:?}"));
     (format!("{:?}", loaded.key), row)
 }
@@ -157,14 +161,14 @@ struct Received {
 }
 
 impl CopySink for Received {
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool {
+    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError> {
         if self.unwanted > 0 {
             self.unwanted -= 1;
-            return false;
+            return Ok(false);
         }
         self.at = Some(at.clone());
         self.estimate = rows_estimate;
-        true
+        Ok(true)
     }
 
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {

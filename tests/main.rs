@@ -14,6 +14,7 @@ mod hardening;
 mod https;
 mod identity;
 mod loader;
+mod memory;
 mod mirrors;
 mod publication;
 mod push;

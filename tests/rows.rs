@@ -1,6 +1,7 @@
 //! Rows served from memory: what clients see, against a real PostgreSQL.
 
 mod away;
+mod elsewhere;
 mod lazy;
 mod preload;
 mod races;

@@ -8,7 +8,7 @@ use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::snapshot::Xid;
-use highwater::source::Wishes;
+use highwater::source::{ServerRun, Wishes};
 use highwater::store::{self, Limits, LogLimits, Query, Selection, Store, Writer};
 use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
@@ -51,7 +51,8 @@ impl Filled {
         let end = Lsn(8);
         let history = Epoch(1).into();
         let all = (0..tables).map(table).collect();
-        let started = Started { history, from: end, tables: all, broken: None };
+        let started =
+            Started { history, server: ServerRun::default(), from: end, tables: all, broken: None };
         writer.apply(vec![Event::Started(started)]);
         Ok(Self { writer, store, end, tables })
     }

@@ -7,6 +7,7 @@ use highwater::lsn::Lsn;
 use highwater::replication::StageLimits;
 use highwater::replication::assembler::Assembler;
 use highwater::replication::catalog::{Catalog, CatalogTable, KeyColumn};
+use highwater::source::ServerRun;
 use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
 use highwater::version::Epoch;
 
@@ -109,6 +110,7 @@ fn catalog() -> Catalog {
 /// One that knows the table, and its first event.
 pub(crate) fn assembler() -> (Assembler, Event) {
     let mut assembler = Assembler::new(LIMITS);
-    let started = assembler.start(Epoch(1).into(), Lsn(8), catalog(), None, None);
+    let started =
+        assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(8), catalog(), None, None);
     (assembler, started)
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::demo::{self, DemoOptions, PAUSE_DEFAULT, ServiceRequest};
 use super::failure::Failure;
+use super::progress::Terminal;
 use super::{logging, signals};
 use crate::app::App;
 use crate::config::{Config, Environment, Flag, Sources};
@@ -32,7 +33,7 @@ pub(crate) struct DemoArgs {
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(), Failure> {
-    logging::install_quiet();
+    let terminal = logging::install_quiet();
     let options = DemoOptions {
         find: find_options(environment)?,
         listen: args.listen.unwrap_or(LISTEN_DEFAULT),
@@ -41,12 +42,17 @@ pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(),
         pause: PAUSE_DEFAULT,
     };
     let out = anstream::stdout();
+    let serve = move |request, stop| serve(request, stop, terminal);
     let demo = demo::run(options, signals::asked_to_stop(), out, serve);
     Box::pin(demo).await.map_err(Failure::failed)
 }
 
 /// The service of the demo: configured by what the demo asks for and nothing else.
-async fn serve(request: ServiceRequest, stop: CancellationToken) -> anyhow::Result<()> {
+async fn serve(
+    request: ServiceRequest,
+    stop: CancellationToken,
+    terminal: Terminal,
+) -> anyhow::Result<()> {
     let setting = |key, value: &str| Flag { flag: "the demo", key, value: value.to_owned() };
     let mut flags = vec![
         setting("postgres.url", &request.database_url),
@@ -57,7 +63,9 @@ async fn serve(request: ServiceRequest, stop: CancellationToken) -> anyhow::Resu
     let sources = Sources { flags, ..Sources::default() };
     let config = Config::load(&sources)?;
     let app = App::on(&config, request.listener, None)?;
-    app.with_pages(request.pages, request.console_head).run(stop).await
+    let preloads = app.preloads();
+    let running = app.with_pages(request.pages, request.console_head).run(stop);
+    terminal.show(preloads, running).await
 }
 
 fn find_options(environment: &Environment) -> Result<FindOptions, Failure> {

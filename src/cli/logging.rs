@@ -1,17 +1,21 @@
-//! Log lines on standard error.
+//! Log lines on standard error, above what else is shown there.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 
+use super::progress::Terminal;
 use crate::config::{LogFormat, Logging};
 
-/// Installs the process's subscriber. Nothing happens when there is one.
-pub(crate) fn install(logging: &Logging) {
+/// Installs the process's subscriber. Nothing happens when there is one. Answers with the terminal that
+/// its lines appear on.
+pub(crate) fn install(logging: &Logging) -> Terminal {
     // The configuration has checked the filter.
     let filter = EnvFilter::try_new(&logging.level).unwrap_or_default();
-    let builder = SubscriberBuilder::default().with_env_filter(filter).with_writer(std::io::stderr);
+    let terminal = Terminal::default();
+    let builder =
+        SubscriberBuilder::default().with_env_filter(filter).with_writer(terminal.clone());
     let colour = std::io::stderr().is_terminal()
         && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let installed = match logging.format {
@@ -19,9 +23,10 @@ pub(crate) fn install(logging: &Logging) {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     drop(installed);
+    terminal
 }
 
 /// For commands whose output is the answer: warnings only.
-pub(crate) fn install_quiet() {
-    install(&Logging { format: LogFormat::Text, level: "warn".into() });
+pub(crate) fn install_quiet() -> Terminal {
+    install(&Logging { format: LogFormat::Text, level: "warn".into() })
 }

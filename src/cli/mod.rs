@@ -10,6 +10,7 @@ mod flags;
 mod http_client;
 mod logging;
 mod output;
+mod progress;
 mod reload;
 mod run;
 mod session;

@@ -35,7 +35,7 @@ fn long_help() -> String {
 
 pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), Failure> {
     let config = args.database.load(args.service, environment)?;
-    logging::install(&config.logging);
+    let terminal = logging::install(&config.logging);
     let asked_to_stop = signals::asked_to_stop();
     let mut hang_ups = HangUps::catch();
     let serve = async {
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
             shutdown.cancel();
             std::future::pending::<Infallible>().await
         };
-        let again = app.read_again();
+        let (again, preloads) = (app.read_again(), app.preloads());
         let reading_again = async {
             loop {
                 hang_ups.next().await;
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
             }
         };
         tokio::select! {
-            ended = app.run(shutdown.clone()) => ended,
+            ended = terminal.show(preloads, app.run(shutdown.clone())) => ended,
             never = reading_again => never,
             never = stopping => match never {},
         }

@@ -127,6 +127,8 @@ pub struct Http {
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
     pub push_clients_max: usize,
+    /// Bytes of all answers that clients have not read yet.
+    pub answers_max_bytes: usize,
     /// How long whoever is woken waits for further commits.
     pub notify_interval: Duration,
 }
@@ -313,6 +315,7 @@ fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
     let cors_origins = reader.list(&settings::CORS_ORIGINS, value::origin);
     let clients = |text: &str| value::count_or_none(text, PUSH_CLIENTS_MOST).map(|n| n as usize);
     let push_clients_max = reader.value(&settings::PUSH_CLIENTS_MAX, clients);
+    let answers_max_bytes = reader.value(&settings::ANSWERS_MAX_BYTES, value::answers_size);
     let notify_interval = reader.value(&settings::NOTIFY_INTERVAL, value::short_duration);
     let tls = http::tls(reader);
     let server = http::server(reader);
@@ -343,6 +346,7 @@ fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
         server,
         cors_origins,
         push_clients_max,
+        answers_max_bytes: answers_max_bytes?,
         notify_interval: notify_interval?,
     })
 }

@@ -92,6 +92,8 @@ settings! {
         "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
     PUSH_CLIENTS_MAX = "http.push_clients_max", Some("10_000"), "number, 0 to 15_000",
         "Streams and sockets at once. A further client is answered 503. Each takes a file descriptor.";
+    ANSWERS_MAX_BYTES = "http.answers_max_bytes", Some("256MiB"), "size, at least 64MiB",
+        "Memory for answers that clients have not read yet. Beyond it requests are answered 503, unless their answer is small.";
     CONNECTIONS_MAX = "http.connections_max", Some("16_384"), "number, 1 to 1_000_000",
         "Connections of a listener at once. Further ones wait until one ends. Each takes a file descriptor.";
     HEAD_TIMEOUT = "http.head_timeout", Some("10s"), "duration, 100ms to 5m",

@@ -223,6 +223,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("http.tls_key_file", "/k"),
         ("http.cors_origins", "https://a.example, https://b.example"),
         ("http.push_clients_max", "11"),
+        ("http.answers_max_bytes", "64MiB"),
         ("http.connections_max", "12"),
         ("http.head_timeout", "13s"),
         ("http.idle_timeout", "14s"),
@@ -257,6 +258,7 @@ fn every_key_can_be_set_by_the_environment() {
     let pace = crate::store::CheckPace { interval: Duration::from_millis(10), rows: 250 };
     assert_eq!(config.consistency.pace, Some(pace));
     assert_eq!(config.http.push_clients_max, 11);
+    assert_eq!(config.http.answers_max_bytes, 64 << 20);
     assert_eq!(config.http.notify_interval, Duration::from_millis(5));
     let files = TlsFiles { certificate: "/c".into(), key: "/k".into() };
     assert_eq!(config.http.tls, Some(files));

@@ -73,6 +73,12 @@ pub(super) fn head_size(text: &str) -> Result<usize, Problem> {
     if fine { Ok(size) } else { Err("must be from 8KiB to 1MiB".into()) }
 }
 
+/// Bytes for answers: with less than this, those that are remembered for others could take it all.
+pub(super) fn answers_size(text: &str) -> Result<usize, Problem> {
+    let size = memory(text)?;
+    if size >= 64 << 20 { Ok(size) } else { Err("must be at least 64MiB".into()) }
+}
+
 /// A number of bytes; zero is allowed.
 pub(super) fn size(text: &str) -> Result<u64, Problem> {
     let plain = text.replace('_', "");

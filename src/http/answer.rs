@@ -6,11 +6,12 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::body::body;
+use super::room::Taken;
 use crate::row::Row;
 use crate::store::{Answer, PollChange};
 use crate::version::Version;
@@ -34,19 +35,20 @@ pub(crate) struct Content {
 
 impl Content {
     /// Everything at once.
-    pub(crate) fn whole(&self) -> Bytes {
+    pub(crate) fn whole(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes());
         let mut place = 0;
         while self.write(place, &mut out) {
             place += 1;
         }
-        out.into()
+        out
     }
 
-    /// A body that is written as the client reads.
-    pub(crate) fn body(self: Arc<Self>) -> Body {
+    /// A body that is written as the client reads, and holds the room until then.
+    pub(crate) fn body(self: Arc<Self>, taken: Taken) -> Body {
         let mut place = 0;
         body(move |out| {
+            let _reading = &taken;
             let more = self.write(place, out);
             place += 1;
             more
@@ -56,8 +58,9 @@ impl Content {
     /// Bytes when written, an estimate.
     pub(crate) fn bytes(&self) -> usize {
         let change_bytes = CHANGE_BYTES + if self.detail { DETAIL_BYTES } else { 0 };
+        let ids: usize = self.answer.changes.iter().map(|change| change.key.heap_bytes()).sum();
         let rows: usize = self.rows.iter().flatten().map(|row| row.json().len()).sum();
-        FRAME_BYTES + self.answer.changes.len() * change_bytes + rows
+        FRAME_BYTES + self.answer.changes.len() * change_bytes + ids + rows
     }
 
     /// Appends the change at `place`, and whatever stands around it; tells whether one more call

@@ -12,6 +12,7 @@ use super::console::Console;
 use super::options::HttpOptions;
 use super::problem::{Kind, Problem};
 use super::push::PushClients;
+use super::room::{Room, Taken};
 use super::shared::{Question, SharedAnswers};
 use super::told::Told;
 use crate::metrics::Metrics;
@@ -22,6 +23,9 @@ use crate::version::Version;
 /// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
 /// were when it began, so there must be a limit; beyond it, others are told to come again (503).
 const PICTURES_MAX: usize = 64;
+/// A server that was not seen for so long may be dead, and another one promoted. One that lives is
+/// asked every second.
+pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Handles to everything the handlers need. Cloning shares them.
 #[derive(Clone)]
@@ -38,6 +42,7 @@ struct Shared {
     ahead_wait_max: Duration,
     notify_interval: Duration,
     answers: SharedAnswers,
+    room: Room,
     push: PushClients,
     console: Console,
     /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
@@ -61,6 +66,7 @@ impl Api {
         options: &HttpOptions,
     ) -> Self {
         let outcome = |outcome| metrics.polls.with_label_values(&[outcome]);
+        let room = Room::new(options.answers_bytes_max);
         Self(Arc::new(Shared {
             store,
             source,
@@ -76,7 +82,8 @@ impl Api {
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
             notify_interval: options.notify_interval,
-            answers: SharedAnswers::default(),
+            answers: SharedAnswers::new(room.clone()),
+            room,
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
             console: Console::new(options.console_head),
             was_ready: AtomicBool::new(false),
@@ -107,6 +114,11 @@ impl Api {
                 format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
             )
         })
+    }
+
+    /// Room for an answer of so many bytes, until its client has read it.
+    pub(crate) fn room_for(&self, bytes: usize) -> Result<Taken, Problem> {
+        self.0.room.take(bytes)
     }
 
     pub(crate) fn wait_max(&self) -> Duration {
@@ -154,11 +166,25 @@ impl Api {
         (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
     }
 
-    /// Waits until the change stream is connected and has caught up. Cancel safe.
+    /// Waits until the change stream is connected and has caught up, and its server was seen within
+    /// [`SEEN_WITHIN`]. Cancel safe.
+    ///
+    /// A dead server looks connected until the stream gives it up, which takes many seconds, since a
+    /// healthy one may be silent as long over a large transaction. So where it is silent the catalog is
+    /// looked at, over another connection: that answers at once, or not at all.
     pub(crate) async fn wait_for_stream(&self) {
+        let is_there = |source: &SourceStatus| {
+            let seen = source.last_seen;
+            source.phase == Phase::Streaming && seen.is_none_or(|at| at.elapsed() < SEEN_WITHIN)
+        };
         let mut source = self.0.source.clone();
-        // Without a session that tells, there is nothing more to wait for.
-        let _ = source.wait_for(|source| source.phase == Phase::Streaming).await;
+        while !is_there(&source.borrow_and_update()) {
+            self.0.store.hurry_look();
+            // Without a session that tells, there is nothing more to wait for.
+            if source.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Refuses polls until the service has caught up once. After that they go on being answered,

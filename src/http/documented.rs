@@ -17,7 +17,7 @@ pub(crate) struct ChangesParameters {
     /// The `version` of an earlier answer. Absent: the tables are in `reset`
     #[param(example = "5f3a9c01-0000000001a2b3c8")]
     after: Option<String>,
-    /// Changes per answer; default 1000
+    /// Changes per answer at most; fewer where their ids or rows are large. Default 1000
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<u32>,
     /// `rows`: each insert and update carries `row`, the row at the answer's `version`. Tables that are named must hold rows; of the others without rows only ids are told
@@ -214,7 +214,7 @@ pub(crate) struct TooManyRequestsProblem(#[to_schema] ProblemBody<'static>);
 #[derive(IntoResponses)]
 #[response(
     status = 503,
-    description = "Not now: not ready, too many streams and sockets, or rows or a position were not there in time; the detail says why",
+    description = "Not now: not ready, too many streams and sockets, too much that others have not read yet, or rows or a position were not there in time; the detail says why",
     content_type = "application/problem+json",
     headers(("Retry-After" = u32, description = "Seconds until asking again makes sense")),
     example = json!({

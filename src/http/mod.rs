@@ -21,7 +21,7 @@
 //! - A client that only waits has no buffer ([`http1`]).
 //! - Nobody is queued for: a client that is pushed to has at most one answer under way.
 //! - What an answer costs while a client reads it slowly is bytes shared with others ([`told`]), or
-//!   a chunk and handles to rows that are in memory anyway ([`body`]).
+//!   a chunk and handles to rows ([`body`]); all of them together are bounded ([`room`]).
 //! - A web page can't change anything: what is no `GET` refuses requests with an `Origin`
 //!   ([`reload`]).
 //!
@@ -60,6 +60,7 @@ mod query;
 mod rate;
 mod reload;
 mod request_id;
+mod room;
 mod router;
 mod routes;
 mod rows;

@@ -21,6 +21,8 @@ pub struct HttpOptions {
     /// Whoever is woken by a commit waits this long for further commits before it is told, so that
     /// one answer tells of them all.
     pub notify_interval: Duration,
+    /// Bytes of all answers that clients have not read yet; one that finds no room is refused (503).
+    pub answers_bytes_max: usize,
     /// Of clients that are pushed to.
     pub push: PushOptions,
     /// Of connections.
@@ -40,6 +42,8 @@ impl HttpOptions {
     pub const WAIT_MAX: Duration = Duration::from_mins(1);
     /// How long the API waits for a version that another instance gave.
     pub const AHEAD_WAIT_MAX: Duration = Duration::from_secs(5);
+    /// Memory for answers that are not read yet, unless configured.
+    pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
 }
 
 impl Default for HttpOptions {
@@ -49,6 +53,7 @@ impl Default for HttpOptions {
             wait_max: Self::WAIT_MAX,
             ahead_wait_max: Self::AHEAD_WAIT_MAX,
             notify_interval: Duration::ZERO,
+            answers_bytes_max: Self::ANSWERS_BYTES_MAX,
             push: PushOptions::default(),
             server: ServerOptions::default(),
             admin_apart: false,

@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     UpgradeRequired,
     /// As many clients are pushed to as may be.
     TooManyClients,
+    /// Answers that nobody has read yet take all the room there is.
+    AnswersFull,
     /// A client asks more often than it may.
     TooManyRequests,
     /// The service can't answer yet, or isn't caught up.
@@ -77,9 +79,11 @@ impl Kind {
             Self::OriginNotAllowed | Self::FromAPage | Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooManyClients | Self::NotReady | Self::RowsNotNow | Self::NotApplied => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TooManyClients
+            | Self::AnswersFull
+            | Self::NotReady
+            | Self::RowsNotNow
+            | Self::NotApplied => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -87,7 +91,7 @@ impl Kind {
     /// Seconds until asking again makes sense, where it does.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NotReady | Self::TooManyClients => Some(RETRY_AFTER_SECONDS),
+            Self::NotReady | Self::TooManyClients | Self::AnswersFull => Some(RETRY_AFTER_SECONDS),
             Self::RowsNotNow | Self::NotApplied => Some(RETRY_ROWS_AFTER_SECONDS),
             _ => None,
         }
@@ -123,6 +127,7 @@ impl Kind {
             Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
             Self::TooManyRequests => "urn:highwater:problem:too-many-requests",
             Self::TooManyClients => "urn:highwater:problem:too-many-clients",
+            Self::AnswersFull => "urn:highwater:problem:answers-full",
             Self::NotReady => "urn:highwater:problem:not-ready",
             Self::Internal => "urn:highwater:problem:internal",
         }
@@ -148,6 +153,7 @@ impl Kind {
             Self::UpgradeRequired => "A WebSocket must be asked for",
             Self::TooManyRequests => "Too many requests",
             Self::TooManyClients => "Too many clients",
+            Self::AnswersFull => "No room for the answer",
             Self::NotReady => "Not ready",
             Self::Internal => "Internal error",
         }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::answer::Content;
 use super::problem::Problem;
+use super::room::{Room, Taken};
 use super::told::Told;
 use crate::store::{Query, Selection, Standing, Store};
 use crate::version::Version;
@@ -49,10 +50,15 @@ pub(crate) struct Question {
     pub(crate) rows: bool,
 }
 
+/// An answer takes so many times its size: as JSON, and once more as an event or compressed.
+const FORMS: usize = 2;
+
 /// The recent answers.
 #[derive(Debug, Default)]
 pub(crate) struct SharedAnswers {
     recent: Mutex<VecDeque<Arc<Kept>>>,
+    /// For these, and for those that are on their way to clients.
+    room: Room,
 }
 
 /// An answer, made or being made.
@@ -64,6 +70,10 @@ struct Kept {
 }
 
 impl SharedAnswers {
+    pub(crate) fn new(room: Room) -> Self {
+        Self { recent: Mutex::default(), room }
+    }
+
     /// The answer to a question now. Cancel safe: another who waits for it goes on making it. A
     /// problem is not shared: each tries for itself, within its own time.
     pub(crate) async fn answer(
@@ -77,9 +87,36 @@ impl SharedAnswers {
         let standing = after.and_then(|_| store.standing(&question.tables));
         // Nothing to tell, or the first answer: short, and quickly made. And what can't be seen
         // without a lock can't be compared without one.
-        let Some(standing) = standing else { return make(store, question, until).await };
+        let Some(standing) = standing else { return self.make(store, question, until).await };
         let kept = self.find(question, standing);
-        kept.told.get_or_try_init(|| make(store, question, until)).await.cloned()
+        kept.told.get_or_try_init(|| self.make(store, question, until)).await.cloned()
+    }
+
+    async fn make(
+        &self,
+        store: &Store,
+        question: &Question,
+        until: Instant,
+    ) -> Result<Arc<Told>, Problem> {
+        let Question { tables, after, limit, detail, rows } = question;
+        let query = Query { tables, after: *after, limit: *limit };
+        let found = if *rows {
+            store.changes_with_rows(&query, until).await?
+        } else {
+            store.changes(&query).map(|answer| (answer, Vec::new()))
+        };
+        let (answer, rows) = found.ok_or_else(Problem::not_started)?;
+        let content = Content { answer, rows, detail: *detail };
+        let taken = self.room(content.bytes().saturating_mul(FORMS))?;
+        Ok(Arc::new(Told::new(content, taken)))
+    }
+
+    /// Room for an answer; if there is none, that of the answers remembered for others.
+    fn room(&self, bytes: usize) -> Result<Taken, Problem> {
+        self.room.take(bytes).or_else(|_| {
+            self.recent.lock().clear();
+            self.room.take(bytes)
+        })
     }
 
     /// The remembered answer, or a place for one.
@@ -120,16 +157,4 @@ impl Kept {
         let told = self.told.get();
         size_of::<Self>() + told.map_or(0, |told| told.bytes())
     }
-}
-
-async fn make(store: &Store, question: &Question, until: Instant) -> Result<Arc<Told>, Problem> {
-    let Question { tables, after, limit, detail, rows } = question;
-    let query = Query { tables, after: *after, limit: *limit };
-    let found = if *rows {
-        store.changes_with_rows(&query, until).await?
-    } else {
-        store.changes(&query).map(|answer| (answer, Vec::new()))
-    };
-    let (answer, rows) = found.ok_or_else(Problem::not_started)?;
-    Ok(Arc::new(Told::new(Content { answer, rows, detail: *detail })))
 }

@@ -8,13 +8,14 @@ use axum::body::{Body, Bytes};
 
 use super::answer::Content;
 use super::encoding::Encoding;
+use super::room::Taken;
 use crate::version::{VERSION_TEXT_MAX, Version};
 
 /// Smaller bodies are sent as they are: compressing them costs more than it saves.
 pub(crate) const COMPRESSED_BYTES_MIN: u16 = 1_024;
 
 /// A larger answer, by estimate, is written for each poll as its client reads it, so that a slow
-/// reader keeps a chunk and not the whole. Answers without rows are smaller.
+/// reader keeps a chunk and not the whole. Answers without rows and details are smaller.
 const WHOLE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Bytes around an event's id and data.
@@ -36,6 +37,8 @@ pub(crate) struct Told {
     /// When it was made.
     pub(crate) made_at: Instant,
     json: Json,
+    /// What it takes of the room for answers, shared by its forms.
+    taken: Taken,
     event: OnceLock<Bytes>,
     compressed: [OnceLock<Option<Bytes>>; Encoding::ALL.len()],
 }
@@ -52,7 +55,7 @@ enum Json {
 }
 
 impl Told {
-    pub(crate) fn new(content: Content) -> Self {
+    pub(crate) fn new(content: Content, taken: Taken) -> Self {
         let answer = &content.answer;
         Self {
             version: answer.version,
@@ -61,7 +64,8 @@ impl Told {
             has_resets: !answer.reset.is_empty(),
             has_changes: !answer.changes.is_empty(),
             made_at: Instant::now(),
-            json: Json::new(content),
+            json: Json::new(content, &taken),
+            taken,
             event: OnceLock::new(),
             compressed: Default::default(),
         }
@@ -76,7 +80,9 @@ impl Told {
     pub(crate) fn json(&self) -> Bytes {
         match &self.json {
             Json::Whole(json) => json.clone(),
-            Json::Long { content, whole } => whole.get_or_init(|| content.whole()).clone(),
+            Json::Long { content, whole } => {
+                whole.get_or_init(|| self.taken.keep(content.whole())).clone()
+            }
         }
     }
 
@@ -84,7 +90,7 @@ impl Told {
     pub(crate) fn body(&self) -> Body {
         match &self.json {
             Json::Whole(json) => Body::from(json.clone()),
-            Json::Long { content, .. } => Arc::clone(content).body(),
+            Json::Long { content, .. } => Arc::clone(content).body(self.taken.clone()),
         }
     }
 
@@ -96,7 +102,8 @@ impl Told {
             return None;
         }
         let place = self.compressed.get(encoding as usize)?;
-        place.get_or_init(|| encoding.compress(json)).clone()
+        let compress = || encoding.compress(json).map(|bytes| self.taken.keep(bytes));
+        place.get_or_init(compress).clone()
     }
 
     /// As a Server-Sent Event with the version as its id. JSON has no line ends of its own, so one
@@ -109,7 +116,7 @@ impl Told {
         let mut head = String::with_capacity(EVENT_FRAME_BYTES + VERSION_TEXT_MAX);
         // Writing to a string can't fail.
         let _ = write!(head, "id: {}\ndata: ", self.version);
-        Bytes::from([head.as_bytes(), &self.json(), b"\n\n"].concat())
+        self.taken.keep([head.as_bytes(), &self.json(), b"\n\n"].concat())
     }
 
     /// Bytes it takes in memory, about.
@@ -121,9 +128,9 @@ impl Told {
 }
 
 impl Json {
-    fn new(content: Content) -> Self {
+    fn new(content: Content, taken: &Taken) -> Self {
         if content.bytes() <= WHOLE_BYTES_MAX {
-            return Self::Whole(content.whole());
+            return Self::Whole(taken.keep(content.whole()));
         }
         Self::Long { content: Arc::new(content), whole: OnceLock::new() }
     }

@@ -49,6 +49,7 @@ use crate::lsn::Lsn;
 use crate::pgoutput::{Begin, Commit, Logical, Message};
 use crate::row::RowChange;
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::table::TableOid;
 use published::{Said, TableState};
 
@@ -141,6 +142,7 @@ impl Assembler {
     pub fn start(
         &mut self,
         history: History,
+        server: ServerRun,
         from: Lsn,
         look: Catalog,
         uncertain_transactions: Option<i64>,
@@ -157,14 +159,15 @@ impl Assembler {
             self.tables.insert(table.table.oid, TableState::new(catalog));
         }
         self.restart_stream(look);
-        Event::Started(Started { history, from, tables: self.published(), broken })
+        Event::Started(Started { history, server, from, tables: self.published(), broken })
     }
 
     /// The stream goes on where it was, on a new connection.
-    pub fn resume(&mut self, history: History, look: Catalog) -> Event {
+    pub fn resume(&mut self, history: History, server: ServerRun, look: Catalog) -> Event {
         self.restart_stream(look);
         Event::Started(Started {
             history,
+            server,
             from: self.position,
             tables: self.published(),
             broken: None,

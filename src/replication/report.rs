@@ -39,6 +39,7 @@ impl Report {
         self.metrics.replication_reconnects.inc_by(u64::from(again));
         self.status.send_modify(|status| {
             status.phase = Phase::CatchingUp;
+            status.last_seen = Some(Instant::now());
             status.server_version = server_version.map(str::to_owned);
             status.reconnects += u64::from(again);
         });
@@ -80,12 +81,21 @@ impl Report {
         self.metrics.replication_received_bytes.inc_by(bytes as u64);
     }
 
+    /// The server is there: told at once, for those who wait until it is certain.
+    pub(super) fn answered(&mut self) {
+        self.status.send_modify(|status| {
+            status.last_message = self.heard_at;
+            status.last_seen = self.heard_at;
+        });
+    }
+
     /// A look at the server.
     pub(super) fn looked(&mut self, look: &Look) {
         let slot = look.source.slot.as_ref();
         let retained = slot.and_then(|slot| slot.retained_bytes);
         self.metrics.slot_retained_wal_bytes.set(gauge(retained.unwrap_or(0)));
         self.status.send_modify(|status| {
+            status.last_seen = Some(Instant::now());
             status.slot_retained_bytes = retained;
             status.slot_wal_status = slot.and_then(|slot| slot.wal_status.clone());
             status.server_wal_end = status.server_wal_end.max(look.source.wal_end);

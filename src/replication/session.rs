@@ -21,7 +21,7 @@ use super::watch::{Look, Watch};
 use crate::history::History;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::source::Phase;
+use crate::source::{Phase, ServerRun};
 use crate::version::Epoch;
 use crate::wire::{Connection, CopyBoth};
 
@@ -49,6 +49,7 @@ struct ServerProcess {
     pid: i32,
     /// `pg_stat_activity.backend_start`, as text.
     started: String,
+    server: ServerRun,
 }
 
 /// A stream that has begun, and the SQL connection beside it.

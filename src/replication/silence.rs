@@ -54,6 +54,11 @@ impl Silence {
         *self = Self::default();
     }
 
+    /// Whether a probe is unanswered.
+    pub(super) fn is_probing(&self) -> bool {
+        self.unanswered > 0
+    }
+
     /// One more probe has been sent.
     pub(super) fn probed(&mut self) {
         self.unanswered = self.unanswered.saturating_add(1);

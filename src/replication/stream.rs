@@ -215,6 +215,9 @@ impl Stream<'_> {
             self.report.heard_again();
             self.goal = self.server_end;
         }
+        if self.silence.is_probing() {
+            self.report.answered();
+        }
         self.silence.heard();
     }
 

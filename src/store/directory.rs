@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-use super::rows::{RowMeters, Served};
+use super::meters::{RowMeters, Served};
 use super::signals::Mark;
 use crate::metrics::Metrics;
 use crate::scope::View;

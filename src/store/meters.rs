@@ -1,11 +1,14 @@
-//! A table's metrics, with the labels looked up once.
+//! A table's metrics, with the labels looked up once: those of its log here, those of its rows in `rows`.
+
+mod rows;
 
 use prometheus::IntCounter;
 
-use super::rows;
-use super::status::ChangeCounts;
 use crate::change::{Op, ResetReason};
 use crate::metrics::Metrics;
+
+pub(super) use rows::{LoadOutcome, RowMeters};
+pub use rows::{RequestCounts, Served};
 
 const OPS: [Op; 3] = [Op::Insert, Op::Update, Op::Delete];
 
@@ -21,6 +24,17 @@ const REASONS: [ResetReason; 9] = [
     ResetReason::NewHistory,
     ResetReason::Reload,
 ];
+
+/// Changes of a table, by operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Rows that came.
+    pub inserts: u64,
+    /// Rows that changed.
+    pub updates: u64,
+    /// Rows that went.
+    pub deletes: u64,
+}
 
 /// Handles to one table's counters.
 #[derive(Debug)]

@@ -64,12 +64,13 @@ use std::sync::Arc;
 
 pub use directory::{Directory, Part, PublishedTable, Selection};
 pub use limits::{CheckPace, Limits, LogLimits, RowLimits};
+pub use meters::{ChangeCounts, RequestCounts, Served};
 pub use reader::{Answer, PollChange, Query, Standing, Store};
 pub use rows::{
-    Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RequestCounts,
-    RowsError, RowsPicture, RowsState, RowsStatus, Served, Verdict, Violation,
+    Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError,
+    RowsPicture, RowsState, RowsStatus, Verdict, Violation,
 };
-pub use status::{ChangeCounts, LastReset, Resets, StoreStatus, TableStatus};
+pub use status::{LastReset, Resets, StoreStatus, TableStatus};
 pub use writer::Writer;
 
 use crate::metrics::Metrics;

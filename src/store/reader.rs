@@ -11,6 +11,10 @@ use crate::scope::View;
 use crate::source::Wishes;
 use crate::version::{Position, Version};
 
+/// Bytes of ids in one answer; at it the answer ends (`more`), however many changes were asked for.
+/// Integers don't count. The last id may go beyond it.
+const ANSWER_IDS_BYTES_MAX: usize = 1024 * 1024;
+
 /// The readers' handle. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -202,12 +206,10 @@ impl State {
                 _ => reset.push(table.clone()),
             }
         }
-        let changes: Vec<PollChange> = merge.by_ref().take(query.limit.max(1)).collect();
+        let changes = first(&mut merge, query.limit.max(1));
         let next = merge.next_position();
         let position = match (changes.last(), next) {
-            // The rest of this commit follows from here.
-            (Some(last), Some(next)) if last.position.lsn == next.lsn => last.position,
-            (Some(last), Some(_)) => Position::after_commit(last.position.lsn),
+            (Some(last), Some(next)) => between(last.position, next),
             _ => self.applied.max(after.unwrap_or(Position::START)),
         };
         let newest = self.newest(query.tables)?;
@@ -232,6 +234,38 @@ impl State {
                     .map(|part| (&part.table, &part.view, self.tables.get(&part.table.oid()))),
             ),
         }
+    }
+}
+
+/// The first changes: at most so many, and no more than fit one answer.
+fn first(merge: &mut impl Iterator<Item = PollChange>, limit: usize) -> Vec<PollChange> {
+    let mut changes = Vec::new();
+    let mut bytes = 0;
+    while changes.len() < limit && bytes < ANSWER_IDS_BYTES_MAX {
+        let Some(change) = merge.next() else { break };
+        bytes += change.key.heap_bytes();
+        changes.push(change);
+    }
+    changes
+}
+
+/// What an answer that ends with the change at `last` leads on from, when the next one is at `next`.
+fn between(last: Position, next: Position) -> Position {
+    // The rest of this commit follows from here.
+    if last.lsn == next.lsn { last } else { Position::after_commit(last.lsn) }
+}
+
+impl Answer {
+    /// Leaves only the first changes, at least one; the others follow from its version.
+    pub(super) fn cut(&mut self, count: usize) {
+        let count = count.max(1);
+        let (Some(last), Some(next)) = (self.changes.get(count - 1), self.changes.get(count))
+        else {
+            return;
+        };
+        self.version.position = between(last.position, next.position);
+        self.more = true;
+        self.changes.truncate(count);
     }
 }
 

@@ -20,6 +20,7 @@ use super::rows::{Cache, Loads, TableRows, Verifications};
 use super::signals::Signals;
 use super::status::Resets;
 use crate::history::History;
+use crate::source::ServerRun;
 use crate::table::TableOid;
 use crate::version::{Epoch, Position, Version};
 
@@ -44,6 +45,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// The history being followed; `None` before the first start.
     pub(super) history: Option<History>,
+    /// The server that sends the stream, or did last; `None` before the first start.
+    pub(super) server: Option<ServerRun>,
     /// Everything up to here is in the logs.
     pub(super) applied: Position,
     /// The newest change to any table, or reset. Never goes back within a history.
@@ -75,6 +78,7 @@ impl Shared {
     pub(super) fn new(limits: RowLimits) -> Self {
         let state = State {
             history: None,
+            server: None,
             applied: Position::START,
             newest: Position::START,
             tables: BTreeMap::new(),

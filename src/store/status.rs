@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::directory::PublishedTable;
+use super::meters::ChangeCounts;
 use super::reader::Store;
 use crate::change::{CommitTime, ResetReason};
 use crate::version::{Epoch, Position};
@@ -39,17 +40,6 @@ pub struct TableStatus {
     pub changes: ChangeCounts,
     /// Its resets since the process started.
     pub resets: Resets,
-}
-
-/// Changes of a table, by operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChangeCounts {
-    /// Rows that came.
-    pub inserts: u64,
-    /// Rows that changed.
-    pub updates: u64,
-    /// Rows that went.
-    pub deletes: u64,
 }
 
 /// How often a table was reset, and why the last time.

@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::Wishes;
+use crate::source::{ServerRun, Wishes};
 use crate::table::{Rows, Table, TableName, TableOid, Tracking};
 use crate::version::{Epoch, Position, Version};
 
@@ -32,7 +32,13 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
 }
 
 pub(super) fn started(from: u64, tables: Vec<Table>, broken: Option<ResetReason>) -> Event {
-    Event::Started(Started { history: EPOCH.into(), from: Lsn(from), tables, broken })
+    Event::Started(Started {
+        history: EPOCH.into(),
+        server: ServerRun::default(),
+        from: Lsn(from),
+        tables,
+        broken,
+    })
 }
 
 pub(super) fn reset(table: u32, reason: ResetReason) -> Reset {

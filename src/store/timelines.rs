@@ -10,6 +10,7 @@ use crate::change::Op::Insert;
 use crate::change::{Event, ResetReason, Started};
 use crate::history::{History, TimelineSwitch};
 use crate::lsn::Lsn;
+use crate::source::ServerRun;
 use crate::version::Version;
 
 /// Timeline 2, which left timeline 1 at 960: the first one's version at an LSN, and the start.
@@ -18,7 +19,13 @@ fn promoted(from: u64, broken: Option<ResetReason>) -> (impl Fn(u64) -> Version,
     let [first, second] = [(1, &[][..]), (2, &[switch][..])]
         .map(|(timeline, switches)| History::new(7, 5, timeline, switches));
     let version = move |lsn| Version { epoch: first.epoch(), ..at(lsn) };
-    let start = Started { history: second, from: Lsn(from), tables: abc(), broken };
+    let start = Started {
+        history: second,
+        server: ServerRun::default(),
+        from: Lsn(from),
+        tables: abc(),
+        broken,
+    };
     (version, Event::Started(start))
 }
 
@@ -26,7 +33,13 @@ fn promoted(from: u64, broken: Option<ResetReason>) -> (impl Fn(u64) -> Version,
 fn on_the_first_timeline(watermark: u64) -> Bench {
     let mut bench = Bench::new(GENEROUS);
     let history = History::new(7, 5, 1, &[]);
-    let start = Started { history, from: Lsn(800), tables: abc(), broken: None };
+    let start = Started {
+        history,
+        server: ServerRun::default(),
+        from: Lsn(800),
+        tables: abc(),
+        broken: None,
+    };
     bench.take(Event::Started(start));
     bench.take(commit(880, &[(1, 1, Insert)]));
     bench.take(Event::Watermark(Lsn(watermark)));

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often another start is tried, with another port, when somebody took the port first.
 const STARTS_MAX: u32 = 5;
+/// What the log says while processes of a killed postmaster are still there.
+const LEFT_OVER: [&str; 2] = ["still in use", "unexpected postmaster exit"];
 
 /// What a test or the demo wants different.
 #[derive(Clone, Debug)]
@@ -134,9 +136,11 @@ impl Server {
         let started = Instant::now();
         loop {
             match self.launch() {
-                // The processes of a killed postmaster take a moment to end.
+                // The processes of a killed postmaster take a moment to end, and many of them say so
+                // in the end of the log, where the complaint about them may be missing then.
                 Err(ThrowawayError::NotReady { log })
-                    if log.contains("still in use") && started.elapsed() < PATIENCE =>
+                    if LEFT_OVER.iter().any(|words| log.contains(words))
+                        && started.elapsed() < PATIENCE =>
                 {
                     sleep(Duration::from_millis(100));
                 }

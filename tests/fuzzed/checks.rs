@@ -14,7 +14,7 @@ use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::pgoutput::{Message, Streamed, Tuple, decode, decode_streamed};
 use highwater::snapshot::Xid;
-use highwater::source::{Phase, SourceStatus, Wishes};
+use highwater::source::{Phase, ServerRun, SourceStatus, Wishes};
 use highwater::store::{self, Limits, Writer};
 use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
@@ -148,7 +148,13 @@ fn started() -> Event {
         ),
         Table { rows: Rows::Off, ..table(6, "a,\"b", RowMode::Lazy, &[("id", Kind::Integer)]) },
     ];
-    Event::Started(Started { history: Epoch(0xAB).into(), from: Lsn(800), tables, broken: None })
+    Event::Started(Started {
+        history: Epoch(0xAB).into(),
+        server: ServerRun::default(),
+        from: Lsn(800),
+        tables,
+        broken: None,
+    })
 }
 
 fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, Kind)]) -> Table {

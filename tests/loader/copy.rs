@@ -45,8 +45,8 @@ async fn snapshots_that_are_not_wanted_are_followed_by_others() {
 async fn who_receives_can_stop_the_copy() {
     struct Stopping;
     impl CopySink for Stopping {
-        fn begin(&mut self, _: &LoadedAt, _: u64) -> bool {
-            true
+        fn begin(&mut self, _: &LoadedAt, _: u64) -> Result<bool, LoadError> {
+            Ok(true)
         }
         fn rows(&mut self, _: Vec<(Key, Row)>) -> Result<(), LoadError> {
             Err(LoadError::Stopped)

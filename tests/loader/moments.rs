@@ -31,20 +31,26 @@ async fn what_is_not_committed_is_not_seen_and_then_it_is() {
     {
         assert!(!snapshot.sees(xid));
     }
-    assert_eq!(format!("{:?}", before.rows[0].row.as_ref().unwrap()), r#"{"id":1,"v":1}"#);
+    assert_eq!(
+        format!("{:?}", before.rows[0].as_ref().unwrap().row.as_ref().unwrap()),
+        r#"{"id":1,"v":1}"#
+    );
     writer.execute("COMMIT").await;
     let committed: String = writer.value("SELECT pg_current_wal_insert_lsn()::text").await;
     let committed: Lsn = committed.parse().unwrap();
     let after = loader.load(&a, &[Key::integer(1)]).await.unwrap();
     let copied_after = copied(&loader, &a).await;
-    for LoadedAt { snapshot, horizon } in
+    for LoadedAt { snapshot, horizon, .. } in
         [&after.at, copied_after.at.as_ref().unwrap(), &loader.snapshot().await.unwrap()]
     {
         assert!(snapshot.sees(xid));
         assert!(*horizon >= committed || committed.bytes_since(*horizon) <= 40);
     }
     assert_eq!(copied_after.rows[0].1, r#"{"id":1,"v":2}"#);
-    assert_eq!(format!("{:?}", after.rows[0].row.as_ref().unwrap()), r#"{"id":1,"v":2}"#);
+    assert_eq!(
+        format!("{:?}", after.rows[0].as_ref().unwrap().row.as_ref().unwrap()),
+        r#"{"id":1,"v":2}"#
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use highwater::database::loader::PgLoader;
 use highwater::key::Key;
 use highwater::load::{LoadError, Loader};
+use highwater::source::ServerRun;
 use highwater::throwaway::{ServerOptions, Shutdown};
 use tokio::time::sleep;
 
@@ -84,6 +85,30 @@ async fn an_idle_session_that_ended_is_replaced_unnoticed() {
     load(&loader, &a, &["1"]).await;
     pg.reconnect().await;
     assert_eq!(count(&pg).await, 1);
+}
+
+#[tokio::test]
+async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server_is_another() {
+    let mut pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
+    let (loader, a) = (loader(&pg), described(&pg, "a").await);
+    let key = [Key::integer(1)];
+    let first = loader.load(&a, &key).await.unwrap().at.server;
+    let told = format!("SELECT {}", ServerRun::EXPRESSION);
+    assert_eq!(first, ServerRun(pg.value(&told).await));
+    assert_eq!(super::copied(&loader, &a).await.at.unwrap().server, first);
+    assert_eq!(loader.snapshot().await.unwrap().server, first);
+    loader.leave(ServerRun(first.0 + 1));
+    assert_eq!(count(&pg).await, 1);
+    loader.leave(first);
+    while count(&pg).await > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    pg.server().restart(Shutdown::Fast).unwrap();
+    pg.reconnect().await;
+    let second = loader.load(&a, &key).await.unwrap().at.server;
+    assert_eq!(second, ServerRun(pg.value(&told).await));
+    assert_ne!(second, first);
 }
 
 #[tokio::test]

@@ -75,11 +75,22 @@ impl Highwater {
         log: Stdio,
         authority: Option<&Authority>,
     ) -> (Self, Program) {
+        Self::program_at(&pg.url(), pg.database(), settings, log, authority).await
+    }
+
+    /// …that connects by this URL, and has this slot.
+    pub(crate) async fn program_at(
+        url: &str,
+        slot: &str,
+        settings: &[(&str, &str)],
+        log: Stdio,
+        authority: Option<&Authority>,
+    ) -> (Self, Program) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
         let program = Command::new(env!("CARGO_BIN_EXE_highwater"))
-            .args(["run", "--url", &pg.url(), "--slot", pg.database()])
+            .args(["run", "--url", url, "--slot", slot])
             .args(["--listen", &address.to_string()])
             .env_clear()
             .envs(settings.iter().copied())

@@ -72,9 +72,14 @@ impl Faults {
 
 impl Proxy {
     /// A network without faults in front of this server.
-    #[allow(clippy::disallowed_methods, reason = "aborted when the proxy is dropped")]
     pub(crate) async fn start(pg: &Postgres) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at(pg, "127.0.0.1:0").await
+    }
+
+    /// …listening there.
+    #[allow(clippy::disallowed_methods, reason = "aborted when the proxy is dropped")]
+    pub(crate) async fn start_at(pg: &Postgres, place: &str) -> Self {
+        let listener = TcpListener::bind(place).await.expect("a port");
         let shared = Arc::new(Shared {
             upstream: Mutex::new(address(pg)),
             faults: watch::Sender::new(Faults::default()),
@@ -86,6 +91,11 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let accepting = tokio::spawn(accept(listener, shared.clone()));
         Self { address, shared, accepting }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where to connect to the database through it, as the superuser.
@@ -158,8 +168,13 @@ impl Proxy {
 
     /// New connections lead to another server; the present ones are reset.
     pub(crate) fn switch(&self, pg: &Postgres) {
-        *self.shared.upstream.lock().unwrap() = address(pg);
+        self.lead_new_ones_to(pg);
         self.reset();
+    }
+
+    /// New connections lead to another server; the present ones stay.
+    pub(crate) fn lead_new_ones_to(&self, pg: &Postgres) {
+        *self.shared.upstream.lock().unwrap() = address(pg);
     }
 
     /// Damages the message that inserts a row of one text column with this value, every time it

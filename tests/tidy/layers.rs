@@ -94,6 +94,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("anstream", &["cli"]),
     ("anstyle", &["cli"]),
+    ("indicatif", &["cli"]),
     // config only to check a filter.
     ("tracing_subscriber", &["cli", "main", "config"]),
     ("prometheus", &["metrics", "http", "store"]),

@@ -9,7 +9,7 @@ use crate::load::{CopySink, LoadError};
 use crate::row::Row;
 use crate::table::{HeldRows, Table};
 
-use super::failure::Failure;
+use super::failure::{Failure, unwritable};
 use super::keys::Asked;
 use super::load::{KEYS_PER_QUERY_MAX, found, opened};
 use super::query;
@@ -47,10 +47,7 @@ pub(super) async fn copy(
     };
     let sql = query::copy(table, held, &copy.shape);
     session.copy_out(&sql, |line| copy.add_line(line)).await?;
-    let refused = std::mem::take(&mut copy.refused);
-    for keys in refused.chunks(KEYS_PER_QUERY_MAX) {
-        copy.add_refused(&mut session, table, held, keys).await?;
-    }
+    copy.add_all_refused(&mut session, table, held).await?;
     copy.hand_over()?;
     session.ask(query::COMMIT).await?;
     session.close().await;
@@ -74,10 +71,10 @@ async fn begin(
     let mut pause = PAUSE;
     loop {
         let answers = session.ask(&sql).await?;
-        let at = opened(&answers, session.wal)?;
+        let at = opened(&answers, session.server)?;
         let estimate = answers.get(query::OPENING + 1).and_then(|rows| rows.first());
         let estimate = estimate.and_then(|record| record.text(0)?.parse().ok());
-        if sink.begin(&at, estimate.ok_or(Failure::Unexpected)?) {
+        if sink.begin(&at, estimate.ok_or(Failure::Unexpected)?)? {
             return Ok(());
         }
         session.leave_transaction().await?;
@@ -130,6 +127,35 @@ impl Copy<'_> {
     fn hand_over(&mut self) -> Result<(), Failure> {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_ROWS));
         Ok(self.sink.rows(batch)?)
+    }
+
+    /// Reads once more the rows with a value that we don't render. When the database refuses one, too,
+    /// each half is tried by itself, to tell which it is.
+    async fn add_all_refused(
+        &mut self,
+        session: &mut SqlSession,
+        table: &Table,
+        held: &HeldRows,
+    ) -> Result<(), Failure> {
+        let refused = std::mem::take(&mut self.refused);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        session.ask("SAVEPOINT rows").await?;
+        let mut left: Vec<&[Key]> = refused.chunks(KEYS_PER_QUERY_MAX).collect();
+        while let Some(keys) = left.pop() {
+            match self.add_refused(session, table, held, keys).await {
+                Err(failure) if failure.blames_a_value() => {
+                    session.ask("ROLLBACK TO SAVEPOINT rows").await?;
+                    if let [key] = keys {
+                        return Err(LoadError::Refused(unwritable(table, key, &failure)).into());
+                    }
+                    left.extend(<[_; 2]>::from(keys.split_at(keys.len() / 2)));
+                }
+                added => added?,
+            }
+        }
+        Ok(())
     }
 
     /// Reads rows once more, rendered by the database, in the same transaction.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::key::Key;
 use crate::load::LoadError;
 use crate::render::Unrenderable;
 use crate::table::{Table, quoted};
@@ -73,6 +74,15 @@ impl Failure {
             other => LoadError::Unavailable(other.to_string()),
         }
     }
+}
+
+/// Why one row can't be told: to the `error` that the database answers with there is no document.
+pub(super) fn unwritable(table: &Table, key: &Key, error: &Failure) -> String {
+    format!(
+        "the row {key:?} of table {} can't be written as JSON ({error}); change that value, or leave \
+         its column out with columns = [...]",
+        table.name
+    )
 }
 
 /// Data exceptions, and a domain's `CHECK`.

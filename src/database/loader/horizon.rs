@@ -2,18 +2,21 @@
 
 use crate::load::{LoadError, LoadedAt};
 use crate::lsn::Lsn;
+use crate::source::ServerRun;
 
 use super::failure::Failure;
 use super::record::Record;
 
-/// How the server's WAL is divided (`wal_block_size`, `wal_segment_size`), in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WalLayout {
+/// What is the same for a session all its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ServerFacts {
+    pub(super) run: ServerRun,
+    /// How the server's WAL is divided (`wal_block_size`, `wal_segment_size`), in bytes.
     pub(super) page: u64,
     pub(super) segment: u64,
 }
 
-impl WalLayout {
+impl ServerFacts {
     /// The header of a page, and of the first page of a segment (`xlog_internal.h`).
     const PAGE_HEADER: u64 = 24;
     const SEGMENT_HEADER: u64 = 40;
@@ -40,7 +43,7 @@ impl WalLayout {
         let snapshot = snapshot.ok_or(Failure::Unexpected)?;
         let Some(insert) = seen.text(1) else { return Err(in_recovery().into()) };
         let insert = insert.parse().map_err(|_| Failure::Unexpected)?;
-        Ok(LoadedAt { snapshot, horizon: self.end_of_records(insert) })
+        Ok(LoadedAt { snapshot, horizon: self.end_of_records(insert), server: self.run })
     }
 }
 
@@ -57,12 +60,12 @@ fn in_recovery() -> LoadError {
 mod tests {
     use super::*;
 
-    const LAYOUT: WalLayout = WalLayout { page: 8192, segment: 16 << 20 };
+    const FACTS: ServerFacts = ServerFacts { run: ServerRun(7), page: 8192, segment: 16 << 20 };
 
     fn seen(line: &str) -> Result<LoadedAt, Failure> {
         let mut record = Record::default();
         record.read_line(line.as_bytes());
-        LAYOUT.loaded_at(&record)
+        FACTS.loaded_at(&record)
     }
 
     #[test]
@@ -85,6 +88,7 @@ mod tests {
         ] {
             let at = seen(&format!("5:7:5\t{insert}")).unwrap();
             assert_eq!(at.horizon.to_string(), horizon);
+            assert_eq!(at.server, FACTS.run);
             assert_eq!(at.snapshot, "5:7:5".parse().unwrap());
         }
     }

@@ -1,5 +1,7 @@
 //! Keys as SQL reads them, and those that are no values of their type.
 
+use std::collections::BTreeMap;
+
 use crate::key::{Key, KeyPart};
 use crate::kind::{Form, Kind};
 use crate::load::LoadError;
@@ -14,17 +16,21 @@ pub(super) struct Asked<'a> {
     pub(super) keys: &'a [Key],
     /// For each the text of each column's value; `None`: it is no value of its type.
     texts: Vec<Option<Vec<String>>>,
+    /// Rows that the database refuses to write as JSON: the numbers of their keys, and what it says.
+    pub(super) unwritable: BTreeMap<usize, String>,
 }
 
 impl<'a> Asked<'a> {
     /// Takes the keys apart.
     pub(super) fn new(held: &HeldRows, keys: &'a [Key]) -> Self {
-        Self { keys, texts: keys.iter().map(|key| texts_of(held, key)).collect() }
+        let texts = keys.iter().map(|key| texts_of(held, key)).collect();
+        Self { keys, texts, unwritable: BTreeMap::new() }
     }
 
     /// The keys that can be asked for, with their numbers.
     pub(super) fn askable(&self) -> Vec<(usize, &[String])> {
         let texts = self.texts.iter().enumerate();
+        let texts = texts.filter(|(number, _)| !self.unwritable.contains_key(number));
         texts.filter_map(|(number, texts)| Some((number, texts.as_deref()?))).collect()
     }
 

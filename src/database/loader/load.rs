@@ -3,8 +3,8 @@
 use crate::load::{Loaded, LoadedAt, LoadedRow};
 use crate::table::{HeldRows, Table};
 
-use super::failure::Failure;
-use super::horizon::WalLayout;
+use super::failure::{Failure, unwritable};
+use super::horizon::ServerFacts;
 use super::keys::Asked;
 use super::pool::Pool;
 use super::query;
@@ -14,6 +14,10 @@ use super::shape::{Rendering, Shape};
 
 /// Keys in one query; more are asked for in several queries of one snapshot.
 pub(super) const KEYS_PER_QUERY_MAX: usize = 500;
+
+/// A row may become one that can't be written just after it was found to be none: then it is looked for
+/// again, so often.
+const UNWRITABLE_ROUNDS_MAX: u32 = 3;
 
 /// Reads the rows.
 ///
@@ -28,6 +32,7 @@ pub(super) async fn load(
     asked.refusal(held, pool).await?;
     let mut rendering = Rendering::Ours;
     let mut struck_out = false;
+    let mut rounds = 0;
     loop {
         match read(pool, table, held, &asked, rendering).await {
             Err(Failure::Unrenderable(_)) if rendering == Rendering::Ours => {
@@ -37,6 +42,10 @@ pub(super) async fn load(
                 asked.strike_out(held, pool).await?;
                 asked.refusal(held, pool).await?;
                 struck_out = true;
+            }
+            Err(failure) if failure.blames_a_value() && rounds < UNWRITABLE_ROUNDS_MAX => {
+                leave_out_unwritable(pool, table, held, &mut asked).await?;
+                rounds += 1;
             }
             read => return read,
         }
@@ -51,28 +60,73 @@ async fn read(
     rendering: Rendering,
 ) -> Result<Loaded, Failure> {
     let mut shape = Shape::new(held, rendering);
-    let askable = asked.askable();
-    let mut statements = query::transaction(table, held);
-    for keys in askable.chunks(KEYS_PER_QUERY_MAX) {
-        statements.push(query::rows_of(table, held, &shape, keys));
-    }
-    statements.push(query::COMMIT.into());
-    let (answers, wal) = pool.ask(&statements.join("; ")).await?;
-    let at = opened(&answers, wal)?;
-    let mut rows: Vec<LoadedRow> =
-        asked.keys.iter().map(|key| LoadedRow { key: key.clone(), row: None }).collect();
+    let statements = statements(table, held, &shape, &asked.askable());
+    let (answers, server) = pool.ask(&statements).await?;
+    let at = opened(&answers, server)?;
+    let rows = asked.keys.iter().enumerate().map(|(number, key)| {
+        let absent = LoadedRow { key: key.clone(), row: None };
+        asked.unwritable.get(&number).map_or(Ok(absent), |reason| Err(reason.clone()))
+    });
+    let mut rows: Vec<Result<LoadedRow, String>> = rows.collect();
     for record in answers.iter().skip(query::OPENING + 1).flatten() {
         let (number, row) = found(record, held, &mut shape)?;
-        *rows.get_mut(number).ok_or(Failure::Unexpected)? = row;
+        *rows.get_mut(number).ok_or(Failure::Unexpected)? = Ok(row);
     }
     Ok(Loaded { at, rows })
 }
 
+fn statements(
+    table: &Table,
+    held: &HeldRows,
+    shape: &Shape,
+    keys: &[(usize, &[String])],
+) -> String {
+    let mut statements = query::transaction(table, held);
+    for keys in keys.chunks(KEYS_PER_QUERY_MAX) {
+        statements.push(query::rows_of(table, held, shape, keys));
+    }
+    statements.push(query::COMMIT.into());
+    statements.join("; ")
+}
+
+/// Finds the rows that even the database can't write as JSON: each half of those that it refuses
+/// together is tried by itself. They are left out, so that they cost the others nothing but time.
+async fn leave_out_unwritable(
+    pool: &Pool,
+    table: &Table,
+    held: &HeldRows,
+    asked: &mut Asked<'_>,
+) -> Result<(), Failure> {
+    let shape = Shape::new(held, Rendering::Database);
+    let mut suspects = vec![asked.askable().iter().map(|(number, _)| *number).collect::<Vec<_>>()];
+    while let Some(suspected) = suspects.pop() {
+        let keys = asked.askable();
+        let keys: Vec<_> = keys.into_iter().filter(|(n, _)| suspected.contains(n)).collect();
+        let failure = match pool.ask(&statements(table, held, &shape, &keys)).await {
+            Ok(_) => continue,
+            Err(failure) if failure.blames_a_value() => failure,
+            Err(failure) => return Err(failure),
+        };
+        match suspected.as_slice() {
+            [] => return Err(failure),
+            [single] => {
+                let key = asked.keys.get(*single).ok_or(Failure::Unexpected)?;
+                asked.unwritable.insert(*single, unwritable(table, key, &failure));
+            }
+            several => {
+                let (one, other) = several.split_at(several.len() / 2);
+                suspects.extend([one.to_vec(), other.to_vec()]);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What the transaction sees, if the table is still as it was described.
-pub(super) fn opened(answers: &Answers, wal: WalLayout) -> Result<LoadedAt, Failure> {
+pub(super) fn opened(answers: &Answers, server: ServerFacts) -> Result<LoadedAt, Failure> {
     let opening = answers.get(query::OPENING).and_then(|rows| rows.first());
     let opening = opening.ok_or(Failure::Unexpected)?;
-    let at = wal.loaded_at(opening)?;
+    let at = server.loaded_at(opening)?;
     if opening.value(query::IS_AS_DESCRIBED) == Some(b"t") {
         Ok(at)
     } else {

@@ -27,6 +27,7 @@ use futures_util::future::BoxFuture;
 
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, Loaded, LoadedAt, Loader};
+use crate::source::ServerRun;
 use crate::table::{HeldRows, Table};
 use crate::wire::Target;
 
@@ -105,8 +106,8 @@ impl PgLoader {
     }
 
     async fn seen(&self) -> Result<LoadedAt, Failure> {
-        let (answers, wal) = self.pool.ask(&format!("SELECT {}", query::SEEN)).await?;
-        wal.loaded_at(answers.iter().flatten().next().ok_or(Failure::Unexpected)?)
+        let (answers, server) = self.pool.ask(&format!("SELECT {}", query::SEEN)).await?;
+        server.loaded_at(answers.iter().flatten().next().ok_or(Failure::Unexpected)?)
     }
 }
 
@@ -135,6 +136,10 @@ impl Loader for PgLoader {
             copied.map_err(|failure| self.told(failure, table))
         }
         .boxed()
+    }
+
+    fn leave(&self, server: ServerRun) {
+        self.pool.leave(server);
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {

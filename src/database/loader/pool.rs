@@ -6,8 +6,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::source::ServerRun;
+
 use super::failure::Failure;
-use super::horizon::WalLayout;
+use super::horizon::ServerFacts;
 use super::session::{Answers, SessionOptions, SqlSession};
 
 /// The sessions.
@@ -35,11 +37,11 @@ impl Pool {
         Self { options, connections_max, permits, idle: Mutex::default() }
     }
 
-    /// Runs statements in a session, and tells how its server's WAL is divided.
+    /// Runs statements in a session, and tells of its server.
     ///
     /// A session that was idle may have ended without our knowing: then the statements, which only
     /// read, are run once more in a new one.
-    pub(super) async fn ask(&self, sql: &str) -> Result<(Answers, WalLayout), Failure> {
+    pub(super) async fn ask(&self, sql: &str) -> Result<(Answers, ServerFacts), Failure> {
         let busy = Failure::Busy(self.connections_max);
         let wait_max = self.options.silence_max;
         let Ok(Ok(_permit)) = timeout(wait_max, self.permits.acquire()).await else {
@@ -61,15 +63,20 @@ impl Pool {
         &self,
         mut session: SqlSession,
         sql: &str,
-    ) -> Result<(Answers, WalLayout), Failure> {
+    ) -> Result<(Answers, ServerFacts), Failure> {
         let answered = session.ask(sql).await;
         if answered.as_ref().is_err_and(Failure::ends_session) {
-            return answered.map(|answers| (answers, session.wal));
+            return answered.map(|answers| (answers, session.server));
         }
         session.leave_transaction().await?;
-        let wal = session.wal;
+        let server = session.server;
         self.idle.lock().push(Idle { session, since: Instant::now() });
-        Ok((answered?, wal))
+        Ok((answered?, server))
+    }
+
+    /// Closes the sessions with this server that are idle.
+    pub(super) fn leave(&self, server: ServerRun) {
+        self.idle.lock().retain(|idle| idle.session.server.run != server);
     }
 
     /// Closes sessions that have been idle for too long, for ever.

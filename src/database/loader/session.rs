@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::source::ServerRun;
 use crate::wire::{self, Piece, Purpose, Session, Target};
 
 use super::failure::Failure;
-use super::horizon::WalLayout;
+use super::horizon::ServerFacts;
 use super::record::Record;
 
 /// The rows of each statement of a string, in order.
@@ -29,7 +30,7 @@ pub(super) struct SessionOptions {
 pub(super) struct SqlSession {
     session: Session,
     silence_max: Duration,
-    pub(super) wal: WalLayout,
+    pub(super) server: ServerFacts,
     in_transaction: bool,
 }
 
@@ -39,19 +40,20 @@ impl SqlSession {
         let mut opened = Self {
             session,
             silence_max: options.silence_max,
-            wal: WalLayout { page: 0, segment: 0 },
+            server: ServerFacts::default(),
             in_transaction: false,
         };
-        opened.wal = opened.set_up(options).await?;
+        opened.server = opened.set_up(options).await?;
         Ok(opened)
     }
 
-    async fn set_up(&mut self, options: &SessionOptions) -> Result<WalLayout, Failure> {
+    async fn set_up(&mut self, options: &SessionOptions) -> Result<ServerFacts, Failure> {
         let answers = self.ask(&settings(options)).await?;
-        let layout = answers.last().and_then(|rows| rows.first()).ok_or(Failure::Unexpected)?;
-        let bytes = |place| layout.text(place)?.parse().ok();
-        let layout = bytes(0).zip(bytes(1)).ok_or(Failure::Unexpected)?;
-        Ok(WalLayout { page: layout.0, segment: layout.1 })
+        let facts = answers.last().and_then(|rows| rows.first()).ok_or(Failure::Unexpected)?;
+        let bytes = |place| facts.text(place)?.parse().ok();
+        let run = facts.text(2).and_then(|text| text.parse().ok());
+        let (page, segment) = bytes(0).zip(bytes(1)).ok_or(Failure::Unexpected)?;
+        Ok(ServerFacts { run: run.ok_or(Failure::Unexpected)?, page, segment })
     }
 
     /// Runs statements and collects their rows. When one fails, those before it have been run.
@@ -152,6 +154,6 @@ fn settings(options: &SessionOptions) -> String {
     ];
     let mut sql = settings.map(|(name, value)| format!("SET {name} = {value}; ")).concat();
     sql += "SELECT pg_catalog.current_setting('wal_block_size'), \
-           pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))";
-    sql
+           pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')), ";
+    sql + ServerRun::EXPRESSION
 }

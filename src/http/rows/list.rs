@@ -21,6 +21,7 @@ use crate::http::documented::{NotModified, RowsParameters, TableProblems};
 use crate::http::path;
 use crate::http::problem::Problem;
 use crate::http::query::{RowsQuery, Wanted};
+use crate::http::room::Taken;
 use crate::key::Key;
 use crate::row::Row;
 use crate::store::{Origin, Page, Part, PublishedTable, ReadRows};
@@ -80,7 +81,7 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
             let after = cursor.map(|cursor| cursor::key(&cursor, columns)).transpose()?;
             reach(&api, query.patience.at_least, until).await?;
             let page = api.store().page(&part, after.as_ref(), limit, until).await;
-            Ok(answer_page(&api, &caller, &part.table, page?, &asked.headers))
+            answer_page(&api, &caller, &part.table, page?, &asked.headers)
         }
     }
 }
@@ -101,13 +102,14 @@ async fn by_id(
     if !part.view.is_all() && rows.iter().any(Option::is_none) {
         served = Served::Untold;
     }
+    let taken = api.room_for(rows.iter().flatten().map(|row| row.json().len()).sum())?;
     // An absent row counts, and is told from an empty document.
     let documents = rows.iter().map(|row| row.as_ref().map_or(b"".as_slice(), Row::json));
     let head = Head { version, etag: content_etag(documents), served };
-    Ok(head.answer(asked, || found_and_missing(version, &keys, rows)))
+    Ok(head.answer(asked, || found_and_missing(version, &keys, rows, taken)))
 }
 
-fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>) -> Body {
+fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>, taken: Taken) -> Body {
     let mut missing = Vec::new();
     for (key, row) in keys.iter().zip(&rows) {
         if row.is_none() {
@@ -115,7 +117,7 @@ fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>) -> 
             key.write_json(&mut missing);
         }
     }
-    array(version, rows.into_iter().flatten(), move |out| {
+    array(version, rows.into_iter().flatten(), taken, move |out| {
         out.extend_from_slice(br#","missing":["#);
         out.extend_from_slice(&missing);
         out.push(b']');
@@ -128,33 +130,36 @@ fn answer_page(
     table: &PublishedTable,
     page: Page,
     asked: &HeaderMap,
-) -> Response {
+) -> Result<Response, Problem> {
     let Page { version, newest, rows, more } = page;
+    let taken = api.room_for(rows.iter().map(|(_, row)| row.json().len()).sum())?;
     let served = Served::from(Origin::Memory, api);
     served.count(table);
     let next = rows.last().filter(|_| more).map(|(key, _)| cursor::behind(key));
     let head = Head { version, etag: etag(newest, caller), served };
-    head.answer(asked, || {
-        array(version, rows.into_iter().map(|(_, row)| row), move |out| {
+    Ok(head.answer(asked, || {
+        array(version, rows.into_iter().map(|(_, row)| row), taken, move |out| {
             if let Some(next) = next {
                 out.extend_from_slice(br#","next":""#);
                 out.extend_from_slice(next.as_bytes());
                 out.push(b'"');
             }
         })
-    })
+    }))
 }
 
-/// `{"version":…,"rows":[…]`, what `finish` appends, and `}`.
+/// `{"version":…,"rows":[…]`, what `finish` appends, and `}`. Its room is given back when it is read.
 fn array(
     version: Version,
     rows: impl Iterator<Item = Row> + Send + 'static,
+    taken: Taken,
     finish: impl FnOnce(&mut Vec<u8>) + Send + 'static,
 ) -> Body {
     let mut rows = rows.enumerate();
     let mut finish = Some(finish);
     let mut begun = false;
     body(move |out| {
+        let _reading = &taken;
         if !std::mem::replace(&mut begun, true) {
             begin(version, out);
             out.extend_from_slice(br#","rows":["#);

@@ -11,7 +11,10 @@ use crate::version::{Position, Version};
 /// Waits until everything up to `at_least` has been applied.
 ///
 /// An LSN names no history: while the stream is away it may be of a server that was promoted meanwhile,
-/// and less than what was applied of the old one. So it says something only once the stream is back.
+/// and less than what was applied of the old one. So it says something only once the stream is back, and
+/// its server was seen just now. What is left of that hole: a server that is promoted sooner after
+/// the other died than [`SEEN_WITHIN`](crate::http::api::SEEN_WITHIN), and one that was not
+/// stopped and goes on answering us. A version names its history, and has no such hole.
 pub(super) async fn reach(
     api: &Api,
     at_least: Option<AtLeast>,
@@ -23,8 +26,8 @@ pub(super) async fn reach(
     {
         return Err(Problem::new(
             Kind::NotApplied,
-            "the change stream is away, and an LSN does not say of which server it is: ask again, \
-             give it longer with `wait`, or ask for a version",
+            "the change stream is away, or its server was not seen just now, and an LSN does \
+             not say of which server it is: ask again, give it longer with `wait`, or ask for a version",
         ));
     }
     let goal = wanted(api, at_least)?;

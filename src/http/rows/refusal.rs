@@ -33,7 +33,9 @@ impl From<RowsError> for Problem {
                      rows = \"preload\" in the configuration"
                 ),
             ),
-            RowsError::Refused { .. } => Self::new(Kind::RowsNotHeld, said),
+            RowsError::Refused { .. } | RowsError::Unwritable(_) => {
+                Self::new(Kind::RowsNotHeld, said)
+            }
             RowsError::BadKey(_) => Self::invalid(said),
             RowsError::NotNow(_) => Self::new(Kind::RowsNotNow, said),
         }

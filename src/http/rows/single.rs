@@ -87,7 +87,8 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
         }
         return Ok(absent);
     };
+    let taken = api.room_for(row.json().len())?;
     let etag = content_etag([row.json()]);
     let head = Head { version, etag, served };
-    Ok(head.answer(&asked.headers, || Body::from(Bytes::from_owner(row))))
+    Ok(head.answer(&asked.headers, || Body::from(taken.keep(Bytes::from_owner(row)))))
 }

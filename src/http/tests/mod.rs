@@ -9,6 +9,7 @@ mod headers;
 mod holding;
 mod operations;
 mod polls;
+mod room;
 mod rows;
 mod server;
 mod sharing;
@@ -31,8 +32,7 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::Wishes;
-use crate::source::{Phase, SourceStatus};
+use crate::source::{Phase, ServerRun, SourceStatus, Wishes};
 use crate::store::{self, Limits, Store, Writer};
 use crate::table::{Rows, Table, TableName, TableOid, Tracking};
 use crate::version::Epoch;
@@ -108,6 +108,7 @@ impl Service {
         ];
         self.take(Event::Started(Started {
             history: epoch.into(),
+            server: ServerRun::default(),
             from: Lsn(from),
             tables,
             broken: None,

@@ -154,7 +154,7 @@ fn look(seen_at: u64, tables: Vec<CatalogTable>) -> Catalog {
 /// An assembler that has started at 100 with these tables.
 fn started(tables: Vec<CatalogTable>) -> Assembler {
     let mut assembler = Assembler::new(LIMITS);
-    assembler.start(Epoch(1).into(), Lsn(100), look(100, tables), None, None);
+    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), look(100, tables), None, None);
     assembler
 }
 
@@ -277,7 +277,7 @@ fn what_is_sent_again_is_ignored() {
     let mut assembler = started(vec![items()]);
     let first = [begin(), relation(1, b'd', ITEMS), insert(1, &[T("1"), Null]), commit(208)];
     assert_eq!(feed(&mut assembler, &first).len(), 1);
-    assembler.resume(Epoch(1).into(), look(300, vec![items()]));
+    assembler.resume(Epoch(1).into(), ServerRun::default(), look(300, vec![items()]));
     assert!(feed(&mut assembler, &first).is_empty());
     assert_eq!(assembler.position(), Lsn(208));
 }
@@ -286,7 +286,7 @@ fn what_is_sent_again_is_ignored() {
 fn an_interrupted_transaction_leaves_nothing_behind() {
     let mut assembler = started(vec![items()]);
     feed(&mut assembler, &[begin(), relation(1, b'd', ITEMS), insert(1, &[T("1"), Null])]);
-    assembler.resume(Epoch(1).into(), look(100, vec![items()]));
+    assembler.resume(Epoch(1).into(), ServerRun::default(), look(100, vec![items()]));
     let again = [begin(), relation(1, b'd', ITEMS), insert(1, &[T("2"), Null]), commit(208)];
     assert_eq!(told(&feed(&mut assembler, &again)), ["insert 1 2"]);
 }
@@ -366,7 +366,14 @@ fn leaving_and_joining_between_two_looks_is_noticed() {
 fn a_table_changed_while_nobody_watched_is_reset_after_a_restart() {
     for (since, is_reset) in [(999, false), (1000, true)] {
         let mut assembler = Assembler::new(LIMITS);
-        assembler.start(Epoch(1).into(), Lsn(100), look(200, vec![items()]), Some(since), None);
+        assembler.start(
+            Epoch(1).into(),
+            ServerRun::default(),
+            Lsn(100),
+            look(200, vec![items()]),
+            Some(since),
+            None,
+        );
         let mut events = Vec::new();
         assembler.keepalive(Lsn(200), &mut events);
         assert_eq!(

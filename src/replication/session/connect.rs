@@ -14,7 +14,7 @@ use crate::replication::catalog::{SlotState, SourceState, bind, has_announcement
 use crate::replication::error::SessionError;
 use crate::replication::slot::{self, Beginning, Verdict};
 use crate::replication::watch::{Look, Watch};
-use crate::source::Phase;
+use crate::source::{Phase, ServerRun};
 use crate::version::{Position, Version};
 use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
 
@@ -42,7 +42,7 @@ impl Session {
         let loss = self.loss_under(&history);
         let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source, loss).await?;
         self.let_standbys_copy_slot(&mut replication, look.source.slot.as_ref()).await;
-        self.begin(beginning, history, look).await?;
+        self.begin(beginning, history, walsender.server, look).await?;
         let announced = in_time("pg_event_trigger", has_announcements(&mut sql)).await?;
         let mut copy = in_time("START_REPLICATION", self.start(replication, announced)).await?;
         self.walsender = Some(walsender);
@@ -250,14 +250,16 @@ impl Session {
         &mut self,
         beginning: Option<Beginning>,
         history: History,
+        server: ServerRun,
         look: Look,
     ) -> Result<(), SessionError> {
         self.history = Some(history.clone());
         let event = match beginning {
-            None => self.assembler.resume(history, look.catalog),
+            None => self.assembler.resume(history, server, look.catalog),
             Some(Beginning { from, broken, uncertain_transactions }) => {
                 self.feedback = None;
-                self.assembler.start(history, from, look.catalog, uncertain_transactions, broken)
+                let (catalog, uncertain) = (look.catalog, uncertain_transactions);
+                self.assembler.start(history, server, from, catalog, uncertain, broken)
             }
         };
         let sent = self.channels.events.send(vec![event]).await;
@@ -339,11 +341,15 @@ async fn history(
 
 /// The walsender we speak to: what a proxy told at the start may be of its own making.
 async fn own_process(replication: &mut Connection) -> Result<ServerProcess, WireError> {
-    let own = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
-    let rows = replication.simple_query(own).await?;
+    let own = format!(
+        "SELECT pid, backend_start, {} FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+        ServerRun::EXPRESSION
+    );
+    let rows = replication.simple_query(&own).await?;
     let process = rows.first().and_then(|row| {
-        let [Some(pid), Some(started)] = row.as_slice() else { return None };
-        Some(ServerProcess { pid: pid.parse().ok()?, started: started.clone() })
+        let [Some(pid), Some(started), Some(server)] = row.as_slice() else { return None };
+        let (pid, server) = (pid.parse().ok()?, server.parse().ok()?);
+        Some(ServerProcess { pid, started: started.clone(), server })
     });
     process.ok_or(WireError::Unexpected("pg_stat_activity"))
 }

@@ -10,7 +10,7 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::Wishes;
+use crate::source::{ServerRun, Wishes};
 use crate::store::testing::table;
 use crate::store::{Answer, Limits, LogLimits, Query, Selection, Store, Writer, open};
 use crate::table::{Table, TableOid, Tracking};
@@ -327,7 +327,13 @@ impl World {
     }
 
     fn started(&self, from: Lsn, tables: Vec<Table>, broken: Option<ResetReason>) -> Started {
-        Started { history: self.history.clone(), from, tables, broken }
+        Started {
+            history: self.history.clone(),
+            server: ServerRun::default(),
+            from,
+            tables,
+            broken,
+        }
     }
 
     fn definitions(&self) -> Vec<Table> {

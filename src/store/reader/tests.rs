@@ -3,9 +3,11 @@
 use Op::{Delete, Insert, Update};
 
 use super::*;
-use crate::change::{Event, ResetReason};
+use crate::change::{Change, Event, ResetReason, Transaction};
 use crate::lsn::Lsn;
+use crate::snapshot::Xid;
 use crate::store::testing::*;
+use crate::table::TableOid;
 use crate::version::Epoch;
 
 #[test]
@@ -118,6 +120,46 @@ fn the_rest_of_a_commit_moves_when_it_changes_again() {
     // Relative to the version given: row 1 was there, row 2 not yet.
     let rest = bench.poll(&["a"], answer.version);
     assert_eq!((told(&rest).as_str(), rest.version), ("a2+ a1-", at(960)));
+}
+
+#[test]
+fn while_there_is_more_an_operation_is_that_of_the_version_not_of_what_was_told() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
+    bench.take(commit(960, &[(1, 1, Update)]));
+    let answer = bench.poll_limited(&["a"], at(800), 1);
+    assert_eq!((told(&answer).as_str(), answer.version, answer.more), ("a2+", at(880), true));
+    // Row 1 existed at that version, though nobody was told.
+    assert_eq!(told(&bench.poll(&["a"], answer.version)), "a1~");
+    assert_eq!(told(&bench.poll(&["a"], at(800))), "a2+ a1+");
+}
+
+#[test]
+fn wide_ids_end_an_answer_before_its_limit_does() {
+    let mut bench = Bench::started();
+    let wide = |name: char| Key::json(format!("\"{}{name}\"", "x".repeat(300_000)).as_bytes());
+    let changes = ('a'..='f').zip(1..).map(|(name, ordinal)| Change {
+        table: TableOid(1),
+        key: wide(name),
+        op: Insert,
+        ordinal,
+        scope: None,
+    });
+    bench.take(Event::Commit(Transaction {
+        end_lsn: Lsn(880),
+        committed_at: now(),
+        xid: Xid(0),
+        rows: vec![],
+        changes: changes.collect(),
+        resets: vec![],
+    }));
+    let keys = |answer: &Answer| answer.changes.iter().map(|c| c.key.clone()).collect::<Vec<_>>();
+    let answer = bench.poll(&["a"], at(800));
+    // Three are less than a mebibyte.
+    assert_eq!((keys(&answer), answer.more), (('a'..='d').map(wide).collect(), true));
+    let rest = bench.poll(&["a"], answer.version);
+    assert_eq!((keys(&rest), rest.more), (('e'..='f').map(wide).collect(), false));
+    assert_eq!(rest.version, at(880));
 }
 
 #[test]

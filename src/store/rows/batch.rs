@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
-use super::{Origin, ReadRows, RowsError, not_started, too_late};
+use super::{Origin, ReadRows, RowsError, not_started, too_late, trace};
 use crate::change::Op;
 use crate::key::Key;
 use crate::lsn::Lsn;
@@ -22,10 +22,19 @@ use crate::store::state::State;
 use crate::table::TableOid;
 use crate::version::Position;
 
+/// Bytes of rows in one answer with changes; at it the answer ends (`more`), however many changes were
+/// asked for. The last row may go beyond it.
+const ANSWER_ROWS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Rows that one reader asks for at once; how large they are is seen when they come.
+const ROWS_ASKED_MAX: usize = 250;
+
 /// The rows that a reader waits for, or has got and needs until it has all.
 #[derive(Default)]
 struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
+    /// Of so many rows it was told already whether they were in memory.
+    traced: usize,
 }
 
 /// An answer, and the row of each of its changes.
@@ -73,7 +82,8 @@ impl Store {
         let state = self.shared.state.read();
         state.rows_of(table)?;
         let version = state.version().ok_or_else(not_started)?;
-        let gathered = self.gather(&state, keys.iter().map(|key| (table, key)), pinned)?;
+        let wanted = keys.iter().map(|key| (table, key));
+        let gathered = self.gather(&state, wanted, usize::MAX, pinned)?;
         Ok(gathered.map(|rows| ReadRows { version, rows, origin: Origin::Memory }))
     }
 
@@ -105,38 +115,52 @@ impl Store {
         pinned: &mut Pinned,
     ) -> Result<Gathered<Option<WithRows>>, RowsError> {
         let state = self.shared.state.read();
-        let Some(answer) = state.answer(query) else { return Ok(Gathered::All(None)) };
+        let Some(mut answer) = state.answer(query) else { return Ok(Gathered::All(None)) };
         let has_row = |c: &PollChange| c.op != Op::Delete && state.rows_of(&c.table).is_ok();
         let wanted = answer.changes.iter().filter(|change| has_row(change));
-        let gathered = self.gather(&state, wanted.map(|c| (&*c.table, &c.key)), pinned)?;
+        let wanted = wanted.map(|c| (&*c.table, &c.key));
+        let gathered = self.gather(&state, wanted, ANSWER_ROWS_BYTES_MAX, pinned)?;
         Ok(gathered.map(|rows| {
             let mut rows = rows.into_iter();
             let each = answer
                 .changes
                 .iter()
-                .map(|c| if has_row(c) { rows.next().flatten() } else { None });
+                .map_while(|c| if has_row(c) { rows.next() } else { Some(None) });
             // As a row is told, so it is: both are of one version. Nobody is shown another's anyway.
             let views = answer.changes.iter().map(|c| query.tables.view_of(&c.table));
             let each = each.zip(views).map(|(row, view)| row.filter(|row| view.shows(row)));
-            let each = each.collect();
+            let each: Vec<Option<Row>> = each.collect();
+            answer.cut(each.len());
             Some((answer, each))
         }))
     }
 
-    /// All these rows at the applied position.
+    /// These rows at the applied position: all of them, or the first that take so many bytes.
     fn gather<'a>(
         &self,
         state: &State,
         wanted: impl Iterator<Item = (&'a PublishedTable, &'a Key)>,
+        bytes_max: usize,
         pinned: &mut Pinned,
     ) -> Result<Gathered<Vec<Option<Row>>>, RowsError> {
-        let mut found = Vec::new();
+        let mut found: Vec<Option<Row>> = Vec::new();
+        let (mut bytes, mut asked) = (0, 0);
         let mut fresh: Option<Lsn> = None;
         let mut is_missing = false;
-        for (table, key) in wanted {
+        for (number, (table, key)) in wanted.enumerate() {
+            // The others come with the next answer, or are asked for when these have come.
+            if bytes >= bytes_max || asked >= ROWS_ASKED_MAX {
+                break;
+            }
+            let is_news = number >= pinned.traced;
+            pinned.traced = pinned.traced.max(number + 1);
             let (known, rows) = state.rows_of(table)?;
             let ticket = match rows.find(key, state.applied.lsn, &self.shared.cache) {
                 Found::Row(row) => {
+                    if is_news {
+                        trace::hit(table, key);
+                    }
+                    bytes += row.as_ref().map_or(0, |row| row.json().len());
                     found.push(row);
                     continue;
                 }
@@ -149,6 +173,10 @@ impl Store {
                     self.ask(state, known, rows, key, Hold::Pin)?
                 }
             };
+            if is_news {
+                trace::miss(table, key);
+            }
+            asked += 1;
             // A row that came home just now is found the next time.
             if let Err(ticket) = ticket {
                 pinned.tickets.insert((table.oid(), key.clone()), ticket);

@@ -6,6 +6,8 @@
 //! it (a *pin*), so that it can't be evicted before the last one has come. Then it goes *home*: into
 //! the cache, or into the map of a preloaded table when it is *required* there.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,15 +15,17 @@ use tokio::sync::watch;
 
 pub(super) use super::ticket::{Ticket, Told};
 
+use super::RowsError;
 use super::chain::{Chain, Standing};
 use super::recent::Due;
-use super::{LoadOutcome, RowsError};
 use crate::key::Key;
 use crate::load::{LoadedAt, LoadedRow};
 use crate::lsn::Lsn;
 use crate::row::{Image, Row};
 use crate::snapshot::Xid;
+use crate::store::meters::LoadOutcome;
 use crate::version::Version;
+use entry::{Asked, Entry, State};
 
 /// Memory of rows that are kept aside although nobody waits for them any more, in bytes, for each
 /// table. Beyond it they are told to those who asked and forgotten.
@@ -34,54 +38,6 @@ const ASIDE_OVERHEAD: usize = 400;
 pub(super) enum Hold {
     Pin,
     Glance,
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: State,
-    tell: watch::Sender<Option<Told>>,
-    pin: Arc<()>,
-    /// Whether the map of a preloaded table lacks this row.
-    required: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    Asked(Asked),
-    Here { row: Option<Row>, at: Arc<LoadedAt>, bytes: usize },
-}
-
-/// A row on its way.
-#[derive(Debug)]
-struct Asked {
-    due: Due,
-    /// What happened to it since.
-    chain: Chain,
-    /// The query that asks for it.
-    query: Option<u64>,
-    /// Queries that were of no use.
-    tries: u32,
-}
-
-impl Asked {
-    fn new(due: Due) -> Self {
-        Self { due, chain: Chain::default(), query: None, tries: 0 }
-    }
-}
-
-impl Entry {
-    fn new(due: Due, required: bool) -> Self {
-        let (tell, _) = watch::channel(None);
-        Self { state: State::Asked(Asked::new(due)), tell, pin: Arc::default(), required }
-    }
-
-    fn is_pinned(&self) -> bool {
-        Arc::strong_count(&self.pin) > 1
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.required || self.tell.receiver_count() > 0
-    }
 }
 
 /// What stands on the desk under a key.
@@ -111,6 +67,8 @@ pub(super) struct Desk {
     aside_bytes: usize,
     /// From this applied position on some row may go home.
     home_from: Option<Lsn>,
+    /// The last required row that the database refused to write as JSON, and what was told of it.
+    unwritable: Option<(Key, RowsError)>,
 }
 
 impl Desk {
@@ -125,6 +83,12 @@ impl Desk {
 
     pub(super) fn is_required(&self, key: &Key) -> bool {
         self.required > 0 && self.entries.get(key).is_some_and(|entry| entry.required)
+    }
+
+    /// Why a required row won't come until it is changed, if one is known.
+    pub(super) fn obstacle(&self) -> Option<RowsError> {
+        let (key, error) = self.unwritable.as_ref()?;
+        self.is_required(key).then(|| error.clone())
     }
 
     pub(super) fn find(&self, key: &Key) -> OnDesk {
@@ -317,8 +281,15 @@ impl Desk {
         entry.state = State::Here { row, at, bytes };
     }
 
-    /// A query for a key failed. A required one is asked for again, after so many tries.
-    pub(super) fn fail(&mut self, query: u64, key: &Key, error: &RowsError) -> Arrived {
+    /// A query for a key failed. It is asked for again, after so many tries, if it is required or there
+    /// were not more than `patience`.
+    pub(super) fn fail(
+        &mut self,
+        query: u64,
+        key: &Key,
+        error: &RowsError,
+        patience: u32,
+    ) -> Arrived {
         let Some(entry) = self.entries.get_mut(key) else { return Arrived::Done };
         let State::Asked(asked) = &mut entry.state else { return Arrived::Done };
         if asked.query != Some(query) {
@@ -327,9 +298,15 @@ impl Desk {
         asked.query = None;
         asked.tries += 1;
         let tries = asked.tries;
+        if tries <= patience {
+            return Arrived::Again(tries);
+        }
         entry.tell.send_replace(Some(Told::Failed(error.clone())));
         if entry.required {
             entry.tell = watch::channel(None).0;
+            if matches!(error, RowsError::Unwritable(_)) {
+                self.unwritable = Some((key.clone(), error.clone()));
+            }
             return Arrived::Again(tries);
         }
         self.forget(key);

@@ -20,6 +20,7 @@ use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::row::{Image, Row, RowChange};
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::store::PublishedTable;
 use crate::store::testing::{Bench, GENEROUS, at, now, told};
 use crate::table::Table;
@@ -28,9 +29,9 @@ use crate::version::Version;
 const LAZY: usize = 0;
 const PRELOADED: usize = 1;
 
-/// A database with one row of each table, under the key 1.
+/// A database with one row of each table, under the key 1; and which servers were left.
 #[derive(Default)]
-struct Server(Mutex<Says>);
+struct Server(Mutex<Says>, Mutex<Vec<ServerRun>>);
 
 /// What a server says now.
 #[derive(Clone, Default)]
@@ -38,6 +39,7 @@ struct Says {
     document: &'static str,
     snapshot: &'static str,
     horizon: u64,
+    server: ServerRun,
     /// The answer is on its way until then.
     until: Option<Arc<Notify>>,
 }
@@ -48,8 +50,12 @@ impl Server {
         if let Some(until) = says.until {
             until.notified().await;
         }
-        let snapshot = says.snapshot.parse().unwrap();
-        (Row::new(says.document.as_bytes()), LoadedAt { snapshot, horizon: Lsn(says.horizon) })
+        let at = LoadedAt {
+            snapshot: says.snapshot.parse().unwrap(),
+            horizon: Lsn(says.horizon),
+            server: says.server,
+        };
+        (Row::new(says.document.as_bytes()), at)
     }
 }
 
@@ -61,7 +67,7 @@ impl Loader for Server {
     ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
         async move {
             let (row, at) = self.answer().await;
-            let found = |key: &Key| LoadedRow { key: key.clone(), row: Some(row.clone()) };
+            let found = |key: &Key| Ok(LoadedRow { key: key.clone(), row: Some(row.clone()) });
             Ok(Loaded { at, rows: keys.iter().map(found).collect() })
         }
         .boxed()
@@ -74,10 +80,14 @@ impl Loader for Server {
     ) -> BoxFuture<'a, Result<(), LoadError>> {
         async move {
             let (row, at) = self.answer().await;
-            assert!(sink.begin(&at, 1));
+            assert!(sink.begin(&at, 1)?);
             sink.rows(vec![(Key::integer(1), row)])
         }
         .boxed()
+    }
+
+    fn leave(&self, server: ServerRun) {
+        self.1.lock().push(server);
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
@@ -125,7 +135,8 @@ impl Story {
         horizon: u64,
         until: Option<&Arc<Notify>>,
     ) {
-        *self.server.0.lock() = Says { document, snapshot, horizon, until: until.cloned() };
+        let (until, server) = (until.cloned(), ServerRun::default());
+        *self.server.0.lock() = Says { document, snapshot, horizon, server, until };
     }
 
     fn preload(&mut self) {
@@ -140,9 +151,13 @@ impl Story {
     }
 
     async fn row(&self) -> (String, Origin) {
+        self.try_row().await.unwrap()
+    }
+
+    async fn try_row(&self) -> Result<(String, Origin), RowsError> {
         let until = Instant::now() + Duration::from_secs(5);
-        let read = self.bench.store.row(&self.tables[LAZY], &Key::integer(1), until).await.unwrap();
-        (text(&read.row.unwrap()), read.origin)
+        let read = self.bench.store.row(&self.tables[LAZY], &Key::integer(1), until).await?;
+        Ok((text(&read.row.unwrap()), read.origin))
     }
 
     async fn page(&self) -> Result<String, RowsError> {
@@ -161,7 +176,11 @@ impl Story {
 }
 
 fn start(history: History, from: u64, broken: Option<ResetReason>) -> Event {
-    Event::Started(Started { history, from: Lsn(from), tables: tables(), broken })
+    start_at(ServerRun::default(), history, from, broken)
+}
+
+fn start_at(server: ServerRun, history: History, from: u64, broken: Option<ResetReason>) -> Event {
+    Event::Started(Started { history, server, from: Lsn(from), tables: tables(), broken })
 }
 
 fn commit(end: u64, xid: u32, changes: Vec<Change>, rows: Vec<RowChange>) -> Event {
@@ -211,6 +230,65 @@ async fn rows_kept_aside_are_asked_for_again() {
     assert_eq!(story.row().await, is("new", Origin::Database));
     story.bench.take(Event::Watermark(Lsn(1040)));
     assert_eq!(story.row().await, is("new", Origin::Memory));
+}
+
+/// The history is the same for all that can be seen: a copy of the server, with its timeline.
+#[tokio::test(start_paused = true)]
+async fn what_another_server_says_counts_once_the_stream_is_there() {
+    let mut story = Story::begin("20:20:", 960);
+    let other = ServerRun(2);
+    story.server_says(r#"{"n":"other"}"#, "20:20:", 960, None);
+    story.server.0.lock().server = other;
+    story.preload();
+    let refused = story.try_row().await.unwrap_err();
+    assert!(matches!(&refused, RowsError::NotNow(text) if text.contains("another server")));
+    story.pass().await;
+    assert!(matches!(story.page().await, Err(RowsError::NotNow(_))));
+    assert!(story.server.1.lock().contains(&other), "its sessions are closed");
+    // The old one answers again: to whoever asks now, and not those who were refused.
+    story.server_says(r#"{"n":"old"}"#, "20:20:", 960, None);
+    assert_eq!(story.row().await, is("old", Origin::Database));
+    let [first, _] = histories();
+    story.server_says(r#"{"n":"other"}"#, "20:20:", 960, None);
+    story.server.0.lock().server = other;
+    story.bench.take(start_at(other, first, 960, None));
+    sleep(Duration::from_mins(1)).await;
+    story.pass().await;
+    assert_eq!(story.page().await.unwrap(), r#"{"n":"other"}"#);
+}
+
+/// A reader who asks in the moment between is not refused.
+#[tokio::test(start_paused = true)]
+async fn who_asks_while_the_stream_moves_to_the_new_server_waits_for_it() {
+    let mut story = Story::begin("20:20:", 960);
+    story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
+    story.server.0.lock().server = ServerRun(2);
+    let (readers, table) = (story.bench.store.clone(), story.tables[LAZY].clone());
+    let key = Key::integer(1);
+    let reading = readers.row(&table, &key, Instant::now() + Duration::from_secs(5));
+    tokio::pin!(reading);
+    assert!(reading.as_mut().now_or_never().is_none());
+    story.pass().await;
+    let [_, second] = histories();
+    story.bench.take(start_at(ServerRun(2), second, 960, None));
+    assert_eq!(text(&reading.await.unwrap().row.unwrap()), r#"{"n":"new"}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_servers_snapshot_says_nothing_of_the_followed_ones_commits() {
+    let mut story = Story::begin("20:20:", 960);
+    let table = story.tables[LAZY].oid();
+    let row = RowChange::Set { table, key: Key::integer(1), image: Image::Unknown };
+    let change = Change { table, key: Key::integer(1), op: Op::Update, ordinal: 1, scope: None };
+    story.bench.take(commit(968, 30, vec![change], vec![row]));
+    story.server_says(r#"{"n":"other"}"#, "50:50:", 968, None);
+    story.server.0.lock().server = ServerRun(2);
+    // Long enough for a worker to ask for a snapshot.
+    sleep(Duration::from_secs(3)).await;
+    story.server_says(r#"{"n":"before"}"#, "30:31:30", 968, None);
+    assert!(story.try_row().await.is_err(), "a row from before transaction 30 is too old");
+    story.server_says(r#"{"n":"new"}"#, "31:31:", 968, None);
+    assert_eq!(story.row().await, is("new", Origin::Database));
 }
 
 /// The same server on a new connection, after a crash that took back the commit at 968.

@@ -18,6 +18,10 @@
 //! * **No row outlives a change of history.** A query sees commits before the stream tells of them,
 //!   so any row may hold one that was lost with the old server: all are asked for again, even where
 //!   the logs go on (see [`History`](crate::history::History)).
+//! * **What is read comes from the server that is followed**, in the same run of it. Another one may
+//!   answer for a while: an old primary that nobody stopped, the new one before the stream is there.
+//!   Who reads is told which server it was, and it counts only if that is the stream's
+//!   ([`ServerRun`](crate::source::ServerRun)).
 //! * **No row outlives a crash that took it back.** With `synchronous_commit = off` a query sees commits
 //!   that are not durable yet. The stream tells only what is; so rows go home when it has passed what
 //!   their query could see, and when the connection was lost all others are asked for again.
@@ -36,8 +40,8 @@
 //!
 //! `table` the rows of one table; `cache` those that are read through, `preload`, `map` and `copy`
 //! those of whole tables; `desk` and `ticket` what is on its way, `loads` and `worker` who asks for it,
-//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `meters`
-//! and `status` what operators see.
+//! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `status`
+//! and `trace` what operators see.
 
 mod batch;
 mod cache;
@@ -47,7 +51,6 @@ mod copy;
 mod desk;
 mod loads;
 mod map;
-mod meters;
 mod preload;
 mod preloader;
 mod read;
@@ -55,6 +58,7 @@ mod recent;
 mod status;
 mod table;
 mod ticket;
+mod trace;
 mod whole;
 mod worker;
 
@@ -76,11 +80,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::directory::PublishedTable;
 use super::limits::RowLimits;
+use super::meters::RequestCounts;
 use super::reader::Store;
 use super::state::{State, TableState};
 use crate::key::Key;
+use crate::load::{LoadError, LoadedAt};
 use crate::row::Row;
-use crate::snapshot::Snapshot;
 use crate::table::Rows;
 use crate::version::{Epoch, Position, Version};
 
@@ -88,14 +93,11 @@ pub(super) use cache::Cache;
 pub(super) use check::Verifications;
 pub use check::{Checker, Verdict, Violation};
 pub(super) use loads::Loads;
-pub use meters::{RequestCounts, Served};
-pub(super) use meters::{RowMeters, remove_table};
 pub use preloader::Preloader;
 pub(super) use table::{Applying, Dropped, TableRows};
 pub use worker::LoadWorker;
 
 use map::RowMap;
-use meters::LoadOutcome;
 
 /// The stream is asked so often how far it is: once may have been too early.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
@@ -211,6 +213,9 @@ pub enum RowsError {
         /// Why, and what mends it.
         reason: String,
     },
+    /// One row can't be told, because the database refuses to write it as JSON; which, and what mends it.
+    #[error("{0}")]
+    Unwritable(String),
     /// The key is no value of its type.
     #[error("{0}")]
     BadKey(String),
@@ -275,6 +280,11 @@ impl Store {
         }
     }
 
+    /// The catalog is looked at soon: for who doubts that the server is still there.
+    pub fn hurry_look(&self) {
+        self.wishes.look.notify_one();
+    }
+
     /// What a reader waits for, if it comes before its time is up. Once the store is closed nothing
     /// does: every wait for a position ends by then without it.
     async fn in_time<T>(&self, until: Instant, coming: impl Future<Output = T>) -> Option<T> {
@@ -287,12 +297,18 @@ impl Store {
 }
 
 impl State {
-    /// A snapshot was obtained that was asked for when `epoch` was followed. It says nothing of the
-    /// transactions of another history, which may bear the same ids.
-    fn saw(&self, snapshot: &Snapshot, epoch: Option<Epoch>) {
-        if self.epoch() == epoch {
-            self.loads.lock().saw(snapshot);
+    /// A snapshot was obtained that was asked for when `epoch` was followed. What is read in it belongs
+    /// to what the change stream tells only if the stream is of the same server, or was when it last
+    /// came. And of another history it does not even say which transactions have ended: they may bear
+    /// the same ids.
+    fn saw(&self, at: &LoadedAt, epoch: Option<Epoch>) -> Result<(), LoadError> {
+        if self.server != Some(at.server) {
+            return Err(LoadError::OtherServer);
         }
+        if self.epoch() == epoch {
+            self.loads.lock().saw(&at.snapshot);
+        }
+        Ok(())
     }
 
     /// The rows of a table as it is defined now.

@@ -209,8 +209,8 @@ struct Sink<'a> {
 }
 
 impl CopySink for Sink<'_> {
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> bool {
-        self.store.shared.state.read().saw(&at.snapshot, self.copy.epoch);
+    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError> {
+        self.store.shared.state.read().saw(at, self.copy.epoch)?;
         let number = self.copy.number;
         let begins = self.store.with_copy(self.copy.published.oid(), number, |running| {
             let sees_all = running.due.is_seen_by(&at.snapshot);
@@ -218,8 +218,7 @@ impl CopySink for Sink<'_> {
             sees_all
         });
         self.copy.progress.estimate.store(rows_estimate, Relaxed);
-        // One that is no longer wanted is ended by the first rows.
-        begins.unwrap_or(true)
+        begins.ok_or(LoadError::Stopped)
     }
 
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {

@@ -8,7 +8,7 @@ use super::chain::Standing;
 use super::desk::{Hold, Ticket, Told};
 use super::recent::{Due, Recent};
 use super::table::TableRows;
-use super::{Origin, ReadRow, RowsError, not_started, too_late, too_many};
+use super::{Origin, ReadRow, RowsError, not_started, too_late, too_many, trace};
 use crate::key::Key;
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
@@ -24,7 +24,7 @@ impl Store {
         until: Instant,
     ) -> Result<ReadRow, RowsError> {
         if let Some(found) = self.cached_row(table, key) {
-            tracing::debug!(table = table.name, id = ?key, "HIT");
+            trace::hit(table, key);
             return Ok(found);
         }
         let mut key = key.clone();
@@ -33,14 +33,14 @@ impl Store {
             let mut ticket = match self.look(table, &key, origin)? {
                 Ok(found) => {
                     if origin == Origin::Memory {
-                        tracing::debug!(table = table.name, id = ?key, "HIT");
+                        trace::hit(table, &key);
                     }
                     return Ok(found);
                 }
                 Err(ticket) => ticket,
             };
             if origin == Origin::Memory {
-                tracing::debug!(table = table.name, id = ?key, "MISS");
+                trace::miss(table, &key);
             }
             origin = Origin::Database;
             match self.in_time(until, ticket.told()).await.ok_or_else(too_late)? {

@@ -20,6 +20,7 @@ use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::row::{Image, PartialRow, Row, RowChange};
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::store::testing::{Bench, GENEROUS, now, reset, started};
 use crate::store::{Limits, PublishedTable, RowLimits};
 use crate::table::Table;
@@ -54,14 +55,18 @@ enum Step {
 
 /// What a query saw.
 pub(super) fn seen(snapshot: &str, horizon: u64) -> LoadedAt {
-    LoadedAt { snapshot: snapshot.parse().unwrap(), horizon: Lsn(horizon) }
+    LoadedAt {
+        snapshot: snapshot.parse().unwrap(),
+        horizon: Lsn(horizon),
+        server: ServerRun::default(),
+    }
 }
 
 impl Query {
     /// Every key asked for has this row, or none.
     pub(super) fn answer(self, at: LoadedAt, row: Option<&str>) {
         let row = row.map(|json| Row::new(json.as_bytes()));
-        let rows = self.keys.iter().map(|key| LoadedRow { key: key.clone(), row: row.clone() });
+        let rows = self.keys.iter().map(|key| Ok(LoadedRow { key: key.clone(), row: row.clone() }));
         let _ = self.answer.send(Ok(Loaded { at, rows: rows.collect() }));
     }
 
@@ -94,7 +99,7 @@ impl ByHand {
         for Query { keys, answer } in queries {
             let rows = keys.into_iter().map(|key| {
                 let row = truth.iter().find(|(id, _)| key == Key::integer(*id));
-                LoadedRow { key, row: row.map(|(_, json)| Row::new(json.as_bytes())) }
+                Ok(LoadedRow { key, row: row.map(|(_, json)| Row::new(json.as_bytes())) })
             });
             let _ = answer.send(Ok(Loaded { at: at.clone(), rows: rows.collect() }));
         }
@@ -134,7 +139,7 @@ impl Loader for ByHand {
             self.asked.notify_one();
             while let Some(step) = next.recv().await {
                 match step {
-                    Step::Begin(at, told) => drop(told.send(sink.begin(&at, 1))),
+                    Step::Begin(at, told) => drop(told.send(sink.begin(&at, 1)?)),
                     Step::Rows(rows) => sink.rows(rows)?,
                 }
             }

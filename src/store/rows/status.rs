@@ -41,7 +41,7 @@ fn status(table: &TableState) -> RowsStatus {
 
 impl TableRows {
     /// Rows in memory, and their bytes.
-    fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         match &self.place {
             Place::Lazy(share) => (share.entries(), share.bytes()),
             Place::Preload(preload) => {

@@ -12,6 +12,7 @@ use super::desk::{Desk, OnDesk};
 use super::loads::Loads;
 use super::map::RowMap;
 use super::preload::{Preload, install};
+use super::trace;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::{Image, Row};
@@ -141,11 +142,14 @@ impl TableRows {
         match &mut self.place {
             Place::Lazy(share) => {
                 if applying.cache.change(share, key, &image, self.held.keys_are_exact) {
-                    tracing::debug!(table = self.published.name, id = ?asked, "INVALIDATE");
+                    trace::invalidate(&self.published, &asked);
                 }
             }
             Place::Preload(preload) => {
-                asks |= preload.change(key, xid, &image, desk);
+                if preload.change(key, xid, &image, desk) {
+                    trace::invalidate(&self.published, &asked);
+                    asks = true;
+                }
                 let dropped = preload.keep_to_max_bytes(&self.published.name);
                 applying.dropped.extend(dropped.map(|rows| Dropped { _rows: rows }));
             }
@@ -195,6 +199,7 @@ impl TableRows {
     /// The rows are not to be trusted any more, because of something that happened up to `floor`.
     /// Those who wait ask anew.
     pub(in crate::store) fn lose(&mut self, floor: Lsn) -> Option<Dropped> {
+        trace::invalidate_all(&self.published, self.size().0);
         self.floor = floor;
         *self.desk.get_mut() = Desk::default();
         *self.checked.get_mut() = Desk::default();
@@ -269,28 +274,33 @@ impl TableRows {
         {
             reloaded = running.wanted.reload;
             if let Some((rows, asked)) = install(running, desk) {
-                let table = &self.published.name;
+                let table = &self.published;
                 tracing::info!(
-                    table,
+                    table = table.name,
                     rows = rows.len(),
                     bytes = rows.bytes(),
                     "rows are in memory"
                 );
+                trace::populate_all(table, rows.len());
                 for key in asked {
                     loads.push(self.published.oid(), key);
                 }
                 dropped.extend(preload.rows.replace(rows).map(|rows| Dropped { _rows: rows }));
             }
         }
-        let exact = self.held.keys_are_exact;
+        let (exact, table) = (self.held.keys_are_exact, &self.published);
         desk.settle(applied, |key, row, required| match (&mut self.place, row) {
             (Place::Lazy(share), row) => {
                 if row.is_some() || exact {
+                    trace::populate(table, &key);
                     cache.insert(share, key, row);
                 }
             }
-            (Place::Preload(Preload { rows: Some(rows), .. }), Some(row)) if required => {
-                rows.insert(key, row);
+            (Place::Preload(Preload { rows: Some(rows), .. }), row) if required => {
+                trace::populate(table, &key);
+                if let Some(row) = row {
+                    rows.insert(key, row);
+                }
             }
             (Place::Preload(_), _) => {}
         });
@@ -306,7 +316,7 @@ impl TableRows {
             Standing::Absent if self.held.keys_are_exact => None,
             Standing::Absent | Standing::Unknown => return,
         };
-        tracing::debug!(table = self.published.name, id = ?key, "POPULATE");
+        trace::populate(&self.published, key);
         cache.insert(share, key.clone(), row);
     }
 

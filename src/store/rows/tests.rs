@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::change::{Event, Transaction};
+use crate::change::{Event, Op, Transaction};
 use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::row::{Image, RowChange};
 use crate::snapshot::Xid;
-use crate::source::Wishes;
-use crate::store::testing::{now, started, table};
-use crate::store::{Limits, Writer, open};
+use crate::source::{ServerRun, Wishes};
+use crate::store::testing::{at, commit, now, started, table};
+use crate::store::{Limits, Query, Selection, Writer, open};
 use crate::table::{HeldRows, RowMode, Table, TableOid};
 
 /// A database that says what it is told to say.
@@ -26,6 +26,8 @@ struct Script {
     /// Key asked for, key found, row.
     rows: Mutex<Vec<(Key, Key, Row)>>,
     error: Mutex<Option<LoadError>>,
+    /// A key whose row has no document.
+    unwritable: Mutex<Option<Key>>,
     queries: Mutex<Vec<Vec<Key>>>,
 }
 
@@ -35,7 +37,11 @@ impl Script {
     }
 
     fn at() -> LoadedAt {
-        LoadedAt { snapshot: "50:50:".parse().unwrap(), horizon: Lsn(800) }
+        LoadedAt {
+            snapshot: "50:50:".parse().unwrap(),
+            horizon: Lsn(800),
+            server: ServerRun::default(),
+        }
     }
 }
 
@@ -52,8 +58,11 @@ impl Loader for Script {
             }
             let rows = self.rows.lock();
             let found = keys.iter().map(|key| match rows.iter().find(|(asked, ..)| asked == key) {
-                Some((_, key, row)) => LoadedRow { key: key.clone(), row: Some(row.clone()) },
-                None => LoadedRow { key: key.clone(), row: None },
+                _ if self.unwritable.lock().as_ref() == Some(key) => {
+                    Err(format!("row {key:?} is odd"))
+                }
+                Some((_, key, row)) => Ok(LoadedRow { key: key.clone(), row: Some(row.clone()) }),
+                None => Ok(LoadedRow { key: key.clone(), row: None }),
             });
             Ok(Loaded { at: Self::at(), rows: found.collect() })
         }
@@ -67,7 +76,7 @@ impl Loader for Script {
     ) -> BoxFuture<'a, Result<(), LoadError>> {
         async move {
             let rows = self.rows.lock().clone();
-            sink.begin(&Self::at(), rows.len() as u64);
+            sink.begin(&Self::at(), rows.len() as u64)?;
             sink.rows(rows.into_iter().map(|(_, key, row)| (key, row)).collect())
         }
         .boxed()
@@ -111,18 +120,40 @@ impl Bench {
         self.tasks.spawn(self.store.preloader().run(self.script.clone(), never));
     }
 
+    /// Rows under these ids, preloaded.
+    async fn preloaded(ids: &[i64]) -> Self {
+        let script = Script::default();
+        for id in ids {
+            script.holds(Key::integer(*id), Key::integer(*id), "{}");
+        }
+        let mut bench = Self::new(RowMode::Preload, RowLimits::default(), script);
+        bench.start();
+        bench.pass().await;
+        bench
+    }
+
+    /// Lets everybody do what is to be done.
+    async fn pass(&mut self) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.writer.carry_out();
+    }
+
     async fn row(&self, key: &Key) -> Result<ReadRow, RowsError> {
         self.store.row(&self.table, key, soon()).await
     }
 
     fn change(&mut self, end: u64, key: Key, image: Image) {
+        self.commit(end, RowChange::Set { table: TableOid(1), key, image });
+    }
+
+    fn commit(&mut self, end: u64, change: RowChange) {
         self.writer.apply(vec![Event::Commit(Transaction {
             end_lsn: Lsn(end),
             committed_at: now(),
             xid: Xid(40),
             changes: vec![],
             resets: vec![],
-            rows: vec![RowChange::Set { table: TableOid(1), key, image }],
+            rows: vec![change],
         })]);
     }
 }
@@ -172,6 +203,49 @@ async fn keys_asked_for_together_are_one_query_however_many_ask() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_told_fails_alone() {
+    let script = Script::default();
+    *script.unwritable.lock() = Some(Key::integer(2));
+    for id in 1..=3 {
+        script.holds(Key::integer(id), Key::integer(id), "{}");
+    }
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    bench.start();
+    let keys = [1, 2, 3].map(Key::integer);
+    let [one, two, three] = [0, 1, 2].map(|n| bench.store.row(&bench.table, &keys[n], soon()));
+    let (one, two, three) = tokio::join!(one, two, three);
+    assert_eq!(bench.script.queries.lock().len(), 1, "they are asked for together");
+    assert!(one.unwrap().row.is_some() && three.unwrap().row.is_some());
+    assert_eq!(two.unwrap_err(), RowsError::Unwritable("row 2 is odd".into()));
+    let several = bench.store.rows(&bench.table, &keys, soon()).await;
+    assert_eq!(several.unwrap_err(), RowsError::Unwritable("row 2 is odd".into()));
+    assert!(
+        bench.store.rows(&bench.table, &[keys[0].clone(), keys[2].clone()], soon()).await.is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preloaded_table_that_lacks_a_row_that_cannot_be_told_says_so_until_it_is_changed() {
+    let mut bench = Bench::preloaded(&[1, 2]).await;
+    let all = bench.table.clone().into();
+    *bench.script.unwritable.lock() = Some(Key::integer(2));
+    bench.change(808, Key::integer(2), Image::Unknown);
+    bench.pass().await;
+    let refused = bench.store.page(&all, None, 9, soon()).await.unwrap_err();
+    assert_eq!(refused, RowsError::Unwritable("row 2 is odd".into()));
+    assert!(bench.row(&Key::integer(1)).await.unwrap().row.is_some(), "others are served on");
+    bench.change(816, Key::integer(2), Image::Whole(Row::new(b"{\"id\":2}")));
+    assert_eq!(bench.store.page(&all, None, 9, soon()).await.unwrap().rows.len(), 2);
+    // And if it is found to be one that can be told after all.
+    bench.change(824, Key::integer(2), Image::Unknown);
+    bench.pass().await;
+    *bench.script.unwritable.lock() = None;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.pass().await;
+    assert_eq!(bench.store.page(&all, None, 9, soon()).await.unwrap().rows.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_database_refuses_is_told_and_not_remembered() {
     let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
     bench.start();
@@ -205,6 +279,51 @@ async fn no_more_keys_wait_than_may() {
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     let error = bench.row(&second).now_or_never().unwrap().unwrap_err().to_string();
     assert!(error.contains("cache.loads_waiting_max"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_many_rows_asks_for_some_at_a_time() {
+    let limits = RowLimits { loads_waiting_max: 250, ..RowLimits::default() };
+    let mut bench = Bench::new(RowMode::Lazy, limits, Script::default());
+    bench.start();
+    let keys: Vec<Key> = (0..900).map(Key::integer).collect();
+    let read = bench.store.rows(&bench.table, &keys, soon()).await.unwrap();
+    assert_eq!(read.rows.len(), 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_rows_end_an_answer_before_its_limit_does() {
+    let script = Script::default();
+    let row = Row::new(format!("{{\"text\":\"{}\"}}", "x".repeat(1 << 20)).as_bytes());
+    for id in 1..=20 {
+        script.rows.lock().push((Key::integer(id), Key::integer(id), row.clone()));
+    }
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    bench.start();
+    // An update of no row of which anything is in memory, and deletes between them.
+    let ops = (1..=20).flat_map(|id| [(1, id, Op::Update), (1, 100 + id, Op::Delete)]);
+    bench.writer.apply(vec![commit(880, &ops.collect::<Vec<_>>())]);
+    let (mut after, mut told) = (at(800), Vec::new());
+    let tables = Selection::All;
+    loop {
+        let query = Query { tables: &tables, after: Some(after), limit: 1000 };
+        let found = bench.store.changes_with_rows(&query, soon()).await.unwrap();
+        let (answer, rows) = found.unwrap();
+        assert_eq!(answer.changes.len(), rows.len());
+        let bytes: usize = rows.iter().flatten().map(|row| row.json().len()).sum();
+        assert!(bytes > 0 && bytes < 10 << 20, "{bytes}");
+        for (change, has_row) in answer.changes.iter().zip(rows.iter().map(Option::is_some)) {
+            assert_eq!(has_row, change.op != Op::Delete);
+            told.push(change.key.clone());
+        }
+        after = answer.version;
+        if !answer.more {
+            break;
+        }
+    }
+    let expected = (1..=20).flat_map(|id| [Key::integer(id), Key::integer(100 + id)]);
+    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert_eq!(after, at(880));
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,4 +399,91 @@ async fn a_reload_serves_the_old_rows_until_the_new_ones_are_here() {
     let read = bench.row(&Key::integer(1)).await.unwrap();
     assert_eq!(read.row, Some(Row::new(b"{\"new\":1}")));
     assert!(read.version.position > before.position, "every client is told");
+}
+
+/// Keeps what [`trace`] tells.
+#[derive(Clone, Default)]
+struct LookingOn(Arc<Mutex<Vec<String>>>);
+
+impl LookingOn {
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl tracing::Subscriber for LookingOn {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().ends_with("::rows::trace")
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        self.0.lock().push(line.0.join(" "));
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[derive(Default)]
+struct Line(Vec<String>);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push(match field.name() {
+            "message" => format!("{value:?}"),
+            name => format!("{name}={value:?}"),
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_on_is_told_what_becomes_of_preloaded_rows() {
+    let looking_on = LookingOn::default();
+    let _guard = tracing::subscriber::set_default(looking_on.clone());
+    let mut bench = Bench::preloaded(&[1, 2]).await;
+    assert_eq!(looking_on.told(), [r#"POPULATE table="items" rows=2"#]);
+    bench.row(&Key::integer(1)).await.unwrap();
+    bench.store.rows(&bench.table, &[1, 2].map(Key::integer), soon()).await.unwrap();
+    let hit = |id| format!(r#"HIT table="items" id={id}"#);
+    assert_eq!(looking_on.told(), [hit(1), hit(1), hit(2)]);
+    let all = bench.table.clone().into();
+    bench.store.page(&all, None, 1, soon()).await.unwrap();
+    bench.store.picture(&[all], soon()).await.unwrap();
+    assert_eq!(looking_on.told(), [1, 2].map(|n| format!(r#"HIT table="items" rows={n}"#)));
+    bench.change(808, Key::integer(1), Image::Unknown);
+    assert_eq!(looking_on.told(), [r#"INVALIDATE table="items" id=1"#]);
+    bench.store.rows(&bench.table, &[1, 2].map(Key::integer), soon()).await.unwrap();
+    assert_eq!(looking_on.told(), [r#"MISS table="items" id=1"#.to_owned(), hit(2)]);
+    bench.pass().await;
+    assert_eq!(looking_on.told(), [r#"POPULATE table="items" id=1"#]);
+    bench.commit(816, RowChange::Lost(TableOid(1)));
+    assert_eq!(looking_on.told(), [r#"INVALIDATE table="items" rows=2"#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_on_is_told_what_becomes_of_rows_that_are_read_through() {
+    let looking_on = LookingOn::default();
+    let _guard = tracing::subscriber::set_default(looking_on.clone());
+    let script = Script::default();
+    script.holds(Key::integer(1), Key::integer(1), "{}");
+    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    bench.start();
+    for told in [&["MISS", "POPULATE"][..], &["HIT"]] {
+        bench.row(&Key::integer(1)).await.unwrap();
+        let line = |what: &&str| format!(r#"{what} table="items" id=1"#);
+        assert_eq!(looking_on.told(), told.iter().map(line).collect::<Vec<_>>());
+    }
+    bench.change(808, Key::integer(1), Image::Unknown);
+    assert_eq!(looking_on.told(), [r#"INVALIDATE table="items" id=1"#]);
 }

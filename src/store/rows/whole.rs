@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::map::RowMap;
 use super::table::{Place, TableRows};
-use super::{Page, Picture, Pictured, RowsError, RowsPicture, not_started};
+use super::{Page, Picture, Pictured, RowsError, RowsPicture, not_started, trace};
 use crate::key::Key;
 use crate::row::Row;
 use crate::scope::View;
@@ -43,6 +43,7 @@ impl Store {
         if let Some(picture) = picture {
             (page.rows, page.more) = seen(&picture, &part.view, after, limit).await;
         }
+        trace::hit_many(&part.table, page.rows.len());
         Ok(page)
     }
 
@@ -64,6 +65,7 @@ impl Store {
                 let (some, _) = seen(all, &part.view, None, usize::MAX).await;
                 rows.0 = Pictured::Some(some);
             }
+            trace::hit_many(&part.table, rows.len());
         }
         Ok(picture)
     }
@@ -132,7 +134,10 @@ impl TableRows {
     fn excuse(&self) -> RowsError {
         match &self.place {
             Place::Lazy(_) => RowsError::NotPreloaded(self.published.name.clone()),
-            Place::Preload(preload) => preload.excuse(&self.published.name),
+            Place::Preload(preload) => {
+                let obstacle = self.desk().obstacle();
+                obstacle.unwrap_or_else(|| preload.excuse(&self.published.name))
+            }
         }
     }
 }

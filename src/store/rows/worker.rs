@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::RowsError;
 use super::desk::Arrived;
-use super::{LoadOutcome, RowsError};
 use crate::key::Key;
-use crate::load::{LoadError, Loaded, Loader};
+use crate::load::{LoadError, Loaded, LoadedAt, Loader};
+use crate::store::meters::LoadOutcome;
 use crate::store::reader::Store;
 use crate::store::state::TableState;
 use crate::table::{Table, TableOid};
@@ -17,6 +18,9 @@ use crate::version::{Epoch, Version};
 
 /// A worker looks for work so often although nobody called it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// A key is asked for so often again while another server answers than the one that is followed, which
+/// takes a second and a half: the change stream usually comes there soon.
+const OTHER_SERVER_TRIES: u32 = 8;
 
 /// One query after another. Several workers share the work.
 #[derive(Debug)]
@@ -61,10 +65,14 @@ impl LoadWorker {
                 self.store.shared.signals.load_wanted.notify_one();
                 let began = Instant::now();
                 let result = loader.load(&query.table, &query.keys).await;
+                let result = result.and_then(|loaded| {
+                    self.store.saw(loader, &loaded.at, query.epoch)?;
+                    Ok(loaded)
+                });
                 self.store.answer_query(&query, result, began.elapsed());
             }
             Job::Snapshot(epoch) => match loader.snapshot().await {
-                Ok(at) => self.store.shared.state.read().saw(&at.snapshot, epoch),
+                Ok(at) => drop(self.store.saw(loader, &at, epoch)),
                 Err(error) => tracing::debug!(%error, "no snapshot"),
             },
             Job::Nothing(until) => {
@@ -101,11 +109,19 @@ impl Store {
         }
     }
 
+    /// A snapshot was obtained: see `State::saw`. Sessions that lead to another server are left.
+    pub(super) fn saw(
+        &self,
+        loader: &dyn Loader,
+        at: &LoadedAt,
+        epoch: Option<Epoch>,
+    ) -> Result<(), LoadError> {
+        let saw = self.shared.state.read().saw(at, epoch);
+        saw.inspect_err(|_| loader.leave(at.server))
+    }
+
     fn answer_query(&self, query: &Query, result: Result<Loaded, LoadError>, took: Duration) {
         let state = self.shared.state.read();
-        if let Ok(loaded) = &result {
-            state.saw(&loaded.at.snapshot, query.epoch);
-        }
         // A table that is gone, or begins anew, has told those who waited.
         let Some(table) = state.tables.get(&query.oid) else { return };
         let Some(applied) = state.version() else { return };
@@ -139,7 +155,14 @@ impl Store {
         let mut again = Vec::new();
         let mut desk = rows.desk();
         for (key, row) in query.keys.iter().zip(loaded.rows) {
-            let (arrived, outcome) = desk.arrive(query.number, key, row, &at, applied);
+            let (arrived, outcome) = match row {
+                Ok(row) => desk.arrive(query.number, key, row, &at, applied),
+                Err(reason) => {
+                    tracing::debug!(table = rows.published.name, id = ?key, "{reason}");
+                    let error = RowsError::Unwritable(reason);
+                    (desk.fail(query.number, key, &error, 0), Some(LoadOutcome::Failed))
+                }
+            };
             if let Some(outcome) = outcome {
                 rows.published.row_meters.count_load(outcome);
             }
@@ -166,18 +189,24 @@ impl Store {
             LoadError::Refused(reason) => {
                 Some(RowsError::Refused { table: name.clone(), reason: reason.clone() })
             }
-            LoadError::Unavailable(_) | LoadError::Stopped => Some(RowsError::NotNow(format!(
-                "the row is not in memory, and {error}; try again later"
-            ))),
+            LoadError::Unavailable(_) | LoadError::OtherServer | LoadError::Stopped => {
+                Some(RowsError::NotNow(format!(
+                    "the row is not in memory, and {error}; try again later"
+                )))
+            }
         };
         if told.is_none() {
             self.wishes.look.notify_one();
         }
+        let patience = match error {
+            LoadError::OtherServer => OTHER_SERVER_TRIES,
+            _ => 0,
+        };
         let mut desk = rows.desk();
         let arrived = query.keys.iter().map(|key| {
             rows.published.row_meters.count_load(LoadOutcome::Failed);
             let arrived = match &told {
-                Some(error) => desk.fail(query.number, key, error),
+                Some(error) => desk.fail(query.number, key, error, patience),
                 None => desk.again(query.number, key),
             };
             (key.clone(), arrived)

@@ -34,6 +34,7 @@ struct Plan {
 
 impl Writer {
     pub(super) fn start(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+        state.server = Some(started.server);
         let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
             return self.begin_history(state, started, aftermath);
         };

@@ -7,6 +7,7 @@ use crate::change::{Change, Op, ResetReason, Started, Transaction};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::store::testing::*;
 use crate::table::{TableOid, Tracking};
 use crate::version::{Epoch, Version};
@@ -203,7 +204,13 @@ fn another_history_clears_everything() {
     let mut bench = Bench::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     let epoch = Epoch(8);
-    let start = Started { history: epoch.into(), from: Lsn(80), tables: abc(), broken: None };
+    let start = Started {
+        history: epoch.into(),
+        server: ServerRun::default(),
+        from: Lsn(80),
+        tables: abc(),
+        broken: None,
+    };
     bench.take(Event::Started(start));
     let answer = bench.poll_all(at(880));
     let position = Position::after_commit(Lsn(80));

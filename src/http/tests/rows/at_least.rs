@@ -67,6 +67,27 @@ async fn while_the_stream_is_away_an_lsn_may_be_of_another_server() {
     assert_eq!(reply.status, 200, "the stream is back");
 }
 
+/// It looks connected for many seconds after its death; meanwhile another one may be promoted.
+#[tokio::test]
+async fn an_lsn_counts_only_if_the_server_was_seen_just_now() {
+    let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(3));
+    shop.service.source.send_modify(|source| source.last_seen = long_ago);
+    for path in PATHS {
+        let by_lsn = shop.get(&format!("{}&wait=0", at(path, "0/320"))).await;
+        assert!(by_lsn.problem(503).contains("was not seen just now"), "{path}");
+        assert_eq!(shop.get(&at(path, &version(START))).await.status, 200, "{path}");
+    }
+    let client = shop.service.client.clone();
+    let path = at(PATHS[0], "0/320");
+    let (reply, ()) = tokio::join!(client.get(&path), async {
+        shop.service.wishes.look.notified().await;
+        let now = Some(Instant::now());
+        shop.service.source.send_modify(|source| source.last_seen = now);
+    });
+    assert_eq!(reply.status, 200, "a look shows that it is there");
+}
+
 #[tokio::test]
 async fn what_is_applied_already_is_not_waited_for() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;

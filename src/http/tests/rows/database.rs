@@ -12,6 +12,7 @@ use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::table::{Table, TableOid};
 
 /// Rows by key, and how far the transactions are.
@@ -64,7 +65,7 @@ impl Database {
         }
         let xid = state.next_xid;
         let snapshot = format!("{xid}:{xid}:").parse().unwrap();
-        Ok(LoadedAt { snapshot, horizon: state.end })
+        Ok(LoadedAt { snapshot, horizon: state.end, server: ServerRun::default() })
     }
 }
 
@@ -79,7 +80,7 @@ impl Loader for Database {
             let rows = &self.0.lock().rows;
             let row = |key: &Key| rows.get(&(table.oid, format!("{key:?}"))).cloned();
             let loaded =
-                |key: &Key| LoadedRow { key: key.clone(), row: row(key).map(|(_, row)| row) };
+                |key: &Key| Ok(LoadedRow { key: key.clone(), row: row(key).map(|(_, row)| row) });
             Ok(Loaded { at, rows: keys.iter().map(loaded).collect() })
         }
         .boxed()
@@ -98,7 +99,7 @@ impl Loader for Database {
                 .filter(|((oid, _), _)| *oid == table.oid)
                 .map(|(_, row)| row)
                 .collect();
-            assert!(sink.begin(&at, rows.len() as u64), "nothing is under way in these tests");
+            assert!(sink.begin(&at, rows.len() as u64)?, "nothing is under way in these tests");
             sink.rows(rows)
         }
         .boxed()

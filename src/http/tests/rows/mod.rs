@@ -57,7 +57,13 @@ impl Shop {
             held(LINES, "lines", RowMode::Preload, &[("o", Kind::Integer), ("p", Kind::String)]),
         ];
         let from = Lsn(START);
-        service.take(Event::Started(Started { history: EPOCH.into(), from, tables, broken: None }));
+        service.take(Event::Started(Started {
+            history: EPOCH.into(),
+            server: ServerRun::default(),
+            from,
+            tables,
+            broken: None,
+        }));
         service.source.send_modify(|source| {
             source.phase = Phase::Streaming;
             source.was_ready = true;

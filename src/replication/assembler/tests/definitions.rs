@@ -86,7 +86,14 @@ fn a_look_ahead_of_the_stream_waits_while_old_and_new_rows_come() {
 #[test]
 fn at_a_start_with_a_newer_look_older_rows_are_lost_until_the_change_has_passed() {
     let mut assembler = Assembler::new(LIMITS);
-    assembler.start(Epoch(1).into(), Lsn(100), look(500, vec![wider()]), Some(1000), None);
+    assembler.start(
+        Epoch(1).into(),
+        ServerRun::default(),
+        Lsn(100),
+        look(500, vec![wider()]),
+        Some(1000),
+        None,
+    );
     let messages =
         [begin(), relation(1, b'd', ROWS), insert(1, &[T("1"), Null, Null, Null]), commit(208)];
     let events = feed(&mut assembler, &messages);
@@ -176,7 +183,7 @@ fn what_was_dropped_before_the_first_look_may_have_been_a_partition() {
     let other = table(2, &[("id", INT8, Kind::Integer)]);
     let mut assembler = Assembler::new(LIMITS);
     let first = look(400, vec![root, other]);
-    assembler.start(Epoch(1).into(), Lsn(100), first, None, None);
+    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), first, None, None);
     let dropped = |end| [begin(), announcement(1, "highwater", ""), commit(end)];
     assert_eq!(told(&feed(&mut assembler, &dropped(308))), ["reset 1 membership"]);
     // From here on, looks show what goes.

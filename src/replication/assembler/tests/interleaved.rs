@@ -277,7 +277,7 @@ fn whole(running: &Running, described: &mut Vec<u32>, end: u64) -> Vec<Vec<u8>> 
 fn events(told: &[Told], limits: StageLimits) -> Vec<Event> {
     let mut assembler = Assembler::new(limits);
     let tables = vec![held(), table(2, &[("id", INT8, Kind::Integer)]), table(3, &[])];
-    assembler.start(Epoch(1).into(), Lsn(100), look(100, tables), None, None);
+    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), look(100, tables), None, None);
     let mut events = Vec::new();
     for told in told {
         match told {

@@ -179,7 +179,7 @@ fn an_unknown_key_loses_the_rows_of_the_transaction() {
 fn an_interrupted_transaction_leaves_no_rows_behind() {
     let mut assembler = started(vec![held()]);
     feed(&mut assembler, &transaction(&[insert(1, &[T("1"), Null, Null, Null])])[..3]);
-    assembler.resume(Epoch(1).into(), look(100, vec![held()]));
+    assembler.resume(Epoch(1).into(), ServerRun::default(), look(100, vec![held()]));
     let events = feed(&mut assembler, &transaction(&[insert(1, &[T("2"), Null, Null, Null])]));
     assert_eq!(rows_told(&events), [r#"2 = {"id":2,"name":null,"odd":null}"#]);
 }

@@ -129,11 +129,11 @@ fn a_lost_connection_drops_every_open_transaction_and_all_is_sent_again() {
     let first = block(TOP, true, &[described(TOP), row(TOP, "1")]);
     feed_streamed(&mut assembler, &first);
     feed_streamed(&mut assembler, &[stream_start(TOP, false), row(TOP, "2")]);
-    assembler.resume(Epoch(1).into(), look(100, vec![items()]));
+    assembler.resume(Epoch(1).into(), ServerRun::default(), look(100, vec![items()]));
     let again = [first, vec![stream_commit(TOP, 208)]].concat();
     assert_eq!(told(&feed_streamed(&mut assembler, &again)), ["insert 1 1"]);
     // After a crash the server may send once more what was confirmed.
-    assembler.resume(Epoch(1).into(), look(208, vec![items()]));
+    assembler.resume(Epoch(1).into(), ServerRun::default(), look(208, vec![items()]));
     assert!(feed_streamed(&mut assembler, &again).is_empty());
     assert_eq!(assembler.position(), Lsn(208));
 }
@@ -267,7 +267,14 @@ fn a_look_at_another_definition_gives_up_what_was_read_by_the_old_one() {
 fn all_open_transactions_together_are_bounded_and_the_largest_is_given_up() {
     let limits = StageLimits { max_streamed_bytes: 20_000, ..LIMITS };
     let mut assembler = Assembler::new(limits);
-    assembler.start(Epoch(1).into(), Lsn(100), look(100, vec![items()]), None, None);
+    assembler.start(
+        Epoch(1).into(),
+        ServerRun::default(),
+        Lsn(100),
+        look(100, vec![items()]),
+        None,
+        None,
+    );
     feed_streamed(&mut assembler, &block(OTHER, true, &[described(OTHER), row(OTHER, "1")]));
     for round in 0..100 {
         for xid in TOP..TOP + 10 {
@@ -298,7 +305,7 @@ fn more_savepoints_than_there_is_room_for_are_a_reset() {
     let limits = StageLimits { max_bytes: 10_000, ..LIMITS };
     let mut assembler = Assembler::new(limits);
     let tables = vec![items(), table(2, &[("id", INT8, Kind::Integer)])];
-    assembler.start(Epoch(1).into(), Lsn(100), look(100, tables), None, None);
+    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), look(100, tables), None, None);
     feed_streamed(&mut assembler, &block(TOP, true, &[described(TOP), row(TOP, "1")]));
     for sub in TOP + 1..TOP + 2_000 {
         // Of a table that nobody knows: only the place is kept.

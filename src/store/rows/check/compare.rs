@@ -74,6 +74,7 @@ impl Checker {
             return Ok(Compared { undecided: keys.to_vec(), ..Compared::default() });
         }
         let answer = answer?;
+        self.store.saw(loader, &answer.at, check.epoch)?;
         let horizon = answer.at.horizon;
         check.arrive(keys, answer);
         let reached = self.store.hurry_applied(Position::after_commit(horizon));
@@ -103,12 +104,13 @@ impl Store {
 impl OnCheck<'_> {
     fn arrive(&self, keys: &[Key], loaded: Loaded) {
         let state = self.store.shared.state.read();
-        state.saw(&loaded.at.snapshot, self.epoch);
         let Some(applied) = state.version() else { return };
         let Some(rows) = state.rows_on_check(self.oid) else { return };
         let at = Arc::new(loaded.at);
         let mut desk = rows.checked.lock();
-        for (key, row) in keys.iter().zip(loaded.rows) {
+        // Of a row that can't be told nothing is said either.
+        let told = keys.iter().zip(loaded.rows).filter_map(|(key, row)| Some((key, row.ok()?)));
+        for (key, row) in told {
             desk.arrive(QUERY, key, row, &at, applied);
         }
     }

@@ -18,6 +18,7 @@ use crate::store::limits::CheckPace;
 use crate::store::reader::Store;
 use crate::store::rows::table::Place;
 use crate::table::TableOid;
+use crate::version::Epoch;
 
 /// Differences of one table that are told one by one; those beyond are counted.
 const DIFFERENCES_TOLD_MAX: usize = 100;
@@ -170,8 +171,9 @@ impl Checker {
         if !table.table.rows.is_preloaded() {
             return Ok(());
         }
-        let mut missing =
-            Missing { store: &self.store, table: table.oid(), suspects: Vec::new(), more: 0 };
+        let epoch = self.store.shared.state.read().epoch();
+        let (store, suspects) = (&self.store, Vec::new());
+        let mut missing = Missing { store, table: table.oid(), epoch, suspects, more: 0 };
         loader.copy(&table.table, &mut missing).await?;
         verdict.undecided += missing.more;
         for keys in missing.suspects.chunks(CheckPace::ROWS_MAX) {
@@ -211,13 +213,16 @@ impl Checker {
 struct Missing<'a> {
     store: &'a Store,
     table: TableOid,
+    /// The history that was followed when it began.
+    epoch: Option<Epoch>,
     suspects: Vec<Key>,
     more: u64,
 }
 
 impl CopySink for Missing<'_> {
-    fn begin(&mut self, _: &LoadedAt, _: u64) -> bool {
-        true
+    fn begin(&mut self, at: &LoadedAt, _: u64) -> Result<bool, LoadError> {
+        self.store.shared.state.read().saw(at, self.epoch)?;
+        Ok(true)
     }
 
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {

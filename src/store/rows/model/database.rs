@@ -15,6 +15,7 @@ use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
 use crate::lsn::Lsn;
 use crate::row::{Image, PartialRow, Row, RowChange};
 use crate::snapshot::Xid;
+use crate::source::ServerRun;
 use crate::store::model::Random;
 use crate::store::testing::{now, table};
 use crate::table::{HeldRows, RowMode, Rows, Table, TableOid};
@@ -239,7 +240,7 @@ impl Database {
         let xmin = hidden.first().map_or(xmax, |xid| *xid as usize);
         let list = hidden.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let snapshot = format!("{xmin}:{xmax}:{list}").parse().unwrap();
-        LoadedAt { snapshot, horizon: Lsn(self.end) }
+        LoadedAt { snapshot, horizon: Lsn(self.end), server: ServerRun::default() }
     }
 
     fn rows(&self, table: u32) -> Vec<(Key, Row)> {
@@ -274,7 +275,8 @@ impl Loader for Connection {
                     _ => {}
                 }
                 let rows: BTreeMap<Key, Row> = database.rows(table.oid.0).into_iter().collect();
-                let found = |key: &Key| LoadedRow { key: key.clone(), row: rows.get(key).cloned() };
+                let found =
+                    |key: &Key| Ok(LoadedRow { key: key.clone(), row: rows.get(key).cloned() });
                 Loaded { at: database.loaded_at(), rows: keys.iter().map(found).collect() }
             };
             self.delay().await;
@@ -296,7 +298,7 @@ impl Loader for Connection {
                     (database.loaded_at(), database.rows(table.oid.0))
                 };
                 self.delay().await;
-                if !sink.begin(&at, rows.len() as u64) {
+                if !sink.begin(&at, rows.len() as u64)? {
                     continue;
                 }
                 for row in rows {

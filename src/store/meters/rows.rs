@@ -41,7 +41,7 @@ pub struct RequestCounts {
 
 /// What became of asking the database for a row.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum LoadOutcome {
+pub(in crate::store) enum LoadOutcome {
     /// There is one.
     Loaded,
     /// There is none.
@@ -59,12 +59,12 @@ const OUTCOMES: [&str; 4] = ["loaded", "absent", "again", "failed"];
 pub(in crate::store) struct RowMeters {
     requests: [IntCounter; 3],
     loads: [IntCounter; 4],
-    pub(super) evictions: IntCounter,
-    pub(super) entries: IntGauge,
-    pub(super) bytes: IntGauge,
-    pub(super) load_seconds: Histogram,
-    pub(super) checks: IntCounter,
-    pub(super) violations: IntCounter,
+    pub(in crate::store) evictions: IntCounter,
+    pub(in crate::store) entries: IntGauge,
+    pub(in crate::store) bytes: IntGauge,
+    pub(in crate::store) load_seconds: Histogram,
+    pub(in crate::store) checks: IntCounter,
+    pub(in crate::store) violations: IntCounter,
 }
 
 impl RowMeters {
@@ -83,7 +83,7 @@ impl RowMeters {
     }
 
     /// The requests that were counted.
-    pub(super) fn requests(&self) -> RequestCounts {
+    pub(in crate::store) fn requests(&self) -> RequestCounts {
         let [hits, misses, stale] = self.requests.each_ref().map(IntCounter::get);
         RequestCounts { hits, misses, stale }
     }
@@ -97,7 +97,7 @@ impl RowMeters {
         }
     }
 
-    pub(super) fn count_load(&self, outcome: LoadOutcome) {
+    pub(in crate::store) fn count_load(&self, outcome: LoadOutcome) {
         let [loaded, absent, again, failed] = &self.loads;
         match outcome {
             LoadOutcome::Loaded => loaded.inc(),
@@ -109,7 +109,7 @@ impl RowMeters {
 }
 
 /// Forgets every value of a table. A value that was never set can't be removed, which is no mistake.
-pub(in crate::store) fn remove_table(metrics: &Metrics, table: &str) {
+pub(super) fn remove_table(metrics: &Metrics, table: &str) {
     for served in Served::ALL {
         let _ = metrics.cache_requests.remove_label_values(&[table, served.as_str()]);
     }

@@ -1,0 +1,58 @@
+//! The server's name comes to mean another address.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use highwater::throwaway::ServerOptions;
+
+use super::{inserted, quiet};
+use crate::support::{Highwater, Name, Proxy};
+
+/// The whole net 127.0.0.0/8 is this machine.
+const FIRST: &str = "127.0.0.1";
+const SECOND: &str = "127.0.0.2";
+
+#[tokio::test]
+async fn a_name_is_looked_up_anew_at_every_connection() {
+    let pg = quiet(ServerOptions::default()).await;
+    let before = Proxy::start(&pg).await;
+    let port = before.address().port();
+    let after = Proxy::start_at(&pg, &format!("{SECOND}:{port}")).await;
+    let name = Name::new();
+    name.means(FIRST);
+
+    let url =
+        format!("postgres://postgres@{}:{port}/{}?sslmode=disable", Name::NAME, pg.database());
+    let names = name.environment();
+    let mut settings: Vec<(&str, &str)> =
+        names.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.push(("HIGHWATER_TABLES__A__ROWS", "lazy"));
+    let (hw, _program) =
+        Highwater::program_at(&url, pg.database(), &settings, Stdio::null(), None).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO a VALUES (1)").await;
+    assert_eq!(hw.told(&pg, "a", &start).await.changes, inserted(1..=1));
+    assert_eq!((before.replication_connections(), after.replication_connections()), (1, 0));
+
+    name.means(SECOND);
+    before.cut();
+    let moved = Instant::now();
+    pg.execute("INSERT INTO a VALUES (2)").await;
+    let told = hw.told(&pg, "a", &start).await;
+    eprintln!("told from the new address after {:?}", moved.elapsed());
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=2)));
+    assert_eq!(after.replication_connections(), 1);
+    let row = hw.fetch("/v1/tables/a/rows/2").await;
+    assert_eq!((row.status, &row.body["id"]), (200, &2.into()), "sessions for rows move, too");
+
+    name.means("");
+    after.cut();
+    hw.until_trouble("the host name can't be resolved").await;
+    assert_eq!(hw.poll(&format!("after={start}")).await.changes, inserted(1..=2), "reads go on");
+    before.heal();
+    name.means(FIRST);
+    pg.execute("INSERT INTO a VALUES (3)").await;
+    let told = hw.told(&pg, "a", &start).await;
+    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=3)));
+    assert_eq!(before.replication_connections(), 2);
+}

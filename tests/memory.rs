@@ -1,0 +1,134 @@
+//! Memory: whatever the database and the clients do, it stays within what the limits add up to, and
+//! who behaves is answered meanwhile.
+
+mod crowd;
+mod honest;
+mod load;
+
+use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::ServerOptions;
+
+use crate::support::{Highwater, Postgres, Program};
+use crowd::Crowd;
+use honest::Honest;
+
+/// How long everything goes beyond its limit; `HIGHWATER_TEST_SECONDS` makes it longer.
+const SECONDS: u64 = 10;
+/// Connections that do nothing; `HIGHWATER_TEST_CLIENTS` makes them more. Each takes a file descriptor
+/// here and one in the program.
+const CLIENTS: u64 = 1000;
+
+const MIB: u64 = 1 << 20;
+
+/// The limits of this test: small, so that little writing goes beyond them.
+const LIMITS: &[(&str, &str)] = &[
+    ("HIGHWATER_POSTGRES__STREAMING", "on"),
+    ("HIGHWATER_LOG__MAX_CHANGES", "20000"),
+    ("HIGHWATER_LOG__MAX_BYTES", "24MiB"),
+    ("HIGHWATER_LOG__MAX_TRANSACTION_CHANGES", "5000"),
+    ("HIGHWATER_LOG__MAX_TRANSACTION_BYTES", "4MiB"),
+    ("HIGHWATER_LOG__MAX_STREAMED_BYTES", "8MiB"),
+    ("HIGHWATER_CACHE__MAX_BYTES", "16MiB"),
+    ("HIGHWATER_CACHE__PRELOAD_MAX_BYTES", "16MiB"),
+    ("HIGHWATER_CACHE__LOADS_WAITING_MAX", "300"),
+    ("HIGHWATER_HTTP__ANSWERS_MAX_BYTES", "64MiB"),
+    ("HIGHWATER_HTTP__PUSH_CLIENTS_MAX", "20"),
+    // Nobody is rid of by waiting.
+    ("HIGHWATER_HTTP__IDLE_TIMEOUT", "1h"),
+    ("HIGHWATER_TABLES__QUIET__ROWS", "lazy"),
+    ("HIGHWATER_TABLES__HOT__ROWS", "lazy"),
+    ("HIGHWATER_TABLES__LARGE__ROWS", "lazy"),
+    ("HIGHWATER_TABLES__GROWING__ROWS", "preload"),
+];
+
+/// What the limits add up to, by the table in README, "Sizing", without loads and connections. Six
+/// transactions: one that arrives, four batches that wait, one that is applied.
+const LIMITS_BYTES: u64 = (24 + 6 * 4 + 8 + 16 + 16 + 64) * MIB;
+/// Rows on their way from the database: as many as may wait, of the size of table `large`.
+const LOADS_BYTES: u64 = 300 * load::LARGE_ROW_BYTES;
+/// A process that has done something and holds nothing; measured.
+const PROCESS_BYTES: u64 = 40 * MIB;
+/// A connection that was asked something once; measured, and rounded up.
+const CONNECTION_BYTES: u64 = 32 << 10;
+
+/// The most memory that may be in use with so many connections.
+fn bound(connections: u64) -> u64 {
+    PROCESS_BYTES + LIMITS_BYTES + LOADS_BYTES + connections * CONNECTION_BYTES
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_clients_are_answered() {
+    let pg = Postgres::private(
+        ServerOptions::default()
+            .setting("logical_decoding_work_mem", "64kB")
+            .setting("wal_sender_timeout", "10s"),
+    )
+    .await;
+    pg.execute(load::SQL).await;
+    let (hw, program) = Highwater::program_as(&pg, LIMITS, Stdio::null(), None).await;
+    let start = hw.version().await;
+    let clients = setting("HIGHWATER_TEST_CLIENTS").unwrap_or(CLIENTS);
+    let lasts = Duration::from_secs(setting("HIGHWATER_TEST_SECONDS").unwrap_or(SECONDS));
+    eprintln!("{} MiB when nothing has happened", program.resident_memory() / MIB);
+
+    let idle = Crowd::idle(&hw, clients).await;
+    eprintln!("{} MiB with {clients} idle connections", program.resident_memory() / MIB);
+    let until = Instant::now() + lasts;
+    let is_behind = AtomicBool::new(false);
+    let honest = Honest::new(&hw, &pg, &is_behind).await;
+    let (written, crowd, honest) = tokio::join!(
+        load::write(&pg, until, &is_behind),
+        Crowd::greedy(&hw, &start, until),
+        honest.ask(until)
+    );
+    let connections = clients + crowd.connections();
+    report(&program, connections, &honest);
+    eprintln!("written meanwhile: {written:?}; the greedy were told: {:?}", crowd.seen);
+
+    assert!(program.peak_memory() < bound(connections), "more than the limits add up to");
+    assert_limits_were_reached(&hw, &start, &crowd).await;
+    honest.assert_served();
+    drop((idle, crowd));
+}
+
+fn report(program: &Program, connections: u64, honest: &honest::Served) {
+    eprintln!(
+        "{} MiB at most, of {} MiB that {connections} connections and the limits add up to; {honest}",
+        program.peak_memory() / MIB,
+        bound(connections) / MIB,
+    );
+}
+
+/// Otherwise nothing was shown.
+async fn assert_limits_were_reached(hw: &Highwater, start: &str, crowd: &Crowd) {
+    let metrics = hw.fetch("/metrics").await.body;
+    let metrics = metrics.as_str().expect("text");
+    let metric = |name: &str| -> f64 {
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+        lines.filter_map(|value| value.trim().parse::<f64>().ok()).sum()
+    };
+    let large = "highwater_resets_total{reason=\"large_transaction\",table=\"giant\"} ";
+    assert!(metric(large) >= 1.0, "log.max_transaction_changes");
+    let wide = "highwater_resets_total{reason=\"large_transaction\",table=\"wide\"} ";
+    assert!(metric(wide) >= 1.0, "log.max_transaction_bytes");
+    let told = hw.poll(&format!("tables=wide&after={start}&limit=1")).await;
+    assert_eq!(told.reset, ["wide"], "log.max_bytes");
+    let evicted = metric("highwater_cache_evictions_total{table=\"large\"} ");
+    assert!(evicted >= 1.0, "cache.max_bytes");
+    let refused = hw.fetch("/v1/tables/growing/rows?limit=1").await;
+    let why = refused.body["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(why.contains("cache.preload_max_bytes"), "{refused:?}");
+    assert!(crowd.has_seen("answers-full"), "http.answers_max_bytes");
+    assert!(crowd.has_seen("too-many-clients"), "http.push_clients_max");
+    assert!(metric("highwater_http_connections ") >= 100.0, "they are all there");
+    assert!(metric("highwater_replication_reconnects_total ") < 1.0, "the stream went on");
+}
+
+#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a whole number")))
+}

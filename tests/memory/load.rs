@@ -1,0 +1,105 @@
+//! What the database does: everything that a limit of the service is for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::Postgres;
+
+/// From one turn of a writer to the next.
+const OFTEN: Duration = Duration::from_millis(250);
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// Bytes of a row of table `large`, about.
+pub(super) const LARGE_ROW_BYTES: u64 = 64 << 10;
+/// Rows of that table.
+pub(super) const LARGE_ROWS: u32 = 400;
+
+/// Keys of 8 kB are one letter, repeated: an index takes no longer ones that can't be compressed.
+pub(super) const SQL: &str = "
+    CREATE TABLE quiet (id int PRIMARY KEY, n int);
+    INSERT INTO quiet VALUES (1, 0);
+    CREATE TABLE hot (id int PRIMARY KEY, n int, filler text);
+    INSERT INTO hot SELECT id, 0, repeat('x', 1000) FROM generate_series(1, 100) id;
+    CREATE TABLE wide (id text PRIMARY KEY);
+    CREATE TABLE large (id int PRIMARY KEY, n int, body text);
+    INSERT INTO large SELECT id, 0, repeat('x', 65000) FROM generate_series(1, 400) id;
+    CREATE TABLE growing (id int PRIMARY KEY, body text);
+    CREATE TABLE giant (id int PRIMARY KEY);
+    CREATE PUBLICATION highwater FOR TABLE quiet, hot, wide, large, growing, giant";
+
+/// How often each writer was done.
+#[derive(Debug)]
+pub(super) struct Written {
+    _hot: u32,
+    _wide: u32,
+    _wide_in_one: u32,
+    _large: u32,
+    _growing: u32,
+    _giant: u32,
+}
+
+/// Writes until then, each kind in a session of its own.
+pub(super) async fn write(pg: &Postgres, until: Instant, is_behind: &AtomicBool) -> Written {
+    let load = Load { pg, until, is_behind };
+    let (hot, wide, wide_in_one, large, growing, giant) = tokio::join!(
+        load.repeat(OFTEN, |_| "UPDATE hot SET n = n + 1".into()),
+        // 1.6 MB of keys a commit, and never the same.
+        load.repeat(OFTEN, |turn| insert_wide(turn * 200, 200)),
+        // 8 MB of keys in one.
+        load.repeat(SELDOM, |turn| insert_wide(100_000_000 + turn * 1000, 1000)),
+        // 3 MB of rows a commit, and each row anew every second.
+        load.repeat(OFTEN / 2, |turn| {
+            format!("UPDATE large SET n = n + 1 WHERE id % {0} = {1}", LARGE_ROWS / 50, turn % 8)
+        }),
+        load.repeat(OFTEN, |turn| {
+            let from = turn * 100;
+            let rows = format!("generate_series({}, {}) id", from + 1, from + 100);
+            format!("INSERT INTO growing SELECT id, repeat('y', 10000) FROM {rows}")
+        }),
+        // Rolled back in part, as what is sent before its commit may be.
+        load.repeat(SELDOM, |_| {
+            "BEGIN; INSERT INTO giant SELECT generate_series(1, 20000);
+             SAVEPOINT a; INSERT INTO giant SELECT generate_series(20001, 30000);
+             ROLLBACK TO a; COMMIT; DELETE FROM giant"
+                .into()
+        }),
+    );
+    Written {
+        _hot: hot,
+        _wide: wide,
+        _wide_in_one: wide_in_one,
+        _large: large,
+        _growing: growing,
+        _giant: giant,
+    }
+}
+
+fn insert_wide(from: u32, rows: u32) -> String {
+    format!(
+        "INSERT INTO wide SELECT repeat('k', 8000) || id FROM generate_series({from}, {}) id",
+        from + rows - 1
+    )
+}
+
+/// Who writes.
+struct Load<'a> {
+    pg: &'a Postgres,
+    until: Instant,
+    is_behind: &'a AtomicBool,
+}
+
+impl Load<'_> {
+    /// Writes again and again, but not while the stream is behind: memory is what is to be too little.
+    async fn repeat(&self, pause: Duration, sql: impl Fn(u32) -> String) -> u32 {
+        let session = self.pg.connect().await;
+        let mut turn = 0;
+        while Instant::now() < self.until {
+            if !self.is_behind.load(Ordering::Relaxed) {
+                session.execute(&sql(turn)).await;
+                turn += 1;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        turn
+    }
+}

@@ -1,0 +1,101 @@
+//! New connections lead to another server than the one whose changes are followed.
+
+use std::time::{Duration, Instant};
+
+use highwater::throwaway::ServerOptions;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::{Highwater, Kind, PATIENCE, Postgres, Proxy, Slots};
+
+/// Everything of the two servers is the same but what was written since: names, OIDs, definitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_server_that_is_not_followed_are_never_served() {
+    let mut pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(
+        "CREATE TABLE items (id int PRIMARY KEY, name text);
+         CREATE TABLE all_items (id int PRIMARY KEY, name text);
+         INSERT INTO items VALUES (1, 'ours'), (2, 'ours');
+         INSERT INTO all_items VALUES (1, 'ours');
+         CREATE PUBLICATION highwater FOR TABLE items, all_items;",
+    )
+    .await;
+    let other = pg.restored(Slots::None).await;
+    other.execute("UPDATE items SET name = 'theirs'; UPDATE all_items SET name = 'theirs'").await;
+    let proxy = Proxy::start(&pg).await;
+    let url = proxy.url(pg.database());
+    let settings = [
+        ("postgres.url", url.as_str()),
+        ("tables.items.rows", "lazy"),
+        ("tables.all_items.rows", "preload"),
+    ];
+    let service = Highwater::start_with(&pg, &settings).await;
+    let read = async |path: &str| service.fetch(path).await;
+    let ours = json!([{"id": 1, "name": "ours"}]);
+
+    proxy.lead_new_ones_to(&other);
+    pg.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE application_name = 'highwater loader'",
+    )
+    .await;
+    let refused = read("/v1/tables/items/rows/1").await;
+    assert_eq!(refused.status, 503, "{:?}", refused.body);
+    assert!(refused.body["detail"].as_str().unwrap().contains("another server"));
+    assert_eq!(service.post("/admin/reload?table=all_items").await.status, 202);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(read("/v1/store").await.body["all_items"], ours);
+
+    // The right server can be reached again: by a new connection.
+    proxy.lead_new_ones_to(&pg);
+    let row = read("/v1/tables/items/rows/1").await;
+    assert_eq!((row.status, &row.body["name"]), (200, &json!("ours")));
+
+    // The stream moves, and so do the rows.
+    proxy.switch(&other);
+    let began = Instant::now();
+    for path in
+        ["/v1/tables/items/rows/1", "/v1/tables/items/rows/2", "/v1/tables/all_items/rows/1"]
+    {
+        while read(path).await.body["name"] != "theirs" {
+            assert!(began.elapsed() < PATIENCE, "{path}: {:?}", read(path).await.body);
+        }
+    }
+}
+
+/// A server that died behind a network that does not tell looks connected for many seconds. The LSN may
+/// be that of the one promoted meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
+    let pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(
+        "CREATE TABLE items (id int PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'ours');
+         CREATE PUBLICATION highwater FOR TABLE items;",
+    )
+    .await;
+    let proxy = Proxy::start(&pg).await;
+    let url = proxy.url(pg.database());
+    let settings = [("postgres.url", url.as_str()), ("tables.items.rows", "preload")];
+    let service = Highwater::start_with(&pg, &settings).await;
+    let lsn: String = pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
+    let version = service.version().await;
+    let read = async |at_least: &str, wait: &str| {
+        let path = format!("/v1/tables/items/rows/1?at_least={at_least}&wait={wait}");
+        service.fetch(&path).await.status
+    };
+    assert_eq!(read(&lsn, "5s").await, 200);
+
+    // The stream is silent, as over a giant transaction; a look shows that the server is there.
+    proxy.silence(Kind::Replication);
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!((read(&lsn, "2s").await, service.trouble().await), (200, None));
+    proxy.heal();
+    assert_eq!(read(&lsn, "5s").await, 200);
+
+    proxy.black_hole();
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!((read(&lsn, "2s").await, service.trouble().await), (503, None));
+    assert_eq!(read(&version, "0").await, 200);
+    proxy.heal();
+    assert_eq!(read(&lsn, "5s").await, 200);
+}
