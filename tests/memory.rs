@@ -6,6 +6,7 @@ mod honest;
 mod load;
 
 use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use highwater::throwaway::ServerOptions;
@@ -76,9 +77,13 @@ async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_client
     let idle = Crowd::idle(&hw, clients).await;
     eprintln!("{} MiB with {clients} idle connections", program.resident_memory() / MIB);
     let until = Instant::now() + lasts;
-    let honest = Honest::new(&hw, &pg).await;
-    let (written, crowd, honest) =
-        tokio::join!(load::write(&pg, until), Crowd::greedy(&hw, &start, until), honest.ask(until));
+    let is_behind = AtomicBool::new(false);
+    let honest = Honest::new(&hw, &pg, &is_behind).await;
+    let (written, crowd, honest) = tokio::join!(
+        load::write(&pg, until, &is_behind),
+        Crowd::greedy(&hw, &start, until),
+        honest.ask(until)
+    );
     let connections = clients + crowd.connections();
     report(&program, connections, &honest);
     eprintln!("written meanwhile: {written:?}; the greedy were told: {:?}", crowd.seen);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::SinkExt as _;
 use highwater::throwaway::{ServerOptions, Shutdown};
 
 use crate::support::{Highwater, PATIENCE, Postgres};
@@ -31,6 +32,30 @@ async fn clients_carry_on_across_a_restart() {
     assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 2".to_owned()]));
     let all = hw.told(&pg, "a", &start).await;
     assert_eq!(all.changes, ["insert a 1", "insert a 2"], "the window is sent again");
+}
+
+/// Rows of a COPY share their records in the WAL, and all rows of a commit its place.
+#[tokio::test]
+async fn who_was_told_a_part_of_a_commit_is_told_the_rest_after_a_restart() {
+    let pg = quiet().await;
+    pg.execute(TABLE).await;
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    let copy = pg.connect().await;
+    let sink = copy.client().copy_in("COPY a FROM STDIN").await.expect("a COPY");
+    let mut sink = std::pin::pin!(sink);
+    let rows: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
+    sink.send(bytes::Bytes::from(rows.join("\n") + "\n")).await.expect("rows are taken");
+    assert_eq!(sink.finish().await.expect("it is committed"), 500);
+    hw.applied(&pg).await;
+    let part = hw.poll(&format!("after={start}&limit=123")).await;
+    assert!(part.more && part.version.contains('.'), "{}", part.version);
+    hw.stop().await.expect("a clean end");
+    let hw = Highwater::start(&pg).await;
+    let rest = hw.told(&pg, "a", &part.version).await;
+    assert_eq!((rest.reset.len(), rest.more), (0, false));
+    let told: Vec<String> = part.changes.into_iter().chain(rest.changes).collect();
+    assert_eq!(told, (1..=500).map(|id| format!("insert a {id}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A client that behaves: it waits for changes of its own, is told, and reads.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Highwater, Postgres, Session};
@@ -16,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Honest<'a> {
     hw: &'a Highwater,
+    /// Others may see that it has waited for long.
+    is_behind: &'a AtomicBool,
     writer: Session,
     version: String,
 }
@@ -30,8 +33,8 @@ pub(super) struct Served {
 }
 
 impl<'a> Honest<'a> {
-    pub(super) async fn new(hw: &'a Highwater, pg: &Postgres) -> Self {
-        Self { hw, writer: pg.connect().await, version: hw.version().await }
+    pub(super) async fn new(hw: &'a Highwater, pg: &Postgres, is_behind: &'a AtomicBool) -> Self {
+        Self { hw, is_behind, writer: pg.connect().await, version: hw.version().await }
     }
 
     /// Writes, waits until that is told, and reads it.
@@ -66,7 +69,9 @@ impl<'a> Honest<'a> {
             assert!(took < WAIT + ANSWER_TIME_MAX, "a poll took {took:?}");
             self.version = told.version;
             assert_eq!(told.reset.len(), 0, "nothing happened that could not be told");
-            if told.changes == ["update quiet 1"] {
+            let is_told = told.changes == ["update quiet 1"];
+            self.is_behind.store(!is_told, Ordering::Relaxed);
+            if is_told {
                 return;
             }
             assert!(began.elapsed() < TOLD_TIME_MAX, "{:?}", told.changes);

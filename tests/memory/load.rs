@@ -1,11 +1,11 @@
 //! What the database does: everything that a limit of the service is for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::Postgres;
 
-/// From one turn of a writer to the next: what is written is to be too much for every limit, not for
-/// the processor.
+/// From one turn of a writer to the next.
 const OFTEN: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -39,24 +39,25 @@ pub(super) struct Written {
 }
 
 /// Writes until then, each kind in a session of its own.
-pub(super) async fn write(pg: &Postgres, until: Instant) -> Written {
+pub(super) async fn write(pg: &Postgres, until: Instant, is_behind: &AtomicBool) -> Written {
+    let load = Load { pg, until, is_behind };
     let (hot, wide, wide_in_one, large, growing, giant) = tokio::join!(
-        repeat(pg, until, OFTEN, |_| "UPDATE hot SET n = n + 1".into()),
+        load.repeat(OFTEN, |_| "UPDATE hot SET n = n + 1".into()),
         // 1.6 MB of keys a commit, and never the same.
-        repeat(pg, until, OFTEN, |turn| insert_wide(turn * 200, 200)),
+        load.repeat(OFTEN, |turn| insert_wide(turn * 200, 200)),
         // 8 MB of keys in one.
-        repeat(pg, until, SELDOM, |turn| insert_wide(100_000_000 + turn * 1000, 1000)),
+        load.repeat(SELDOM, |turn| insert_wide(100_000_000 + turn * 1000, 1000)),
         // 3 MB of rows a commit, and each row anew every second.
-        repeat(pg, until, OFTEN / 2, |turn| {
+        load.repeat(OFTEN / 2, |turn| {
             format!("UPDATE large SET n = n + 1 WHERE id % {0} = {1}", LARGE_ROWS / 50, turn % 8)
         }),
-        repeat(pg, until, OFTEN, |turn| {
+        load.repeat(OFTEN, |turn| {
             let from = turn * 100;
             let rows = format!("generate_series({}, {}) id", from + 1, from + 100);
             format!("INSERT INTO growing SELECT id, repeat('y', 10000) FROM {rows}")
         }),
         // Rolled back in part, as what is sent before its commit may be.
-        repeat(pg, until, SELDOM, |_| {
+        load.repeat(SELDOM, |_| {
             "BEGIN; INSERT INTO giant SELECT generate_series(1, 20000);
              SAVEPOINT a; INSERT INTO giant SELECT generate_series(20001, 30000);
              ROLLBACK TO a; COMMIT; DELETE FROM giant"
@@ -80,18 +81,25 @@ fn insert_wide(from: u32, rows: u32) -> String {
     )
 }
 
-async fn repeat(
-    pg: &Postgres,
+/// Who writes.
+struct Load<'a> {
+    pg: &'a Postgres,
     until: Instant,
-    pause: Duration,
-    sql: impl Fn(u32) -> String,
-) -> u32 {
-    let session = pg.connect().await;
-    let mut turn = 0;
-    while Instant::now() < until {
-        session.execute(&sql(turn)).await;
-        turn += 1;
-        tokio::time::sleep(pause).await;
+    is_behind: &'a AtomicBool,
+}
+
+impl Load<'_> {
+    /// Writes again and again, but not while the stream is behind: memory is what is to be too little.
+    async fn repeat(&self, pause: Duration, sql: impl Fn(u32) -> String) -> u32 {
+        let session = self.pg.connect().await;
+        let mut turn = 0;
+        while Instant::now() < self.until {
+            if !self.is_behind.load(Ordering::Relaxed) {
+                session.execute(&sql(turn)).await;
+                turn += 1;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        turn
     }
-    turn
 }

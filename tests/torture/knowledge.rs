@@ -19,6 +19,9 @@ pub(crate) struct Knowledge {
     /// It knows what was true at its version and nothing newer, so that an answer's operations, and
     /// the counters of its rows, can be held against it.
     is_exact: bool,
+    /// It has been told everything up to its version. While there is more, it may not know of a row
+    /// that came before its version and changed after it, and the operation is that of its version.
+    pub(crate) is_complete: bool,
     /// Partitions come and go unannounced, and are told seconds later.
     has_silent_partitions: bool,
 }
@@ -51,7 +54,9 @@ impl Knowledge {
 
     /// Believes an answer. `wants_rows`: rows were asked for.
     pub(crate) fn believe(&mut self, answer: &Answer, wants_rows: bool) -> Result<(), String> {
+        let before = self.version.clone().unwrap_or_default();
         self.advance(&answer.version)?;
+        let is_complete = std::mem::replace(&mut self.is_complete, !answer.more);
         self.stale.extend(answer.reset.iter().cloned());
         let mut seen = BTreeSet::new();
         for change in &answer.changes {
@@ -67,7 +72,9 @@ impl Knowledge {
             }
             let is_certain = !(self.has_silent_partitions && table == "parts");
             if self.is_exact && is_certain && !self.stale.contains(table) {
-                self.check(table, id, op, change.row.as_ref())?;
+                let row = change.row.as_ref();
+                self.check(table, id, op, row, is_complete)
+                    .map_err(|what| format!("{what} (after {before}: {})", answer.version))?;
             }
             let rows = self.tables.entry(table.clone()).or_default();
             match op {
@@ -80,11 +87,22 @@ impl Knowledge {
     }
 
     /// Whether the operation is true relative to what was known, and the row no older.
-    fn check(&self, table: &str, id: &str, op: &str, row: Option<&Value>) -> Result<(), String> {
+    fn check(
+        &self,
+        table: &str,
+        id: &str,
+        op: &str,
+        row: Option<&Value>,
+        is_complete: bool,
+    ) -> Result<(), String> {
         let known = self.tables.get(table).and_then(|rows| rows.get(id));
         match (op, known) {
-            ("insert", Some(_)) => Err(format!("insert {table} {id}, which was there")),
-            ("update", None) => Err(format!("update {table} {id}, which was not there")),
+            ("insert", Some(_)) if is_complete => {
+                Err(format!("insert {table} {id}, which was there"))
+            }
+            ("update", None) if is_complete => {
+                Err(format!("update {table} {id}, which was not there"))
+            }
             (_, Some(Some(known))) => newer(table, known, row),
             _ => Ok(()),
         }

@@ -352,6 +352,7 @@ impl Mirror {
         }
         self.knowledge.advance(at).map_err(Trouble::Wrong)?;
         self.has_more = false;
+        self.knowledge.is_complete = true;
         self.check_sums()
     }
 

@@ -123,6 +123,18 @@ fn the_rest_of_a_commit_moves_when_it_changes_again() {
 }
 
 #[test]
+fn while_there_is_more_an_operation_is_that_of_the_version_not_of_what_was_told() {
+    let mut bench = Bench::started();
+    bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
+    bench.take(commit(960, &[(1, 1, Update)]));
+    let answer = bench.poll_limited(&["a"], at(800), 1);
+    assert_eq!((told(&answer).as_str(), answer.version, answer.more), ("a2+", at(880), true));
+    // Row 1 existed at that version, though nobody was told.
+    assert_eq!(told(&bench.poll(&["a"], answer.version)), "a1~");
+    assert_eq!(told(&bench.poll(&["a"], at(800))), "a2+ a1+");
+}
+
+#[test]
 fn wide_ids_end_an_answer_before_its_limit_does() {
     let mut bench = Bench::started();
     let wide = |name: char| Key::json(format!("\"{}{name}\"", "x".repeat(300_000)).as_bytes());
