@@ -117,7 +117,7 @@ fn every_story_was_captured_on_the_versions_that_have_it() {
         let expected: &[&str] = match story {
             "two_phase" | "two_phase_streaming" | "column_list" => &["15", "16", "17", "18"],
             "streaming_rollback" => &["14", "15", "16", "17"],
-            "parallel" => &["16", "17", "18"],
+            "parallel" | "parallel_in_turns" => &["16", "17", "18"],
             "generated_columns" => &["18"],
             _ => &["14", "15", "16", "17", "18"],
         };

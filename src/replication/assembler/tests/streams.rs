@@ -354,6 +354,15 @@ fn what_servers_sent_comes_out_as_it_was_meant() {
             "streaming" => &["insert 40", "delete 40", "insert 41,update 41,delete 41"],
             "streaming_rollback" => &["insert 40", "delete 40", "insert 44"],
             "parallel" => &["insert 40", "delete 40", "insert 71"],
+            // In the order of the commits.
+            "streaming_in_turns" | "parallel_in_turns" => &[
+                "insert 40",
+                "delete 40",
+                "insert 48",
+                "insert 49",
+                "insert 45,update 45",
+                "delete 45,delete 48,delete 49",
+            ],
             _ => continue,
         };
         let described = scenario.messages.iter().find_map(|(streamed, bytes)| {
