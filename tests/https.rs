@@ -88,8 +88,8 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
             assert!(chunk.starts_with(begins.as_bytes()), "{chunk:?}");
         }
         let after = poll.headers()["highwater-version"].to_str().unwrap();
-        let held = client.get(format!("{url}/v1/changes?wait=500ms&after={after}"));
-        assert!(held.send().await.unwrap().text().await.unwrap().contains("\"changes\":[]"));
+        let waiting = client.get(format!("{url}/v1/changes?wait=500ms&after={after}"));
+        assert!(waiting.send().await.unwrap().text().await.unwrap().contains("\"changes\":[]"));
     }
 
     // Those who don't know the authority, and those who speak in clear text, hear nothing.

@@ -69,18 +69,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Pour<IO> {
             if this.next.is_some() {
                 return Poll::Pending;
             }
-            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(frame) => {
-                    let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
-                    // An empty chunk would be the last.
-                    if !data.is_empty() {
-                        this.put(data);
-                    }
+            if let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
+                // An empty chunk would be the last.
+                if !data.is_empty() {
+                    this.put(data);
                 }
-                None => {
-                    this.has_ended = true;
-                    this.put(Bytes::new());
-                }
+            } else {
+                this.has_ended = true;
+                this.put(Bytes::new());
             }
         }
     }
