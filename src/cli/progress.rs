@@ -69,16 +69,16 @@ impl Bar {
     }
 
     fn is_at(&self, rows: u64, estimate: u64, left: usize) {
-        let template = if estimate > 0 { COUNTED } else { UNCOUNTED };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.progress_chars("#> ").with_key("rate", rate));
-        }
         if left > 1 {
             self.bar.set_message(format!("; then {}", counted(left - 1, "table")));
         }
         if estimate > 0 {
             // It was counted a while ago.
             self.bar.set_length(estimate.max(rows));
+        }
+        let template = if estimate > 0 { COUNTED } else { UNCOUNTED };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("#> ").with_key("rate", rate));
         }
         self.bar.set_position(rows);
         self.bar.tick();
@@ -91,9 +91,11 @@ impl Drop for Bar {
     }
 }
 
+/// Over all its time, as in the log.
 fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let seconds = state.elapsed().max(LOOK_INTERVAL).as_secs_f64();
     // What can't be written is not shown.
-    let _ = write!(out, "{:.0} a second", state.per_sec());
+    let _ = write!(out, "{:.0} a second", state.pos() as f64 / seconds);
 }
 
 impl<'a> MakeWriter<'a> for Terminal {

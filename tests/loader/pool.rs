@@ -20,6 +20,12 @@ async fn count(pg: &Postgres) -> i64 {
     pg.value(&format!("SELECT count(*) {OURS}")).await
 }
 
+async fn until_sessions(pg: &Postgres, wanted: i64) {
+    while count(pg).await != wanted {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn no_more_sessions_are_opened_than_allowed() {
     let pg = Postgres::start().await;
@@ -98,12 +104,13 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
     assert_eq!(first, ServerRun(pg.value(&told).await));
     assert_eq!(super::copied(&loader, &a).await.at.unwrap().server, first);
     assert_eq!(loader.snapshot().await.unwrap().server, first);
+    // That of the copy is closed.
+    until_sessions(&pg, 1).await;
     loader.leave(ServerRun(first.0 + 1));
+    assert_eq!(loader.load(&a, &key).await.unwrap().at.server, first);
     assert_eq!(count(&pg).await, 1);
     loader.leave(first);
-    while count(&pg).await > 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until_sessions(&pg, 0).await;
     pg.server().restart(Shutdown::Fast).unwrap();
     pg.reconnect().await;
     let second = loader.load(&a, &key).await.unwrap().at.server;
@@ -119,9 +126,7 @@ async fn a_copy_has_a_session_of_its_own_and_closes_it() {
     let mut limits = options(&pg.socket_url());
     limits.connections_max = 1;
     super::copied(&PgLoader::new(limits), &a).await;
-    while count(&pg).await > 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until_sessions(&pg, 0).await;
 }
 
 #[tokio::test]
