@@ -352,7 +352,7 @@ async fn when_a_key_is_gone_so_is_whoever_it_let_in() {
 }
 
 #[tokio::test]
-async fn when_a_token_expires_streams_sockets_and_held_polls_end() {
+async fn when_a_token_expires_whatever_its_bearer_waits_for_ends() {
     let signer = Signer::secret();
     let files = [("SECRET_FILE", "secret", signer.key_file())];
     let settings =
@@ -362,11 +362,17 @@ async fn when_a_token_expires_streams_sockets_and_held_polls_end() {
     let header = format!("Bearer {token}");
     let mut socket = guarded.socket(&[("authorization", header.as_str())]).await.unwrap();
     let started = Instant::now();
-    let (stream, poll, closed) =
-        tokio::join!(guarded.stream_to_its_end(&token), guarded.held_poll(&token), socket.closed());
+    // A position that is never reached.
+    let row = "/v1/tables/items/rows/1?at_least=FFFFFFFF/0&wait=60s";
+    let (stream, poll, row, closed) = tokio::join!(
+        guarded.stream_to_its_end(&token),
+        guarded.held_poll(&token),
+        guarded.status(&token, row),
+        socket.closed()
+    );
     assert!(started.elapsed() < SOON && started.elapsed() > Duration::from_secs(2));
     assert!(stream.contains("event: problem"), "{stream}");
-    assert_eq!((poll, closed), (401, CloseCode::Policy));
+    assert_eq!((poll, row, closed), (401, 401, CloseCode::Policy));
 }
 
 #[tokio::test]
@@ -487,6 +493,32 @@ async fn without_its_keys_it_does_not_start() {
     assert_eq!(refused.status.code(), Some(1));
     let said = text(&refused.stderr);
     assert!(said.contains("auth.jwt.jwks_file /nowhere/jwks.json: No such file"), "{said}");
+}
+
+#[tokio::test]
+async fn check_looks_at_the_keys_of_jwts() {
+    let pg = Postgres::start().await;
+    pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
+    pg.execute("CREATE PUBLICATION highwater FOR TABLE items").await;
+    let folder = tempfile::tempdir().unwrap();
+    let signers = [Signer::ed25519(), Signer::rsa()];
+    let good = jwks(&[signers[0].jwk("a"), signers[1].jwk("b")]);
+    for (text, code, expected) in [
+        (good.as_str(), 0, "2 keys of JWTs can be used"),
+        (r#"{"keys":[]}"#, 0, "the set in auth.jwt.jwks_file has no keys"),
+        ("{ half of it", 1, "not a JSON Web Key Set"),
+    ] {
+        let file = write(&folder, "jwks.json", text).display().to_string();
+        let variables = [
+            ("HIGHWATER_AUTH__MODE", "token"),
+            ("HIGHWATER_AUTH__JWT__TABLES", "*"),
+            ("HIGHWATER_AUTH__JWT__JWKS_FILE", file.as_str()),
+        ];
+        let checked = command(&["check", "--url", &pg.url()], &variables).await;
+        let said = self::text(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(code), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[tokio::test]

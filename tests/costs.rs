@@ -1,6 +1,6 @@
-//! What one change and one poll cost, in allocations: counts that don't depend on the machine or on
-//! what else it does, so that a change that makes either clearly dearer is seen at once. Times are
-//! the benchmarks' affair (`benches/`).
+//! What one change and one poll cost, in allocations, and a client that waits, in bytes: counts that
+//! don't depend on the machine or on what else it does, so that a change that makes one clearly dearer
+//! is seen at once. Times, and what is in RAM, are the benchmarks' affair (`benches/`).
 //!
 //! A program of its own, because counting takes the place of the allocator.
 
@@ -14,15 +14,23 @@
 #[path = "../benches/support/stream.rs"]
 mod stream;
 
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{Request, StatusCode};
-use highwater::http::{HttpOptions, router};
+use highwater::http::{HttpOptions, Offer, ServerOptions, router, serve};
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
 use highwater::source::{Phase, SourceStatus, Wishes};
 use highwater::store::{self, Limits, Store, Writer};
+use prometheus::IntGauge;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use stream::{Messages, assembler, messages};
@@ -33,6 +41,10 @@ const ONE: f64 = 1.06;
 const HUNDRED: f64 = 0.10;
 const NOTHING: f64 = 33.0;
 const SOME: f64 = 30.0;
+/// Bytes of a client that waits, by how it does, in a build that is not optimised.
+const STREAM: f64 = 4_600.0;
+const HELD: f64 = 7_300.0;
+const SOCKET: f64 = 7_500.0;
 
 /// Rows of each measurement: enough that tables and lists that grow by doubling are a small part.
 const ROWS: u64 = 50_000;
@@ -40,21 +52,23 @@ const ROWS: u64 = 50_000;
 const BATCH: usize = 1000;
 /// Polls of each measurement.
 const POLLS: usize = 1000;
+/// Waiting clients of each measurement.
+const CLIENTS: usize = 400;
 
 /// A cost may be so much above what it was when it was last written down.
 const LEEWAY: f64 = 1.1;
 
 /// Compares, and says what to do.
-fn assert_at_most(what: &str, measured: f64, known: f64) {
-    println!("{what}: {measured:.2} allocations, known are {known}");
+fn assert_at_most(what: &str, unit: &str, measured: f64, known: f64) {
+    println!("{what}: {measured:.2} {unit}, known are {known}");
     assert!(
         measured <= known * LEEWAY,
-        "{what} took {measured:.2} allocations, and {known} before: find out which is new, or, if it \
-         is worth it, write the new figure down here"
+        "{what} took {measured:.2} {unit}, and {known} before: find out which is new, or, if it is \
+         worth it, write the new figure down here"
     );
     assert!(
         measured >= known / LEEWAY / LEEWAY,
-        "{what} takes only {measured:.2} allocations, not {known}: write the new figure down here, so \
+        "{what} takes only {measured:.2} {unit}, not {known}: write the new figure down here, so \
          that it stays so"
     );
 }
@@ -63,6 +77,7 @@ struct Opened {
     writer: Writer,
     store: Store,
     router: Router,
+    metrics: Metrics,
     _source: watch::Sender<SourceStatus>,
 }
 
@@ -73,7 +88,7 @@ fn open() -> Opened {
     (picture.phase, picture.was_ready) = (Phase::Streaming, true);
     let (source, seen) = watch::channel(picture);
     let router = router(store.clone(), seen, &metrics, &HttpOptions::default());
-    Opened { writer, store, router, _source: source }
+    Opened { writer, store, router, metrics, _source: source }
 }
 
 /// From the bytes of messages to the log.
@@ -101,8 +116,10 @@ fn allocations_per_change(rows_per_commit: u64) -> f64 {
 
 #[test]
 fn a_change_takes_no_more_allocations_than_before() {
-    assert_at_most("a change, in commits of 1 row", allocations_per_change(1), ONE);
-    assert_at_most("a change, in commits of 100 rows", allocations_per_change(100), HUNDRED);
+    let allocations = "allocations";
+    assert_at_most("a change, in commits of 1 row", allocations, allocations_per_change(1), ONE);
+    let hundred = allocations_per_change(100);
+    assert_at_most("a change, in commits of 100 rows", allocations, hundred, HUNDRED);
 }
 
 /// Asks, and reads the answer.
@@ -143,6 +160,59 @@ fn allocations_per_poll(changes: u64) -> f64 {
 
 #[test]
 fn a_poll_takes_no_more_allocations_than_before() {
-    assert_at_most("a poll with nothing new", allocations_per_poll(0), NOTHING);
-    assert_at_most("a poll with 100 changes", allocations_per_poll(100), SOME);
+    let allocations = "allocations";
+    assert_at_most("a poll with nothing new", allocations, allocations_per_poll(0), NOTHING);
+    assert_at_most("a poll with 100 changes", allocations, allocations_per_poll(100), SOME);
+}
+
+/// Connects, asks, and lets the service come to rest.
+fn wait(address: SocketAddr, said: &[u8], count: usize, waiting: &IntGauge, runtime: &Runtime) {
+    let all = waiting.get() + i64::try_from(count).unwrap();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(said).unwrap();
+        // It is open until the process ends.
+        std::mem::forget(stream);
+        runtime.block_on(tokio::task::yield_now());
+    }
+    runtime.block_on(async {
+        while waiting.get() < all {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    });
+}
+
+/// What the service allocates for each client and keeps.
+fn bytes_per_waiting_client(said: &str, waiting: impl FnOnce(&Metrics) -> IntGauge) -> f64 {
+    let mut service = open();
+    apply(&messages(1, 1), &mut service.writer);
+    let said = said.replace("AFTER", &service.store.applied().unwrap().to_string());
+    let waiting = waiting(&service.metrics);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (router, metrics) = (service.router.clone(), service.metrics.clone());
+    let offer = Offer { router, options: ServerOptions::default(), tls: None, metrics };
+    runtime.spawn(serve(listener, offer, CancellationToken::new()));
+    wait(address, said.as_bytes(), CLIENTS, &waiting, &runtime);
+    let counted = allocation_counter::measure(|| {
+        wait(address, said.as_bytes(), CLIENTS, &waiting, &runtime);
+    });
+    counted.bytes_current as f64 / CLIENTS as f64
+}
+
+#[test]
+fn a_waiting_client_takes_no_more_bytes_than_before() {
+    let stream = "GET /v1/stream?after=AFTER HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let stream = bytes_per_waiting_client(stream, |m| m.push_clients.with_label_values(&["sse"]));
+    assert_at_most("a stream", "bytes", stream, STREAM);
+    let held = "GET /v1/changes?wait=60s&after=AFTER HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let held = bytes_per_waiting_client(held, |m| m.poll_waiters.clone());
+    assert_at_most("a held poll", "bytes", held, HELD);
+    let socket = "GET /v1/ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let socket = bytes_per_waiting_client(socket, |m| m.push_clients.with_label_values(&["ws"]));
+    assert_at_most("a socket", "bytes", socket, SOCKET);
 }

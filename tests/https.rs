@@ -83,7 +83,13 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
         assert_eq!(options.status(), StatusCode::NO_CONTENT);
         assert_eq!(options.headers()["allow"], "GET, HEAD, OPTIONS");
         let mut stream = client.get(format!("{url}/v1/stream")).send().await.unwrap();
-        assert!(!stream.chunk().await.unwrap().unwrap().is_empty(), "an event comes at once");
+        for begins in ["retry: ", "id: "] {
+            let chunk = stream.chunk().await.unwrap().expect("more comes");
+            assert!(chunk.starts_with(begins.as_bytes()), "{chunk:?}");
+        }
+        let after = poll.headers()["highwater-version"].to_str().unwrap();
+        let waiting = client.get(format!("{url}/v1/changes?wait=500ms&after={after}"));
+        assert!(waiting.send().await.unwrap().text().await.unwrap().contains("\"changes\":[]"));
     }
 
     // Those who don't know the authority, and those who speak in clear text, hear nothing.

@@ -32,6 +32,11 @@ pub(super) struct Lease {
 }
 
 impl Identity {
+    /// Whether the token can become invalid while we run.
+    pub fn may_end(&self) -> bool {
+        self.lease.is_some()
+    }
+
     /// Waits until the token isn't valid any more: it has expired, or its key is gone. Cancel safe.
     pub async fn ended(&self) {
         match &self.lease {

@@ -40,6 +40,16 @@ pub struct KeyFiles {
     pub jwks: Option<PathBuf>,
 }
 
+impl KeyFiles {
+    /// Reads the files; answers how many keys for JWTs they hold.
+    ///
+    /// # Errors
+    /// When one can't be read, or what it holds can't be used.
+    pub fn check(&self) -> Result<usize, KeysError> {
+        Ok(Texts::read(self)?.keys()?.len())
+    }
+}
+
 /// Keys can't be had from a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} {}: {problem}", path.display())]

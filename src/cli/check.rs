@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anstyle::Style;
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::failure::Failure;
 use super::flags::{DatabaseFlags, Format, ServiceFlags};
@@ -33,7 +33,11 @@ pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<()
     let config = args.database.load(ServiceFlags::default(), environment)?;
     super::logging::install_quiet();
     let mut report = examine(&config).await;
-    report.findings.extend(config.http.tls.as_ref().map(|files| tls(files.check())));
+    report
+        .findings
+        .extend(config.http.tls.as_ref().map(|files| tls(files.check(), Timestamp::now())));
+    let jwt = config.auth.as_ref().and_then(|rules| rules.jwt.as_ref());
+    report.findings.extend(jwt.map(|rules| jwt_keys(rules.keys.check())));
     let mut out = anstream::stdout().lock();
     match args.format {
         Format::Text => print(&mut out, &report)?,
@@ -84,27 +88,56 @@ async fn probe(config: &Config) -> StreamProbe {
     }
 }
 
+/// Less time than this is little for a renewal that failed.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// Whether clients can be answered over TLS.
-fn tls(valid_until: Result<i64, impl Display>) -> Finding {
-    let (severity, what, why, fix) = match valid_until {
-        Err(error) => {
-            let fix =
-                "then look at http.tls_cert_file and http.tls_key_file again: highwater check";
-            (Severity::Error, error.to_string(), "the service would not start", vec![fix.into()])
-        }
-        Ok(seconds) => {
-            let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-            let shown = until.strftime("%Y-%m-%d");
-            if until < Timestamp::now() {
-                let what = format!("the certificate expired on {shown}");
-                let fix = "renew it; a running service takes the new one by itself";
-                (Severity::Error, what, "clients will refuse it", vec![fix.into()])
-            } else {
-                (Severity::Ok, format!("the certificate is valid until {shown}"), "", Vec::new())
-            }
-        }
+fn tls(valid_until: Result<i64, impl Display>, now: Timestamp) -> Finding {
+    let seconds = match valid_until {
+        Ok(seconds) => seconds,
+        Err(error) => return unusable("tls", &error, "http.tls_cert_file and http.tls_key_file"),
+    };
+    let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    let shown = until.strftime("%Y-%m-%d");
+    let renew = vec!["renew it; a running service takes the new one by itself".to_owned()];
+    let (severity, what, why, fix) = if until < now {
+        let what = format!("the certificate expired on {shown}");
+        (Severity::Error, what, "clients will refuse it", renew)
+    } else if until.duration_since(now) < EXPIRES_SOON {
+        let what = format!("the certificate is valid only until {shown}");
+        (Severity::Warn, what, "from then on clients will refuse it", renew)
+    } else {
+        (Severity::Ok, format!("the certificate is valid until {shown}"), "", Vec::new())
     };
     Finding { severity, topic: "tls".into(), what, why: why.into(), fix }
+}
+
+/// Whether JWTs can be verified.
+fn jwt_keys(keys: Result<usize, impl Display>) -> Finding {
+    let (severity, what, why, fix) = match keys {
+        Err(error) => return unusable("auth", &error, "the files that [auth.jwt] names"),
+        Ok(0) => {
+            let what = "the set in auth.jwt.jwks_file has no keys".to_owned();
+            let fix = "put keys into it; a running service takes them by itself";
+            (Severity::Warn, what, "no JWT will be valid", vec![fix.to_owned()])
+        }
+        Ok(count) => {
+            let what = format!("{} of JWTs can be used", counted(count, "key"));
+            (Severity::Ok, what, "", Vec::new())
+        }
+    };
+    Finding { severity, topic: "auth".into(), what, why: why.into(), fix }
+}
+
+/// A file without which the service doesn't start; the error says what would mend it.
+fn unusable(topic: &str, error: &impl Display, files: &str) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        topic: topic.to_owned(),
+        what: error.to_string(),
+        why: "the service would not start".to_owned(),
+        fix: vec![format!("then look at {files} again: highwater check")],
+    }
 }
 
 fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
@@ -195,6 +228,19 @@ mod tests {
              → SELECT 1;\n\nnot ready: 1 error, 1 warning\n"
         );
         assert!(printed(&report(&[Severity::Note, Severity::Ok])).ends_with("\nready\n"));
+    }
+
+    #[test]
+    fn a_certificate_that_expires_soon_is_warned_of_and_one_that_did_is_an_error() {
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let in_days = |days: i64| tls(Ok::<_, String>(now.as_second() + days * 86_400), now);
+        assert_eq!(in_days(8).severity, Severity::Ok);
+        assert_eq!(in_days(8).what, "the certificate is valid until 2026-03-09");
+        assert_eq!(in_days(6).severity, Severity::Warn);
+        assert!(in_days(6).fix[0].contains("renew it"), "{:?}", in_days(6));
+        assert_eq!(in_days(-1).severity, Severity::Error);
+        assert_eq!(in_days(-1).what, "the certificate expired on 2026-02-28");
+        assert_eq!(tls(Ok::<_, String>(i64::MAX), now).severity, Severity::Ok);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller's token can become invalid while we run.
+    pub(crate) fn may_end(&self) -> bool {
+        matches!(self, Self::Known(identity) if identity.may_end())
+    }
+
     /// Waits until the caller's token isn't valid any more; most are for ever. Cancel safe.
     pub(crate) async fn ended(&self) {
         match self {

@@ -144,13 +144,10 @@ impl Api {
     }
 
     /// Waits for news of these tables, and for more to come with them (`notify_interval`). Returns as
-    /// well once the store is closed, or the caller's token not valid any more. Cancel safe.
-    pub(crate) async fn wait_for_news(&self, caller: &Caller, tables: &Selection, after: Version) {
+    /// well once the store is closed. Cancel safe.
+    pub(crate) async fn wait_for_news(&self, tables: &Selection, after: Version) {
         let store = &self.0.store;
-        tokio::select! {
-            () = store.wait_for_change(tables, after) => {}
-            () = caller.ended() => return,
-        }
+        store.wait_for_change(tables, after).await;
         if !self.0.notify_interval.is_zero() && !store.is_closed() {
             tokio::time::sleep(self.0.notify_interval).await;
         }

@@ -9,12 +9,9 @@ use axum::response::Response;
 use super::access::Caller;
 use super::answer::ChangesAnswer;
 use super::api::Api;
+use super::documented::{ChangesParameters, NotModified, TableProblems};
 use super::encoding::Encoding;
 use super::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version_header};
-use super::openapi::{
-    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
-    UnknownTableProblem,
-};
 use super::path;
 use super::poll::{self, Found};
 use super::problem::Problem;
@@ -32,11 +29,8 @@ use super::request_id::owned;
     tag = "changes",
     params(
         ("tables" = Option<String>, Query, description = "Comma-separated table names. A name that holds a comma, dot or quote is quoted as in SQL. Absent: every published table", example = "items,users"),
-        ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: every table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer at most; fewer where their ids or rows are large. Default 1000"),
+        ChangesParameters,
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed in these tables, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
-        ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. Tables that are named must hold rows; of the others without rows only ids are told", example = "rows"),
-        ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
         ("where" = Option<String>, Query, description = "Only rows with these values in scope columns (`tables.NAME.scope`): `column:value`, with `,` between several; also given several times. A column is meant in every table asked about that has it as a scope column; `orders.owner_id:5` in that table alone. What is part of a name or value is percent-encoded (`,` is `%2C`, `:` `%3A`). A row that moves out is told as a delete, one that moves in as an insert", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
@@ -56,11 +50,7 @@ use super::request_id::owned;
                 ],
             })),
         NotModified,
-        InvalidProblem,
-        UnknownTableProblem,
-        NoRowsProblem,
-        NotReadyProblem,
-        InternalProblem,
+        TableProblems,
     )
 )]
 pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
@@ -78,11 +68,8 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
     tag = "changes",
     params(
         ("table" = String, Path, description = "The table's name, percent-encoded", example = "items"),
-        ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: the table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per answer at most; fewer where their ids or rows are large. Default 1000"),
+        ChangesParameters,
         ("wait" = Option<String>, Query, description = "Long poll: if nothing changed, hold the answer until something does, or this long (`500ms`, `30s` or a number of seconds; at most 60s). Default 0", example = "30s"),
-        ("include" = Option<String>, Query, description = "`rows`: each insert and update carries `row`, the row at the answer's `version`. The table must hold rows", example = "rows"),
-        ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
         ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed since"),
     ),
@@ -102,11 +89,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
                 }],
             })),
         NotModified,
-        InvalidProblem,
-        UnknownTableProblem,
-        NoRowsProblem,
-        NotReadyProblem,
-        InternalProblem,
+        TableProblems,
     )
 )]
 pub(crate) async fn table_changes(

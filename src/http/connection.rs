@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::HttpBody;
-use axum::http::{Request, header};
+use axum::http::{HeaderMap, Request, header};
 use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
@@ -65,4 +65,10 @@ impl Connection {
             drop(place);
         });
     }
+}
+
+/// Whether a header that lists words has this one; their case doesn't matter.
+pub(crate) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }

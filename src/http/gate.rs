@@ -2,7 +2,8 @@
 //!
 //! The gate stands around the route that the router found, and what it does follows from the route
 //! ([`Route::audience`]), never from the path's text: two spellings of a path can't be answered
-//! differently.
+//! differently. Who was let in is shown out when their token ends, if they are still waiting for an
+//! answer then; one that goes on after its head, a stream or socket, looks itself.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::{Either, FutureExt, Map, Ready, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, Map, Ready, ready};
 use tower::{Layer, Service};
 
 use super::access::Caller;
@@ -149,16 +150,22 @@ pub(crate) struct GateService<S> {
     gate: Gate,
 }
 
+type Answered = Result<Response, Infallible>;
+
 /// What the answer passes through on its way out.
-type Out = fn(Result<Response, Infallible>) -> Result<Response, Infallible>;
+type Out = fn(Answered) -> Answered;
+
+/// An answer that comes at once, or as long as a token is valid.
+type Watched = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
 
 impl<S> Service<Request> for GateService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Map<S::Future, Out>, Ready<Result<Response, Infallible>>>;
+    type Future = Either<Map<S::Future, Out>, Watched>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -171,11 +178,28 @@ where
                     Caller::Anybody => |answered| answered,
                     _ => |answered| answered.map(for_one),
                 };
-                request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request).map(out))
+                request.extensions_mut().insert(caller.clone());
+                let answer = self.inner.call(request).map(out);
+                if caller.may_end() {
+                    Either::Right(Either::Right(while_valid(caller, answer).boxed()))
+                } else {
+                    Either::Left(answer)
+                }
             }
-            Err(problem) => Either::Right(ready(Ok(for_one(problem.into_response())))),
+            Err(problem) => {
+                Either::Right(Either::Left(ready(Ok(for_one(problem.into_response())))))
+            }
         }
+    }
+}
+
+/// Whatever a request waits for, it is refused once its token isn't valid any more.
+async fn while_valid(caller: Caller, answer: impl Future<Output = Answered>) -> Answered {
+    tokio::select! {
+        // Most answers are there at once.
+        biased;
+        answered = answer => answered,
+        () = caller.ended() => Ok(for_one(Problem::token_refused().into_response())),
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::api::{Api, reason};
-use super::openapi::{InternalProblem, NotReadyProblem};
+use super::documented::{InternalProblem, NotReadyProblem};
 use super::problem::Problem;
 use crate::source::Phase;
 use crate::store::{RowsState, RowsStatus};

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus::TextEncoder;
 
 use super::api::Api;
-use super::openapi::InternalProblem;
+use super::documented::InternalProblem;
 use super::openmetrics::{self, OPENMETRICS_TEXT};
 use super::problem::Problem;
 use super::quality;

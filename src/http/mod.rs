@@ -1,11 +1,11 @@
 //! The HTTP API: what clients ask and how they are answered.
 //!
-//! A request's way: [`server`] (connections; [`tls`], [`pace`]) → [`observe`] (id, metrics, problem
-//! bodies) → [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`],
-//! [`status`], [`metrics_page`], [`openapi`], [`reload`], [`console`]). A poll goes on: [`query`] (what is asked) → [`poll`] (look, wait, look again;
-//! [`conditional`] for 304) → [`shared`] (made once for all who ask the same) → [`answer`] (bytes),
-//! [`told`] (in which form). [`push`] does the same again and again on one connection. Rows go a way
-//! of their own, see there.
+//! A request's way: [`server`] (connections; [`tls`], [`pace`], [`http1`]) → [`observe`] (id, metrics,
+//! problem bodies) → [`gate`] (who asks, and may they) → a handler ([`changes`], [`rows`], [`health`],
+//! [`status`], [`metrics_page`], [`openapi`], [`reload`], [`console`]). A poll goes on: [`query`] (what
+//! is asked) → [`poll`] (look, wait, look again; [`conditional`] for 304) → [`shared`] (made once for
+//! all who ask the same) → [`answer`] (bytes), [`told`] (in which form). [`push`] does the same again
+//! and again on one connection. Rows go a way of their own, see there.
 //!
 //! Invariants:
 //! - Every error is a [`problem`], also for paths that aren't there, methods that aren't offered,
@@ -18,6 +18,7 @@
 //! - A request waits only in [`poll`], at most `wait_max` plus 10 s, or for [`rows`], at most
 //!   `wait_max`; and waits for changes and positions end when the store is closed. So there is no
 //!   time limit around handlers.
+//! - A client that only waits has no buffer ([`http1`]).
 //! - Nobody is queued for: a client that is pushed to has at most one answer under way.
 //! - What an answer costs while a client reads it slowly is bytes shared with others ([`told`]), or
 //!   a chunk and handles to rows ([`body`]); all of them together are bounded ([`room`]).
@@ -37,9 +38,12 @@ mod conditional;
 mod connection;
 mod console;
 mod cors;
+mod documented;
 mod encoding;
 mod gate;
 mod health;
+mod http1;
+mod lent;
 mod metrics_page;
 mod observe;
 mod openapi;
@@ -48,6 +52,7 @@ mod options;
 mod pace;
 mod path;
 mod poll;
+mod pour;
 mod problem;
 mod push;
 mod quality;

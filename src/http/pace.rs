@@ -17,6 +17,9 @@ use axum::response::Response;
 use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
+/// A connection that idled too long is told so where its protocol can, and given this long to agree.
+pub(crate) const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
 /// Milliseconds since a connection was accepted.
 type Millis = u64;
 

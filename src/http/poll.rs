@@ -58,11 +58,11 @@ pub(crate) async fn poll(
         if store.is_closed() {
             return Ok(look.found);
         }
+        // What says nothing is not kept for as long as nothing happens.
+        drop(look);
         let _waiting = api.count_waiter();
-        if timeout_at(until, api.wait_for_news(caller, &question.tables, quiet_since))
-            .await
-            .is_err()
-        {
+        let news = api.wait_for_news(&question.tables, quiet_since);
+        if timeout_at(until, news).await.is_err() {
             // A last look: the version has moved on with the watermark.
             held_until = None;
         }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::api::Api;
-use super::openapi::{
+use super::documented::{
     FromAPageProblem, InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem,
 };
 use super::problem::{Kind, Problem};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,10 +22,11 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::connection::{Connection, Place};
+use super::http1::Http1;
 use super::options::ServerOptions;
-use super::pace::{Late, Pace, Paced};
+use super::pace::{GOODBYE_MAX, Late, Pace, Paced};
 use super::rate::Client;
-use super::tls::Certificates;
+use super::tls::{self, Certificates};
 use crate::metrics::Metrics;
 
 /// HTTP/2 streams that a client opened and reset before we looked at them; beyond it the connection
@@ -45,9 +47,6 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// After shutdown was asked for, answers may take this long; then their connections are cut.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
-
-/// An HTTP/2 connection that idled too long is told so, and given this long to agree.
-const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// Pause after the listener failed to accept, most often because no file descriptor is free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -101,9 +100,18 @@ pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationTo
     drain(connections, upgraded).await;
 }
 
-fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// For connections of which HTTP/1 is known.
+fn http1(options: &ServerOptions) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     // No time limit of hyper's: `Pace` has those.
+    builder.header_read_timeout(None);
+    builder.max_buf_size(options.head_max_bytes).max_header_size(options.head_max_bytes);
+    builder
+}
+
+/// For connections whose first bytes have to tell.
+fn either(options: &ServerOptions) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().header_read_timeout(None).max_buf_size(options.head_max_bytes);
     builder
         .http2()
@@ -150,38 +158,83 @@ async fn pause_after(error: &io::Error, shutdown: &CancellationToken) {
 /// What all connections of a listener share.
 struct Served {
     offer: Offer,
-    builder: Builder<TokioExecutor>,
+    http1: http1::Builder,
+    either: Builder<TokioExecutor>,
     counts: ConnectionCounts,
     shutdown: CancellationToken,
 }
 
 impl Served {
     fn new(offer: Offer, shutdown: CancellationToken) -> Self {
-        let builder = builder(&offer.options);
+        let (http1, either) = (http1(&offer.options), either(&offer.options));
         let counts = ConnectionCounts::new(&offer.metrics);
-        Self { offer, builder, counts, shutdown }
+        Self { offer, http1, either, counts, shutdown }
     }
 
     /// One connection, from its first byte to its last.
     async fn serve(self: Arc<Self>, stream: TcpStream, connection: Connection) {
         let options = &self.offer.options;
         let pace = Pace::new(options.head_timeout, options.idle_timeout);
-        let stream = Paced::new(stream, Arc::clone(&pace));
-        let Some(tls) = &self.offer.tls else {
-            return self.talk(stream, &pace, connection).await;
-        };
-        let shaken = tokio::select! {
-            shaken = tls.accept(stream) => shaken,
-            late = pace.late() => return self.counts.closed(late),
-            () = self.shutdown.cancelled() => return,
-        };
-        match shaken {
-            // Boxed, so that connections without TLS needn't be as large.
-            Ok(stream) => Box::pin(self.talk(stream, &pace, connection)).await,
-            Err(error) => {
+        match &self.offer.tls {
+            None => self.serve_clear(stream, &pace, connection).await,
+            // In boxes, here and below, so that connections that need less are not as large.
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, &pace, connection)).await,
+        }
+    }
+
+    async fn serve_clear(&self, stream: TcpStream, pace: &Arc<Pace>, connection: Connection) {
+        let is_http1 = self.in_time(begins_as_http1(&stream), pace).await;
+        let stream = Paced::new(stream, Arc::clone(pace));
+        match is_http1 {
+            Some(Ok(true)) => self.talk_http1(stream, pace, connection).await,
+            Some(Ok(false)) => Box::pin(self.talk(stream, pace, connection)).await,
+            // Too late, or gone.
+            None | Some(Err(_)) => {}
+        }
+    }
+
+    async fn serve_tls(
+        &self,
+        tls: &Certificates,
+        stream: TcpStream,
+        pace: &Arc<Pace>,
+        connection: Connection,
+    ) {
+        let stream = Paced::new(stream, Arc::clone(pace));
+        match self.in_time(Box::pin(tls.accept(stream)), pace).await {
+            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP1) => {
+                self.talk_http1(stream, pace, connection).await;
+            }
+            Some(Ok(stream)) => Box::pin(self.talk(stream, pace, connection)).await,
+            Some(Err(error)) => {
                 self.counts.handshake.inc();
                 tracing::debug!(%error, "a TLS handshake failed");
             }
+            None => {}
+        }
+    }
+
+    /// What comes before the first request; `None` when it comes too late.
+    async fn in_time<T>(&self, beginning: impl Future<Output = T>, pace: &Pace) -> Option<T> {
+        tokio::select! {
+            begun = beginning => Some(begun),
+            late = pace.late() => {
+                self.counts.closed(late);
+                None
+            }
+            () = self.shutdown.cancelled() => None,
+        }
+    }
+
+    /// Requests and answers of HTTP/1.
+    async fn talk_http1<IO>(&self, stream: IO, pace: &Arc<Pace>, connection: Connection)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { offer, http1, shutdown, .. } = self;
+        let http1 = Http1 { builder: http1, router: &offer.router, shutdown };
+        if let Err(late) = http1.serve(stream, pace, &connection).await {
+            self.counts.closed(late);
         }
     }
 
@@ -195,7 +248,7 @@ impl Served {
             let answer = self.offer.router.clone().call(connection.add_to(request));
             async move { answer.await.map(|response| under_way.until_sent(response)) }
         });
-        let talk = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let talk = self.either.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut talk = std::pin::pin!(talk);
         let ended = tokio::select! {
             ended = talk.as_mut() => ended,
@@ -216,6 +269,16 @@ impl Served {
             tracing::trace!(error = &*error, "an HTTP connection ended");
         }
     }
+}
+
+/// The first bytes of HTTP/2 where nothing was agreed on before (RFC 9113, 3.4).
+const HTTP2_BEGINS: &[u8] = b"PRI ";
+
+/// Whether the first bytes are none of HTTP/2's; `false` also where too few came to tell.
+async fn begins_as_http1(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; HTTP2_BEGINS.len()];
+    let length = stream.peek(&mut first).await?;
+    Ok(!HTTP2_BEGINS.starts_with(first.get(..length).unwrap_or_default()))
 }
 
 /// The metrics of connections, looked up once.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::api::{Api, reason};
-use super::openapi::InternalProblem;
+use super::documented::InternalProblem;
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::source::{Phase, SourceStatus};

@@ -20,7 +20,10 @@ use x509_cert::der::Decode;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The protocols offered, best first (ALPN).
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP1];
+
+/// The name of HTTP/1.1 among them.
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
 /// Where a listener's certificate and key are.
 #[derive(Clone, Debug, PartialEq, Eq)]

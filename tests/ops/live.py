@@ -2,8 +2,8 @@
 
     tests/fixtures/with_server.sh SERVER_BIN_DIR python3 tests/ops/live.py HIGHWATER PROMETHEUS PROMTOOL
 
-The tables, the writes and the configuration are those of compose.yaml, so that they are tried too. All of it
-listens on the loopback interface only, and ends with this program.
+The tables, the writes and the configuration are those of compose.yaml, so that they are tried too; TLS is added. All
+of it listens on the loopback interface only, and ends with this program.
 """
 
 import json, os, re, subprocess, sys, tempfile, threading, time
@@ -142,17 +142,31 @@ class Prometheus:
 
 def start_highwater(stack, home, program, main_address, admin_address):
     (home / "highwater.toml").write_text(COMPOSE["highwater"]["content"])
+    certificate, key = make_certificate(home)
+    # Trusted by what is asked from here.
+    os.environ["SSL_CERT_FILE"] = certificate
     environment = {
         **os.environ,
         "HIGHWATER_CONFIG": str(home / "highwater.toml"),
         "HIGHWATER_POSTGRES__URL": f"host={os.environ['PGHOST']} user=highwater dbname={os.environ['PGDATABASE']}",
         "HIGHWATER_HTTP__LISTEN": main_address,
         "HIGHWATER_HTTP__ADMIN_LISTEN": admin_address,
+        "HIGHWATER_HTTP__TLS_CERT_FILE": certificate,
+        "HIGHWATER_HTTP__TLS_KEY_FILE": key,
     }
     start(stack, home / "highwater.log", [program, "run"], env=environment)
     wait_for(f"http://{admin_address}/livez")
-    status(f"http://{main_address}/v1/changes")  # most likely not ready: 503
+    status(f"https://{main_address}/v1/changes")  # most likely not ready: 503
     wait_for(f"http://{admin_address}/readyz")
+
+
+def make_certificate(home):
+    certificate, key = str(home / "tls.crt"), str(home / "tls.key")
+    subprocess.run([
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+        "-subj", "/CN=highwater", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
+    ], check=True, capture_output=True)
+    return certificate, key
 
 
 def load(stack, home, address):
@@ -163,7 +177,7 @@ def load(stack, home, address):
     ended = threading.Event()
     stack.callback(ended.set)
     for client in (poll, ask_for_rows, follow):
-        threading.Thread(target=client, args=(f"http://{address}/v1", ended), daemon=True).start()
+        threading.Thread(target=client, args=(f"https://{address}/v1", ended), daemon=True).start()
 
 
 def poll(url, ended):

@@ -2,14 +2,17 @@
 
     tests/fixtures/with_server.sh SERVER_BIN_DIR python3 tests/ops/openapi.py HIGHWATER
 
+Once with everything open, and once with tokens: as nobody, as a reader of one table, and as an operator. So 401 and
+403 are held against the document, too.
+
 Needs `schemathesis` on the path. Streams are left out, because they don't end, and so is the socket.
 """
 
-import os, subprocess, sys, tempfile
+import hashlib, os, re, subprocess, sys, tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from running import free_address, psql, start, wait_for
+from running import fetch, free_address, psql, start, wait_for
 
 # The same requests every time.
 SEED = 20261126
@@ -47,39 +50,91 @@ rows = "lazy"
 """
 
 
+READER, OPERATOR = "hw_reader_of_items", "hw_operator"
+
+
+def known(name, token, rights):
+    return f'[auth.tokens.{name}]\nhash = "sha256:{hashlib.sha256(token.encode()).hexdigest()}"\n{rights}\n'
+
+
+TOKENS = '[auth]\nmode = "token"\n' + known("reader", READER, 'tables = ["items"]') + known(
+    "operator", OPERATOR, "admin = true"
+)
+
+# Who asks with what, how, and what must be among the answers, or nothing was tried. With tokens the same handlers are
+# asked again: the cases that are made of the document one by one are enough.
+OPEN = [("everybody", None, "examples,coverage,fuzzing", {200, 404})]
+GUARDED = [
+    ("nobody", None, "examples,coverage", {401}),
+    ("a reader", READER, "examples,coverage", {200, 403, 404}),
+    ("an operator", OPERATOR, "examples,coverage", {200, 202, 404}),
+]
+
+
 def main():
     highwater = sys.argv[1]
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         psql("--command", TABLES)
-        address = start_highwater(stack, home, highwater)
         (home / "writes.sql").write_text(WRITES)
         start(stack, home / "writes.log", ["psql", "--quiet", f"--file={home}/writes.sql"])
         (home / "schemathesis.toml").write_text(EXPECTATIONS)
-        checked = subprocess.run(command(address), cwd=home, timeout=SECONDS_MAX)
+        results = [
+            ask(home, highwater, "open", CONFIGURATION, OPEN),
+            ask(home, highwater, "guarded", CONFIGURATION + TOKENS, GUARDED),
+        ]
+    sys.exit(max(results))
+
+
+def ask(home, highwater, name, configuration, callers):
+    """Asks one Highwater as each of the callers."""
+    with ExitStack() as stack:
+        address = start_highwater(stack, home, highwater, name, configuration)
+        results = [ask_as(home, address, *caller) for caller in callers]
         wait_for(f"http://{address}/readyz")
-        log = (home / "highwater.log").read_text()
+        log = (home / f"{name}.log").read_text()
     if "panicked" in log or "ERROR" in log:
         sys.exit(f"the log of Highwater:\n{log}")
-    sys.exit(checked.returncode)
+    return max(results)
 
 
-def start_highwater(stack, home, program):
-    (home / "highwater.toml").write_text(CONFIGURATION)
+def ask_as(home, address, caller, token, phases, expected):
+    print(f"--- as {caller}", flush=True)
+    before = answered(address)
+    checked = subprocess.run(command(address, token, phases), cwd=home, timeout=SECONDS_MAX)
+    missing = expected - {status for status, count in answered(address).items() if count > before.get(status, 0)}
+    if missing:
+        sys.exit(f"as {caller}: no answer had the status {sorted(missing)}")
+    return checked.returncode
+
+
+def answered(address):
+    """How many answers there were of each status."""
+    counts = {}
+    for line in fetch(f"http://{address}/metrics", OPERATOR).splitlines():
+        if found := re.match(r'highwater_http_requests_total{.*status="(\d+)".*} (\d+)', line):
+            status, count = map(int, found.groups())
+            counts[status] = counts.get(status, 0) + count
+    return counts
+
+
+def start_highwater(stack, home, program, name, configuration):
+    (home / f"{name}.toml").write_text(configuration)
     address = free_address()
     url = f"host={os.environ['PGHOST']} user={os.environ['PGUSER']} dbname={os.environ['PGDATABASE']}"
-    start(stack, home / "highwater.log", [
-        program, "run", f"--config={home}/highwater.toml", f"--url={url}", f"--listen={address}", "--slot=openapi",
+    start(stack, home / f"{name}.log", [
+        program, "run", f"--config={home}/{name}.toml", f"--url={url}", f"--listen={address}", f"--slot={name}",
     ])
     wait_for(f"http://{address}/readyz")
     return address
 
 
-def command(address):
+def command(address, token, phases):
+    headers = [f"--header=Authorization: Bearer {token}"] if token else []
     return [
         "schemathesis", "run", f"http://{address}/openapi.json", f"--seed={SEED}", f"--max-examples={EXAMPLES}",
-        "--workers=4", "--continue-on-failure", "--request-timeout=70",
-        "--exclude-path=/v1/stream", "--exclude-path=/v1/ws", "--warnings=off", "--phases=examples,coverage,fuzzing",
+        "--workers=4", "--continue-on-failure", "--request-timeout=70", *headers,
+        "--exclude-path=/v1/stream", "--exclude-path=/v1/ws", "--warnings=off", f"--phases={phases}",
         "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
         "response_schema_conformance",
     ]

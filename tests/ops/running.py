@@ -2,7 +2,7 @@
 
 import socket, subprocess, sys, time
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 START_MAX_SECONDS = 30
 
@@ -38,6 +38,12 @@ def status(url):
         return error.code
     except OSError:
         return None
+
+
+def fetch(url, token):
+    """An answer's text."""
+    with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=10) as answer:
+        return answer.read().decode()
 
 
 def psql(*arguments):

@@ -13,8 +13,8 @@ use super::message::Message;
 use crate::http::access::Caller;
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
-use crate::http::connection::Connection;
-use crate::http::openapi::{InternalProblem, NotReadyProblem, OriginProblem, UpgradeProblem};
+use crate::http::connection::{Connection, has_token};
+use crate::http::documented::{InternalProblem, NotReadyProblem, OriginProblem, UpgradeProblem};
 use crate::http::options::Origin;
 use crate::http::problem::{Kind, Problem};
 use crate::http::request_id::{self, X_REQUEST_ID};
@@ -84,11 +84,6 @@ fn handshake(request: &Request) -> Result<(HeaderValue, Connection), Problem> {
              the headers Connection and Upgrade on",
         )),
     }
-}
-
-fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
-    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 /// Browsers let every page open a socket to everywhere and leave it to the server to look at where

@@ -21,9 +21,8 @@ use super::subscription::{Subscription, Wanted};
 use crate::http::access::Caller;
 use crate::http::answer::ChangesAnswer;
 use crate::http::api::Api;
-use crate::http::openapi::{
-    InternalProblem, InvalidProblem, NoRowsProblem, NotReadyProblem, UnknownTableProblem,
-};
+use crate::http::documented::{ChangesParameters, TableProblems};
+use crate::http::http1::Endless;
 use crate::http::problem::Problem;
 use crate::http::query::ChangesQuery;
 use crate::http::request_id::{self, X_REQUEST_ID};
@@ -51,21 +50,14 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
     tag = "push",
     params(
         ("tables" = Option<String>, Query, description = "As for `/v1/changes`", example = "items,users"),
-        ("after" = Option<String>, Query, description = "The `version` of an earlier answer. Absent: every table is in `reset`", example = "5f3a9c01-0000000001a2b3c8"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Changes per event; default 1000"),
-        ("include" = Option<String>, Query, description = "`rows`, as for `/v1/changes`", example = "rows"),
-        ("detail" = Option<bool>, Query, description = "Each change carries its own `version` and commit time `at`"),
+        ChangesParameters,
         ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; wins over `after`. `EventSource` sends it by itself"),
     ),
     responses(
         (status = 200, description = "Events without end; `data` is described here", content_type = "text/event-stream", body = ChangesAnswer,
             headers(("Highwater-Version" = String, description = "How far this instance has applied"))),
-        InvalidProblem,
-        UnknownTableProblem,
-        NoRowsProblem,
-        NotReadyProblem,
-        InternalProblem,
+        TableProblems,
     )
 )]
 pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
@@ -84,6 +76,7 @@ pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<R
         Some((chunk, rest))
     });
     let mut response = Response::new(Body::from_stream(events));
+    response.extensions_mut().insert(Endless);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

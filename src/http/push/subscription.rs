@@ -64,7 +64,10 @@ impl Subscription {
             if self.api.store().is_closed() {
                 return Ok(None);
             }
-            overdue = !self.wait(&question.tables, told.version).await;
+            let since = told.version;
+            // What says nothing is not kept for as long as nothing happens.
+            drop(told);
+            overdue = !self.wait(&question.tables, since).await;
         }
     }
 
@@ -109,9 +112,15 @@ impl Subscription {
         self.progress_at = Instant::now() + self.api.push().options().progress_interval;
     }
 
-    /// Waits for news; `false` when there was none and it is time to tell the version of now.
+    /// Waits for news, or for the end of the caller's token; `false` when there was none and it is
+    /// time to tell the version of now.
     async fn wait(&mut self, tables: &Selection, since: Version) -> bool {
-        let news = self.api.wait_for_news(&self.caller, tables, since);
+        let news = async {
+            tokio::select! {
+                () = self.api.wait_for_news(tables, since) => {}
+                () = self.caller.ended() => {}
+            }
+        };
         let came = timeout_at(self.progress_at, news).await.is_ok();
         if !came {
             self.put_off_progress();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::sent::Sent;
+use super::sent::{Sent, WHERE};
 use crate::http::problem::{Problem, shown};
 
 /// Conditions as a client writes them; what columns they mean depends on the tables asked about.
@@ -18,9 +18,6 @@ pub(crate) struct Clause {
     pub(crate) column: String,
     pub(crate) value: String,
 }
-
-/// The parameter's name.
-pub(super) const WHERE: &str = "where";
 
 impl Narrowing {
     /// Reads `owner_id:5,orders.country:fr`. What is part of a name or value is percent-encoded, a

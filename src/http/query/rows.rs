@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::narrowing::{Narrowing, WHERE};
-use super::sent::Sent;
+use super::narrowing::Narrowing;
+use super::sent::{Sent, WHERE};
 use super::value::{LIMIT_DEFAULT, limit, names, wait};
 use crate::http::problem::{Problem, shown};
 use crate::lsn::Lsn;

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::narrowing::WHERE;
 use crate::http::problem::{Problem, shown};
+
+/// The parameter that may be given more than once.
+pub(super) const WHERE: &str = "where";
 
 /// The decoded text of each of `N` known parameters, where it was sent. No allocation where
 /// nothing needs decoding: most polls.

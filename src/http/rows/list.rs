@@ -17,10 +17,7 @@ use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::body::body;
 use crate::http::conditional::{content_etag, etag};
-use crate::http::openapi::{
-    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
-    UnknownTableProblem,
-};
+use crate::http::documented::{NotModified, RowsParameters, TableProblems};
 use crate::http::path;
 use crate::http::problem::Problem;
 use crate::http::query::{RowsQuery, Wanted};
@@ -44,9 +41,8 @@ use crate::version::Version;
         ("ids" = Option<String>, Query, description = "Ids as they stand in the path of a single row, with `,` between, at most 1000. For a key of n columns the list is read n values at a time. Each is answered as often as it is asked for", example = "1,2,3"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Rows per page; default 1000. Not with `ids`"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before. Not with `ids`"),
-        ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
+        RowsParameters,
         ("wait" = Option<String>, Query, description = "How long to wait for that, or for the database where rows are not in memory (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
-        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if the rows are still the same"),
     ),
     responses(
@@ -63,11 +59,7 @@ use crate::version::Version;
                 "rows": [{"id": 1, "name": "Assam"}, {"id": 2, "name": "Ceylon"}], "missing": [3],
             })),
         NotModified,
-        InvalidProblem,
-        UnknownTableProblem,
-        NoRowsProblem,
-        NotReadyProblem,
-        InternalProblem,
+        TableProblems,
     )
 )]
 pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Response, Problem> {

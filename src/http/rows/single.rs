@@ -12,10 +12,10 @@ use super::served::Served;
 use crate::http::access::Caller;
 use crate::http::api::Api;
 use crate::http::conditional::content_etag;
-use crate::http::observe::{HIGHWATER_VERSION, version_header};
-use crate::http::openapi::{
-    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
+use crate::http::documented::{
+    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem, RowsParameters,
 };
+use crate::http::observe::{HIGHWATER_VERSION, version_header};
 use crate::http::path;
 use crate::http::problem::{Kind, Problem, ProblemBody, shown};
 use crate::http::query::RowQuery;
@@ -32,9 +32,8 @@ use crate::store::{Part, ReadRow};
     params(
         ("table" = String, Path, description = "The table's name, percent-encoded", example = "items"),
         ("id" = String, Path, description = "The text of the row's id, percent-encoded; several key columns are joined with `,` (a `,` inside a value is `%2C`)", example = "7"),
-        ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
+        RowsParameters,
         ("wait" = Option<String>, Query, description = "How long to wait for that, or for the database where the row is not in memory (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
-        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if the row is still the same"),
     ),
     responses(

@@ -16,10 +16,7 @@ use crate::http::access::{Caller, Readable, narrowed};
 use crate::http::api::Api;
 use crate::http::body::{CHUNK_BYTES, body};
 use crate::http::conditional::etag;
-use crate::http::openapi::{
-    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem,
-    UnknownTableProblem,
-};
+use crate::http::documented::{NotModified, RowsParameters, TableProblems};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::StoreQuery;
 use crate::key::Key;
@@ -37,9 +34,8 @@ use crate::store::{Directory, Origin, Picture, PublishedTable, RowsPicture};
     tag = "rows",
     params(
         ("tables" = Option<String>, Query, description = "Comma-separated table names, as for `/v1/changes`; all must be preloaded. Absent: every preloaded table", example = "items,users"),
-        ("at_least" = Option<String>, Query, description = "A version, or what `pg_current_wal_insert_lsn()` said after your `COMMIT`: wait until that is applied, and so read your own write", example = "16/B374D848"),
+        RowsParameters,
         ("wait" = Option<String>, Query, description = "How long to wait for that, or for a table that is still being loaded (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
-        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
         ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if nothing changed in these tables since"),
     ),
     responses(
@@ -57,11 +53,7 @@ use crate::store::{Directory, Origin, Picture, PublishedTable, RowsPicture};
                 "users": [{"id": 7, "city": "Lisbon"}],
             })),
         NotModified,
-        InvalidProblem,
-        UnknownTableProblem,
-        NoRowsProblem,
-        NotReadyProblem,
-        InternalProblem,
+        TableProblems,
     )
 )]
 pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Response, Problem> {

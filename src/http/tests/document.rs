@@ -132,12 +132,12 @@ async fn every_parameter_is_documented() {
         parameters.iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for (pattern, expected) in [
-        ("/v1/changes", "tables after limit wait include detail where If-None-Match"),
-        ("/v1/tables/{table}/changes", "table after limit wait include detail where If-None-Match"),
+        ("/v1/changes", "tables after limit include detail wait where If-None-Match"),
+        ("/v1/tables/{table}/changes", "table after limit include detail wait where If-None-Match"),
         ("/v1/stream", "tables after limit include detail where Last-Event-ID"),
-        ("/v1/tables/{table}/rows/{id}", "table id at_least wait where If-None-Match"),
-        ("/v1/tables/{table}/rows", "table ids limit cursor at_least wait where If-None-Match"),
-        ("/v1/store", "tables at_least wait where If-None-Match"),
+        ("/v1/tables/{table}/rows/{id}", "table id at_least where wait If-None-Match"),
+        ("/v1/tables/{table}/rows", "table ids limit cursor at_least where wait If-None-Match"),
+        ("/v1/store", "tables at_least where wait If-None-Match"),
         ("/admin/reload", "table"),
         ("/admin/verify", "table"),
     ] {

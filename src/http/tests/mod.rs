@@ -15,6 +15,7 @@ mod server;
 mod sharing;
 mod sockets;
 mod streams;
+mod waiting;
 
 use std::time::Duration;
 
