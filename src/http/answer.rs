@@ -160,7 +160,7 @@ pub(crate) struct ChangeEntry {
     #[schema(inline)]
     op: OpWord,
     /// With `include=rows`, of a table whose rows are held: the row as it is at the answer's
-    /// `version`. Not with `delete`.
+    /// `version`. Not with `delete`, nor where PostgreSQL can't write the row as JSON.
     #[schema(required = false)]
     row: Value,
     /// With `detail=true`: the version of this change.

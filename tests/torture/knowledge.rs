@@ -22,14 +22,14 @@ pub(crate) struct Knowledge {
     /// It has been told everything up to its version. While there is more, it may not know of a row
     /// that came before its version and changed after it, and the operation is that of its version.
     pub(crate) is_complete: bool,
-    /// Partitions come and go unannounced, and are told seconds later.
-    has_silent_partitions: bool,
+    /// Partitions come and go unannounced, and tables leave and join: it is told seconds later.
+    is_told_late: bool,
 }
 
 impl Knowledge {
     /// Knows nothing yet.
-    pub(crate) fn new(is_exact: bool, has_silent_partitions: bool) -> Self {
-        Self { is_exact, has_silent_partitions, ..Self::default() }
+    pub(crate) fn new(is_exact: bool, is_told_late: bool) -> Self {
+        Self { is_exact, is_told_late, ..Self::default() }
     }
 
     /// The LSN of its version.
@@ -57,6 +57,10 @@ impl Knowledge {
         let before = self.version.clone().unwrap_or_default();
         self.advance(&answer.version)?;
         let is_complete = std::mem::replace(&mut self.is_complete, !answer.more);
+        if epoch(&before) != epoch(&answer.version) {
+            // What was known of these may have been lost with the other history.
+            answer.reset.iter().for_each(|table| drop(self.tables.remove(table)));
+        }
         self.stale.extend(answer.reset.iter().cloned());
         let mut seen = BTreeSet::new();
         for change in &answer.changes {
@@ -67,10 +71,11 @@ impl Knowledge {
             if answer.reset.contains(table) {
                 return Err(format!("{table} is reset, and {id} told"));
             }
-            if wants_rows && rows_of(table) != Rows::Off && op != "delete" && change.row.is_none() {
+            let is_certain = !(self.is_told_late && ["parts", "joins"].contains(&table.as_str()));
+            let has_row = rows_of(table) != Rows::Off && op != "delete";
+            if wants_rows && is_certain && has_row && change.row.is_none() {
                 return Err(format!("{op} {table} {id} comes without its row"));
             }
-            let is_certain = !(self.has_silent_partitions && table == "parts");
             if self.is_exact && is_certain && !self.stale.contains(table) {
                 let row = change.row.as_ref();
                 self.check(table, id, op, row, is_complete)

@@ -25,8 +25,9 @@ use super::world::{Phase, World};
 const MOMENT: Duration = Duration::from_millis(100);
 /// How long a mirror may take to reach the goal of a calm.
 const CATCH_UP_TIME_MAX: Duration = Duration::from_mins(1);
-/// Without the event trigger, a changed definition is found within seconds.
+/// Without the event trigger, a changed definition of these is found within seconds.
 const DEFINITION_TIME_MAX: Duration = Duration::from_secs(15);
+const REDEFINED: &[&str] = &["shape", "form", "parts", "again", "again_b", "joins"];
 /// With it, tables that come or get another name are known after the look it asks for,
 const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 /// …and these do. All others must be right at once.
@@ -188,9 +189,9 @@ impl Mirror {
     /// How long after the goal a table may still be wrong.
     fn grace(&self, table: &str) -> Duration {
         match self.world.has_trigger {
-            false => DEFINITION_TIME_MAX,
+            false if REDEFINED.contains(&table) => DEFINITION_TIME_MAX,
             true if COME_AND_GO.contains(&table) => LOOK_TIME_MAX,
-            true => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 

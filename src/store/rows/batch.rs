@@ -4,7 +4,7 @@
 //! applied, they are waited for and all are gathered again. Those that came are pinned meanwhile,
 //! so that each has to be asked for once, however little room the cache has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -35,6 +35,9 @@ struct Pinned {
     tickets: HashMap<(TableOid, Key), Ticket>,
     /// Of so many rows it was told already whether they were in memory.
     traced: usize,
+    /// Rows that the database can't write as JSON, where the others are told without them; where they
+    /// are not, nothing is.
+    left_out: Option<HashSet<(TableOid, Key)>>,
 }
 
 /// An answer, and the row of each of its changes.
@@ -88,7 +91,7 @@ impl Store {
     }
 
     /// What changed, with the row of every `insert` and `update` of a table that holds rows (in the
-    /// order of the changes; `None` for other changes). All of it at one version. `None` before the
+    /// order of the changes; `None` for other changes, and for a row that can't be told). All of it at one version. `None` before the
     /// stream first started.
     pub async fn changes_with_rows(
         &self,
@@ -98,7 +101,7 @@ impl Store {
         if let Some(answer) = query.after.and_then(|after| self.unchanged(query.tables, after)) {
             return Ok(Some((answer, Vec::new())));
         }
-        let mut pinned = Pinned::default();
+        let mut pinned = Pinned { left_out: Some(HashSet::new()), ..Pinned::default() };
         loop {
             let wait_for = match self.gather_changes(query, &mut pinned)? {
                 Gathered::All(found) => return Ok(found),
@@ -168,6 +171,10 @@ impl Store {
                     fresh = fresh.max(Some(horizon));
                     self.ask(state, known, rows, key, Hold::Pin)?
                 }
+                Found::Missing if pinned.leaves_out(table, key) => {
+                    found.push(None);
+                    continue;
+                }
                 Found::Missing => {
                     is_missing = true;
                     self.ask(state, known, rows, key, Hold::Pin)?
@@ -212,6 +219,11 @@ impl Store {
 }
 
 impl Pinned {
+    fn leaves_out(&self, table: &PublishedTable, key: &Key) -> bool {
+        let left_out = self.left_out.as_ref().filter(|left_out| !left_out.is_empty());
+        left_out.is_some_and(|left_out| left_out.contains(&(table.oid(), key.clone())))
+    }
+
     /// Waits until everything asked for has come, or has to be asked for anew.
     async fn told(&mut self) -> Result<Vec<((TableOid, Key), Key)>, RowsError> {
         let mut spelled = Vec::new();
@@ -219,7 +231,14 @@ impl Pinned {
         for (place, ticket) in &mut self.tickets {
             match ticket.told().await {
                 Some(Told::Here(..)) => {}
-                Some(Told::Failed(error)) => return Err(error),
+                Some(Told::Failed(error)) => {
+                    let left_out = self.left_out.as_mut();
+                    let Some(left_out) = left_out.filter(|_| error.is_of_one_row()) else {
+                        return Err(error);
+                    };
+                    left_out.insert(place.clone());
+                    over.push(place.clone());
+                }
                 Some(Told::Spelled(other)) => {
                     spelled.push((place.clone(), other));
                     over.push(place.clone());

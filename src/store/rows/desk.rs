@@ -304,7 +304,7 @@ impl Desk {
         entry.tell.send_replace(Some(Told::Failed(error.clone())));
         if entry.required {
             entry.tell = watch::channel(None).0;
-            if matches!(error, RowsError::Unwritable(_)) {
+            if error.is_of_one_row() {
                 self.unwritable = Some((key.clone(), error.clone()));
             }
             return Arrived::Again(tries);

@@ -225,6 +225,13 @@ pub enum RowsError {
     NotNow(String),
 }
 
+impl RowsError {
+    /// Whether it says something of one row and nothing of others.
+    fn is_of_one_row(&self) -> bool {
+        matches!(self, Self::Unwritable(_))
+    }
+}
+
 /// How the rows of a table are doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsStatus {

@@ -291,6 +291,28 @@ async fn who_needs_many_rows_asks_for_some_at_a_time() {
     assert_eq!(read.rows.len(), 900);
 }
 
+/// Or whoever polls with rows would be stuck there for ever.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_told_is_left_out_of_changes() {
+    for mode in [RowMode::Lazy, RowMode::Preload] {
+        let script = Script::default();
+        for id in 1..=3 {
+            script.holds(Key::integer(id), Key::integer(id), "{}");
+        }
+        let mut bench = Bench::new(mode, RowLimits::default(), script);
+        bench.start();
+        bench.pass().await;
+        *bench.script.unwritable.lock() = Some(Key::integer(2));
+        bench.change(808, Key::integer(2), Image::Unknown);
+        bench.writer.apply(vec![commit(880, &[1, 2, 3].map(|id| (1, id, Op::Update)))]);
+        let query = Query { tables: &Selection::All, after: Some(at(800)), limit: 10 };
+        let until = Instant::now() + Duration::from_secs(5);
+        let (answer, rows) = bench.store.changes_with_rows(&query, until).await.unwrap().unwrap();
+        assert_eq!((answer.version, answer.changes.len()), (at(880), 3));
+        assert_eq!(rows.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn large_rows_end_an_answer_before_its_limit_does() {
     let script = Script::default();
