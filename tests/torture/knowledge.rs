@@ -57,6 +57,10 @@ impl Knowledge {
         let before = self.version.clone().unwrap_or_default();
         self.advance(&answer.version)?;
         let is_complete = std::mem::replace(&mut self.is_complete, !answer.more);
+        if epoch(&before) != epoch(&answer.version) {
+            // What was known of these may have been lost with the other history.
+            answer.reset.iter().for_each(|table| drop(self.tables.remove(table)));
+        }
         self.stale.extend(answer.reset.iter().cloned());
         let mut seen = BTreeSet::new();
         for change in &answer.changes {

@@ -26,7 +26,11 @@ const ENTRY_OVERHEAD: usize = 350;
 
 /// The rows of all lazily held tables. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Cache(moka::sync::Cache<Place, Cached>);
+pub(in crate::store) struct Cache {
+    rows: moka::sync::Cache<Place, Cached>,
+    /// Whether time alone makes rows go.
+    can_expire: bool,
+}
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Place {
@@ -141,26 +145,33 @@ impl Cache {
         if let Some(time) = limits.time_to_live {
             builder = builder.time_to_live(time);
         }
-        Self(builder.build())
+        let can_expire = limits.time_to_idle.or(limits.time_to_live).is_some();
+        Self { rows: builder.build(), can_expire }
     }
 
     /// What is known of a row.
     pub(super) fn find(&self, generation: u64, key: &Key) -> Standing {
-        let cached = self.0.get(&PlaceOf { generation, key });
+        let cached = self.rows.get(&PlaceOf { generation, key });
         cached.map_or(Standing::Unknown, |cached| Standing::of(cached.row))
     }
 
     pub(super) fn insert(&self, share: &Arc<Share>, key: Key, row: Option<Row>) {
         let cached = Cached { row, share: share.clone() };
         share.gain(cached.bytes(&key));
-        self.0.insert(Place { generation: share.generation, key }, cached);
+        self.rows.insert(Place { generation: share.generation, key }, cached);
     }
 
     /// A change to a row: of no concern unless the row is here. `absent` says whether it can be
     /// remembered that a row is gone. Tells whether the row had to leave.
     pub(super) fn change(&self, share: &Arc<Share>, key: Key, image: &Image, absent: bool) -> bool {
         let place = PlaceOf { generation: share.generation, key: &key };
-        if !self.0.contains_key(&place) {
+        if !self.rows.contains_key(&place) {
+            // One that has expired may still lie there, unfound. Were another one put in its place, who is
+            // just looking at it would find it, older than this change: moka judges by times that both
+            // share.
+            if self.can_expire {
+                self.rows.invalidate(&place);
+            }
             return false;
         }
         let before = match image {
@@ -171,7 +182,7 @@ impl Cache {
             Standing::Row(row) => self.insert(share, key, Some(row)),
             Standing::Absent if absent => self.insert(share, key, None),
             Standing::Absent | Standing::Unknown => {
-                self.0.invalidate(&place);
+                self.rows.invalidate(&place);
                 return true;
             }
         }
@@ -181,19 +192,22 @@ impl Cache {
     /// The keys of a generation, of rows and of absent ones. Takes time with the size of the whole
     /// cache; nothing counts as used.
     pub(super) fn keys(&self, generation: u64) -> Vec<HeldKey> {
-        let held = self.0.iter().filter(|(place, _)| place.generation == generation);
+        let held = self.rows.iter().filter(|(place, _)| place.generation == generation);
         held.map(|(place, _)| HeldKey(place)).collect()
     }
 
     /// Does what is due: evicts what is too much, drops what has expired. Otherwise it is done
     /// along with reads and writes.
     pub(in crate::store) fn tidy_up(&self) {
-        self.0.run_pending_tasks();
+        self.rows.run_pending_tasks();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn share() -> Arc<Share> {
@@ -222,6 +236,53 @@ mod tests {
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Absent);
         cache.change(&share, Key::integer(1), &Image::Gone, false);
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
+    }
+
+    /// A row that has expired is not kept current. Whoever looks for it while another is put in its
+    /// place must not find it: moka judges by times that both share.
+    #[test]
+    fn an_expired_row_does_not_come_back_with_the_one_after_it() {
+        const LASTS: Duration = Duration::from_secs(2);
+        let limits = RowLimits {
+            time_to_live: Some(Duration::from_micros(20)),
+            max_bytes: 1 << 20,
+            ..RowLimits::default()
+        };
+        let (cache, share) = (Cache::new(&limits), share());
+        let (key, generation) = (Key::integer(1), share.generation());
+        let applied = AtomicU64::new(0);
+        let began = Instant::now();
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for number in 1.. {
+                    let row = row(&number.to_string());
+                    cache.change(&share, key.clone(), &Image::Whole(row.clone()), true);
+                    applied.store(number, SeqCst);
+                    // It is read again, as it is now.
+                    if number % 3 == 0 {
+                        cache.insert(&share, key.clone(), Some(row));
+                    }
+                    if began.elapsed() > LASTS {
+                        return;
+                    }
+                }
+            });
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    while began.elapsed() < LASTS {
+                        let least = applied.load(SeqCst);
+                        if let Standing::Row(row) = cache.find(generation, &key) {
+                            let number = std::str::from_utf8(row.json()).unwrap();
+                            assert!(
+                                number.parse::<u64>().unwrap() >= least,
+                                "{number} after {least}"
+                            );
+                        }
+                    }
+                });
+            }
+        });
+        assert!(applied.load(SeqCst) > 1000);
     }
 
     #[test]
