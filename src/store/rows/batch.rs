@@ -91,8 +91,8 @@ impl Store {
     }
 
     /// What changed, with the row of every `insert` and `update` of a table that holds rows (in the
-    /// order of the changes; `None` for other changes, and for a row that can't be told). All of it at one version. `None` before the
-    /// stream first started.
+    /// order of the changes; `None` for other changes, and for a row that can't be told). All of it at
+    /// one version. `None` before the stream first started.
     pub async fn changes_with_rows(
         &self,
         query: &Query<'_>,

@@ -428,6 +428,17 @@ async fn a_reload_serves_the_old_rows_until_the_new_ones_are_here() {
 struct LookingOn(Arc<Mutex<Vec<String>>>);
 
 impl LookingOn {
+    /// Looks on in this thread while what is handed out as well lives.
+    ///
+    /// With a single one of its kind, `tracing` would take a line that another thread comes upon first
+    /// for one that nobody wants, for ever. So there are two.
+    fn begin() -> (Self, (tracing::Dispatch, tracing::subscriber::DefaultGuard)) {
+        let other = tracing::Dispatch::new(Self::default());
+        let looking_on = Self::default();
+        let guard = tracing::subscriber::set_default(looking_on.clone());
+        (looking_on, (other, guard))
+    }
+
     fn told(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock())
     }
@@ -471,8 +482,7 @@ impl tracing::field::Visit for Line {
 
 #[tokio::test(start_paused = true)]
 async fn who_looks_on_is_told_what_becomes_of_preloaded_rows() {
-    let looking_on = LookingOn::default();
-    let _guard = tracing::subscriber::set_default(looking_on.clone());
+    let (looking_on, _kept) = LookingOn::begin();
     let mut bench = Bench::preloaded(&[1, 2]).await;
     assert_eq!(looking_on.told(), [r#"POPULATE table="items" rows=2"#]);
     bench.row(&Key::integer(1)).await.unwrap();
@@ -495,8 +505,7 @@ async fn who_looks_on_is_told_what_becomes_of_preloaded_rows() {
 
 #[tokio::test(start_paused = true)]
 async fn who_looks_on_is_told_what_becomes_of_rows_that_are_read_through() {
-    let looking_on = LookingOn::default();
-    let _guard = tracing::subscriber::set_default(looking_on.clone());
+    let (looking_on, _kept) = LookingOn::begin();
     let script = Script::default();
     script.holds(Key::integer(1), Key::integer(1), "{}");
     let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
