@@ -38,6 +38,9 @@ pub(super) struct Written {
     _giant: u32,
 }
 
+/// Each writer has so many turns, however slow the machine is: fewer bytes exceed nothing.
+const TURNS_MIN: u32 = 24;
+
 /// Writes until then, each kind in a session of its own.
 pub(super) async fn write(pg: &Postgres, until: Instant, is_behind: &AtomicBool) -> Written {
     let load = Load { pg, until, is_behind };
@@ -93,7 +96,8 @@ impl Load<'_> {
     async fn repeat(&self, pause: Duration, sql: impl Fn(u32) -> String) -> u32 {
         let session = self.pg.connect().await;
         let mut turn = 0;
-        while Instant::now() < self.until {
+        let turns_min = if pause < SELDOM { TURNS_MIN } else { 1 };
+        while turn < turns_min || Instant::now() < self.until {
             if !self.is_behind.load(Ordering::Relaxed) {
                 session.execute(&sql(turn)).await;
                 turn += 1;
