@@ -34,7 +34,7 @@ use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions,
 use crate::source::{Phase, SourceStatus, Wishes};
 use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
-use listeners::Listeners;
+use listeners::{Listeners, bind};
 pub use preloads::{Preloading, Preloads};
 
 /// Batches between stream and store. Few: each may hold a large transaction.
@@ -75,13 +75,13 @@ impl App {
     ///
     /// # Errors
     /// When a port is taken.
-    pub async fn build(config: &Config) -> anyhow::Result<Self> {
-        let main = bind(config.http.listen, "--listen").await?;
-        let admin = match config.http.admin_listen {
-            Some(address) => Some(bind(address, "--admin-listen").await?),
-            None => None,
-        };
-        Self::on(config, main, admin)
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn build(config: &Config) -> anyhow::Result<Self> {
+        let main = bind(config.http.listen, "--listen")?;
+        let admin = config.http.admin_listen.map(|address| bind(address, "--admin-listen"));
+        Self::on(config, main, admin.transpose()?)
     }
 
     /// A service on listeners that are bound already.
@@ -314,15 +314,6 @@ async fn apply(
 async fn follow_keys(authority: Authority, shutdown: CancellationToken) -> anyhow::Result<()> {
     shutdown.run_until_cancelled(authority.follow_files()).await;
     Ok(())
-}
-
-async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "listen on {address}: the port is in use; stop the other program or choose another with {flag}"
-        ),
-        _ => anyhow::anyhow!("listen on {address}: {error}"),
-    })
 }
 
 fn session_options(config: &Config) -> SessionOptions {

@@ -1,12 +1,14 @@
 //! The listeners, and the certificate they show.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,28 @@ use crate::metrics::Metrics;
 
 /// The certificate's files are looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Connections that may wait to be accepted, where `net.core.somaxconn` allows as many (`listen(2)`).
+/// A client beyond that tries again only after a second, and after a restart all of them come at once.
+const BACKLOG: u32 = 4096;
+
+/// Listens there; `flag` chooses another address.
+pub(super) fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    listen(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "listen on {address}: the port is in use; stop the other program or choose another with {flag}"
+        ),
+        _ => anyhow::anyhow!("listen on {address}: {error}"),
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a process that just ended don't keep the address (`TIME_WAIT`).
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// The certificate that is configured, if one is.
 pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Certificates>> {
@@ -111,5 +135,28 @@ fn tell(certificates: &Certificates, metrics: &Metrics) {
         tracing::warn!(%until, "the TLS certificate has expired: clients will refuse it");
     } else {
         tracing::info!(%until, "TLS certificate in use");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_need_not_be_accepted_one_by_one() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
+        let crowd: Result<Vec<_>, _> = (0..1000).map(connect).collect();
+        assert_eq!(crowd.unwrap().len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_told_with_the_flag_that_chooses_another() {
+        let first = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").unwrap();
+        let error = bind(first.local_addr().unwrap(), "--listen").unwrap_err();
+        assert!(error.to_string().ends_with("choose another with --listen"), "{error}");
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
     let asked_to_stop = signals::asked_to_stop();
     let mut hang_ups = HangUps::catch();
     let serve = async {
-        let app = App::build(&config).await?;
+        let app = App::build(&config)?;
         let shutdown = CancellationToken::new();
         let stopping = async {
             asked_to_stop.await;

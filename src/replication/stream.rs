@@ -209,7 +209,7 @@ impl Stream<'_> {
     }
 
     fn heard(&mut self, bytes: usize) {
-        self.pace.read(Instant::now(), !self.copy.filled_up());
+        self.pace.read(Instant::now());
         self.report.received_bytes(bytes);
         if self.silence.presence() != Presence::Alive {
             self.report.heard_again();

@@ -12,8 +12,9 @@ pub(crate) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// What one wait for bytes may bring in: many small messages, few system calls.
-    pub(crate) const BYTES_USUAL: usize = 64 * 1024;
+    /// What one wait for bytes may bring in: more than a walsender sends in the pause that the stream
+    /// makes between reads, so that a read leaves nothing behind.
+    pub(crate) const BYTES_USUAL: usize = 256 * 1024;
 
     /// During start-up a page is plenty; [`ReceiveBuffer::make_room`] does the rest.
     const BYTES_INITIAL: usize = 8 * 1024;

@@ -24,8 +24,6 @@ pub(crate) struct Channel {
     pub(crate) received: ReceiveBuffer,
     /// Written here first, so that a cancelled [`Channel::flush`] loses nothing and repeats nothing.
     pub(crate) unsent: Vec<u8>,
-    /// The last [`Channel::fill`] ended because there was no more room: more may be there already.
-    pub(crate) filled_up: bool,
     /// No message may be longer: small until the session has begun, then the protocol's limit.
     pub(crate) message_bytes_max: usize,
 }
@@ -33,7 +31,7 @@ pub(crate) struct Channel {
 impl Channel {
     pub(crate) fn new(transport: Transport, message_bytes_max: usize) -> Self {
         let received = ReceiveBuffer::new();
-        Self { transport, received, unsent: Vec::new(), filled_up: false, message_bytes_max }
+        Self { transport, received, unsent: Vec::new(), message_bytes_max }
     }
 
     /// Waits for bytes, then takes what is there without waiting, as far as there is room. Cancel safe.
@@ -45,9 +43,7 @@ impl Channel {
         if self.received.space().is_empty() {
             return Ok(0);
         }
-        let count = poll_fn(|cx| self.poll_fill(cx)).await;
-        self.filled_up = self.received.space().is_empty();
-        count
+        poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WireError>> {

@@ -53,8 +53,9 @@ impl Highwater {
     }
 
     /// …as this configuration says.
+    #[expect(clippy::unused_async, reason = "so that nobody calls it outside of a runtime")]
     pub(crate) async fn launch_as(config: &Config) -> Self {
-        let app = App::build(config).await.expect("the service builds");
+        let app = App::build(config).expect("the service builds");
         let address = app.address().expect("a bound address");
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
