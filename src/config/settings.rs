@@ -46,7 +46,7 @@ settings! {
         "How much WAL, by time, the slot keeps so that a restart resumes every client seen in the window. 0s keeps none.";
     RESUME_MAX_WAL = "postgres.resume_max_wal", Some("256MiB"), "size",
         "…but never more WAL than this; beyond it older clients are reset after a restart.";
-    STREAMING = "postgres.streaming", Some("off"), "off | on | parallel",
+    STREAMING = "postgres.streaming", Some("on"), "off | on | parallel",
         "Whether the server sends large transactions while they run, instead of keeping them on its disk until they commit (see Large transactions). parallel needs PostgreSQL 16; before that it is on.";
     CONNECT_TIMEOUT = "postgres.connect_timeout", Some("10s"), "duration",
         "How long connecting to one host may take, in whole seconds, unless the URL or PGCONNECT_TIMEOUT says so.";

@@ -62,7 +62,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(postgres.setup, SetupMode::Manual);
     assert_eq!(postgres.resume_window, Duration::from_mins(5));
     assert_eq!(postgres.resume_max_wal, 256 << 20);
-    assert_eq!(postgres.streaming, Streaming::Off);
+    assert_eq!(postgres.streaming, Streaming::On);
     assert_eq!(
         config.log,
         Log {

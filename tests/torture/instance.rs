@@ -46,9 +46,11 @@ impl Instance {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let slot = format!("torture_{name}");
+        // One is sent what is in progress, the other waits: their versions are the same.
+        let streaming = if name == "one" { "on" } else { "off" };
         let mut text = format!(
             "[postgres]\nurl = {:?}\nslot = {slot:?}\nconnect_timeout = \"2s\"\n\
-             [http]\nlisten = {address:?}\n{settings}\n",
+             streaming = {streaming:?}\n[http]\nlisten = {address:?}\n{settings}\n",
             proxy.url(pg.database())
         );
         for (table, rows) in TABLES.iter().filter(|(_, rows)| *rows != Rows::Off) {
