@@ -88,6 +88,8 @@ async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_client
     report(&program, connections, &honest);
     eprintln!("written meanwhile: {written:?}; the greedy were told: {:?}", crowd.seen);
 
+    // On a slow machine the stream is behind what was written.
+    hw.applied(&pg).await;
     assert!(program.peak_memory() < bound(connections), "more than the limits add up to");
     assert_limits_were_reached(&hw, &start, &crowd).await;
     honest.assert_served();
