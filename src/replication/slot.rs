@@ -85,6 +85,11 @@ impl Beginning {
         let uncertain_transactions = slot.and_then(|slot| slot.transactions_since);
         Self { from, broken, uncertain_transactions }
     }
+
+    /// Whether definitions may have changed after the look and before the beginning.
+    pub(super) fn is_newer_than_look(&self) -> bool {
+        self.uncertain_transactions.is_none()
+    }
 }
 
 /// Creates the slot; answers with the position it begins at.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::catalog::{Catalog, CatalogError, SourceState, read_catalog, read_source};
 use super::error::SessionError;
 use super::options::SessionOptions;
+use crate::lsn::Lsn;
 use crate::table::{WantedRows, WantedScope};
 use crate::wire::{ConnectError, Connection, Target};
 
@@ -123,9 +124,7 @@ impl Watch {
             let started = Instant::now();
             let was_connected = connection.is_some();
             match self.look_again(&mut connection).await {
-                Ok(look) => {
-                    self.looks.send_replace(Some(look));
-                }
+                Ok(_) => {}
                 Err(error) if error.says_server_is_down() => return SessionError::ServerShutdown,
                 Err(error) => {
                     tracing::warn!(%error, "can't look at the catalog; trying again");
@@ -140,10 +139,18 @@ impl Watch {
         }
     }
 
-    async fn look_again(&self, connection: &mut Option<Connection>) -> Result<Look, LookError> {
+    async fn look_again(&self, connection: &mut Option<Connection>) -> Result<Lsn, LookError> {
         match connection {
-            Some(connection) => self.look(connection).await,
-            None => self.look(connection.insert(self.connect().await?)).await,
+            Some(connection) => self.hand_look(connection).await,
+            None => self.hand_look(connection.insert(self.connect().await?)).await,
         }
+    }
+
+    /// Looks once and hands the look to the stream, where it takes effect at the position answered.
+    pub(super) async fn hand_look(&self, connection: &mut Connection) -> Result<Lsn, LookError> {
+        let look = self.look(connection).await?;
+        let seen_at = look.catalog.seen_at;
+        self.looks.send_replace(Some(look));
+        Ok(seen_at)
     }
 }

@@ -244,6 +244,24 @@ async fn what_blocks_the_creation_of_the_slot_is_said() {
 }
 
 #[tokio::test]
+async fn what_changes_in_definitions_while_the_slot_is_made_is_known_when_ready() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute("CREATE TABLE b (id int PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE b")
+        .await;
+    let other = pg.connect().await;
+    other.execute("BEGIN; INSERT INTO a VALUES (1)").await;
+    let hw = Highwater::launch(&pg, &[]).await;
+    hw.until_trouble("creating the replication slot waits").await;
+    pg.execute("ALTER TABLE b RENAME TO renamed").await;
+    other.execute("COMMIT").await;
+    hw.ready().await;
+    for (name, status) in [("renamed", 200), ("b", 404)] {
+        let answer = hw.fetch(&format!("/v1/changes?tables={name}")).await;
+        assert_eq!(answer.status, status, "{name}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn a_standby_takes_over_from_a_killed_instance_within_a_second() {
     let pg = quiet(ServerOptions::default()).await;
     let (first, program) = Highwater::program(&pg, &[]).await;

@@ -41,6 +41,7 @@ impl Session {
         let version = replication.parameter("server_version").map(str::to_owned);
         let loss = self.loss_under(&history);
         let beginning = self.prepare_slot(&mut replication, &mut sql, &look.source, loss).await?;
+        let look_is_outdated = beginning.is_some_and(|beginning| beginning.is_newer_than_look());
         self.let_standbys_copy_slot(&mut replication, look.source.slot.as_ref()).await;
         self.begin(beginning, history, walsender.server, look).await?;
         let announced = in_time("pg_event_trigger", has_announcements(&mut sql)).await?;
@@ -49,10 +50,15 @@ impl Session {
         if !self.has_started(&watch, &mut sql, pid).await? {
             return Err(last_words(&mut copy).await);
         }
+        let mut goal = identity.xlogpos;
+        if look_is_outdated {
+            // Making a slot may wait for long, and what happened to definitions meanwhile is in no stream.
+            goal = goal.max(watch.hand_look(&mut sql).await?);
+        }
         self.report.connected(version.as_deref());
         let server = self.options.target.display_name();
         tracing::info!(server, version, from = %self.assembler.position(), "streaming changes");
-        Ok(Connected { copy, watch, looks, sql, pid, goal: identity.xlogpos })
+        Ok(Connected { copy, watch, looks, sql, pid, goal })
     }
 
     /// Looks at the slot while another consumer holds it, then at the catalog too.
