@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use highwater::throwaway::ServerOptions;
+
 use crate::support::{Highwater, PATIENCE, Postgres, installation};
 
 /// Polls until a reset of `table` is told after `version`; answers with the version then.
@@ -186,6 +188,67 @@ async fn an_attached_partition_resets_its_root() {
     let version = until_reset(&hw, "events", &start).await;
     pg.execute("ALTER TABLE events DETACH PARTITION events_1").await;
     until_reset(&hw, "events", &version).await;
+}
+
+/// PostgreSQL 14 doesn't ask again whether it publishes a table whose changes it has seen.
+#[tokio::test]
+async fn a_leaf_that_was_written_to_before_is_followed_once_attached_and_no_more_once_detached() {
+    for publication in [
+        "FOR TABLE events WITH (publish_via_partition_root = true)",
+        "FOR ALL TABLES WITH (publish_via_partition_root = true)",
+        "FOR TABLE events",
+    ] {
+        let pg = Postgres::start().await;
+        pg.execute(&format!(
+            "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
+             CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
+             CREATE TABLE loose (id int PRIMARY KEY);
+             CREATE PUBLICATION highwater {publication}"
+        ))
+        .await;
+        let told_as = if publication.contains("root") { "events" } else { "loose" };
+        let hw = Highwater::start(&pg).await;
+        let start = hw.version().await;
+        pg.execute("INSERT INTO loose VALUES (11)").await;
+        hw.applied(&pg).await;
+        pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (10) TO (20)").await;
+        let version = until_reset(&hw, told_as, &start).await;
+        pg.execute("INSERT INTO loose VALUES (12)").await;
+        let told = hw.told(&pg, told_as, &version).await;
+        assert_eq!(told.changes, [format!("insert {told_as} 12")], "{publication}");
+        pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
+        if told_as == "events" {
+            let version = until_reset(&hw, "events", &told.version).await;
+            pg.execute("INSERT INTO loose VALUES (13); INSERT INTO events VALUES (1)").await;
+            assert_eq!(hw.told(&pg, "events", &version).await.changes, ["insert events 1"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_the_event_trigger_a_leaf_is_followed_from_the_commit_that_attached_it() {
+    let pg = Postgres::private(ServerOptions::default()).await;
+    pg.execute(
+        "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE loose (id int PRIMARY KEY);
+         CREATE PUBLICATION highwater FOR TABLE events WITH (publish_via_partition_root = true)",
+    )
+    .await;
+    pg.execute(include_str!("../sql/event_trigger.sql")).await;
+    let hw = Highwater::start(&pg).await;
+    let mut version = hw.version().await;
+    for id in 0..10 {
+        pg.execute("INSERT INTO loose VALUES (100) ON CONFLICT (id) DO UPDATE SET id = 100").await;
+        hw.applied(&pg).await;
+        pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (0) TO (1000)").await;
+        version = until_reset(&hw, "events", &version).await;
+        pg.execute(&format!("INSERT INTO loose VALUES ({id})")).await;
+        let told = hw.told(&pg, "events", &version).await;
+        let is_told = told.changes == [format!("insert events {id}")];
+        assert!(is_told || told.reset == ["events"], "{id}: {told:?}");
+        pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
+        version = until_reset(&hw, "events", &told.version).await;
+    }
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ pub struct Assembler {
     /// Looks not yet in effect, oldest first: the next to take effect, and the newest.
     looks: VecDeque<Catalog>,
     wants_look: bool,
+    membership_changed: bool,
 }
 
 /// What the next message belongs to.
@@ -121,6 +122,7 @@ impl Assembler {
             position: Lsn::ZERO,
             looks: VecDeque::new(),
             wants_look: false,
+            membership_changed: false,
         }
     }
 
@@ -133,6 +135,13 @@ impl Assembler {
     /// takes the wish back.
     pub fn take_wants_look(&mut self) -> bool {
         std::mem::take(&mut self.wants_look)
+    }
+
+    /// Whether another set of tables or partitions is published since this was asked last, as far as it
+    /// is in effect: what comes next is to be told of the new one.
+    pub fn take_membership_changed(&mut self) -> bool {
+        let is_in_effect = matches!(self.arriving, Arriving::Nothing);
+        is_in_effect && std::mem::take(&mut self.membership_changed)
     }
 
     /// A new stream, which continues nothing: everything after `from` will come.
@@ -179,6 +188,7 @@ impl Assembler {
         self.stage.take();
         self.arriving = Arriving::Nothing;
         self.streams.clear();
+        self.membership_changed = false;
         self.looks.clear();
         self.looks.push_back(look);
     }
@@ -308,6 +318,15 @@ impl Assembler {
         };
         if tables.is_empty() && !self.looks.is_empty() {
             self.reset_partitioned();
+        }
+        // A partition is announced together with its root and all the other leaves.
+        let is_of_partitions =
+            |oid| self.tables.get(oid).is_some_and(|state| state.catalog.is_partitioned);
+        if tables.len() > 1 || tables.iter().any(is_of_partitions) {
+            match &mut self.arriving {
+                Arriving::Block(block) => block.membership_changed = true,
+                _ => self.membership_changed = true,
+            }
         }
         for oid in tables {
             self.reset(oid, ResetReason::Schema);

@@ -77,6 +77,11 @@ pub enum SessionError {
     /// The slot is not streamed to us any more, or the SQL connection leads to another server.
     #[error("the server no longer streams the slot to this process")]
     Abandoned,
+    /// Which partitions there are has changed, and this version of the server doesn't notice.
+    #[error(
+        "tables or partitions came or went, which this version of PostgreSQL notices only in a new stream"
+    )]
+    MembershipChanged,
     /// The server is shutting down and waits for us to leave.
     #[error("the server is shutting down")]
     ServerShutdown,

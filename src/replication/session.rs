@@ -60,6 +60,7 @@ struct Connected {
     sql: Connection,
     pid: i32,
     goal: Lsn,
+    notices_partitions: bool,
 }
 
 /// A busy slot is looked at this often, so that a standby takes over within a second.
@@ -115,17 +116,21 @@ impl Session {
             () = shutdown.cancelled() => return Ok(()),
             connected = self.connect() => connected?,
         };
-        let Connected { copy, watch, looks, sql, pid, goal } = connected;
-        let mut stream = self.stream(copy, looks, pid, goal);
+        let (mut stream, watch, sql) = self.stream(connected);
         let error = tokio::select! {
             () = shutdown.cancelled() => return stream.finish().await,
             error = stream.run() => error,
             error = watch.run(sql) => error,
         };
         tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            handed_over = stream.hand_over() => handed_over.and(Err(error)),
+            () = shutdown.cancelled() => return Ok(()),
+            handed_over = stream.hand_over() => handed_over?,
         }
+        if matches!(error, SessionError::MembershipChanged) {
+            // The slot is to be free at once.
+            stream.finish().await?;
+        }
+        Err(error)
     }
 
     /// Says what went wrong; answers how long to wait before the next try.
@@ -133,6 +138,10 @@ impl Session {
         if error.is_slot_in_use() {
             self.stand_by(None);
             return STANDBY_INTERVAL;
+        }
+        if matches!(error, SessionError::MembershipChanged) {
+            tracing::info!("{error}; going on in one");
+            return Duration::ZERO;
         }
         let slot = &self.options.slot;
         if error.is_slot_older_than_publication() {
@@ -162,20 +171,15 @@ impl Session {
         self.report.disconnected(phase);
     }
 
-    fn stream(
-        &mut self,
-        copy: CopyBoth,
-        looks: watch::Receiver<Option<Look>>,
-        pid: i32,
-        goal: Lsn,
-    ) -> Stream<'_> {
+    fn stream(&mut self, connected: Connected) -> (Stream<'_>, Watch, Connection) {
+        let Connected { copy, watch, looks, sql, pid, goal, notices_partitions } = connected;
         let window = if self.options.temporary_slot {
             ResumeWindow::NONE
         } else {
             self.options.resume_window
         };
         let from = self.assembler.position();
-        Stream {
+        let stream = Stream {
             pace: Pace::new(!copy.is_unix_socket()),
             copy,
             publication: &self.options.publication,
@@ -194,8 +198,10 @@ impl Session {
             silence: Silence::default(),
             probed_at: Instant::now(),
             asked_at: tokio::time::Instant::now(),
+            notices_partitions,
             pid,
             server_end: goal,
-        }
+        };
+        (stream, watch, sql)
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Stream<'a> {
     pub(super) probed_at: Instant,
     /// When the server was last asked where it is because somebody waits for a position.
     pub(super) asked_at: tokio::time::Instant,
+    /// Whether the server asks itself again what is published when partitions come or go.
+    pub(super) notices_partitions: bool,
     /// The walsender at the other end.
     pub(super) pid: i32,
     /// The newest position the server is known to have written.
@@ -140,6 +142,9 @@ impl Stream<'_> {
     /// Takes every whole frame that is already here.
     async fn read_buffered(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
         loop {
+            if self.assembler.take_membership_changed() && !self.notices_partitions {
+                return Err(SessionError::MembershipChanged);
+            }
             let before = self.batch.events.len();
             let mut reply = false;
             match self.copy.next_frame()? {

@@ -16,6 +16,8 @@ impl Assembler {
         {
             let names_before = self.published();
             let resets = self.adopt(look);
+            let joins = |reset: &Reset| reset.reason == ResetReason::Membership;
+            self.membership_changed |= resets.iter().any(joins);
             let tables = self.published();
             if !resets.is_empty() || tables != names_before {
                 out.push(Event::Tables { tables, resets });

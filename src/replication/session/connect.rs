@@ -20,6 +20,9 @@ use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
 
 /// A command that has nothing to wait for is answered within this time, or the connection is dead.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(15);
+/// pgoutput asks itself again what is published of a table that was attached to another or detached,
+/// since this version. Older ones do so only when the publication changes.
+const PARTITIONS_NOTICED_SINCE: u32 = 15;
 /// A stream that ends at once has said why within this time.
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 
@@ -44,6 +47,7 @@ impl Session {
         let look_is_outdated = beginning.is_some_and(|beginning| beginning.is_newer_than_look());
         self.let_standbys_copy_slot(&mut replication, look.source.slot.as_ref()).await;
         self.begin(beginning, history, walsender.server, look).await?;
+        let notices_partitions = server_major(&replication) >= PARTITIONS_NOTICED_SINCE;
         let announced = in_time("pg_event_trigger", has_announcements(&mut sql)).await?;
         let mut copy = in_time("START_REPLICATION", self.start(replication, announced)).await?;
         self.walsender = Some(walsender);
@@ -58,7 +62,7 @@ impl Session {
         self.report.connected(version.as_deref());
         let server = self.options.target.display_name();
         tracing::info!(server, version, from = %self.assembler.position(), "streaming changes");
-        Ok(Connected { copy, watch, looks, sql, pid, goal })
+        Ok(Connected { copy, watch, looks, sql, pid, goal, notices_partitions })
     }
 
     /// Looks at the slot while another consumer holds it, then at the catalog too.

@@ -193,3 +193,26 @@ fn what_was_dropped_before_the_first_look_may_have_been_a_partition() {
     let events = feed(&mut assembler, &dropped(508));
     assert!(!events.iter().any(resets), "{events:?}");
 }
+
+#[test]
+fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_effect() {
+    let root = CatalogTable { is_partitioned: true, ..items() };
+    let other = table(2, &[("id", INT8, Kind::Integer)]);
+    let mut assembler = started(vec![root.clone(), other.clone()]);
+    let announced = |tables, end| [begin(), announcement(1, "highwater", tables), commit(end)];
+    feed(&mut assembler, &announced("2", 208));
+    assert!(!assembler.take_membership_changed(), "only a table's own definition");
+    for (tables, end) in [("1", 308), ("2,3", 408)] {
+        let [begin, message, commit] = announced(tables, end);
+        feed(&mut assembler, &[begin, message]);
+        assert!(!assembler.take_membership_changed(), "not committed");
+        feed(&mut assembler, &[commit]);
+        assert!(assembler.take_membership_changed());
+        assert!(!assembler.take_membership_changed());
+    }
+    let attached = CatalogTable { membership: "with another leaf".into(), ..root };
+    assembler.look(look(500, vec![attached, other]), &mut Vec::new());
+    assert!(!assembler.take_membership_changed());
+    assembler.keepalive(Lsn(500), &mut Vec::new());
+    assert!(assembler.take_membership_changed());
+}
