@@ -7,6 +7,7 @@ use highwater::lsn::Lsn;
 use highwater::replication::StageLimits;
 use highwater::replication::assembler::Assembler;
 use highwater::replication::catalog::{Catalog, CatalogTable, KeyColumn};
+use highwater::snapshot::Snapshot;
 use highwater::source::ServerRun;
 use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
 use highwater::version::Epoch;
@@ -104,7 +105,8 @@ fn catalog() -> Catalog {
         changed_transactions_ago: 1,
         is_partitioned: false,
     };
-    Catalog { seen_at: Lsn(0), snapshot: "3:3:".parse().expect("a snapshot"), tables: vec![table] }
+    let snapshot: Snapshot = "3:3:".parse().expect("a snapshot");
+    Catalog { seen_at: Lsn(0), snapshot: snapshot.clone(), began: snapshot, tables: vec![table] }
 }
 
 /// One that knows the table, and its first event.

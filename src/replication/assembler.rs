@@ -89,6 +89,8 @@ pub struct Assembler {
     looks: VecDeque<Catalog>,
     wants_look: bool,
     membership_changed: bool,
+    /// Transactions that announced changed definitions, which no look in effect shows.
+    unshown: Vec<Xid>,
 }
 
 /// What the next message belongs to.
@@ -123,6 +125,7 @@ impl Assembler {
             looks: VecDeque::new(),
             wants_look: false,
             membership_changed: false,
+            unshown: Vec::new(),
         }
     }
 
@@ -144,6 +147,12 @@ impl Assembler {
         is_in_effect && std::mem::take(&mut self.membership_changed)
     }
 
+    /// Whether definitions were announced to have changed that no look in effect shows: what is told
+    /// meanwhile lacks the tables that joined or have another name.
+    pub fn awaits_look(&self) -> bool {
+        !self.unshown.is_empty()
+    }
+
     /// A new stream, which continues nothing: everything after `from` will come.
     ///
     /// `look` is newer than `from`. A table about which anything changed within the last
@@ -158,6 +167,7 @@ impl Assembler {
         broken: Option<ResetReason>,
     ) -> Event {
         self.position = from;
+        self.unshown.clear();
         self.tables.clear();
         for table in &look.tables {
             let mut catalog = table.clone();
@@ -312,6 +322,11 @@ impl Assembler {
             return;
         }
         self.wish_look();
+        match &mut self.arriving {
+            Arriving::Block(block) => block.announced = true,
+            Arriving::Whole(xid) => self.unshown.push(*xid),
+            Arriving::Nothing => {}
+        }
         let Ok(tables) = announcement::tables(message.content) else {
             tracing::warn!(lsn = %message.lsn, "an announcement of changed tables can't be read; looking at the catalog. Is the event trigger of this release installed?");
             return;

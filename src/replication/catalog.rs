@@ -21,6 +21,8 @@ pub struct Catalog {
     pub seen_at: Lsn,
     /// The transactions that had ended by then, and those that had not.
     pub snapshot: Snapshot,
+    /// The same, of the time when the look began: what had ended then is shown.
+    pub began: Snapshot,
     /// The published tables, in order of their names.
     pub tables: Vec<CatalogTable>,
 }
@@ -132,6 +134,12 @@ pub enum CatalogError {
 
 /// The first major version that publishes whole schemas.
 const SCHEMAS_SINCE: u32 = 15;
+
+/// Which transactions have ended.
+pub(super) async fn read_snapshot(connection: &mut Connection) -> Result<Snapshot, CatalogError> {
+    let rows = connection.simple_query("SELECT pg_current_snapshot()").await?;
+    parse(rows.first().map_or(&[], Vec::as_slice), 0, "pg_current_snapshot")
+}
 
 /// Looks at the publication's tables, and more closely at those whose rows are wanted.
 pub async fn read_catalog(

@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod error;
 pub mod feedback;
 mod form;
+mod hold;
 mod options;
 mod pace;
 mod relation;

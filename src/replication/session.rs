@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembler::Assembler;
 use super::error::SessionError;
 use super::feedback::{Feedback, ResumeWindow};
+use super::hold::Hold;
 use super::options::{SessionChannels, SessionOptions};
 use super::pace::Pace;
 use super::report::Report;
@@ -194,6 +195,7 @@ impl Session {
             report: &mut self.report,
             goal,
             batch: Batch::default(),
+            hold: Hold::default(),
             reply_requests: std::collections::VecDeque::new(),
             silence: Silence::default(),
             probed_at: Instant::now(),

@@ -12,6 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use super::assembler::Assembler;
 use super::error::SessionError;
 use super::feedback::Feedback;
+use super::hold::Hold;
 use super::pace::Pace;
 use super::report::Report;
 use super::silence::{Presence, Silence};
@@ -61,6 +62,7 @@ pub(super) struct Stream<'a> {
     pub(super) goal: Lsn,
     pub(super) pace: Pace,
     pub(super) batch: Batch,
+    pub(super) hold: Hold,
     pub(super) reply_requests: VecDeque<Instant>,
     pub(super) silence: Silence,
     /// When the last probe was sent.
@@ -114,7 +116,12 @@ impl Stream<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.read_buffered(&mut tick).await?;
-            self.flush(&mut tick).await?;
+            if self.assembler.take_wants_look() {
+                self.wishes.look.notify_one();
+            }
+            if !self.hold.keeps_back(self.assembler.awaits_look(), Instant::now()) {
+                self.flush(&mut tick).await?;
+            }
             if self.pace.should_pause() {
                 pause(&self.pace).await;
             }
@@ -186,9 +193,6 @@ impl Stream<'_> {
     /// Hands the batch to the store. While the store is busy status updates go on, so the server
     /// never takes us for dead.
     async fn flush(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
-        if self.assembler.take_wants_look() {
-            self.wishes.look.notify_one();
-        }
         if self.batch.events.is_empty() {
             return Ok(());
         }

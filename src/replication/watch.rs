@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::catalog::{Catalog, CatalogError, SourceState, read_catalog, read_source};
+use super::catalog::{
+    Catalog, CatalogError, SourceState, read_catalog, read_snapshot, read_source,
+};
 use super::error::SessionError;
 use super::options::SessionOptions;
 use crate::lsn::Lsn;
@@ -47,7 +49,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const COST_RATIO_MAX: u32 = 50;
 /// …but not longer than this.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
-/// At least this long between looks, however often somebody asks.
+/// From the beginning of a look to that of the next at least, however often somebody asks.
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// A look that takes longer has failed.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
@@ -91,12 +93,13 @@ impl Watch {
     /// Looks once.
     pub(super) async fn look(&self, connection: &mut Connection) -> Result<Look, LookError> {
         timeout(LOOK_TIME_MAX, async {
+            let began = read_snapshot(connection).await?;
             let tables =
                 read_catalog(connection, &self.publication, &self.rows, &self.scopes).await?;
             // In this order: the position must not be older than the catalog.
             let source = read_source(connection, &self.publication, &self.slot).await?;
             let (seen_at, snapshot) = (source.wal_end, source.snapshot.clone());
-            Ok(Look { catalog: Catalog { seen_at, snapshot, tables }, source })
+            Ok(Look { catalog: Catalog { seen_at, snapshot, began, tables }, source })
         })
         .await
         .map_err(|_| LookError::Timeout)?
@@ -115,13 +118,13 @@ impl Watch {
     /// because it shuts down (or crashed): then the stream beside it has no future either.
     pub(super) async fn run(&self, connection: Connection) -> SessionError {
         let mut connection = Some(connection);
-        let mut pause = INTERVAL;
+        let (mut started, mut pause) = (Instant::now(), INTERVAL);
         loop {
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.wanted.notified() => sleep(INTERVAL_MIN).await,
+                () = self.wanted.notified() => sleep_until(started + INTERVAL_MIN).await,
             }
-            let started = Instant::now();
+            started = Instant::now();
             let was_connected = connection.is_some();
             match self.look_again(&mut connection).await {
                 Ok(_) => {}

@@ -1,6 +1,7 @@
 //! The only writer: takes what replication says, in order.
 //!
-//! A batch is applied in slices, one lock hold each. While the lock is held, logs and the exact
+//! A batch is applied in slices, one lock hold each, or in a single one when it tells which tables there
+//! are: what comes before is not true of the new ones. While the lock is held, logs and the exact
 //! positions move; then the marks, then the applied position (see [`signals`](super::signals)); then
 //! the lock is left, and last those who wait are woken. So whoever is woken finds what it was
 //! woken for, and who looks without being woken sees whole commits only.
@@ -73,11 +74,13 @@ impl Writer {
     /// crash the server sends again what was not confirmed durably.
     pub fn apply(&mut self, events: Vec<Event>) {
         let shared = self.shared.clone();
+        let tells_tables = events.iter().any(|event| matches!(event, Event::Tables { .. }));
+        let work_max = if tells_tables { usize::MAX } else { CHANGES_PER_HOLD };
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
             let mut state = shared.state.write();
             let mut aftermath = Aftermath::default();
-            while aftermath.work < CHANGES_PER_HOLD
+            while aftermath.work < work_max
                 && let Some(event) = events.next()
             {
                 aftermath.work += 1;

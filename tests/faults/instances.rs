@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::ServerOptions;
 
 use super::quiet;
-use crate::support::{Highwater, Mirror, Postgres, Session};
+use crate::support::{Highwater, Kind, Mirror, Postgres, Proxy, Session};
 
 /// How long there are writes.
 const STORY: Duration = Duration::from_secs(8);
@@ -17,8 +17,12 @@ const TRANSACTIONS: &str = "CREATE PROCEDURE transactions() LANGUAGE plpgsql AS 
     FOR i IN 1..2000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$";
 
 async fn instance(pg: &Postgres, number: usize) -> Highwater {
+    instance_behind(&pg.url(), pg, number).await
+}
+
+async fn instance_behind(url: &str, pg: &Postgres, number: usize) -> Highwater {
     let slot = format!("{}_{number}", pg.database());
-    Highwater::start_with(pg, &[("postgres.slot", &slot)]).await
+    Highwater::start_with(pg, &[("postgres.slot", &slot), ("postgres.url", url)]).await
 }
 
 async fn write(session: &Session, stop: &AtomicBool) -> usize {
@@ -108,4 +112,33 @@ async fn clients_that_switch_between_instances_at_every_poll_miss_nothing_and_ar
     }
     eprintln!("{commits} commits, {disturbances} disturbances");
     assert!(commits > 100 && disturbances > 4);
+}
+
+/// With the event trigger, an instance that has not seen yet which table joined has nothing to say
+/// about the time after that.
+#[tokio::test]
+async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does_not_know_it_yet() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute(include_str!("../../sql/event_trigger.sql")).await;
+    pg.execute("CREATE TABLE b (id int PRIMARY KEY)").await;
+    let proxy = Proxy::start(&pg).await;
+    let quick = instance(&pg, 0).await;
+    let slow = instance_behind(&proxy.url(pg.database()), &pg, 1).await;
+    let start = quick.version().await;
+    slow.applied(&pg).await;
+
+    proxy.silence(Kind::Sql);
+    pg.execute("ALTER PUBLICATION highwater ADD TABLE b").await;
+    let mut joined = quick.poll(&format!("after={start}&wait=5s")).await;
+    while joined.reset != ["b"] {
+        joined = quick.poll(&format!("after={}&wait=5s", joined.version)).await;
+    }
+    pg.execute("INSERT INTO b VALUES (1)").await;
+    quick.applied(&pg).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(slow.version().await < joined.version, "it tells what it can't know");
+
+    proxy.heal();
+    let told = slow.told(&pg, "b", &joined.version).await;
+    assert!(told.reset == ["b"] || told.changes == ["insert b 1"], "{told:?}");
 }

@@ -14,6 +14,8 @@ impl Assembler {
         while matches!(self.arriving, Arriving::Nothing)
             && let Some(look) = self.looks.pop_front_if(|look| look.seen_at <= self.position)
         {
+            self.unshown.retain(|xid| !look.began.sees(*xid));
+            self.wants_look |= self.awaits_look();
             let names_before = self.published();
             let resets = self.adopt(look);
             let joins = |reset: &Reset| reset.reason == ResetReason::Membership;

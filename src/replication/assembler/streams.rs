@@ -41,6 +41,8 @@ pub(super) struct Block {
     pub(super) relations: HashMap<TableOid, Said, hashbrown::DefaultHashBuilder>,
     /// At its commit the catalog must be looked at: what it changed is not to be seen before.
     pub(super) wants_look: bool,
+    /// It announced changed definitions.
+    pub(super) announced: bool,
     /// It changed perhaps which tables or partitions are published.
     pub(super) membership_changed: bool,
 }
@@ -144,6 +146,7 @@ impl Assembler {
         self.stage = stage;
         self.wants_look |= block.wants_look;
         self.membership_changed |= block.membership_changed;
+        self.unshown.extend(block.announced.then_some(commit.xid));
         for (oid, said) in block.relations {
             self.share_relation(oid, said);
         }

@@ -10,6 +10,7 @@ use crate::change::Reset;
 use crate::kind::Kind;
 use crate::pgoutput::decode;
 use crate::replication::catalog::{CatalogTable, KeyColumn};
+use crate::snapshot::Snapshot;
 use crate::table::{Rows, Table, TableName, Tracking};
 use crate::version::Epoch;
 
@@ -148,7 +149,8 @@ fn items() -> CatalogTable {
 const ITEMS: &[(bool, &str, u32)] = &[(true, "id", INT8), (false, "name", TEXT)];
 
 fn look(seen_at: u64, tables: Vec<CatalogTable>) -> Catalog {
-    Catalog { seen_at: Lsn(seen_at), snapshot: "9:9:".parse().unwrap(), tables }
+    let snapshot: Snapshot = "9:9:".parse().unwrap();
+    Catalog { seen_at: Lsn(seen_at), snapshot: snapshot.clone(), began: snapshot, tables }
 }
 
 /// An assembler that has started at 100 with these tables.
@@ -310,11 +312,7 @@ fn watermarks_move_only_between_transactions() {
 fn a_table_that_joined_is_reset_once_more_when_the_transactions_of_then_have_ended() {
     let mut assembler = started(vec![]);
     let mut look_with = |seen_at: u64, snapshot: &str| {
-        let look = Catalog {
-            seen_at: Lsn(seen_at),
-            snapshot: snapshot.parse().unwrap(),
-            tables: vec![items()],
-        };
+        let look = Catalog { snapshot: snapshot.parse().unwrap(), ..look(seen_at, vec![items()]) };
         let mut events = Vec::new();
         assembler.look(look, &mut events);
         assembler.keepalive(Lsn(seen_at), &mut events);

@@ -1,5 +1,7 @@
 //! What the writer makes of events, rule by rule.
 
+use std::collections::HashSet;
+
 use Op::{Delete, Insert, Update};
 
 use super::*;
@@ -36,6 +38,22 @@ fn a_repeated_commit_is_ignored() {
     bench.take(commit(1040, &[(1, 2, Insert)]));
     assert_eq!(told(&bench.poll_all(at(800))), "a1- a2+");
     assert_eq!(bench.metrics.transactions.get(), 3);
+}
+
+#[test]
+fn what_comes_before_other_tables_is_seen_together_with_them() {
+    let mut bench = Bench::started();
+    let (store, before) = (bench.store.clone(), bench.store.applied());
+    let changes: Vec<_> = (0..1000).map(|id| (1, id, Insert)).collect();
+    let mut events: Vec<_> = (1..=50).map(|n| commit(800 + 80 * n, &changes)).collect();
+    events.push(Event::Tables { tables: abc(), resets: vec![] });
+    let watcher = std::thread::spawn(move || {
+        let positions = std::iter::repeat_with(|| store.applied());
+        positions.take_while(|position| *position != Some(at(4800))).collect::<HashSet<_>>()
+    });
+    bench.writer.apply(events);
+    let seen = watcher.join().unwrap();
+    assert!(seen.iter().all(|position| *position == before), "{seen:?}");
 }
 
 #[test]

@@ -195,6 +195,23 @@ fn what_was_dropped_before_the_first_look_may_have_been_a_partition() {
 }
 
 #[test]
+fn what_is_announced_is_awaited_until_a_look_that_began_after_it_is_in_effect() {
+    let mut assembler = started(vec![items()]);
+    let [open, ended] = ["731:740:731", "740:740:"].map(|began| began.parse().unwrap());
+    feed(&mut assembler, &[begin(), announcement(1, "highwater", "99"), commit(208)]);
+    assert!(assembler.awaits_look() && assembler.take_wants_look());
+    let mut looks = |seen_at, began: Snapshot| {
+        let look = Catalog { began, ..look(seen_at, vec![items()]) };
+        assembler.look(look, &mut Vec::new());
+        let before = assembler.awaits_look();
+        assembler.keepalive(Lsn(seen_at), &mut Vec::new());
+        (before, assembler.awaits_look(), assembler.take_wants_look())
+    };
+    assert_eq!(looks(300, open), (true, true, true), "another look is wanted");
+    assert_eq!(looks(400, ended), (true, false, false));
+}
+
+#[test]
 fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_effect() {
     let root = CatalogTable { is_partitioned: true, ..items() };
     let other = table(2, &[("id", INT8, Kind::Integer)]);
