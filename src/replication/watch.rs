@@ -49,7 +49,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const COST_RATIO_MAX: u32 = 50;
 /// …but not longer than this.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
-/// From the beginning of a look to that of the next at least, however often somebody asks.
+/// At least this long between looks, however often somebody asks.
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// A look that takes longer has failed.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
@@ -118,13 +118,13 @@ impl Watch {
     /// because it shuts down (or crashed): then the stream beside it has no future either.
     pub(super) async fn run(&self, connection: Connection) -> SessionError {
         let mut connection = Some(connection);
-        let (mut started, mut pause) = (Instant::now(), INTERVAL);
+        let (mut ended, mut pause) = (Instant::now(), INTERVAL);
         loop {
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.wanted.notified() => sleep_until(started + INTERVAL_MIN).await,
+                () = self.wanted.notified() => sleep_until(ended + INTERVAL_MIN).await,
             }
-            started = Instant::now();
+            let started = Instant::now();
             let was_connected = connection.is_some();
             match self.look_again(&mut connection).await {
                 Ok(_) => {}
@@ -138,7 +138,8 @@ impl Watch {
                     }
                 }
             }
-            pause = (started.elapsed() * COST_RATIO_MAX).clamp(INTERVAL, INTERVAL_MAX);
+            ended = Instant::now();
+            pause = ((ended - started) * COST_RATIO_MAX).clamp(INTERVAL, INTERVAL_MAX);
         }
     }
 
