@@ -25,8 +25,9 @@ use super::world::{Phase, World};
 const MOMENT: Duration = Duration::from_millis(100);
 /// How long a mirror may take to reach the goal of a calm.
 const CATCH_UP_TIME_MAX: Duration = Duration::from_mins(1);
-/// Without the event trigger, a changed definition of these is found within seconds.
-const DEFINITION_TIME_MAX: Duration = Duration::from_secs(15);
+/// Without the event trigger, a changed definition of these is found within seconds, or after 50 times as
+/// long as a look at the catalog takes, which is some 0.3 s while everything else runs.
+const DEFINITION_TIME_MAX: Duration = Duration::from_secs(40);
 const REDEFINED: &[&str] = &["shape", "form", "parts", "again", "again_b", "joins"];
 /// With it, tables that come or get another name are known after the look it asks for,
 const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
