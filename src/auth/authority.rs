@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::identity::Identity;
 use super::jwt::{Jwt, JwtRules};
 use super::keys::KeysError;
+use super::refused::Refused;
 use super::token::{StaticToken, TokenHash};
 
 /// A longer token is refused unread.
@@ -27,17 +28,6 @@ pub struct Authority(Arc<Known>);
 struct Known {
     tokens: Vec<(TokenHash, Arc<Identity>)>,
     jwt: Option<Jwt>,
-}
-
-/// Why a token is refused: for the log, and of no use to whoever tries tokens.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub(super) String);
-
-impl Refused {
-    pub(super) fn because(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
 }
 
 impl Authority {

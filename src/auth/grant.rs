@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::access::{Access, Granted};
-use super::authority::Refused;
+use super::refused::Refused;
 use crate::scope::Conditions;
 
 /// What a JWT says of its bearer.

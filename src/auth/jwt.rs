@@ -13,11 +13,11 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::authority::Refused;
 use super::crypto;
 use super::grant::{Claims, Grant};
 use super::identity::{Identity, Lease};
 use super::keys::{Key, KeyFiles, KeyPrint, Keys, KeysError, Texts};
+use super::refused::Refused;
 
 /// The files are looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);

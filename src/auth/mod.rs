@@ -20,12 +20,14 @@ mod grant;
 mod identity;
 mod jwt;
 mod keys;
+mod refused;
 mod token;
 
 pub use access::{Access, Granted};
-pub use authority::{Authority, Refused, Rules};
+pub use authority::{Authority, Rules};
 pub use grant::{Grant, RowRule, RuleValue, Tables, same};
 pub use identity::Identity;
 pub use jwt::JwtRules;
 pub use keys::{KeyFiles, KeysError};
+pub use refused::Refused;
 pub use token::{HashError, StaticToken, TokenHash};

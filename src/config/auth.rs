@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::entry::{Entry, Written};
 use super::error::{ConfigError, Place};
-use super::layers::{Condition, Entry, Written, read};
+use super::layers::{Condition, read};
 use super::reader::{self, Reader, invalid};
 use super::{settings, value};
 use crate::auth::{

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::layers::TOKEN_VARIABLE;
 use super::secret::Secret;
+
+/// A token for the commands that ask a running Highwater.
+pub(super) const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";
 
 /// The environment variables the program may look at, as they were when it started.
 ///

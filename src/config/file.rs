@@ -5,8 +5,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::entry::{Entry, Written};
 use super::error::{ConfigError, Place};
-use super::layers::{Entry, Written};
 
 /// Every scalar and list of the file, by the parts of its key.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(Vec<String>, Entry)>, ConfigError> {

@@ -3,26 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::environment::Environment;
+use super::entry::{Entry, Written};
+use super::environment::{Environment, TOKEN_VARIABLE};
 use super::error::{ConfigError, Place};
 use super::settings::{
     AUTH_SETTINGS, SETTINGS, Setting, TABLE_SETTINGS, nearest, nearest_of_table, nearest_of_token,
     variable_of,
 };
-
-/// What was written, before anyone asked what it means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    Text(String),
-    List(Vec<String>),
-}
-
-/// A value and where it was written.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) written: Written,
-    pub(super) place: Place,
-}
 
 /// A value given on the command line.
 #[derive(Clone, Debug)]
@@ -61,8 +48,6 @@ pub(super) struct Condition {
 
 /// The configuration file's path in the environment; `--config` wins over it.
 pub(super) const CONFIG_VARIABLE: &str = "HIGHWATER_CONFIG";
-/// A token for the commands that ask a running Highwater.
-pub(super) const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";
 const PREFIX: &str = "HIGHWATER_";
 /// Variables of our prefix that are read elsewhere and are no keys: where PostgreSQL's programs are
 /// (`highwater demo`), what commands show to a running Highwater, and what the tests need.

@@ -6,6 +6,7 @@
 mod auth;
 mod cache;
 mod consistency;
+mod entry;
 mod environment;
 mod error;
 mod file;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::entry::{Entry, Written};
 use super::error::{ConfigError, Place};
-use super::layers::{Entry, Layers, Written, read};
+use super::layers::{Layers, read};
 use super::secret::Secret;
 use super::settings::Setting;
 use super::value::Problem;

@@ -1,6 +1,6 @@
 //! Sections `[tables.NAME]`: which rows are held, and by which columns callers see them.
 
-use super::layers::Written;
+use super::entry::Written;
 use super::reader::{self, Reader};
 use super::{settings, value};
 use crate::table::{RowMode, WantedRows, WantedScope};

@@ -1,8 +1,9 @@
 //! Why a stream ended or could not begin.
 
+use std::time::Duration;
+
 use super::assembler::AssembleError;
 use super::catalog::CatalogError;
-use super::watch::LookError;
 use crate::pgoutput::DecodeError;
 use crate::wire::{ConnectError, WireError};
 
@@ -162,12 +163,32 @@ impl SessionError {
     }
 }
 
+/// Why there was no look at the catalog.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error("read the catalog: no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+}
+
+/// SQLSTATE `cannot_connect_now`: the server starts up, shuts down or recovers.
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+impl LookError {
+    pub(super) fn says_server_is_down(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.sqlstate() == Some(CANNOT_CONNECT_NOW))
+    }
+}
+
 impl From<LookError> for SessionError {
     fn from(error: LookError) -> Self {
         match error {
             LookError::Connect(error) => Self::Connect(error),
             LookError::Catalog(error) => Self::Catalog(error),
-            LookError::Timeout => Self::Timeout("read the catalog"),
+            LookError::Timeout(_) => Self::Timeout("read the catalog"),
         }
     }
 }

@@ -6,10 +6,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::catalog::{
-    Catalog, CatalogError, SourceState, read_catalog, read_snapshot, read_source,
-};
-use super::error::SessionError;
+use super::catalog::{Catalog, SourceState, read_catalog, read_snapshot, read_source};
+use super::error::{LookError, SessionError};
 use super::options::SessionOptions;
 use crate::lsn::Lsn;
 use crate::table::{WantedRows, WantedScope};
@@ -20,26 +18,6 @@ use crate::wire::{ConnectError, Connection, Target};
 pub(super) struct Look {
     pub(super) catalog: Catalog,
     pub(super) source: SourceState,
-}
-
-/// Why there was no look.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LookError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error("read the catalog: no answer within {} s", LOOK_TIME_MAX.as_secs())]
-    Timeout,
-}
-
-/// SQLSTATE `cannot_connect_now`: the server starts up, shuts down or recovers.
-const CANNOT_CONNECT_NOW: &str = "57P03";
-
-impl LookError {
-    fn says_server_is_down(&self) -> bool {
-        matches!(self, Self::Connect(error) if error.sqlstate() == Some(CANNOT_CONNECT_NOW))
-    }
 }
 
 /// Looks this often when nobody asks.
@@ -102,7 +80,7 @@ impl Watch {
             Ok(Look { catalog: Catalog { seen_at, snapshot, began, tables }, source })
         })
         .await
-        .map_err(|_| LookError::Timeout)?
+        .map_err(|_| LookError::Timeout(LOOK_TIME_MAX))?
     }
 
     /// Looks at server and slot only: cheap however many tables there are.
@@ -111,7 +89,9 @@ impl Watch {
         connection: &mut Connection,
     ) -> Result<SourceState, LookError> {
         let looked = read_source(connection, &self.publication, &self.slot);
-        Ok(timeout(LOOK_TIME_MAX, looked).await.map_err(|_| LookError::Timeout)??)
+        Ok(timeout(LOOK_TIME_MAX, looked)
+            .await
+            .map_err(|_| LookError::Timeout(LOOK_TIME_MAX))??)
     }
 
     /// Looks again and again, reconnecting by itself, until the server lets no new session in

@@ -3,11 +3,29 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::iter::Peekable;
+use std::sync::Arc;
 
+use super::directory::PublishedTable;
 use super::log::Told;
-use super::reader::PollChange;
 use super::state::TableState;
+use crate::change::{CommitTime, Op};
+use crate::key::Key;
 use crate::version::Position;
+
+/// The last change to one id, relative to what was asked after.
+#[derive(Clone, Debug)]
+pub struct PollChange {
+    /// The table.
+    pub table: Arc<PublishedTable>,
+    /// The row.
+    pub key: Key,
+    /// `insert` if the row exists and did not before, `update` if it did, `delete` if it is gone.
+    pub op: Op,
+    /// Where the change is in commit order.
+    pub position: Position,
+    /// When it was committed, by the database server's clock.
+    pub committed_at: CommitTime,
+}
 
 /// A merge of the logs added to it, by position.
 pub(super) struct Merge<'a, I: Iterator<Item = Told<'a>>> {

@@ -43,6 +43,7 @@ mod log;
 mod merge;
 mod meters;
 mod reader;
+mod resets;
 mod rows;
 mod seen;
 mod signals;
@@ -64,13 +65,16 @@ use std::sync::Arc;
 
 pub use directory::{Directory, Part, PublishedTable, Selection};
 pub use limits::{CheckPace, Limits, LogLimits, RowLimits};
+pub use merge::PollChange;
 pub use meters::{ChangeCounts, RequestCounts, Served};
-pub use reader::{Answer, PollChange, Query, Standing, Store};
+pub use reader::{Answer, Query, Standing};
+pub use resets::{LastReset, Resets};
 pub use rows::{
     Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError,
     RowsPicture, RowsState, RowsStatus, Verdict, Violation,
 };
-pub use status::{LastReset, Resets, StoreStatus, TableStatus};
+pub use state::Store;
+pub use status::{StoreStatus, TableStatus};
 pub use writer::Writer;
 
 use crate::metrics::Metrics;

@@ -3,24 +3,14 @@
 use std::sync::Arc;
 
 use super::directory::{Directory, PublishedTable, Selection};
-use super::merge::Merge;
-use super::state::{Shared, State, TableState};
-use crate::change::{CommitTime, Op};
-use crate::key::Key;
+use super::merge::{Merge, PollChange};
+use super::state::{State, Store, TableState};
 use crate::scope::View;
-use crate::source::Wishes;
 use crate::version::{Position, Version};
 
 /// Bytes of ids in one answer; at it the answer ends (`more`), however many changes were asked for.
 /// Integers don't count. The last id may go beyond it.
 const ANSWER_IDS_BYTES_MAX: usize = 1024 * 1024;
-
-/// The readers' handle. Cloning shares it.
-#[derive(Clone, Debug)]
-pub struct Store {
-    pub(super) shared: Arc<Shared>,
-    pub(super) wishes: Wishes,
-}
 
 /// What changed in some tables after a version.
 #[derive(Clone, Copy, Debug)]
@@ -57,21 +47,6 @@ pub struct Standing {
     pub applied: Version,
     /// The newest change to any of the tables, or reset of one.
     pub newest: Version,
-}
-
-/// The last change to one id, relative to what was asked after.
-#[derive(Clone, Debug)]
-pub struct PollChange {
-    /// The table.
-    pub table: Arc<PublishedTable>,
-    /// The row.
-    pub key: Key,
-    /// `insert` if the row exists and did not before, `update` if it did, `delete` if it is gone.
-    pub op: Op,
-    /// Where the change is in commit order.
-    pub position: Position,
-    /// When it was committed, by the database server's clock.
-    pub committed_at: CommitTime,
 }
 
 impl Store {

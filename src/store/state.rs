@@ -16,13 +16,20 @@ use super::directory::{Directory, PublishedTable};
 use super::limits::RowLimits;
 use super::log::{Forgetful, Log, ScopedLog};
 use super::meters::TableMeters;
+use super::resets::Resets;
 use super::rows::{Cache, Loads, TableRows, Verifications};
 use super::signals::Signals;
-use super::status::Resets;
 use crate::history::History;
-use crate::source::ServerRun;
+use crate::source::{ServerRun, Wishes};
 use crate::table::TableOid;
 use crate::version::{Epoch, Position, Version};
+
+/// The readers' handle. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+    pub(super) wishes: Wishes,
+}
 
 /// What the writer and the readers share.
 #[derive(Debug)]

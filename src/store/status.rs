@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::directory::PublishedTable;
 use super::meters::ChangeCounts;
-use super::reader::Store;
-use crate::change::{CommitTime, ResetReason};
+use super::resets::Resets;
+use super::state::Store;
+use crate::change::CommitTime;
 use crate::version::{Epoch, Position};
 
 /// A picture of the logs.
@@ -40,34 +41,6 @@ pub struct TableStatus {
     pub changes: ChangeCounts,
     /// Its resets since the process started.
     pub resets: Resets,
-}
-
-/// How often a table was reset, and why the last time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resets {
-    /// All of them.
-    pub count: u64,
-    /// The last one.
-    pub last: Option<LastReset>,
-}
-
-/// The last reset of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastReset {
-    /// Why.
-    pub reason: ResetReason,
-    /// When it was committed, or noticed if that was between commits.
-    pub at: CommitTime,
-    /// Where in the history.
-    pub position: Position,
-}
-
-impl Resets {
-    /// One more.
-    pub(super) fn note(&mut self, last: LastReset) {
-        self.count += 1;
-        self.last = Some(last);
-    }
 }
 
 impl Store {

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, select_all};
 
 use super::directory::Selection;
-use super::reader::Store;
+use super::state::Store;
 use crate::version::{Position, Version};
 
 /// Up to this many tables a waiter is enlisted with each of them; beyond, with the store.

@@ -112,3 +112,14 @@ impl Report {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 }
+
+/// A list that stays readable: the first few, and how many more.
+pub(crate) fn some_of(names: &[String]) -> String {
+    /// Names shown.
+    const SHOWN: usize = 10;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,7 +1,7 @@
 //! Is this database ready? What is looked at, and what is made of it.
 //!
 //! One file per topic: each holds the row that its query in `sql/` answers and a pure function from
-//! rows to [`Finding`]s.
+//! rows to [`Finding`]s. Only what many ask about, a table, has a file of its own ([`table_row`]).
 
 mod finding;
 mod pooler;
@@ -13,6 +13,7 @@ mod scope;
 mod server;
 mod sessions;
 mod slot;
+mod table_row;
 mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,12 +24,13 @@ pub use finding::{Finding, Report, Severity};
 pub use pooler::StreamProbe;
 pub use provider::Provider;
 
-pub(crate) use publication::{PublicationRow, some_of};
+pub(crate) use finding::some_of;
+pub(crate) use publication::PublicationRow;
 pub(crate) use role::{RoleRow, replication_fix};
 pub(crate) use rows::grants;
 pub(crate) use server::ServerRow;
 pub(crate) use slot::SlotRow;
-pub(crate) use tables::{Identity, TableRow};
+pub(crate) use table_row::{Identity, TableRow};
 
 use super::query::{self, QueryError};
 use super::sql::{self, fill};

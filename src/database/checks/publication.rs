@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::finding::Finding;
-use super::tables::TableRow;
+use super::finding::{Finding, some_of};
+use super::table_row::TableRow;
 use crate::table::quoted;
 
 /// What `check_publication.sql` answers.
@@ -128,17 +128,6 @@ fn published(name: &str, publication: &PublicationRow, tables: &[TableRow]) -> F
     Finding::note("publication", format!("{what}; {rest} not in it"))
         .why(format!("not followed: {}", some_of(&left_out)))
         .fix(format!("to follow one, too: ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
-}
-
-/// A list that stays readable: the first few, and how many more.
-pub(crate) fn some_of(names: &[String]) -> String {
-    /// Names shown.
-    const SHOWN: usize = 10;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 #[cfg(test)]

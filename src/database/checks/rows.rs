@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::role::RoleRow;
-use super::tables::{Identity, TableRow};
+use super::table_row::{Identity, TableRow};
 use crate::database::sql::{self, fill};
 use crate::table::{WantedRows, quoted};
 

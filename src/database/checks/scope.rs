@@ -1,7 +1,7 @@
 //! The tables of which callers see some rows only, and whether each change tells whose row it is.
 
 use super::finding::Finding;
-use super::tables::TableRow;
+use super::table_row::TableRow;
 use crate::table::WantedScope;
 
 pub(crate) fn findings(wanted: &[WantedScope], tables: &[TableRow]) -> Vec<Finding> {

@@ -3,6 +3,7 @@
 //! Everything is planned first, by pure functions from what is there to steps, so that what is
 //! printed is what would be run. A step that is done already is skipped: setting up twice is once.
 
+mod facts;
 mod plan;
 mod selection;
 mod teardown;
@@ -15,7 +16,7 @@ use super::checks;
 use super::query::{QueryError, execute, rows};
 use super::sql::{self, fill};
 use crate::table::WantedRows;
-use plan::Facts;
+use facts::Facts;
 
 /// What is to be there.
 #[derive(Clone, Debug)]

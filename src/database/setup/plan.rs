@@ -1,26 +1,11 @@
 //! From what is wanted and what is there to what is to be done. Pure.
 
+use super::facts::Facts;
 use super::selection::{Scope, choose};
 use super::{Plan, Request, Selection, SetupError, Step};
-use crate::database::checks::{
-    Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow, grants, replication_fix,
-};
+use crate::database::checks::{Provider, SlotRow, TableRow, grants, replication_fix};
 use crate::database::sql::{self, fill};
 use crate::table::{WantedRows, quoted};
-
-/// What is there.
-pub(super) struct Facts {
-    pub(super) provider: Option<Provider>,
-    pub(super) server: ServerRow,
-    /// The role we are connected as.
-    pub(super) connected: RoleRow,
-    /// The role wanted exists.
-    pub(super) role_exists: bool,
-    pub(super) publication: Option<PublicationRow>,
-    pub(super) tables: Vec<TableRow>,
-    pub(super) slot: Option<SlotRow>,
-    pub(super) has_event_trigger: bool,
-}
 
 /// `FOR TABLES IN SCHEMA` came with this version.
 const SCHEMAS_FROM: i32 = 15;

@@ -1,7 +1,7 @@
 //! Which tables a publication is to have.
 
 use super::SetupError;
-use super::plan::Facts;
+use super::facts::Facts;
 use crate::database::checks::{Identity, TableRow, some_of};
 use crate::table::{TableName, quoted};
 

@@ -3,7 +3,8 @@
 use Op::{Delete, Insert, Update};
 
 use super::*;
-use crate::change::{Change, Event, ResetReason, Transaction};
+use crate::change::{Change, Event, Op, ResetReason, Transaction};
+use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::snapshot::Xid;
 use crate::store::testing::*;

@@ -9,16 +9,19 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::ask::{not_started, too_late};
 use super::desk::{Hold, Ticket, Told};
 use super::table::Found;
-use super::{Origin, ReadRows, RowsError, not_started, too_late, trace};
+use super::{Origin, ReadRows, RowsError, trace};
 use crate::change::Op;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
-use crate::store::reader::{Answer, PollChange, Query, Store};
+use crate::store::merge::PollChange;
+use crate::store::reader::{Answer, Query};
 use crate::store::state::State;
+use crate::store::state::Store;
 use crate::table::TableOid;
 use crate::version::Position;
 

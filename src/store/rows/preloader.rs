@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::load::{CopySink, LoadError, LoadedAt, Loader};
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
-use crate::store::reader::Store;
+use crate::store::state::Store;
 use crate::table::TableOid;
 use crate::version::{Epoch, Position};
 

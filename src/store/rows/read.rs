@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::ask::{not_started, too_late, too_many};
 use super::chain::Standing;
 use super::desk::{Hold, Ticket, Told};
 use super::recent::{Due, Recent};
 use super::table::TableRows;
-use super::{Origin, ReadRow, RowsError, not_started, too_late, too_many, trace};
+use super::{Origin, ReadRow, RowsError, trace};
 use crate::key::Key;
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
-use crate::store::reader::Store;
+use crate::store::state::Store;
 use crate::store::state::{State, TableState};
 
 impl Store {

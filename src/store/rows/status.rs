@@ -3,7 +3,7 @@
 use super::copy::Copy;
 use super::table::{Place, TableRows};
 use super::{RowsState, RowsStatus};
-use crate::store::reader::Store;
+use crate::store::state::Store;
 use crate::store::state::{State, TableState};
 use crate::table::Rows;
 

@@ -17,8 +17,8 @@ use crate::row::{Image, RowChange};
 use crate::snapshot::Xid;
 use crate::source::{ServerRun, Wishes};
 use crate::store::testing::{at, commit, now, started, table};
-use crate::store::{Limits, Query, Selection, Writer, open};
-use crate::table::{HeldRows, RowMode, Table, TableOid};
+use crate::store::{Limits, Query, RowLimits, Selection, Store, Writer, open};
+use crate::table::{HeldRows, RowMode, Rows, Table, TableOid};
 
 /// A database that says what it is told to say.
 #[derive(Default)]

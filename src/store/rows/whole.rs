@@ -2,15 +2,16 @@
 
 use tokio::time::Instant;
 
+use super::ask::not_started;
 use super::map::RowMap;
 use super::table::{Place, TableRows};
-use super::{Page, Picture, Pictured, RowsError, RowsPicture, not_started, trace};
+use super::{Page, Picture, Pictured, RowsError, RowsPicture, trace};
 use crate::key::Key;
 use crate::row::Row;
 use crate::scope::View;
 use crate::store::directory::Part;
-use crate::store::reader::Store;
 use crate::store::state::State;
+use crate::store::state::Store;
 use crate::version::{Position, Version};
 
 /// Rows looked at for somebody who sees a part of them, before others have their turn.

@@ -11,7 +11,7 @@ use super::desk::Arrived;
 use crate::key::Key;
 use crate::load::{LoadError, Loaded, LoadedAt, Loader};
 use crate::store::meters::LoadOutcome;
-use crate::store::reader::Store;
+use crate::store::state::Store;
 use crate::store::state::TableState;
 use crate::table::{Table, TableOid};
 use crate::version::{Epoch, Version};

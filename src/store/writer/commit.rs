@@ -4,8 +4,8 @@ use super::rows::RowCommit;
 use super::{Aftermath, Writer};
 use crate::change::{Change, CommitTime, ResetReason, Transaction};
 use crate::lsn::Lsn;
+use crate::store::resets::LastReset;
 use crate::store::state::{State, TableState};
-use crate::store::status::LastReset;
 use crate::table::{TableOid, Tracking};
 use crate::version::Position;
 

@@ -14,10 +14,10 @@ use crate::scope::Combination;
 use crate::store::directory::{Directory, PublishedTable};
 use crate::store::log::{Log, ScopedLog};
 use crate::store::meters::{self, TableMeters};
+use crate::store::resets::{LastReset, Resets};
 use crate::store::rows::TableRows;
 use crate::store::signals::beyond;
 use crate::store::state::{State, TableState};
-use crate::store::status::{LastReset, Resets};
 use crate::table::{Table, TableOid};
 use crate::version::Position;
 

@@ -1,6 +1,7 @@
 //! What is planned for what is found.
 
 use super::*;
+use crate::database::checks::PublicationRow;
 use crate::database::checks::testing::{
     free_slot, good_server, plain_role, table, whole_publication,
 };

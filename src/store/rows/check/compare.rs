@@ -10,11 +10,11 @@ use crate::key::Key;
 use crate::load::{LoadError, Loaded, Loader};
 use crate::lsn::Lsn;
 use crate::row::difference;
-use crate::store::reader::Store;
 use crate::store::rows::desk::{Desk, OnDesk};
 use crate::store::rows::read::due;
 use crate::store::rows::table::{Found, Place, TableRows};
 use crate::store::state::State;
+use crate::store::state::Store;
 use crate::table::{Table, TableOid};
 use crate::version::{Epoch, Position};
 

@@ -35,7 +35,7 @@ pub(in crate::store) use verify::Verifications;
 use crate::key::Key;
 use crate::load::Loader;
 use crate::store::limits::CheckPace;
-use crate::store::reader::Store;
+use crate::store::state::Store;
 use sweep::Rounds;
 
 /// Compares rows with the database. There is to be one of it.

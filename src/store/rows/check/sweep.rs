@@ -1,10 +1,10 @@
 //! Which rows are compared next.
 
 use crate::key::Key;
-use crate::store::reader::Store;
 use crate::store::rows::cache::HeldKey;
 use crate::store::rows::table::Place;
 use crate::store::state::State;
+use crate::store::state::Store;
 use crate::table::TableOid;
 
 /// One way through what is in memory of one table.

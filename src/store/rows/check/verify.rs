@@ -15,8 +15,8 @@ use crate::load::{CopySink, LoadError, LoadedAt, Loader};
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
 use crate::store::limits::CheckPace;
-use crate::store::reader::Store;
 use crate::store::rows::table::Place;
+use crate::store::state::Store;
 use crate::table::TableOid;
 use crate::version::Epoch;
 
