@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use highwater::throwaway::ServerOptions;
+use tokio::task::JoinSet;
 
 use crate::support::{Highwater, PATIENCE, Postgres, installation};
 
@@ -193,35 +194,50 @@ async fn an_attached_partition_resets_its_root() {
 /// PostgreSQL 14 doesn't ask again whether it publishes a table whose changes it has seen.
 #[tokio::test]
 async fn a_leaf_that_was_written_to_before_is_followed_once_attached_and_no_more_once_detached() {
+    let mut stories = JoinSet::new();
     for publication in [
         "FOR TABLE events WITH (publish_via_partition_root = true)",
         "FOR ALL TABLES WITH (publish_via_partition_root = true)",
         "FOR TABLE events",
     ] {
-        let pg = Postgres::start().await;
-        pg.execute(&format!(
-            "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
-             CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
-             CREATE TABLE loose (id int PRIMARY KEY);
-             CREATE PUBLICATION highwater {publication}"
-        ))
-        .await;
-        let told_as = if publication.contains("root") { "events" } else { "loose" };
-        let hw = Highwater::start(&pg).await;
-        let start = hw.version().await;
-        pg.execute("INSERT INTO loose VALUES (11)").await;
-        hw.applied(&pg).await;
-        pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (10) TO (20)").await;
-        let version = until_reset(&hw, told_as, &start).await;
-        pg.execute("INSERT INTO loose VALUES (12)").await;
-        let told = hw.told(&pg, told_as, &version).await;
-        assert_eq!(told.changes, [format!("insert {told_as} 12")], "{publication}");
-        pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
-        if told_as == "events" {
-            let version = until_reset(&hw, "events", &told.version).await;
-            pg.execute("INSERT INTO loose VALUES (13); INSERT INTO events VALUES (1)").await;
-            assert_eq!(hw.told(&pg, "events", &version).await.changes, ["insert events 1"]);
-        }
+        stories.spawn(attached_and_detached(publication, "loose", ""));
+        let leaf = "CREATE TABLE leaf PARTITION OF loose FOR VALUES FROM (10) TO (20)";
+        stories.spawn(attached_and_detached(publication, "leaf", leaf));
+    }
+    stories.join_all().await;
+}
+
+/// `loose` is attached to `events`, and has its rows itself or in a `leaf` that the statement makes.
+async fn attached_and_detached(
+    publication: &'static str,
+    leaf: &'static str,
+    makes_leaf: &'static str,
+) {
+    let by = if makes_leaf.is_empty() { "" } else { "PARTITION BY RANGE (id)" };
+    let pg = Postgres::start().await;
+    pg.execute(&format!(
+        "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
+         CREATE TABLE loose (id int PRIMARY KEY) {by}; {makes_leaf};
+         CREATE PUBLICATION highwater {publication}"
+    ))
+    .await;
+    let told_as = if publication.contains("root") { "events" } else { leaf };
+    let hw = Highwater::start(&pg).await;
+    let start = hw.version().await;
+    pg.execute("INSERT INTO loose VALUES (11)").await;
+    hw.applied(&pg).await;
+    pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (10) TO (20)").await;
+    let version = until_reset(&hw, told_as, &start).await;
+    pg.execute("INSERT INTO loose VALUES (12)").await;
+    let told = hw.told(&pg, told_as, &version).await;
+    assert_eq!(told.changes, [format!("insert {told_as} 12")], "{publication}");
+    pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
+    if told_as == "events" {
+        let version = until_reset(&hw, "events", &told.version).await;
+        pg.execute("INSERT INTO loose VALUES (13); INSERT INTO events VALUES (1)").await;
+        let told = hw.told(&pg, "events", &version).await;
+        assert_eq!(told.changes, ["insert events 1"], "{publication}");
     }
 }
 

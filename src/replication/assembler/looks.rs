@@ -31,7 +31,7 @@ impl Assembler {
     fn adopt(&mut self, look: Catalog) -> Vec<Reset> {
         let mut resets = Vec::new();
         let published: HashSet<TableOid> = look.tables.iter().map(|t| t.table.oid).collect();
-        let streams = &mut self.streams;
+        let (streams, known) = (&mut self.streams, self.tables.len());
         self.tables.retain(|oid, _| {
             let stays = published.contains(oid);
             if !stays {
@@ -41,6 +41,7 @@ impl Assembler {
             }
             stays
         });
+        self.membership_changed |= self.tables.len() < known;
         for catalog in look.tables {
             let oid = catalog.table.oid;
             let mut state = self.tables.get_mut(&oid);

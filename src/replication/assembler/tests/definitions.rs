@@ -232,4 +232,8 @@ fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_ef
     assert!(!assembler.take_membership_changed());
     assembler.keepalive(Lsn(500), &mut Vec::new());
     assert!(assembler.take_membership_changed());
+    assembler.look(look(500, vec![]), &mut Vec::new());
+    assert!(assembler.take_membership_changed(), "tables left");
+    assembler.look(look(500, vec![]), &mut Vec::new());
+    assert!(!assembler.take_membership_changed());
 }
