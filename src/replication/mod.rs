@@ -5,7 +5,7 @@
 //! to the store. Backwards flows only a number, how far the store has applied; [`feedback`] turns it
 //! into the position the server may forget. Beside the stream, `watch` looks at the catalog.
 //!
-//! `assembler`, `relation`, `staging`, `feedback`, `pace`, `silence` and `retry` are pure: no I/O, no clock of their own.
+//! `assembler`, `relation`, `staging`, `feedback`, `hold`, `pace`, `silence` and `retry` are pure: no I/O, no clock of their own.
 
 pub mod assembler;
 pub mod catalog;
