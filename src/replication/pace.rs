@@ -10,6 +10,9 @@
 //!
 //! What matters is the time between reads: what is done meanwhile with the bytes of the last one
 //! counts. And one read must have room for all that gathered: to read the rest at once is eager.
+//!
+//! All this was measured where the server's kernel uses BBR. With cubic, the usual congestion control, the
+//! loopback acknowledges everything at once, and pauses neither help nor harm.
 
 use std::time::{Duration, Instant};
 

@@ -246,6 +246,11 @@ impl Stream<'_> {
         }
         // On a quiet server only an answer tells that a position is reached.
         let curious = self.assembler.position() < self.server_end.max(self.goal);
+        if curious && !self.pace.should_pause() {
+            // The server is silent: it decodes a large transaction. What comes then the kernel would
+            // acknowledge at once, and the server begin with small segments and keep to them (`pace`).
+            self.copy.delay_acknowledgements();
+        }
         self.send_status(curious || probing).await
     }
 

@@ -10,6 +10,7 @@ use super::error::WireError;
 use super::frame::{Frame, StatusUpdate};
 use super::message::{HEADER_BYTES, RawMessage, first_message};
 use super::server_error::ServerError;
+use super::socket::delay_acknowledgements;
 
 /// A walsender connection that streams.
 pub struct CopyBoth {
@@ -102,6 +103,13 @@ impl CopyBoth {
             if self.channel.next_message().await?.tag == b'Z' {
                 return Ok(());
             }
+        }
+    }
+
+    /// What arrives until the next read need not be acknowledged at once: for who is about to pause.
+    pub fn delay_acknowledgements(&self) {
+        if let Some(stream) = self.channel.transport.tcp() {
+            delay_acknowledgements(stream);
         }
     }
 

@@ -64,6 +64,16 @@ fn set_options(stream: &TcpStream, options: &TcpOptions) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the kernel acknowledge what arrives when it is read, or a little later (tcp(7), `TCP_QUICKACK`).
+/// It goes back to doing so at once by itself.
+pub(crate) fn delay_acknowledgements(stream: &TcpStream) {
+    // Where it can't be set, things are as they were.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_quickack(false);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
+
 /// Puts the items into random order (`load_balance_hosts=random`).
 pub(crate) fn shuffle<T>(items: Vec<T>) -> Vec<T> {
     // The standard library's hash keys are random: enough to spread load.
