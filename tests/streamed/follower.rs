@@ -49,7 +49,7 @@ impl Follower {
             target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
             publication: "highwater".into(),
             slot: pg.database().into(),
-            temporary_slot: true,
+            temporary_slot: false,
             failover_slot: false,
             resume_window: ResumeWindow::NONE,
             streaming: Streaming::Off,
