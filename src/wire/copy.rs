@@ -106,7 +106,8 @@ impl CopyBoth {
         }
     }
 
-    /// What arrives until the next read need not be acknowledged at once: for who is about to pause.
+    /// What arrives until the next read need not be acknowledged at once: for who expects many small
+    /// messages after a silence.
     pub fn delay_acknowledgements(&self) {
         if let Some(stream) = self.channel.transport.tcp() {
             delay_acknowledgements(stream);

@@ -18,8 +18,6 @@ impl Assembler {
             self.wants_look |= self.awaits_look();
             let names_before = self.published();
             let resets = self.adopt(look);
-            let joins = |reset: &Reset| reset.reason == ResetReason::Membership;
-            self.membership_changed |= resets.iter().any(joins);
             let tables = self.published();
             if !resets.is_empty() || tables != names_before {
                 out.push(Event::Tables { tables, resets });
@@ -41,7 +39,7 @@ impl Assembler {
             }
             stays
         });
-        self.membership_changed |= self.tables.len() < known;
+        let leave = self.tables.len() < known;
         for catalog in look.tables {
             let oid = catalog.table.oid;
             let mut state = self.tables.get_mut(&oid);
@@ -67,6 +65,8 @@ impl Assembler {
             state.joins(&look.snapshot);
             self.tables.insert(oid, state);
         }
+        let joins = |reset: &Reset| reset.reason == ResetReason::Membership;
+        self.membership_changed |= leave || resets.iter().any(joins);
         resets
     }
 
