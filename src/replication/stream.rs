@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
@@ -123,7 +124,7 @@ impl Stream<'_> {
                 self.flush(&mut tick).await?;
             }
             if self.pace.should_pause() {
-                pause(&self.pace).await;
+                self.pause().await;
             }
             tokio::select! {
                 read = self.copy.fill() => self.heard(read?),
@@ -217,8 +218,20 @@ impl Stream<'_> {
         Ok(())
     }
 
+    /// Lets bytes gather.
+    ///
+    /// The thread sleeps, not this task alone: a runtime that waits for a timer wakes for every segment
+    /// that arrives meanwhile, which costs both sides what the pause is to spare them. The thread is
+    /// the change stream's own; the store's writer, which shares it, has its turn before.
+    async fn pause(&mut self) {
+        yield_now().await;
+        sleep(self.pace.until_half_way(Instant::now()));
+        self.pace.half_way(self.copy.waiting());
+        sleep(self.pace.rest(Instant::now()));
+    }
+
     fn heard(&mut self, bytes: usize) {
-        self.pace.read(Instant::now());
+        self.pace.read(bytes, Instant::now());
         self.report.received_bytes(bytes);
         if self.silence.presence() != Presence::Alive {
             self.report.heard_again();
@@ -246,11 +259,6 @@ impl Stream<'_> {
         }
         // On a quiet server only an answer tells that a position is reached.
         let curious = self.assembler.position() < self.server_end.max(self.goal);
-        if curious && !self.pace.should_pause() {
-            // The server is silent: it decodes a large transaction. What comes then the kernel would
-            // acknowledge at once, and the server begin with small segments and keep to them (`pace`).
-            self.copy.delay_acknowledgements();
-        }
         self.send_status(curious || probing).await
     }
 
@@ -331,14 +339,4 @@ impl Stream<'_> {
 async fn wished(wishes: &Wishes, asked_at: tokio::time::Instant) {
     sleep_until(asked_at + ASK_INTERVAL).await;
     wishes.position.notified().await;
-}
-
-/// Lets bytes gather.
-///
-/// The thread sleeps, not this task alone: a runtime that waits for a timer wakes for every segment
-/// that arrives meanwhile, which costs both sides what the pause is to spare them. The thread is
-/// the change stream's own; the store's writer, which shares it, has its turn before.
-async fn pause(pace: &Pace) {
-    yield_now().await;
-    std::thread::sleep(pace.rest(Instant::now()));
 }

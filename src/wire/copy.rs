@@ -10,13 +10,15 @@ use super::error::WireError;
 use super::frame::{Frame, StatusUpdate};
 use super::message::{HEADER_BYTES, RawMessage, first_message};
 use super::server_error::ServerError;
-use super::socket::delay_acknowledgements;
+use super::socket::{limit_window, waiting};
 
 /// A walsender connection that streams.
 pub struct CopyBoth {
     channel: Channel,
     /// Bytes of the message whose frame was handed out last: let go of at the next call.
     lent: usize,
+    /// Whether the server can send but little before it is read.
+    window_is_limited: bool,
 }
 
 /// What to do with the message at the front of the buffer.
@@ -34,7 +36,8 @@ impl CopyBoth {
     pub const FINISH_WAIT_MAX: Duration = Duration::from_secs(2);
 
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { channel, lent: 0 }
+        let window_is_limited = channel.transport.tcp().is_some_and(limit_window);
+        Self { channel, lent: 0, window_is_limited }
     }
 
     /// One wait for bytes, then everything that is there without waiting, up to 256 KiB or, if that
@@ -106,12 +109,10 @@ impl CopyBoth {
         }
     }
 
-    /// What arrives until the next read need not be acknowledged at once: for who expects many small
-    /// messages after a silence.
-    pub fn delay_acknowledgements(&self) {
-        if let Some(stream) = self.channel.transport.tcp() {
-            delay_acknowledgements(stream);
-        }
+    /// Bytes that have arrived and wait for [`CopyBoth::fill`]; `None` where the server may send more
+    /// than a small window holds before they are read: then the number tells nothing.
+    pub fn waiting(&self) -> Option<usize> {
+        self.channel.transport.tcp().filter(|_| self.window_is_limited).and_then(waiting)
     }
 
     /// Whether the server is on this machine, behind a Unix-domain socket.
@@ -139,7 +140,8 @@ mod tests {
     use crate::wire::transport::Transport;
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::UnixStream;
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio::time::sleep;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(4 + body.len()).unwrap();
@@ -260,6 +262,37 @@ mod tests {
         let (read, end) = read_all(&mut copy).await;
         assert_eq!(read, [b"x"]);
         assert_eq!(end.sqlstate(), Some("57P01"));
+    }
+
+    #[tokio::test]
+    async fn on_this_machine_the_server_is_held_back_by_what_is_not_read() {
+        const READ: usize = 8 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let mut copy = CopyBoth::new(Channel::new(Transport::Tcp(ours), MESSAGE_BYTES_MAX));
+        assert_eq!(copy.waiting(), Some(0));
+        let writing = async {
+            let message = xlog_data(&[7; 10_000]);
+            loop {
+                theirs.write_all(&message).await.unwrap();
+            }
+        };
+        let reading = async {
+            // Read for a while, the kernel would give a larger window otherwise.
+            let mut read = 0;
+            while read < READ {
+                while copy.next_frame().unwrap().is_some() {}
+                read += copy.fill().await.unwrap();
+            }
+            sleep(Duration::from_millis(50)).await;
+            copy.waiting().unwrap()
+        };
+        let unread = tokio::select! {
+            () = writing => unreachable!("it never ends"),
+            bytes = reading => bytes,
+        };
+        assert!((10_000..=64 << 10).contains(&unread), "{unread} bytes");
     }
 
     #[tokio::test]
