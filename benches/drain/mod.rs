@@ -2,12 +2,12 @@
 //! minimal reader on the same WAL, taking turns.
 //!
 //! A slot is created before the load; every run reads a copy of it (`pg_copy_logical_replication_slot`).
-//! The yardsticks ask for the same things (proto_version 1, the same publication, values as text: the
-//! service has no other way) and keep nothing: `pg_recvlogical` writes to `/dev/null`, the minimal
-//! reader ([`reader`]) looks at the heads of the frames. All are timed from the start of the process
-//! until the last commit has arrived; ours until it is applied and polls can see it. Its limits are
-//! raised so that every change is told by id; how long a commit of that size takes when it becomes a
-//! reset (the default) is shown as well.
+//! The yardsticks ask for the same things (proto_version 1, the same publication, values as text) and
+//! keep nothing: `pg_recvlogical` writes to `/dev/null`, the minimal reader ([`reader`]) looks at the
+//! heads of the frames. It takes another turn with binary values, which the service never asks for,
+//! to show what they would gain. All are timed from the start of the process until the last commit has
+//! arrived; ours until it is applied and polls can see it. Its limits are raised so that every change is
+//! told by id; how long a commit of that size takes when it becomes a reset (the default) is shown as well.
 //!
 //! Processor time of the walsender is the growth of the postmaster's ended children; of ours, what
 //! the process used until it had caught up, less what it uses when there is nothing to drain.
@@ -45,6 +45,8 @@ const OF_IDS: &str = "bench_ids";
 /// The slot that stands before a load, and the copy of it that a run reads.
 const BEFORE: &str = "before_load";
 const COPY: &str = "of_this_run";
+/// The minimal reader that asks for values in binary form.
+const MINIMAL_BINARY: &str = "minimal reader, binary values";
 /// With `--held`: rows that are there, of which so many are updated for each.
 const UPDATES_PER_ROW: u32 = 10;
 
@@ -192,6 +194,10 @@ fn judge(options: &Options, load: &Load, readers: &[Read], report: &mut Report) 
     if let Some(minimal) = of("minimal reader") {
         let ratio = minimal.seconds.ratio_to(&ours.seconds);
         report.judge(what("rate / the minimal reader's"), ratio, Goal::AtLeast(0.9));
+        if let Some(binary) = of(MINIMAL_BINARY) {
+            let ratio = minimal.seconds.ratio_to(&binary.seconds);
+            report.keep(&what("what binary values gain the minimal reader"), ratio);
+        }
     }
     if let Some(list) = of("highwater, column list") {
         let ratio = ours.seconds.ratio_to(&list.seconds);
@@ -299,18 +305,19 @@ impl<'a> Bench<'a> {
         let end = self.end_of_wal().await?;
 
         let ways = self.options.ways(load);
-        let (mut recvlogical, mut minimal) =
-            (Read::new("pg_recvlogical"), Read::new("minimal reader"));
+        let (mut recvlogical, mut minimal, mut binary) =
+            (Read::new("pg_recvlogical"), Read::new("minimal reader"), Read::new(MINIMAL_BINARY));
         let mut ours = ways.iter().map(|way| Read::new(way.name)).collect::<Vec<_>>();
         for _ in 0..self.options.runs {
             recvlogical.add(self.other(self.recvlogical(end)).await?);
-            minimal.add(self.other(self.minimal_reader(end)?).await?);
+            minimal.add(self.other(self.minimal_reader(end, false)?).await?);
+            binary.add(self.other(self.minimal_reader(end, true)?).await?);
             for (way, read) in ways.iter().zip(&mut ours) {
                 read.add(self.highwater(end, way, idle).await?);
             }
         }
         self.drop_slot(BEFORE).await?;
-        Ok([recvlogical, minimal].into_iter().chain(ours).collect())
+        Ok([recvlogical, minimal, binary].into_iter().chain(ours).collect())
     }
 
     /// The end of one more commit, behind which there is nothing: `pg_recvlogical` ends when it
@@ -346,7 +353,7 @@ impl<'a> Bench<'a> {
         command
     }
 
-    fn minimal_reader(&self, end: Lsn) -> anyhow::Result<Command> {
+    fn minimal_reader(&self, end: Lsn, binary: bool) -> anyhow::Result<Command> {
         let server = &self.database.server;
         let address = match self.options.transport {
             Transport::Tcp => format!("127.0.0.1:{}", server.port()),
@@ -359,6 +366,7 @@ impl<'a> Bench<'a> {
             slot: COPY.into(),
             publication: PUBLICATION.into(),
             end,
+            binary,
             pace: self.options.pace,
         };
         let mut command = Command::new(std::env::current_exe().context("find this program")?);

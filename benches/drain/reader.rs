@@ -29,6 +29,9 @@ pub(crate) struct Reader {
     /// Ends when everything up to here has come.
     #[arg(long)]
     pub(crate) end: Lsn,
+    /// Asks for values in binary form.
+    #[arg(long)]
+    pub(crate) binary: bool,
     #[command(flatten)]
     pub(crate) pace: ReaderPace,
 }
@@ -63,6 +66,9 @@ impl Reader {
         }
         if let Some(bytes) = self.pace.rcvbuf {
             let _ = write!(line, " --reader-rcvbuf {bytes}");
+        }
+        if self.binary {
+            line.push_str(" --binary");
         }
         line.split(' ').map(str::to_owned).collect()
     }
@@ -113,8 +119,9 @@ impl Stream {
         self.send(None, &body)?;
         self.wait_for(b'Z')?;
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names '{}')\0",
-            reader.slot, reader.publication
+            "START_REPLICATION SLOT {} LOGICAL 0/0 \
+             (proto_version '1', publication_names '{}', binary '{}')\0",
+            reader.slot, reader.publication, reader.binary
         );
         self.send(Some(b'Q'), command.as_bytes())?;
         self.wait_for(b'W')

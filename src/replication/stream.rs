@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::thread::sleep;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
@@ -225,13 +225,16 @@ impl Stream<'_> {
     /// the change stream's own; the store's writer, which shares it, has its turn before.
     async fn pause(&mut self) {
         yield_now().await;
-        sleep(self.pace.until_half_way(Instant::now()));
-        self.pace.half_way(self.copy.waiting());
-        sleep(self.pace.rest(Instant::now()));
+        thread::sleep(self.pace.until_half_way(Instant::now()));
+        let (half_way, rest) = (self.copy.waiting(), self.pace.rest(Instant::now()));
+        thread::sleep(rest);
+        if let (Some(half_way), Some(at_end)) = (half_way, self.copy.waiting()) {
+            self.pace.gathered(half_way, at_end, rest);
+        }
     }
 
     fn heard(&mut self, bytes: usize) {
-        self.pace.read(bytes, Instant::now());
+        self.pace.read(Instant::now());
         self.report.received_bytes(bytes);
         if self.silence.presence() != Presence::Alive {
             self.report.heard_again();

@@ -11,6 +11,7 @@ use super::login::{Purpose, Session};
 use super::message::ProtocolError;
 use super::server_error::ServerError;
 use super::session::TextRow;
+use super::socket::limit_window;
 use super::target::Target;
 use super::timeline;
 use crate::history::TimelineSwitch;
@@ -99,12 +100,14 @@ impl Connection {
         from: Lsn,
         options: &[(&str, &str)],
     ) -> Result<CopyBoth, WireError> {
+        // Before anything comes: what the kernel has promised to take it may have to drop otherwise.
+        let window_is_limited = limit_window(&self.session.channel.transport);
         self.session.send_query(&start_command(slot, from, options)).await?;
         loop {
             let message = self.session.channel.next_message().await?;
             match message.tag {
                 // CopyBothResponse
-                b'W' => return Ok(CopyBoth::new(self.session.channel)),
+                b'W' => return Ok(CopyBoth::new(self.session.channel, window_is_limited)),
                 b'E' => return Err(ServerError::parse(&message.body).into()),
                 b'N' | b'S' | b'A' => {}
                 tag => {

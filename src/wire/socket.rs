@@ -64,18 +64,24 @@ fn set_options(stream: &TcpStream, options: &TcpOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// The receive buffer of a stream from this machine (`SO_RCVBUF` of tcp(7); Linux makes it twice that).
+/// The receive buffer of a stream from a loopback address (`SO_RCVBUF` of tcp(7)); Linux makes it twice
+/// that.
 ///
-/// Half as much stalls where a segment may be 64 KiB, as on the loopback. Twice as much is seldom full.
-const NEAR_RECEIVE_BUFFER: usize = 32 << 10;
+/// With half of it the stream stalls, because a segment on the loopback may be 64 KiB. With twice of it a
+/// server that sends small segments does not fill the window, and goes on sending them.
+const LOOPBACK_RECEIVE_BUFFER: usize = 32 << 10;
 
-/// Keeps the window small in which the server may send what is not read yet, if it is on this machine.
-/// Over a long way a small window would be all that travels in one round trip.
+/// Keeps the window small in which the server may send what is not read yet, if it is at a loopback
+/// address: over a long way a small window would be all that travels in one round trip. True if the
+/// window is limited now.
 ///
-/// Whether it was done.
-pub(crate) fn limit_window(stream: &TcpStream) -> bool {
-    let near = stream.peer_addr().is_ok_and(|address| address.ip().is_loopback());
-    near && SockRef::from(stream).set_recv_buffer_size(NEAR_RECEIVE_BUFFER).is_ok()
+/// TLS is left alone: it reads in small pieces, between which the window opens again.
+pub(crate) fn limit_window(transport: &Transport) -> bool {
+    let Transport::Tcp(stream) = transport else { return false };
+    let near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+    // Elsewhere the size given is the size had.
+    let doubles = cfg!(target_os = "linux");
+    near && doubles && SockRef::from(stream).set_recv_buffer_size(LOOPBACK_RECEIVE_BUFFER).is_ok()
 }
 
 /// Bytes that have arrived and are not read.

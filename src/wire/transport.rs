@@ -20,7 +20,7 @@ impl Transport {
         matches!(self, Self::Unix(_))
     }
 
-    /// The TCP socket beneath; `None` on this machine's own.
+    /// The TCP socket beneath; `None` over a Unix-domain socket.
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),

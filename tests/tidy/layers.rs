@@ -70,6 +70,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["wire"]),
     ("x509_cert", &["wire", "auth", "http"]),
     ("socket2", &["wire"]),
+    ("rustix", &["wire"]),
     ("fastrand", &["wire", "replication", "store", "cli"]),
     ("sha2", &["wire", "history", "auth"]),
     ("subtle", &["auth"]),
