@@ -3,9 +3,9 @@
 --
 -- The fingerprints hold catalog rows' OIDs and xmin, so that a table that left the publication and
 -- joined it again between two looks is seen to have done so, although it looks the same as before.
--- A root's membership names its leaves and their files: attaching, detaching, dropping or truncating one
--- moves rows without events. A leaf that is detached or dropped leaves no trace in the catalog: unless the
--- event trigger announces such a thing in the stream, it can be ruled out only by looking all the time.
+-- A root's membership names what is below it, since when it is there, and the leaves' files: attaching,
+-- detaching, dropping or truncating a leaf moves rows without events. One that came and went between two
+-- looks leaves no trace in the catalog; but if a change of it was told, the stream has named it.
 --
 -- psql variables: publication
 --   wanted: names of tables as a JSON array, without quotes; more may match than are meant
@@ -97,8 +97,9 @@ SELECT
      FROM pg_publication_rel r
      WHERE r.prpubid = published.publication
        AND (r.prrelid = published.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(published.oid)))),
-    (SELECT string_agg(concat(t.relid::oid, ':', pg_relation_filenode(t.relid)), ',' ORDER BY t.relid)
-     FROM pg_partition_tree(published.oid) t WHERE published.relkind = 'p' AND t.isleaf)
+    (SELECT string_agg(concat(t.relid::oid, ':', h.xmin, ':', pg_relation_filenode(t.relid)), ',' ORDER BY t.relid)
+     FROM pg_partition_tree(published.oid) t JOIN pg_inherits h ON h.inhrelid = t.relid
+     WHERE published.relkind = 'p' AND t.relid <> published.oid)
   ) AS membership,
   defined.definition,
   least(age(published.publication_xmin), defined.changed_transactions_ago,
@@ -118,7 +119,9 @@ SELECT
   published.relreplident = 'f' AND NOT EXISTS (
     SELECT FROM pg_partition_tree(published.oid) AS tree JOIN pg_class AS leaf ON leaf.oid = tree.relid
     WHERE published.relkind = 'p' AND tree.isleaf AND leaf.relreplident <> 'f'
-  ) AS tells_old_rows
+  ) AS tells_old_rows,
+  (SELECT coalesce(json_agg(t.relid::oid::bigint), '[]')
+   FROM pg_partition_tree(published.oid) t WHERE published.relkind = 'p' AND t.isleaf) AS leaves
 FROM published
 LEFT JOIN columns ON columns.relation = published.oid
 CROSS JOIN LATERAL (:definition) AS defined

@@ -104,6 +104,7 @@ fn catalog() -> Catalog {
         definition,
         changed_transactions_ago: 1,
         is_partitioned: false,
+        leaves: vec![],
     };
     let snapshot: Snapshot = "3:3:".parse().expect("a snapshot");
     Catalog { seen_at: Lsn(0), snapshot: snapshot.clone(), began: snapshot, tables: vec![table] }

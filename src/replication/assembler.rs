@@ -74,6 +74,8 @@ pub struct Assembler {
     tables: HashMap<TableOid, TableState, hashbrown::DefaultHashBuilder>,
     /// Relation messages of this stream about tables that no look has shown yet.
     strangers: HashMap<TableOid, Said, hashbrown::DefaultHashBuilder>,
+    /// Those of them that may have come and gone since the last look, and the position then.
+    unexplained: HashMap<TableOid, Lsn>,
     /// How many Relation messages have come.
     said: u64,
     limits: StageLimits,
@@ -115,6 +117,7 @@ impl Assembler {
         Self {
             tables: HashMap::default(),
             strangers: HashMap::default(),
+            unexplained: HashMap::new(),
             said: 0,
             limits,
             stage: Stage::new(limits),
@@ -351,11 +354,15 @@ impl Assembler {
     /// Something was dropped, perhaps a partition. A look that is newer than this shows only what
     /// is left, and after a restart there is no older one.
     fn reset_partitioned(&mut self) {
-        let roots = self.tables.iter().filter(|(_, state)| state.catalog.is_partitioned);
-        let roots: Vec<TableOid> = roots.map(|(oid, _)| *oid).collect();
-        for oid in roots {
+        for oid in self.roots() {
             self.reset(oid, ResetReason::Membership);
         }
+    }
+
+    /// The published roots of partitions.
+    fn roots(&self) -> Vec<TableOid> {
+        let roots = self.tables.iter().filter(|(_, state)| state.catalog.is_partitioned);
+        roots.map(|(oid, _)| *oid).collect()
     }
 
     fn advance(&mut self, to: Lsn, out: &mut Vec<Event>) {

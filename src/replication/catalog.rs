@@ -50,6 +50,8 @@ pub struct CatalogTable {
     pub changed_transactions_ago: i64,
     /// Whether it is the root of partitions, of which some may go without a trace.
     pub is_partitioned: bool,
+    /// The partitions of a root that hold rows.
+    pub leaves: Vec<TableOid>,
 }
 
 /// A column of an identity key, or a scope column.
@@ -308,6 +310,8 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         scope: Vec::new(),
     };
     let is_partitioned = text(row, 9, "is_partitioned")? == "t";
+    let leaves: Vec<u32> = serde_json::from_str(text(row, 12, "leaves")?)
+        .map_err(|_| CatalogError::Unexpected("leaves"))?;
     let table = CatalogTable {
         table,
         key,
@@ -318,6 +322,7 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         definition: text(row, 6, "definition")?.to_owned(),
         changed_transactions_ago: parse(row, 7, "changed_transactions_ago")?,
         is_partitioned,
+        leaves: leaves.into_iter().map(TableOid).collect(),
     };
     Ok(Looked {
         table,

@@ -28,6 +28,7 @@ impl Assembler {
     /// Replaces the known tables by those of a look; answers with those whose readers start again.
     fn adopt(&mut self, look: Catalog) -> Vec<Reset> {
         let mut resets = Vec::new();
+        let came_and_went = self.came_and_went(&look);
         let published: HashSet<TableOid> = look.tables.iter().map(|t| t.table.oid).collect();
         let (streams, known) = (&mut self.streams, self.tables.len());
         self.tables.retain(|oid, _| {
@@ -65,9 +66,32 @@ impl Assembler {
             state.joins(&look.snapshot);
             self.tables.insert(oid, state);
         }
+        if came_and_went {
+            let roots = self.roots().into_iter();
+            let others: Vec<TableOid> =
+                roots.filter(|root| resets.iter().all(|reset| reset.table != *root)).collect();
+            let reset = |table| Reset { table, reason: ResetReason::Membership };
+            resets.extend(others.into_iter().map(reset));
+        }
         let joins = |reset: &Reset| reset.reason == ResetReason::Membership;
         self.membership_changed |= leave || resets.iter().any(joins);
         resets
+    }
+
+    /// Whether the stream named a table that neither this look nor the one before explains: perhaps a
+    /// partition that was attached, told of as its root, and detached or dropped again.
+    fn came_and_went(&mut self, look: &Catalog) -> bool {
+        if self.unexplained.is_empty() {
+            return false;
+        }
+        let before = self.tables.values().map(|state| &state.catalog);
+        let known: HashSet<TableOid> = before
+            .chain(&look.tables)
+            .flat_map(|catalog| catalog.leaves.iter().copied().chain([catalog.table.oid]))
+            .collect();
+        self.unexplained.retain(|oid, _| !known.contains(oid));
+        let judged = self.unexplained.extract_if(|_, named_at| *named_at < look.seen_at);
+        judged.count() > 0
     }
 
     pub(super) fn published(&self) -> Vec<Table> {

@@ -45,6 +45,7 @@ impl Assembler {
         let is_newer = known.is_none_or(|known| known.number < said.number);
         if is_newer && (known.is_some() || self.strangers.len() < STRANGERS_MAX) {
             self.strangers.insert(oid, said);
+            self.unexplained.insert(oid, self.position);
         }
     }
 

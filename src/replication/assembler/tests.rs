@@ -139,6 +139,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
         definition: "d".into(),
         changed_transactions_ago: 1000,
         is_partitioned: false,
+        leaves: vec![],
     }
 }
 

@@ -237,3 +237,30 @@ fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_ef
     assembler.look(look(500, vec![]), &mut Vec::new());
     assert!(!assembler.take_membership_changed());
 }
+
+#[test]
+fn a_leaf_that_the_stream_named_and_no_look_shows_resets_the_roots() {
+    let root = CatalogTable { is_partitioned: true, leaves: vec![TableOid(5)], ..items() };
+    let mut assembler = started(vec![root.clone(), table(2, &[("id", INT8, Kind::Integer)])]);
+    let named = |oid, end| [begin(), relation(oid, b'd', ITEMS), commit(end)];
+    let resets = |assembler: &mut Assembler, look: Catalog| {
+        let mut events = Vec::new();
+        assembler.look(look, &mut events);
+        let tables = events.into_iter().find_map(|event| match event {
+            Event::Tables { resets, .. } => Some(resets),
+            _ => None,
+        });
+        tables.unwrap_or_default().into_iter().map(|reset| reset.table).collect::<Vec<_>>()
+    };
+    feed(&mut assembler, &named(5, 208));
+    assert_eq!(resets(&mut assembler, look(208, vec![root.clone()])), [], "known");
+    feed(&mut assembler, &named(6, 308));
+    assert_eq!(resets(&mut assembler, look(208, vec![root.clone()])), [], "an older look");
+    assert_eq!(resets(&mut assembler, look(308, vec![root.clone()])), [TableOid(1)]);
+    assert!(assembler.take_membership_changed());
+    assert_eq!(resets(&mut assembler, look(308, vec![root.clone()])), [], "told once");
+    feed(&mut assembler, &named(7, 408));
+    let membership = "with another leaf".to_owned();
+    let attached = CatalogTable { leaves: vec![TableOid(5), TableOid(7)], membership, ..root };
+    assert_eq!(resets(&mut assembler, look(408, vec![attached])), [TableOid(1)], "once");
+}
