@@ -171,6 +171,7 @@ impl Assembler {
     ) -> Event {
         self.position = from;
         self.unshown.clear();
+        self.unexplained.clear();
         self.tables.clear();
         for table in &look.tables {
             let mut catalog = table.clone();

@@ -111,7 +111,7 @@ impl CopyBoth {
     /// Bytes that have arrived and wait for [`CopyBoth::fill`]; `None` if the window is not limited: how
     /// full it is can't be told then.
     pub fn waiting(&self) -> Option<usize> {
-        self.channel.transport.tcp().filter(|_| self.window_is_limited).and_then(waiting)
+        if self.window_is_limited { waiting(&self.channel.transport) } else { None }
     }
 
     /// Whether the server is on this machine, behind a Unix-domain socket.

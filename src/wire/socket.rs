@@ -84,8 +84,9 @@ pub(crate) fn limit_window(transport: &Transport) -> bool {
     near && doubles && SockRef::from(stream).set_recv_buffer_size(LOOPBACK_RECEIVE_BUFFER).is_ok()
 }
 
-/// Bytes that have arrived and are not read.
-pub(crate) fn waiting(stream: &TcpStream) -> Option<usize> {
+/// Bytes that have arrived and are not read; `None` where no window is ever limited.
+pub(crate) fn waiting(transport: &Transport) -> Option<usize> {
+    let Transport::Tcp(stream) = transport else { return None };
     rustix::io::ioctl_fionread(stream).ok().and_then(|bytes| bytes.try_into().ok())
 }
 

@@ -20,15 +20,6 @@ impl Transport {
         matches!(self, Self::Unix(_))
     }
 
-    /// The TCP socket beneath; `None` over a Unix-domain socket.
-    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Tls(stream) => Some(stream.get_ref().0),
-            Self::Unix(_) => None,
-        }
-    }
-
     /// Whether someone on the network between could read along.
     pub(crate) fn is_readable_by_others(&self) -> bool {
         matches!(self, Self::Tcp(_))

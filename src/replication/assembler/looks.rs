@@ -28,7 +28,7 @@ impl Assembler {
     /// Replaces the known tables by those of a look; answers with those whose readers start again.
     fn adopt(&mut self, look: Catalog) -> Vec<Reset> {
         let mut resets = Vec::new();
-        let came_and_went = self.came_and_went(&look);
+        let came_and_went = self.take_came_and_went(&look);
         let published: HashSet<TableOid> = look.tables.iter().map(|t| t.table.oid).collect();
         let (streams, known) = (&mut self.streams, self.tables.len());
         self.tables.retain(|oid, _| {
@@ -66,12 +66,11 @@ impl Assembler {
             state.joins(&look.snapshot);
             self.tables.insert(oid, state);
         }
-        if came_and_went {
-            let roots = self.roots().into_iter();
-            let others: Vec<TableOid> =
-                roots.filter(|root| resets.iter().all(|reset| reset.table != *root)).collect();
-            let reset = |table| Reset { table, reason: ResetReason::Membership };
-            resets.extend(others.into_iter().map(reset));
+        let suspects = if came_and_went { self.roots() } else { Vec::new() };
+        for table in suspects {
+            if resets.iter().all(|reset| reset.table != table) {
+                resets.push(Reset { table, reason: ResetReason::Membership });
+            }
         }
         let joins = |reset: &Reset| reset.reason == ResetReason::Membership;
         self.membership_changed |= leave || resets.iter().any(joins);
@@ -79,8 +78,8 @@ impl Assembler {
     }
 
     /// Whether the stream named a table that neither this look nor the one before explains: perhaps a
-    /// partition that was attached, told of as its root, and detached or dropped again.
-    fn came_and_went(&mut self, look: &Catalog) -> bool {
+    /// partition that was attached, told of as its root, and detached or dropped again. Answered once.
+    fn take_came_and_went(&mut self, look: &Catalog) -> bool {
         if self.unexplained.is_empty() {
             return false;
         }

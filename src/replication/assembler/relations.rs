@@ -10,7 +10,8 @@ use crate::replication::relation::Relation;
 use crate::table::{TableOid, Tracking};
 
 /// Relation messages kept of tables that no look has shown. Of a table beyond them that joins every
-/// commit is told as a reset until the server describes it again.
+/// commit is told as a reset until the server describes it again; a partition beyond them that comes and
+/// goes between two looks is not noticed.
 const STRANGERS_MAX: usize = 10_000;
 
 impl Assembler {
