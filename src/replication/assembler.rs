@@ -31,7 +31,7 @@
 //! wishes a look, and [`Event::Tables`] is then certain to come, unless the definition went back to what
 //! it was: then the next load works.
 
-mod announcement;
+mod announced;
 mod changes;
 mod looks;
 mod published;
@@ -40,13 +40,14 @@ mod streams;
 
 use std::collections::{HashMap, VecDeque};
 
+use super::announcement::{Announced, Found};
 use super::catalog::Catalog;
 use super::row_plan::Scratch;
 use super::staging::{Stage, StageLimits};
 use crate::change::{CommitTime, Event, ResetReason, Started, Transaction};
 use crate::history::History;
 use crate::lsn::Lsn;
-use crate::pgoutput::{Begin, Commit, Logical, Message};
+use crate::pgoutput::{Begin, Commit, Message};
 use crate::row::RowChange;
 use crate::snapshot::Xid;
 use crate::source::ServerRun;
@@ -92,7 +93,11 @@ pub struct Assembler {
     wants_look: bool,
     membership_changed: bool,
     /// Transactions that announced changed definitions, which no look in effect shows.
-    unshown: Vec<Xid>,
+    unshown: Vec<(Xid, Vec<Announced>)>,
+    /// What looks have found and nobody has announced.
+    found: Found,
+    /// What ends before this may have been told by an earlier run, which had not looked.
+    looked_since: Lsn,
 }
 
 /// What the next message belongs to.
@@ -129,6 +134,8 @@ impl Assembler {
             wants_look: false,
             membership_changed: false,
             unshown: Vec::new(),
+            found: Found::new(),
+            looked_since: Lsn::ZERO,
         }
     }
 
@@ -150,12 +157,6 @@ impl Assembler {
         is_in_effect && std::mem::take(&mut self.membership_changed)
     }
 
-    /// Whether definitions were announced to have changed that no look in effect shows: what is told
-    /// meanwhile lacks the tables that joined or have another name.
-    pub fn awaits_look(&self) -> bool {
-        !self.unshown.is_empty()
-    }
-
     /// A new stream, which continues nothing: everything after `from` will come.
     ///
     /// `look` is newer than `from`. A table about which anything changed within the last
@@ -171,15 +172,22 @@ impl Assembler {
     ) -> Event {
         self.position = from;
         self.unshown.clear();
+        self.looked_since = look.seen_at;
         self.unexplained.clear();
-        self.tables.clear();
+        let before = std::mem::take(&mut self.tables);
         for table in &look.tables {
-            let mut catalog = table.clone();
+            let (oid, mut state) = (table.table.oid, TableState::new(table.clone()));
+            let fingerprint = state.fingerprint();
+            let is_known = before.get(&oid).is_some_and(|known| known.fingerprint() == fingerprint);
+            if !is_known && !before.is_empty() {
+                // The old stream went on without it, and nothing of the new one tells where it was.
+                self.found.insert(oid, fingerprint);
+            }
             if uncertain_transactions.is_some_and(|since| table.changed_transactions_ago <= since) {
                 // Differs from every real fingerprint, so the look below finds it changed.
-                catalog.membership.clear();
+                state.catalog.membership.clear();
             }
-            self.tables.insert(table.table.oid, TableState::new(catalog));
+            self.tables.insert(oid, state);
         }
         self.restart_stream(look);
         Event::Started(Started { history, server, from, tables: self.published(), broken })
@@ -317,46 +325,6 @@ impl Assembler {
         self.stage.reset(oid, ResetReason::Truncate);
         if state.holds_rows() {
             self.stage.push_row(RowChange::Clear(oid));
-        }
-    }
-
-    /// Somebody says in the stream that definitions changed in this transaction.
-    fn announced(&mut self, message: &Logical<'_>) {
-        if !message.transactional || message.prefix != announcement::PREFIX {
-            return;
-        }
-        self.wish_look();
-        match &mut self.arriving {
-            Arriving::Block(block) => block.announced = true,
-            Arriving::Whole(xid) => self.unshown.push(*xid),
-            Arriving::Nothing => {}
-        }
-        let Ok(tables) = announcement::tables(message.content) else {
-            tracing::warn!(lsn = %message.lsn, "an announcement of changed tables can't be read; looking at the catalog. Is the event trigger of this release installed?");
-            return;
-        };
-        if tables.is_empty() && !self.looks.is_empty() {
-            self.reset_partitioned();
-        }
-        // A partition is announced together with its root and all the other leaves.
-        let is_of_partitions =
-            |oid| self.tables.get(oid).is_some_and(|state| state.catalog.is_partitioned);
-        if tables.len() > 1 || tables.iter().any(is_of_partitions) {
-            match &mut self.arriving {
-                Arriving::Block(block) => block.membership_changed = true,
-                _ => self.membership_changed = true,
-            }
-        }
-        for oid in tables {
-            self.reset(oid, ResetReason::Schema);
-        }
-    }
-
-    /// Something was dropped, perhaps a partition. A look that is newer than this shows only what
-    /// is left, and after a restart there is no older one.
-    fn reset_partitioned(&mut self) {
-        for oid in self.roots() {
-            self.reset(oid, ResetReason::Membership);
         }
     }
 

@@ -6,6 +6,7 @@ mod scope;
 
 use std::collections::HashMap;
 
+use super::announcement::PREFIX;
 use super::form::{self, TypeRow};
 use super::silence::Walsender;
 use crate::kind::{Form, Kind};
@@ -134,6 +135,15 @@ pub enum CatalogError {
     Unexpected(&'static str),
 }
 
+/// SQLSTATE `insufficient_privilege`.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+impl CatalogError {
+    pub(super) fn says_forbidden(&self) -> bool {
+        matches!(self, Self::Query(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE))
+    }
+}
+
 /// The first major version that publishes whole schemas.
 const SCHEMAS_SINCE: u32 = 15;
 
@@ -205,11 +215,16 @@ pub async fn slot_blocker(connection: &mut Connection) -> Result<Option<String>,
     rows.first().map(|row| text(row, 0, "blocker").map(str::to_owned)).transpose()
 }
 
-/// Whether the event trigger of `sql/event_trigger.sql` announces changed definitions in the stream.
-pub(super) async fn has_announcements(connection: &mut Connection) -> Result<bool, CatalogError> {
-    let sql = include_str!("../../sql/check_event_trigger.sql");
-    let rows = connection.simple_query(sql).await?;
-    rows.first().map_or(Ok(false), |row| Ok(text(row, 0, "there")? == "t"))
+/// Announces changed definitions to the other instances, if there may be any and the server can be written to.
+pub(super) async fn announce(
+    connection: &mut Connection,
+    slot: &str,
+    content: &str,
+) -> Result<(), CatalogError> {
+    let variables = [("prefix", PREFIX), ("content", content), ("slot", slot)];
+    let sql = bind(include_str!("../../sql/announce.sql"), &variables);
+    connection.simple_query(&sql).await?;
+    Ok(())
 }
 
 /// Replaces psql's `:'name'` by the value as an SQL literal.

@@ -14,7 +14,8 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// A look that takes longer is not waited for: what everybody else is told is not to be late.
+    /// A look that takes longer is not waited for: what everybody else is told is not to be late. When it
+    /// comes, what it shows is announced to all instances.
     pub(super) const TIME_MAX: Duration = Duration::from_secs(2);
 
     /// Whether to keep back now; `awaits_look`: a look is missing.

@@ -7,6 +7,7 @@
 //!
 //! `assembler`, `relation`, `staging`, `feedback`, `hold`, `pace`, `silence` and `retry` are pure: no I/O, no clock of their own.
 
+mod announcement;
 pub mod assembler;
 pub mod catalog;
 pub mod error;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::announcement::Outbox;
 use super::assembler::Assembler;
 use super::error::SessionError;
 use super::feedback::{Feedback, ResumeWindow};
@@ -31,6 +32,7 @@ pub struct Session {
     options: SessionOptions,
     channels: SessionChannels,
     assembler: Assembler,
+    outbox: Outbox,
     report: Report,
     feedback: Option<Feedback>,
     /// The history the assembler's position belongs to; `None` before the first stream.
@@ -72,6 +74,7 @@ impl Session {
     pub fn new(options: SessionOptions, channels: SessionChannels, metrics: Metrics) -> Self {
         Self {
             assembler: Assembler::new(options.stage),
+            outbox: Outbox::default(),
             report: Report::new(channels.status.clone(), metrics),
             options,
             channels,
@@ -192,6 +195,7 @@ impl Session {
             applied: self.channels.applied.clone(),
             looks,
             wishes: self.channels.wishes.clone(),
+            outbox: self.outbox.clone(),
             report: &mut self.report,
             goal,
             batch: Batch::default(),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::announcement::Outbox;
 use super::assembler::Assembler;
 use super::error::SessionError;
 use super::feedback::Feedback;
@@ -57,6 +58,8 @@ pub(super) struct Stream<'a> {
     pub(super) applied: watch::Receiver<Lsn>,
     pub(super) looks: watch::Receiver<Option<Look>>,
     pub(super) wishes: Wishes,
+    /// What other instances are to be told.
+    pub(super) outbox: Outbox,
     pub(super) feedback: &'a mut Feedback,
     pub(super) report: &'a mut Report,
     /// The stream has caught up once this is applied.
@@ -120,6 +123,7 @@ impl Stream<'_> {
             if self.assembler.take_wants_look() {
                 self.wishes.look.notify_one();
             }
+            self.outbox.add(self.assembler.take_found());
             if !self.hold.keeps_back(self.assembler.awaits_look(), Instant::now()) {
                 self.flush(&mut tick).await?;
             }
@@ -213,6 +217,7 @@ impl Stream<'_> {
         let permit = self.events.reserve().await.map_err(|_| SessionError::Stopping)?;
         let events = std::mem::take(&mut self.batch).events;
         if !events.is_empty() {
+            self.assembler.go_on_without_look();
             permit.send(events);
         }
         Ok(())

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::catalog::{Catalog, SourceState, read_catalog, read_snapshot, read_source};
+use super::announcement::{self, Outbox};
+use super::catalog::{Catalog, SourceState, announce, read_catalog, read_snapshot, read_source};
 use super::error::{LookError, SessionError};
 use super::options::SessionOptions;
 use crate::lsn::Lsn;
@@ -42,14 +43,18 @@ pub(super) struct Watch {
     scopes: Vec<WantedScope>,
     /// Somebody wants a look now.
     pub(super) wanted: Arc<Notify>,
+    /// What looks have shown and other instances are to be told.
+    outbox: Outbox,
     looks: watch::Sender<Option<Look>>,
 }
 
 impl Watch {
-    /// A watcher that looks when `wanted`, too, and hands its looks to `looks`.
+    /// A watcher that looks when `wanted`, too, hands its looks to `looks`, and announces what comes back in
+    /// `outbox`.
     pub(super) fn new(
         options: &SessionOptions,
         wanted: Arc<Notify>,
+        outbox: Outbox,
         looks: watch::Sender<Option<Look>>,
     ) -> Self {
         Self {
@@ -59,6 +64,7 @@ impl Watch {
             rows: options.rows.clone(),
             scopes: options.scopes.clone(),
             wanted,
+            outbox,
             looks,
         }
     }
@@ -94,20 +100,24 @@ impl Watch {
             .map_err(|_| LookError::Timeout(LOOK_TIME_MAX))??)
     }
 
-    /// Looks again and again, reconnecting by itself, until the server lets no new session in
-    /// because it shuts down (or crashed): then the stream beside it has no future either.
+    /// Looks again and again and announces what was found, reconnecting by itself, until the server lets no
+    /// new session in because it shuts down (or crashed): then the stream beside it has no future either.
     pub(super) async fn run(&self, connection: Connection) -> SessionError {
         let mut connection = Some(connection);
         let (mut ended, mut pause) = (Instant::now(), INTERVAL);
         loop {
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.wanted.notified() => sleep_until(ended + INTERVAL_MIN).await,
-            }
+            let looks = tokio::select! {
+                () = sleep_until(ended + pause) => true,
+                () = self.wanted.notified() => {
+                    sleep_until(ended + INTERVAL_MIN).await;
+                    true
+                }
+                () = self.outbox.filled() => false,
+            };
             let started = Instant::now();
             let was_connected = connection.is_some();
-            match self.look_again(&mut connection).await {
-                Ok(_) => {}
+            match self.work(&mut connection, looks).await {
+                Ok(()) => {}
                 Err(error) if error.says_server_is_down() => return SessionError::ServerShutdown,
                 Err(error) => {
                     tracing::warn!(%error, "can't look at the catalog; trying again");
@@ -118,16 +128,45 @@ impl Watch {
                     }
                 }
             }
-            ended = Instant::now();
-            pause = ((ended - started) * COST_RATIO_MAX).clamp(INTERVAL, INTERVAL_MAX);
+            if looks {
+                ended = Instant::now();
+                pause = ((ended - started) * COST_RATIO_MAX).clamp(INTERVAL, INTERVAL_MAX);
+            }
         }
     }
 
-    async fn look_again(&self, connection: &mut Option<Connection>) -> Result<Lsn, LookError> {
-        match connection {
-            Some(connection) => self.hand_look(connection).await,
-            None => self.hand_look(connection.insert(self.connect().await?)).await,
+    /// Announces what is to be announced, and looks.
+    async fn work(
+        &self,
+        connection: &mut Option<Connection>,
+        looks: bool,
+    ) -> Result<(), LookError> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => connection.insert(self.connect().await?),
+        };
+        self.announce(connection).await?;
+        if looks {
+            self.hand_look(connection).await?;
         }
+        Ok(())
+    }
+
+    async fn announce(&self, connection: &mut Connection) -> Result<(), LookError> {
+        let found = self.outbox.content();
+        if found.is_empty() {
+            return Ok(());
+        }
+        let content = announcement::format(&found);
+        let announced = timeout(LOOK_TIME_MAX, announce(connection, &self.slot, &content)).await;
+        match announced.map_err(|_| LookError::Timeout(LOOK_TIME_MAX))? {
+            Err(error) if error.says_forbidden() => {
+                tracing::warn!(%error, "can't announce changed definitions: clients that switch between instances may miss a reset");
+            }
+            announced => announced?,
+        }
+        self.outbox.done(&found);
+        Ok(())
     }
 
     /// Looks once and hands the look to the stream, where it takes effect at the position answered.

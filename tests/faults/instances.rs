@@ -146,3 +146,26 @@ async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does
     let told = slow.told(&pg, "b", &joined.version).await;
     assert!(told.reset == ["b"] || told.changes == ["insert b 1"], "{told:?}");
 }
+
+/// Without the event trigger a look finds a changed definition, at another time for each instance: whoever
+/// finds it first tells the others.
+#[tokio::test]
+async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_not_looked() {
+    let pg = quiet(ServerOptions::default()).await;
+    let proxy = Proxy::start(&pg).await;
+    let quick = instance(&pg, 0).await;
+    let slow = instance_behind(&proxy.url(pg.database()), &pg, 1).await;
+    let start = quick.version().await;
+    slow.applied(&pg).await;
+
+    proxy.silence(Kind::Sql);
+    // No row is written, so the stream says nothing of it.
+    pg.execute("ALTER TABLE a ADD COLUMN found int DEFAULT 1").await;
+    let mut found = quick.poll(&format!("after={start}&wait=10s")).await;
+    while found.reset != ["a"] {
+        found = quick.poll(&format!("after={}&wait=10s", found.version)).await;
+    }
+    let told = slow.told(&pg, "a", &start).await;
+    assert_eq!(told.reset, ["a"]);
+    proxy.heal();
+}

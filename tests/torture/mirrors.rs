@@ -211,10 +211,7 @@ impl Mirror {
     }
 
     fn follows(&self, table: &str) -> bool {
-        // Without the event trigger instances find a changed definition at different times, and who asks
-        // them in turn may never hear of it.
-        let is_found = self.world.has_trigger || self.kind.whom != Whom::InTurn;
-        (is_found || !REDEFINED.contains(&table)) && self.holds(table)
+        self.holds(table)
     }
 
     fn holds(&self, table: &str) -> bool {

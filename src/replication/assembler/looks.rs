@@ -14,10 +14,12 @@ impl Assembler {
         while matches!(self.arriving, Arriving::Nothing)
             && let Some(look) = self.looks.pop_front_if(|look| look.seen_at <= self.position)
         {
-            self.unshown.retain(|xid| !look.began.sees(*xid));
-            self.wants_look |= self.awaits_look();
+            let began = look.began.clone();
             let names_before = self.published();
             let resets = self.adopt(look);
+            self.find(&resets);
+            self.unshown.retain(|(xid, _)| !began.sees(*xid));
+            self.wants_look |= self.awaits_look();
             let tables = self.published();
             if !resets.is_empty() || tables != names_before {
                 out.push(Event::Tables { tables, resets });

@@ -1,5 +1,6 @@
 //! What is known of one published table: by the last look, and by the newest Relation message.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::change::ResetReason;
@@ -54,7 +55,7 @@ impl TableState {
             Some(ResetReason::Membership)
         } else if self.joined.take_if(|joined| snapshot.ended_all_of(joined)).is_some() {
             Some(ResetReason::Membership)
-        } else if self.catalog.definition != now.definition {
+        } else if self.catalog.definition != now.definition || self.catalog.table != now.table {
             Some(ResetReason::Schema)
         } else {
             None
@@ -64,6 +65,15 @@ impl TableState {
     /// It joined the publication before a look with this snapshot.
     pub(super) fn joins(&mut self, snapshot: &Snapshot) {
         self.joined = snapshot.has_open().then(|| snapshot.clone());
+    }
+
+    /// Of the name and definition in effect, and of whether everything is told that was written before the table
+    /// joined: as good as different for different ones, and the same for all instances of a release.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let CatalogTable { table, membership, definition, .. } = &self.catalog;
+        (&table.name, membership, definition, self.joined.is_none()).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Whether what is told of it is read as before.

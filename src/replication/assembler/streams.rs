@@ -18,6 +18,7 @@ use super::published::Said;
 use super::{Arriving, AssembleError, Assembler};
 use crate::change::{Event, ResetReason};
 use crate::pgoutput::{self, StreamAbort, StreamCommit, StreamStart, Streamed};
+use crate::replication::announcement::Announced;
 use crate::replication::catalog::CatalogTable;
 use crate::replication::relation::Relation;
 use crate::replication::staging::Stage;
@@ -41,8 +42,8 @@ pub(super) struct Block {
     pub(super) relations: HashMap<TableOid, Said, hashbrown::DefaultHashBuilder>,
     /// At its commit the catalog must be looked at: what it changed is not to be seen before.
     pub(super) wants_look: bool,
-    /// It announced changed definitions.
-    pub(super) announced: bool,
+    /// The changed definitions it announced, if it did.
+    pub(super) announced: Option<Vec<Announced>>,
     /// It changed perhaps which tables or partitions are published.
     pub(super) membership_changed: bool,
 }
@@ -146,7 +147,7 @@ impl Assembler {
         self.stage = stage;
         self.wants_look |= block.wants_look;
         self.membership_changed |= block.membership_changed;
-        self.unshown.extend(block.announced.then_some(commit.xid));
+        self.unshown.extend(block.announced.map(|tables| (commit.xid, tables)));
         for (oid, said) in block.relations {
             self.share_relation(oid, said);
         }

@@ -10,7 +10,7 @@ use super::{Connected, STANDBY_INTERVAL, ServerProcess, Session};
 use crate::change::ResetReason;
 use crate::history::History;
 use crate::lsn::Lsn;
-use crate::replication::catalog::{SlotState, SourceState, bind, has_announcements, server_major};
+use crate::replication::catalog::{SlotState, SourceState, bind, server_major};
 use crate::replication::error::SessionError;
 use crate::replication::slot::{self, Beginning, Verdict};
 use crate::replication::watch::{Look, Watch};
@@ -29,7 +29,8 @@ const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 impl Session {
     pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
         let (looks_in, looks) = watch::channel(None);
-        let watch = Watch::new(&self.options, self.channels.wishes.look.clone(), looks_in);
+        let wanted = self.channels.wishes.look.clone();
+        let watch = Watch::new(&self.options, wanted, self.outbox.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
         self.refuse_unscoped(&look)?;
@@ -48,8 +49,7 @@ impl Session {
         self.let_standbys_copy_slot(&mut replication, look.source.slot.as_ref()).await;
         self.begin(beginning, history, walsender.server, look).await?;
         let notices_partitions = server_major(&replication) >= PARTITIONS_NOTICED_SINCE;
-        let announced = in_time("pg_event_trigger", has_announcements(&mut sql)).await?;
-        let mut copy = in_time("START_REPLICATION", self.start(replication, announced)).await?;
+        let mut copy = in_time("START_REPLICATION", self.start(replication)).await?;
         self.walsender = Some(walsender);
         if !self.has_started(&watch, &mut sql, pid).await? {
             return Err(last_words(&mut copy).await);
@@ -282,15 +282,17 @@ impl Session {
         Ok(())
     }
 
-    /// With `announced` the messages of the event trigger are sent, too, and everybody else's.
-    async fn start(&self, replication: Connection, announced: bool) -> Result<CopyBoth, WireError> {
+    /// Announcements of changed definitions are sent, too, and so are everybody's logical messages.
+    async fn start(&self, replication: Connection) -> Result<CopyBoth, WireError> {
         let publications = format!("\"{}\"", self.options.publication.replace('"', "\"\""));
         let (protocol, streaming) =
             self.options.streaming.plugin_options(server_major(&replication));
-        let mut options =
-            vec![("proto_version", protocol), ("publication_names", publications.as_str())];
+        let mut options = vec![
+            ("proto_version", protocol),
+            ("publication_names", &publications),
+            ("messages", "true"),
+        ];
         options.extend(streaming.map(|streaming| ("streaming", streaming)));
-        options.extend(announced.then_some(("messages", "true")));
         let from = self.assembler.position();
         replication.start_replication(&self.options.slot, from, &options).await
     }

@@ -2,6 +2,7 @@
 
 use super::rows::{ROWS, held, held_as, rows_told};
 use super::*;
+use crate::replication::announcement;
 
 const WIDER: &[(bool, &str, u32)] =
     &[(true, "id", INT8), (false, "name", TEXT), (false, "x", TEXT)];
@@ -175,6 +176,74 @@ fn announcements_that_cant_be_read_want_a_look_and_those_of_others_nothing() {
     assert!(send(&mut assembler, announcement(1, "highwater", ""), 408));
     assert!(!send(&mut assembler, announcement(1, "others", "1"), 508));
     assert!(!send(&mut assembler, announcement(0, "highwater", "1"), 608));
+}
+
+#[test]
+fn what_a_look_finds_is_announced_and_who_found_the_same_has_nothing_to_add() {
+    let [mut first, mut second] = [(); 2].map(|()| started(vec![items()]));
+    let mut changed = items();
+    changed.table.name = TableName::new("public", "renamed");
+    let look_at = |assembler: &mut Assembler, seen_at, began: &str| {
+        let began = began.parse().unwrap();
+        let look = Catalog { began, ..look(seen_at, vec![changed.clone()]) };
+        assembler.look(look, &mut Vec::new());
+        assembler.keepalive(Lsn(seen_at), &mut Vec::new());
+        assembler.take_found()
+    };
+    let found = look_at(&mut first, 200, "700:700:");
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&TableOid(1)]);
+    assert_eq!(look_at(&mut first, 200, "700:700:"), Found::new(), "once");
+    let text = announcement::format(&found);
+    for (assembler, looks_again) in [(&mut first, false), (&mut second, true)] {
+        let messages = [begin(), announcement(1, "highwater", &text), commit(308)];
+        assert_eq!(told(&feed(assembler, &messages)), ["reset 1 schema"]);
+        assert_eq!(assembler.awaits_look(), looks_again);
+        assert_eq!(assembler.take_wants_look(), looks_again);
+    }
+    assert_eq!(look_at(&mut second, 400, "740:740:"), Found::new(), "announced");
+    assert!(!second.awaits_look());
+}
+
+#[test]
+fn what_a_look_finds_beyond_an_announcement_is_announced() {
+    let mut assembler = started(vec![items()]);
+    feed(&mut assembler, &[begin(), announcement(1, "highwater", "1:abc"), commit(308)]);
+    let changed = CatalogTable { definition: "changed".into(), ..items() };
+    assembler.look(look(308, vec![changed.clone()]), &mut Vec::new());
+    assert_eq!(assembler.take_found().len(), 1, "another fingerprint");
+    feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(408)]);
+    let changed = CatalogTable { definition: "again".into(), ..changed };
+    assembler.look(look(408, vec![changed]), &mut Vec::new());
+    assert_eq!(assembler.take_found().len(), 0, "the change itself was announced");
+}
+
+#[test]
+fn what_was_told_without_the_look_that_was_awaited_is_announced_with_it() {
+    let changed = CatalogTable { definition: "changed".into(), ..items() };
+    for goes_on in [false, true] {
+        let mut assembler = started(vec![items()]);
+        feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(308)]);
+        if goes_on {
+            assembler.go_on_without_look();
+        }
+        assembler.look(look(308, vec![changed.clone()]), &mut Vec::new());
+        assert_eq!(assembler.take_found().len(), usize::from(goes_on));
+    }
+    // The slot was lost before the look.
+    for (now, announced) in [(items(), 0), (changed.clone(), 1)] {
+        let mut assembler = started(vec![items()]);
+        let again = look(400, vec![now]);
+        let broken = Some(ResetReason::SlotLost);
+        assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(300), again, None, broken);
+        assert_eq!(assembler.take_found().len(), announced);
+    }
+    // An earlier run may have told it.
+    let mut assembler = Assembler::new(LIMITS);
+    let first = look(400, vec![changed]);
+    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), first, Some(1000), None);
+    feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(308)]);
+    assembler.keepalive(Lsn(400), &mut Vec::new());
+    assert_eq!(assembler.take_found().len(), 1);
 }
 
 #[test]
