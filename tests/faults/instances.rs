@@ -169,3 +169,30 @@ async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_no
     assert_eq!(told.reset, ["a"]);
     proxy.heal();
 }
+
+/// Who is alone tells nobody: nothing is written into the database.
+#[tokio::test]
+async fn a_changed_definition_is_not_announced_where_there_is_no_other_slot() {
+    let pg = quiet(ServerOptions::default()).await;
+    pg.execute("SELECT pg_create_logical_replication_slot('peek', 'test_decoding')").await;
+    let messages = async || {
+        let sql = "SELECT count(*) FROM pg_logical_slot_peek_changes('peek', NULL, NULL)
+            WHERE data LIKE '%prefix: highwater%'";
+        pg.value::<i64>(sql).await
+    };
+    let alone = instance(&pg, 0).await;
+    let find = async |column| {
+        let start = alone.version().await;
+        pg.execute(&format!("ALTER TABLE a ADD COLUMN {column} int")).await;
+        let mut found = alone.poll(&format!("after={start}&wait=10s")).await;
+        while found.reset != ["a"] {
+            found = alone.poll(&format!("after={}&wait=10s", found.version)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    find("one").await;
+    assert_eq!(messages().await, 0);
+    pg.execute("SELECT pg_create_logical_replication_slot('another', 'pgoutput')").await;
+    find("two").await;
+    assert_eq!(messages().await, 1);
+}
