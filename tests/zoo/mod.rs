@@ -11,7 +11,7 @@ use highwater::wire::{Connection, LibpqEnvironment, Target};
 use crate::support::{Postgres, is_same_json};
 use types::Types;
 
-const ZOO: &str = include_str!("fixtures/zoo.sql");
+const ZOO: &str = include_str!("../fixtures/zoo.sql");
 
 /// The table of types of which only the database can tell the JSON.
 const STRANGERS: &str = "strangers";

@@ -169,7 +169,7 @@ pub async fn read_catalog(
     held::hold(&mut looked, wanted);
     let mut tables: Vec<CatalogTable> = looked.into_iter().map(|looked| looked.table).collect();
     if server_major(connection) >= SCHEMAS_SINCE {
-        let sql = bind(include_str!("../../sql/catalog_schemas.sql"), &variables);
+        let sql = bind(include_str!("../../../sql/catalog_schemas.sql"), &variables);
         add_schema_membership(&mut tables, &connection.simple_query(&sql).await?)?;
     }
     Ok(tables)
@@ -177,10 +177,10 @@ pub async fn read_catalog(
 
 fn tables_query(publication: &str, wanted: &[WantedRows], scopes: &[WantedScope]) -> String {
     let definition =
-        include_str!("../../sql/table_definition.sql").trim_end().trim_end_matches(';');
+        include_str!("../../../sql/table_definition.sql").trim_end().trim_end_matches(';');
     let definition = definition.replace(":'oid'", "published.oid");
     // The file's head explains what is put in here.
-    let sql = include_str!("../../sql/catalog_tables.sql");
+    let sql = include_str!("../../../sql/catalog_tables.sql");
     let sql = sql.replace("(:definition)", &format!("({definition})"));
     let wanted = wanted.iter().map(|wanted| &wanted.table);
     let all = wanted.chain(scopes.iter().map(|scope| &scope.table));
@@ -196,7 +196,7 @@ pub async fn read_source(
     slot: &str,
 ) -> Result<SourceState, CatalogError> {
     let variables = [("publication", publication), ("slot", slot)];
-    let sql = bind(include_str!("../../sql/source_state.sql"), &variables);
+    let sql = bind(include_str!("../../../sql/source_state.sql"), &variables);
     let rows = connection.simple_query(&sql).await?;
     let row = rows.first().ok_or(CatalogError::Unexpected("wal_end"))?;
     let slot = (text(row, 3, "slot_exists")? == "t").then(|| parse_slot(row)).transpose()?;
@@ -211,7 +211,7 @@ pub async fn read_source(
 
 /// The transaction that slot creation waits for, as a phrase; `None` when nothing is in the way.
 pub async fn slot_blocker(connection: &mut Connection) -> Result<Option<String>, CatalogError> {
-    let rows = connection.simple_query(include_str!("../../sql/slot_blockers.sql")).await?;
+    let rows = connection.simple_query(include_str!("../../../sql/slot_blockers.sql")).await?;
     rows.first().map(|row| text(row, 0, "blocker").map(str::to_owned)).transpose()
 }
 
@@ -222,7 +222,7 @@ pub(super) async fn announce(
     content: &str,
 ) -> Result<(), CatalogError> {
     let variables = [("prefix", PREFIX), ("content", content), ("slot", slot)];
-    let sql = bind(include_str!("../../sql/announce.sql"), &variables);
+    let sql = bind(include_str!("../../../sql/announce.sql"), &variables);
     connection.simple_query(&sql).await?;
     Ok(())
 }

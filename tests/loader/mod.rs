@@ -54,7 +54,7 @@ async fn described_with(
         .collect();
     let key_columns = key.iter().map(|column| column.name.clone()).collect();
     let definition =
-        include_str!("../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
+        include_str!("../../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
     let mut held = HeldRows {
         mode: RowMode::Lazy,
         columns,
