@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
-use highwater::source::Wishes;
+use highwater::source::StreamRequests;
 use highwater::store::{self, Limits};
 
 use crate::support::stream::{LIMITS, assembler, messages};
@@ -44,8 +44,11 @@ fn measure(rows_per_commit: u64) {
             }
         }
     });
-    let (mut writer, store) =
-        store::open(Limits::default(), Wishes::default(), Metrics::new().expect("well described"));
+    let (mut writer, store) = store::open(
+        Limits::default(),
+        StreamRequests::default(),
+        Metrics::new().expect("well described"),
+    );
     let applying = per_row(|| {
         let (mut assembler, started) = assembler();
         writer.apply(vec![started]);

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use highwater::database::loader::{LoaderOptions, PgLoader};
+use highwater::json_type::{JsonShape, JsonType};
 use highwater::key::Key;
-use highwater::kind::{Form, Kind};
-use highwater::load::{CopySink, LoadError, LoadedAt, Loader};
+use highwater::load::{CopySink, LoadError, Loader, ReadPoint};
 use highwater::row::Row;
-use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
+use highwater::table::{
+    Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
+};
 use highwater::wire::{LibpqEnvironment, Target};
 use tokio::process::Command;
 
@@ -109,15 +111,15 @@ async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>
         name: name.into(),
         type_oid,
         type_name: type_name.into(),
-        form: Some(Form::Scalar(kind)),
+        form: Some(JsonShape::Scalar(kind)),
     };
     let columns = vec![
-        column("id", 20, "bigint", Kind::Integer),
-        column("owner", 23, "integer", Kind::Integer),
-        column("name", 25, "text", Kind::String),
-        column("changed", 1184, "timestamp with time zone", Kind::Timestamptz),
+        column("id", 20, "bigint", JsonType::Integer),
+        column("owner", 23, "integer", JsonType::Integer),
+        column("name", 25, "text", JsonType::String),
+        column("changed", 1184, "timestamp with time zone", JsonType::Timestamptz),
     ];
-    let held = HeldRows {
+    let held = RowCachePlan {
         mode: RowMode::Preload,
         key: columns.first().cloned().into_iter().collect(),
         columns,
@@ -131,7 +133,7 @@ async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>
         name: TableName::new("public", "items"),
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
-        rows: Rows::Held(Arc::new(held)),
+        rows: RowCaching::Enabled(Arc::new(held)),
         scope: vec![],
     }))
 }
@@ -156,7 +158,7 @@ struct Counted {
 }
 
 impl CopySink for Counted {
-    fn begin(&mut self, _: &LoadedAt, _: u64) -> Result<bool, LoadError> {
+    fn begin(&mut self, _: &ReadPoint, _: u64) -> Result<bool, LoadError> {
         Ok(true)
     }
 

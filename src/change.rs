@@ -1,12 +1,12 @@
 //! What the change stream says, once assembled: the only words that replication and store share.
 
-use crate::history::History;
+use crate::history::TimelineHistory;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::RowChange;
 use crate::scope::ScopeValues;
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::table::{Table, TableOid};
 
 /// What happened to a row.
@@ -44,20 +44,20 @@ pub struct Change {
     /// instance that reads the same publication. Rising, with gaps where changes were merged.
     pub ordinal: u32,
     /// In whose sight, where the table has scope columns.
-    pub scope: Option<Box<ScopeMove>>,
+    pub scope: Option<Box<ScopeTransition>>,
 }
 
 /// The scopes a row was in before and after a change: as far as it existed, and the one before an
 /// update only where it is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScopeMove {
+pub struct ScopeTransition {
     /// The values of all its scope columns before.
     pub before: Option<ScopeValues>,
     /// The values after.
     pub after: Option<ScopeValues>,
 }
 
-impl ScopeMove {
+impl ScopeTransition {
     /// Bytes it occupies.
     pub fn bytes(&self) -> usize {
         let values = self.before.iter().chain(&self.after).map(ScopeValues::heap_bytes);
@@ -156,9 +156,9 @@ pub struct Transaction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     /// The history it belongs to.
-    pub history: History,
+    pub history: TimelineHistory,
     /// The server that sends it.
-    pub server: ServerRun,
+    pub server: PostmasterId,
     /// Everything that ends after this position will be sent.
     pub from: Lsn,
     /// Every published table now.

@@ -22,11 +22,11 @@
 //!
 //! * Who *read* a row on the old server after its last version may have seen a commit that was
 //!   lost with it. Where this process knows that there were such commits, because it had told of
-//!   them, it believes no version from before ([`History::without_ancestors`]); where it knows of
+//!   them, it believes no version from before ([`TimelineHistory::without_ancestors`]); where it knows of
 //!   none, there may still be some. Synchronous replication excludes them.
 //! * A server whose storage is set back to a snapshot goes on writing the same timeline: two histories of
 //!   one name. A process that had read further than the server's WAL now reaches notices, and believes
-//!   nothing of before ([`History::rewound`]); from then on its epoch is its own. One that was
+//!   nothing of before ([`TimelineHistory::rewound`]); from then on its epoch is its own. One that was
 //!   started later can't know, and neither can one that the server has overtaken by then. So restore by
 //!   recovery (`recovery.signal`), which begins a timeline.
 //! * Two servers that leave one timeline at the same LSN, and don't share an archive, both name
@@ -55,7 +55,7 @@ pub struct TimelineSwitch {
 
 /// The history being followed, and those it grew out of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct History {
+pub struct TimelineHistory {
     epoch: Epoch,
     ancestors: Vec<Ancestor>,
 }
@@ -68,7 +68,7 @@ struct Ancestor {
     end: Lsn,
 }
 
-impl History {
+impl TimelineHistory {
     /// The history of a database on a server: what `IDENTIFY_SYSTEM`, `pg_database` and
     /// `TIMELINE_HISTORY` say. `switches` lead to `timeline`, the oldest first.
     ///
@@ -105,7 +105,7 @@ impl History {
     /// What becomes of it when the server has lost what it had beyond some position before `lost`:
     /// nothing of before is believed.
     #[must_use]
-    pub fn rewound(&self, lost: Lsn) -> Self {
+    pub fn diverged_at(&self, lost: Lsn) -> Self {
         let mut hash = Sha256::new();
         hash.update(self.epoch.0.to_be_bytes());
         hash.update(lost.0.to_be_bytes());
@@ -129,7 +129,7 @@ impl History {
 
     /// The same history, which follows on `held`: what was not believed there is not believed here.
     #[must_use]
-    pub fn following(mut self, held: &Self) -> Self {
+    pub fn continuing(mut self, held: &Self) -> Self {
         self.ancestors
             .retain(|ancestor| ancestor.epoch == held.epoch || held.ancestors.contains(ancestor));
         self
@@ -151,7 +151,7 @@ impl Ancestor {
     }
 }
 
-impl From<Epoch> for History {
+impl From<Epoch> for TimelineHistory {
     /// A history without ancestors.
     fn from(epoch: Epoch) -> Self {
         Self { epoch, ancestors: Vec::new() }
@@ -164,20 +164,21 @@ mod tests {
 
     const SYSTEM: u64 = 7_312_345_678_901_234_567;
 
-    fn history(timeline: u32, switches: &[(u32, u64)]) -> History {
+    fn history(timeline: u32, switches: &[(u32, u64)]) -> TimelineHistory {
         let switch = |&(timeline, at): &(u32, u64)| TimelineSwitch { timeline, at: Lsn(at) };
         let switches: Vec<TimelineSwitch> = switches.iter().map(switch).collect();
-        History::new(SYSTEM, 16_384, timeline, &switches)
+        TimelineHistory::new(SYSTEM, 16_384, timeline, &switches)
     }
 
-    fn after(history: &History, lsn: u64) -> Version {
+    fn after(history: &TimelineHistory, lsn: u64) -> Version {
         Version { epoch: history.epoch(), position: Position::after_commit(Lsn(lsn)) }
     }
 
     #[test]
     fn an_epoch_names_system_database_timeline_and_where_it_began() {
-        let epoch =
-            |system, database, timeline| History::new(system, database, timeline, &[]).epoch();
+        let epoch = |system, database, timeline| {
+            TimelineHistory::new(system, database, timeline, &[]).epoch()
+        };
         assert_eq!(epoch(SYSTEM, 16_384, 1), epoch(SYSTEM, 16_384, 1));
         assert_ne!(epoch(SYSTEM, 16_384, 1), epoch(SYSTEM, 16_384, 2));
         assert_ne!(epoch(SYSTEM, 16_384, 1), epoch(SYSTEM, 16_385, 1));
@@ -216,11 +217,11 @@ mod tests {
         let [first, second, third] =
             [1, 2, 3].map(|timeline| history(timeline, &switches[..timeline as usize - 1]));
         let held = second.without_ancestors();
-        assert_eq!(second.clone().following(&held), held);
-        let next = third.clone().following(&held);
+        assert_eq!(second.clone().continuing(&held), held);
+        let next = third.clone().continuing(&held);
         assert!(next.position_of(after(&second, 1600)).is_some());
         assert!(next.position_of(after(&first, 80)).is_none());
-        assert_eq!(third.clone().following(&second), third);
+        assert_eq!(third.clone().continuing(&second), third);
     }
 
     #[test]

@@ -49,7 +49,7 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`history`] [`key`] [`kind`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
+//! | values | [`lsn`] [`version`] [`history`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
 //! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
 //! | parts | [`replication`] [`database`] [`store`] [`auth`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
@@ -96,7 +96,7 @@ pub mod history;
 
 pub mod key;
 
-pub mod kind;
+pub mod json_type;
 
 pub mod table;
 

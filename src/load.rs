@@ -1,6 +1,6 @@
 //! Rows asked of the database: what is asked, what comes back, why it may not.
 //!
-//! Every answer says which transactions it contains ([`LoadedAt`]), so that whoever follows the
+//! Every answer says which transactions it contains ([`ReadPoint`]), so that whoever follows the
 //! change stream can put the two together exactly, by visibility and not by timing.
 
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::snapshot::Snapshot;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::table::Table;
 
 /// What a load contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadedAt {
+pub struct ReadPoint {
     /// The snapshot in which it read.
     pub snapshot: Snapshot,
     /// Every commit that the snapshot sees ends at or before this position of the WAL, which was
     /// read after the snapshot was taken.
-    pub horizon: Lsn,
+    pub visible_up_to: Lsn,
     /// The server that was asked. It says nothing of the rows unless the change stream is its own.
-    pub server: ServerRun,
+    pub server: PostmasterId,
 }
 
 /// Some rows, by key, read in one snapshot.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedRows {
     /// What they contain.
-    pub at: LoadedAt,
+    pub at: ReadPoint,
     /// One for each key asked for, in the order asked; or why the row can't be told, which names it.
     pub rows: Vec<Result<LoadedRow, String>>,
 }
@@ -79,7 +79,7 @@ pub trait CopySink: Send {
     ///
     /// # Errors
     /// It is not wanted of this server, or not any more: the copy ends with it.
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError>;
+    fn begin(&mut self, at: &ReadPoint, rows_estimate: u64) -> Result<bool, LoadError>;
 
     /// Some more rows, in no particular order.
     ///
@@ -98,7 +98,7 @@ pub trait Loader: Send + Sync + 'static {
         &'a self,
         table: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>>;
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>>;
 
     /// Reads a whole table in one snapshot.
     fn copy<'a>(
@@ -109,10 +109,10 @@ pub trait Loader: Send + Sync + 'static {
 
     /// The change stream follows another server than this one: whoever keeps sessions that lead there
     /// closes them.
-    fn leave(&self, server: ServerRun) {
+    fn leave(&self, server: PostmasterId) {
         let _ = server;
     }
 
     /// Which transactions can be seen now.
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>>;
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>>;
 }

@@ -28,15 +28,15 @@ pub enum Phase {
 /// a promoted standby shares the one with the server that it was a copy of, two that were promoted
 /// apart may share both, and a server that is set back to an earlier state keeps them all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServerRun(pub i64);
+pub struct PostmasterId(pub i64);
 
-impl ServerRun {
+impl PostmasterId {
     /// The SQL expression that tells it. Every role may ask, and a session's answer never changes.
     pub const EXPRESSION: &'static str =
         "(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint";
 }
 
-impl FromStr for ServerRun {
+impl FromStr for PostmasterId {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -46,13 +46,13 @@ impl FromStr for ServerRun {
 
 /// What others may want of the session sooner than it would do it by itself. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct StreamRequests {
     /// A look at the catalog: somebody saw that a definition changed, or wonders whether the server is
     /// still there.
-    pub look: Arc<Notify>,
+    pub refresh_catalog: Arc<Notify>,
     /// An answer from the server about how far it is: somebody waits for a position. The server may
     /// not be there yet when it answers: whoever still waits after a moment wishes again.
-    pub position: Arc<Notify>,
+    pub report_position: Arc<Notify>,
 }
 
 /// A picture of the source, published by the session whenever it changes and every few seconds.

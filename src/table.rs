@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kind::Form;
+use crate::json_type::JsonShape;
 
 /// A relation's OID: its identity for as long as it lives, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,7 +94,7 @@ pub struct Column {
     /// The declared type's name, qualified and quoted as SQL needs it.
     pub type_name: String,
     /// How its text becomes JSON; `None`: only the database can say.
-    pub form: Option<Form>,
+    pub form: Option<JsonShape>,
 }
 
 /// Where a table's rows are, seen from a client.
@@ -108,7 +108,7 @@ pub enum RowMode {
 
 /// How a table's rows are held and read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldRows {
+pub struct RowCachePlan {
     /// Which of them are in memory.
     pub mode: RowMode,
     /// The columns of their documents, in the table's order.
@@ -128,7 +128,7 @@ pub struct HeldRows {
 
 /// What an operator wants of a table's rows (`[tables.NAME]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedRows {
+pub struct RowsConfig {
     /// The table, in any of the spellings clients may use.
     pub table: String,
     /// Which of its rows are to be in memory.
@@ -140,7 +140,7 @@ pub struct WantedRows {
 /// By which columns an operator wants to tell apart who may see which rows of a table
 /// (`tables.NAME.scope`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedScope {
+pub struct ScopeConfig {
     /// The table, in any of the spellings clients may use.
     pub table: String,
     /// The columns, as stored.
@@ -149,21 +149,21 @@ pub struct WantedScope {
 
 /// What of a table's rows is in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rows {
+pub enum RowCaching {
     /// Nothing: clients are told ids.
-    Off,
+    Disabled,
     /// Rows are held.
-    Held(Arc<HeldRows>),
+    Enabled(Arc<RowCachePlan>),
     /// They should be and can't; the text says why and what mends it.
-    Refused(String),
+    Unavailable(String),
 }
 
-impl Rows {
+impl RowCaching {
     /// How rows are held, if they are.
-    pub fn held(&self) -> Option<&Arc<HeldRows>> {
+    pub fn held(&self) -> Option<&Arc<RowCachePlan>> {
         match self {
-            Self::Held(held) => Some(held),
-            Self::Off | Self::Refused(_) => None,
+            Self::Enabled(held) => Some(held),
+            Self::Disabled | Self::Unavailable(_) => None,
         }
     }
 
@@ -185,7 +185,7 @@ pub struct Table {
     /// Ids, or resets only.
     pub tracking: Tracking,
     /// What of its rows is in memory.
-    pub rows: Rows,
+    pub rows: RowCaching,
     /// The columns by whose values callers see some of its rows only.
     pub scope: Vec<Column>,
 }

@@ -24,7 +24,7 @@ use axum::http::{Request, StatusCode};
 use highwater::http::{HttpOptions, Offer, ServerOptions, router, serve};
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
-use highwater::source::{Phase, SourceStatus, Wishes};
+use highwater::source::{Phase, SourceStatus, StreamRequests};
 use highwater::store::{self, Limits, Store, Writer};
 use prometheus::IntGauge;
 use tokio::net::TcpListener;
@@ -83,7 +83,8 @@ struct Opened {
 
 fn open() -> Opened {
     let metrics = Metrics::new().unwrap();
-    let (writer, store) = store::open(Limits::default(), Wishes::default(), metrics.clone());
+    let (writer, store) =
+        store::open(Limits::default(), StreamRequests::default(), metrics.clone());
     let mut picture = SourceStatus::new("db".into(), "publication".into(), "slot".into());
     (picture.phase, picture.was_ready) = (Phase::Streaming, true);
     let (source, seen) = watch::channel(picture);

@@ -8,9 +8,9 @@ use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::snapshot::Xid;
-use highwater::source::{ServerRun, Wishes};
+use highwater::source::{PostmasterId, StreamRequests};
 use highwater::store::{self, Limits, LogLimits, Query, Selection, Store, Writer};
-use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
+use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
 
 /// The first table; the others follow.
@@ -37,7 +37,7 @@ impl Filled {
             LogLimits { max_changes: 1 << 30, max_age: Duration::MAX, max_bytes: usize::MAX };
         let (mut writer, store) = store::open(
             Limits { log: limits, ..Limits::default() },
-            Wishes::default(),
+            StreamRequests::default(),
             Metrics::new()?,
         );
         let table = |number: u32| Table {
@@ -45,14 +45,19 @@ impl Filled {
             name: TableName::new("public", format!("items_{number}")),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
-            rows: Rows::Off,
+            rows: RowCaching::Disabled,
             scope: vec![],
         };
         let end = Lsn(8);
         let history = Epoch(1).into();
         let all = (0..tables).map(table).collect();
-        let started =
-            Started { history, server: ServerRun::default(), from: end, tables: all, broken: None };
+        let started = Started {
+            history,
+            server: PostmasterId::default(),
+            from: end,
+            tables: all,
+            broken: None,
+        };
         writer.apply(vec![Event::Started(started)]);
         Ok(Self { writer, store, end, tables })
     }

@@ -2,14 +2,14 @@
 //! Also what the tests of costs count on (`tests/costs.rs`).
 
 use highwater::change::Event;
-use highwater::kind::Kind;
+use highwater::json_type::JsonType;
 use highwater::lsn::Lsn;
 use highwater::replication::StageLimits;
 use highwater::replication::assembler::Assembler;
 use highwater::replication::catalog::{Catalog, CatalogTable, KeyColumn};
 use highwater::snapshot::Snapshot;
-use highwater::source::ServerRun;
-use highwater::table::{Rows, Table, TableName, TableOid, Tracking};
+use highwater::source::PostmasterId;
+use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::Epoch;
 
 const OID: u32 = 16_384;
@@ -89,10 +89,10 @@ fn catalog() -> Catalog {
         name: TableName::new("public", "t"),
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
-        rows: Rows::Off,
+        rows: RowCaching::Disabled,
         scope: vec![],
     };
-    let key = vec![KeyColumn { name: "id".into(), type_oid: INT8, kind: Kind::Integer }];
+    let key = vec![KeyColumn { name: "id".into(), type_oid: INT8, kind: JsonType::Integer }];
     let (membership, definition) = ("m".into(), "d".into());
     let table = CatalogTable {
         table,
@@ -114,6 +114,6 @@ fn catalog() -> Catalog {
 pub(crate) fn assembler() -> (Assembler, Event) {
     let mut assembler = Assembler::new(LIMITS);
     let started =
-        assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(8), catalog(), None, None);
+        assembler.start(Epoch(1).into(), PostmasterId::default(), Lsn(8), catalog(), None, None);
     (assembler, started)
 }

@@ -31,7 +31,7 @@ use crate::http::{self, Certificates, HttpOptions, PushOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
-use crate::source::{Phase, SourceStatus, Wishes};
+use crate::source::{Phase, SourceStatus, StreamRequests};
 use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
 use listeners::{Listeners, bind};
@@ -62,7 +62,7 @@ pub struct App {
     /// How they are compared with the database all the time, if they are.
     checks: Option<CheckPace>,
     /// What it asks of the change stream.
-    wishes: Wishes,
+    wishes: StreamRequests,
     writer: store::Writer,
     store: Store,
     metrics: Metrics,
@@ -94,7 +94,7 @@ impl App {
         admin: Option<TcpListener>,
     ) -> anyhow::Result<Self> {
         let (wishes, metrics) =
-            (Wishes::default(), Metrics::new().context("register the metrics")?);
+            (StreamRequests::default(), Metrics::new().context("register the metrics")?);
         let (writer, store) = store::open(limits(config), wishes.clone(), metrics.clone());
         Ok(Self {
             main,
@@ -210,7 +210,7 @@ async fn drain(
 struct Ingest {
     session: SessionOptions,
     creates_publication: bool,
-    wishes: Wishes,
+    wishes: StreamRequests,
     status: watch::Sender<SourceStatus>,
     metrics: Metrics,
     writer: store::Writer,

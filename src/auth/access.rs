@@ -1,6 +1,6 @@
 //! Which tables somebody may read, and which of their rows.
 
-use crate::scope::Conditions;
+use crate::scope::ScopeConditions;
 
 /// What somebody may read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub struct Granted {
     /// Its name in any spelling that clients may use, too.
     pub table: String,
     /// Which of its rows. Where a table is granted twice, both must hold.
-    pub rows: Conditions,
+    pub rows: ScopeConditions,
 }
 
 impl Access {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::access::{Access, Granted};
 use super::refused::Refused;
-use crate::scope::Conditions;
+use crate::scope::ScopeConditions;
 
 /// What a JWT says of its bearer.
 pub(super) type Claims = Map<String, Value>;
@@ -114,7 +114,7 @@ pub fn same(one: &str, other: &str) -> bool {
 impl Granted {
     /// A table of which every row may be read.
     pub fn whole(table: impl Into<String>) -> Self {
-        Self { table: table.into(), rows: Conditions::default() }
+        Self { table: table.into(), rows: ScopeConditions::default() }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{settings, value};
 use crate::auth::{
     Grant, JwtRules, KeyFiles, RowRule, RuleValue, Rules, StaticToken, Tables, TokenHash, same,
 };
-use crate::table::WantedScope;
+use crate::table::ScopeConfig;
 
 /// A longer leeway would keep tokens alive that nobody thinks of any more.
 const LEEWAY_MAX: Duration = Duration::from_hours(1);
@@ -240,7 +240,7 @@ fn rule(reader: &mut Reader<'_>, condition: &Condition, tables: &Tables) -> Opti
 }
 
 /// Callers are told apart by scope columns only: by any other column nobody would see anything.
-pub(super) fn require_scopes(reader: &mut Reader<'_>, scopes: &[WantedScope]) {
+pub(super) fn require_scopes(reader: &mut Reader<'_>, scopes: &[ScopeConfig]) {
     for condition in &reader.layers.conditions {
         let Condition { table, column, entry, .. } = condition;
         let mut of_table = scopes.iter().filter(|scope| same(&scope.table, table));

@@ -36,7 +36,7 @@ use reader::Reader;
 use crate::auth::Rules;
 use crate::http::{ServerOptions, TlsFiles};
 use crate::replication::Streaming;
-use crate::table::{WantedRows, WantedScope};
+use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::{LibpqEnvironment, Target};
 
 /// Everything that can be configured.
@@ -57,9 +57,9 @@ pub struct Config {
     /// Log lines.
     pub logging: Logging,
     /// `[tables.NAME]`, of tables whose rows are held.
-    pub rows: Vec<WantedRows>,
+    pub rows: Vec<RowsConfig>,
     /// `[tables.NAME]`, of tables whose rows callers see by scope.
-    pub scopes: Vec<WantedScope>,
+    pub scopes: Vec<ScopeConfig>,
 }
 
 /// Section `[postgres]`.

@@ -3,11 +3,11 @@
 use super::entry::Written;
 use super::reader::{self, Reader};
 use super::{settings, value};
-use crate::table::{RowMode, WantedRows, WantedScope};
+use crate::table::{RowMode, RowsConfig, ScopeConfig};
 
 /// What is wanted of tables' rows (a table that is not named, or `off`, has none in memory), and by
 /// which columns callers see them.
-pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedScope>) {
+pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<RowsConfig>, Vec<ScopeConfig>) {
     let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
     let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
     for (table, entries) in &reader.layers.tables {
@@ -19,9 +19,9 @@ pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<WantedRows>, Vec<WantedSco
         let scope = reader.of_named(table, &settings::TABLE_SCOPE, entries, |written| {
             names(written).and_then(|names| value::scope(names, served.as_deref()))
         });
-        scopes.extend(scope.map(|columns| WantedScope { table: table.clone(), columns }));
+        scopes.extend(scope.map(|columns| ScopeConfig { table: table.clone(), columns }));
         if let Some(Some(mode)) = mode {
-            wanted.push(WantedRows { table: table.clone(), mode, columns });
+            wanted.push(RowsConfig { table: table.clone(), mode, columns });
         }
     }
     (wanted, scopes)

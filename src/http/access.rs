@@ -11,7 +11,7 @@ use axum::http::Extensions;
 use super::problem::{Problem, shown};
 use super::query::Narrowing;
 use crate::auth::{Access, Identity};
-use crate::scope::{Condition, Conditions, View};
+use crate::scope::{RowScope, ScopeCondition, ScopeConditions};
 use crate::store::{Directory, Part, PublishedTable, Selection};
 
 /// Whoever asks.
@@ -30,7 +30,7 @@ pub(crate) enum Caller {
 pub(crate) struct Readable {
     pub(crate) table: Arc<PublishedTable>,
     /// Which of its rows.
-    pub(crate) rows: Conditions,
+    pub(crate) rows: ScopeConditions,
 }
 
 impl Caller {
@@ -153,12 +153,12 @@ impl Caller {
     /// The table as the caller may read it; `None`: not at all.
     fn readable(&self, directory: &Directory, table: &Arc<PublishedTable>) -> Option<Readable> {
         let rows = match self {
-            Self::Anybody => Conditions::default(),
+            Self::Anybody => ScopeConditions::default(),
             Self::Known(identity) => granted(&identity.access, directory, table)?,
             Self::Stranger => return None,
         };
         // Where the rows can't be told apart, who may not see all of them sees none.
-        match View::of(&table.table, &rows) {
+        match RowScope::of(&table.table, &rows) {
             Ok(_) => Some(Readable { table: table.clone(), rows }),
             Err(reason) => {
                 tracing::debug!(%reason, "a token limits rows by it, so it does not read the table");
@@ -175,12 +175,12 @@ pub(crate) fn narrowed(
     tables: &[Readable],
     narrowing: &Narrowing,
 ) -> Result<Vec<Part>, Problem> {
-    let mut added: Vec<Vec<Condition>> = vec![Vec::new(); tables.len()];
+    let mut added: Vec<Vec<ScopeCondition>> = vec![Vec::new(); tables.len()];
     for clause in narrowing.clauses() {
         let mut is_known = false;
         for (readable, added) in tables.iter().zip(&mut added) {
             if let Some(column) = meant(directory, &readable.table, &clause.column) {
-                added.push(Condition { column, value: clause.value.clone() });
+                added.push(ScopeCondition { column, value: clause.value.clone() });
                 is_known = true;
             }
         }
@@ -191,7 +191,7 @@ pub(crate) fn narrowed(
     let parts = tables.iter().zip(added).map(|(readable, added)| {
         let conditions = readable.rows.and(&added.into_iter().collect());
         // Every column was looked for before: a table without it shows nothing.
-        let view = View::of(&readable.table.table, &conditions).unwrap_or(View::Nothing);
+        let view = RowScope::of(&readable.table.table, &conditions).unwrap_or(RowScope::Nothing);
         Part { table: readable.table.clone(), view }
     });
     Ok(parts.collect())
@@ -226,8 +226,8 @@ fn granted(
     access: &Access,
     directory: &Directory,
     table: &Arc<PublishedTable>,
-) -> Option<Conditions> {
-    let Access::Tables(granted) = access else { return Some(Conditions::default()) };
+) -> Option<ScopeConditions> {
+    let Access::Tables(granted) = access else { return Some(ScopeConditions::default()) };
     let mut all = granted.iter().filter(|granted| {
         directory.resolve(&granted.table).is_some_and(|known| Arc::ptr_eq(known, table))
     });

@@ -155,7 +155,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::source::Wishes;
+    use crate::source::StreamRequests;
     use crate::store::{self, Limits};
 
     fn metrics_path() -> &'static str {
@@ -165,7 +165,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
         let metrics = Metrics::new().unwrap();
-        let (_writer, store) = store::open(Limits::default(), Wishes::default(), metrics.clone());
+        let (_writer, store) =
+            store::open(Limits::default(), StreamRequests::default(), metrics.clone());
         let picture = SourceStatus::new(String::new(), String::new(), String::new());
         let options = HttpOptions::default();
         let build = Build::new(store, watch::channel(picture).1, &metrics, &options);

@@ -18,7 +18,7 @@ use crate::source::{Phase, SourceStatus};
 use crate::store::{
     LastReset, RequestCounts, Resets, RowsState, RowsStatus, StoreStatus, TableStatus,
 };
-use crate::table::{RowMode, Rows, Tracking};
+use crate::table::{RowCaching, RowMode, Tracking};
 use crate::version::{Epoch, Position, Version};
 
 /// How the service is doing.
@@ -341,7 +341,7 @@ fn resets_in_status(
     ResetsInStatus { count: resets.count, last: resets.last.map(last) }
 }
 
-fn mode(rows: &Rows) -> ModeWord {
+fn mode(rows: &RowCaching) -> ModeWord {
     match rows.held().map(|held| held.mode) {
         None => ModeWord::Off,
         Some(RowMode::Lazy) => ModeWord::Lazy,

@@ -33,15 +33,15 @@ impl PartialOrd for Key {
 fn by_value(a: &[u8], b: &[u8]) -> Ordering {
     let rank = kind(a).cmp(&kind(b));
     rank.then_with(|| match kind(a) {
-        Kind::Number => Decimal::of(a).cmp(&Decimal::of(b)),
-        Kind::String => unescaped(a).cmp(&unescaped(b)),
-        Kind::Array => elements(a, b),
-        Kind::Null | Kind::Boolean | Kind::Other => a.cmp(b),
+        JsonRank::Number => OrderedNumber::of(a).cmp(&OrderedNumber::of(b)),
+        JsonRank::String => unescaped(a).cmp(&unescaped(b)),
+        JsonRank::Array => elements(a, b),
+        JsonRank::Null | JsonRank::Boolean | JsonRank::Other => a.cmp(b),
     })
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum JsonRank {
     Null,
     Boolean,
     Number,
@@ -50,14 +50,14 @@ enum Kind {
     Other,
 }
 
-fn kind(text: &[u8]) -> Kind {
+fn kind(text: &[u8]) -> JsonRank {
     match text.first() {
-        Some(b'n') => Kind::Null,
-        Some(b't' | b'f') => Kind::Boolean,
-        Some(b'-' | b'0'..=b'9') => Kind::Number,
-        Some(b'"') => Kind::String,
-        Some(b'[') => Kind::Array,
-        _ => Kind::Other,
+        Some(b'n') => JsonRank::Null,
+        Some(b't' | b'f') => JsonRank::Boolean,
+        Some(b'-' | b'0'..=b'9') => JsonRank::Number,
+        Some(b'"') => JsonRank::String,
+        Some(b'[') => JsonRank::Array,
+        _ => JsonRank::Other,
     }
 }
 
@@ -122,13 +122,13 @@ fn length(text: &[u8]) -> usize {
 /// A number: its sign, how many digits stand before the point, and its digits without zeros at
 /// either end. So it compares as the number does, however many digits there are.
 #[derive(PartialEq, Eq)]
-struct Decimal<'a> {
+struct OrderedNumber<'a> {
     negative: bool,
     magnitude: i64,
     digits: Cow<'a, [u8]>,
 }
 
-impl<'a> Decimal<'a> {
+impl<'a> OrderedNumber<'a> {
     fn of(text: &'a [u8]) -> Self {
         let (negative, text) = match text.strip_prefix(b"-") {
             Some(rest) => (true, rest),
@@ -160,7 +160,7 @@ impl<'a> Decimal<'a> {
     }
 }
 
-impl Ord for Decimal<'_> {
+impl Ord for OrderedNumber<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let size = |a: &Self, b: &Self| {
             a.magnitude.cmp(&b.magnitude).then_with(|| a.digits.cmp(&b.digits))
@@ -179,7 +179,7 @@ impl Ord for Decimal<'_> {
     }
 }
 
-impl PartialOrd for Decimal<'_> {
+impl PartialOrd for OrderedNumber<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -6,7 +6,7 @@
 //! Source: PostgreSQL manual, "Arrays", "Array Input and Output Syntax".
 
 use super::Unrenderable;
-use crate::kind::Kind;
+use crate::json_type::JsonType;
 
 /// Most dimensions an array has (`MAXDIM` in `src/include/c.h`); text with more is refused.
 pub(super) const DIMENSIONS_MAX: usize = 6;
@@ -14,7 +14,7 @@ pub(super) const DIMENSIONS_MAX: usize = 6;
 /// `[2:3]={1,NULL}` becomes `[1,null]`.
 pub(super) fn write_array(
     text: &[u8],
-    element: Kind,
+    element: JsonType,
     delimiter: u8,
     out: &mut Vec<u8>,
 ) -> Result<(), Unrenderable> {
@@ -60,7 +60,7 @@ fn is_bounds(pair: &str) -> bool {
 
 struct Reader<'t, 'o> {
     rest: &'t [u8],
-    element: Kind,
+    element: JsonType,
     delimiter: u8,
     /// A quoted element without its backslashes; kept for its room.
     unescaped: Vec<u8>,

@@ -1,6 +1,6 @@
 //! The built-in types, by OID.
 
-use super::Kind;
+use super::JsonType;
 
 /// The kind of a built-in type; `None` for those left out and for types that are not built in.
 ///
@@ -10,19 +10,19 @@ use super::Kind;
 /// for catalogs; true arrays, whose elements' kind decides.
 ///
 /// Source: `src/include/catalog/pg_type.dat`; these OIDs never change.
-pub(super) fn kind(type_oid: u32) -> Option<Kind> {
+pub(super) fn kind(type_oid: u32) -> Option<JsonType> {
     match type_oid {
         // int8, int2, int4
-        20 | 21 | 23 => Some(Kind::Integer),
+        20 | 21 | 23 => Some(JsonType::Integer),
         // float4, float8, numeric
-        700 | 701 | 1700 => Some(Kind::Number),
-        16 => Some(Kind::Boolean),
-        114 => Some(Kind::Json),
-        3802 => Some(Kind::Jsonb),
-        1114 => Some(Kind::Timestamp),
-        1184 => Some(Kind::Timestamptz),
-        1082 => Some(Kind::Date),
-        _ => is_printed_as_string(type_oid).then_some(Kind::String),
+        700 | 701 | 1700 => Some(JsonType::Number),
+        16 => Some(JsonType::Boolean),
+        114 => Some(JsonType::Json),
+        3802 => Some(JsonType::Jsonb),
+        1114 => Some(JsonType::Timestamp),
+        1184 => Some(JsonType::Timestamptz),
+        1082 => Some(JsonType::Date),
+        _ => is_printed_as_string(type_oid).then_some(JsonType::String),
     }
 }
 

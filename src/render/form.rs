@@ -7,13 +7,13 @@
 //! elements of an array likewise.
 
 use super::builtin;
-use crate::kind::{Form, Kind, TypeClass, TypeFacts};
+use crate::json_type::{JsonShape, JsonType, TypeClass, TypeFacts};
 
 /// The first OID that is given to what users make (`FirstNormalObjectId` in
 /// `src/include/access/transam.h`).
 const FIRST_USER_OID: u32 = 16_384;
 
-impl Form {
+impl JsonShape {
     /// The form of the values of a type; `None` when they can't be rendered from their text with
     /// certainty.
     ///
@@ -33,12 +33,12 @@ impl Form {
 }
 
 /// The kind of a type that is not an array.
-fn scalar_kind(facts: &TypeFacts) -> Option<Kind> {
+fn scalar_kind(facts: &TypeFacts) -> Option<JsonType> {
     match facts.class {
         TypeClass::Composite | TypeClass::Domain | TypeClass::Pseudo => None,
         _ if facts.oid < FIRST_USER_OID => builtin::kind(facts.oid),
         TypeClass::Base | TypeClass::Enum | TypeClass::Range | TypeClass::Multirange => {
-            (!facts.has_json_cast).then_some(Kind::String)
+            (!facts.has_json_cast).then_some(JsonType::String)
         }
     }
 }

@@ -22,7 +22,7 @@ mod moment;
 mod number;
 mod string;
 
-use crate::kind::{Form, Kind};
+use crate::json_type::{JsonShape, JsonType};
 
 pub use string::write_string;
 
@@ -37,7 +37,7 @@ mod tests;
 )]
 pub struct Unrenderable;
 
-impl Form {
+impl JsonShape {
     /// Appends the JSON of a value, given its text output.
     ///
     /// # Errors
@@ -56,11 +56,11 @@ impl Form {
     }
 }
 
-impl Kind {
+impl JsonType {
     /// Appends the JSON of a value, given its text output.
     ///
     /// # Errors
-    /// As [`Form::write_json`].
+    /// As [`JsonShape::write_json`].
     pub fn write_json(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
         let start = out.len();
         let written = self.append(text, out);

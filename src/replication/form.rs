@@ -1,6 +1,6 @@
 //! How the values of a column become JSON, from what the catalog says of its type.
 
-use crate::kind::{Form, TypeClass, TypeFacts};
+use crate::json_type::{JsonShape, TypeClass, TypeFacts};
 
 /// A type, as `sql/catalog_tables.sql` describes it.
 #[derive(Debug, serde::Deserialize)]
@@ -35,12 +35,12 @@ impl TypeRow {
 }
 
 /// The form of such values, or of arrays of `element`; `None`: only the database can tell.
-pub(super) fn of(value: &TypeRow, element: Option<&TypeRow>) -> Option<Form> {
+pub(super) fn of(value: &TypeRow, element: Option<&TypeRow>) -> Option<JsonShape> {
     let mut facts = value.facts()?;
     if value.is_array {
         // A domain over arrays may be an element, too.
         let element = element.filter(|element| !element.is_array)?;
         facts.element = Some(Box::new(element.facts()?));
     }
-    Form::of(&facts)
+    JsonShape::of(&facts)
 }

@@ -8,8 +8,8 @@ use super::feedback::ResumeWindow;
 use super::staging::StageLimits;
 use crate::change::Event;
 use crate::lsn::Lsn;
-use crate::source::{SourceStatus, Wishes};
-use crate::table::{WantedRows, WantedScope};
+use crate::source::{SourceStatus, StreamRequests};
+use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::Target;
 
 /// What to stream, and how.
@@ -32,9 +32,9 @@ pub struct SessionOptions {
     /// Bounds of what is staged.
     pub stage: StageLimits,
     /// Tables whose rows are to be told as well as their ids.
-    pub rows: Vec<WantedRows>,
+    pub rows: Vec<RowsConfig>,
     /// Tables whose changes are to be told to each scope by itself.
-    pub scopes: Vec<WantedScope>,
+    pub scopes: Vec<ScopeConfig>,
 }
 
 /// Whether the server sends a transaction that outgrows its memory (`logical_decoding_work_mem`)
@@ -72,7 +72,7 @@ pub struct SessionChannels {
     /// Where the session says how it is.
     pub status: watch::Sender<SourceStatus>,
     /// What others want of the session sooner than it would do it by itself.
-    pub wishes: Wishes,
+    pub wishes: StreamRequests,
     /// Ends the session.
     pub shutdown: CancellationToken,
 }

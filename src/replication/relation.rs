@@ -2,8 +2,8 @@
 
 use super::catalog::{CatalogTable, KeyColumn, PublishedColumn};
 use super::row_plan::RowPlan;
+use crate::json_type::JsonType;
 use crate::key::Key;
-use crate::kind::Kind;
 use crate::pgoutput::{self, Column, OldTuple, ReplicaIdentity, Tuple};
 use crate::scope::ScopeValues;
 
@@ -14,7 +14,7 @@ pub(super) struct Relation {
     columns: Vec<RelationColumn>,
     key: KeyPlan,
     /// Where the scope columns are and how their values are written; empty without any.
-    scope: Vec<(usize, Kind)>,
+    scope: Vec<(usize, JsonType)>,
     rows: RowReading,
 }
 
@@ -31,7 +31,7 @@ enum KeyPlan {
     /// One integer column, at this place.
     Integer(usize),
     /// Any other key: place and kind of each column, in key order.
-    Json(Vec<(usize, Kind)>),
+    Json(Vec<(usize, JsonType)>),
     /// The message doesn't fit what the catalog said: nothing can be read until the next look.
     Unknown,
 }
@@ -206,7 +206,7 @@ fn plan(
     }
     match places[..] {
         [] => None,
-        [(place, Kind::Integer)] => Some(KeyPlan::Integer(place)),
+        [(place, JsonType::Integer)] => Some(KeyPlan::Integer(place)),
         _ => Some(KeyPlan::Json(places)),
     }
 }
@@ -217,7 +217,7 @@ fn scope_plan(
     replica_identity: ReplicaIdentity,
     columns: &[RelationColumn],
     table: &CatalogTable,
-) -> Option<Vec<(usize, Kind)>> {
+) -> Option<Vec<(usize, JsonType)>> {
     let is_told = |column: &RelationColumn| column.key || replica_identity == ReplicaIdentity::Full;
     let place = |scope: &KeyColumn| {
         let is_it = |c: &RelationColumn| {
@@ -258,7 +258,7 @@ fn read_integer(text: &[u8]) -> Result<i64, UnknownKey> {
 }
 
 fn read_json(
-    columns: &[(usize, Kind)],
+    columns: &[(usize, JsonType)],
     tuple: Tuple<'_>,
     old: Option<Tuple<'_>>,
 ) -> Result<Key, UnknownKey> {

@@ -5,11 +5,11 @@
 //! the whole row unknown; nothing is guessed.
 
 use super::catalog::PublishedColumn;
+use crate::json_type::{JsonShape, JsonType};
 use crate::key::Key;
-use crate::kind::{Form, Kind};
 use crate::pgoutput::{Column, OldTuple, Tuple};
-use crate::row::{Image, PartialRow, Row};
-use crate::table::HeldRows;
+use crate::row::{PartialRow, Row, RowAfter};
+use crate::table::RowCachePlan;
 
 /// Where the values of a table's documents stand in its tuples.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ struct Member {
     place: usize,
     /// What stands before its value: `{"id":`, `,"name":`.
     opening: Box<[u8]>,
-    form: Option<Form>,
+    form: Option<JsonShape>,
 }
 
 /// Memory to write a document in, used again and again.
@@ -43,13 +43,13 @@ struct Unwritten;
 impl RowPlan {
     /// A plan for tuples of the columns `published`; `None` when a column of the documents is not
     /// among them.
-    pub(super) fn new(published: &[PublishedColumn], held: &HeldRows) -> Option<Self> {
+    pub(super) fn new(published: &[PublishedColumn], held: &RowCachePlan) -> Option<Self> {
         let mut members = Vec::with_capacity(held.columns.len());
         let mut next = 0;
         for column in &held.columns {
             let skipped = published.iter().skip(next).position(|p| p.name == column.name)?;
             let mut opening = vec![if members.is_empty() { b'{' } else { b',' }];
-            Kind::String.write_json(column.name.as_bytes(), &mut opening).ok()?;
+            JsonType::String.write_json(column.name.as_bytes(), &mut opening).ok()?;
             opening.push(b':');
             let place = next + skipped;
             members.push(Member { skipped, place, opening: opening.into(), form: column.form });
@@ -65,17 +65,17 @@ impl RowPlan {
         old: Option<&OldTuple<'_>>,
         before: Option<&Key>,
         scratch: &mut Scratch,
-    ) -> Image {
+    ) -> RowAfter {
         scratch.json.clear();
         scratch.missing.clear();
         if self.write(new, old, scratch).is_err() {
-            return Image::Unknown;
+            return RowAfter::Unresolved;
         }
         if scratch.missing.is_empty() {
-            return Image::Whole(Row::new(&scratch.json));
+            return RowAfter::Full(Row::new(&scratch.json));
         }
         let row = PartialRow::new(&scratch.json, &scratch.missing);
-        Image::Partial { row, before: before.cloned() }
+        RowAfter::Partial { row, before: before.cloned() }
     }
 
     fn write(

@@ -39,20 +39,20 @@ impl RowStage {
         if self.tables.entry(table).or_default().lost {
             return;
         }
-        if !matches!(change, RowChange::Set { .. }) {
+        if !matches!(change, RowChange::Upsert { .. }) {
             self.make_moot(table, revocable);
         }
         let bytes = cost(&change);
         let staged = self.tables.entry(table).or_default();
         staged.bytes += bytes;
-        staged.lost = matches!(change, RowChange::Lost(_));
+        staged.lost = matches!(change, RowChange::Invalidate(_));
         self.bytes += bytes;
         self.changes.push((step, change));
     }
 
     /// What became of the table's rows can't be told.
     pub(super) fn lose(&mut self, step: u64, table: TableOid, revocable: bool) {
-        self.push(step, RowChange::Lost(table), revocable);
+        self.push(step, RowChange::Invalidate(table), revocable);
     }
 
     /// …and will not be, even if what has come since some place is rolled back.
@@ -76,7 +76,7 @@ impl RowStage {
             self.bytes -= bytes;
             if let Some(staged) = self.tables.get_mut(&change.table()) {
                 staged.bytes -= bytes;
-                staged.lost &= !matches!(change, RowChange::Lost(_));
+                staged.lost &= !matches!(change, RowChange::Invalidate(_));
             }
         }
     }
@@ -87,13 +87,13 @@ impl RowStage {
             self.drop_moot();
         }
         let given_up = self.tables.iter().filter(|(_, staged)| staged.given_up);
-        self.changes.extend(given_up.map(|(table, _)| (0, RowChange::Lost(*table))));
+        self.changes.extend(given_up.map(|(table, _)| (0, RowChange::Invalidate(*table))));
     }
 
     fn drop_moot(&mut self) {
         let mut begins = HashMap::<TableOid, usize, hashbrown::DefaultHashBuilder>::default();
         for (place, (_, change)) in self.changes.iter().enumerate() {
-            if !matches!(change, RowChange::Set { .. }) {
+            if !matches!(change, RowChange::Upsert { .. }) {
                 begins.insert(change.table(), place);
             }
         }
@@ -136,7 +136,7 @@ impl RowStage {
     pub(super) fn bytes_of(&self, table: TableOid) -> usize {
         let Some(staged) = self.tables.get(&table) else { return 0 };
         // That it is lost has to be said in any case.
-        let needed = if staged.lost { cost(&RowChange::Lost(table)) } else { 0 };
+        let needed = if staged.lost { cost(&RowChange::Invalidate(table)) } else { 0 };
         staged.bytes.saturating_sub(needed)
     }
 

@@ -23,7 +23,7 @@ use crate::change::{CommitTime, Event};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, Message};
 use crate::row::RowChange;
-use crate::source::{Phase, Wishes};
+use crate::source::{Phase, StreamRequests};
 use crate::wire::{CopyBoth, Frame, StatusUpdate};
 
 /// Status updates go out this often on their own, well inside `wal_sender_timeout` (60 s by default).
@@ -57,7 +57,7 @@ pub(super) struct Stream<'a> {
     /// Everything that ends at or before this is visible to readers.
     pub(super) applied: watch::Receiver<Lsn>,
     pub(super) looks: watch::Receiver<Option<Look>>,
-    pub(super) wishes: Wishes,
+    pub(super) wishes: StreamRequests,
     /// What other instances are to be told.
     pub(super) outbox: Outbox,
     pub(super) feedback: &'a mut Feedback,
@@ -121,7 +121,7 @@ impl Stream<'_> {
         loop {
             self.read_buffered(&mut tick).await?;
             if self.assembler.take_wants_look() {
-                self.wishes.look.notify_one();
+                self.wishes.refresh_catalog.notify_one();
             }
             self.outbox.add(self.assembler.take_found());
             if !self.hold.keeps_back(self.assembler.awaits_look(), Instant::now()) {
@@ -273,7 +273,7 @@ impl Stream<'_> {
     /// Judges the silence, if there is one.
     fn listen(&mut self) -> Result<(), SessionError> {
         if self.silence.wants_look() {
-            self.wishes.look.notify_one();
+            self.wishes.refresh_catalog.notify_one();
         }
         match self.silence.presence() {
             Presence::Alive => {}
@@ -328,7 +328,7 @@ impl Stream<'_> {
         self.reply_requests.push_back(now);
         let recent = |at: &&Instant| now.duration_since(**at) < STATUS_INTERVAL;
         if self.reply_requests.iter().filter(recent).count() >= REPLY_REQUESTS_SUSPECT {
-            self.wishes.look.notify_one();
+            self.wishes.refresh_catalog.notify_one();
         }
         if self.reply_requests.len() <= REPLY_REQUESTS_MAX {
             return Ok(());
@@ -344,7 +344,7 @@ impl Stream<'_> {
 
 /// Somebody waits for a position, and the last question is not too recent. Cancel safe: the wish is
 /// taken last.
-async fn wished(wishes: &Wishes, asked_at: tokio::time::Instant) {
+async fn wished(wishes: &StreamRequests, asked_at: tokio::time::Instant) {
     sleep_until(asked_at + ASK_INTERVAL).await;
-    wishes.position.notified().await;
+    wishes.report_position.notified().await;
 }

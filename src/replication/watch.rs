@@ -11,7 +11,7 @@ use super::catalog::{Catalog, SourceState, announce, read_catalog, read_snapshot
 use super::error::{LookError, SessionError};
 use super::options::SessionOptions;
 use crate::lsn::Lsn;
-use crate::table::{WantedRows, WantedScope};
+use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::{ConnectError, Connection, Target};
 
 /// One look: the published tables, and where server and slot stand.
@@ -39,8 +39,8 @@ pub(super) struct Watch {
     publication: String,
     slot: String,
     /// Tables to look at more closely.
-    rows: Vec<WantedRows>,
-    scopes: Vec<WantedScope>,
+    rows: Vec<RowsConfig>,
+    scopes: Vec<ScopeConfig>,
     /// Somebody wants a look now.
     pub(super) wanted: Arc<Notify>,
     /// What looks have shown and other instances are to be told.

@@ -1,6 +1,6 @@
 //! One row as JSON, and what a change says about it.
 
-mod difference;
+mod json_diff;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::key::Key;
 use crate::table::TableOid;
 
-pub use difference::{difference, is_same_json};
+pub use json_diff::{difference, is_same_json};
 
 /// A row's document: a JSON object, members in column order. Cloning shares it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ impl Row {
     pub fn has_members(&self, wanted: &[(String, Vec<u8>)]) -> bool {
         let mut found = 0;
         let is_read = serde_json::Deserializer::from_slice(&self.0)
-            .deserialize_map(Finding { wanted, found: &mut found });
+            .deserialize_map(MemberMatcher { wanted, found: &mut found });
         is_read.is_ok() && found == wanted.len()
     }
 
@@ -98,12 +98,12 @@ impl PartialRow {
 }
 
 /// Counts the members of a document that are as wanted.
-struct Finding<'a> {
+struct MemberMatcher<'a> {
     wanted: &'a [(String, Vec<u8>)],
     found: &'a mut usize,
 }
 
-impl<'de> Visitor<'de> for Finding<'_> {
+impl<'de> Visitor<'de> for MemberMatcher<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,9 +172,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 /// What a change leaves of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Image {
+pub enum RowAfter {
     /// This is the row now.
-    Whole(Row),
+    Full(Row),
     /// This is the row now, but for values that are those of the row before the change.
     Partial {
         /// What was sent.
@@ -183,20 +183,20 @@ pub enum Image {
         before: Option<Key>,
     },
     /// There is such a row now; what it looks like has to be asked of the database.
-    Unknown,
+    Unresolved,
     /// There is no such row any more.
-    Gone,
+    Deleted,
 }
 
-impl Image {
+impl RowAfter {
     /// Bytes it occupies outside of its handle.
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Whole(row) => row.heap_bytes(),
+            Self::Full(row) => row.heap_bytes(),
             Self::Partial { row, before } => {
                 row.heap_bytes() + before.as_ref().map_or(0, Key::heap_bytes)
             }
-            Self::Unknown | Self::Gone => 0,
+            Self::Unresolved | Self::Deleted => 0,
         }
     }
 }
@@ -205,33 +205,33 @@ impl Image {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowChange {
     /// One row.
-    Set {
+    Upsert {
         /// The table.
         table: TableOid,
         /// The row.
         key: Key,
         /// What it is now.
-        image: Image,
+        image: RowAfter,
     },
     /// `TRUNCATE`: the table is empty.
-    Clear(TableOid),
+    Truncate(TableOid),
     /// What became of the table's rows is not known: they must be read again.
-    Lost(TableOid),
+    Invalidate(TableOid),
 }
 
 impl RowChange {
     /// The table concerned.
     pub fn table(&self) -> TableOid {
         match self {
-            Self::Set { table, .. } | Self::Clear(table) | Self::Lost(table) => *table,
+            Self::Upsert { table, .. } | Self::Truncate(table) | Self::Invalidate(table) => *table,
         }
     }
 
     /// Bytes it occupies, itself and what it points to.
     pub fn bytes(&self) -> usize {
         let beside = match self {
-            Self::Set { key, image, .. } => key.heap_bytes() + image.heap_bytes(),
-            Self::Clear(_) | Self::Lost(_) => 0,
+            Self::Upsert { key, image, .. } => key.heap_bytes() + image.heap_bytes(),
+            Self::Truncate(_) | Self::Invalidate(_) => 0,
         };
         size_of::<Self>() + beside
     }

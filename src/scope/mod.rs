@@ -1,14 +1,14 @@
 //! Which rows of a table someone may see, or asks for.
 
+mod row_scope;
 mod values;
-mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-pub use values::{Combination, SCOPE_COLUMNS_MAX, ScopeValues};
-pub use view::{NoScopeColumn, Seen, View};
+pub use row_scope::{NoScopeColumn, RowScope, ScopeMatch};
+pub use values::{SCOPE_COLUMNS_MAX, ScopeColumnSet, ScopeValues};
 
 /// Equality conditions on a table's scope columns. A row is seen when all of them hold; without
 /// any, every row is.
@@ -16,25 +16,25 @@ pub use view::{NoScopeColumn, Seen, View};
 /// Values are texts, as PostgreSQL reads them: what type they are of is the table's to know. Two
 /// values for one column stand side by side: unless they mean the same, nothing is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Conditions(Option<Arc<BTreeSet<Condition>>>);
+pub struct ScopeConditions(Option<Arc<BTreeSet<ScopeCondition>>>);
 
 /// One column, and the value it must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Condition {
+pub struct ScopeCondition {
     /// The column's name, as stored.
     pub column: String,
     /// The value's text.
     pub value: String,
 }
 
-impl Conditions {
+impl ScopeConditions {
     /// Whether every row is seen.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// In order of the columns' names.
-    pub fn iter(&self) -> impl Iterator<Item = &Condition> {
+    pub fn iter(&self) -> impl Iterator<Item = &ScopeCondition> {
         self.0.iter().flat_map(|all| all.iter())
     }
 
@@ -49,22 +49,22 @@ impl Conditions {
     }
 }
 
-impl FromIterator<Condition> for Conditions {
-    fn from_iter<I: IntoIterator<Item = Condition>>(all: I) -> Self {
-        let all: BTreeSet<Condition> = all.into_iter().collect();
+impl FromIterator<ScopeCondition> for ScopeConditions {
+    fn from_iter<I: IntoIterator<Item = ScopeCondition>>(all: I) -> Self {
+        let all: BTreeSet<ScopeCondition> = all.into_iter().collect();
         Self((!all.is_empty()).then(|| Arc::new(all)))
     }
 }
 
-impl<C: Into<String>, V: Into<String>> FromIterator<(C, V)> for Conditions {
+impl<C: Into<String>, V: Into<String>> FromIterator<(C, V)> for ScopeConditions {
     fn from_iter<I: IntoIterator<Item = (C, V)>>(all: I) -> Self {
         let one =
-            |(column, value): (C, V)| Condition { column: column.into(), value: value.into() };
+            |(column, value): (C, V)| ScopeCondition { column: column.into(), value: value.into() };
         all.into_iter().map(one).collect()
     }
 }
 
-impl fmt::Display for Conditions {
+impl fmt::Display for ScopeConditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, condition) in self.iter().enumerate() {
             let comma = if place > 0 { "," } else { "" };
@@ -80,20 +80,21 @@ mod tests {
 
     #[test]
     fn conditions_that_say_the_same_are_equal_in_whatever_order_they_came() {
-        let a = Conditions::from_iter([("owner_id", "5"), ("country", "fr")]);
-        let b = Conditions::from_iter([("country", "fr"), ("owner_id", "5"), ("country", "fr")]);
+        let a = ScopeConditions::from_iter([("owner_id", "5"), ("country", "fr")]);
+        let b =
+            ScopeConditions::from_iter([("country", "fr"), ("owner_id", "5"), ("country", "fr")]);
         assert_eq!(a, b);
         assert_eq!(a.to_string(), "country:fr,owner_id:5");
-        let none = Conditions::from_iter(Vec::<(String, String)>::new());
-        assert!(none.is_empty() && none == Conditions::default());
+        let none = ScopeConditions::from_iter(Vec::<(String, String)>::new());
+        assert!(none.is_empty() && none == ScopeConditions::default());
     }
 
     #[test]
     fn both_sides_must_hold() {
-        let five = Conditions::from_iter([("owner_id", "5")]);
-        let none = Conditions::default();
+        let five = ScopeConditions::from_iter([("owner_id", "5")]);
+        let none = ScopeConditions::default();
         assert_eq!((none.and(&five), five.and(&none)), (five.clone(), five.clone()));
-        let six = five.and(&Conditions::from_iter([("owner_id", "6")]));
+        let six = five.and(&ScopeConditions::from_iter([("owner_id", "6")]));
         assert_eq!(six.to_string(), "owner_id:5,owner_id:6");
     }
 }

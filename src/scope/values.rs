@@ -10,9 +10,9 @@ pub const SCOPE_COLUMNS_MAX: usize = 3;
 
 /// Which of a table's scope columns: a bit for each, in the table's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Combination(u8);
+pub struct ScopeColumnSet(u8);
 
-impl Combination {
+impl ScopeColumnSet {
     /// Every combination of at least one of so many columns.
     pub fn all(columns: usize) -> impl Iterator<Item = Self> {
         (1..1_u8 << columns.min(SCOPE_COLUMNS_MAX)).map(Self)
@@ -40,9 +40,9 @@ impl ScopeValues {
 
     /// Of the values of all scope columns, those of some.
     #[must_use]
-    pub fn picked(&self, columns: Combination) -> Self {
+    pub fn picked(&self, columns: ScopeColumnSet) -> Self {
         let all: Vec<&RawValue> = serde_json::from_slice(&self.0).unwrap_or_default();
-        if Combination::all(all.len()).last() == Some(columns) {
+        if ScopeColumnSet::all(all.len()).last() == Some(columns) {
             return self.clone();
         }
         let picked = all.into_iter().enumerate().filter(|(place, _)| columns.has(*place));
@@ -82,12 +82,12 @@ mod tests {
     fn some_of_the_values_are_those_of_the_columns_meant() {
         let values = ScopeValues::json(br#"[5,"a,]\"b",null]"#);
         let picked = |places: &[usize]| {
-            format!("{:?}", values.picked(Combination::of(places.iter().copied())))
+            format!("{:?}", values.picked(ScopeColumnSet::of(places.iter().copied())))
         };
         assert_eq!(picked(&[0]), "[5]");
         assert_eq!(picked(&[1, 2]), r#"["a,]\"b",null]"#);
         assert_eq!(picked(&[0, 1, 2]), format!("{values:?}"));
-        assert_eq!(Combination::all(2).count(), 3);
-        assert_eq!(Combination::all(0).count(), 0);
+        assert_eq!(ScopeColumnSet::all(2).count(), 3);
+        assert_eq!(ScopeColumnSet::all(0).count(), 0);
     }
 }

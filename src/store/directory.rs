@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::meters::{RowMeters, Served};
 use super::signals::Mark;
 use crate::metrics::Metrics;
-use crate::scope::View;
+use crate::scope::RowScope;
 use crate::table::{Table, TableOid};
 
 /// A published table as readers hold it: its definition, its name ready for JSON, and the signals
@@ -111,7 +111,7 @@ fn spellings(tables: &[Arc<PublishedTable>]) -> HashMap<String, Arc<PublishedTab
 impl From<Arc<PublishedTable>> for Part {
     /// All of its rows.
     fn from(table: Arc<PublishedTable>) -> Self {
-        Self { table, view: View::All }
+        Self { table, view: RowScope::AllRows }
     }
 }
 
@@ -130,7 +130,7 @@ pub struct Part {
     /// The table.
     pub table: Arc<PublishedTable>,
     /// The rows asked about: to who asks there are no others.
-    pub view: View,
+    pub view: RowScope,
 }
 
 impl Selection {
@@ -159,12 +159,12 @@ impl Selection {
     }
 
     /// Which rows of a table are asked about.
-    pub(super) fn view_of(&self, table: &PublishedTable) -> &View {
+    pub(super) fn view_of(&self, table: &PublishedTable) -> &RowScope {
         match self {
-            Self::All => &View::All,
+            Self::All => &RowScope::AllRows,
             Self::Tables(parts) => {
                 let part = parts.iter().find(|part| part.table.oid() == table.oid());
-                part.map_or(&View::Nothing, |part| &part.view)
+                part.map_or(&RowScope::Nothing, |part| &part.view)
             }
         }
     }
@@ -190,7 +190,7 @@ impl PartialEq for Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Rows, TableName, Tracking};
+    use crate::table::{RowCaching, TableName, Tracking};
 
     fn published(oid: u32, schema: &str, name: &str) -> Arc<PublishedTable> {
         let table = Table {
@@ -198,7 +198,7 @@ mod tests {
             name: TableName::new(schema, name),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
-            rows: Rows::Off,
+            rows: RowCaching::Disabled,
             scope: vec![],
         };
         Arc::new(PublishedTable::new(table, &Metrics::new().unwrap()))

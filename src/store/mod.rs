@@ -78,13 +78,13 @@ pub use status::{StoreStatus, TableStatus};
 pub use writer::Writer;
 
 use crate::metrics::Metrics;
-use crate::source::Wishes;
+use crate::source::StreamRequests;
 use state::Shared;
 
 /// Makes an empty store: the writer's side, of which there is one, and the readers'.
 ///
 /// `wishes` is what it asks of the change stream: a position sooner, a look at the catalog.
-pub fn open(limits: Limits, wishes: Wishes, metrics: Metrics) -> (Writer, Store) {
+pub fn open(limits: Limits, wishes: StreamRequests, metrics: Metrics) -> (Writer, Store) {
     let shared = Arc::new(Shared::new(limits.rows));
     (Writer::new(shared.clone(), limits.log, metrics), Store { shared, wishes })
 }

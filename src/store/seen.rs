@@ -2,25 +2,25 @@
 
 use super::log::{Log, ScopedLog, Told};
 use super::state::TableState;
-use crate::scope::{Seen, View};
+use crate::scope::{RowScope, ScopeMatch};
 use crate::version::Position;
 
 /// A part of a table's changes, which to who asks is the whole.
 #[derive(Clone, Copy)]
 pub(super) enum SeenLog<'a> {
     All(&'a Log),
-    Scope(&'a ScopedLog, &'a Seen),
+    Scope(&'a ScopedLog, &'a ScopeMatch),
     /// Only that the table is reset.
     Nothing(&'a Log),
 }
 
 impl TableState {
     /// What is seen of its changes.
-    pub(super) fn seen<'a>(&'a self, view: &'a View) -> SeenLog<'a> {
+    pub(super) fn seen<'a>(&'a self, view: &'a RowScope) -> SeenLog<'a> {
         match view {
-            View::All => SeenLog::All(&self.log),
-            View::Nothing => SeenLog::Nothing(&self.log),
-            View::Scope(seen) => {
+            RowScope::AllRows => SeenLog::All(&self.log),
+            RowScope::Nothing => SeenLog::Nothing(&self.log),
+            RowScope::Scope(seen) => {
                 let log = self.scoped.iter().find(|log| log.columns() == seen.columns);
                 log.map_or(SeenLog::Nothing(&self.log), |log| SeenLog::Scope(log, seen))
             }
@@ -28,7 +28,7 @@ impl TableState {
     }
 
     /// Version of the newest change that is seen, or reset: that of the whole commit.
-    pub(super) fn newest_seen(&self, view: &View) -> Position {
+    pub(super) fn newest_seen(&self, view: &RowScope) -> Position {
         match self.seen(view) {
             SeenLog::All(_) => self.newest,
             SeenLog::Nothing(log) => log.began(),

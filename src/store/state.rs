@@ -19,8 +19,8 @@ use super::meters::TableMeters;
 use super::resets::Resets;
 use super::rows::{Cache, Loads, TableRows, Verifications};
 use super::signals::Signals;
-use crate::history::History;
-use crate::source::{ServerRun, Wishes};
+use crate::history::TimelineHistory;
+use crate::source::{PostmasterId, StreamRequests};
 use crate::table::TableOid;
 use crate::version::{Epoch, Position, Version};
 
@@ -28,7 +28,7 @@ use crate::version::{Epoch, Position, Version};
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) shared: Arc<Shared>,
-    pub(super) wishes: Wishes,
+    pub(super) wishes: StreamRequests,
 }
 
 /// What the writer and the readers share.
@@ -51,9 +51,9 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     /// The history being followed; `None` before the first start.
-    pub(super) history: Option<History>,
+    pub(super) history: Option<TimelineHistory>,
     /// The server that sends the stream, or did last; `None` before the first start.
-    pub(super) server: Option<ServerRun>,
+    pub(super) server: Option<PostmasterId>,
     /// Everything up to here is in the logs.
     pub(super) applied: Position,
     /// The newest change to any table, or reset. Never goes back within a history.
@@ -127,7 +127,7 @@ impl TableState {
 impl State {
     /// The epoch being followed; `None` before the first start.
     pub(super) fn epoch(&self) -> Option<Epoch> {
-        self.history.as_ref().map(History::epoch)
+        self.history.as_ref().map(TimelineHistory::epoch)
     }
 
     /// Everything up to here is in the logs; `None` before the first start.

@@ -11,8 +11,8 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::{ServerRun, Wishes};
-use crate::table::{Rows, Table, TableName, TableOid, Tracking};
+use crate::source::{PostmasterId, StreamRequests};
+use crate::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use crate::version::{Epoch, Position, Version};
 
 pub(super) const EPOCH: Epoch = Epoch(7);
@@ -26,7 +26,7 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
         name: TableName::new("public", name),
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
-        rows: Rows::Off,
+        rows: RowCaching::Disabled,
         scope: vec![],
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
 pub(super) fn started(from: u64, tables: Vec<Table>, broken: Option<ResetReason>) -> Event {
     Event::Started(Started {
         history: EPOCH.into(),
-        server: ServerRun::default(),
+        server: PostmasterId::default(),
         from: Lsn(from),
         tables,
         broken,
@@ -91,7 +91,7 @@ impl Bench {
 
     pub(super) fn with_limits(limits: Limits) -> Self {
         let metrics = Metrics::new().unwrap();
-        let (writer, store) = open(limits, Wishes::default(), metrics.clone());
+        let (writer, store) = open(limits, StreamRequests::default(), metrics.clone());
         Self { writer, store, metrics }
     }
 

@@ -8,20 +8,20 @@ use tokio::time::timeout;
 use super::testing::*;
 use crate::change::Op::Insert;
 use crate::change::{Event, ResetReason, Started};
-use crate::history::{History, TimelineSwitch};
+use crate::history::{TimelineHistory, TimelineSwitch};
 use crate::lsn::Lsn;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::version::Version;
 
 /// Timeline 2, which left timeline 1 at 960: the first one's version at an LSN, and the start.
 fn promoted(from: u64, broken: Option<ResetReason>) -> (impl Fn(u64) -> Version, Event) {
     let switch = TimelineSwitch { timeline: 1, at: Lsn(960) };
     let [first, second] = [(1, &[][..]), (2, &[switch][..])]
-        .map(|(timeline, switches)| History::new(7, 5, timeline, switches));
+        .map(|(timeline, switches)| TimelineHistory::new(7, 5, timeline, switches));
     let version = move |lsn| Version { epoch: first.epoch(), ..at(lsn) };
     let start = Started {
         history: second,
-        server: ServerRun::default(),
+        server: PostmasterId::default(),
         from: Lsn(from),
         tables: abc(),
         broken,
@@ -32,10 +32,10 @@ fn promoted(from: u64, broken: Option<ResetReason>) -> (impl Fn(u64) -> Version,
 /// On timeline 1, with a commit at 880 and a watermark.
 fn on_the_first_timeline(watermark: u64) -> Bench {
     let mut bench = Bench::new(GENEROUS);
-    let history = History::new(7, 5, 1, &[]);
+    let history = TimelineHistory::new(7, 5, 1, &[]);
     let start = Started {
         history,
-        server: ServerRun::default(),
+        server: PostmasterId::default(),
         from: Lsn(800),
         tables: abc(),
         broken: None,

@@ -8,7 +8,7 @@ use highwater::metrics::Metrics;
 use highwater::replication::{
     ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits, Streaming,
 };
-use highwater::source::{SourceStatus, Wishes};
+use highwater::source::{SourceStatus, StreamRequests};
 use highwater::throwaway::ServerOptions;
 use highwater::wire::{LibpqEnvironment, Target};
 use tokio::sync::{mpsc, watch};
@@ -43,7 +43,7 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
         events,
         applied,
         status,
-        wishes: Wishes::default(),
+        wishes: StreamRequests::default(),
         shutdown: shutdown.clone(),
     };
     let session = Session::new(options, channels, Metrics::new().unwrap());

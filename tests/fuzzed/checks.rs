@@ -8,15 +8,17 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use highwater::change::{Change, CommitTime, Event, Op, Started, Transaction};
 use highwater::http::{HttpOptions, router};
+use highwater::json_type::{JsonShape, JsonType};
 use highwater::key::Key;
-use highwater::kind::{Form, Kind};
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::pgoutput::{Message, Streamed, Tuple, decode, decode_streamed};
 use highwater::snapshot::Xid;
-use highwater::source::{Phase, ServerRun, SourceStatus, Wishes};
+use highwater::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
 use highwater::store::{self, Limits, Writer};
-use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
+use highwater::table::{
+    Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
+};
 use highwater::version::{Epoch, Version};
 use highwater::wire::Frame;
 use tower::ServiceExt;
@@ -81,7 +83,7 @@ impl Service {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let metrics = Metrics::new().expect("metrics");
         let (mut writer, store) =
-            store::open(Limits::default(), Wishes::default(), metrics.clone());
+            store::open(Limits::default(), StreamRequests::default(), metrics.clone());
         writer.apply(vec![started(), commit()]);
         let mut status = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         status.phase = Phase::Streaming;
@@ -131,41 +133,44 @@ impl Service {
 
 fn started() -> Event {
     let tables = vec![
-        table(1, "items", RowMode::Preload, &[("id", Kind::Integer)]),
-        table(2, "users", RowMode::Lazy, &[("id", Kind::Integer)]),
-        table(3, "lines", RowMode::Lazy, &[("o", Kind::Integer), ("p", Kind::String)]),
+        table(1, "items", RowMode::Preload, &[("id", JsonType::Integer)]),
+        table(2, "users", RowMode::Lazy, &[("id", JsonType::Integer)]),
+        table(3, "lines", RowMode::Lazy, &[("o", JsonType::Integer), ("p", JsonType::String)]),
         table(
             4,
             "facts",
             RowMode::Lazy,
-            &[("b", Kind::Boolean), ("n", Kind::Number), ("d", Kind::Date)],
+            &[("b", JsonType::Boolean), ("n", JsonType::Number), ("d", JsonType::Date)],
         ),
         table(
             5,
             "times",
             RowMode::Preload,
-            &[("t", Kind::Timestamp), ("z", Kind::Timestamptz), ("j", Kind::Jsonb)],
+            &[("t", JsonType::Timestamp), ("z", JsonType::Timestamptz), ("j", JsonType::Jsonb)],
         ),
-        Table { rows: Rows::Off, ..table(6, "a,\"b", RowMode::Lazy, &[("id", Kind::Integer)]) },
+        Table {
+            rows: RowCaching::Disabled,
+            ..table(6, "a,\"b", RowMode::Lazy, &[("id", JsonType::Integer)])
+        },
     ];
     Event::Started(Started {
         history: Epoch(0xAB).into(),
-        server: ServerRun::default(),
+        server: PostmasterId::default(),
         from: Lsn(800),
         tables,
         broken: None,
     })
 }
 
-fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, Kind)]) -> Table {
-    let column = |&(name, kind): &(&str, Kind)| Column {
+fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, JsonType)]) -> Table {
+    let column = |&(name, kind): &(&str, JsonType)| Column {
         name: name.into(),
         type_oid: 0,
         type_name: "t".into(),
-        form: Some(Form::Scalar(kind)),
+        form: Some(JsonShape::Scalar(kind)),
     };
     let key: Vec<Column> = key.iter().map(column).collect();
-    let held = HeldRows {
+    let held = RowCachePlan {
         mode,
         columns: key.clone(),
         key: key.clone(),
@@ -179,7 +184,7 @@ fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, Kind)]) -> Table {
         name: TableName::new("public", name),
         key_columns: key.into_iter().map(|column| column.name).collect(),
         tracking: Tracking::Ids,
-        rows: Rows::Held(Arc::new(held)),
+        rows: RowCaching::Enabled(Arc::new(held)),
         scope: vec![],
     }
 }

@@ -1,7 +1,7 @@
 //! Whole tables.
 
 use highwater::key::Key;
-use highwater::load::{CopySink, LoadError, LoadedAt, Loader};
+use highwater::load::{CopySink, LoadError, Loader, ReadPoint};
 use highwater::row::Row;
 
 use super::{Received, copied, described, described_with, load, loader, options};
@@ -45,7 +45,7 @@ async fn snapshots_that_are_not_wanted_are_followed_by_others() {
 async fn who_receives_can_stop_the_copy() {
     struct Stopping;
     impl CopySink for Stopping {
-        fn begin(&mut self, _: &LoadedAt, _: u64) -> Result<bool, LoadError> {
+        fn begin(&mut self, _: &ReadPoint, _: u64) -> Result<bool, LoadError> {
             Ok(true)
         }
         fn rows(&mut self, _: Vec<(Key, Row)>) -> Result<(), LoadError> {

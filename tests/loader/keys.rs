@@ -168,7 +168,8 @@ async fn keys_of_an_extensions_type_are_compared_as_it_compares() {
     )
     .await;
     let table = super::described_with(&pg, "a", |held| {
-        let form = Some(highwater::kind::Form::Scalar(highwater::kind::Kind::String));
+        let form =
+            Some(highwater::json_type::JsonShape::Scalar(highwater::json_type::JsonType::String));
         held.key[0].form = form;
         held.columns[0].form = form;
     })

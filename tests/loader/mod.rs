@@ -10,11 +10,13 @@ mod values;
 use std::sync::Arc;
 
 use highwater::database::loader::{LoaderOptions, PgLoader};
+use highwater::json_type::{JsonShape, TypeClass, TypeFacts};
 use highwater::key::Key;
-use highwater::kind::{Form, TypeClass, TypeFacts};
-use highwater::load::{CopySink, LoadError, LoadedAt, LoadedRow, Loader};
+use highwater::load::{CopySink, LoadError, LoadedRow, Loader, ReadPoint};
 use highwater::row::Row;
-use highwater::table::{Column, HeldRows, RowMode, Rows, Table, TableName, TableOid, Tracking};
+use highwater::table::{
+    Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
+};
 use highwater::wire::{LibpqEnvironment, Target};
 
 use crate::support::Postgres;
@@ -36,7 +38,7 @@ async fn described(pg: &Postgres, name: &str) -> Arc<Table> {
 async fn described_with(
     pg: &Postgres,
     name: &str,
-    change: impl FnOnce(&mut HeldRows),
+    change: impl FnOnce(&mut RowCachePlan),
 ) -> Arc<Table> {
     let row = pg
         .query_one(&format!(
@@ -55,7 +57,7 @@ async fn described_with(
     let key_columns = key.iter().map(|column| column.name.clone()).collect();
     let definition =
         include_str!("../../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
-    let mut held = HeldRows {
+    let mut held = RowCachePlan {
         mode: RowMode::Lazy,
         columns,
         key,
@@ -70,7 +72,7 @@ async fn described_with(
         name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
         key_columns,
         tracking: Tracking::Ids,
-        rows: Rows::Held(Arc::new(held)),
+        rows: RowCaching::Enabled(Arc::new(held)),
         scope: vec![],
     })
 }
@@ -97,7 +99,7 @@ async fn columns(pg: &Postgres, table: u32) -> Vec<Column> {
             name: row.get(0),
             type_oid: row.get(1),
             type_name: row.get(2),
-            form: Form::of(&TypeFacts {
+            form: JsonShape::of(&TypeFacts {
                 oid: row.get(3),
                 class,
                 has_json_cast: class != TypeClass::Enum,
@@ -153,7 +155,7 @@ async fn error(loader: &PgLoader, table: &Arc<Table>, key: &str) -> LoadError {
 /// A copy, as it is received.
 #[derive(Default)]
 struct Received {
-    at: Option<LoadedAt>,
+    at: Option<ReadPoint>,
     estimate: u64,
     rows: Vec<(String, String)>,
     /// How many snapshots are still not wanted.
@@ -161,7 +163,7 @@ struct Received {
 }
 
 impl CopySink for Received {
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError> {
+    fn begin(&mut self, at: &ReadPoint, rows_estimate: u64) -> Result<bool, LoadError> {
         if self.unwanted > 0 {
             self.unwanted -= 1;
             return Ok(false);

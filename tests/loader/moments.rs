@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use highwater::key::Key;
-use highwater::load::{LoadError, LoadedAt, Loader};
+use highwater::load::{LoadError, Loader, ReadPoint};
 use highwater::lsn::Lsn;
 use highwater::snapshot::Xid;
 use tokio::time::sleep;
@@ -27,7 +27,8 @@ async fn what_is_not_committed_is_not_seen_and_then_it_is() {
     let xid = xid(&writer).await;
     let before = loader.load(&a, &[Key::integer(1)]).await.unwrap();
     let copied_before = copied(&loader, &a).await.at.unwrap();
-    for LoadedAt { snapshot, .. } in [&before.at, &copied_before, &loader.snapshot().await.unwrap()]
+    for ReadPoint { snapshot, .. } in
+        [&before.at, &copied_before, &loader.snapshot().await.unwrap()]
     {
         assert!(!snapshot.sees(xid));
     }
@@ -40,11 +41,11 @@ async fn what_is_not_committed_is_not_seen_and_then_it_is() {
     let committed: Lsn = committed.parse().unwrap();
     let after = loader.load(&a, &[Key::integer(1)]).await.unwrap();
     let copied_after = copied(&loader, &a).await;
-    for LoadedAt { snapshot, horizon, .. } in
+    for ReadPoint { snapshot, visible_up_to, .. } in
         [&after.at, copied_after.at.as_ref().unwrap(), &loader.snapshot().await.unwrap()]
     {
         assert!(snapshot.sees(xid));
-        assert!(*horizon >= committed || committed.bytes_since(*horizon) <= 40);
+        assert!(*visible_up_to >= committed || committed.bytes_since(*visible_up_to) <= 40);
     }
     assert_eq!(copied_after.rows[0].1, r#"{"id":1,"v":2}"#);
     assert_eq!(

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use highwater::database::loader::PgLoader;
 use highwater::key::Key;
 use highwater::load::{LoadError, Loader};
-use highwater::source::ServerRun;
+use highwater::source::PostmasterId;
 use highwater::throwaway::{ServerOptions, Shutdown};
 use tokio::time::sleep;
 
@@ -100,13 +100,13 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
     let first = loader.load(&a, &key).await.unwrap().at.server;
-    let told = format!("SELECT {}", ServerRun::EXPRESSION);
-    assert_eq!(first, ServerRun(pg.value(&told).await));
+    let told = format!("SELECT {}", PostmasterId::EXPRESSION);
+    assert_eq!(first, PostmasterId(pg.value(&told).await));
     assert_eq!(super::copied(&loader, &a).await.at.unwrap().server, first);
     assert_eq!(loader.snapshot().await.unwrap().server, first);
     // That of the copy is closed.
     until_sessions(&pg, 1).await;
-    loader.leave(ServerRun(first.0 + 1));
+    loader.leave(PostmasterId(first.0 + 1));
     assert_eq!(loader.load(&a, &key).await.unwrap().at.server, first);
     assert_eq!(count(&pg).await, 1);
     loader.leave(first);
@@ -114,7 +114,7 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
     pg.server().restart(Shutdown::Fast).unwrap();
     pg.reconnect().await;
     let second = loader.load(&a, &key).await.unwrap().at.server;
-    assert_eq!(second, ServerRun(pg.value(&told).await));
+    assert_eq!(second, PostmasterId(pg.value(&told).await));
     assert_ne!(second, first);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use highwater::table::{RowMode, WantedRows};
+use highwater::table::{RowMode, RowsConfig};
 use serde_json::Value;
 
 use super::header;
@@ -28,7 +28,7 @@ async fn service(pg: &Postgres, tables: &[String], mode: RowMode) -> Highwater {
     let mut config = config(pg, &[]);
     config.rows = tables
         .iter()
-        .map(|table| WantedRows { table: format!("zoo.{table}"), mode, columns: None })
+        .map(|table| RowsConfig { table: format!("zoo.{table}"), mode, columns: None })
         .collect();
     let service = Highwater::launch_as(&config).await;
     service.ready().await;

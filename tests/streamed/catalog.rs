@@ -1,7 +1,7 @@
 //! What a look at the catalog says of tables whose rows are wanted.
 
 use highwater::replication::catalog::{CatalogTable, read_catalog};
-use highwater::table::{RowMode, Rows, WantedRows};
+use highwater::table::{RowCaching, RowMode, RowsConfig};
 use highwater::wire::{Connection, LibpqEnvironment, Target};
 
 use super::{has_lists_and_filters, lazy};
@@ -12,19 +12,19 @@ async fn connect(pg: &Postgres) -> Connection {
     Connection::connect_sql(&target).await.unwrap()
 }
 
-async fn look(pg: &Postgres, wanted: &[WantedRows]) -> Vec<CatalogTable> {
+async fn look(pg: &Postgres, wanted: &[RowsConfig]) -> Vec<CatalogTable> {
     read_catalog(&mut connect(pg).await, "highwater", wanted, &[]).await.unwrap()
 }
 
-async fn look_at(pg: &Postgres, wanted: WantedRows) -> CatalogTable {
+async fn look_at(pg: &Postgres, wanted: RowsConfig) -> CatalogTable {
     let name = wanted.table.replace("public.", "");
     let tables = look(pg, &[wanted]).await;
     tables.into_iter().find(|t| t.table.name.to_string() == name).expect("published")
 }
 
-fn preload(table: &str, columns: Option<&[&str]>) -> WantedRows {
+fn preload(table: &str, columns: Option<&[&str]>) -> RowsConfig {
     let columns = columns.map(|names| names.iter().map(ToString::to_string).collect());
-    WantedRows { table: table.into(), mode: RowMode::Preload, columns }
+    RowsConfig { table: table.into(), mode: RowMode::Preload, columns }
 }
 
 const ZOO: &str = "
@@ -70,7 +70,7 @@ async fn columns_keys_and_names_are_told_as_sql_needs_them() {
         let key: Vec<String> = held.key.iter().map(|column| column.name.clone()).collect();
         assert_eq!(key, table.key_columns);
     }
-    assert!(look(&pg, &[]).await.iter().all(|t| t.table.rows == Rows::Off));
+    assert!(look(&pg, &[]).await.iter().all(|t| t.table.rows == RowCaching::Disabled));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn what_cant_be_held_is_refused_with_its_remedy() {
         ),
         (preload("zoo", Some(&[])), "leaves nothing"),
     ] {
-        let Rows::Refused(reason) = look_at(&pg, wanted).await.table.rows else {
+        let RowCaching::Unavailable(reason) = look_at(&pg, wanted).await.table.rows else {
             panic!("{words}: not refused")
         };
         assert!(reason.contains(words), "{reason}");

@@ -10,9 +10,9 @@ use highwater::metrics::Metrics;
 use highwater::replication::{
     ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits, Streaming,
 };
-use highwater::row::{Image, Row, RowChange};
-use highwater::source::{SourceStatus, Wishes};
-use highwater::table::{Table, TableOid, WantedRows};
+use highwater::row::{Row, RowAfter, RowChange};
+use highwater::source::{SourceStatus, StreamRequests};
+use highwater::table::{RowsConfig, Table, TableOid};
 use highwater::wire::{LibpqEnvironment, Target};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ pub(super) struct Follower {
     applied: watch::Sender<Lsn>,
     shutdown: CancellationToken,
     session: JoinHandle<()>,
-    pub(super) wishes: Wishes,
+    pub(super) wishes: StreamRequests,
     /// The published tables as last told.
     pub(super) tables: Vec<Table>,
     /// The rows that the stream has told, applied one after the other.
@@ -44,7 +44,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Follows the publication `highwater` through a slot named after the database.
     #[allow(clippy::disallowed_methods, reason = "joined in stop")]
-    pub(super) async fn start(pg: &Postgres, rows: Vec<WantedRows>) -> Self {
+    pub(super) async fn start(pg: &Postgres, rows: Vec<RowsConfig>) -> Self {
         let options = SessionOptions {
             target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
             publication: "highwater".into(),
@@ -65,7 +65,7 @@ impl Follower {
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let nobody = String::new;
         let (status, _) = watch::channel(SourceStatus::new(nobody(), nobody(), nobody()));
-        let (wishes, shutdown) = (Wishes::default(), CancellationToken::new());
+        let (wishes, shutdown) = (StreamRequests::default(), CancellationToken::new());
         let channels = SessionChannels {
             events: events_in,
             applied,
@@ -105,7 +105,7 @@ impl Follower {
         let now: String = pg.value("SELECT pg_current_wal_flush_lsn()::text").await;
         let now: Lsn = now.parse().unwrap();
         while self.position < now {
-            self.wishes.position.notify_one();
+            self.wishes.report_position.notify_one();
             let soon = tokio::time::timeout(Duration::from_millis(20), self.events.recv()).await;
             for event in soon.ok().flatten().unwrap_or_default() {
                 self.apply(event);
@@ -142,20 +142,20 @@ impl Follower {
 
     fn change(&mut self, change: RowChange) {
         match change {
-            RowChange::Clear(table) => drop(self.rows.remove(&table)),
-            RowChange::Lost(table) => self.lost.push(table),
-            RowChange::Set { table, key, image } => self.set(table, &key, image),
+            RowChange::Truncate(table) => drop(self.rows.remove(&table)),
+            RowChange::Invalidate(table) => self.lost.push(table),
+            RowChange::Upsert { table, key, image } => self.set(table, &key, image),
         }
     }
 
-    fn set(&mut self, table: TableOid, key: &Key, image: Image) {
+    fn set(&mut self, table: TableOid, key: &Key, image: RowAfter) {
         let rows = self.rows.entry(table).or_default();
         let key = format!("{key:?}");
         match image {
-            Image::Whole(row) => drop(rows.insert(key, row)),
-            Image::Gone => drop(rows.remove(&key)),
-            Image::Unknown => self.unknown.push(key),
-            Image::Partial { row, before } => {
+            RowAfter::Full(row) => drop(rows.insert(key, row)),
+            RowAfter::Deleted => drop(rows.remove(&key)),
+            RowAfter::Unresolved => self.unknown.push(key),
+            RowAfter::Partial { row, before } => {
                 let before = before.map_or_else(|| key.clone(), |before| format!("{before:?}"));
                 let whole = row.fill(&rows[&before]).expect("the row before is whole");
                 rows.insert(key, whole);

@@ -6,11 +6,11 @@ mod follower;
 mod story;
 mod wishes;
 
-use highwater::table::{RowMode, WantedRows};
+use highwater::table::{RowMode, RowsConfig};
 
 /// All columns of a table, as they are asked for.
-fn lazy(table: &str) -> WantedRows {
-    WantedRows { table: table.into(), mode: RowMode::Lazy, columns: None }
+fn lazy(table: &str) -> RowsConfig {
+    RowsConfig { table: table.into(), mode: RowMode::Lazy, columns: None }
 }
 
 /// Whether the server can publish some of a table's columns and rows.

@@ -43,9 +43,9 @@ async fn a_look_is_taken_when_somebody_wishes_it() {
     // Neither message nor row tells of this.
     pg.execute("ALTER TABLE a ALTER id TYPE int USING -id").await;
     let began = Instant::now();
-    follower.wishes.look.notify_one();
+    follower.wishes.refresh_catalog.notify_one();
     while definition(&follower) == before {
-        follower.wishes.position.notify_one();
+        follower.wishes.report_position.notify_one();
         follower.take().await;
     }
     assert!(began.elapsed() < Duration::from_secs(3), "by itself it looks every five seconds");

@@ -9,8 +9,19 @@ use super::tree::File;
 
 /// Values: everything may speak of them. Among themselves they only have to stay free of cycles.
 const VALUES: &[&str] = &[
-    "change", "history", "key", "kind", "load", "lsn", "metrics", "row", "scope", "snapshot",
-    "source", "table", "version",
+    "change",
+    "history",
+    "json_type",
+    "key",
+    "load",
+    "lsn",
+    "metrics",
+    "row",
+    "scope",
+    "snapshot",
+    "source",
+    "table",
+    "version",
 ];
 
 /// The modules above the values, lowest first, and what else each may use.

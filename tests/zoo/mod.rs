@@ -5,7 +5,7 @@
 mod random;
 mod types;
 
-use highwater::kind::{Form, Kind};
+use highwater::json_type::{JsonShape, JsonType};
 use highwater::wire::{Connection, LibpqEnvironment, Target};
 
 use crate::support::{Postgres, is_same_json};
@@ -38,7 +38,7 @@ async fn pinned_session(pg: &Postgres) -> Connection {
 struct Column {
     table: String,
     name: String,
-    form: Option<Form>,
+    form: Option<JsonShape>,
 }
 
 /// The columns of the zoo's tables but for their keys.
@@ -61,7 +61,7 @@ async fn columns(connection: &mut Connection) -> Vec<Column> {
 }
 
 /// What is wrong with our JSON of a value; `expected` is the database's, `None` where it has none.
-fn difference(form: Form, text: &str, expected: Option<&str>) -> Option<String> {
+fn difference(form: JsonShape, text: &str, expected: Option<&str>) -> Option<String> {
     let mut json = Vec::new();
     let rendered = form.write_json(text.as_bytes(), &mut json).is_ok();
     let json = String::from_utf8(json).unwrap();
@@ -79,11 +79,11 @@ fn difference(form: Form, text: &str, expected: Option<&str>) -> Option<String> 
 }
 
 /// Whether our JSON has white space, order of keys and spelling of numbers of its own.
-fn is_left_as_stored(form: Form) -> bool {
-    matches!(form, Form::Array { .. } | Form::Scalar(Kind::Json))
+fn is_left_as_stored(form: JsonShape) -> bool {
+    matches!(form, JsonShape::Array { .. } | JsonShape::Scalar(JsonType::Json))
 }
 
-fn is_refused(form: Form, text: &str) -> bool {
+fn is_refused(form: JsonShape, text: &str) -> bool {
     form.write_json(text.as_bytes(), &mut Vec::new()).is_err()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use highwater::kind::{Form, TypeClass, TypeFacts};
+use highwater::json_type::{JsonShape, TypeClass, TypeFacts};
 use highwater::wire::Connection;
 
 /// Every type of a database.
@@ -45,8 +45,8 @@ impl Types {
         Self(rows.into_iter().map(numbered).collect())
     }
 
-    pub(super) fn form(&self, oid: u32) -> Option<Form> {
-        Form::of(&self.facts(oid))
+    pub(super) fn form(&self, oid: u32) -> Option<JsonShape> {
+        JsonShape::of(&self.facts(oid))
     }
 
     fn facts(&self, oid: u32) -> TypeFacts {

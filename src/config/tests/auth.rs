@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::auth::{Access, Granted, RuleValue, Tables};
-use crate::scope::Conditions;
+use crate::scope::ScopeConditions;
 
 const HASH: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -33,7 +33,7 @@ fn static_tokens_read_what_is_written_and_nothing_else() {
     let [all, ops, shop] = &rules.tokens[..] else { panic!("{rules:?}") };
     assert_eq!((&all.access, all.operator), (&Access::Everything, false));
     assert_eq!((&ops.access, ops.operator), (&Access::nothing(), true));
-    let rows = Conditions::from_iter([("country", "fr"), ("owner_id", "5")]);
+    let rows = ScopeConditions::from_iter([("country", "fr"), ("owner_id", "5")]);
     let expected = vec![Granted { table: "items".into(), rows }, Granted::whole("shop.orders")];
     assert_eq!((&shop.access, shop.operator), (&Access::Tables(expected), false));
     assert!(rules.jwt.is_none());

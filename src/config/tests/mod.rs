@@ -181,8 +181,8 @@ fn a_file_sets_everything() {
     assert_eq!(
         config.rows,
         [
-            WantedRows { table: "shop.items".into(), mode: RowMode::Preload, columns },
-            WantedRows { table: "users".into(), mode: RowMode::Lazy, columns: None },
+            RowsConfig { table: "shop.items".into(), mode: RowMode::Preload, columns },
+            RowsConfig { table: "users".into(), mode: RowMode::Lazy, columns: None },
         ]
     );
 }
@@ -272,7 +272,7 @@ fn every_key_can_be_set_by_the_environment() {
     };
     assert_eq!(config.http.server, server);
     let columns = Some(vec!["id".to_owned(), "name".to_owned()]);
-    assert_eq!(config.rows, [WantedRows { table: "items".into(), mode: RowMode::Lazy, columns }]);
+    assert_eq!(config.rows, [RowsConfig { table: "items".into(), mode: RowMode::Lazy, columns }]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(crate) use table_row::{Identity, TableRow};
 
 use super::query::{self, QueryError};
 use super::sql::{self, fill};
-use crate::table::{WantedRows, WantedScope};
+use crate::table::{RowsConfig, ScopeConfig};
 use pooler::{SessionIdentity, Way};
 use server::Circumstances;
 use sessions::SessionRow;
@@ -53,9 +53,9 @@ pub struct Wanted<'a> {
     /// `postgres.resume_max_wal`, bytes.
     pub resume_max_wal: u64,
     /// Tables whose rows are to be held.
-    pub rows: &'a [WantedRows],
+    pub rows: &'a [RowsConfig],
     /// Tables whose changes are to be told to each scope by itself.
-    pub scopes: &'a [WantedScope],
+    pub scopes: &'a [ScopeConfig],
 }
 
 /// Looks at everything. `server` is `host:port/database`, `stream` how a replication connection

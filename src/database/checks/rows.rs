@@ -4,9 +4,9 @@ use super::finding::Finding;
 use super::role::RoleRow;
 use super::table_row::{Identity, TableRow};
 use crate::database::sql::{self, fill};
-use crate::table::{WantedRows, quoted};
+use crate::table::{RowsConfig, quoted};
 
-pub(crate) fn findings(wanted: &[WantedRows], tables: &[TableRow], role: &RoleRow) -> Vec<Finding> {
+pub(crate) fn findings(wanted: &[RowsConfig], tables: &[TableRow], role: &RoleRow) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         wanted.iter().filter_map(|wanted| table(wanted, tables, role)).collect();
     if findings.is_empty() && !wanted.is_empty() {
@@ -16,7 +16,7 @@ pub(crate) fn findings(wanted: &[WantedRows], tables: &[TableRow], role: &RoleRo
 }
 
 /// What stands in the way of holding a table's rows: the first thing there is.
-fn table(wanted: &WantedRows, tables: &[TableRow], role: &RoleRow) -> Option<Finding> {
+fn table(wanted: &RowsConfig, tables: &[TableRow], role: &RoleRow) -> Option<Finding> {
     let topic = format!("rows of {}", wanted.table);
     let Some(table) = tables.iter().find(|table| table.published && table.is_called(&wanted.table))
     else {
@@ -62,7 +62,7 @@ mod tests {
     use crate::table::RowMode;
 
     fn found(name: &str, table: TableRow) -> Finding {
-        let wanted = WantedRows { table: name.into(), mode: RowMode::Lazy, columns: None };
+        let wanted = RowsConfig { table: name.into(), mode: RowMode::Lazy, columns: None };
         let mut found = findings(&[wanted], &[table], &plain_role());
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)

@@ -2,9 +2,9 @@
 
 use super::finding::Finding;
 use super::table_row::TableRow;
-use crate::table::WantedScope;
+use crate::table::ScopeConfig;
 
-pub(crate) fn findings(wanted: &[WantedScope], tables: &[TableRow]) -> Vec<Finding> {
+pub(crate) fn findings(wanted: &[ScopeConfig], tables: &[TableRow]) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         wanted.iter().filter_map(|wanted| table(wanted, tables)).collect();
     if findings.is_empty() && !wanted.is_empty() {
@@ -14,7 +14,7 @@ pub(crate) fn findings(wanted: &[WantedScope], tables: &[TableRow]) -> Vec<Findi
 }
 
 /// What stands in the way of telling a table's rows by scope: the first thing there is.
-fn table(wanted: &WantedScope, tables: &[TableRow]) -> Option<Finding> {
+fn table(wanted: &ScopeConfig, tables: &[TableRow]) -> Option<Finding> {
     let name = &wanted.table;
     let topic = format!("scope of {name}");
     let Some(table) = tables.iter().find(|table| table.published && table.is_called(name)) else {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn found(tables: &[TableRow]) -> Finding {
-        let wanted = WantedScope { table: "orders".into(), columns: vec!["owner_id".into()] };
+        let wanted = ScopeConfig { table: "orders".into(), columns: vec!["owner_id".into()] };
         let mut found = findings(&[wanted], tables);
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)

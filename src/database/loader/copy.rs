@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::key::Key;
 use crate::load::{CopySink, LoadError};
 use crate::row::Row;
-use crate::table::{HeldRows, Table};
+use crate::table::{RowCachePlan, Table};
 
 use super::failure::{Failure, unwritable};
 use super::keys::Asked;
@@ -33,7 +33,7 @@ pub(super) async fn copy(
     options: &SessionOptions,
     snapshot_time_max: Duration,
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     sink: &mut dyn CopySink,
 ) -> Result<(), Failure> {
     let mut session = Box::pin(SqlSession::open(options)).await?;
@@ -59,7 +59,7 @@ async fn begin(
     session: &mut SqlSession,
     snapshot_time_max: Duration,
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     sink: &mut dyn CopySink,
 ) -> Result<(), Failure> {
     let mut statements = query::transaction(table, held);
@@ -135,7 +135,7 @@ impl Copy<'_> {
         &mut self,
         session: &mut SqlSession,
         table: &Table,
-        held: &HeldRows,
+        held: &RowCachePlan,
     ) -> Result<(), Failure> {
         let refused = std::mem::take(&mut self.refused);
         if refused.is_empty() {
@@ -163,7 +163,7 @@ impl Copy<'_> {
         &mut self,
         session: &mut SqlSession,
         table: &Table,
-        held: &HeldRows,
+        held: &RowCachePlan,
         keys: &[Key],
     ) -> Result<(), Failure> {
         let mut shape = Shape::new(held, Rendering::Database);

@@ -124,7 +124,7 @@ fn refusal(error: &ServerError, table: &Table, role: &str) -> LoadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Rows, TableName, TableOid, Tracking};
+    use crate::table::{RowCaching, TableName, TableOid, Tracking};
 
     fn told(severity: &str, sqlstate: &str, routine: &str) -> LoadError {
         let table = Table {
@@ -132,7 +132,7 @@ mod tests {
             name: TableName::new("shop", "items"),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
-            rows: Rows::Off,
+            rows: RowCaching::Disabled,
             scope: vec![],
         };
         let error = ServerError {

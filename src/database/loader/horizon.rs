@@ -1,8 +1,8 @@
 //! What a snapshot contains, in terms of the change stream.
 
-use crate::load::{LoadError, LoadedAt};
+use crate::load::{LoadError, ReadPoint};
 use crate::lsn::Lsn;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 
 use super::failure::Failure;
 use super::record::Record;
@@ -10,7 +10,7 @@ use super::record::Record;
 /// What is the same for a session all its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerFacts {
-    pub(super) run: ServerRun,
+    pub(super) run: PostmasterId,
     /// How the server's WAL is divided (`wal_block_size`, `wal_segment_size`), in bytes.
     pub(super) page: u64,
     pub(super) segment: u64,
@@ -38,12 +38,12 @@ impl ServerFacts {
     }
 
     /// Reads [`super::query::SEEN`].
-    pub(super) fn loaded_at(self, seen: &Record) -> Result<LoadedAt, Failure> {
+    pub(super) fn loaded_at(self, seen: &Record) -> Result<ReadPoint, Failure> {
         let snapshot = seen.text(0).and_then(|text| text.parse().ok());
         let snapshot = snapshot.ok_or(Failure::Unexpected)?;
         let Some(insert) = seen.text(1) else { return Err(in_recovery().into()) };
         let insert = insert.parse().map_err(|_| Failure::Unexpected)?;
-        Ok(LoadedAt { snapshot, horizon: self.end_of_records(insert), server: self.run })
+        Ok(ReadPoint { snapshot, visible_up_to: self.end_of_records(insert), server: self.run })
     }
 }
 
@@ -60,9 +60,9 @@ fn in_recovery() -> LoadError {
 mod tests {
     use super::*;
 
-    const FACTS: ServerFacts = ServerFacts { run: ServerRun(7), page: 8192, segment: 16 << 20 };
+    const FACTS: ServerFacts = ServerFacts { run: PostmasterId(7), page: 8192, segment: 16 << 20 };
 
-    fn seen(line: &str) -> Result<LoadedAt, Failure> {
+    fn seen(line: &str) -> Result<ReadPoint, Failure> {
         let mut record = Record::default();
         record.read_line(line.as_bytes());
         FACTS.loaded_at(&record)
@@ -87,7 +87,7 @@ mod tests {
             ("1/2000", "1/2000"),
         ] {
             let at = seen(&format!("5:7:5\t{insert}")).unwrap();
-            assert_eq!(at.horizon.to_string(), horizon);
+            assert_eq!(at.visible_up_to.to_string(), horizon);
             assert_eq!(at.server, FACTS.run);
             assert_eq!(at.snapshot, "5:7:5".parse().unwrap());
         }

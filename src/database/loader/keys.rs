@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::json_type::{JsonShape, JsonType};
 use crate::key::{Key, KeyPart};
-use crate::kind::{Form, Kind};
 use crate::load::LoadError;
-use crate::table::{Column, HeldRows};
+use crate::table::{Column, RowCachePlan};
 
 use super::failure::Failure;
 use super::pool::Pool;
@@ -22,7 +22,7 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Takes the keys apart.
-    pub(super) fn new(held: &HeldRows, keys: &'a [Key]) -> Self {
+    pub(super) fn new(held: &RowCachePlan, keys: &'a [Key]) -> Self {
         let texts = keys.iter().map(|key| texts_of(held, key)).collect();
         Self { keys, texts, unwritable: BTreeMap::new() }
     }
@@ -37,7 +37,11 @@ impl<'a> Asked<'a> {
     /// Asks the database which of them are no values of their types, and strikes these out.
     ///
     /// One query casts them all; when it fails, each half is tried by itself.
-    pub(super) async fn strike_out(&mut self, held: &HeldRows, pool: &Pool) -> Result<(), Failure> {
+    pub(super) async fn strike_out(
+        &mut self,
+        held: &RowCachePlan,
+        pool: &Pool,
+    ) -> Result<(), Failure> {
         let mut suspects = vec![&mut self.texts[..]];
         while let Some(suspected) = suspects.pop() {
             let texts = suspected.iter().flatten();
@@ -57,7 +61,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Why the key can't be asked for, if it was the only one.
-    pub(super) async fn refusal(&self, held: &HeldRows, pool: &Pool) -> Result<(), Failure> {
+    pub(super) async fn refusal(&self, held: &RowCachePlan, pool: &Pool) -> Result<(), Failure> {
         let ([key], [None]) = (self.keys, &self.texts[..]) else { return Ok(()) };
         let Some(parts) = key.parts(held.key.len()) else {
             return Err(wrong_count(held).into());
@@ -86,7 +90,7 @@ async fn cast(pool: &Pool, values: &[String]) -> Result<Option<String>, Failure>
     }
 }
 
-fn texts_of(held: &HeldRows, key: &Key) -> Option<Vec<String>> {
+fn texts_of(held: &RowCachePlan, key: &Key) -> Option<Vec<String>> {
     let parts = key.parts(held.key.len())?;
     held.key.iter().zip(&parts).map(|(column, part)| text_of(column, part)).collect()
 }
@@ -94,12 +98,12 @@ fn texts_of(held: &HeldRows, key: &Key) -> Option<Vec<String>> {
 /// JSON reads a string with its quotes, every other type without.
 fn text_of(column: &Column, part: &KeyPart) -> Option<String> {
     match column.form {
-        Some(Form::Scalar(Kind::Json | Kind::Jsonb)) => Some(part.json().to_owned()),
+        Some(JsonShape::Scalar(JsonType::Json | JsonType::Jsonb)) => Some(part.json().to_owned()),
         _ => part.text(),
     }
 }
 
-fn wrong_count(held: &HeldRows) -> LoadError {
+fn wrong_count(held: &RowCachePlan) -> LoadError {
     let names: Vec<&str> = held.key.iter().map(|column| column.name.as_str()).collect();
     let columns = if names.len() == 1 { "column" } else { "columns, in this order" };
     LoadError::BadKey(format!(

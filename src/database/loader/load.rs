@@ -1,7 +1,7 @@
 //! Rows by key.
 
-use crate::load::{Loaded, LoadedAt, LoadedRow};
-use crate::table::{HeldRows, Table};
+use crate::load::{LoadedRow, LoadedRows, ReadPoint};
+use crate::table::{RowCachePlan, Table};
 
 use super::failure::{Failure, unwritable};
 use super::horizon::ServerFacts;
@@ -26,9 +26,9 @@ const UNWRITABLE_ROUNDS_MAX: u32 = 3;
 pub(super) async fn load(
     pool: &Pool,
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     mut asked: Asked<'_>,
-) -> Result<Loaded, Failure> {
+) -> Result<LoadedRows, Failure> {
     asked.refusal(held, pool).await?;
     let mut rendering = Rendering::Ours;
     let mut struck_out = false;
@@ -55,10 +55,10 @@ pub(super) async fn load(
 async fn read(
     pool: &Pool,
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     asked: &Asked<'_>,
     rendering: Rendering,
-) -> Result<Loaded, Failure> {
+) -> Result<LoadedRows, Failure> {
     let mut shape = Shape::new(held, rendering);
     let statements = statements(table, held, &shape, &asked.askable());
     let (answers, server) = pool.ask(&statements).await?;
@@ -72,12 +72,12 @@ async fn read(
         let (number, row) = found(record, held, &mut shape)?;
         *rows.get_mut(number).ok_or(Failure::Unexpected)? = Ok(row);
     }
-    Ok(Loaded { at, rows })
+    Ok(LoadedRows { at, rows })
 }
 
 fn statements(
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     shape: &Shape,
     keys: &[(usize, &[String])],
 ) -> String {
@@ -94,7 +94,7 @@ fn statements(
 async fn leave_out_unwritable(
     pool: &Pool,
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     asked: &mut Asked<'_>,
 ) -> Result<(), Failure> {
     let shape = Shape::new(held, Rendering::Database);
@@ -123,7 +123,7 @@ async fn leave_out_unwritable(
 }
 
 /// What the transaction sees, if the table is still as it was described.
-pub(super) fn opened(answers: &Answers, server: ServerFacts) -> Result<LoadedAt, Failure> {
+pub(super) fn opened(answers: &Answers, server: ServerFacts) -> Result<ReadPoint, Failure> {
     let opening = answers.get(query::OPENING).and_then(|rows| rows.first());
     let opening = opening.ok_or(Failure::Unexpected)?;
     let at = server.loaded_at(opening)?;
@@ -137,7 +137,7 @@ pub(super) fn opened(answers: &Answers, server: ServerFacts) -> Result<LoadedAt,
 /// What became of the key with the number returned, as [`query::rows_of`] tells it.
 pub(super) fn found(
     record: &Record,
-    held: &HeldRows,
+    held: &RowCachePlan,
     shape: &mut Shape,
 ) -> Result<(usize, LoadedRow), Failure> {
     let number = record.text(0).and_then(|text| text.parse().ok()).ok_or(Failure::Unexpected)?;

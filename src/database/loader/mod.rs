@@ -26,9 +26,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, Loaded, LoadedAt, Loader};
-use crate::source::ServerRun;
-use crate::table::{HeldRows, Table};
+use crate::load::{CopySink, LoadError, LoadedRows, Loader, ReadPoint};
+use crate::source::PostmasterId;
+use crate::table::{RowCachePlan, Table};
 use crate::wire::Target;
 
 use failure::Failure;
@@ -105,7 +105,7 @@ impl PgLoader {
         failure.told(table, self.copies.target.user())
     }
 
-    async fn seen(&self) -> Result<LoadedAt, Failure> {
+    async fn seen(&self) -> Result<ReadPoint, Failure> {
         let (answers, server) = self.pool.ask(&format!("SELECT {}", query::SEEN)).await?;
         server.loaded_at(answers.iter().flatten().next().ok_or(Failure::Unexpected)?)
     }
@@ -116,7 +116,7 @@ impl Loader for PgLoader {
         &'a self,
         table: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             let held = held(table)?;
             let loaded = load::load(&self.pool, table, held, Asked::new(held, keys)).await;
@@ -138,11 +138,11 @@ impl Loader for PgLoader {
         .boxed()
     }
 
-    fn leave(&self, server: ServerRun) {
+    fn leave(&self, server: PostmasterId) {
         self.pool.leave(server);
     }
 
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async move {
             self.seen().await.map_err(|failure| match failure {
                 Failure::Load(error) => error,
@@ -153,7 +153,7 @@ impl Loader for PgLoader {
     }
 }
 
-fn held(table: &Table) -> Result<&HeldRows, LoadError> {
+fn held(table: &Table) -> Result<&RowCachePlan, LoadError> {
     let refused =
         || LoadError::Refused(format!("the rows of table {} are not to be read", table.name));
     table.rows.held().map(|held| &**held).ok_or_else(refused)

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 
 use super::failure::Failure;
 use super::horizon::ServerFacts;
@@ -75,7 +75,7 @@ impl Pool {
     }
 
     /// Closes the sessions with this server that are idle.
-    pub(super) fn leave(&self, server: ServerRun) {
+    pub(super) fn leave(&self, server: PostmasterId) {
         self.idle.lock().retain(|idle| idle.session.server.run != server);
     }
 

@@ -11,7 +11,7 @@
 //! the one every query takes.
 
 use crate::database::sql::{TABLE_DEFINITION, fill, literal, without_comments};
-use crate::table::{Column, HeldRows, Table, quoted};
+use crate::table::{Column, RowCachePlan, Table, quoted};
 
 use super::shape::Shape;
 
@@ -25,7 +25,7 @@ pub(super) const SEEN: &str = "pg_catalog.pg_current_snapshot(), \
      ELSE pg_catalog.pg_current_wal_insert_lsn() END";
 
 /// The statements that begin a transaction on the table, in which other statements may follow.
-pub(super) fn transaction(table: &Table, held: &HeldRows) -> Vec<String> {
+pub(super) fn transaction(table: &Table, held: &RowCachePlan) -> Vec<String> {
     vec![
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(),
         format!("SET LOCAL search_path = {}", search_path(&held.key)),
@@ -56,7 +56,7 @@ fn schema(type_name: &str) -> Option<&str> {
     type_name.get(..dot?.0)
 }
 
-fn is_as_described(table: &Table, held: &HeldRows) -> String {
+fn is_as_described(table: &Table, held: &RowCachePlan) -> String {
     let oid = table.oid.0.to_string();
     let definition = without_comments(&fill(TABLE_DEFINITION, &[("oid", &oid)]));
     format!(
@@ -79,7 +79,7 @@ pub(super) fn rows_estimate(table: &Table) -> String {
 }
 
 /// All rows, as a `COPY`.
-pub(super) fn copy(table: &Table, held: &HeldRows, shape: &Shape) -> String {
+pub(super) fn copy(table: &Table, held: &RowCachePlan, shape: &Shape) -> String {
     let rows = select(table, held, &shape.selected().join(", "));
     format!("COPY ({rows}) TO STDOUT")
 }
@@ -88,7 +88,7 @@ pub(super) fn copy(table: &Table, held: &HeldRows, shape: &Shape) -> String {
 /// asked for, then the selected values (NULL where there is no row).
 pub(super) fn rows_of(
     table: &Table,
-    held: &HeldRows,
+    held: &RowCachePlan,
     shape: &Shape,
     keys: &[(usize, &[String])],
 ) -> String {
@@ -130,13 +130,13 @@ pub(super) fn casts(columns: &[Column], texts: &[String]) -> Vec<String> {
     columns.iter().zip(texts).map(cast).collect()
 }
 
-fn select(table: &Table, held: &HeldRows, what: &str) -> String {
+fn select(table: &Table, held: &RowCachePlan, what: &str) -> String {
     let filter = held.filter.as_deref().unwrap_or("true");
     format!("SELECT {what} FROM {} WHERE {filter}", relation(table, held))
 }
 
 /// Children that inherit from a table are tables of their own; partitions are not.
-fn relation(table: &Table, held: &HeldRows) -> String {
+fn relation(table: &Table, held: &RowCachePlan) -> String {
     let only = if held.partitioned { "" } else { "ONLY " };
     format!("{only}{}", qualified(table))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::wire::{self, Piece, Purpose, Session, Target};
 
 use super::failure::Failure;
@@ -155,5 +155,5 @@ fn settings(options: &SessionOptions) -> String {
     let mut sql = settings.map(|(name, value)| format!("SET {name} = {value}; ")).concat();
     sql += "SELECT pg_catalog.current_setting('wal_block_size'), \
            pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')), ";
-    sql + ServerRun::EXPRESSION
+    sql + PostmasterId::EXPRESSION
 }

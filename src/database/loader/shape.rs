@@ -1,10 +1,10 @@
 //! What is selected of a table, and how a selected row becomes a key and a document.
 
+use crate::json_type::{JsonShape, JsonType};
 use crate::key::Key;
-use crate::kind::{Form, Kind};
 use crate::render::{self, Unrenderable};
 use crate::row::Row;
-use crate::table::{Column, HeldRows, quoted};
+use crate::table::{Column, RowCachePlan, quoted};
 
 use super::record::Record;
 
@@ -33,17 +33,17 @@ struct Member {
     /// What stands before the value: comma, name, colon.
     prefix: Vec<u8>,
     /// How the value's text becomes JSON; `None`: it is JSON.
-    form: Option<Form>,
+    form: Option<JsonShape>,
 }
 
 struct KeyColumn {
     /// Among the selected values.
     place: usize,
-    form: Option<Form>,
+    form: Option<JsonShape>,
 }
 
 impl Shape {
-    pub(super) fn new(held: &HeldRows, rendering: Rendering) -> Self {
+    pub(super) fn new(held: &RowCachePlan, rendering: Rendering) -> Self {
         let mut selected = Vec::new();
         let mut members = Vec::new();
         for (place, column) in held.columns.iter().enumerate() {
@@ -98,7 +98,9 @@ impl Shape {
         &mut self,
         text: impl Fn(usize, usize) -> Option<&'a [u8]>,
     ) -> Result<Key, Unrenderable> {
-        if let [KeyColumn { form: Some(Form::Scalar(Kind::Integer)), place }] = self.key[..] {
+        if let [KeyColumn { form: Some(JsonShape::Scalar(JsonType::Integer)), place }] =
+            self.key[..]
+        {
             return text(0, place).ok_or(Unrenderable).and_then(render::integer).map(Key::integer);
         }
         self.json.clear();

@@ -15,7 +15,7 @@ pub use selection::Selection;
 use super::checks;
 use super::query::{QueryError, execute, rows};
 use super::sql::{self, fill};
-use crate::table::WantedRows;
+use crate::table::RowsConfig;
 use facts::Facts;
 
 /// What is to be there.
@@ -28,7 +28,7 @@ pub struct Request {
     /// What it publishes.
     pub tables: Selection,
     /// Tables whose rows are to be held: the role needs to read them.
-    pub rows: Vec<WantedRows>,
+    pub rows: Vec<RowsConfig>,
     /// Name of the slot; `None`: no slot is created.
     pub slot: Option<String>,
     /// Whether changed definitions are to announce themselves.

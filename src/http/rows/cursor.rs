@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 
 use crate::http::problem::Problem;
+use crate::json_type::{JsonShape, JsonType};
 use crate::key::Key;
-use crate::kind::{Form, Kind};
 use crate::table::Column;
 
 /// The cursor behind this key.
@@ -20,7 +20,7 @@ pub(super) fn behind(key: &Key) -> String {
 pub(super) fn key(cursor: &str, columns: &[Column]) -> Result<Key, Problem> {
     let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
     if let [column] = columns
-        && column.form == Some(Form::Scalar(Kind::Integer))
+        && column.form == Some(JsonShape::Scalar(JsonType::Integer))
     {
         return serde_json::from_slice(&json).map(Key::integer).map_err(|_| refused());
     }

@@ -12,8 +12,8 @@
 use percent_encoding::percent_decode_str;
 
 use crate::http::problem::{Problem, shown};
+use crate::json_type::{self, JsonShape, JsonType};
 use crate::key::Key;
-use crate::kind::{self, Form, Kind};
 use crate::table::Column;
 
 /// Ids in one request at most; more are refused (400): ask in several requests.
@@ -84,7 +84,7 @@ fn key_of(values: &[&str], columns: &[Column]) -> Result<Key, Problem> {
 }
 
 fn single_key(value: &str, column: &Column) -> Result<Key, Problem> {
-    if column.form == Some(Form::Scalar(Kind::Integer)) {
+    if column.form == Some(JsonShape::Scalar(JsonType::Integer)) {
         return integer(value, column).map(Key::integer);
     }
     let mut json = Vec::with_capacity(value.len() + 2);
@@ -100,11 +100,11 @@ fn decode(value: &str) -> Result<std::borrow::Cow<'_, str>, Problem> {
 
 /// Appends a value as JSON.
 fn write_value(value: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Problem> {
-    kind::write_text(column.form, value, out).map_err(|form| not_a(value, column, form))
+    json_type::write_text(column.form, value, out).map_err(|form| not_a(value, column, form))
 }
 
 fn integer(value: &str, column: &Column) -> Result<i64, Problem> {
-    value.parse().map_err(|_| not_a(value, column, kind::AN_INTEGER))
+    value.parse().map_err(|_| not_a(value, column, json_type::AN_INTEGER))
 }
 
 fn not_a(value: &str, column: &Column, what: &str) -> Problem {

@@ -97,7 +97,7 @@ async fn by_id(
     let mut served = Served::from(origin, api);
     served.count(&part.table);
     let rows: Vec<Option<Row>> =
-        rows.into_iter().map(|row| row.filter(|row| part.view.shows(row))).collect();
+        rows.into_iter().map(|row| row.filter(|row| part.view.matches(row))).collect();
     // Where it was looked for would tell whether there is something that others see.
     if !part.view.is_all() && rows.iter().any(Option::is_none) {
         served = Served::Untold;

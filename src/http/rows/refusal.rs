@@ -2,14 +2,14 @@
 
 use crate::http::problem::{Kind, Problem};
 use crate::store::{PublishedTable, RowsError};
-use crate::table::{HeldRows, Rows};
+use crate::table::{RowCachePlan, RowCaching};
 
 /// How the table's rows are held; a problem where they are not.
-pub(crate) fn held(table: &PublishedTable) -> Result<&HeldRows, Problem> {
+pub(crate) fn held(table: &PublishedTable) -> Result<&RowCachePlan, Problem> {
     match &table.table.rows {
-        Rows::Held(held) => Ok(held),
-        Rows::Off => Err(RowsError::Off(table.name.clone()).into()),
-        Rows::Refused(reason) => {
+        RowCaching::Enabled(held) => Ok(held),
+        RowCaching::Disabled => Err(RowsError::Off(table.name.clone()).into()),
+        RowCaching::Unavailable(reason) => {
             let (table, reason) = (table.name.clone(), reason.clone());
             Err(RowsError::Refused { table, reason }.into())
         }

@@ -73,7 +73,7 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
     reach(&api, patience.at_least, until).await?;
     let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
     // A row of others is none, in every respect.
-    let row = row.filter(|row| view.shows(row));
+    let row = row.filter(|row| view.matches(row));
     let served = Served::from(origin, &api);
     served.count(&table);
     let Some(row) = row else {

@@ -32,9 +32,9 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::{Phase, ServerRun, SourceStatus, Wishes};
+use crate::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
 use crate::store::{self, Limits, Store, Writer};
-use crate::table::{Rows, Table, TableName, TableOid, Tracking};
+use crate::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use crate::version::Epoch;
 
 const EPOCH: Epoch = Epoch(0x0000_00AB);
@@ -51,7 +51,7 @@ const COMMITTED_AT: CommitTime = CommitTime(762_523_200_000_001);
 struct Service {
     writer: Writer,
     source: watch::Sender<SourceStatus>,
-    wishes: Wishes,
+    wishes: StreamRequests,
     client: Client,
 }
 
@@ -91,7 +91,7 @@ impl Service {
     /// Before the first connection.
     fn connecting(options: &HttpOptions) -> Self {
         let metrics = Metrics::new().unwrap();
-        let wishes = Wishes::default();
+        let wishes = StreamRequests::default();
         let (writer, store) = store::open(Limits::default(), wishes.clone(), metrics.clone());
         let picture = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         let (source, seen) = watch::channel(picture);
@@ -108,7 +108,7 @@ impl Service {
         ];
         self.take(Event::Started(Started {
             history: epoch.into(),
-            server: ServerRun::default(),
+            server: PostmasterId::default(),
             from: Lsn(from),
             tables,
             broken: None,
@@ -233,7 +233,14 @@ async fn ask(router: &Router, method: Method, path: &str, headers: &[(&str, &str
 
 fn table(oid: TableOid, schema: &str, name: &str, tracking: Tracking) -> Table {
     let name = TableName::new(schema, name);
-    Table { oid, name, key_columns: vec!["id".into()], tracking, rows: Rows::Off, scope: vec![] }
+    Table {
+        oid,
+        name,
+        key_columns: vec!["id".into()],
+        tracking,
+        rows: RowCaching::Disabled,
+        scope: vec![],
+    }
 }
 
 /// The version after the whole commit that ends at `lsn`.

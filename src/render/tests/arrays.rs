@@ -2,29 +2,29 @@
 
 use super::*;
 
-fn render_array(element: Kind, text: &str) -> Option<String> {
-    render_form(Form::Array { element, delimiter: b',' }, text.as_bytes())
+fn render_array(element: JsonType, text: &str) -> Option<String> {
+    render_form(JsonShape::Array { element, delimiter: b',' }, text.as_bytes())
 }
 
 #[test]
 fn elements_are_rendered_by_their_kind() {
     for (element, text, json) in [
-        (Kind::Integer, "{1,-2,NULL}", "[1,-2,null]"),
+        (JsonType::Integer, "{1,-2,NULL}", "[1,-2,null]"),
         (
-            Kind::Number,
+            JsonType::Number,
             "{1.50,NaN,-Infinity,1e+20}",
             r#"[1.50,"NaN","-Infinity",100000000000000000000]"#,
         ),
-        (Kind::Boolean, "{t,f}", "[true,false]"),
+        (JsonType::Boolean, "{t,f}", "[true,false]"),
         (
-            Kind::Timestamp,
+            JsonType::Timestamp,
             r#"{"2024-02-29 12:00:00",infinity}"#,
             r#"["2024-02-29T12:00:00","infinity"]"#,
         ),
-        (Kind::Json, r#"{"{\"a\" : 1}",null,"[1, \"\\\\\"]"}"#, r#"[{"a":1},null,[1,"\\"]]"#),
-        (Kind::Jsonb, r#"{"{\"a\": 1}","null"}"#, r#"[{"a": 1},null]"#),
+        (JsonType::Json, r#"{"{\"a\" : 1}",null,"[1, \"\\\\\"]"}"#, r#"[{"a":1},null,[1,"\\"]]"#),
+        (JsonType::Jsonb, r#"{"{\"a\": 1}","null"}"#, r#"[{"a": 1},null]"#),
         (
-            Kind::String,
+            JsonType::String,
             r#"{a,NULL,"NULL","null","","a,b","{}","\"","\\",é🦀}"#,
             r#"["a",null,"NULL","null","","a,b","{}","\"","\\","é🦀"]"#,
         ),
@@ -43,16 +43,16 @@ fn dimensions_are_nested_and_lower_bounds_vanish() {
         ("[0:1][-1:0]={{1,2},{3,4}}", "[[1,2],[3,4]]"),
         ("[-2147483648:-2147483648]={1}", "[1]"),
     ] {
-        assert_eq!(render_array(Kind::Integer, text).as_deref(), Some(json), "{text}");
+        assert_eq!(render_array(JsonType::Integer, text).as_deref(), Some(json), "{text}");
     }
     let nested = |depth| "{".repeat(depth) + "1" + &"}".repeat(depth);
-    assert!(render_array(Kind::Integer, &nested(DIMENSIONS_MAX)).is_some());
-    assert!(render_array(Kind::Integer, &nested(DIMENSIONS_MAX + 1)).is_none());
+    assert!(render_array(JsonType::Integer, &nested(DIMENSIONS_MAX)).is_some());
+    assert!(render_array(JsonType::Integer, &nested(DIMENSIONS_MAX + 1)).is_none());
 }
 
 #[test]
 fn the_types_delimiter_stands_between_the_elements() {
-    let boxes = Form::Array { element: Kind::String, delimiter: b';' };
+    let boxes = JsonShape::Array { element: JsonType::String, delimiter: b';' };
     let json = render_form(boxes, b"{(3,4),(1,2);NULL}");
     assert_eq!(json.as_deref(), Some(r#"["(3,4),(1,2)",null]"#));
 }
@@ -95,12 +95,12 @@ fn what_array_out_does_not_print_is_refused() {
         "[1:99999999999]={1}",
         "1 2",
     ] {
-        assert_eq!(render_array(Kind::Integer, text), None, "{text:?}");
+        assert_eq!(render_array(JsonType::Integer, text), None, "{text:?}");
     }
 }
 
 #[test]
 fn an_array_with_one_value_that_is_refused_is_refused() {
-    assert_eq!(render_array(Kind::Integer, "{1,2,x}"), None);
-    assert_eq!(render_array(Kind::Json, r#"{1,"{\"a\":1,\"a\":2}"}"#), None);
+    assert_eq!(render_array(JsonType::Integer, "{1,2,x}"), None);
+    assert_eq!(render_array(JsonType::Json, r#"{1,"{\"a\":1,\"a\":2}"}"#), None);
 }

@@ -1,7 +1,7 @@
 //! Forms from what the catalog says.
 
 use super::*;
-use crate::kind::{TypeClass, TypeFacts};
+use crate::json_type::{TypeClass, TypeFacts};
 
 const INT4: u32 = 23;
 const TEXT: u32 = 25;
@@ -26,45 +26,45 @@ fn classes_have_the_letters_of_the_catalog() {
 #[test]
 fn a_users_type_is_its_text_unless_it_has_a_cast_to_json() {
     for (letter, form) in [
-        ('b', Some(Form::Scalar(Kind::String))),
-        ('e', Some(Form::Scalar(Kind::String))),
-        ('r', Some(Form::Scalar(Kind::String))),
-        ('m', Some(Form::Scalar(Kind::String))),
+        ('b', Some(JsonShape::Scalar(JsonType::String))),
+        ('e', Some(JsonShape::Scalar(JsonType::String))),
+        ('r', Some(JsonShape::Scalar(JsonType::String))),
+        ('m', Some(JsonShape::Scalar(JsonType::String))),
         ('c', None),
         ('d', None),
         ('p', None),
     ] {
         let own = facts(OWN, TypeClass::from_typtype(letter).unwrap());
-        assert_eq!(Form::of(&own), form, "{letter}");
+        assert_eq!(JsonShape::of(&own), form, "{letter}");
         let with_cast = TypeFacts { has_json_cast: true, ..own };
-        assert_eq!(Form::of(&with_cast), None, "{letter}");
-        assert_eq!(Form::of(&array_of(with_cast)), None, "{letter}");
+        assert_eq!(JsonShape::of(&with_cast), None, "{letter}");
+        assert_eq!(JsonShape::of(&array_of(with_cast)), None, "{letter}");
     }
 }
 
 #[test]
 fn built_in_types_are_known_by_their_oid_whatever_casts_there_are() {
     let int4 = TypeFacts { has_json_cast: true, ..facts(INT4, TypeClass::Base) };
-    assert_eq!(Form::of(&int4), Some(Form::Scalar(Kind::Integer)));
-    assert_eq!(Form::of(&facts(REGCLASS, TypeClass::Base)), None);
-    assert_eq!(Form::of(&facts(OWN - 1, TypeClass::Base)), None);
+    assert_eq!(JsonShape::of(&int4), Some(JsonShape::Scalar(JsonType::Integer)));
+    assert_eq!(JsonShape::of(&facts(REGCLASS, TypeClass::Base)), None);
+    assert_eq!(JsonShape::of(&facts(OWN - 1, TypeClass::Base)), None);
     // A domain must be looked through first, whatever its OID.
-    assert_eq!(Form::of(&facts(INT4, TypeClass::Domain)), None);
+    assert_eq!(JsonShape::of(&facts(INT4, TypeClass::Domain)), None);
 }
 
 #[test]
 fn an_array_has_the_kind_of_its_elements_and_their_delimiter() {
     let boxes = TypeFacts { delimiter: b';', ..facts(TEXT, TypeClass::Base) };
-    let form = Form::Array { element: Kind::String, delimiter: b';' };
-    assert_eq!(Form::of(&array_of(boxes)), Some(form));
-    assert_eq!(Form::of(&array_of(facts(REGCLASS, TypeClass::Base))), None);
+    let form = JsonShape::Array { element: JsonType::String, delimiter: b';' };
+    assert_eq!(JsonShape::of(&array_of(boxes)), Some(form));
+    assert_eq!(JsonShape::of(&array_of(facts(REGCLASS, TypeClass::Base))), None);
 }
 
 #[test]
 fn arrays_in_arrays_and_vectors_are_left_to_the_database() {
     let int4s = array_of(facts(INT4, TypeClass::Base));
-    assert_eq!(Form::of(&array_of(int4s)), None);
+    assert_eq!(JsonShape::of(&array_of(int4s)), None);
     let vector = TypeFacts { oid: INT2VECTOR, ..array_of(facts(21, TypeClass::Base)) };
-    assert_eq!(Form::of(&vector), None);
-    assert_eq!(Form::of(&array_of(vector)), None);
+    assert_eq!(JsonShape::of(&vector), None);
+    assert_eq!(JsonShape::of(&array_of(vector)), None);
 }

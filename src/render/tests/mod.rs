@@ -9,11 +9,11 @@ use super::json::{JSON_BYTES_MAX, JSON_DEPTH_MAX, JSON_NUMBER_MAX};
 use super::*;
 
 /// Renders a value; `None` when it is refused.
-fn render(kind: Kind, text: &[u8]) -> Option<String> {
-    render_form(Form::Scalar(kind), text)
+fn render(kind: JsonType, text: &[u8]) -> Option<String> {
+    render_form(JsonShape::Scalar(kind), text)
 }
 
-fn render_form(form: Form, text: &[u8]) -> Option<String> {
+fn render_form(form: JsonShape, text: &[u8]) -> Option<String> {
     let mut out = b"before".to_vec();
     if form.write_json(text, &mut out).is_ok() {
         return Some(String::from_utf8(out).unwrap().split_off("before".len()));
@@ -22,36 +22,36 @@ fn render_form(form: Form, text: &[u8]) -> Option<String> {
     None
 }
 
-const ALL_KINDS: [Kind; 9] = [
-    Kind::Integer,
-    Kind::Number,
-    Kind::Boolean,
-    Kind::Json,
-    Kind::Jsonb,
-    Kind::Timestamp,
-    Kind::Timestamptz,
-    Kind::Date,
-    Kind::String,
+const ALL_KINDS: [JsonType; 9] = [
+    JsonType::Integer,
+    JsonType::Number,
+    JsonType::Boolean,
+    JsonType::Json,
+    JsonType::Jsonb,
+    JsonType::Timestamp,
+    JsonType::Timestamptz,
+    JsonType::Date,
+    JsonType::String,
 ];
 
 #[test]
 fn values_of_every_kind_are_rendered() {
     for (kind, text, json) in [
-        (Kind::Integer, "-9223372036854775808", "-9223372036854775808"),
-        (Kind::Number, "1.50", "1.50"),
-        (Kind::Number, "-0", "0"),
-        (Kind::Number, "-1.5e-07", "-0.00000015"),
-        (Kind::Number, "1.2345678901234567e+19", "12345678901234567000"),
-        (Kind::Number, "1.234567e+06", "1234567"),
-        (Kind::Number, "NaN", "\"NaN\""),
-        (Kind::Number, "-Infinity", "\"-Infinity\""),
-        (Kind::Boolean, "t", "true"),
-        (Kind::Jsonb, "{\"a\": [1, 2]}", "{\"a\": [1, 2]}"),
-        (Kind::Timestamp, "2024-02-29 12:34:56.12", "\"2024-02-29T12:34:56.12\""),
-        (Kind::Timestamp, "0044-03-15 12:00:00 BC", "\"0044-03-15T12:00:00 BC\""),
-        (Kind::Timestamptz, "294276-12-31 23:59:59+00", "\"294276-12-31T23:59:59+00:00\""),
-        (Kind::Timestamptz, "infinity", "\"infinity\""),
-        (Kind::Date, "0001-01-01 BC", "\"0001-01-01 BC\""),
+        (JsonType::Integer, "-9223372036854775808", "-9223372036854775808"),
+        (JsonType::Number, "1.50", "1.50"),
+        (JsonType::Number, "-0", "0"),
+        (JsonType::Number, "-1.5e-07", "-0.00000015"),
+        (JsonType::Number, "1.2345678901234567e+19", "12345678901234567000"),
+        (JsonType::Number, "1.234567e+06", "1234567"),
+        (JsonType::Number, "NaN", "\"NaN\""),
+        (JsonType::Number, "-Infinity", "\"-Infinity\""),
+        (JsonType::Boolean, "t", "true"),
+        (JsonType::Jsonb, "{\"a\": [1, 2]}", "{\"a\": [1, 2]}"),
+        (JsonType::Timestamp, "2024-02-29 12:34:56.12", "\"2024-02-29T12:34:56.12\""),
+        (JsonType::Timestamp, "0044-03-15 12:00:00 BC", "\"0044-03-15T12:00:00 BC\""),
+        (JsonType::Timestamptz, "294276-12-31 23:59:59+00", "\"294276-12-31T23:59:59+00:00\""),
+        (JsonType::Timestamptz, "infinity", "\"infinity\""),
+        (JsonType::Date, "0001-01-01 BC", "\"0001-01-01 BC\""),
     ] {
         assert_eq!(render(kind, text.as_bytes()).as_deref(), Some(json), "{kind:?} {text}");
     }
@@ -68,20 +68,20 @@ fn strings_are_escaped_as_postgresql_does() {
 #[test]
 fn text_of_a_session_set_otherwise_is_refused() {
     for (kind, texts) in [
-        (Kind::Date, ["29/02/2024", "29.02.2024", "Thu Feb 29 2024"]),
-        (Kind::Timestamp, ["2024-02-29T00:00:00", "29/02/2024 00:00:00", "2024-02-29"]),
-        (Kind::Timestamptz, ["2024-02-29 00:00:00+01", "2024-02-29 00:00:00", "+00"]),
+        (JsonType::Date, ["29/02/2024", "29.02.2024", "Thu Feb 29 2024"]),
+        (JsonType::Timestamp, ["2024-02-29T00:00:00", "29/02/2024 00:00:00", "2024-02-29"]),
+        (JsonType::Timestamptz, ["2024-02-29 00:00:00+01", "2024-02-29 00:00:00", "+00"]),
         (
-            Kind::Timestamptz,
+            JsonType::Timestamptz,
             ["2024-02-29 00:00:00+05:30", "2024-02-29 00:00:00 UTC", "infinity+00"],
         ),
-        (Kind::Boolean, ["true", "", "T"]),
-        (Kind::Integer, ["", "1.0", "+1"]),
-        (Kind::Integer, ["-", "1e3", "1 "]),
-        (Kind::Number, ["", "1.", ".5"]),
-        (Kind::Number, ["nan", "1e", "0x1p3"]),
-        (Kind::Number, ["12e3", "0.5e3", "1e401"]),
-        (Kind::Number, ["--1", "01", "1e+-1"]),
+        (JsonType::Boolean, ["true", "", "T"]),
+        (JsonType::Integer, ["", "1.0", "+1"]),
+        (JsonType::Integer, ["-", "1e3", "1 "]),
+        (JsonType::Number, ["", "1.", ".5"]),
+        (JsonType::Number, ["nan", "1e", "0x1p3"]),
+        (JsonType::Number, ["12e3", "0.5e3", "1e401"]),
+        (JsonType::Number, ["--1", "01", "1e+-1"]),
     ] {
         for text in texts {
             assert_eq!(render(kind, text.as_bytes()), None, "{kind:?} {text:?}");
@@ -98,7 +98,7 @@ fn text_that_is_not_utf8_is_refused() {
 
 #[test]
 fn json_is_looked_at_up_to_its_limits() {
-    let json = |text: String| render(Kind::Json, text.as_bytes());
+    let json = |text: String| render(JsonType::Json, text.as_bytes());
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
     assert!(json(nested(JSON_DEPTH_MAX)).is_some());
     assert!(json(nested(JSON_DEPTH_MAX + 1)).is_none());
@@ -143,7 +143,7 @@ fn what_is_not_json_is_refused() {
         "'a'",
         "tru e",
     ] {
-        assert_eq!(render(Kind::Json, text.as_bytes()), None, "{text:?}");
+        assert_eq!(render(JsonType::Json, text.as_bytes()), None, "{text:?}");
     }
 }
 
@@ -160,16 +160,16 @@ fn json_that_jsonb_refuses_or_might_read_otherwise_is_refused() {
         r#"{"a": 1, "\u0061": 2}"#,
         r#"{"x": {"b": 1, "c": 2, "b": {}}}"#,
     ] {
-        assert_eq!(render(Kind::Json, text.as_bytes()), None, "{text:?}");
+        assert_eq!(render(JsonType::Json, text.as_bytes()), None, "{text:?}");
     }
     let harmless = r#"[{"a":1},{"a":{"a":"\ud83e\udd80"}}]"#;
-    assert_eq!(render(Kind::Json, harmless.as_bytes()).as_deref(), Some(harmless));
+    assert_eq!(render(JsonType::Json, harmless.as_bytes()).as_deref(), Some(harmless));
 }
 
 #[test]
 fn json_keeps_to_one_line() {
     assert_eq!(
-        render(Kind::Json, b" {\r\n \"a b\" :\t[ 1 , true ] , \"\xc3\xa9\":null}\n").as_deref(),
+        render(JsonType::Json, b" {\r\n \"a b\" :\t[ 1 , true ] , \"\xc3\xa9\":null}\n").as_deref(),
         Some(r#"{"a b":[1,true],"é":null}"#)
     );
 }

@@ -34,7 +34,7 @@ proptest! {
     #[test]
     fn what_is_written_is_json(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
         // jsonb is taken at its word.
-        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != Kind::Jsonb) {
+        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
             if let Some(json) = render(kind, &bytes) {
                 parsed(&json);
             }
@@ -43,7 +43,7 @@ proptest! {
 
     #[test]
     fn what_is_written_of_likely_text_is_json(text in r#"[-+0-9eE.:T nulINaf\[\]{},"\\]{0,12}( BC|\+00)?"#) {
-        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != Kind::Jsonb) {
+        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
             if let Some(json) = render(kind, text.as_bytes()) {
                 parsed(&json);
             }
@@ -52,9 +52,9 @@ proptest! {
 
     #[test]
     fn what_is_written_of_likely_arrays_is_json(text in r#"(\[-?[0-9]:[0-9]\]){0,2}=?[{},;"\\ 1tNULnul]{0,14}"#) {
-        for element in ALL_KINDS.into_iter().filter(|&kind| kind != Kind::Jsonb) {
+        for element in ALL_KINDS.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
             for delimiter in [b',', b';'] {
-                if let Some(json) = render_form(Form::Array { element, delimiter }, text.as_bytes()) {
+                if let Some(json) = render_form(JsonShape::Array { element, delimiter }, text.as_bytes()) {
                     prop_assert!(parsed(&json).is_array());
                 }
             }
@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn bytes_that_are_no_array_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
-        let form = Form::Array { element: Kind::String, delimiter: b',' };
+        let form = JsonShape::Array { element: JsonType::String, delimiter: b',' };
         let in_braces = [b"{".as_slice(), &bytes, b"}"].concat();
         for text in [bytes, in_braces] {
             if let Some(json) = render_form(form, &text) {
@@ -76,23 +76,23 @@ proptest! {
     fn texts_in_an_array_are_read_back(texts in prop::collection::vec(any::<String>(), 1..5)) {
         let quoted = |text: &String| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let array = format!("{{{}}}", texts.iter().map(quoted).collect::<Vec<_>>().join(","));
-        let form = Form::Array { element: Kind::String, delimiter: b',' };
+        let form = JsonShape::Array { element: JsonType::String, delimiter: b',' };
         prop_assert_eq!(parsed(&render_form(form, array.as_bytes()).unwrap()), Value::from(texts));
     }
 
     #[test]
     fn a_string_is_read_back(text in any::<String>()) {
-        prop_assert_eq!(parsed(&render(Kind::String, text.as_bytes()).unwrap()), Value::from(text));
+        prop_assert_eq!(parsed(&render(JsonType::String, text.as_bytes()).unwrap()), Value::from(text));
     }
 
     #[test]
     fn control_characters_are_read_back(text in "[\u{0}-\u{1f}\"\\\\a]{0,12}") {
-        prop_assert_eq!(parsed(&render(Kind::String, text.as_bytes()).unwrap()), Value::from(text));
+        prop_assert_eq!(parsed(&render(JsonType::String, text.as_bytes()).unwrap()), Value::from(text));
     }
 
     #[test]
     fn a_float_is_the_same_number_written_out(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
-        let written = render(Kind::Number, format!("{number:e}").as_bytes()).unwrap();
+        let written = render(JsonType::Number, format!("{number:e}").as_bytes()).unwrap();
         prop_assert!(!written.contains('e'));
         // -0 and 0 are one number.
         prop_assert_eq!((written.parse::<f64>().unwrap() + 0.0).to_bits(), (number + 0.0).to_bits());
@@ -103,7 +103,7 @@ proptest! {
         let pretty = serde_json::to_string_pretty(&value).unwrap();
         let compact = serde_json::to_string(&value).unwrap();
         if !compact.contains("\\u0000") {
-            prop_assert_eq!(render(Kind::Json, pretty.as_bytes()), Some(compact));
+            prop_assert_eq!(render(JsonType::Json, pretty.as_bytes()), Some(compact));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! One row's change: its id, and the row where rows are held.
 
 use super::{Arriving, Assembler};
-use crate::change::{Op, ResetReason, ScopeMove};
+use crate::change::{Op, ResetReason, ScopeTransition};
 use crate::key::Key;
 use crate::pgoutput::{OldTuple, Tuple};
 use crate::replication::relation::{Found, Relation};
 use crate::replication::row_plan::Scratch;
 use crate::replication::staging::Stage;
-use crate::row::{Image, RowChange};
+use crate::row::{RowAfter, RowChange};
 use crate::scope::ScopeValues;
 use crate::table::{TableOid, Tracking};
 
@@ -91,8 +91,8 @@ impl Assembler {
 }
 
 /// The scopes concerned, if the table has scope columns.
-fn moved(before: Option<ScopeValues>, after: Option<ScopeValues>) -> Option<Box<ScopeMove>> {
-    (before.is_some() || after.is_some()).then(|| Box::new(ScopeMove { before, after }))
+fn moved(before: Option<ScopeValues>, after: Option<ScopeValues>) -> Option<Box<ScopeTransition>> {
+    (before.is_some() || after.is_some()).then(|| Box::new(ScopeTransition { before, after }))
 }
 
 /// Where a change of one table is told.
@@ -123,11 +123,11 @@ impl Told<'_> {
     /// Stages that there is no such row any more, if rows are wanted.
     fn gone(&mut self, relation: &Relation, key: &Key) {
         if relation.rows().is_some() {
-            self.set(key, Image::Gone);
+            self.set(key, RowAfter::Deleted);
         }
     }
 
-    fn set(&mut self, key: &Key, image: Image) {
-        self.stage.push_row(RowChange::Set { table: self.table, key: key.clone(), image });
+    fn set(&mut self, key: &Key, image: RowAfter) {
+        self.stage.push_row(RowChange::Upsert { table: self.table, key: key.clone(), image });
     }
 }

@@ -45,12 +45,12 @@ use super::catalog::Catalog;
 use super::row_plan::Scratch;
 use super::staging::{Stage, StageLimits};
 use crate::change::{CommitTime, Event, ResetReason, Started, Transaction};
-use crate::history::History;
+use crate::history::TimelineHistory;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Begin, Commit, Message};
 use crate::row::RowChange;
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::table::TableOid;
 use published::{Said, TableState};
 
@@ -163,8 +163,8 @@ impl Assembler {
     /// `uncertain_transactions`, that is perhaps after `from`, is reset once the stream has passed the look.
     pub fn start(
         &mut self,
-        history: History,
-        server: ServerRun,
+        history: TimelineHistory,
+        server: PostmasterId,
         from: Lsn,
         look: Catalog,
         uncertain_transactions: Option<i64>,
@@ -194,7 +194,12 @@ impl Assembler {
     }
 
     /// The stream goes on where it was, on a new connection.
-    pub fn resume(&mut self, history: History, server: ServerRun, look: Catalog) -> Event {
+    pub fn resume(
+        &mut self,
+        history: TimelineHistory,
+        server: PostmasterId,
+        look: Catalog,
+    ) -> Event {
         self.restart_stream(look);
         Event::Started(Started {
             history,
@@ -324,7 +329,7 @@ impl Assembler {
         };
         self.stage.reset(oid, ResetReason::Truncate);
         if state.holds_rows() {
-            self.stage.push_row(RowChange::Clear(oid));
+            self.stage.push_row(RowChange::Truncate(oid));
         }
     }
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::{CatalogTable, ColumnRow, Looked, PublishedColumn};
-use crate::table::{Column, HeldRows, RowMode, Rows, Tracking, WantedRows};
+use crate::table::{Column, RowCachePlan, RowCaching, RowMode, RowsConfig, Tracking};
 
 /// Fills in the rows of the tables they are wanted of.
-pub(super) fn hold(looked: &mut [Looked], wanted: &[WantedRows]) {
+pub(super) fn hold(looked: &mut [Looked], wanted: &[RowsConfig]) {
     for wanted in wanted {
         let Some(looked) = find(looked, &wanted.table) else { continue };
         match held(looked, wanted) {
             Ok(held) => {
                 looked.table.published = looked.columns.iter().map(ColumnRow::published).collect();
-                looked.table.table.rows = Rows::Held(Arc::new(held));
+                looked.table.table.rows = RowCaching::Enabled(Arc::new(held));
             }
-            Err(reason) => looked.table.table.rows = Rows::Refused(reason),
+            Err(reason) => looked.table.table.rows = RowCaching::Unavailable(reason),
         }
     }
 }
@@ -32,7 +32,7 @@ pub(super) fn find<'a>(looked: &'a mut [Looked], spelling: &str) -> Option<&'a m
     looked.get_mut(place)
 }
 
-fn held(looked: &Looked, wanted: &WantedRows) -> Result<HeldRows, String> {
+fn held(looked: &Looked, wanted: &RowsConfig) -> Result<RowCachePlan, String> {
     let CatalogTable { table, definition, .. } = &looked.table;
     if let Tracking::ResetOnly(reason) = &table.tracking {
         return Err(format!("its rows can't be told apart: {reason}"));
@@ -41,7 +41,7 @@ fn held(looked: &Looked, wanted: &WantedRows) -> Result<HeldRows, String> {
     if wanted.mode == RowMode::Preload {
         columns.iter().try_for_each(refuse_unknown_form)?;
     }
-    Ok(HeldRows {
+    Ok(RowCachePlan {
         mode: wanted.mode,
         columns,
         key: looked.key.iter().map(ColumnRow::column).collect(),

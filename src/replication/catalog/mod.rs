@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use super::announcement::PREFIX;
 use super::form::{self, TypeRow};
 use super::silence::Walsender;
-use crate::kind::{Form, Kind};
+use crate::json_type::{JsonShape, JsonType};
 use crate::lsn::Lsn;
 use crate::snapshot::Snapshot;
-use crate::table::{Rows, Table, TableName, TableOid, Tracking, WantedRows, WantedScope};
+use crate::table::{RowCaching, RowsConfig, ScopeConfig, Table, TableName, TableOid, Tracking};
 use crate::wire::{Connection, WireError};
 
 /// The published tables, as seen by one look.
@@ -63,7 +63,7 @@ pub struct KeyColumn {
     /// Its declared type, as Relation messages name it.
     pub type_oid: u32,
     /// How its text becomes JSON.
-    pub kind: Kind,
+    pub kind: JsonType,
 }
 
 /// A published column, as Relation messages show it.
@@ -157,8 +157,8 @@ pub(super) async fn read_snapshot(connection: &mut Connection) -> Result<Snapsho
 pub async fn read_catalog(
     connection: &mut Connection,
     publication: &str,
-    wanted: &[WantedRows],
-    scopes: &[WantedScope],
+    wanted: &[RowsConfig],
+    scopes: &[ScopeConfig],
 ) -> Result<Vec<CatalogTable>, CatalogError> {
     let variables = [("publication", publication)];
     let mut looked = Vec::new();
@@ -175,7 +175,7 @@ pub async fn read_catalog(
     Ok(tables)
 }
 
-fn tables_query(publication: &str, wanted: &[WantedRows], scopes: &[WantedScope]) -> String {
+fn tables_query(publication: &str, wanted: &[RowsConfig], scopes: &[ScopeConfig]) -> String {
     let definition =
         include_str!("../../../sql/table_definition.sql").trim_end().trim_end_matches(';');
     let definition = definition.replace(":'oid'", "published.oid");
@@ -301,7 +301,7 @@ struct ColumnRow {
 }
 
 impl ColumnRow {
-    fn form(&self) -> Option<Form> {
+    fn form(&self) -> Option<JsonShape> {
         form::of(&self.value, self.element.as_ref())
     }
 }
@@ -321,7 +321,7 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         name: TableName::new(text(row, 1, "nspname")?, text(row, 2, "relname")?),
         key_columns: key_rows.iter().map(|column| column.name.clone()).collect(),
         tracking,
-        rows: Rows::Off,
+        rows: RowCaching::Disabled,
         scope: Vec::new(),
     };
     let is_partitioned = text(row, 9, "is_partitioned")? == "t";
@@ -368,7 +368,9 @@ fn tracked_key(identity: &str, rows: &[ColumnRow]) -> Result<Vec<KeyColumn>, Str
 fn key_column(column: &ColumnRow) -> Result<KeyColumn, String> {
     let ColumnRow { name, type_oid, type_name, .. } = column;
     match column.form() {
-        Some(Form::Scalar(kind)) => Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind }),
+        Some(JsonShape::Scalar(kind)) => {
+            Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind })
+        }
         _ => Err(format!(
             "its key column {name} has the type {type_name}, which can't be rendered as JSON from the change stream"
         )),

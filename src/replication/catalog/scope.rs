@@ -2,13 +2,13 @@
 
 use super::held::find;
 use super::{CatalogTable, ColumnRow, KeyColumn, Looked};
-use crate::kind::Form;
+use crate::json_type::JsonShape;
 use crate::scope::SCOPE_COLUMNS_MAX;
-use crate::table::{Column, Table, Tracking, WantedScope, quoted};
+use crate::table::{Column, ScopeConfig, Table, Tracking, quoted};
 
 /// Fills in the scope columns of the tables they are wanted of. Of a table whose changes don't tell
 /// them nothing is told but that it changed: whoever sees a part of it must be told of no more.
-pub(super) fn apply(looked: &mut [Looked], wanted: &[WantedScope]) {
+pub(super) fn apply(looked: &mut [Looked], wanted: &[ScopeConfig]) {
     for wanted in wanted {
         let Some(looked) = find(looked, &wanted.table) else { continue };
         match columns(looked, wanted) {
@@ -24,7 +24,7 @@ pub(super) fn apply(looked: &mut [Looked], wanted: &[WantedScope]) {
     }
 }
 
-fn columns(looked: &Looked, wanted: &WantedScope) -> Result<Vec<(Column, KeyColumn)>, String> {
+fn columns(looked: &Looked, wanted: &ScopeConfig) -> Result<Vec<(Column, KeyColumn)>, String> {
     let CatalogTable { table, .. } = &looked.table;
     if let Tracking::ResetOnly(reason) = &table.tracking {
         return Err(reason.clone());
@@ -55,7 +55,7 @@ fn column(looked: &Looked, name: &str) -> Result<(Column, KeyColumn), String> {
         ));
     }
     match column.form() {
-        Some(Form::Scalar(kind)) if column.is_exact() => {
+        Some(JsonShape::Scalar(kind)) if column.is_exact() => {
             let ColumnRow { name, type_oid, .. } = column;
             Ok((column.column(), KeyColumn { name: name.clone(), type_oid: *type_oid, kind }))
         }

@@ -8,13 +8,13 @@ use tokio::time::{sleep, timeout};
 
 use super::{Connected, STANDBY_INTERVAL, ServerProcess, Session};
 use crate::change::ResetReason;
-use crate::history::History;
+use crate::history::TimelineHistory;
 use crate::lsn::Lsn;
 use crate::replication::catalog::{SlotState, SourceState, bind, server_major};
 use crate::replication::error::SessionError;
 use crate::replication::slot::{self, Beginning, Verdict};
 use crate::replication::watch::{Look, Watch};
-use crate::source::{Phase, ServerRun};
+use crate::source::{Phase, PostmasterId};
 use crate::version::{Position, Version};
 use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
 
@@ -29,7 +29,7 @@ const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 impl Session {
     pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
         let (looks_in, looks) = watch::channel(None);
-        let wanted = self.channels.wishes.look.clone();
+        let wanted = self.channels.wishes.refresh_catalog.clone();
         let watch = Watch::new(&self.options, wanted, self.outbox.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
@@ -154,10 +154,10 @@ impl Session {
     /// its storage was set back: it will write other commits into the same places.
     fn believe(
         &mut self,
-        told: History,
+        told: TimelineHistory,
         identity: &SystemIdentity,
         server: &Connection,
-    ) -> History {
+    ) -> TimelineHistory {
         let plain = told.epoch();
         let history = match &self.rewound {
             Some((of, history)) if *of == plain => history.clone(),
@@ -171,7 +171,7 @@ impl Session {
             return history;
         }
         tracing::error!(%read, %end, "the server has lost a part of its WAL that was read already (its storage was set back to an earlier state?); nothing told before is believed, and every table is reset. Restart the other instances too, and next time restore by recovery, which begins a timeline of its own");
-        let history = history.rewound(read);
+        let history = history.diverged_at(read);
         self.rewound = Some((plain, history.clone()));
         history
     }
@@ -180,7 +180,7 @@ impl Session {
     ///
     /// A server of another history lacks some of what was told already, or all of it: going on would
     /// be a loss by itself.
-    fn loss_under(&self, history: &History) -> Option<ResetReason> {
+    fn loss_under(&self, history: &TimelineHistory) -> Option<ResetReason> {
         let held = self.history.as_ref()?;
         let position = Position::after_commit(self.assembler.position());
         let told = Version { epoch: held.epoch(), position };
@@ -259,8 +259,8 @@ impl Session {
     async fn begin(
         &mut self,
         beginning: Option<Beginning>,
-        history: History,
-        server: ServerRun,
+        history: TimelineHistory,
+        server: PostmasterId,
         look: Look,
     ) -> Result<(), SessionError> {
         self.history = Some(history.clone());
@@ -336,7 +336,7 @@ async fn history(
     replication: &mut Connection,
     identity: &SystemIdentity,
     database_oid: u32,
-) -> Result<History, WireError> {
+) -> Result<TimelineHistory, WireError> {
     let &SystemIdentity { system_identifier, timeline, .. } = identity;
     let switches = match timeline {
         1 => Vec::new(),
@@ -348,14 +348,14 @@ async fn history(
             answer => answer?,
         },
     };
-    Ok(History::new(system_identifier, database_oid, timeline, &switches))
+    Ok(TimelineHistory::new(system_identifier, database_oid, timeline, &switches))
 }
 
 /// The walsender we speak to: what a proxy told at the start may be of its own making.
 async fn own_process(replication: &mut Connection) -> Result<ServerProcess, WireError> {
     let own = format!(
         "SELECT pid, backend_start, {} FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-        ServerRun::EXPRESSION
+        PostmasterId::EXPRESSION
     );
     let rows = replication.simple_query(&own).await?;
     let process = rows.first().and_then(|row| {

@@ -20,10 +20,10 @@ use super::retry::Retry;
 use super::silence::Silence;
 use super::stream::{Batch, Stream};
 use super::watch::{Look, Watch};
-use crate::history::History;
+use crate::history::TimelineHistory;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::source::{Phase, ServerRun};
+use crate::source::{Phase, PostmasterId};
 use crate::version::Epoch;
 use crate::wire::{Connection, CopyBoth};
 
@@ -36,9 +36,9 @@ pub struct Session {
     report: Report,
     feedback: Option<Feedback>,
     /// The history the assembler's position belongs to; `None` before the first stream.
-    history: Option<History>,
+    history: Option<TimelineHistory>,
     /// The server lost what it had written: the epoch that it tells, and what we call its history since.
-    rewound: Option<(Epoch, History)>,
+    rewound: Option<(Epoch, TimelineHistory)>,
     /// The slot can't continue: drop it and make a new one.
     replace_slot: bool,
     retry: Retry,
@@ -52,7 +52,7 @@ struct ServerProcess {
     pid: i32,
     /// `pg_stat_activity.backend_start`, as text.
     started: String,
-    server: ServerRun,
+    server: PostmasterId,
 }
 
 /// A stream that has begun, and the SQL connection beside it.

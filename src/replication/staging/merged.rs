@@ -1,6 +1,6 @@
 //! The changes of one row inside a transaction, as seen from outside.
 
-use crate::change::{Change, Op, ScopeMove};
+use crate::change::{Change, Op, ScopeTransition};
 use crate::scope::ScopeValues;
 
 /// What became of the row in sum.
@@ -12,7 +12,7 @@ pub(super) struct Merged {
     /// Of the change before that, if there is one.
     earlier: Option<u32>,
     /// The scope it was in before the transaction, and is in after it.
-    scope: ScopeMove,
+    scope: ScopeTransition,
     /// Whether changes of the row may stand before these that are not merged with them.
     follows: bool,
 }
@@ -30,7 +30,7 @@ impl Merged {
             exists_after: change.op != Op::Delete,
             ordinal: change.ordinal,
             earlier: None,
-            scope: ScopeMove { before, after },
+            scope: ScopeTransition { before, after },
             follows,
         }
     }
@@ -51,7 +51,7 @@ impl Merged {
     pub(super) fn keep(&self, change: &mut Change) -> bool {
         let (is_last, is_earlier) =
             (change.ordinal == self.ordinal, Some(change.ordinal) == self.earlier);
-        let ScopeMove { before, after } = &self.scope;
+        let ScopeTransition { before, after } = &self.scope;
         match (self.existed_before, self.exists_after) {
             _ if self.earlier.is_none() => true,
             (true, true) if before != after => {
@@ -86,7 +86,8 @@ fn tell(
 ) -> bool {
     change.op = op;
     if change.scope.is_some() {
-        change.scope = Some(Box::new(ScopeMove { before: before.cloned(), after: after.cloned() }));
+        change.scope =
+            Some(Box::new(ScopeTransition { before: before.cloned(), after: after.cloned() }));
     }
     true
 }

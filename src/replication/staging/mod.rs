@@ -20,7 +20,7 @@ use std::collections::hash_map::Entry;
 
 use super::relation::Found;
 use super::row_stage::RowStage;
-use crate::change::{Change, Op, Reset, ResetReason, ScopeMove};
+use crate::change::{Change, Op, Reset, ResetReason, ScopeTransition};
 use crate::key::Key;
 use crate::row::RowChange;
 use crate::snapshot::Xid;
@@ -140,15 +140,17 @@ impl Stage {
     }
 
     /// Adds what happened to the row just counted.
-    pub fn push(&mut self, table: TableOid, op: Op, key: Key, scope: Option<Box<ScopeMove>>) {
+    pub fn push(&mut self, table: TableOid, op: Op, key: Key, scope: Option<Box<ScopeTransition>>) {
         self.push_at(self.ordinal, table, op, key, scope);
     }
 
     /// Adds that the row just counted has another key now: for clients two rows.
     pub fn push_key_change(&mut self, table: TableOid, old: Found, new: Found) {
-        let scope = old.scope.map(|scope| Box::new(ScopeMove { before: Some(scope), after: None }));
+        let scope =
+            old.scope.map(|scope| Box::new(ScopeTransition { before: Some(scope), after: None }));
         self.push_at(self.ordinal - 1, table, Op::Delete, old.key, scope);
-        let scope = new.scope.map(|scope| Box::new(ScopeMove { before: None, after: Some(scope) }));
+        let scope =
+            new.scope.map(|scope| Box::new(ScopeTransition { before: None, after: Some(scope) }));
         self.push_at(self.ordinal, table, Op::Insert, new.key, scope);
     }
 
@@ -158,7 +160,7 @@ impl Stage {
         table: TableOid,
         op: Op,
         key: Key,
-        scope: Option<Box<ScopeMove>>,
+        scope: Option<Box<ScopeTransition>>,
     ) {
         if ordinal >= Self::ORDINAL_MAX || self.given_up {
             self.reset(table, ResetReason::LargeTransaction);

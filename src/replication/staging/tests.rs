@@ -130,8 +130,8 @@ fn a_changed_key_is_two_rows_with_ordinals_of_their_own() {
 }
 
 fn whole(table: TableOid, id: i64, bytes: usize) -> RowChange {
-    let image = crate::row::Image::Whole(crate::row::Row::new(&vec![b'x'; bytes]));
-    RowChange::Set { table, key: Key::integer(id), image }
+    let image = crate::row::RowAfter::Full(crate::row::Row::new(&vec![b'x'; bytes]));
+    RowChange::Upsert { table, key: Key::integer(id), image }
 }
 
 #[test]
@@ -148,16 +148,16 @@ fn rows_share_the_bytes_with_ids_and_the_largest_table_is_given_up() {
     let (changes, resets, rows) = stage.take();
     assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
     assert_eq!(changes.len(), 1);
-    assert_eq!(rows, [whole(U, 1, 10), RowChange::Lost(T)]);
+    assert_eq!(rows, [whole(U, 1, 10), RowChange::Invalidate(T)]);
     assert!(stage.is_empty() && stage.keeps_rows(T));
 }
 
 #[test]
 fn rows_alone_are_not_nothing() {
     let mut stage = stage(10);
-    stage.push_row(RowChange::Clear(T));
+    stage.push_row(RowChange::Truncate(T));
     assert!(!stage.is_empty());
-    assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+    assert_eq!(stage.take().2, [RowChange::Truncate(T)]);
     assert!(stage.is_empty());
 }
 
@@ -166,12 +166,12 @@ fn what_is_lost_stays_lost_until_the_commit() {
     let mut stage = stage(10);
     stage.push_row(whole(T, 1, 1));
     stage.lose_rows(T);
-    stage.push_row(RowChange::Clear(T));
+    stage.push_row(RowChange::Truncate(T));
     stage.push_row(whole(T, 2, 1));
     stage.lose_rows(T);
-    assert_eq!(stage.take().2, [RowChange::Lost(T)]);
-    stage.push_row(RowChange::Clear(T));
-    assert_eq!(stage.take().2, [RowChange::Clear(T)]);
+    assert_eq!(stage.take().2, [RowChange::Invalidate(T)]);
+    stage.push_row(RowChange::Truncate(T));
+    assert_eq!(stage.take().2, [RowChange::Truncate(T)]);
 }
 
 fn scope(owner: i64) -> ScopeValues {
@@ -193,7 +193,7 @@ fn a_row_that_leaves_its_scope_on_the_way_is_told_as_gone_and_come_when_changes_
     let mut update = |owner_before: Option<i64>, owner_after: i64| {
         stage.next_row();
         let before = owner_before.map(scope);
-        let moved = ScopeMove { before, after: Some(scope(owner_after)) };
+        let moved = ScopeTransition { before, after: Some(scope(owner_after)) };
         stage.push(T, Op::Update, Key::integer(1), Some(Box::new(moved)));
     };
     update(None, 5);
@@ -209,7 +209,7 @@ fn a_row_that_is_back_in_its_scope_was_only_updated_when_changes_are_merged() {
     let mut stage = stage(1);
     for (before, after) in [(5, 6), (6, 5)] {
         stage.next_row();
-        let moved = ScopeMove { before: Some(scope(before)), after: Some(scope(after)) };
+        let moved = ScopeTransition { before: Some(scope(before)), after: Some(scope(after)) };
         stage.push(T, Op::Update, Key::integer(1), Some(Box::new(moved)));
     }
     stage.settle();

@@ -17,9 +17,9 @@ use super::index::Index;
 use super::order::{Order, Place};
 use super::slab::Slab;
 use super::{Forgetful, Log, Told};
-use crate::change::{CommitTime, Op, ScopeMove};
+use crate::change::{CommitTime, Op, ScopeTransition};
 use crate::key::Key;
-use crate::scope::{Combination, ScopeValues};
+use crate::scope::{ScopeColumnSet, ScopeValues};
 use crate::version::Position;
 
 /// An id in one scope.
@@ -34,7 +34,7 @@ pub(crate) struct ScopedId {
 #[derive(Debug)]
 pub(crate) struct ScopedLog {
     /// Which of the table's scope columns count.
-    columns: Combination,
+    columns: ScopeColumnSet,
     log: Log<ScopedId>,
 }
 
@@ -60,12 +60,12 @@ struct Scope {
 
 impl ScopedLog {
     /// An empty log that knows nothing of what was at or before `floor`.
-    pub(crate) fn new(columns: Combination, floor: Position, floor_time: CommitTime) -> Self {
+    pub(crate) fn new(columns: ScopeColumnSet, floor: Position, floor_time: CommitTime) -> Self {
         Self { columns, log: Log::new(floor, floor_time) }
     }
 
     /// Which of the table's scope columns count.
-    pub(crate) fn columns(&self) -> Combination {
+    pub(crate) fn columns(&self) -> ScopeColumnSet {
         self.columns
     }
 
@@ -91,7 +91,7 @@ impl ScopedLog {
         &mut self,
         key: &Key,
         op: Op,
-        scope: &ScopeMove,
+        scope: &ScopeTransition,
         (position, at): (Position, CommitTime),
         max_changes: usize,
     ) {

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Random, Seed};
-use crate::change::{Change, Event, Op, ResetReason, ScopeMove, Transaction};
+use crate::change::{Change, Event, Op, ResetReason, ScopeTransition, Transaction};
+use crate::json_type::{JsonShape, JsonType};
 use crate::key::Key;
-use crate::kind::{Form, Kind};
 use crate::lsn::Lsn;
-use crate::scope::{Conditions, ScopeValues, View};
+use crate::scope::{RowScope, ScopeConditions, ScopeValues};
 use crate::snapshot::Xid;
 use crate::store::testing::{Bench, EPOCH, GENEROUS, now, reset, started, table};
 use crate::store::{Answer, LogLimits, Part, PollChange, Query, Selection};
@@ -57,9 +57,9 @@ fn orders() -> Table {
         name: name.into(),
         type_oid: 20,
         type_name: "x".into(),
-        form: Some(Form::Scalar(kind)),
+        form: Some(JsonShape::Scalar(kind)),
     };
-    let scope = vec![column("owner_id", Kind::Integer), column("land", Kind::String)];
+    let scope = vec![column("owner_id", JsonType::Integer), column("land", JsonType::String)];
     Table { scope, ..table(TABLE, "orders") }
 }
 
@@ -139,7 +139,7 @@ impl World {
             (Some(_), None) => Op::Delete,
         };
         let told_before = before.filter(|before| Some(*before) != after).map(values);
-        let scope = ScopeMove { before: told_before, after: after.map(values) };
+        let scope = ScopeTransition { before: told_before, after: after.map(values) };
         let (key, table) = (Key::integer(id), crate::table::TableOid(TABLE));
         changes.push(Change { table, key, op, ordinal, scope: Some(Box::new(scope)) });
         match after {
@@ -181,9 +181,9 @@ impl Mirror {
         let directory = world.bench.store.directory();
         let table = directory.resolve("orders").unwrap().clone();
         let columns = [("owner_id", self.owner), ("land", self.land)];
-        let conditions: Conditions =
+        let conditions: ScopeConditions =
             columns.into_iter().filter_map(|(column, value)| Some((column, value?))).collect();
-        let view = View::of(&table.table, &conditions).unwrap();
+        let view = RowScope::of(&table.table, &conditions).unwrap();
         Selection::parts([Part { table, view }])
     }
 

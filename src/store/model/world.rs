@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::random::Random;
 use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
-use crate::history::{History, TimelineSwitch};
+use crate::history::{TimelineHistory, TimelineSwitch};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::{ServerRun, Wishes};
+use crate::source::{PostmasterId, StreamRequests};
 use crate::store::testing::table;
 use crate::store::{Answer, Limits, LogLimits, Query, Selection, Store, Writer, open};
 use crate::table::{Table, TableOid, Tracking};
@@ -41,7 +41,7 @@ pub(super) struct World {
     writer: Writer,
     pub(super) store: Store,
     limits: LogLimits,
-    history: History,
+    history: TimelineHistory,
     system: u64,
     /// How the timeline was reached.
     switches: Vec<TimelineSwitch>,
@@ -70,14 +70,14 @@ impl World {
     pub(super) fn new(limits: LogLimits, random: &mut Random) -> Self {
         let (writer, store) = open(
             Limits { log: limits, ..Limits::default() },
-            Wishes::default(),
+            StreamRequests::default(),
             Metrics::new().unwrap(),
         );
         let mut world = Self {
             writer,
             store,
             limits,
-            history: History::new(0, 1, 1, &[]),
+            history: TimelineHistory::new(0, 1, 1, &[]),
             system: 0,
             switches: Vec::new(),
             lsn: 0,
@@ -280,8 +280,8 @@ impl World {
     fn switch_timeline(&mut self, at: u64) {
         let timeline = u32::try_from(self.switches.len()).unwrap() + 1;
         self.switches.push(TimelineSwitch { timeline, at: Lsn(at) });
-        let history = History::new(self.system, 1, timeline + 1, &self.switches);
-        self.history = history.following(&self.history);
+        let history = TimelineHistory::new(self.system, 1, timeline + 1, &self.switches);
+        self.history = history.continuing(&self.history);
     }
 
     fn position_of(&self, version: Version) -> Option<Position> {
@@ -292,7 +292,7 @@ impl World {
     fn begin_history(&mut self, random: &mut Random) {
         self.system += 1;
         self.switches.clear();
-        self.history = History::new(self.system, 1, 1, &[]);
+        self.history = TimelineHistory::new(self.system, 1, 1, &[]);
         self.begin_anew(800 + 8 * random.below(20), random);
     }
 
@@ -329,7 +329,7 @@ impl World {
     fn started(&self, from: Lsn, tables: Vec<Table>, broken: Option<ResetReason>) -> Started {
         Started {
             history: self.history.clone(),
-            server: ServerRun::default(),
+            server: PostmasterId::default(),
             from,
             tables,
             broken,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::directory::{Directory, PublishedTable, Selection};
 use super::merge::{Merge, PollChange};
 use super::state::{State, Store, TableState};
-use crate::scope::View;
+use crate::scope::RowScope;
 use crate::version::{Position, Version};
 
 /// Bytes of ids in one answer; at it the answer ends (`more`), however many changes were asked for.
@@ -197,11 +197,12 @@ impl State {
     fn selected<'a>(
         &'a self,
         tables: &'a Selection,
-    ) -> Box<dyn Iterator<Item = (&'a Arc<PublishedTable>, &'a View, Option<&'a TableState>)> + 'a>
-    {
+    ) -> Box<
+        dyn Iterator<Item = (&'a Arc<PublishedTable>, &'a RowScope, Option<&'a TableState>)> + 'a,
+    > {
         match tables {
             Selection::All => {
-                Box::new(self.tables.values().map(|t| (&t.published, &View::All, Some(t))))
+                Box::new(self.tables.values().map(|t| (&t.published, &RowScope::AllRows, Some(t))))
             }
             Selection::Tables(parts) => Box::new(
                 parts

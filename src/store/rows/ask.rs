@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{RowsError, TableRows};
-use crate::load::{LoadError, LoadedAt};
+use crate::load::{LoadError, ReadPoint};
 use crate::store::directory::PublishedTable;
 use crate::store::limits::RowLimits;
 use crate::store::state::{State, Store, TableState};
-use crate::table::Rows;
+use crate::table::RowCaching;
 use crate::version::{Epoch, Position};
 
 /// The stream is asked so often how far it is: once may have been too early.
@@ -29,7 +29,7 @@ impl Store {
     /// within a round trip: [`Store::wait_applied`] for who is in a hurry.
     pub async fn hurry_applied(&self, position: Position) {
         loop {
-            self.wishes.position.notify_one();
+            self.wishes.report_position.notify_one();
             // The first question may come before the server has written what is waited for.
             if timeout(NUDGE_INTERVAL, self.wait_applied(position)).await.is_ok() {
                 return;
@@ -39,7 +39,7 @@ impl Store {
 
     /// The catalog is looked at soon: for who doubts that the server is still there.
     pub fn hurry_look(&self) {
-        self.wishes.look.notify_one();
+        self.wishes.refresh_catalog.notify_one();
     }
 
     /// What a reader waits for, if it comes before its time is up. Once the store is closed nothing
@@ -62,7 +62,7 @@ impl State {
     /// to what the change stream tells only if the stream is of the same server, or was when it last
     /// came. And of another history it does not even say which transactions have ended: they may bear
     /// the same ids.
-    pub(super) fn saw(&self, at: &LoadedAt, epoch: Option<Epoch>) -> Result<(), LoadError> {
+    pub(super) fn saw(&self, at: &ReadPoint, epoch: Option<Epoch>) -> Result<(), LoadError> {
         if self.server != Some(at.server) {
             return Err(LoadError::OtherServer);
         }
@@ -82,7 +82,7 @@ impl State {
         };
         let refused = |reason| RowsError::Refused { table: table.name.clone(), reason };
         match (&known.published.table.rows, &known.rows) {
-            (Rows::Refused(reason), _) => Err(refused(reason.clone())),
+            (RowCaching::Unavailable(reason), _) => Err(refused(reason.clone())),
             (_, None) => Err(RowsError::Off(table.name.clone())),
             (_, Some(rows)) => {
                 rows.refusal().map_or(Ok((known, rows)), |reason| Err(refused(reason)))

@@ -134,7 +134,7 @@ impl Store {
                 .map_while(|c| if has_row(c) { rows.next() } else { Some(None) });
             // As a row is told, so it is: both are of one version. Nobody is shown another's anyway.
             let views = answer.changes.iter().map(|c| query.tables.view_of(&c.table));
-            let each = each.zip(views).map(|(row, view)| row.filter(|row| view.shows(row)));
+            let each = each.zip(views).map(|(row, view)| row.filter(|row| view.matches(row)));
             let each: Vec<Option<Row>> = each.collect();
             answer.cut(each.len());
             Some((answer, each))

@@ -16,7 +16,7 @@ use prometheus::IntCounter;
 
 use super::chain::Standing;
 use crate::key::Key;
-use crate::row::{Image, Row};
+use crate::row::{Row, RowAfter};
 use crate::store::limits::RowLimits;
 
 /// Memory of an entry beyond its key and document, in bytes: the cache's own nodes and their
@@ -163,7 +163,13 @@ impl Cache {
 
     /// A change to a row: of no concern unless the row is here. `absent` says whether it can be
     /// remembered that a row is gone. Tells whether the row had to leave.
-    pub(super) fn change(&self, share: &Arc<Share>, key: Key, image: &Image, absent: bool) -> bool {
+    pub(super) fn change(
+        &self,
+        share: &Arc<Share>,
+        key: Key,
+        image: &RowAfter,
+        absent: bool,
+    ) -> bool {
         let place = PlaceOf { generation: share.generation, key: &key };
         if !self.rows.contains_key(&place) {
             // One that has expired may still lie there, unfound. Were another one put in its place, who is
@@ -175,7 +181,7 @@ impl Cache {
             return false;
         }
         let before = match image {
-            Image::Partial { .. } => self.find(share.generation, &key),
+            RowAfter::Partial { .. } => self.find(share.generation, &key),
             _ => Standing::Unknown,
         };
         match before.after(image) {
@@ -227,14 +233,14 @@ mod tests {
     fn changes_concern_only_rows_that_are_here() {
         let (cache, share) = (cache(1 << 20), share());
         let generation = share.generation();
-        cache.change(&share, Key::integer(1), &Image::Whole(row("{}")), true);
+        cache.change(&share, Key::integer(1), &RowAfter::Full(row("{}")), true);
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
         cache.insert(&share, Key::integer(1), None);
-        cache.change(&share, Key::integer(1), &Image::Whole(row("{}")), true);
+        cache.change(&share, Key::integer(1), &RowAfter::Full(row("{}")), true);
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Row(row("{}")));
-        cache.change(&share, Key::integer(1), &Image::Gone, true);
+        cache.change(&share, Key::integer(1), &RowAfter::Deleted, true);
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Absent);
-        cache.change(&share, Key::integer(1), &Image::Gone, false);
+        cache.change(&share, Key::integer(1), &RowAfter::Deleted, false);
         assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
     }
 
@@ -256,7 +262,7 @@ mod tests {
             threads.spawn(|| {
                 for number in 1.. {
                     let row = row(&number.to_string());
-                    cache.change(&share, key.clone(), &Image::Whole(row.clone()), true);
+                    cache.change(&share, key.clone(), &RowAfter::Full(row.clone()), true);
                     applied.store(number, SeqCst);
                     // It is read again, as it is now.
                     if number % 3 == 0 {

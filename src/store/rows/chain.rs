@@ -6,7 +6,7 @@
 //! all there is to know replaces everything before it. If it is not contained in the loaded row,
 //! it is the answer; if it is, the loaded row is at least as new.
 
-use crate::row::{Image, Row};
+use crate::row::{Row, RowAfter};
 use crate::snapshot::{Snapshot, Xid};
 
 /// Changes that a chain holds; they can only be partial ones behind the first. With one more it
@@ -46,30 +46,30 @@ impl Standing {
     }
 
     /// What stands there after a change.
-    pub(super) fn after(self, image: &Image) -> Self {
+    pub(super) fn after(self, image: &RowAfter) -> Self {
         match (image, self) {
-            (Image::Whole(row), _) => Self::Row(row.clone()),
-            (Image::Gone, _) => Self::Absent,
-            (Image::Partial { row, .. }, Self::Row(before)) => {
+            (RowAfter::Full(row), _) => Self::Row(row.clone()),
+            (RowAfter::Deleted, _) => Self::Absent,
+            (RowAfter::Partial { row, .. }, Self::Row(before)) => {
                 row.fill(&before).map_or(Self::Unknown, Self::Row)
             }
-            (Image::Partial { .. } | Image::Unknown, _) => Self::Unknown,
+            (RowAfter::Partial { .. } | RowAfter::Unresolved, _) => Self::Unknown,
         }
     }
 }
 
 /// The changes to one key, in commit order.
 #[derive(Debug, Default)]
-pub(super) struct Chain(Vec<(Xid, Image)>);
+pub(super) struct Chain(Vec<(Xid, RowAfter)>);
 
 impl Chain {
-    pub(super) fn push(&mut self, xid: Xid, image: Image) {
+    pub(super) fn push(&mut self, xid: Xid, image: RowAfter) {
         let is_full = self.0.len() == CHANGES_MAX;
         let image = match image {
-            Image::Partial { .. } if is_full => Image::Unknown,
+            RowAfter::Partial { .. } if is_full => RowAfter::Unresolved,
             image => image,
         };
-        if !matches!(image, Image::Partial { .. }) {
+        if !matches!(image, RowAfter::Partial { .. }) {
             self.0.clear();
         }
         self.0.push((xid, image));
@@ -89,7 +89,7 @@ impl Chain {
     /// Memory it occupies, itself included.
     pub(super) fn bytes(&self) -> usize {
         let images: usize = self.0.iter().map(|(_, image)| image.heap_bytes()).sum();
-        size_of::<Self>() + self.0.capacity() * size_of::<(Xid, Image)>() + images
+        size_of::<Self>() + self.0.capacity() * size_of::<(Xid, RowAfter)>() + images
     }
 }
 
@@ -102,15 +102,15 @@ mod tests {
         Row::new(json.as_bytes())
     }
 
-    fn partial(json: &str, missing: u16) -> Image {
-        Image::Partial { row: PartialRow::new(json.as_bytes(), &[missing]), before: None }
+    fn partial(json: &str, missing: u16) -> RowAfter {
+        RowAfter::Partial { row: PartialRow::new(json.as_bytes(), &[missing]), before: None }
     }
 
     fn loaded() -> Standing {
         Standing::Row(row(r#"{"id":1,"a":1,"big":"b"}"#))
     }
 
-    fn resolved(changes: Vec<(u32, Image)>, snapshot: &str) -> Standing {
+    fn resolved(changes: Vec<(u32, RowAfter)>, snapshot: &str) -> Standing {
         let mut chain = Chain::default();
         for (xid, image) in changes {
             chain.push(Xid(xid), image);
@@ -135,19 +135,19 @@ mod tests {
     #[test]
     fn a_whole_row_or_its_end_replaces_what_was_before() {
         let new = row(r#"{"id":1}"#);
-        let changes = || vec![(10, Image::Unknown), (11, Image::Whole(new.clone()))];
+        let changes = || vec![(10, RowAfter::Unresolved), (11, RowAfter::Full(new.clone()))];
         assert_eq!(resolved(changes(), "10:10:"), Standing::Row(new.clone()));
         assert_eq!(resolved(changes(), "11:12:11"), Standing::Row(new.clone()));
         assert_eq!(resolved(changes(), "12:12:"), loaded());
-        let changes = vec![(10, Image::Whole(new)), (11, Image::Gone)];
+        let changes = vec![(10, RowAfter::Full(new)), (11, RowAfter::Deleted)];
         assert_eq!(resolved(changes, "10:10:"), Standing::Absent);
     }
 
     #[test]
     fn what_is_not_sent_and_not_loaded_is_unknown() {
-        let changes = vec![(10, Image::Gone), (11, partial(r#"{"id":1,"big":null}"#, 1))];
+        let changes = vec![(10, RowAfter::Deleted), (11, partial(r#"{"id":1,"big":null}"#, 1))];
         assert_eq!(resolved(changes, "10:10:"), Standing::Unknown);
-        assert_eq!(resolved(vec![(10, Image::Unknown)], "10:10:"), Standing::Unknown);
+        assert_eq!(resolved(vec![(10, RowAfter::Unresolved)], "10:10:"), Standing::Unknown);
     }
 
     #[test]

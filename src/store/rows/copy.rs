@@ -16,8 +16,8 @@ use super::chain::{Chain, Standing};
 use super::map::RowMap;
 use super::recent::Due;
 use crate::key::Key;
-use crate::load::LoadedAt;
-use crate::row::Image;
+use crate::load::ReadPoint;
+use crate::row::RowAfter;
 use crate::snapshot::Xid;
 
 /// What is being done for a preloaded table to have its rows.
@@ -65,7 +65,7 @@ pub(super) struct Running {
     /// What its snapshot has to see.
     pub(super) due: Due,
     /// What it contains, once known.
-    pub(super) at: Option<Arc<LoadedAt>>,
+    pub(super) at: Option<Arc<ReadPoint>>,
     pub(super) overlay: Overlay,
     /// The result.
     pub(super) built: Option<Built>,
@@ -90,7 +90,7 @@ impl Progress {
 }
 
 impl Running {
-    pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &Image) {
+    pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &RowAfter) {
         if self.at.as_ref().is_none_or(|at| !at.snapshot.sees(xid)) {
             self.overlay.push(key, xid, image.clone());
         }
@@ -105,7 +105,7 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    fn push(&mut self, key: &Key, xid: Xid, image: Image) {
+    fn push(&mut self, key: &Key, xid: Xid, image: RowAfter) {
         let chain = self.chains.entry(key.clone()).or_insert_with(|| {
             self.bytes += size_of::<Key>() + key.heap_bytes();
             Chain::default()
@@ -134,7 +134,7 @@ pub(super) struct Built {
 }
 
 impl Built {
-    pub(super) fn lay_over(&mut self, overlay: Overlay, at: &LoadedAt) {
+    pub(super) fn lay_over(&mut self, overlay: Overlay, at: &ReadPoint) {
         for (key, chain) in overlay.chains {
             let Some(last) = chain.last() else { continue };
             let before = match self.unknown.remove(&key) {

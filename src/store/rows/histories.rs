@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::model::tables;
 use super::{Origin, RowsError};
 use crate::change::{Change, Event, Op, ResetReason, Started, Transaction};
-use crate::history::{History, TimelineSwitch};
+use crate::history::{TimelineHistory, TimelineSwitch};
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint};
 use crate::lsn::Lsn;
-use crate::row::{Image, Row, RowChange};
+use crate::row::{Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::store::PublishedTable;
 use crate::store::testing::{Bench, GENEROUS, at, now, told};
 use crate::table::Table;
@@ -31,7 +31,7 @@ const PRELOADED: usize = 1;
 
 /// A database with one row of each table, under the key 1; and which servers were left.
 #[derive(Default)]
-struct Server(Mutex<Says>, Mutex<Vec<ServerRun>>);
+struct Server(Mutex<Says>, Mutex<Vec<PostmasterId>>);
 
 /// What a server says now.
 #[derive(Clone, Default)]
@@ -39,20 +39,20 @@ struct Says {
     document: &'static str,
     snapshot: &'static str,
     horizon: u64,
-    server: ServerRun,
+    server: PostmasterId,
     /// The answer is on its way until then.
     until: Option<Arc<Notify>>,
 }
 
 impl Server {
-    async fn answer(&self) -> (Row, LoadedAt) {
+    async fn answer(&self) -> (Row, ReadPoint) {
         let says = self.0.lock().clone();
         if let Some(until) = says.until {
             until.notified().await;
         }
-        let at = LoadedAt {
+        let at = ReadPoint {
             snapshot: says.snapshot.parse().unwrap(),
-            horizon: Lsn(says.horizon),
+            visible_up_to: Lsn(says.horizon),
             server: says.server,
         };
         (Row::new(says.document.as_bytes()), at)
@@ -64,11 +64,11 @@ impl Loader for Server {
         &'a self,
         _: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             let (row, at) = self.answer().await;
             let found = |key: &Key| Ok(LoadedRow { key: key.clone(), row: Some(row.clone()) });
-            Ok(Loaded { at, rows: keys.iter().map(found).collect() })
+            Ok(LoadedRows { at, rows: keys.iter().map(found).collect() })
         }
         .boxed()
     }
@@ -86,11 +86,11 @@ impl Loader for Server {
         .boxed()
     }
 
-    fn leave(&self, server: ServerRun) {
+    fn leave(&self, server: PostmasterId) {
         self.1.lock().push(server);
     }
 
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async move { Ok(self.answer().await.1) }.boxed()
     }
 }
@@ -103,9 +103,9 @@ struct Story {
     tasks: JoinSet<()>,
 }
 
-fn histories() -> [History; 2] {
+fn histories() -> [TimelineHistory; 2] {
     let switch = TimelineSwitch { timeline: 1, at: Lsn(960) };
-    [History::new(7, 5, 1, &[]), History::new(7, 5, 2, &[switch])]
+    [TimelineHistory::new(7, 5, 1, &[]), TimelineHistory::new(7, 5, 2, &[switch])]
 }
 
 impl Story {
@@ -135,7 +135,7 @@ impl Story {
         horizon: u64,
         until: Option<&Arc<Notify>>,
     ) {
-        let (until, server) = (until.cloned(), ServerRun::default());
+        let (until, server) = (until.cloned(), PostmasterId::default());
         *self.server.0.lock() = Says { document, snapshot, horizon, server, until };
     }
 
@@ -175,11 +175,16 @@ impl Story {
     }
 }
 
-fn start(history: History, from: u64, broken: Option<ResetReason>) -> Event {
-    start_at(ServerRun::default(), history, from, broken)
+fn start(history: TimelineHistory, from: u64, broken: Option<ResetReason>) -> Event {
+    start_at(PostmasterId::default(), history, from, broken)
 }
 
-fn start_at(server: ServerRun, history: History, from: u64, broken: Option<ResetReason>) -> Event {
+fn start_at(
+    server: PostmasterId,
+    history: TimelineHistory,
+    from: u64,
+    broken: Option<ResetReason>,
+) -> Event {
     Event::Started(Started { history, server, from: Lsn(from), tables: tables(), broken })
 }
 
@@ -236,7 +241,7 @@ async fn rows_kept_aside_are_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn what_another_server_says_counts_once_the_stream_is_there() {
     let mut story = Story::begin("20:20:", 960);
-    let other = ServerRun(2);
+    let other = PostmasterId(2);
     story.server_says(r#"{"n":"other"}"#, "20:20:", 960, None);
     story.server.0.lock().server = other;
     story.preload();
@@ -262,7 +267,7 @@ async fn what_another_server_says_counts_once_the_stream_is_there() {
 async fn who_asks_while_the_stream_moves_to_the_new_server_waits_for_it() {
     let mut story = Story::begin("20:20:", 960);
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
-    story.server.0.lock().server = ServerRun(2);
+    story.server.0.lock().server = PostmasterId(2);
     let (readers, table) = (story.bench.store.clone(), story.tables[LAZY].clone());
     let key = Key::integer(1);
     let reading = readers.row(&table, &key, Instant::now() + Duration::from_secs(5));
@@ -270,7 +275,7 @@ async fn who_asks_while_the_stream_moves_to_the_new_server_waits_for_it() {
     assert!(reading.as_mut().now_or_never().is_none());
     story.pass().await;
     let [_, second] = histories();
-    story.bench.take(start_at(ServerRun(2), second, 960, None));
+    story.bench.take(start_at(PostmasterId(2), second, 960, None));
     assert_eq!(text(&reading.await.unwrap().row.unwrap()), r#"{"n":"new"}"#);
 }
 
@@ -278,11 +283,11 @@ async fn who_asks_while_the_stream_moves_to_the_new_server_waits_for_it() {
 async fn another_servers_snapshot_says_nothing_of_the_followed_ones_commits() {
     let mut story = Story::begin("20:20:", 960);
     let table = story.tables[LAZY].oid();
-    let row = RowChange::Set { table, key: Key::integer(1), image: Image::Unknown };
+    let row = RowChange::Upsert { table, key: Key::integer(1), image: RowAfter::Unresolved };
     let change = Change { table, key: Key::integer(1), op: Op::Update, ordinal: 1, scope: None };
     story.bench.take(commit(968, 30, vec![change], vec![row]));
     story.server_says(r#"{"n":"other"}"#, "50:50:", 968, None);
-    story.server.0.lock().server = ServerRun(2);
+    story.server.0.lock().server = PostmasterId(2);
     // Long enough for a worker to ask for a snapshot.
     sleep(Duration::from_secs(3)).await;
     story.server_says(r#"{"n":"before"}"#, "30:31:30", 968, None);
@@ -379,7 +384,8 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     // Transaction 30 has ended here and is not yet visible; the old server's 30 was another one.
     let change =
         Change { table: table.oid(), key: key.clone(), op: Op::Update, ordinal: 1, scope: None };
-    let row = RowChange::Set { table: table.oid(), key: key.clone(), image: Image::Unknown };
+    let row =
+        RowChange::Upsert { table: table.oid(), key: key.clone(), image: RowAfter::Unresolved };
     story.bench.take(commit(1040, 30, vec![change], vec![row]));
     arrives.notify_one();
     story.pass().await;

@@ -11,7 +11,7 @@ use super::desk::Desk;
 use super::map::RowMap;
 use crate::key::Key;
 use crate::lsn::Lsn;
-use crate::row::Image;
+use crate::row::RowAfter;
 use crate::snapshot::Xid;
 
 #[derive(Debug)]
@@ -36,12 +36,12 @@ impl Preload {
     }
 
     /// A change to a row. Tells whether the row has to be asked for now.
-    pub(super) fn change(&mut self, key: Key, xid: Xid, image: &Image, desk: &mut Desk) -> bool {
+    pub(super) fn change(&mut self, key: Key, xid: Xid, image: &RowAfter, desk: &mut Desk) -> bool {
         if let Copy::Running(running) = self.copy.get_mut() {
             running.change(&key, xid, image);
         }
         let before = match image {
-            Image::Partial { .. } => self.standing(&key, desk),
+            RowAfter::Partial { .. } => self.standing(&key, desk),
             _ => Standing::Unknown,
         };
         let Some(rows) = &mut self.rows else { return false };
@@ -81,7 +81,9 @@ impl Preload {
     /// The server may have crashed: a copy that may hold a commit that it lost begins again.
     pub(super) fn distrust(&mut self, applied: Lsn) {
         let is_durable = match self.copy.get_mut() {
-            Copy::Running(running) => running.at.as_ref().is_some_and(|at| at.horizon <= applied),
+            Copy::Running(running) => {
+                running.at.as_ref().is_some_and(|at| at.visible_up_to <= applied)
+            }
             _ => true,
         };
         if !is_durable {
@@ -119,7 +121,7 @@ impl Preload {
         let is_ready = match copy {
             Copy::Running(running) => {
                 running.built.is_some()
-                    && running.at.as_ref().is_some_and(|at| at.horizon <= applied)
+                    && running.at.as_ref().is_some_and(|at| at.visible_up_to <= applied)
             }
             _ => false,
         };

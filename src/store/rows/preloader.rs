@@ -11,7 +11,7 @@ use super::copy::{Built, Copy, Overlay, Progress, Running, Wanted};
 use super::preload::too_large;
 use super::table::Place;
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, LoadedAt, Loader};
+use crate::load::{CopySink, LoadError, Loader, ReadPoint};
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
 use crate::store::state::Store;
@@ -147,7 +147,7 @@ impl Preloader {
             Err(LoadError::Stopped) => self.again(&registered, Duration::ZERO),
             Err(error) => {
                 if error == LoadError::Outdated {
-                    self.store.wishes.look.notify_one();
+                    self.store.wishes.refresh_catalog.notify_one();
                 }
                 let failures = registered.wanted.failures.min(16);
                 let pause = PAUSE.saturating_mul(1 << failures).min(PAUSE_MAX);
@@ -167,7 +167,7 @@ impl Preloader {
     /// Lays over what happened meanwhile, and leaves the rest to the writer.
     async fn finish(&self, registered: &Registered, mut built: Built) {
         let (oid, number) = (registered.published.oid(), registered.number);
-        let mut at: Option<Arc<LoadedAt>> = None;
+        let mut at: Option<Arc<ReadPoint>> = None;
         for _ in 0..ROUNDS_MAX {
             let taken = self.store.with_copy(oid, number, |running| {
                 let many = running.overlay.len() > OVERLAY_LEFT_MAX;
@@ -181,7 +181,7 @@ impl Preloader {
         let Some(at) = at else { return self.again(registered, PAUSE) };
         self.store.with_copy(oid, number, |running| running.built = Some(built));
         self.store.shared.signals.writer_wanted.notify_one();
-        let position = Position::after_commit(at.horizon);
+        let position = Position::after_commit(at.visible_up_to);
         let _ =
             timeout_at(Instant::now() + HURRY_TIME_MAX, self.store.hurry_applied(position)).await;
     }
@@ -209,7 +209,7 @@ struct Sink<'a> {
 }
 
 impl CopySink for Sink<'_> {
-    fn begin(&mut self, at: &LoadedAt, rows_estimate: u64) -> Result<bool, LoadError> {
+    fn begin(&mut self, at: &ReadPoint, rows_estimate: u64) -> Result<bool, LoadError> {
         self.store.shared.state.read().saw(at, self.copy.epoch)?;
         let number = self.copy.number;
         let begins = self.store.with_copy(self.copy.published.oid(), number, |running| {

@@ -7,7 +7,7 @@ use super::staged::{LAZY, PRELOADED, Stage, partial, seen, whole};
 use super::table::Place;
 use super::{ReadRows, RowsError};
 use crate::key::Key;
-use crate::row::Image;
+use crate::row::RowAfter;
 
 const ONE: &str = r#"{"id":1,"big":"b","n":1}"#;
 const TWO: &str = r#"{"id":1,"big":"b","n":2}"#;
@@ -23,7 +23,7 @@ impl Stage {
         let rows = known.tables[&self.tables[LAZY].oid()].rows.as_ref().unwrap();
         let Place::Lazy(share) = &rows.place else { panic!("a lazy table") };
         assert!(
-            shared.cache.change(share, Key::integer(id), &Image::Unknown, true),
+            shared.cache.change(share, Key::integer(id), &RowAfter::Unresolved, true),
             "it was there"
         );
     }
@@ -51,7 +51,7 @@ async fn a_delete_that_is_applied_while_the_row_is_on_its_way_is_not_undone() {
     let mut stage = Stage::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
-    stage.change(880, 10, LAZY, 1, Image::Gone);
+    stage.change(880, 10, LAZY, 1, RowAfter::Deleted);
     query.answer(seen("10:11:10", 880), Some(ONE));
     assert_eq!(stage.told().await, None);
     assert_eq!(stage.held(LAZY, 1).await, None);
@@ -146,7 +146,7 @@ async fn a_value_that_was_not_sent_and_is_nowhere_is_asked_for_and_never_guessed
 #[tokio::test(start_paused = true)]
 async fn a_value_that_was_not_sent_is_asked_for_where_a_preloaded_row_is_unknown() {
     let mut stage = Stage::preloaded(1, ONE).await;
-    stage.change(880, 10, PRELOADED, 1, Image::Unknown);
+    stage.change(880, 10, PRELOADED, 1, RowAfter::Unresolved);
     let query = stage.query().await;
     stage.change(960, 11, PRELOADED, 1, partial(THREE.replace("\"b\"", "null").as_str(), None));
     query.answer(seen("11:12:11", 960), Some(TWO));
@@ -161,7 +161,7 @@ async fn a_row_whose_key_changes_while_it_is_on_its_way_is_gone_under_the_old_on
     stage.read(LAZY, 1);
     let query = stage.query().await;
     let moved = r#"{"id":2,"big":null,"n":1}"#;
-    stage.commit(880, 10, vec![(LAZY, 1, Image::Gone), (LAZY, 2, partial(moved, Some(1)))]);
+    stage.commit(880, 10, vec![(LAZY, 1, RowAfter::Deleted), (LAZY, 2, partial(moved, Some(1)))]);
     query.answer(seen("10:11:10", 880), Some(ONE));
     assert_eq!(stage.told().await, None);
     // Under the new key a load that sees nothing of it is of no use.
@@ -178,7 +178,7 @@ async fn a_preloaded_row_takes_what_was_not_sent_along_to_its_new_key() {
     stage.commit(
         880,
         10,
-        vec![(PRELOADED, 1, Image::Gone), (PRELOADED, 2, partial(moved, Some(1)))],
+        vec![(PRELOADED, 1, RowAfter::Deleted), (PRELOADED, 2, partial(moved, Some(1)))],
     );
     assert_eq!(stage.held(PRELOADED, 1).await, None);
     assert_eq!(stage.held(PRELOADED, 2).await.as_deref(), Some(r#"{"id":2,"big":"b","n":1}"#));

@@ -16,11 +16,11 @@ use super::model::tables;
 use super::{Origin, RowsError};
 use crate::change::{Change, Event, Op, ResetReason, Transaction};
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint};
 use crate::lsn::Lsn;
-use crate::row::{Image, PartialRow, Row, RowChange};
+use crate::row::{PartialRow, Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::store::testing::{Bench, GENEROUS, now, reset, started};
 use crate::store::{Limits, PublishedTable, RowLimits};
 use crate::table::Table;
@@ -42,32 +42,32 @@ pub(super) struct ByHand {
 /// A query that was made.
 pub(super) struct Query {
     pub(super) keys: Vec<Key>,
-    answer: oneshot::Sender<Result<Loaded, LoadError>>,
+    answer: oneshot::Sender<Result<LoadedRows, LoadError>>,
 }
 
 /// A copy that was begun.
 pub(super) struct Copy(mpsc::Sender<Step>);
 
 enum Step {
-    Begin(LoadedAt, oneshot::Sender<bool>),
+    Begin(ReadPoint, oneshot::Sender<bool>),
     Rows(Vec<(Key, Row)>),
 }
 
 /// What a query saw.
-pub(super) fn seen(snapshot: &str, horizon: u64) -> LoadedAt {
-    LoadedAt {
+pub(super) fn seen(snapshot: &str, horizon: u64) -> ReadPoint {
+    ReadPoint {
         snapshot: snapshot.parse().unwrap(),
-        horizon: Lsn(horizon),
-        server: ServerRun::default(),
+        visible_up_to: Lsn(horizon),
+        server: PostmasterId::default(),
     }
 }
 
 impl Query {
     /// Every key asked for has this row, or none.
-    pub(super) fn answer(self, at: LoadedAt, row: Option<&str>) {
+    pub(super) fn answer(self, at: ReadPoint, row: Option<&str>) {
         let row = row.map(|json| Row::new(json.as_bytes()));
         let rows = self.keys.iter().map(|key| Ok(LoadedRow { key: key.clone(), row: row.clone() }));
-        let _ = self.answer.send(Ok(Loaded { at, rows: rows.collect() }));
+        let _ = self.answer.send(Ok(LoadedRows { at, rows: rows.collect() }));
     }
 
     pub(super) fn fail(self, error: LoadError) {
@@ -77,7 +77,7 @@ impl Query {
 
 impl Copy {
     /// Tells whether the snapshot is wanted.
-    pub(super) async fn begin(&self, at: LoadedAt) -> bool {
+    pub(super) async fn begin(&self, at: ReadPoint) -> bool {
         let (told, agreed) = oneshot::channel();
         self.0.send(Step::Begin(at, told)).await.ok().unwrap();
         agreed.await.unwrap()
@@ -94,14 +94,14 @@ impl Copy {
 
 impl ByHand {
     /// Answers whatever is asked now: these rows there are, and no others.
-    pub(super) async fn answer_all(&self, at: LoadedAt, truth: &[(i64, &str)]) {
+    pub(super) async fn answer_all(&self, at: ReadPoint, truth: &[(i64, &str)]) {
         let queries: Vec<Query> = self.queries.lock().drain(..).collect();
         for Query { keys, answer } in queries {
             let rows = keys.into_iter().map(|key| {
                 let row = truth.iter().find(|(id, _)| key == Key::integer(*id));
                 Ok(LoadedRow { key, row: row.map(|(_, json)| Row::new(json.as_bytes())) })
             });
-            let _ = answer.send(Ok(Loaded { at: at.clone(), rows: rows.collect() }));
+            let _ = answer.send(Ok(LoadedRows { at: at.clone(), rows: rows.collect() }));
         }
         let copies: Vec<Copy> = self.copies.lock().drain(..).collect();
         for copy in copies {
@@ -118,7 +118,7 @@ impl Loader for ByHand {
         &'a self,
         _: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             let (answer, answered) = oneshot::channel();
             self.queries.lock().push_back(Query { keys: keys.to_vec(), answer });
@@ -148,7 +148,7 @@ impl Loader for ByHand {
         .boxed()
     }
 
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async { Err(LoadError::Unavailable("not of this story".into())) }.boxed()
     }
 }
@@ -257,21 +257,21 @@ impl Stage {
     }
 
     /// A commit that ends at `end` did this to row `id`.
-    pub(super) fn change(&mut self, end: u64, xid: u32, table: usize, id: i64, image: Image) {
+    pub(super) fn change(&mut self, end: u64, xid: u32, table: usize, id: i64, image: RowAfter) {
         self.commit(end, xid, vec![(table, id, image)]);
     }
 
     /// A commit that did all of this.
-    pub(super) fn commit(&mut self, end: u64, xid: u32, rows: Vec<(usize, i64, Image)>) {
+    pub(super) fn commit(&mut self, end: u64, xid: u32, rows: Vec<(usize, i64, RowAfter)>) {
         let changes = rows.iter().zip(1..).map(|((table, id, image), ordinal)| Change {
             table: self.tables[*table].oid(),
             key: Key::integer(*id),
-            op: if *image == Image::Gone { Op::Delete } else { Op::Update },
+            op: if *image == RowAfter::Deleted { Op::Delete } else { Op::Update },
             ordinal,
             scope: None,
         });
         let changes = changes.collect();
-        let rows = rows.into_iter().map(|(table, id, image)| RowChange::Set {
+        let rows = rows.into_iter().map(|(table, id, image)| RowChange::Upsert {
             table: self.tables[table].oid(),
             key: Key::integer(id),
             image,
@@ -283,7 +283,7 @@ impl Stage {
     /// A commit that emptied a table.
     pub(super) fn truncate(&mut self, end: u64, xid: u32, table: usize) {
         let oid = self.tables[table].oid();
-        self.transaction(end, xid, vec![], vec![RowChange::Clear(oid)], &[oid.0]);
+        self.transaction(end, xid, vec![], vec![RowChange::Truncate(oid)], &[oid.0]);
     }
 
     fn transaction(
@@ -316,11 +316,14 @@ pub(super) fn text(row: &Row) -> String {
 }
 
 /// The stream sent the whole row.
-pub(super) fn whole(json: &str) -> Image {
-    Image::Whole(Row::new(json.as_bytes()))
+pub(super) fn whole(json: &str) -> RowAfter {
+    RowAfter::Full(Row::new(json.as_bytes()))
 }
 
 /// The stream did not send the second member, a large value that did not change.
-pub(super) fn partial(json: &str, before: Option<i64>) -> Image {
-    Image::Partial { row: PartialRow::new(json.as_bytes(), &[1]), before: before.map(Key::integer) }
+pub(super) fn partial(json: &str, before: Option<i64>) -> RowAfter {
+    RowAfter::Partial {
+        row: PartialRow::new(json.as_bytes(), &[1]),
+        before: before.map(Key::integer),
+    }
 }

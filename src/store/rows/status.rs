@@ -5,7 +5,7 @@ use super::table::{Place, TableRows};
 use super::{RowsState, RowsStatus};
 use crate::store::state::Store;
 use crate::store::state::{State, TableState};
-use crate::table::Rows;
+use crate::table::RowCaching;
 
 impl Store {
     /// How the rows of every table are doing, ordered by displayed name.
@@ -31,7 +31,7 @@ impl State {
 fn status(table: &TableState) -> RowsStatus {
     let (entries, bytes) = table.rows.as_ref().map_or((0, 0), TableRows::size);
     let state = match (&table.published.table.rows, &table.rows) {
-        (Rows::Refused(reason), _) => RowsState::Refused(reason.clone()),
+        (RowCaching::Unavailable(reason), _) => RowsState::Refused(reason.clone()),
         (_, Some(rows)) => rows.state(),
         (_, None) => RowsState::Off,
     };

@@ -15,17 +15,17 @@ use super::preload::{Preload, install};
 use super::trace;
 use crate::key::Key;
 use crate::lsn::Lsn;
-use crate::row::{Image, Row};
+use crate::row::{Row, RowAfter};
 use crate::snapshot::Xid;
 use crate::store::directory::PublishedTable;
 use crate::store::limits::RowLimits;
-use crate::table::{HeldRows, RowMode};
+use crate::table::{RowCachePlan, RowMode};
 
 /// The rows of one table.
 #[derive(Debug)]
 pub(in crate::store) struct TableRows {
     pub(super) published: Arc<PublishedTable>,
-    pub(super) held: Arc<HeldRows>,
+    pub(super) held: Arc<RowCachePlan>,
     pub(super) place: Place,
     /// Locked while the lock of the whole state is held, after it; before that of [`Loads`].
     desk: Mutex<Desk>,
@@ -132,7 +132,7 @@ impl TableRows {
     }
 
     /// One row's change.
-    pub(in crate::store) fn change(&mut self, key: Key, image: Image, applying: &mut Applying) {
+    pub(in crate::store) fn change(&mut self, key: Key, image: RowAfter, applying: &mut Applying) {
         let image = self.with_values_of_other_key(image, applying.cache);
         let xid = applying.xid;
         self.checked.get_mut().change(&key, xid, &image);
@@ -161,12 +161,16 @@ impl TableRows {
     }
 
     /// A partial row that was under another key takes its missing values from there, now or never.
-    fn with_values_of_other_key(&mut self, image: Image, cache: &Cache) -> Image {
+    fn with_values_of_other_key(&mut self, image: RowAfter, cache: &Cache) -> RowAfter {
         match image {
-            Image::Partial { row, before: Some(before) } => match self.standing(&before, cache) {
-                Standing::Row(before) => row.fill(&before).map_or(Image::Unknown, Image::Whole),
-                Standing::Absent | Standing::Unknown => Image::Unknown,
-            },
+            RowAfter::Partial { row, before: Some(before) } => {
+                match self.standing(&before, cache) {
+                    Standing::Row(before) => {
+                        row.fill(&before).map_or(RowAfter::Unresolved, RowAfter::Full)
+                    }
+                    Standing::Absent | Standing::Unknown => RowAfter::Unresolved,
+                }
+            }
             image => image,
         }
     }

@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::change::{Event, Op, Transaction};
-use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::row::{Image, RowChange};
+use crate::row::{RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::{ServerRun, Wishes};
+use crate::source::{PostmasterId, StreamRequests};
 use crate::store::testing::{at, commit, now, started, table};
 use crate::store::{Limits, Query, RowLimits, Selection, Store, Writer, open};
-use crate::table::{HeldRows, RowMode, Rows, Table, TableOid};
+use crate::table::{RowCachePlan, RowCaching, RowMode, Table, TableOid};
 
 /// A database that says what it is told to say.
 #[derive(Default)]
@@ -36,11 +36,11 @@ impl Script {
         self.rows.lock().push((asked, found, Row::new(row.as_bytes())));
     }
 
-    fn at() -> LoadedAt {
-        LoadedAt {
+    fn at() -> ReadPoint {
+        ReadPoint {
             snapshot: "50:50:".parse().unwrap(),
-            horizon: Lsn(800),
-            server: ServerRun::default(),
+            visible_up_to: Lsn(800),
+            server: PostmasterId::default(),
         }
     }
 }
@@ -50,7 +50,7 @@ impl Loader for Script {
         &'a self,
         _: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             self.queries.lock().push(keys.to_vec());
             if let Some(error) = &*self.error.lock() {
@@ -64,7 +64,7 @@ impl Loader for Script {
                 Some((_, key, row)) => Ok(LoadedRow { key: key.clone(), row: Some(row.clone()) }),
                 None => Ok(LoadedRow { key: key.clone(), row: None }),
             });
-            Ok(Loaded { at: Self::at(), rows: found.collect() })
+            Ok(LoadedRows { at: Self::at(), rows: found.collect() })
         }
         .boxed()
     }
@@ -82,7 +82,7 @@ impl Loader for Script {
         .boxed()
     }
 
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async { Ok(Self::at()) }.boxed()
     }
 }
@@ -97,7 +97,7 @@ struct Bench {
 
 impl Bench {
     fn new(mode: RowMode, limits: RowLimits, script: Script) -> Self {
-        let held = HeldRows {
+        let held = RowCachePlan {
             mode,
             columns: vec![],
             key: vec![],
@@ -107,8 +107,8 @@ impl Bench {
             keys_are_exact: true,
         };
         let limits = Limits { rows: limits, ..Limits::default() };
-        let (mut writer, store) = open(limits, Wishes::default(), Metrics::new().unwrap());
-        let items = Table { rows: Rows::Held(held.into()), ..table(1, "items") };
+        let (mut writer, store) = open(limits, StreamRequests::default(), Metrics::new().unwrap());
+        let items = Table { rows: RowCaching::Enabled(held.into()), ..table(1, "items") };
         writer.apply(vec![started(800, vec![items], None)]);
         let table = store.directory().resolve("items").unwrap().clone();
         Self { writer, store, script: Arc::new(script), tasks: JoinSet::new(), table }
@@ -142,8 +142,8 @@ impl Bench {
         self.store.row(&self.table, key, soon()).await
     }
 
-    fn change(&mut self, end: u64, key: Key, image: Image) {
-        self.commit(end, RowChange::Set { table: TableOid(1), key, image });
+    fn change(&mut self, end: u64, key: Key, image: RowAfter) {
+        self.commit(end, RowChange::Upsert { table: TableOid(1), key, image });
     }
 
     fn commit(&mut self, end: u64, change: RowChange) {
@@ -176,7 +176,7 @@ async fn a_row_asked_for_in_another_spelling_is_held_under_its_own_key_only() {
     bench.start();
     assert_eq!(bench.row(&odd).await.unwrap().row, Some(Row::new(b"{}")));
     assert_eq!(bench.row(&own).await.unwrap().origin, Origin::Memory);
-    bench.change(808, own.clone(), Image::Gone);
+    bench.change(808, own.clone(), RowAfter::Deleted);
     bench.script.rows.lock().clear();
     for key in [own, odd] {
         assert_eq!(bench.row(&key).await.unwrap().row, None);
@@ -229,15 +229,15 @@ async fn a_preloaded_table_that_lacks_a_row_that_cannot_be_told_says_so_until_it
     let mut bench = Bench::preloaded(&[1, 2]).await;
     let all = bench.table.clone().into();
     *bench.script.unwritable.lock() = Some(Key::integer(2));
-    bench.change(808, Key::integer(2), Image::Unknown);
+    bench.change(808, Key::integer(2), RowAfter::Unresolved);
     bench.pass().await;
     let refused = bench.store.page(&all, None, 9, soon()).await.unwrap_err();
     assert_eq!(refused, RowsError::Unwritable("row 2 is odd".into()));
     assert!(bench.row(&Key::integer(1)).await.unwrap().row.is_some(), "others are served on");
-    bench.change(816, Key::integer(2), Image::Whole(Row::new(b"{\"id\":2}")));
+    bench.change(816, Key::integer(2), RowAfter::Full(Row::new(b"{\"id\":2}")));
     assert_eq!(bench.store.page(&all, None, 9, soon()).await.unwrap().rows.len(), 2);
     // And if it is found to be one that can be told after all.
-    bench.change(824, Key::integer(2), Image::Unknown);
+    bench.change(824, Key::integer(2), RowAfter::Unresolved);
     bench.pass().await;
     *bench.script.unwritable.lock() = None;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -263,7 +263,7 @@ async fn what_the_database_refuses_is_told_and_not_remembered() {
         assert!(error.starts_with(told), "{error}");
     }
     *bench.script.error.lock() = Some(LoadError::Outdated);
-    let look = bench.store.wishes.look.clone();
+    let look = bench.store.wishes.refresh_catalog.clone();
     assert!(matches!(bench.row(&Key::integer(1)).await, Err(RowsError::NotNow(_))));
     assert!(look.notified().now_or_never().is_some());
     *bench.script.error.lock() = None;
@@ -303,7 +303,7 @@ async fn a_row_that_cannot_be_told_is_left_out_of_changes() {
         bench.start();
         bench.pass().await;
         *bench.script.unwritable.lock() = Some(Key::integer(2));
-        bench.change(808, Key::integer(2), Image::Unknown);
+        bench.change(808, Key::integer(2), RowAfter::Unresolved);
         bench.writer.apply(vec![commit(880, &[1, 2, 3].map(|id| (1, id, Op::Update)))]);
         let query = Query { tables: &Selection::All, after: Some(at(800)), limit: 10 };
         let until = Instant::now() + Duration::from_secs(5);
@@ -391,7 +391,7 @@ async fn a_table_that_needs_more_memory_than_it_may_is_refused() {
         bench.writer.carry_out();
         for id in copied..10 {
             let end = 808 + 8 * u64::try_from(id).unwrap();
-            bench.change(end, Key::integer(id), Image::Whole(Row::new(b"{}")));
+            bench.change(end, Key::integer(id), RowAfter::Full(Row::new(b"{}")));
         }
         let error = bench.row(&Key::integer(1)).await.unwrap_err().to_string();
         assert!(error.contains("cache.preload_max_bytes"), "{error}");
@@ -493,13 +493,13 @@ async fn who_looks_on_is_told_what_becomes_of_preloaded_rows() {
     bench.store.page(&all, None, 1, soon()).await.unwrap();
     bench.store.picture(&[all], soon()).await.unwrap();
     assert_eq!(looking_on.told(), [1, 2].map(|n| format!(r#"HIT table="items" rows={n}"#)));
-    bench.change(808, Key::integer(1), Image::Unknown);
+    bench.change(808, Key::integer(1), RowAfter::Unresolved);
     assert_eq!(looking_on.told(), [r#"INVALIDATE table="items" id=1"#]);
     bench.store.rows(&bench.table, &[1, 2].map(Key::integer), soon()).await.unwrap();
     assert_eq!(looking_on.told(), [r#"MISS table="items" id=1"#.to_owned(), hit(2)]);
     bench.pass().await;
     assert_eq!(looking_on.told(), [r#"POPULATE table="items" id=1"#]);
-    bench.commit(816, RowChange::Lost(TableOid(1)));
+    bench.commit(816, RowChange::Invalidate(TableOid(1)));
     assert_eq!(looking_on.told(), [r#"INVALIDATE table="items" rows=2"#]);
 }
 
@@ -515,6 +515,6 @@ async fn who_looks_on_is_told_what_becomes_of_rows_that_are_read_through() {
         let line = |what: &&str| format!(r#"{what} table="items" id=1"#);
         assert_eq!(looking_on.told(), told.iter().map(line).collect::<Vec<_>>());
     }
-    bench.change(808, Key::integer(1), Image::Unknown);
+    bench.change(808, Key::integer(1), RowAfter::Unresolved);
     assert_eq!(looking_on.told(), [r#"INVALIDATE table="items" id=1"#]);
 }

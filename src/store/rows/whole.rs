@@ -8,7 +8,7 @@ use super::table::{Place, TableRows};
 use super::{Page, Picture, Pictured, RowsError, RowsPicture, trace};
 use crate::key::Key;
 use crate::row::Row;
-use crate::scope::View;
+use crate::scope::RowScope;
 use crate::store::directory::Part;
 use crate::store::state::State;
 use crate::store::state::Store;
@@ -99,7 +99,7 @@ impl Store {
 /// The rows that are seen, up to `limit`, and whether there are more.
 async fn seen(
     picture: &RowMap,
-    view: &View,
+    view: &RowScope,
     after: Option<&Key>,
     limit: usize,
 ) -> (Vec<(Key, Row)>, bool) {
@@ -108,7 +108,7 @@ async fn seen(
         if looked_at % ROWS_PER_TURN == ROWS_PER_TURN - 1 {
             tokio::task::yield_now().await;
         }
-        if !view.shows(row) {
+        if !view.matches(row) {
             continue;
         }
         if rows.len() == limit {

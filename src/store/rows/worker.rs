@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::RowsError;
 use super::desk::Arrived;
 use crate::key::Key;
-use crate::load::{LoadError, Loaded, LoadedAt, Loader};
+use crate::load::{LoadError, LoadedRows, Loader, ReadPoint};
 use crate::store::meters::LoadOutcome;
 use crate::store::state::Store;
 use crate::store::state::TableState;
@@ -113,14 +113,14 @@ impl Store {
     pub(super) fn saw(
         &self,
         loader: &dyn Loader,
-        at: &LoadedAt,
+        at: &ReadPoint,
         epoch: Option<Epoch>,
     ) -> Result<(), LoadError> {
         let saw = self.shared.state.read().saw(at, epoch);
         saw.inspect_err(|_| loader.leave(at.server))
     }
 
-    fn answer_query(&self, query: &Query, result: Result<Loaded, LoadError>, took: Duration) {
+    fn answer_query(&self, query: &Query, result: Result<LoadedRows, LoadError>, took: Duration) {
         let state = self.shared.state.read();
         // A table that is gone, or begins anew, has told those who waited.
         let Some(table) = state.tables.get(&query.oid) else { return };
@@ -147,7 +147,7 @@ impl Store {
         &self,
         table: &TableState,
         query: &Query,
-        loaded: Loaded,
+        loaded: LoadedRows,
         applied: Version,
     ) -> Vec<(Key, u32)> {
         let Some(rows) = &table.rows else { return Vec::new() };
@@ -196,7 +196,7 @@ impl Store {
             }
         };
         if told.is_none() {
-            self.wishes.look.notify_one();
+            self.wishes.refresh_catalog.notify_one();
         }
         let patience = match error {
             LoadError::OtherServer => OTHER_SERVER_TRIES,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Aftermath, Writer};
 use crate::change::{CommitTime, Reset, ResetReason, Started};
-use crate::scope::Combination;
+use crate::scope::ScopeColumnSet;
 use crate::store::directory::{Directory, PublishedTable};
 use crate::store::log::{Log, ScopedLog};
 use crate::store::meters::{self, TableMeters};
@@ -47,7 +47,7 @@ impl Writer {
             self.leave_history(state, aftermath);
         }
         if started.history.position_of(applied).is_some() {
-            let history = started.history.following(&held);
+            let history = started.history.continuing(&held);
             self.carry_on(state, Started { history, ..started }, aftermath);
         } else {
             let history = started.history.without_ancestors();
@@ -163,7 +163,7 @@ impl Writer {
         aftermath.touched.push(published.clone());
         let meters = TableMeters::new(&self.metrics, &published.name);
         let log = Log::new(state.applied, now);
-        let scoped = Combination::all(published.table.scope.len())
+        let scoped = ScopeColumnSet::all(published.table.scope.len())
             .map(|columns| ScopedLog::new(columns, state.applied, now))
             .collect();
         let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Aftermath, Writer, publish};
 use crate::change::{CommitTime, ResetReason};
 use crate::lsn::Lsn;
-use crate::row::{Image, RowChange};
+use crate::row::{RowAfter, RowChange};
 use crate::snapshot::Xid;
 use crate::store::rows::Applying;
 use crate::store::signals::beyond;
@@ -48,8 +48,9 @@ impl Writer {
         change: RowChange,
         aftermath: &mut Aftermath,
     ) {
-        let (RowChange::Set { table, .. } | RowChange::Clear(table) | RowChange::Lost(table)) =
-            change;
+        let (RowChange::Upsert { table, .. }
+        | RowChange::Truncate(table)
+        | RowChange::Invalidate(table)) = change;
         let Some(rows) = state.tables.get_mut(&table).and_then(|table| table.rows.as_mut()) else {
             return;
         };
@@ -61,9 +62,9 @@ impl Writer {
             end: commit.end,
         };
         match change {
-            RowChange::Set { key, image, .. } => rows.change(key, image, &mut applying),
-            RowChange::Clear(_) => rows.clear(&mut applying),
-            RowChange::Lost(_) => aftermath.dropped_rows.extend(rows.lose(commit.end)),
+            RowChange::Upsert { key, image, .. } => rows.change(key, image, &mut applying),
+            RowChange::Truncate(_) => rows.clear(&mut applying),
+            RowChange::Invalidate(_) => aftermath.dropped_rows.extend(rows.lose(commit.end)),
         }
     }
 
@@ -134,8 +135,8 @@ impl Writer {
 fn takes_values_from(change: &RowChange, before: &RowChange) -> bool {
     match (change, before) {
         (
-            RowChange::Set { table, image: Image::Partial { before: Some(old), .. }, .. },
-            RowChange::Set { table: other, key, image: Image::Gone },
+            RowChange::Upsert { table, image: RowAfter::Partial { before: Some(old), .. }, .. },
+            RowChange::Upsert { table: other, key, image: RowAfter::Deleted },
         ) => table == other && old == key,
         _ => false,
     }

@@ -9,7 +9,7 @@ use crate::change::{Change, Op, ResetReason, Started, Transaction};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::store::testing::*;
 use crate::table::{TableOid, Tracking};
 use crate::version::{Epoch, Version};
@@ -224,7 +224,7 @@ fn another_history_clears_everything() {
     let epoch = Epoch(8);
     let start = Started {
         history: epoch.into(),
-        server: ServerRun::default(),
+        server: PostmasterId::default(),
         from: Lsn(80),
         tables: abc(),
         broken: None,

@@ -5,7 +5,7 @@ use super::selection::{Scope, choose};
 use super::{Plan, Request, Selection, SetupError, Step};
 use crate::database::checks::{Provider, SlotRow, TableRow, grants, replication_fix};
 use crate::database::sql::{self, fill};
-use crate::table::{WantedRows, quoted};
+use crate::table::{RowsConfig, quoted};
 
 /// `FOR TABLES IN SCHEMA` came with this version.
 const SCHEMAS_FROM: i32 = 15;
@@ -42,7 +42,7 @@ fn role_step(role: &str, facts: &Facts) -> Step {
 /// Granting twice is granting once, so nobody is asked whether it was.
 fn grant_steps(role: &str, request: &Request, facts: &Facts) -> Vec<Step> {
     let named =
-        |wanted: &WantedRows| facts.tables.iter().find(|table| table.is_called(&wanted.table));
+        |wanted: &RowsConfig| facts.tables.iter().find(|table| table.is_called(&wanted.table));
     let step = |table: &TableRow| Step {
         what: format!("SELECT on {} for role {role}", table.full_name()),
         statement: Some(grants(role, table).join("\n")),

@@ -174,7 +174,7 @@ fn an_empty_database_has_nothing_to_publish() {
 
 #[test]
 fn the_role_may_read_tables_whose_rows_are_held() {
-    let rows = vec![WantedRows { table: "Shop.users".into(), mode: RowMode::Lazy, columns: None }];
+    let rows = vec![RowsConfig { table: "Shop.users".into(), mode: RowMode::Lazy, columns: None }];
     let request = Request { role: Some("hw".into()), rows, ..request(Selection::WithKeys) };
     let plan = plan(&request, &facts()).unwrap();
     let grants = plan.steps[1].statement.as_deref();

@@ -8,11 +8,11 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint};
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::table::{Table, TableOid};
 
 /// Rows by key, and how far the transactions are.
@@ -58,14 +58,14 @@ impl Database {
         self.0.lock().away = true;
     }
 
-    fn at(&self) -> Result<LoadedAt, LoadError> {
+    fn at(&self) -> Result<ReadPoint, LoadError> {
         let state = self.0.lock();
         if state.away {
             return Err(LoadError::Unavailable("connection refused".into()));
         }
         let xid = state.next_xid;
         let snapshot = format!("{xid}:{xid}:").parse().unwrap();
-        Ok(LoadedAt { snapshot, horizon: state.end, server: ServerRun::default() })
+        Ok(ReadPoint { snapshot, visible_up_to: state.end, server: PostmasterId::default() })
     }
 }
 
@@ -74,14 +74,14 @@ impl Loader for Database {
         &'a self,
         table: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             let at = self.at()?;
             let rows = &self.0.lock().rows;
             let row = |key: &Key| rows.get(&(table.oid, format!("{key:?}"))).cloned();
             let loaded =
                 |key: &Key| Ok(LoadedRow { key: key.clone(), row: row(key).map(|(_, row)| row) });
-            Ok(Loaded { at, rows: keys.iter().map(loaded).collect() })
+            Ok(LoadedRows { at, rows: keys.iter().map(loaded).collect() })
         }
         .boxed()
     }
@@ -105,7 +105,7 @@ impl Loader for Database {
         .boxed()
     }
 
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async move { self.at() }.boxed()
     }
 }

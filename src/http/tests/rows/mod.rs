@@ -18,10 +18,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::kind::{Form, Kind};
-use crate::row::{Image, Row, RowChange};
+use crate::json_type::{JsonShape, JsonType};
+use crate::row::{Row, RowAfter, RowChange};
 use crate::store::{RowsState, RowsStatus};
-use crate::table::{Column, HeldRows, RowMode};
+use crate::table::{Column, RowCachePlan, RowMode};
 
 /// `lines`, with a key of two columns.
 const LINES: TableOid = TableOid(4);
@@ -51,15 +51,20 @@ impl Shop {
     fn before_preloads(rows: &[(TableOid, &str)]) -> Self {
         let mut service = Service::connecting(&HttpOptions::default());
         let tables = vec![
-            held(ITEMS, "items", RowMode::Preload, &[("id", Kind::Integer)]),
-            held(USERS, "users", RowMode::Lazy, &[("id", Kind::Integer)]),
+            held(ITEMS, "items", RowMode::Preload, &[("id", JsonType::Integer)]),
+            held(USERS, "users", RowMode::Lazy, &[("id", JsonType::Integer)]),
             table(COMMA, "shop", "a,b", Tracking::Ids),
-            held(LINES, "lines", RowMode::Preload, &[("o", Kind::Integer), ("p", Kind::String)]),
+            held(
+                LINES,
+                "lines",
+                RowMode::Preload,
+                &[("o", JsonType::Integer), ("p", JsonType::String)],
+            ),
         ];
         let from = Lsn(START);
         service.take(Event::Started(Started {
             history: EPOCH.into(),
-            server: ServerRun::default(),
+            server: PostmasterId::default(),
             from,
             tables,
             broken: None,
@@ -112,8 +117,8 @@ impl Shop {
                 (false, _) => Op::Insert,
             };
             changes.push(Change { table, key: key.clone(), op, ordinal, scope: None });
-            let image = row.map_or(Image::Gone, Image::Whole);
-            images.push(RowChange::Set { table, key, image });
+            let image = row.map_or(RowAfter::Deleted, RowAfter::Full);
+            images.push(RowChange::Upsert { table, key, image });
         }
         self.service.take(Event::Commit(Transaction {
             end_lsn: Lsn(end),
@@ -139,17 +144,17 @@ impl Shop {
     }
 }
 
-fn held(oid: TableOid, name: &str, mode: RowMode, key: &[(&str, Kind)]) -> Table {
+fn held(oid: TableOid, name: &str, mode: RowMode, key: &[(&str, JsonType)]) -> Table {
     let key: Vec<Column> = key
         .iter()
         .map(|(name, kind)| Column {
             name: (*name).into(),
             type_oid: 0,
             type_name: "t".into(),
-            form: Some(Form::Scalar(*kind)),
+            form: Some(JsonShape::Scalar(*kind)),
         })
         .collect();
-    let rows = Rows::Held(Arc::new(HeldRows {
+    let rows = RowCaching::Enabled(Arc::new(RowCachePlan {
         mode,
         columns: key.clone(),
         key: key.clone(),

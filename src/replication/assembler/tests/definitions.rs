@@ -89,7 +89,7 @@ fn at_a_start_with_a_newer_look_older_rows_are_lost_until_the_change_has_passed(
     let mut assembler = Assembler::new(LIMITS);
     assembler.start(
         Epoch(1).into(),
-        ServerRun::default(),
+        PostmasterId::default(),
         Lsn(100),
         look(500, vec![wider()]),
         Some(1000),
@@ -150,7 +150,7 @@ fn announcement(flags: u8, prefix: &str, content: &str) -> Vec<u8> {
 
 #[test]
 fn announced_tables_are_reset_in_their_commit_and_their_rows_lost() {
-    let mut assembler = started(vec![held(), table(2, &[("id", INT8, Kind::Integer)])]);
+    let mut assembler = started(vec![held(), table(2, &[("id", INT8, JsonType::Integer)])]);
     first(&mut assembler);
     let messages = [
         begin(),
@@ -234,13 +234,13 @@ fn what_was_told_without_the_look_that_was_awaited_is_announced_with_it() {
         let mut assembler = started(vec![items()]);
         let again = look(400, vec![now]);
         let broken = Some(ResetReason::SlotLost);
-        assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(300), again, None, broken);
+        assembler.start(Epoch(1).into(), PostmasterId::default(), Lsn(300), again, None, broken);
         assert_eq!(assembler.take_found().len(), announced);
     }
     // An earlier run may have told it.
     let mut assembler = Assembler::new(LIMITS);
     let first = look(400, vec![changed]);
-    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), first, Some(1000), None);
+    assembler.start(Epoch(1).into(), PostmasterId::default(), Lsn(100), first, Some(1000), None);
     feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(308)]);
     assembler.keepalive(Lsn(400), &mut Vec::new());
     assert_eq!(assembler.take_found().len(), 1);
@@ -249,10 +249,10 @@ fn what_was_told_without_the_look_that_was_awaited_is_announced_with_it() {
 #[test]
 fn what_was_dropped_before_the_first_look_may_have_been_a_partition() {
     let root = CatalogTable { is_partitioned: true, ..items() };
-    let other = table(2, &[("id", INT8, Kind::Integer)]);
+    let other = table(2, &[("id", INT8, JsonType::Integer)]);
     let mut assembler = Assembler::new(LIMITS);
     let first = look(400, vec![root, other]);
-    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), first, None, None);
+    assembler.start(Epoch(1).into(), PostmasterId::default(), Lsn(100), first, None, None);
     let dropped = |end| [begin(), announcement(1, "highwater", ""), commit(end)];
     assert_eq!(told(&feed(&mut assembler, &dropped(308))), ["reset 1 membership"]);
     // From here on, looks show what goes.
@@ -283,7 +283,7 @@ fn what_is_announced_is_awaited_until_a_look_that_began_after_it_is_in_effect() 
 #[test]
 fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_effect() {
     let root = CatalogTable { is_partitioned: true, ..items() };
-    let other = table(2, &[("id", INT8, Kind::Integer)]);
+    let other = table(2, &[("id", INT8, JsonType::Integer)]);
     let mut assembler = started(vec![root.clone(), other.clone()]);
     let announced = |tables, end| [begin(), announcement(1, "highwater", tables), commit(end)];
     feed(&mut assembler, &announced("2", 208));
@@ -310,7 +310,7 @@ fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_ef
 #[test]
 fn a_leaf_that_the_stream_named_and_no_look_shows_resets_the_roots() {
     let root = CatalogTable { is_partitioned: true, leaves: vec![TableOid(5)], ..items() };
-    let mut assembler = started(vec![root.clone(), table(2, &[("id", INT8, Kind::Integer)])]);
+    let mut assembler = started(vec![root.clone(), table(2, &[("id", INT8, JsonType::Integer)])]);
     let named = |oid, end| [begin(), relation(oid, b'd', ITEMS), commit(end)];
     let resets = |assembler: &mut Assembler, look: Catalog| {
         let mut events = Vec::new();

@@ -276,8 +276,15 @@ fn whole(running: &Running, described: &mut Vec<u32>, end: u64) -> Vec<Vec<u8>> 
 /// What an assembler makes of it.
 fn events(told: &[Told], limits: StageLimits) -> Vec<Event> {
     let mut assembler = Assembler::new(limits);
-    let tables = vec![held(), table(2, &[("id", INT8, Kind::Integer)]), table(3, &[])];
-    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), look(100, tables), None, None);
+    let tables = vec![held(), table(2, &[("id", INT8, JsonType::Integer)]), table(3, &[])];
+    assembler.start(
+        Epoch(1).into(),
+        PostmasterId::default(),
+        Lsn(100),
+        look(100, tables),
+        None,
+        None,
+    );
     let mut events = Vec::new();
     for told in told {
         match told {
@@ -316,7 +323,7 @@ fn is_true(told: &Transaction, expected: &Transaction, oid: TableOid) -> bool {
         t.rows.iter().filter(|row| row.table() == oid).cloned().collect()
     };
     let ids = is_reset(told) || (!is_reset(expected) && merged(told, oid) == merged(expected, oid));
-    let lost = [RowChange::Lost(oid)];
+    let lost = [RowChange::Invalidate(oid)];
     ids && (rows(told) == lost || rows(told) == rows(expected) || rows(expected) == lost)
 }
 

@@ -7,11 +7,11 @@ mod streams;
 
 use super::*;
 use crate::change::Reset;
-use crate::kind::Kind;
+use crate::json_type::JsonType;
 use crate::pgoutput::decode;
 use crate::replication::catalog::{CatalogTable, KeyColumn};
 use crate::snapshot::Snapshot;
-use crate::table::{Rows, Table, TableName, Tracking};
+use crate::table::{RowCaching, Table, TableName, Tracking};
 use crate::version::Epoch;
 
 const INT8: u32 = 20;
@@ -111,7 +111,7 @@ fn truncate(oids: &[u32]) -> Vec<u8> {
     bytes
 }
 
-fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
+fn table(oid: u32, key: &[(&str, u32, JsonType)]) -> CatalogTable {
     let key_columns = key.iter().map(|(name, ..)| (*name).to_owned()).collect();
     let tracking =
         if key.is_empty() { Tracking::ResetOnly("no key".into()) } else { Tracking::Ids };
@@ -121,7 +121,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
             name: TableName::new("public", format!("t{oid}")),
             key_columns,
             tracking,
-            rows: Rows::Off,
+            rows: RowCaching::Disabled,
             scope: vec![],
         },
         key: key
@@ -144,7 +144,7 @@ fn table(oid: u32, key: &[(&str, u32, Kind)]) -> CatalogTable {
 }
 
 fn items() -> CatalogTable {
-    table(1, &[("id", INT8, Kind::Integer)])
+    table(1, &[("id", INT8, JsonType::Integer)])
 }
 
 const ITEMS: &[(bool, &str, u32)] = &[(true, "id", INT8), (false, "name", TEXT)];
@@ -157,7 +157,14 @@ fn look(seen_at: u64, tables: Vec<CatalogTable>) -> Catalog {
 /// An assembler that has started at 100 with these tables.
 fn started(tables: Vec<CatalogTable>) -> Assembler {
     let mut assembler = Assembler::new(LIMITS);
-    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), look(100, tables), None, None);
+    assembler.start(
+        Epoch(1).into(),
+        PostmasterId::default(),
+        Lsn(100),
+        look(100, tables),
+        None,
+        None,
+    );
     assembler
 }
 
@@ -230,7 +237,7 @@ fn with_identity_full_the_primary_key_is_the_id() {
 
 #[test]
 fn several_columns_come_in_key_order() {
-    let key = [("b", TEXT, Kind::String), ("a", INT8, Kind::Integer)];
+    let key = [("b", TEXT, JsonType::String), ("a", INT8, JsonType::Integer)];
     let mut assembler = started(vec![table(1, &key)]);
     let columns = &[(true, "a", INT8), (false, "x", TEXT), (true, "b", TEXT)];
     let messages = [
@@ -244,7 +251,7 @@ fn several_columns_come_in_key_order() {
 
 #[test]
 fn an_unchanged_toasted_key_is_read_from_the_old_tuple_or_resets() {
-    let tables = vec![table(1, &[("id", TEXT, Kind::String)])];
+    let tables = vec![table(1, &[("id", TEXT, JsonType::String)])];
     let columns = &[(true, "id", TEXT)];
     let mut assembler = started(tables);
     let messages = [
@@ -280,7 +287,7 @@ fn what_is_sent_again_is_ignored() {
     let mut assembler = started(vec![items()]);
     let first = [begin(), relation(1, b'd', ITEMS), insert(1, &[T("1"), Null]), commit(208)];
     assert_eq!(feed(&mut assembler, &first).len(), 1);
-    assembler.resume(Epoch(1).into(), ServerRun::default(), look(300, vec![items()]));
+    assembler.resume(Epoch(1).into(), PostmasterId::default(), look(300, vec![items()]));
     assert!(feed(&mut assembler, &first).is_empty());
     assert_eq!(assembler.position(), Lsn(208));
 }
@@ -289,7 +296,7 @@ fn what_is_sent_again_is_ignored() {
 fn an_interrupted_transaction_leaves_nothing_behind() {
     let mut assembler = started(vec![items()]);
     feed(&mut assembler, &[begin(), relation(1, b'd', ITEMS), insert(1, &[T("1"), Null])]);
-    assembler.resume(Epoch(1).into(), ServerRun::default(), look(100, vec![items()]));
+    assembler.resume(Epoch(1).into(), PostmasterId::default(), look(100, vec![items()]));
     let again = [begin(), relation(1, b'd', ITEMS), insert(1, &[T("2"), Null]), commit(208)];
     assert_eq!(told(&feed(&mut assembler, &again)), ["insert 1 2"]);
 }
@@ -335,7 +342,7 @@ fn a_table_that_joins_appears_with_a_reset_once_the_look_is_passed() {
     let messages = [begin(), relation(2, b'd', ITEMS), insert(2, &[T("1"), Null]), commit(208)];
     assert_eq!(feed(&mut assembler, &messages), [Event::Watermark(Lsn(208))]);
     assert!(assembler.take_wants_look());
-    let joined = table(2, &[("id", INT8, Kind::Integer)]);
+    let joined = table(2, &[("id", INT8, JsonType::Integer)]);
     let mut events = Vec::new();
     assembler.look(look(300, vec![items(), joined]), &mut events);
     assert!(events.is_empty(), "the look is ahead of the stream");
@@ -367,7 +374,7 @@ fn a_table_changed_while_nobody_watched_is_reset_after_a_restart() {
         let mut assembler = Assembler::new(LIMITS);
         assembler.start(
             Epoch(1).into(),
-            ServerRun::default(),
+            PostmasterId::default(),
             Lsn(100),
             look(200, vec![items()]),
             Some(since),
@@ -406,8 +413,10 @@ fn a_changed_shape_resets_and_a_changed_key_is_not_guessed() {
     assert!(assembler.take_wants_look());
     // The look shows the new key. The server has announced it already, in the transaction that
     // changed it, and need not do so again (PostgreSQL 14 does not).
-    let renamed =
-        CatalogTable { definition: "other".into(), ..table(1, &[("name", TEXT, Kind::String)]) };
+    let renamed = CatalogTable {
+        definition: "other".into(),
+        ..table(1, &[("name", TEXT, JsonType::String)])
+    };
     let mut events = Vec::new();
     assembler.look(look(508, vec![renamed]), &mut events);
     assert!(matches!(&events[..], [Event::Tables { resets, .. }] if resets.len() == 1));

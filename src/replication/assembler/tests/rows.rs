@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::kind::Form;
+use crate::json_type::JsonShape;
 use crate::replication::catalog::PublishedColumn;
-use crate::row::{Image, Row};
-use crate::table::{Column, HeldRows, RowMode};
+use crate::row::{Row, RowAfter};
+use crate::table::{Column, RowCachePlan, RowMode};
 
 pub(super) const ROWS: &[(bool, &str, u32)] =
     &[(true, "id", INT8), (false, "name", TEXT), (false, "odd", 600), (false, "n", INT8)];
@@ -19,8 +19,8 @@ pub(super) fn held() -> CatalogTable {
 
 pub(super) fn held_as(definition: &str, columns: &[(bool, &str, u32)]) -> CatalogTable {
     let form = |type_oid| match type_oid {
-        INT8 => Some(Form::Scalar(Kind::Integer)),
-        TEXT => Some(Form::Scalar(Kind::String)),
+        INT8 => Some(JsonShape::Scalar(JsonType::Integer)),
+        TEXT => Some(JsonShape::Scalar(JsonType::String)),
         _ => None,
     };
     let column = |(_, name, type_oid): &(bool, &str, u32)| Column {
@@ -29,7 +29,7 @@ pub(super) fn held_as(definition: &str, columns: &[(bool, &str, u32)]) -> Catalo
         type_name: "t".into(),
         form: form(*type_oid),
     };
-    let held = HeldRows {
+    let held = RowCachePlan {
         mode: RowMode::Lazy,
         columns: columns.iter().filter(|(_, name, _)| *name != "n").map(column).collect(),
         key: columns.iter().filter(|(key, ..)| *key).map(column).collect(),
@@ -46,7 +46,7 @@ pub(super) fn held_as(definition: &str, columns: &[(bool, &str, u32)]) -> Catalo
     let mut table = items();
     table.definition = definition.into();
     table.published = published.collect();
-    table.table.rows = Rows::Held(Arc::new(held));
+    table.table.rows = RowCaching::Enabled(Arc::new(held));
     table
 }
 
@@ -58,16 +58,16 @@ pub(super) fn rows_told(events: &[Event]) -> Vec<String> {
 
 fn shown(change: &RowChange) -> String {
     match change {
-        RowChange::Set { key, image: Image::Whole(row), .. } => format!("{key:?} = {row:?}"),
-        RowChange::Set { key, image: Image::Unknown, .. } => format!("{key:?} unknown"),
-        RowChange::Set { key, image: Image::Gone, .. } => format!("{key:?} gone"),
-        RowChange::Set { key, image: Image::Partial { row, before }, .. } => {
+        RowChange::Upsert { key, image: RowAfter::Full(row), .. } => format!("{key:?} = {row:?}"),
+        RowChange::Upsert { key, image: RowAfter::Unresolved, .. } => format!("{key:?} unknown"),
+        RowChange::Upsert { key, image: RowAfter::Deleted, .. } => format!("{key:?} gone"),
+        RowChange::Upsert { key, image: RowAfter::Partial { row, before }, .. } => {
             let old = r#"{"id":0,"name":"OLD","odd":"ODD"}"#;
             let filled = row.fill(&Row::new(old.as_bytes()));
             format!("{key:?} from {before:?} = {:?}", filled.expect("names of the row"))
         }
-        RowChange::Clear(table) => format!("clear {}", table.0),
-        RowChange::Lost(table) => format!("lost {}", table.0),
+        RowChange::Truncate(table) => format!("clear {}", table.0),
+        RowChange::Invalidate(table) => format!("lost {}", table.0),
     }
 }
 
@@ -82,7 +82,7 @@ fn rows_of(messages: &[Vec<u8>]) -> Vec<String> {
 
 #[test]
 fn whole_rows_come_in_stream_order_with_the_transactions_id() {
-    let mut assembler = started(vec![held(), table(2, &[("id", INT8, Kind::Integer)])]);
+    let mut assembler = started(vec![held(), table(2, &[("id", INT8, JsonType::Integer)])]);
     let messages = transaction(&[
         insert(1, &[T("7"), T("a\"b"), Null, T("1")]),
         relation(2, b'd', ITEMS),
@@ -179,7 +179,7 @@ fn an_unknown_key_loses_the_rows_of_the_transaction() {
 fn an_interrupted_transaction_leaves_no_rows_behind() {
     let mut assembler = started(vec![held()]);
     feed(&mut assembler, &transaction(&[insert(1, &[T("1"), Null, Null, Null])])[..3]);
-    assembler.resume(Epoch(1).into(), ServerRun::default(), look(100, vec![held()]));
+    assembler.resume(Epoch(1).into(), PostmasterId::default(), look(100, vec![held()]));
     let events = feed(&mut assembler, &transaction(&[insert(1, &[T("2"), Null, Null, Null])]));
     assert_eq!(rows_told(&events), [r#"2 = {"id":2,"name":null,"odd":null}"#]);
 }

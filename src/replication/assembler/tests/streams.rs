@@ -129,11 +129,11 @@ fn a_lost_connection_drops_every_open_transaction_and_all_is_sent_again() {
     let first = block(TOP, true, &[described(TOP), row(TOP, "1")]);
     feed_streamed(&mut assembler, &first);
     feed_streamed(&mut assembler, &[stream_start(TOP, false), row(TOP, "2")]);
-    assembler.resume(Epoch(1).into(), ServerRun::default(), look(100, vec![items()]));
+    assembler.resume(Epoch(1).into(), PostmasterId::default(), look(100, vec![items()]));
     let again = [first, vec![stream_commit(TOP, 208)]].concat();
     assert_eq!(told(&feed_streamed(&mut assembler, &again)), ["insert 1 1"]);
     // After a crash the server may send once more what was confirmed.
-    assembler.resume(Epoch(1).into(), ServerRun::default(), look(208, vec![items()]));
+    assembler.resume(Epoch(1).into(), PostmasterId::default(), look(208, vec![items()]));
     assert!(feed_streamed(&mut assembler, &again).is_empty());
     assert_eq!(assembler.position(), Lsn(208));
 }
@@ -245,7 +245,7 @@ fn a_definition_stays_as_it_was_last_described_although_its_subtransaction_is_ro
 
 #[test]
 fn a_look_at_another_definition_gives_up_what_was_read_by_the_old_one() {
-    let mut assembler = started(vec![held(), table(2, &[("id", INT8, Kind::Integer)])]);
+    let mut assembler = started(vec![held(), table(2, &[("id", INT8, JsonType::Integer)])]);
     let open = [
         of(TOP, &relation(1, b'd', ROWS)),
         of(TOP, &insert(1, &[T("1"), Null, Null, Null])),
@@ -269,7 +269,7 @@ fn all_open_transactions_together_are_bounded_and_the_largest_is_given_up() {
     let mut assembler = Assembler::new(limits);
     assembler.start(
         Epoch(1).into(),
-        ServerRun::default(),
+        PostmasterId::default(),
         Lsn(100),
         look(100, vec![items()]),
         None,
@@ -304,8 +304,15 @@ fn all_open_transactions_together_are_bounded_and_the_largest_is_given_up() {
 fn more_savepoints_than_there_is_room_for_are_a_reset() {
     let limits = StageLimits { max_bytes: 10_000, ..LIMITS };
     let mut assembler = Assembler::new(limits);
-    let tables = vec![items(), table(2, &[("id", INT8, Kind::Integer)])];
-    assembler.start(Epoch(1).into(), ServerRun::default(), Lsn(100), look(100, tables), None, None);
+    let tables = vec![items(), table(2, &[("id", INT8, JsonType::Integer)])];
+    assembler.start(
+        Epoch(1).into(),
+        PostmasterId::default(),
+        Lsn(100),
+        look(100, tables),
+        None,
+        None,
+    );
     feed_streamed(&mut assembler, &block(TOP, true, &[described(TOP), row(TOP, "1")]));
     for sub in TOP + 1..TOP + 2_000 {
         // Of a table that nobody knows: only the place is kept.
@@ -371,7 +378,7 @@ fn what_servers_sent_comes_out_as_it_was_meant() {
             (bytes[0] == b'R' && name.starts_with(b"public\0items\0"))
                 .then(|| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()))
         });
-        let catalog = table(described.unwrap(), &[("id", 23, Kind::Integer)]);
+        let catalog = table(described.unwrap(), &[("id", 23, JsonType::Integer)]);
         let mut assembler = started(vec![catalog]);
         let bytes: Vec<Vec<u8>> =
             scenario.messages.iter().map(|(_, bytes)| bytes.clone()).collect();

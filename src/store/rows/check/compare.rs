@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{Checker, Violation};
 use crate::key::Key;
-use crate::load::{LoadError, Loaded, Loader};
+use crate::load::{LoadError, LoadedRows, Loader};
 use crate::lsn::Lsn;
 use crate::row::difference;
 use crate::store::rows::desk::{Desk, OnDesk};
@@ -70,12 +70,12 @@ impl Checker {
         };
         let answer = loader.load(&check.table, keys).await;
         if answer.as_ref().is_err_and(|error| *error == LoadError::Outdated) {
-            self.store.wishes.look.notify_one();
+            self.store.wishes.refresh_catalog.notify_one();
             return Ok(Compared { undecided: keys.to_vec(), ..Compared::default() });
         }
         let answer = answer?;
         self.store.saw(loader, &answer.at, check.epoch)?;
-        let horizon = answer.at.horizon;
+        let horizon = answer.at.visible_up_to;
         check.arrive(keys, answer);
         let reached = self.store.hurry_applied(Position::after_commit(horizon));
         timeout(APPLIED_TIME_MAX, reached).await.map_err(|_| CompareError::NotApplied)?;
@@ -102,7 +102,7 @@ impl Store {
 }
 
 impl OnCheck<'_> {
-    fn arrive(&self, keys: &[Key], loaded: Loaded) {
+    fn arrive(&self, keys: &[Key], loaded: LoadedRows) {
         let state = self.store.shared.state.read();
         let Some(applied) = state.version() else { return };
         let Some(rows) = state.rows_on_check(self.oid) else { return };

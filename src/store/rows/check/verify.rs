@@ -11,7 +11,7 @@ use super::compare::CompareError;
 use super::sweep::Sweep;
 use super::{Checker, Violation};
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, LoadedAt, Loader};
+use crate::load::{CopySink, LoadError, Loader, ReadPoint};
 use crate::row::Row;
 use crate::store::directory::PublishedTable;
 use crate::store::limits::CheckPace;
@@ -220,7 +220,7 @@ struct Missing<'a> {
 }
 
 impl CopySink for Missing<'_> {
-    fn begin(&mut self, at: &LoadedAt, _: u64) -> Result<bool, LoadError> {
+    fn begin(&mut self, at: &ReadPoint, _: u64) -> Result<bool, LoadError> {
         self.store.shared.state.read().saw(at, self.epoch)?;
         Ok(true)
     }

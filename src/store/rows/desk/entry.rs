@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Told;
-use crate::load::LoadedAt;
+use crate::load::ReadPoint;
 use crate::row::Row;
 use crate::store::rows::chain::Chain;
 use crate::store::rows::recent::Due;
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum State {
     Asked(Asked),
-    Here { row: Option<Row>, at: Arc<LoadedAt>, bytes: usize },
+    Here { row: Option<Row>, at: Arc<ReadPoint>, bytes: usize },
 }
 
 /// A row on its way.

@@ -19,9 +19,9 @@ use super::RowsError;
 use super::chain::{Chain, Standing};
 use super::recent::Due;
 use crate::key::Key;
-use crate::load::{LoadedAt, LoadedRow};
+use crate::load::{LoadedRow, ReadPoint};
 use crate::lsn::Lsn;
-use crate::row::{Image, Row};
+use crate::row::{Row, RowAfter};
 use crate::snapshot::Xid;
 use crate::store::meters::LoadOutcome;
 use crate::version::Version;
@@ -95,7 +95,7 @@ impl Desk {
         match self.entries.get(key).map(|entry| &entry.state) {
             None => OnDesk::Nothing,
             Some(State::Asked(_)) => OnDesk::Asked,
-            Some(State::Here { row, at, .. }) => OnDesk::Here(row.clone(), at.horizon),
+            Some(State::Here { row, at, .. }) => OnDesk::Here(row.clone(), at.visible_up_to),
         }
     }
 
@@ -147,7 +147,7 @@ impl Desk {
     }
 
     /// A change to a key. Tells whether it has to be asked for again.
-    pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &Image) -> bool {
+    pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &RowAfter) -> bool {
         if self.entries.is_empty() {
             return false;
         }
@@ -177,7 +177,7 @@ impl Desk {
     pub(super) fn clear(&mut self, xid: Xid) {
         let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
-            self.change(&key, xid, &Image::Gone);
+            self.change(&key, xid, &RowAfter::Deleted);
         }
         self.release_all();
     }
@@ -227,7 +227,7 @@ impl Desk {
         query: u64,
         key: &Key,
         loaded: LoadedRow,
-        at: &Arc<LoadedAt>,
+        at: &Arc<ReadPoint>,
         applied: Version,
     ) -> (Arrived, Option<LoadOutcome>) {
         let Some(entry) = self.entries.get_mut(key) else { return (Arrived::Done, None) };
@@ -267,7 +267,7 @@ impl Desk {
         (Arrived::Done, Some(outcome))
     }
 
-    fn put_aside(&mut self, key: &Key, row: Option<Row>, at: Arc<LoadedAt>) {
+    fn put_aside(&mut self, key: &Key, row: Option<Row>, at: Arc<ReadPoint>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let bytes = ASIDE_OVERHEAD + key.heap_bytes() + row.as_ref().map_or(0, Row::heap_bytes);
         let is_needed = entry.required || entry.is_pinned();
@@ -276,8 +276,8 @@ impl Desk {
             return;
         }
         self.aside_bytes += bytes;
-        let from = self.home_from.unwrap_or(at.horizon);
-        self.home_from = Some(from.min(at.horizon));
+        let from = self.home_from.unwrap_or(at.visible_up_to);
+        self.home_from = Some(from.min(at.visible_up_to));
         entry.state = State::Here { row, at, bytes };
     }
 
@@ -340,9 +340,9 @@ impl Desk {
         let leaving = self.entries.extract_if(|_, entry| match &entry.state {
             State::Asked(_) => false,
             State::Here { at, .. } => {
-                let goes = at.horizon <= applied && (entry.required || !entry.is_pinned());
+                let goes = at.visible_up_to <= applied && (entry.required || !entry.is_pinned());
                 if !goes {
-                    next = Some(next.unwrap_or(at.horizon).min(at.horizon));
+                    next = Some(next.unwrap_or(at.visible_up_to).min(at.visible_up_to));
                 }
                 goes
             }
@@ -361,7 +361,7 @@ impl Desk {
     pub(super) fn settle_one(&mut self, key: &Key, applied: Lsn) -> Standing {
         let Some(entry) = self.entries.get(key) else { return Standing::Unknown };
         let State::Here { row, at, bytes } = &entry.state else { return Standing::Unknown };
-        if entry.required || at.horizon > applied || entry.is_pinned() {
+        if entry.required || at.visible_up_to > applied || entry.is_pinned() {
             return Standing::Unknown;
         }
         let standing = Standing::of(row.clone());

@@ -11,14 +11,14 @@ use tokio::time::sleep;
 
 use crate::change::{Change, Event, Op, Reset, ResetReason, Transaction};
 use crate::key::Key;
-use crate::load::{CopySink, LoadError, Loaded, LoadedAt, LoadedRow, Loader};
+use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint};
 use crate::lsn::Lsn;
-use crate::row::{Image, PartialRow, Row, RowChange};
+use crate::row::{PartialRow, Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::ServerRun;
+use crate::source::PostmasterId;
 use crate::store::model::Random;
 use crate::store::testing::{now, table};
-use crate::table::{HeldRows, RowMode, Rows, Table, TableOid};
+use crate::table::{RowCachePlan, RowCaching, RowMode, Table, TableOid};
 
 pub(super) const LAZY: u32 = 1;
 pub(super) const PRELOADED: u32 = 2;
@@ -26,7 +26,7 @@ pub(super) const IDS: i64 = 6;
 
 /// One table of each kind.
 pub(in crate::store::rows) fn tables() -> Vec<Table> {
-    let held = |mode| HeldRows {
+    let held = |mode| RowCachePlan {
         mode,
         columns: vec![],
         key: vec![],
@@ -36,7 +36,10 @@ pub(in crate::store::rows) fn tables() -> Vec<Table> {
         keys_are_exact: true,
     };
     [(LAZY, "lazy", RowMode::Lazy), (PRELOADED, "preloaded", RowMode::Preload)]
-        .map(|(oid, name, mode)| Table { rows: Rows::Held(held(mode).into()), ..table(oid, name) })
+        .map(|(oid, name, mode)| Table {
+            rows: RowCaching::Enabled(held(mode).into()),
+            ..table(oid, name)
+        })
         .to_vec()
 }
 
@@ -116,7 +119,7 @@ impl Database {
             let free = !(0..IDS).any(|id| self.is_locked((table, id)));
             if truncates && free {
                 after.extend((0..IDS).map(|id| ((table, id), None)));
-                rows.push(RowChange::Clear(TableOid(table)));
+                rows.push(RowChange::Truncate(TableOid(table)));
                 resets.push(Reset { table: TableOid(table), reason: ResetReason::Truncate });
                 continue;
             }
@@ -135,12 +138,12 @@ impl Database {
                     && self.visible(to).is_none()
                 {
                     let (now, image) = self.update(before, other, Some(id));
-                    let gone = (table, id, Op::Delete, Image::Gone, None);
+                    let gone = (table, id, Op::Delete, RowAfter::Deleted, None);
                     for (table, id, op, image, now) in
                         [gone, (table, other, Op::Insert, image, now)]
                     {
                         after.insert((table, id), now);
-                        rows.push(RowChange::Set {
+                        rows.push(RowChange::Upsert {
                             table: TableOid(table),
                             key: Key::integer(id),
                             image,
@@ -156,11 +159,15 @@ impl Database {
                     _ => Op::Update,
                 };
                 after.insert((table, id), now);
-                rows.push(RowChange::Set { table: TableOid(table), key: Key::integer(id), image });
+                rows.push(RowChange::Upsert {
+                    table: TableOid(table),
+                    key: Key::integer(id),
+                    image,
+                });
                 changes.push((table, id, op));
             }
             if self.random.chance(2) {
-                rows.push(RowChange::Lost(TableOid(table)));
+                rows.push(RowChange::Invalidate(TableOid(table)));
             }
         }
         let changes = (1..).zip(changes).map(|(ordinal, (table, id, op))| Change {
@@ -192,20 +199,21 @@ impl Database {
         before: Option<Values>,
         id: i64,
         from: Option<i64>,
-    ) -> (Option<Values>, Image) {
+    ) -> (Option<Values>, RowAfter) {
         let number = self.number();
         match before {
-            Some(_) if from.is_none() && self.random.chance(25) => (None, Image::Gone),
+            Some(_) if from.is_none() && self.random.chance(25) => (None, RowAfter::Deleted),
             Some(before) if self.random.chance(50) => {
                 let now = Values { number, ..before };
                 let json = format!(r#"{{"id":{id},"n":{number},"big":null}}"#);
                 let row = PartialRow::new(json.as_bytes(), &[2]);
-                (Some(now), Image::Partial { row, before: from.map(Key::integer) })
+                (Some(now), RowAfter::Partial { row, before: from.map(Key::integer) })
             }
             _ => {
                 let now = Values { number, big: number };
                 let unknown = self.random.chance(15);
-                let image = if unknown { Image::Unknown } else { Image::Whole(now.row(id)) };
+                let image =
+                    if unknown { RowAfter::Unresolved } else { RowAfter::Full(now.row(id)) };
                 (Some(now), image)
             }
         }
@@ -233,14 +241,14 @@ impl Database {
         commit.event.take()
     }
 
-    fn loaded_at(&self) -> LoadedAt {
+    fn loaded_at(&self) -> ReadPoint {
         let hidden: Vec<u32> =
             self.commits.iter().filter(|c| !c.visible).map(|c| c.xid.0).collect();
         let xmax = self.commits.len() + 10;
         let xmin = hidden.first().map_or(xmax, |xid| *xid as usize);
         let list = hidden.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let snapshot = format!("{xmin}:{xmax}:{list}").parse().unwrap();
-        LoadedAt { snapshot, horizon: Lsn(self.end), server: ServerRun::default() }
+        ReadPoint { snapshot, visible_up_to: Lsn(self.end), server: PostmasterId::default() }
     }
 
     fn rows(&self, table: u32) -> Vec<(Key, Row)> {
@@ -264,7 +272,7 @@ impl Loader for Connection {
         &'a self,
         table: &'a Arc<Table>,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Loaded, LoadError>> {
+    ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             self.delay().await;
             let loaded = {
@@ -277,7 +285,7 @@ impl Loader for Connection {
                 let rows: BTreeMap<Key, Row> = database.rows(table.oid.0).into_iter().collect();
                 let found =
                     |key: &Key| Ok(LoadedRow { key: key.clone(), row: rows.get(key).cloned() });
-                Loaded { at: database.loaded_at(), rows: keys.iter().map(found).collect() }
+                LoadedRows { at: database.loaded_at(), rows: keys.iter().map(found).collect() }
             };
             self.delay().await;
             Ok(loaded)
@@ -312,7 +320,7 @@ impl Loader for Connection {
         .boxed()
     }
 
-    fn snapshot(&self) -> BoxFuture<'_, Result<LoadedAt, LoadError>> {
+    fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async move { Ok(self.0.lock().loaded_at()) }.boxed()
     }
 }

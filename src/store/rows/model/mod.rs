@@ -25,7 +25,7 @@ use self::database::{Database, LAZY, PRELOADED};
 use self::readers::Reader;
 use crate::change::{Event, Reset, ResetReason};
 use crate::metrics::Metrics;
-use crate::source::Wishes;
+use crate::source::StreamRequests;
 use crate::store::model::{Random, Seed};
 use crate::store::testing::started;
 use crate::store::{CheckPace, Limits, RowLimits, Store, Writer, open};
@@ -40,7 +40,7 @@ fn run(seed: u64, limits: RowLimits, steps: usize) {
 }
 
 async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
-    let wishes = Wishes::default();
+    let wishes = StreamRequests::default();
     let limits = Limits { rows: limits, ..Limits::default() };
     let metrics = Metrics::new().unwrap();
     let (mut writer, store) = open(limits, wishes, metrics.clone());

@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use super::{Combination, Conditions, ScopeValues};
-use crate::kind;
+use super::{ScopeColumnSet, ScopeConditions, ScopeValues};
+use crate::json_type;
 use crate::row::Row;
 use crate::table::Table;
 
 /// Which rows of a table are seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum View {
+pub enum RowScope {
     /// All of them.
     #[default]
-    All,
+    AllRows,
     /// Those of one scope.
-    Scope(Arc<Seen>),
+    Scope(Arc<ScopeMatch>),
     /// None: no row can fulfil the conditions.
     Nothing,
 }
 
 /// One scope of a table's rows.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ScopeMatch {
     /// The columns that have to have a value.
-    pub columns: Combination,
+    pub columns: ScopeColumnSet,
     /// What values.
     pub values: ScopeValues,
     /// The same as members of a document: their names, and their JSON.
@@ -50,10 +50,10 @@ fn among(known: &[String]) -> String {
     }
 }
 
-impl View {
+impl RowScope {
     /// What is seen of a table under conditions. A value that is none of the column's type is no
     /// row's; NULL is nobody's.
-    pub fn of(table: &Table, conditions: &Conditions) -> Result<Self, NoScopeColumn> {
+    pub fn of(table: &Table, conditions: &ScopeConditions) -> Result<Self, NoScopeColumn> {
         let mut wanted: Vec<Option<Vec<u8>>> = vec![None; table.scope.len()];
         let mut possible = true;
         for condition in conditions.iter() {
@@ -67,7 +67,7 @@ impl View {
                 });
             };
             let mut json = Vec::new();
-            possible &= kind::write_text(column.form, &condition.value, &mut json).is_ok();
+            possible &= json_type::write_text(column.form, &condition.value, &mut json).is_ok();
             possible &= wanted.as_ref().is_none_or(|other| *other == json);
             *wanted = Some(json);
         }
@@ -79,23 +79,23 @@ impl View {
             .filter_map(|(place, (column, json))| Some((place, (column.name.clone(), json?))))
             .collect();
         if given.is_empty() {
-            return Ok(Self::All);
+            return Ok(Self::AllRows);
         }
-        let columns = Combination::of(given.iter().map(|(place, _)| *place));
+        let columns = ScopeColumnSet::of(given.iter().map(|(place, _)| *place));
         let members: Vec<(String, Vec<u8>)> = given.into_iter().map(|(_, member)| member).collect();
         let values = ScopeValues::of(members.iter().map(|(_, json)| json.as_slice()));
-        Ok(Self::Scope(Arc::new(Seen { columns, values, members })))
+        Ok(Self::Scope(Arc::new(ScopeMatch { columns, values, members })))
     }
 
     /// Whether every row is seen.
     pub fn is_all(&self) -> bool {
-        *self == Self::All
+        *self == Self::AllRows
     }
 
     /// Whether a row is seen, by its document.
-    pub fn shows(&self, row: &Row) -> bool {
+    pub fn matches(&self, row: &Row) -> bool {
         match self {
-            Self::All => true,
+            Self::AllRows => true,
             Self::Scope(seen) => row.has_members(&seen.members),
             Self::Nothing => false,
         }
@@ -105,32 +105,32 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::{Form, Kind};
-    use crate::table::{Column, Rows, TableName, TableOid, Tracking};
+    use crate::json_type::{JsonShape, JsonType};
+    use crate::table::{Column, RowCaching, TableName, TableOid, Tracking};
 
     fn table() -> Table {
         let column = |name: &str, kind| Column {
             name: name.into(),
             type_oid: 0,
             type_name: String::new(),
-            form: Some(Form::Scalar(kind)),
+            form: Some(JsonShape::Scalar(kind)),
         };
         Table {
             oid: TableOid(1),
             name: TableName::new("public", "orders"),
             key_columns: vec!["id".into()],
             tracking: Tracking::Ids,
-            rows: Rows::Off,
-            scope: vec![column("owner_id", Kind::Integer), column("land", Kind::String)],
+            rows: RowCaching::Disabled,
+            scope: vec![column("owner_id", JsonType::Integer), column("land", JsonType::String)],
         }
     }
 
-    fn view(conditions: &[(&str, &str)]) -> View {
-        View::of(&table(), &conditions.iter().copied().collect()).unwrap()
+    fn view(conditions: &[(&str, &str)]) -> RowScope {
+        RowScope::of(&table(), &conditions.iter().copied().collect()).unwrap()
     }
 
-    fn shows(view: &View, row: &str) -> bool {
-        view.shows(&Row::new(row.as_bytes()))
+    fn shows(view: &RowScope, row: &str) -> bool {
+        view.matches(&Row::new(row.as_bytes()))
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         assert!(!shows(&both, r#"{"id":1,"owner_id":null,"land":"fr\""}"#));
         assert!(!shows(&both, r#"{"id":1,"land":"fr\""}"#));
         assert!(!shows(&both, r#"{"x":{"owner_id":5},"owner_id":"5","land":"fr\""}"#));
-        let View::Scope(seen) = both else { panic!("one scope") };
+        let RowScope::Scope(seen) = both else { panic!("one scope") };
         assert_eq!(format!("{:?}", seen.values), r#"[5,"fr\""]"#);
         assert!(view(&[]).is_all() && shows(&view(&[]), "{}"));
     }
@@ -154,17 +154,17 @@ mod tests {
             [[("owner_id", "5"), ("owner_id", "6")], [("owner_id", "x"), ("land", "fr")]]
         {
             let view = view(&conditions);
-            assert_eq!(view, View::Nothing);
+            assert_eq!(view, RowScope::Nothing);
             assert!(!shows(&view, r#"{"owner_id":5,"land":"fr"}"#));
         }
         // The same value twice is no contradiction.
-        assert_ne!(view(&[("owner_id", "5"), ("owner_id", "05")]), View::Nothing);
+        assert_ne!(view(&[("owner_id", "5"), ("owner_id", "05")]), RowScope::Nothing);
     }
 
     #[test]
     fn a_condition_on_another_column_names_those_there_are() {
-        let conditions = Conditions::from_iter([("id", "1")]);
-        let refused = View::of(&table(), &conditions).unwrap_err().to_string();
+        let conditions = ScopeConditions::from_iter([("id", "1")]);
+        let refused = RowScope::of(&table(), &conditions).unwrap_err().to_string();
         assert_eq!(refused, "id is no scope column of orders; there are owner_id, land");
     }
 }

@@ -61,7 +61,7 @@ pub struct TypeFacts {
 
 /// How the values of a type become JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum JsonType {
     /// `smallint`, `integer`, `bigint`: a number.
     Integer,
     /// `real`, `double precision`, `numeric`: a number, or a string for infinities and NaN.
@@ -84,13 +84,13 @@ pub enum Kind {
 
 /// How the values of a column become JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum JsonShape {
     /// One value.
-    Scalar(Kind),
+    Scalar(JsonType),
     /// An array of such values, of any dimensions.
     Array {
         /// Its elements.
-        element: Kind,
+        element: JsonType,
         /// What stands between them in the text (`pg_type.typdelim`).
         delimiter: u8,
     },

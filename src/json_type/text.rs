@@ -5,26 +5,32 @@
 
 use serde_json::value::RawValue;
 
-use super::{Form, Kind};
+use super::{JsonShape, JsonType};
 
 /// What an integer is called.
 pub const AN_INTEGER: &str = "an integer";
 
 /// Appends the value that `text` means in a column of this form. The error says what it should be.
-pub fn write_text(form: Option<Form>, text: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
+pub fn write_text(
+    form: Option<JsonShape>,
+    text: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), &'static str> {
     match form {
-        Some(Form::Scalar(Kind::Integer)) => {
+        Some(JsonShape::Scalar(JsonType::Integer)) => {
             let value: i64 = text.parse().map_err(|_| AN_INTEGER)?;
             let mut digits = itoa::Buffer::new();
             out.extend_from_slice(digits.format(value).as_bytes());
         }
-        Some(Form::Scalar(Kind::Boolean)) => out.extend_from_slice(boolean(text)?),
-        Some(Form::Scalar(Kind::Number)) => write_number(text, out)?,
-        Some(Form::Scalar(Kind::Json | Kind::Jsonb) | Form::Array { .. }) => {
+        Some(JsonShape::Scalar(JsonType::Boolean)) => out.extend_from_slice(boolean(text)?),
+        Some(JsonShape::Scalar(JsonType::Number)) => write_number(text, out)?,
+        Some(JsonShape::Scalar(JsonType::Json | JsonType::Jsonb) | JsonShape::Array { .. }) => {
             let json: &RawValue = serde_json::from_str(text).map_err(|_| "JSON")?;
             out.extend_from_slice(json.get().as_bytes());
         }
-        Some(Form::Scalar(Kind::Timestamp | Kind::Timestamptz | Kind::Date | Kind::String))
+        Some(JsonShape::Scalar(
+            JsonType::Timestamp | JsonType::Timestamptz | JsonType::Date | JsonType::String,
+        ))
         | None => write_string(text, out),
     }
     Ok(())
