@@ -9,7 +9,7 @@ use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::snapshot::Xid;
 use highwater::source::{PostmasterId, StreamRequests};
-use highwater::store::{self, Limits, LogLimits, Query, Selection, Store, Writer};
+use highwater::store::{self, ChangeQuery, Limits, LogLimits, ResourceSelection, Store, Writer};
 use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
 
@@ -114,7 +114,7 @@ impl Filled {
     }
 
     fn poll(&self, after: Option<Version>) -> anyhow::Result<()> {
-        let query = Query { tables: &Selection::All, after, limit: 1000 };
+        let query = ChangeQuery { tables: &ResourceSelection::All, after, limit: 1000 };
         let answer = std::hint::black_box(self.store.changes(&query)).context("not started")?;
         anyhow::ensure!(answer.changes.len() == CHANGES_BEHIND, "told {}", answer.changes.len());
         Ok(())

@@ -62,7 +62,7 @@ pub struct App {
     /// How they are compared with the database all the time, if they are.
     checks: Option<CheckPace>,
     /// What it asks of the change stream.
-    wishes: StreamRequests,
+    requests: StreamRequests,
     writer: store::Writer,
     store: Store,
     metrics: Metrics,
@@ -93,9 +93,9 @@ impl App {
         main: TcpListener,
         admin: Option<TcpListener>,
     ) -> anyhow::Result<Self> {
-        let (wishes, metrics) =
+        let (requests, metrics) =
             (StreamRequests::default(), Metrics::new().context("register the metrics")?);
-        let (writer, store) = store::open(limits(config), wishes.clone(), metrics.clone());
+        let (writer, store) = store::open(limits(config), requests.clone(), metrics.clone());
         Ok(Self {
             main,
             http: http_options(config, admin.is_some())?,
@@ -106,7 +106,7 @@ impl App {
             creates_publication: config.postgres.setup == SetupMode::Auto,
             loader: rows::loader_options(config),
             checks: config.consistency.pace,
-            wishes,
+            requests,
             writer,
             store,
             metrics,
@@ -148,7 +148,7 @@ impl App {
         let ingest = Ingest {
             session: self.session,
             creates_publication: self.creates_publication,
-            wishes: self.wishes,
+            requests: self.requests,
             status,
             metrics: self.metrics.clone(),
             writer,
@@ -210,7 +210,7 @@ async fn drain(
 struct Ingest {
     session: SessionOptions,
     creates_publication: bool,
-    wishes: StreamRequests,
+    requests: StreamRequests,
     status: watch::Sender<SourceStatus>,
     metrics: Metrics,
     writer: store::Writer,
@@ -231,7 +231,7 @@ impl Ingest {
             events,
             applied,
             status: self.status,
-            wishes: self.wishes,
+            requests: self.requests,
             shutdown: shutdown.clone(),
         };
         let session = Session::new(self.session, channels, self.metrics);
@@ -374,8 +374,8 @@ fn limits(config: &Config) -> Limits {
         max_bytes: cache.max_bytes,
         time_to_idle: cache.time_to_idle,
         time_to_live: cache.time_to_live,
-        preload_max_bytes: cache.preload_max_bytes,
-        loads_waiting_max: cache.loads_waiting_max,
+        max_preload_bytes: cache.preload_max_bytes,
+        max_pending_loads: cache.loads_waiting_max,
     };
     Limits { log, rows }
 }

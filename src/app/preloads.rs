@@ -57,7 +57,7 @@ fn seen(tables: Vec<RowsStatus>) -> Preloading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::RequestCounts;
+    use crate::store::RowRequestCounts;
 
     fn told(tables: &[(&str, RowsState)]) -> Preloading {
         let status = |(table, state): &(&str, RowsState)| RowsStatus {
@@ -65,7 +65,7 @@ mod tests {
             state: state.clone(),
             entries: 0,
             bytes: 0,
-            requests: RequestCounts::default(),
+            requests: RowRequestCounts::default(),
         };
         seen(tables.iter().map(status).collect())
     }
@@ -74,7 +74,7 @@ mod tests {
     fn the_table_that_is_being_copied_is_told_and_how_many_are_left() {
         let loading = |rows, estimate| RowsState::Loading { rows, estimate };
         let (lazy, here) = (("a", RowsState::Lazy), ("b", RowsState::Complete));
-        let refused = ("c", RowsState::Refused("too large".into()));
+        let refused = ("c", RowsState::Unavailable("too large".into()));
         assert_eq!(told(&[lazy.clone(), here.clone(), refused.clone()]), Preloading::Done);
         let copying = |table: &str, rows, estimate, left| Preloading::Copying {
             table: table.into(),

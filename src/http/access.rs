@@ -12,7 +12,7 @@ use super::problem::{Problem, shown};
 use super::query::Narrowing;
 use crate::auth::{Access, Identity};
 use crate::scope::{RowScope, ScopeCondition, ScopeConditions};
-use crate::store::{Directory, Part, PublishedTable, Selection};
+use crate::store::{Directory, Resource, ResourceSelection, ScopedResource};
 
 /// Whoever asks.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(crate) enum Caller {
 /// A table as the caller may read it.
 #[derive(Clone, Debug)]
 pub(crate) struct Readable {
-    pub(crate) table: Arc<PublishedTable>,
+    pub(crate) table: Arc<Resource>,
     /// Which of its rows.
     pub(crate) rows: ScopeConditions,
 }
@@ -121,7 +121,7 @@ impl Caller {
         directory: &Directory,
         name: &str,
         narrowing: &Narrowing,
-    ) -> Result<Part, Problem> {
+    ) -> Result<ScopedResource, Problem> {
         let readable = [self.table(directory, name)?];
         let parts = narrowed(directory, &readable, narrowing)?;
         parts.into_iter().next().ok_or_else(|| Problem::unknown_table(name, &[]))
@@ -133,13 +133,15 @@ impl Caller {
         directory: &Directory,
         names: Option<&[String]>,
         narrowing: &Narrowing,
-    ) -> Result<Selection, Problem> {
+    ) -> Result<ResourceSelection, Problem> {
         let tables = match names {
             Some(names) => self.tables(directory, names)?,
-            None if self.reads_everything() && narrowing.is_empty() => return Ok(Selection::All),
+            None if self.reads_everything() && narrowing.is_empty() => {
+                return Ok(ResourceSelection::All);
+            }
             None => self.all(directory),
         };
-        Ok(Selection::parts(narrowed(directory, &tables, narrowing)?))
+        Ok(ResourceSelection::scoped(narrowed(directory, &tables, narrowing)?))
     }
 
     fn reads_everything(&self) -> bool {
@@ -151,7 +153,7 @@ impl Caller {
     }
 
     /// The table as the caller may read it; `None`: not at all.
-    fn readable(&self, directory: &Directory, table: &Arc<PublishedTable>) -> Option<Readable> {
+    fn readable(&self, directory: &Directory, table: &Arc<Resource>) -> Option<Readable> {
         let rows = match self {
             Self::Anybody => ScopeConditions::default(),
             Self::Known(identity) => granted(&identity.access, directory, table)?,
@@ -174,7 +176,7 @@ pub(crate) fn narrowed(
     directory: &Directory,
     tables: &[Readable],
     narrowing: &Narrowing,
-) -> Result<Vec<Part>, Problem> {
+) -> Result<Vec<ScopedResource>, Problem> {
     let mut added: Vec<Vec<ScopeCondition>> = vec![Vec::new(); tables.len()];
     for clause in narrowing.clauses() {
         let mut is_known = false;
@@ -192,13 +194,13 @@ pub(crate) fn narrowed(
         let conditions = readable.rows.and(&added.into_iter().collect());
         // Every column was looked for before: a table without it shows nothing.
         let view = RowScope::of(&readable.table.table, &conditions).unwrap_or(RowScope::Nothing);
-        Part { table: readable.table.clone(), view }
+        ScopedResource { table: readable.table.clone(), view }
     });
     Ok(parts.collect())
 }
 
 /// The scope column of the table that `name` means: alone, or behind the table's name.
-fn meant(directory: &Directory, table: &Arc<PublishedTable>, name: &str) -> Option<String> {
+fn meant(directory: &Directory, table: &Arc<Resource>, name: &str) -> Option<String> {
     let has = |column: &str| table.table.scope.iter().any(|scope| scope.name == column);
     if has(name) {
         return Some(name.to_owned());
@@ -225,7 +227,7 @@ fn no_scope_column(name: &str, tables: &[Readable]) -> Problem {
 fn granted(
     access: &Access,
     directory: &Directory,
-    table: &Arc<PublishedTable>,
+    table: &Arc<Resource>,
 ) -> Option<ScopeConditions> {
     let Access::Tables(granted) = access else { return Some(ScopeConditions::default()) };
     let mut all = granted.iter().filter(|granted| {

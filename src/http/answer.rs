@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::body::body;
 use super::room::Taken;
 use crate::row::Row;
-use crate::store::{Answer, PollChange};
+use crate::store::{ChangeSet, PollChange};
 use crate::version::Version;
 
 /// Bytes for everything around the changes.
@@ -26,7 +26,7 @@ const DETAIL_BYTES: usize = 96;
 /// An answer that is to be written.
 #[derive(Debug)]
 pub(crate) struct Content {
-    pub(crate) answer: Answer,
+    pub(crate) answer: ChangeSet,
     /// The row of each change, in their order, as far as there are any.
     pub(crate) rows: Vec<Option<Row>>,
     /// Whether each change carries its version and time.
@@ -87,7 +87,7 @@ impl Content {
     }
 }
 
-fn begin(answer: &Answer, out: &mut Vec<u8>) {
+fn begin(answer: &ChangeSet, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"version":"#);
     write_version(answer.version, out);
     out.extend_from_slice(if answer.more { br#","more":true"# } else { br#","more":false"# });

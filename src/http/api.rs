@@ -17,7 +17,7 @@ use super::shared::{Question, SharedAnswers};
 use super::told::Told;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
-use crate::store::{Selection, Store};
+use crate::store::{ResourceSelection, Store};
 use crate::version::Version;
 
 /// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
@@ -145,7 +145,7 @@ impl Api {
 
     /// Waits for news of these tables, and for more to come with them (`notify_interval`). Returns as
     /// well once the store is closed. Cancel safe.
-    pub(crate) async fn wait_for_news(&self, tables: &Selection, after: Version) {
+    pub(crate) async fn wait_for_news(&self, tables: &ResourceSelection, after: Version) {
         let store = &self.0.store;
         store.wait_for_change(tables, after).await;
         if !self.0.notify_interval.is_zero() && !store.is_closed() {
@@ -179,7 +179,7 @@ impl Api {
         };
         let mut source = self.0.source.clone();
         while !is_there(&source.borrow_and_update()) {
-            self.0.store.hurry_look();
+            self.0.store.request_catalog_refresh();
             // Without a session that tells, there is nothing more to wait for.
             if source.changed().await.is_err() {
                 return;

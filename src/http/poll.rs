@@ -13,7 +13,7 @@ use super::query::{ChangesQuery, Narrowing};
 use super::rows::held;
 use super::shared::Question;
 use super::told::Told;
-use crate::store::Selection;
+use crate::store::ResourceSelection;
 use crate::version::Version;
 
 /// A poll's result.
@@ -78,12 +78,12 @@ pub(crate) fn resolve(
     names: Option<&[String]>,
     rows: bool,
     narrowing: &Narrowing,
-) -> Result<Selection, Problem> {
+) -> Result<ResourceSelection, Problem> {
     caller.require_valid()?;
     let selection = caller.selection(&api.store().directory(), names, narrowing)?;
     if rows
         && names.is_some()
-        && let Selection::Tables(parts) = &selection
+        && let ResourceSelection::Tables(parts) = &selection
     {
         parts.iter().try_for_each(|part| held(&part.table).map(drop))?;
     }

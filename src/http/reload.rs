@@ -16,7 +16,7 @@ use super::documented::{
 };
 use super::problem::{Kind, Problem};
 use super::query::OperatorQuery;
-use crate::store::PublishedTable;
+use crate::store::Resource;
 
 /// What has begun.
 #[derive(Serialize, ToSchema)]
@@ -72,10 +72,7 @@ pub(crate) fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The tables that an operator means.
-pub(crate) fn named_tables(
-    api: &Api,
-    query: OperatorQuery,
-) -> Result<Vec<Arc<PublishedTable>>, Problem> {
+pub(crate) fn named_tables(api: &Api, query: OperatorQuery) -> Result<Vec<Arc<Resource>>, Problem> {
     Ok(match query.table {
         Some(name) => vec![Caller::Anybody.table(&api.store().directory(), &name)?.table],
         None => api.store().directory().tables().to_vec(),

@@ -18,7 +18,7 @@ use super::answer::Content;
 use super::problem::Problem;
 use super::room::{Room, Taken};
 use super::told::Told;
-use crate::store::{Query, Selection, Standing, Store};
+use crate::store::{ChangeQuery, ResourceSelection, Store, Watermark};
 use crate::version::Version;
 
 /// Answers remembered; at it the oldest is forgotten, and made again if somebody asks.
@@ -39,7 +39,7 @@ const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Everything an answer's bytes depend on but the moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Question {
-    pub(crate) tables: Selection,
+    pub(crate) tables: ResourceSelection,
     /// The version of the client's last answer; `None` to begin.
     pub(crate) after: Option<Version>,
     /// Changes in the answer at most.
@@ -65,7 +65,7 @@ pub(crate) struct SharedAnswers {
 #[derive(Debug)]
 struct Kept {
     question: Question,
-    standing: Standing,
+    standing: Watermark,
     told: OnceCell<Arc<Told>>,
 }
 
@@ -84,7 +84,7 @@ impl SharedAnswers {
         let until = Instant::now() + ROWS_WAIT_MAX;
         let after =
             question.after.filter(|&after| store.unchanged(&question.tables, after).is_none());
-        let standing = after.and_then(|_| store.standing(&question.tables));
+        let standing = after.and_then(|_| store.watermark(&question.tables));
         // Nothing to tell, or the first answer: short, and quickly made. And what can't be seen
         // without a lock can't be compared without one.
         let Some(standing) = standing else { return self.make(store, question, until).await };
@@ -99,7 +99,7 @@ impl SharedAnswers {
         until: Instant,
     ) -> Result<Arc<Told>, Problem> {
         let Question { tables, after, limit, detail, rows } = question;
-        let query = Query { tables, after: *after, limit: *limit };
+        let query = ChangeQuery { tables, after: *after, limit: *limit };
         let found = if *rows {
             store.changes_with_rows(&query, until).await?
         } else {
@@ -120,7 +120,7 @@ impl SharedAnswers {
     }
 
     /// The remembered answer, or a place for one.
-    fn find(&self, question: &Question, standing: Standing) -> Arc<Kept> {
+    fn find(&self, question: &Question, standing: Watermark) -> Arc<Kept> {
         let mut recent = self.recent.lock();
         if let Some(kept) = recent.iter().rev().find(|kept| kept.answers(question, standing)) {
             return kept.clone();
@@ -143,7 +143,7 @@ fn make_room(recent: &mut VecDeque<Arc<Kept>>) {
 }
 
 impl Kept {
-    fn answers(&self, question: &Question, standing: Standing) -> bool {
+    fn answers(&self, question: &Question, standing: Watermark) -> bool {
         self.standing.newest == standing.newest
             && self.question == *question
             && (self.standing.applied == standing.applied || self.is_young())

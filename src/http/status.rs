@@ -16,7 +16,7 @@ use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::source::{Phase, SourceStatus};
 use crate::store::{
-    LastReset, RequestCounts, Resets, RowsState, RowsStatus, StoreStatus, TableStatus,
+    LastReset, Resets, RowRequestCounts, RowsState, RowsStatus, StoreStatus, TableStatus,
 };
 use crate::table::{RowCaching, RowMode, Tracking};
 use crate::version::{Epoch, Position, Version};
@@ -355,15 +355,15 @@ fn rows_in_status(mode: ModeWord, rows: Option<RowsStatus>) -> RowsInStatus {
         let (state, requests) = (StateWord::Off, RequestsInStatus::default());
         return RowsInStatus { mode, state, entries: 0, bytes: 0, reason: None, requests };
     };
-    let RequestCounts { hits, misses, stale } = requests;
+    let RowRequestCounts { hits, misses, stale } = requests;
     let (state, reason) = match state {
-        RowsState::Off => (StateWord::Off, None),
+        RowsState::Disabled => (StateWord::Off, None),
         RowsState::Lazy => (StateWord::Lazy, None),
         RowsState::Loading { rows, estimate } => {
             (StateWord::Loading, Some(format!("{rows} of about {estimate} rows are loaded")))
         }
         RowsState::Complete => (StateWord::Complete, None),
-        RowsState::Refused(reason) => (StateWord::Refused, Some(reason)),
+        RowsState::Unavailable(reason) => (StateWord::Refused, Some(reason)),
     };
     let requests = RequestsInStatus { hits, misses, stale };
     RowsInStatus { mode, state, entries, bytes, reason, requests }

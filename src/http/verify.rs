@@ -19,7 +19,7 @@ use super::documented::{
 use super::problem::{Kind, Problem, ProblemBody};
 use super::query::OperatorQuery;
 use super::reload::{named_tables, refuse_pages};
-use crate::store::{Verdict, Violation};
+use crate::store::{Mismatch, TableVerification};
 
 /// While rows are compared an empty line is sent so often: JSON allows it before the report, and
 /// nobody on the way takes the connection for dead.
@@ -62,24 +62,25 @@ struct Difference {
     difference: String,
 }
 
-impl From<Vec<Verdict>> for Report {
-    fn from(verdicts: Vec<Verdict>) -> Self {
+impl From<Vec<TableVerification>> for Report {
+    fn from(verdicts: Vec<TableVerification>) -> Self {
         let violations = verdicts.iter().map(|verdict| verdict.violations).sum();
         Self { violations, tables: verdicts.into_iter().map(TableReport::from).collect() }
     }
 }
 
-impl From<Verdict> for TableReport {
-    fn from(verdict: Verdict) -> Self {
-        let Verdict { table, rows, violations, differences, undecided, broken_off } = verdict;
+impl From<TableVerification> for TableReport {
+    fn from(verdict: TableVerification) -> Self {
+        let TableVerification { table, rows, violations, differences, undecided, broken_off } =
+            verdict;
         let differences = differences.into_iter().map(Difference::from).collect();
         Self { table, rows, violations, undecided, differences, broken_off }
     }
 }
 
-impl From<Violation> for Difference {
-    fn from(violation: Violation) -> Self {
-        let Violation { id, difference } = violation;
+impl From<Mismatch> for Difference {
+    fn from(violation: Mismatch) -> Self {
+        let Mismatch { id, difference } = violation;
         let mut json = Vec::new();
         id.write_json(&mut json);
         // A key is JSON.
@@ -146,7 +147,7 @@ pub(crate) async fn verify(State(api): State<Api>, request: Request) -> Result<R
     Ok(response)
 }
 
-fn written(verdicts: Vec<Verdict>) -> Bytes {
+fn written(verdicts: Vec<TableVerification>) -> Bytes {
     // Names and numbers: serialising them can't fail.
     serde_json::to_vec(&Report::from(verdicts)).unwrap_or_default().into()
 }

@@ -72,7 +72,7 @@ pub struct SessionChannels {
     /// Where the session says how it is.
     pub status: watch::Sender<SourceStatus>,
     /// What others want of the session sooner than it would do it by itself.
-    pub wishes: StreamRequests,
+    pub requests: StreamRequests,
     /// Ends the session.
     pub shutdown: CancellationToken,
 }

@@ -57,7 +57,7 @@ pub(super) struct Stream<'a> {
     /// Everything that ends at or before this is visible to readers.
     pub(super) applied: watch::Receiver<Lsn>,
     pub(super) looks: watch::Receiver<Option<Look>>,
-    pub(super) wishes: StreamRequests,
+    pub(super) requests: StreamRequests,
     /// What other instances are to be told.
     pub(super) outbox: Outbox,
     pub(super) feedback: &'a mut Feedback,
@@ -121,7 +121,7 @@ impl Stream<'_> {
         loop {
             self.read_buffered(&mut tick).await?;
             if self.assembler.take_wants_look() {
-                self.wishes.refresh_catalog.notify_one();
+                self.requests.refresh_catalog.notify_one();
             }
             self.outbox.add(self.assembler.take_found());
             if !self.hold.keeps_back(self.assembler.awaits_look(), Instant::now()) {
@@ -133,7 +133,7 @@ impl Stream<'_> {
             tokio::select! {
                 read = self.copy.fill() => self.heard(read?),
                 _ = tick.tick() => self.on_tick(&mut tick).await?,
-                () = wished(&self.wishes, self.asked_at) => {
+                () = wished(&self.requests, self.asked_at) => {
                     self.asked_at = tokio::time::Instant::now();
                     self.send_status(true).await?;
                 }
@@ -273,7 +273,7 @@ impl Stream<'_> {
     /// Judges the silence, if there is one.
     fn listen(&mut self) -> Result<(), SessionError> {
         if self.silence.wants_look() {
-            self.wishes.refresh_catalog.notify_one();
+            self.requests.refresh_catalog.notify_one();
         }
         match self.silence.presence() {
             Presence::Alive => {}
@@ -328,7 +328,7 @@ impl Stream<'_> {
         self.reply_requests.push_back(now);
         let recent = |at: &&Instant| now.duration_since(**at) < STATUS_INTERVAL;
         if self.reply_requests.iter().filter(recent).count() >= REPLY_REQUESTS_SUSPECT {
-            self.wishes.refresh_catalog.notify_one();
+            self.requests.refresh_catalog.notify_one();
         }
         if self.reply_requests.len() <= REPLY_REQUESTS_MAX {
             return Ok(());
@@ -344,7 +344,7 @@ impl Stream<'_> {
 
 /// Somebody waits for a position, and the last question is not too recent. Cancel safe: the wish is
 /// taken last.
-async fn wished(wishes: &StreamRequests, asked_at: tokio::time::Instant) {
+async fn wished(requests: &StreamRequests, asked_at: tokio::time::Instant) {
     sleep_until(asked_at + ASK_INTERVAL).await;
-    wishes.report_position.notified().await;
+    requests.report_position.notified().await;
 }

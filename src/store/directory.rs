@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-use super::meters::{RowMeters, Served};
-use super::signals::Mark;
+use super::meters::{CacheResult, RowMetrics};
+use super::signals::AtomicPosition;
 use crate::metrics::Metrics;
 use crate::scope::RowScope;
 use crate::table::{Table, TableOid};
@@ -18,7 +18,7 @@ use crate::table::{Table, TableOid};
 /// A table whose definition changes, or that leaves the publication, gets another one or none:
 /// whoever still holds this one is woken, and told of a reset.
 #[derive(Debug)]
-pub struct PublishedTable {
+pub struct Resource {
     /// The definition.
     pub table: Arc<Table>,
     /// The displayed name.
@@ -26,32 +26,32 @@ pub struct PublishedTable {
     /// The displayed name as a JSON string, quotes included.
     pub name_json: String,
     /// Where its newest change or reset is.
-    pub(super) mark: Mark,
+    pub(super) mark: AtomicPosition,
     /// Woken when `mark` rises.
     pub(super) changed: Notify,
-    pub(super) row_meters: RowMeters,
+    pub(super) row_metrics: RowMetrics,
     /// Under which its rows are found in the cache; 0: they are not.
     generation: AtomicU64,
 }
 
-impl PublishedTable {
+impl Resource {
     pub(super) fn new(table: Table, metrics: &Metrics) -> Self {
         let name = table.name.to_string();
         let name_json = serde_json::Value::from(name.as_str()).to_string();
         Self {
             table: Arc::new(table),
-            row_meters: RowMeters::new(metrics, &name),
+            row_metrics: RowMetrics::new(metrics, &name),
             name,
             name_json,
-            mark: Mark::default(),
+            mark: AtomicPosition::default(),
             changed: Notify::new(),
             generation: AtomicU64::new(0),
         }
     }
 
     /// Counts a request for a row of it.
-    pub fn count_request(&self, served: Served) {
-        self.row_meters.count_request(served);
+    pub fn count_request(&self, served: CacheResult) {
+        self.row_metrics.count_request(served);
     }
 
     /// Where its rows are in the cache, if they are read through.
@@ -72,31 +72,31 @@ impl PublishedTable {
 /// The published tables at some moment. Cheap to share; replaced as a whole when they change.
 #[derive(Debug, Default)]
 pub struct Directory {
-    tables: Vec<Arc<PublishedTable>>,
-    spellings: HashMap<String, Arc<PublishedTable>>,
+    tables: Vec<Arc<Resource>>,
+    spellings: HashMap<String, Arc<Resource>>,
 }
 
 impl Directory {
-    pub(super) fn new(mut tables: Vec<Arc<PublishedTable>>) -> Self {
+    pub(super) fn new(mut tables: Vec<Arc<Resource>>) -> Self {
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         let spellings = spellings(&tables);
         Self { tables, spellings }
     }
 
     /// Every published table, ordered by displayed name.
-    pub fn tables(&self) -> &[Arc<PublishedTable>] {
+    pub fn tables(&self) -> &[Arc<Resource>] {
         &self.tables
     }
 
     /// The table that a client means by `spelling`.
-    pub fn resolve(&self, spelling: &str) -> Option<&Arc<PublishedTable>> {
+    pub fn resolve(&self, spelling: &str) -> Option<&Arc<Resource>> {
         self.spellings.get(spelling)
     }
 }
 
 /// A spelling that several tables share belongs to the one that displays as it, else to nobody.
-fn spellings(tables: &[Arc<PublishedTable>]) -> HashMap<String, Arc<PublishedTable>> {
-    let mut shared: HashMap<String, Option<Arc<PublishedTable>>> = HashMap::new();
+fn spellings(tables: &[Arc<Resource>]) -> HashMap<String, Arc<Resource>> {
+    let mut shared: HashMap<String, Option<Arc<Resource>>> = HashMap::new();
     for table in tables {
         for spelling in table.table.name.spellings() {
             shared.entry(spelling).and_modify(|owner| *owner = None).or_insert(Some(table.clone()));
@@ -108,40 +108,40 @@ fn spellings(tables: &[Arc<PublishedTable>]) -> HashMap<String, Arc<PublishedTab
     shared.into_iter().filter_map(|(spelling, owner)| Some((spelling, owner?))).collect()
 }
 
-impl From<Arc<PublishedTable>> for Part {
+impl From<Arc<Resource>> for ScopedResource {
     /// All of its rows.
-    fn from(table: Arc<PublishedTable>) -> Self {
+    fn from(table: Arc<Resource>) -> Self {
         Self { table, view: RowScope::AllRows }
     }
 }
 
 /// The tables a question is about.
 #[derive(Clone, Debug)]
-pub enum Selection {
+pub enum ResourceSelection {
     /// Every published table, whichever these are when the answer is made.
     All,
     /// These, each once.
-    Tables(Vec<Part>),
+    Tables(Vec<ScopedResource>),
 }
 
 /// A table that a question is about, and which of its rows.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct ScopedResource {
     /// The table.
-    pub table: Arc<PublishedTable>,
+    pub table: Arc<Resource>,
     /// The rows asked about: to who asks there are no others.
     pub view: RowScope,
 }
 
-impl Selection {
+impl ResourceSelection {
     /// The named tables, in the order given; repeated ones count once.
-    pub fn tables(tables: impl IntoIterator<Item = Arc<PublishedTable>>) -> Self {
-        Self::parts(tables.into_iter().map(Part::from))
+    pub fn tables(tables: impl IntoIterator<Item = Arc<Resource>>) -> Self {
+        Self::scoped(tables.into_iter().map(ScopedResource::from))
     }
 
     /// The same of parts of tables.
-    pub fn parts(parts: impl IntoIterator<Item = Part>) -> Self {
-        let mut unique: Vec<Part> = Vec::new();
+    pub fn scoped(parts: impl IntoIterator<Item = ScopedResource>) -> Self {
+        let mut unique: Vec<ScopedResource> = Vec::new();
         for part in parts {
             if !unique.iter().any(|known| known.table.oid() == part.table.oid()) {
                 unique.push(part);
@@ -159,7 +159,7 @@ impl Selection {
     }
 
     /// Which rows of a table are asked about.
-    pub(super) fn view_of(&self, table: &PublishedTable) -> &RowScope {
+    pub(super) fn view_of(&self, table: &Resource) -> &RowScope {
         match self {
             Self::All => &RowScope::AllRows,
             Self::Tables(parts) => {
@@ -171,7 +171,7 @@ impl Selection {
 }
 
 /// Equal when they hold the same rows of the same tables, as they are defined now, in the same order.
-impl PartialEq for Selection {
+impl PartialEq for ResourceSelection {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, Self::All) => true,
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::table::{RowCaching, TableName, Tracking};
 
-    fn published(oid: u32, schema: &str, name: &str) -> Arc<PublishedTable> {
+    fn published(oid: u32, schema: &str, name: &str) -> Arc<Resource> {
         let table = Table {
             oid: TableOid(oid),
             name: TableName::new(schema, name),
@@ -201,7 +201,7 @@ mod tests {
             rows: RowCaching::Disabled,
             scope: vec![],
         };
-        Arc::new(PublishedTable::new(table, &Metrics::new().unwrap()))
+        Arc::new(Resource::new(table, &Metrics::new().unwrap()))
     }
 
     fn found(directory: &Directory, spelling: &str) -> Option<u32> {
@@ -244,7 +244,9 @@ mod tests {
     fn a_selection_holds_each_table_once() {
         let table = published(1, "public", "a");
         let other = published(2, "public", "b");
-        let Selection::Tables(tables) = Selection::tables([table.clone(), other, table]) else {
+        let ResourceSelection::Tables(tables) =
+            ResourceSelection::tables([table.clone(), other, table])
+        else {
             panic!("a list");
         };
         assert_eq!(tables.iter().map(|part| part.table.oid().0).collect::<Vec<_>>(), [1, 2]);

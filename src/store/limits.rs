@@ -38,12 +38,12 @@ pub struct RowLimits {
     pub time_to_idle: Option<Duration>,
     /// A lazily held row is dropped so long after it came, used or not (`cache.time_to_live`).
     pub time_to_live: Option<Duration>,
-    /// Memory of one preloaded table, in bytes (`cache.preload_max_bytes`). A table that needs more
+    /// Memory of one preloaded table, in bytes (`cache.max_preload_bytes`). A table that needs more
     /// is not held: its rows are refused, with the reason.
-    pub preload_max_bytes: usize,
-    /// Rows that may wait to be loaded (`cache.loads_waiting_max`). Beyond it a reader is told to
+    pub max_preload_bytes: usize,
+    /// Rows that may wait to be loaded (`cache.max_pending_loads`). Beyond it a reader is told to
     /// come again.
-    pub loads_waiting_max: usize,
+    pub max_pending_loads: usize,
 }
 
 impl Default for RowLimits {
@@ -52,8 +52,8 @@ impl Default for RowLimits {
             max_bytes: 256 * 1024 * 1024,
             time_to_idle: None,
             time_to_live: None,
-            preload_max_bytes: 1024 * 1024 * 1024,
-            loads_waiting_max: 10_000,
+            max_preload_bytes: 1024 * 1024 * 1024,
+            max_pending_loads: 10_000,
         }
     }
 }

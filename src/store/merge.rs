@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use super::directory::PublishedTable;
-use super::log::Told;
-use super::state::TableState;
+use super::directory::Resource;
+use super::log::LatestChange;
+use super::state::StoredTable;
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
@@ -16,7 +16,7 @@ use crate::version::Position;
 #[derive(Clone, Debug)]
 pub struct PollChange {
     /// The table.
-    pub table: Arc<PublishedTable>,
+    pub table: Arc<Resource>,
     /// The row.
     pub key: Key,
     /// `insert` if the row exists and did not before, `update` if it did, `delete` if it is gone.
@@ -28,20 +28,20 @@ pub struct PollChange {
 }
 
 /// A merge of the logs added to it, by position.
-pub(super) struct Merge<'a, I: Iterator<Item = Told<'a>>> {
-    logs: Vec<(&'a TableState, Peekable<I>)>,
+pub(super) struct Merge<'a, I: Iterator<Item = LatestChange<'a>>> {
+    logs: Vec<(&'a StoredTable, Peekable<I>)>,
     /// The next position of every log that has one, with the log's number.
     next: BinaryHeap<Reverse<(Position, usize)>>,
 }
 
-impl<'a, I: Iterator<Item = Told<'a>>> Default for Merge<'a, I> {
+impl<'a, I: Iterator<Item = LatestChange<'a>>> Default for Merge<'a, I> {
     fn default() -> Self {
         Self { logs: Vec::new(), next: BinaryHeap::new() }
     }
 }
 
-impl<'a, I: Iterator<Item = Told<'a>>> Merge<'a, I> {
-    pub(super) fn add(&mut self, table: &'a TableState, changes: I) {
+impl<'a, I: Iterator<Item = LatestChange<'a>>> Merge<'a, I> {
+    pub(super) fn add(&mut self, table: &'a StoredTable, changes: I) {
         let mut changes = changes.peekable();
         if let Some(first) = changes.peek() {
             self.next.push(Reverse((first.position, self.logs.len())));
@@ -55,7 +55,7 @@ impl<'a, I: Iterator<Item = Told<'a>>> Merge<'a, I> {
     }
 }
 
-impl<'a, I: Iterator<Item = Told<'a>>> Iterator for Merge<'a, I> {
+impl<'a, I: Iterator<Item = LatestChange<'a>>> Iterator for Merge<'a, I> {
     type Item = PollChange;
 
     fn next(&mut self) -> Option<PollChange> {

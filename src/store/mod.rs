@@ -45,10 +45,10 @@ mod meters;
 mod reader;
 mod resets;
 mod rows;
-mod seen;
 mod signals;
 mod state;
 mod status;
+mod visible_log;
 mod waiters;
 mod writer;
 
@@ -63,15 +63,15 @@ mod timelines;
 
 use std::sync::Arc;
 
-pub use directory::{Directory, Part, PublishedTable, Selection};
+pub use directory::{Directory, Resource, ResourceSelection, ScopedResource};
 pub use limits::{CheckPace, Limits, LogLimits, RowLimits};
 pub use merge::PollChange;
-pub use meters::{ChangeCounts, RequestCounts, Served};
-pub use reader::{Answer, Query, Standing};
+pub use meters::{CacheResult, ChangeCounts, RowRequestCounts};
+pub use reader::{ChangeQuery, ChangeSet, Watermark};
 pub use resets::{LastReset, Resets};
 pub use rows::{
-    Checker, LoadWorker, Origin, Page, Picture, Preloader, ReadRow, ReadRows, RowsError,
-    RowsPicture, RowsState, RowsStatus, Verdict, Violation,
+    ConsistencyChecker, LoadWorker, Mismatch, Page, Preloader, ReadRow, ReadRows, RowOrigin,
+    RowsError, RowsState, RowsStatus, StoreImage, TableImage, TableVerification,
 };
 pub use state::Store;
 pub use status::{StoreStatus, TableStatus};
@@ -79,12 +79,12 @@ pub use writer::Writer;
 
 use crate::metrics::Metrics;
 use crate::source::StreamRequests;
-use state::Shared;
+use state::StoreInner;
 
 /// Makes an empty store: the writer's side, of which there is one, and the readers'.
 ///
 /// `wishes` is what it asks of the change stream: a position sooner, a look at the catalog.
-pub fn open(limits: Limits, wishes: StreamRequests, metrics: Metrics) -> (Writer, Store) {
-    let shared = Arc::new(Shared::new(limits.rows));
-    (Writer::new(shared.clone(), limits.log, metrics), Store { shared, wishes })
+pub fn open(limits: Limits, requests: StreamRequests, metrics: Metrics) -> (Writer, Store) {
+    let shared = Arc::new(StoreInner::new(limits.rows));
+    (Writer::new(shared.clone(), limits.log, metrics), Store { shared, requests })
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::testing::*;
-use super::{Query, Selection, Store};
+use super::{ChangeQuery, ResourceSelection, Store};
 use crate::change::{Event, Op, ResetReason};
 use crate::lsn::Lsn;
 use crate::version::{Position, Version};
@@ -30,12 +30,12 @@ fn nth(n: u64) -> Event {
 
 /// What a reader was told: where the last change to each id of the two tables was, as far as it
 /// came after the reader was last sent to read them in full.
-struct Known {
+struct ReaderKnowledge {
     tables: [BTreeMap<String, Lsn>; 2],
     read_at: Position,
 }
 
-impl Known {
+impl ReaderKnowledge {
     fn new() -> Self {
         Self { tables: Default::default(), read_at: Position::START }
     }
@@ -43,7 +43,7 @@ impl Known {
     /// Follows the store from `after` until `done`, and checks every answer.
     fn follow(
         store: &Store,
-        tables: &Selection,
+        tables: &ResourceSelection,
         limit: usize,
         done: impl Fn(Position) -> bool,
     ) -> Self {
@@ -55,8 +55,14 @@ impl Known {
         known
     }
 
-    fn poll(&mut self, store: &Store, tables: &Selection, limit: usize, after: Version) -> Version {
-        let answer = store.changes(&Query { tables, after: Some(after), limit }).unwrap();
+    fn poll(
+        &mut self,
+        store: &Store,
+        tables: &ResourceSelection,
+        limit: usize,
+        after: Version,
+    ) -> Version {
+        let answer = store.changes(&ChangeQuery { tables, after: Some(after), limit }).unwrap();
         assert!(answer.version.position >= after.position);
         let of_table = |oid: u32| answer.changes.iter().filter(move |c| c.table.oid().0 == oid);
         let reset = |oid: u32| answer.reset.iter().any(|table| table.oid().0 == oid);
@@ -84,9 +90,10 @@ impl Known {
 
 #[test]
 fn no_answer_shows_half_a_commit_and_none_loses_one() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let last = Position::after_commit(Lsn(800 + COMMITS * 80));
-    let selections = [Selection::All, bench.selection(&["a", "b"]), bench.selection(&["b", "a"])];
+    let selections =
+        [ResourceSelection::All, bench.selection(&["a", "b"]), bench.selection(&["b", "a"])];
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let (store, over) = (bench.store.clone(), &over);
@@ -95,14 +102,16 @@ fn no_answer_shows_half_a_commit_and_none_loses_one() {
             .zip([100_000, 1_000, 2])
             .map(|(tables, limit)| {
                 let store = store.clone();
-                scope.spawn(move || Known::follow(&store, tables, limit, |seen| seen == last))
+                scope.spawn(move || {
+                    ReaderKnowledge::follow(&store, tables, limit, |seen| seen == last)
+                })
             })
             .collect();
         // Another asks from the beginning again and again.
         let tables = &selections[1];
         let again = scope.spawn(move || {
             while !over.load(Ordering::Relaxed) {
-                Known::new().poll(&store, tables, 100_000, at(800));
+                ReaderKnowledge::new().poll(&store, tables, 100_000, at(800));
             }
         });
         let mut n = 1;
@@ -113,7 +122,7 @@ fn no_answer_shows_half_a_commit_and_none_loses_one() {
         }
         over.store(true, Ordering::Relaxed);
         again.join().unwrap();
-        let mut truth = Known::new();
+        let mut truth = ReaderKnowledge::new();
         truth.poll(
             &bench.store,
             &selections[1],

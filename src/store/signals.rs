@@ -1,12 +1,12 @@
 //! What readers can see without a lock, and what wakes those who wait.
 //!
 //! Every number here is a copy of a [`Position`] that lives under the store's lock, in one atomic
-//! word: see [`Mark`]. It is exact, or says that it is not; then the reader asks under the lock.
+//! word: see [`AtomicPosition`]. It is exact, or says that it is not; then the reader asks under the lock.
 //!
 //! The writer stores the marks of tables first and the applied position last; a reader loads in
 //! the opposite order. So when a reader finds no mark beyond what it knows, there was none when
 //! the applied position it loaded was stored. Within a history nothing goes back; while another
-//! one takes over, there is none to be seen ([`Signals::leave_history`]), and a reader looks at
+//! one takes over, there is none to be seen ([`Notifications::leave_history`]), and a reader looks at
 //! the history again at the end. All accesses are `SeqCst`: a store costs a few nanoseconds more,
 //! once per lock hold, and the reasoning stays this short.
 
@@ -20,9 +20,9 @@ use crate::version::{Epoch, Position, Version};
 
 /// A position in one atomic word: 56 bits of LSN (72 petabytes of WAL), 8 bits of ordinal.
 #[derive(Debug, Default)]
-pub(super) struct Mark(AtomicU64);
+pub(super) struct AtomicPosition(AtomicU64);
 
-impl Mark {
+impl AtomicPosition {
     const ORDINAL_BITS: u32 = 8;
     /// All ordinal bits: the position is that of a whole commit.
     const WHOLE: u64 = 0xFF;
@@ -65,13 +65,13 @@ impl Mark {
 
 /// The store-wide signals.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(super) struct Notifications {
     /// The epoch with [`STARTED`] above it; 0 before the first start and while another history
     /// takes over.
     history: AtomicU64,
-    applied: Mark,
+    applied: AtomicPosition,
     /// The newest change to any table.
-    pub(super) newest: Mark,
+    pub(super) newest: AtomicPosition,
     /// Woken when `newest` rises.
     pub(super) any_change: Notify,
     /// Woken when the applied position moves.
@@ -89,12 +89,12 @@ pub(super) struct Signals {
 /// Tells "epoch 0" from "not started".
 const STARTED: u64 = 1 << 32;
 
-impl Signals {
+impl Notifications {
     pub(super) fn new() -> Self {
         Self {
             history: AtomicU64::new(0),
-            applied: Mark::default(),
-            newest: Mark::default(),
+            applied: AtomicPosition::default(),
+            newest: AtomicPosition::default(),
             any_change: Notify::new(),
             applied_moved: Notify::new(),
             load_wanted: Notify::new(),
@@ -104,7 +104,7 @@ impl Signals {
         }
     }
 
-    /// From here until [`Signals::publish`] readers ask under the lock.
+    /// From here until [`Notifications::publish`] readers ask under the lock.
     pub(super) fn leave_history(&self) {
         self.history.store(0, SeqCst);
     }
@@ -140,7 +140,7 @@ impl Signals {
 /// on at least. Every later commit is therefore greater, everything up to P is smaller, and the
 /// version means the same to every other instance: "all that is committed up to P". The ordinal
 /// counts the resets at one P, so there is room for four billion of them.
-pub(super) fn beyond(position: Position) -> Position {
+pub(super) fn reset_after(position: Position) -> Position {
     match position.ordinal.checked_add(2) {
         Some(_) => Position { lsn: position.lsn, ordinal: position.ordinal + 1 },
         None => Position { lsn: Lsn(position.lsn.0 + 1), ordinal: 1 },
@@ -157,7 +157,7 @@ mod tests {
     fn beyond_is_after_the_commit_and_before_the_next() {
         let mut position = Position::after_commit(Lsn(800));
         for _ in 0..3 {
-            let next = beyond(position);
+            let next = reset_after(position);
             assert!(next > position);
             assert!(next < Position { lsn: Lsn(808), ordinal: 1 });
             let version = Version { epoch: EPOCH, position: next };
@@ -165,12 +165,12 @@ mod tests {
             position = next;
         }
         let last = Position { lsn: Lsn(801), ordinal: Position::WHOLE - 1 };
-        assert_eq!(beyond(last), Position { lsn: Lsn(802), ordinal: 1 });
+        assert_eq!(reset_after(last), Position { lsn: Lsn(802), ordinal: 1 });
     }
 
     #[test]
     fn a_mark_is_exact_or_says_that_it_is_not() {
-        let mark = Mark::default();
+        let mark = AtomicPosition::default();
         let told = |lsn, ordinal| {
             mark.set(Position { lsn: Lsn(lsn), ordinal });
             mark.position()
@@ -189,15 +189,15 @@ mod tests {
 
     #[test]
     fn nothing_is_applied_before_a_history_and_between_two() {
-        let signals = Signals::new();
+        let signals = Notifications::new();
         assert_eq!(signals.applied(), None);
         let position = Position::after_commit(Lsn(800));
         let version = Version { epoch: EPOCH, position };
         signals.publish(version);
         assert_eq!(signals.applied(), Some(version));
         assert!(signals.is_current(version));
-        signals.publish(Version { epoch: EPOCH, position: beyond(position) });
-        assert_eq!(signals.applied().map(|v| v.position), Some(beyond(position)));
+        signals.publish(Version { epoch: EPOCH, position: reset_after(position) });
+        assert_eq!(signals.applied().map(|v| v.position), Some(reset_after(position)));
         signals.leave_history();
         assert_eq!(signals.applied(), None);
         assert!(!signals.is_current(version));

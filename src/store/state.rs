@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::directory::{Directory, PublishedTable};
+use super::directory::{Directory, Resource};
 use super::limits::RowLimits;
-use super::log::{Forgetful, Log, ScopedLog};
-use super::meters::TableMeters;
+use super::log::{Evict, ScopedLog, VersionLog};
+use super::meters::TableMetrics;
 use super::resets::Resets;
-use super::rows::{Cache, Loads, TableRows, Verifications};
-use super::signals::Signals;
+use super::rows::{LoadQueue, RowCache, TableRows, Verifications};
+use super::signals::Notifications;
 use crate::history::TimelineHistory;
 use crate::source::{PostmasterId, StreamRequests};
 use crate::table::TableOid;
@@ -27,19 +27,19 @@ use crate::version::{Epoch, Position, Version};
 /// The readers' handle. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(super) shared: Arc<Shared>,
-    pub(super) wishes: StreamRequests,
+    pub(super) shared: Arc<StoreInner>,
+    pub(super) requests: StreamRequests,
 }
 
 /// What the writer and the readers share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) state: RwLock<State>,
+pub(super) struct StoreInner {
+    pub(super) state: RwLock<StoreState>,
     /// Replaced under the lock of `state`; read without it.
     pub(super) directory: RwLock<Arc<Directory>>,
-    pub(super) signals: Signals,
+    pub(super) signals: Notifications,
     /// The rows that are read through.
-    pub(super) cache: Cache,
+    pub(super) cache: RowCache,
     pub(super) limits: RowLimits,
     /// Tables that somebody wants to begin anew.
     pub(super) reloads: Mutex<BTreeSet<TableOid>>,
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 
 /// The logs, and how far they are.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StoreState {
     /// The history being followed; `None` before the first start.
     pub(super) history: Option<TimelineHistory>,
     /// The server that sends the stream, or did last; `None` before the first start.
@@ -58,32 +58,32 @@ pub(super) struct State {
     pub(super) applied: Position,
     /// The newest change to any table, or reset. Never goes back within a history.
     pub(super) newest: Position,
-    pub(super) tables: BTreeMap<TableOid, TableState>,
+    pub(super) tables: BTreeMap<TableOid, StoredTable>,
     /// The rows that wait to be read from the database. Locked by those who share the state.
-    pub(super) loads: Mutex<Loads>,
+    pub(super) loads: Mutex<LoadQueue>,
 }
 
 /// One published table.
 #[derive(Debug)]
-pub(super) struct TableState {
-    pub(super) published: Arc<PublishedTable>,
-    pub(super) log: Log,
+pub(super) struct StoredTable {
+    pub(super) published: Arc<Resource>,
+    pub(super) log: VersionLog,
     /// The same for who sees one scope, for every combination of scope columns.
     pub(super) scoped: Vec<ScopedLog>,
     /// Its rows, if they are held.
     pub(super) rows: Option<TableRows>,
     /// Version of the newest change, or reset: that of the whole commit.
     pub(super) newest: Position,
-    pub(super) meters: TableMeters,
+    pub(super) meters: TableMetrics,
     /// Its resets, also those under an earlier definition.
     pub(super) resets: Resets,
     /// Whether those who wait for it are to be woken when this lock hold ends.
     pub(super) touched: bool,
 }
 
-impl Shared {
+impl StoreInner {
     pub(super) fn new(limits: RowLimits) -> Self {
-        let state = State {
+        let state = StoreState {
             history: None,
             server: None,
             applied: Position::START,
@@ -94,8 +94,8 @@ impl Shared {
         Self {
             state: RwLock::new(state),
             directory: RwLock::default(),
-            signals: Signals::new(),
-            cache: Cache::new(&limits),
+            signals: Notifications::new(),
+            cache: RowCache::new(&limits),
             limits,
             reloads: Mutex::default(),
             verifications: Verifications::default(),
@@ -103,11 +103,11 @@ impl Shared {
     }
 }
 
-impl TableState {
+impl StoredTable {
     /// All its logs.
-    pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut dyn Forgetful> {
-        let scoped = self.scoped.iter_mut().map(ScopedLog::forgetful);
-        std::iter::once(&mut self.log as &mut dyn Forgetful).chain(scoped)
+    pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut dyn Evict> {
+        let scoped = self.scoped.iter_mut().map(ScopedLog::as_evict);
+        std::iter::once(&mut self.log as &mut dyn Evict).chain(scoped)
     }
 
     /// Memory of all its logs.
@@ -116,7 +116,7 @@ impl TableState {
     }
 
     /// Notes a change or reset, and, once, that those who wait for the table are to be woken.
-    pub(super) fn touch(&mut self, newest: Position, touched: &mut Vec<Arc<PublishedTable>>) {
+    pub(super) fn touch(&mut self, newest: Position, touched: &mut Vec<Arc<Resource>>) {
         self.newest = newest;
         if !std::mem::replace(&mut self.touched, true) {
             touched.push(self.published.clone());
@@ -124,7 +124,7 @@ impl TableState {
     }
 }
 
-impl State {
+impl StoreState {
     /// The epoch being followed; `None` before the first start.
     pub(super) fn epoch(&self) -> Option<Epoch> {
         self.history.as_ref().map(TimelineHistory::epoch)
@@ -142,6 +142,6 @@ impl State {
 
     /// Memory of all logs.
     pub(super) fn bytes(&self) -> usize {
-        self.tables.values().map(TableState::log_bytes).sum()
+        self.tables.values().map(StoredTable::log_bytes).sum()
     }
 }

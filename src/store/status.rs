@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::directory::PublishedTable;
+use super::directory::Resource;
 use super::meters::ChangeCounts;
 use super::resets::Resets;
 use super::state::Store;
@@ -26,7 +26,7 @@ pub struct StoreStatus {
 #[derive(Clone, Debug)]
 pub struct TableStatus {
     /// The table: its name, key and tracking.
-    pub table: Arc<PublishedTable>,
+    pub table: Arc<Resource>,
     /// Ids remembered.
     pub entries: usize,
     /// The oldest position from which every change can be told.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, Limits, LogLimits, PublishedTable, Query, Selection, Store, Writer, open};
+use super::{
+    ChangeQuery, ChangeSet, Limits, LogLimits, Resource, ResourceSelection, Store, Writer, open,
+};
 use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
 use crate::key::Key;
 use crate::lsn::Lsn;
@@ -78,13 +80,13 @@ pub(super) fn at(lsn: u64) -> Version {
 }
 
 /// A store with what was told to it at hand.
-pub(super) struct Bench {
+pub(super) struct Harness {
     pub(super) writer: Writer,
     pub(super) store: Store,
     pub(super) metrics: Metrics,
 }
 
-impl Bench {
+impl Harness {
     pub(super) fn new(limits: LogLimits) -> Self {
         Self::with_limits(Limits { log: limits, ..Limits::default() })
     }
@@ -110,12 +112,12 @@ impl Bench {
         self.writer.apply(vec![event]);
     }
 
-    pub(super) fn selection(&self, names: &[&str]) -> Selection {
+    pub(super) fn selection(&self, names: &[&str]) -> ResourceSelection {
         let directory = self.store.directory();
-        Selection::tables(names.iter().map(|name| directory.resolve(name).unwrap().clone()))
+        ResourceSelection::tables(names.iter().map(|name| directory.resolve(name).unwrap().clone()))
     }
 
-    pub(super) fn poll(&self, names: &[&str], after: impl Into<Option<Version>>) -> Answer {
+    pub(super) fn poll(&self, names: &[&str], after: impl Into<Option<Version>>) -> ChangeSet {
         self.poll_limited(names, after, 1000)
     }
 
@@ -124,13 +126,14 @@ impl Bench {
         names: &[&str],
         after: impl Into<Option<Version>>,
         limit: usize,
-    ) -> Answer {
+    ) -> ChangeSet {
         let tables = self.selection(names);
-        self.store.changes(&Query { tables: &tables, after: after.into(), limit }).unwrap()
+        self.store.changes(&ChangeQuery { tables: &tables, after: after.into(), limit }).unwrap()
     }
 
-    pub(super) fn poll_all(&self, after: impl Into<Option<Version>>) -> Answer {
-        let query = Query { tables: &Selection::All, after: after.into(), limit: 1000 };
+    pub(super) fn poll_all(&self, after: impl Into<Option<Version>>) -> ChangeSet {
+        let query =
+            ChangeQuery { tables: &ResourceSelection::All, after: after.into(), limit: 1000 };
         self.store.changes(&query).unwrap()
     }
 }
@@ -140,8 +143,8 @@ pub(super) fn abc() -> Vec<Table> {
 }
 
 /// The answer in short: `a1+ b2~ c3-`, resets first as `!a`.
-pub(super) fn told(answer: &Answer) -> String {
-    let resets = answer.reset.iter().map(|table: &Arc<PublishedTable>| format!("!{}", table.name));
+pub(super) fn told(answer: &ChangeSet) -> String {
+    let resets = answer.reset.iter().map(|table: &Arc<Resource>| format!("!{}", table.name));
     let changes = answer.changes.iter().map(|change| {
         let sign = match change.op {
             Op::Insert => '+',

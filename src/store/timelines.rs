@@ -30,8 +30,8 @@ fn promoted(from: u64, broken: Option<ResetReason>) -> (impl Fn(u64) -> Version,
 }
 
 /// On timeline 1, with a commit at 880 and a watermark.
-fn on_the_first_timeline(watermark: u64) -> Bench {
-    let mut bench = Bench::new(GENEROUS);
+fn on_the_first_timeline(watermark: u64) -> Harness {
+    let mut bench = Harness::new(GENEROUS);
     let history = TimelineHistory::new(7, 5, 1, &[]);
     let start = Started {
         history,
@@ -86,7 +86,7 @@ fn a_timeline_that_was_begun_before_what_is_held_clears_everything() {
 
 #[test]
 fn a_store_that_begins_on_a_timeline_knows_the_versions_before_it() {
-    let mut bench = Bench::new(GENEROUS);
+    let mut bench = Harness::new(GENEROUS);
     let (old, start) = promoted(800, None);
     bench.take(start);
     assert!(bench.store.is_ahead(old(960)) && !bench.store.is_ahead(old(968)));

@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::query::Narrowing;
 use crate::http::shared::Question;
 use crate::http::told::Told;
-use crate::store::Selection;
+use crate::store::ResourceSelection;
 use crate::version::Version;
 
 /// What a client asks to be told of.
@@ -98,7 +98,7 @@ impl Subscription {
         Ok(Question { tables, after, limit, detail, rows })
     }
 
-    fn tables(&self) -> Result<Selection, Problem> {
+    fn tables(&self) -> Result<ResourceSelection, Problem> {
         let Wanted { tables, rows, narrowing, .. } = &self.wanted;
         poll::resolve(&self.api, &self.caller, tables.as_deref(), *rows, narrowing)
     }
@@ -114,7 +114,7 @@ impl Subscription {
 
     /// Waits for news, or for the end of the caller's token; `false` when there was none and it is
     /// time to tell the version of now.
-    async fn wait(&mut self, tables: &Selection, since: Version) -> bool {
+    async fn wait(&mut self, tables: &ResourceSelection, since: Version) -> bool {
         let news = async {
             tokio::select! {
                 () = self.api.wait_for_news(tables, since) => {}

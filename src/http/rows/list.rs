@@ -24,7 +24,7 @@ use crate::http::query::{RowsQuery, Wanted};
 use crate::http::room::Taken;
 use crate::key::Key;
 use crate::row::Row;
-use crate::store::{Origin, Page, Part, PublishedTable, ReadRows};
+use crate::store::{Page, ReadRows, Resource, RowOrigin, ScopedResource};
 use crate::version::Version;
 
 /// Rows of a table
@@ -88,7 +88,7 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
 
 async fn by_id(
     api: &Api,
-    part: &Part,
+    part: &ScopedResource,
     keys: Vec<Key>,
     asked: &HeaderMap,
     until: Instant,
@@ -127,13 +127,13 @@ fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>, tak
 fn answer_page(
     api: &Api,
     caller: &Caller,
-    table: &PublishedTable,
+    table: &Resource,
     page: Page,
     asked: &HeaderMap,
 ) -> Result<Response, Problem> {
     let Page { version, newest, rows, more } = page;
     let taken = api.room_for(rows.iter().map(|(_, row)| row.json().len()).sum())?;
-    let served = Served::from(Origin::Memory, api);
+    let served = Served::from(RowOrigin::Memory, api);
     served.count(table);
     let next = rows.last().filter(|_| more).map(|(key, _)| cursor::behind(key));
     let head = Head { version, etag: etag(newest, caller), served };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::http::api::Api;
-use crate::store::{self, Origin, PublishedTable};
+use crate::store::{self, Resource, RowOrigin};
 
 /// `hit`, `miss` or `stale`.
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -29,25 +29,25 @@ pub(super) enum Served {
 
 impl Served {
     /// What it means now that rows came from there.
-    pub(super) fn from(origin: Origin, api: &Api) -> Self {
+    pub(super) fn from(origin: RowOrigin, api: &Api) -> Self {
         match (origin, api.silence()) {
-            (Origin::Database, _) => Self::Miss,
-            (Origin::Memory, None) => Self::Hit,
-            (Origin::Memory, Some(silence)) => Self::Stale(silence),
+            (RowOrigin::Database, _) => Self::Miss,
+            (RowOrigin::Memory, None) => Self::Hit,
+            (RowOrigin::Memory, Some(silence)) => Self::Stale(silence),
         }
     }
 
-    fn kind(self) -> Option<store::Served> {
+    fn kind(self) -> Option<store::CacheResult> {
         match self {
-            Self::Hit => Some(store::Served::Hit),
-            Self::Miss => Some(store::Served::Miss),
-            Self::Stale(_) => Some(store::Served::Stale),
+            Self::Hit => Some(store::CacheResult::Hit),
+            Self::Miss => Some(store::CacheResult::Miss),
+            Self::Stale(_) => Some(store::CacheResult::Stale),
             Self::Untold => None,
         }
     }
 
     /// Counts an answer with rows of this table.
-    pub(super) fn count(self, table: &PublishedTable) {
+    pub(super) fn count(self, table: &Resource) {
         if let Some(kind) = self.kind() {
             table.count_request(kind);
         }

@@ -19,7 +19,7 @@ use crate::http::observe::{HIGHWATER_VERSION, version_header};
 use crate::http::path;
 use crate::http::problem::{Kind, Problem, ProblemBody, shown};
 use crate::http::query::RowQuery;
-use crate::store::{Part, ReadRow};
+use crate::store::{ReadRow, ScopedResource};
 
 /// One row
 ///
@@ -67,7 +67,8 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
     let caller = Caller::of(&asked.extensions);
     api.require_was_ready(&caller)?;
     let name = path::table(asked.uri.path())?;
-    let Part { table, view } = caller.part(&api.store().directory(), &name, &narrowing)?;
+    let ScopedResource { table, view } =
+        caller.part(&api.store().directory(), &name, &narrowing)?;
     let id = path::row_id(asked.uri.path());
     let key = id::key(id, &held(&table)?.key)?;
     reach(&api, patience.at_least, until).await?;

@@ -20,7 +20,7 @@ use crate::http::documented::{NotModified, RowsParameters, TableProblems};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::StoreQuery;
 use crate::key::Key;
-use crate::store::{Directory, Origin, Picture, PublishedTable, RowsPicture};
+use crate::store::{Directory, Resource, RowOrigin, StoreImage, TableImage};
 
 /// Whole tables
 ///
@@ -71,7 +71,7 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
     reach(&api, query.patience.at_least, until).await?;
     let room = api.room_for_picture()?;
     let picture = api.store().picture(&parts, until).await?;
-    let served = Served::from(Origin::Memory, &api);
+    let served = Served::from(RowOrigin::Memory, &api);
     for part in &parts {
         served.count(&part.table);
     }
@@ -102,8 +102,8 @@ fn preloaded(directory: &Directory, caller: &Caller) -> Result<Vec<Readable>, Pr
 }
 
 /// The body: it holds the picture, never the bytes; and its room until it is read.
-fn written(picture: Picture, room: OwnedSemaphorePermit) -> Body {
-    let Picture { version, tables, .. } = picture;
+fn written(picture: StoreImage, room: OwnedSemaphorePermit) -> Body {
+    let StoreImage { version, tables, .. } = picture;
     let mut tables = tables.into_iter().map(Member::new);
     let mut current = None;
     let mut begun = false;
@@ -131,13 +131,13 @@ fn written(picture: Picture, room: OwnedSemaphorePermit) -> Body {
 
 /// A table's member of the body, and how far it is written.
 struct Member {
-    table: Arc<PublishedTable>,
-    rows: RowsPicture,
+    table: Arc<Resource>,
+    rows: TableImage,
     last: Option<Key>,
 }
 
 impl Member {
-    fn new((table, rows): (Arc<PublishedTable>, RowsPicture)) -> Self {
+    fn new((table, rows): (Arc<Resource>, TableImage)) -> Self {
         Self { table, rows, last: None }
     }
 

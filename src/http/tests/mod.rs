@@ -51,7 +51,7 @@ const COMMITTED_AT: CommitTime = CommitTime(762_523_200_000_001);
 struct Service {
     writer: Writer,
     source: watch::Sender<SourceStatus>,
-    wishes: StreamRequests,
+    requests: StreamRequests,
     client: Client,
 }
 
@@ -91,13 +91,13 @@ impl Service {
     /// Before the first connection.
     fn connecting(options: &HttpOptions) -> Self {
         let metrics = Metrics::new().unwrap();
-        let wishes = StreamRequests::default();
-        let (writer, store) = store::open(Limits::default(), wishes.clone(), metrics.clone());
+        let requests = StreamRequests::default();
+        let (writer, store) = store::open(Limits::default(), requests.clone(), metrics.clone());
         let picture = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         let (source, seen) = watch::channel(picture);
         let router = router(store.clone(), seen.clone(), &metrics, options);
         let admin = admin_router(store.clone(), seen, &metrics, options);
-        Self { writer, source, wishes, client: Client { router, admin, store, metrics } }
+        Self { writer, source, requests, client: Client { router, admin, store, metrics } }
     }
 
     fn begin(&mut self, epoch: Epoch, from: u64) {

@@ -8,11 +8,11 @@ use crate::change::Op::Insert;
 use crate::http::encoding::Encoding;
 use crate::http::shared::{Question, SharedAnswers};
 use crate::http::told::Told;
-use crate::store::Selection;
+use crate::store::ResourceSelection;
 
 fn question(service: &Service, table: &str, after: u64) -> Question {
     let directory = service.client.store.directory();
-    let tables = Selection::tables([directory.resolve(table).unwrap().clone()]);
+    let tables = ResourceSelection::tables([directory.resolve(table).unwrap().clone()]);
     let after = Some(version(after).parse().unwrap());
     Question { tables, after, limit: 1000, detail: false, rows: false }
 }
@@ -39,7 +39,7 @@ async fn who_asks_the_same_is_given_the_same_bytes() {
         Question { after: Some(version(801).parse().unwrap()), ..asked.clone() },
         Question { limit: 5, ..asked.clone() },
         Question { detail: true, ..asked.clone() },
-        Question { tables: Selection::All, ..asked.clone() },
+        Question { tables: ResourceSelection::All, ..asked.clone() },
     ];
     for other in others {
         assert!(!Arc::ptr_eq(&first, &answer(&answers, &service, &other).await), "{other:?}");

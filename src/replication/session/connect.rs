@@ -29,7 +29,7 @@ const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 impl Session {
     pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
         let (looks_in, looks) = watch::channel(None);
-        let wanted = self.channels.wishes.refresh_catalog.clone();
+        let wanted = self.channels.requests.refresh_catalog.clone();
         let watch = Watch::new(&self.options, wanted, self.outbox.clone(), looks_in);
         let mut sql = watch.connect().await?;
         let look = self.look_when_slot_is_free(&watch, &mut sql).await?;

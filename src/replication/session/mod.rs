@@ -194,7 +194,7 @@ impl Session {
             events: &self.channels.events,
             applied: self.channels.applied.clone(),
             looks,
-            wishes: self.channels.wishes.clone(),
+            requests: self.channels.requests.clone(),
             outbox: self.outbox.clone(),
             report: &mut self.report,
             goal,

@@ -5,19 +5,19 @@ use std::hash::{BuildHasher, Hash};
 
 use hashbrown::DefaultHashBuilder;
 
-use super::Told;
+use super::LatestChange;
 use super::index::Index;
-use super::order::{Order, Place};
-use super::record::{History, NO_HISTORY, Record};
+use super::order::{Order, OrderEntry};
+use super::record::{LogRecord, NO_PAST, PastLifetimes};
 use super::slab::Slab;
 use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
 
 /// What a log tells of.
-pub(crate) trait Id: Eq + Hash + Debug {
+pub(crate) trait LogKey: Eq + Hash + Debug {
     /// The order of changes once more, for each group of ids that is read by itself.
-    type Groups: Groups<Self>;
+    type Partitions: Groups<Self>;
 
     /// The row's id.
     fn key(&self) -> &Key;
@@ -30,10 +30,16 @@ pub(crate) trait Id: Eq + Hash + Debug {
 /// its record's last change.
 pub(crate) trait Groups<K: ?Sized>: Debug + Default {
     /// A change took its place; it is not the id's first if that is known.
-    fn touched(&mut self, id: &K, place: Place, again: bool, is_live: impl Fn(&Place) -> bool);
+    fn touched(
+        &mut self,
+        id: &K,
+        place: OrderEntry,
+        again: bool,
+        is_live: impl Fn(&OrderEntry) -> bool,
+    );
 
     /// The id's last change, the oldest of all, is about to be forgotten.
-    fn forget(&mut self, id: &K, is_live: impl Fn(&Place) -> bool);
+    fn forget(&mut self, id: &K, is_live: impl Fn(&OrderEntry) -> bool);
 
     /// The id's record has another slot now.
     fn rename(&mut self, id: &K, position: Position, to: u32);
@@ -44,25 +50,25 @@ pub(crate) trait Groups<K: ?Sized>: Debug + Default {
 
 /// Records with their index and their order, and the earlier lifetimes of rows.
 #[derive(Debug)]
-pub(crate) struct Entries<K: Id> {
-    records: Slab<Record<K>>,
+pub(crate) struct LogEntries<K: LogKey> {
+    records: Slab<LogRecord<K>>,
     /// By key, every record.
     index: Index,
     /// The last change of every record. A place whose position is not its record's is dead.
     order: Order,
-    /// Where a row came to exist again; its slot is that of the [`History`], whose first
+    /// Where a row came to exist again; its slot is that of the [`PastLifetimes`], whose first
     /// lifetime ended before. None of these places dies before it is forgotten.
     past: Order,
-    histories: Slab<History>,
+    histories: Slab<PastLifetimes>,
     /// Keys are chosen by the users of the application, so the hashes must not be predictable:
     /// this one is seeded at random.
     hasher: DefaultHashBuilder,
     /// What keys and histories point to.
     heap_bytes: usize,
-    pub(super) groups: K::Groups,
+    pub(super) groups: K::Partitions,
 }
 
-impl<K: Id> Default for Entries<K> {
+impl<K: LogKey> Default for LogEntries<K> {
     fn default() -> Self {
         Self {
             records: Slab::default(),
@@ -72,12 +78,12 @@ impl<K: Id> Default for Entries<K> {
             histories: Slab::default(),
             hasher: DefaultHashBuilder::default(),
             heap_bytes: 0,
-            groups: K::Groups::default(),
+            groups: K::Partitions::default(),
         }
     }
 }
 
-impl<K: Id> Entries<K> {
+impl<K: LogKey> LogEntries<K> {
     pub(super) fn len(&self) -> usize {
         self.records.len() + self.past.len()
     }
@@ -100,13 +106,13 @@ impl<K: Id> Entries<K> {
         let hash = self.hash_of(&key);
         match self.find(hash, &key) {
             Some(slot) => self.change(slot, op, position, at),
-            None => self.remember(hash, Record::new(key, op, position), at),
+            None => self.remember(hash, LogRecord::new(key, op, position), at),
         }
     }
 
     pub(super) fn last_position(&self, key: &K) -> Option<Position> {
         let slot = self.find(self.hash_of(key), key)?;
-        self.records.get(slot).map(Record::position)
+        self.records.get(slot).map(LogRecord::position)
     }
 
     fn find(&self, hash: u32, key: &K) -> Option<u32> {
@@ -119,34 +125,34 @@ impl<K: Id> Entries<K> {
         (self.hasher.hash_one(key) >> u32::BITS) as u32
     }
 
-    fn remember(&mut self, hash: u32, record: Record<K>, at: CommitTime) {
+    fn remember(&mut self, hash: u32, record: LogRecord<K>, at: CommitTime) {
         self.heap_bytes += record.key.heap_bytes();
         let position = record.position();
         let slot = self.records.insert(record);
         self.index.insert(hash, slot);
-        self.order.push(Place::new(position, at, slot));
-        self.follow(slot, Place::new(position, at, slot), false);
+        self.order.push(OrderEntry::new(position, at, slot));
+        self.follow(slot, OrderEntry::new(position, at, slot), false);
     }
 
     fn change(&mut self, slot: u32, op: Op, position: Position, at: CommitTime) {
         let Some(record) = self.records.get_mut(slot) else { return };
         if !record.exists {
             let ended = record.begin_again(position);
-            if record.history == NO_HISTORY {
-                record.history = self.histories.insert(History::new(slot));
+            if record.history == NO_PAST {
+                record.history = self.histories.insert(PastLifetimes::new(slot));
             }
             let history = record.history;
-            self.past.push(Place::new(position, at, history));
+            self.past.push(OrderEntry::new(position, at, history));
             self.heap_bytes += self.histories.get_mut(history).map_or(0, |h| h.push(ended));
         }
         record.touch(op, position);
-        self.order.push(Place::new(position, at, slot));
+        self.order.push(OrderEntry::new(position, at, slot));
         let records = &self.records;
-        self.order.bury(|place| is_live(records, place));
-        self.follow(slot, Place::new(position, at, slot), true);
+        self.order.mark_superseded(|place| is_live(records, place));
+        self.follow(slot, OrderEntry::new(position, at, slot), true);
     }
 
-    fn follow(&mut self, slot: u32, place: Place, again: bool) {
+    fn follow(&mut self, slot: u32, place: OrderEntry, again: bool) {
         let records = &self.records;
         let Some(record) = records.get(slot) else { return };
         self.groups.touched(&record.key, place, again, |place| is_live(records, place));
@@ -171,9 +177,9 @@ impl<K: Id> Entries<K> {
         self.oldest().map(|place| place.committed_at)
     }
 
-    fn oldest(&mut self) -> Option<&Place> {
+    fn oldest(&mut self) -> Option<&OrderEntry> {
         let records = &self.records;
-        self.order.skip_dead(|place| is_live(records, place));
+        self.order.skip_superseded(|place| is_live(records, place));
         let change = self.order.front()?;
         let past = self.past.front();
         past.filter(|past| past.position() <= change.position()).or(Some(change))
@@ -187,7 +193,7 @@ impl<K: Id> Entries<K> {
             return;
         }
         if let Some(record) = self.records.get_mut(history.record) {
-            record.history = NO_HISTORY;
+            record.history = NO_PAST;
         }
         self.histories.remove(place.slot);
     }
@@ -203,7 +209,7 @@ impl<K: Id> Entries<K> {
             self.groups.forget(&record.key, |place| is_live(records, place));
         }
         if let Some(record) = self.records.remove(place.slot) {
-            debug_assert_eq!(record.history, NO_HISTORY, "lifetimes are forgotten first");
+            debug_assert_eq!(record.history, NO_PAST, "lifetimes are forgotten first");
             self.heap_bytes -= record.key.heap_bytes();
         }
     }
@@ -229,14 +235,14 @@ impl<K: Id> Entries<K> {
         }
     }
 
-    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = Told<'_>> {
+    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = LatestChange<'_>> {
         self.order.after(position).filter_map(move |place| self.told(place, position))
     }
 
     /// What is to be told of the change at a place, if it is the last one to its id.
-    pub(super) fn told(&self, place: &Place, after: Position) -> Option<Told<'_>> {
+    pub(super) fn told(&self, place: &OrderEntry, after: Position) -> Option<LatestChange<'_>> {
         let record = self.records.get(place.slot)?;
-        (record.position() == place.position()).then(|| Told {
+        (record.position() == place.position()).then(|| LatestChange {
             key: record.key.key(),
             op: self.op_since(record, after),
             position: place.position(),
@@ -246,7 +252,7 @@ impl<K: Id> Entries<K> {
 
     /// What happened to the row from `position` on, at or after the floor and before its last
     /// change.
-    fn op_since(&self, record: &Record<K>, position: Position) -> Op {
+    fn op_since(&self, record: &LogRecord<K>, position: Position) -> Op {
         match record.exists {
             false => Op::Delete,
             true if self.existed_at(record, position) => Op::Update,
@@ -254,15 +260,15 @@ impl<K: Id> Entries<K> {
         }
     }
 
-    fn existed_at(&self, record: &Record<K>, position: Position) -> bool {
+    fn existed_at(&self, record: &LogRecord<K>, position: Position) -> bool {
         record.born() <= position
             || self.histories.get(record.history).is_some_and(|h| h.existed_at(position))
     }
 }
 
 /// Ids by themselves, in one order.
-impl Id for Key {
-    type Groups = ();
+impl LogKey for Key {
+    type Partitions = ();
 
     fn key(&self) -> &Key {
         self
@@ -274,8 +280,8 @@ impl Id for Key {
 }
 
 impl<K> Groups<K> for () {
-    fn touched(&mut self, _: &K, _: Place, _: bool, _: impl Fn(&Place) -> bool) {}
-    fn forget(&mut self, _: &K, _: impl Fn(&Place) -> bool) {}
+    fn touched(&mut self, _: &K, _: OrderEntry, _: bool, _: impl Fn(&OrderEntry) -> bool) {}
+    fn forget(&mut self, _: &K, _: impl Fn(&OrderEntry) -> bool) {}
     fn rename(&mut self, _: &K, _: Position, _: u32) {}
     fn bytes(&self) -> usize {
         0
@@ -284,6 +290,6 @@ impl<K> Groups<K> for () {
 
 /// Whether a place is that of its record's last change. Positions are unique, so the place of a
 /// record that is gone is never taken for that of another one in the same slot.
-fn is_live<K>(records: &Slab<Record<K>>, place: &Place) -> bool {
+fn is_live<K>(records: &Slab<LogRecord<K>>, place: &OrderEntry) -> bool {
     records.get(place.slot).is_some_and(|record| record.position() == place.position())
 }

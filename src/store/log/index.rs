@@ -14,7 +14,7 @@ const SPLIT_AT: usize = 880;
 /// Slots by hash.
 #[derive(Debug)]
 pub(super) struct Index {
-    shards: Vec<HashTable<Entry>>,
+    shards: Vec<HashTable<HashedSlot>>,
     len: usize,
     bytes: usize,
 }
@@ -22,12 +22,12 @@ pub(super) struct Index {
 /// A slot with the hash it is found by. Kept here so that growing a shard touches no record: each
 /// would be a cache miss.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct HashedSlot {
     hash: u32,
     slot: u32,
 }
 
-impl Entry {
+impl HashedSlot {
     #[allow(
         clippy::trivially_copy_pass_by_ref,
         reason = "a table hashes what it holds by reference"
@@ -53,12 +53,12 @@ impl Default for Index {
 impl Index {
     /// Memory allocated.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.shards.capacity() * size_of::<HashTable<Entry>>()
+        self.bytes + self.shards.capacity() * size_of::<HashTable<HashedSlot>>()
     }
 
     /// The slot under `hash` that `is_it`.
     pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let is_it = |entry: &Entry| entry.hash == hash && is_it(entry.slot);
+        let is_it = |entry: &HashedSlot| entry.hash == hash && is_it(entry.slot);
         self.shards.get(self.shard_of(hash))?.find(spread(hash), is_it).map(|entry| entry.slot)
     }
 
@@ -70,7 +70,7 @@ impl Index {
         let number = self.shard_of(hash);
         if let Some(shard) = self.shards.get_mut(number) {
             let before = shard.allocation_size();
-            shard.insert_unique(spread(hash), Entry { hash, slot }, Entry::spread);
+            shard.insert_unique(spread(hash), HashedSlot { hash, slot }, HashedSlot::spread);
             self.bytes += shard.allocation_size() - before;
             self.len += 1;
         }
@@ -85,7 +85,7 @@ impl Index {
         self.len -= 1;
         if shard.len() * 4 < shard.capacity() {
             let before = shard.allocation_size();
-            shard.shrink_to(shard.len() * 2, Entry::spread);
+            shard.shrink_to(shard.len() * 2, HashedSlot::spread);
             self.bytes -= before - shard.allocation_size();
         }
     }
@@ -126,7 +126,7 @@ impl Index {
         for (number, entries) in [(number, staying), (sibling, moving)] {
             let mut shard = HashTable::with_capacity(entries.len());
             for entry in entries {
-                shard.insert_unique(entry.spread(), entry, Entry::spread);
+                shard.insert_unique(entry.spread(), entry, HashedSlot::spread);
             }
             self.bytes += shard.allocation_size();
             if let Some(place) = self.shards.get_mut(number) {

@@ -28,13 +28,13 @@ use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
 
-pub(super) use entries::{Entries, Id};
+pub(super) use entries::{LogEntries, LogKey};
 pub(super) use scoped::ScopedLog;
 
 /// One table's version log.
 #[derive(Debug)]
-pub(super) struct Log<K: Id = Key> {
-    entries: Entries<K>,
+pub(super) struct VersionLog<K: LogKey = Key> {
+    entries: LogEntries<K>,
     floor: Position,
     floor_time: CommitTime,
     head: Position,
@@ -43,7 +43,7 @@ pub(super) struct Log<K: Id = Key> {
 }
 
 /// What is done to any log, whatever it tells of.
-pub(super) trait Forgetful {
+pub(super) trait Evict {
     /// What is remembered: ids, and earlier lifetimes of rows.
     fn len(&self) -> usize;
 
@@ -51,7 +51,7 @@ pub(super) trait Forgetful {
     fn bytes(&self) -> usize;
 
     /// Forgets the oldest thing remembered, if there is one.
-    fn forget_oldest(&mut self) -> bool;
+    fn evict_oldest(&mut self) -> bool;
 
     /// Forgets the oldest thing remembered if it was committed before `time`.
     fn expire_oldest(&mut self, time: CommitTime) -> bool;
@@ -71,17 +71,17 @@ pub(super) const SPARE: usize = slab::CHUNK;
 
 /// One id's last change, relative to some position.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct LatestChange<'a> {
     pub(super) key: &'a Key,
     pub(super) op: Op,
     pub(super) position: Position,
     pub(super) committed_at: CommitTime,
 }
 
-impl<K: Id> Log<K> {
+impl<K: LogKey> VersionLog<K> {
     /// An empty log that knows nothing of what was at or before `floor`.
     pub(super) fn new(floor: Position, floor_time: CommitTime) -> Self {
-        Self { entries: Entries::default(), floor, floor_time, head: floor, began: floor }
+        Self { entries: LogEntries::default(), floor, floor_time, head: floor, began: floor }
     }
 
     /// The oldest position from which every change can be told.
@@ -100,7 +100,7 @@ impl<K: Id> Log<K> {
     }
 
     /// Where the last reset was, or where the log began.
-    pub(super) fn began(&self) -> Position {
+    pub(super) fn reset_position(&self) -> Position {
         self.began
     }
 
@@ -126,12 +126,12 @@ impl<K: Id> Log<K> {
         debug_assert!(position > self.head, "changes come in commit order");
         self.entries.apply(key, op, position, committed_at);
         self.head = position;
-        while self.len() > max_changes && self.forget_oldest() {}
+        while self.len() > max_changes && self.evict_oldest() {}
     }
 
     /// Forgets everything up to `floor`, which is beyond every change so far. What was held is
     /// handed out, because dropping it may take longer than the lock should be held.
-    pub(super) fn reset(&mut self, floor: Position, floor_time: CommitTime) -> Entries<K> {
+    pub(super) fn reset(&mut self, floor: Position, floor_time: CommitTime) -> LogEntries<K> {
         self.floor = floor;
         self.began = floor;
         self.floor_time = floor_time;
@@ -140,7 +140,7 @@ impl<K: Id> Log<K> {
     }
 
     /// What is held, to be dropped where no lock is held.
-    pub(super) fn into_entries(self) -> Entries<K> {
+    pub(super) fn into_entries(self) -> LogEntries<K> {
         self.entries
     }
 
@@ -150,12 +150,12 @@ impl<K: Id> Log<K> {
     /// A row that did not exist at `position` and does not now is told as `delete` all the same.
     /// A client that was sent to read the table may have read it *after* the version it was
     /// given, and hold the row.
-    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = Told<'_>> {
+    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = LatestChange<'_>> {
         self.entries.after(position)
     }
 }
 
-impl<K: Id> Forgetful for Log<K> {
+impl<K: LogKey> Evict for VersionLog<K> {
     fn len(&self) -> usize {
         self.entries.len()
     }
@@ -164,7 +164,7 @@ impl<K: Id> Forgetful for Log<K> {
         self.entries.bytes()
     }
 
-    fn forget_oldest(&mut self) -> bool {
+    fn evict_oldest(&mut self) -> bool {
         let Some((position, committed_at)) = self.entries.forget_oldest() else { return false };
         self.floor = position;
         self.floor_time = committed_at;
@@ -172,7 +172,7 @@ impl<K: Id> Forgetful for Log<K> {
     }
 
     fn expire_oldest(&mut self, time: CommitTime) -> bool {
-        self.entries.oldest_time().is_some_and(|oldest| oldest < time) && self.forget_oldest()
+        self.entries.oldest_time().is_some_and(|oldest| oldest < time) && self.evict_oldest()
     }
 
     fn has_spare_chunk(&self) -> bool {

@@ -27,7 +27,7 @@ const ROTATION: usize = 8;
 
 /// A change's place in commit order.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct OrderEntry {
     lsn: Lsn,
     pub(super) committed_at: CommitTime,
     ordinal: u32,
@@ -35,7 +35,7 @@ pub(crate) struct Place {
     pub(super) slot: u32,
 }
 
-impl Place {
+impl OrderEntry {
     pub(super) fn new(position: Position, committed_at: CommitTime, slot: u32) -> Self {
         Self { lsn: position.lsn, committed_at, ordinal: position.ordinal, slot }
     }
@@ -49,7 +49,7 @@ impl Place {
 #[derive(Debug, Default)]
 pub(super) struct Order {
     /// None is empty.
-    segments: VecDeque<VecDeque<Place>>,
+    segments: VecDeque<VecDeque<OrderEntry>>,
     /// Places, dead ones included.
     len: usize,
     dead: usize,
@@ -69,12 +69,12 @@ impl Order {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.allocated * size_of::<Place>()
-            + self.segments.capacity() * size_of::<VecDeque<Place>>()
+        self.allocated * size_of::<OrderEntry>()
+            + self.segments.capacity() * size_of::<VecDeque<OrderEntry>>()
     }
 
     /// Takes the next place. Its position is greater than every other's.
-    pub(super) fn push(&mut self, place: Place) {
+    pub(super) fn push(&mut self, place: OrderEntry) {
         debug_assert!(self.last().is_none_or(|last| last.position() < place.position()));
         if self.segments.back().is_none_or(|segment| segment.len() >= SEGMENT) {
             // A small table's only segment grows step by step.
@@ -90,16 +90,16 @@ impl Order {
         }
     }
 
-    pub(super) fn front(&self) -> Option<&Place> {
+    pub(super) fn front(&self) -> Option<&OrderEntry> {
         self.segments.front()?.front()
     }
 
-    pub(super) fn last(&self) -> Option<&Place> {
+    pub(super) fn last(&self) -> Option<&OrderEntry> {
         self.segments.back()?.back()
     }
 
     /// Takes the first place out, which is a live one.
-    pub(super) fn pop_front(&mut self) -> Option<Place> {
+    pub(super) fn pop_front(&mut self) -> Option<OrderEntry> {
         let segment = self.segments.front_mut()?;
         let place = segment.pop_front()?;
         self.len -= 1;
@@ -112,7 +112,7 @@ impl Order {
     }
 
     /// Takes dead places out until the first one is live.
-    pub(super) fn skip_dead(&mut self, is_live: impl Fn(&Place) -> bool) {
+    pub(super) fn skip_superseded(&mut self, is_live: impl Fn(&OrderEntry) -> bool) {
         while self.front().is_some_and(|place| !is_live(place)) {
             self.pop_front();
             self.dead -= 1;
@@ -120,8 +120,8 @@ impl Order {
     }
 
     /// The places after `position`, dead ones included.
-    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = &Place> {
-        let behind = |place: &Place| place.position() <= position;
+    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = &OrderEntry> {
+        let behind = |place: &OrderEntry| place.position() <= position;
         let first = self.segments.partition_point(|segment| segment.back().is_some_and(behind));
         let start = self.segments.get(first).map_or(0, |segment| segment.partition_point(behind));
         let (head, tail) = match self.segments.get(first) {
@@ -133,7 +133,7 @@ impl Order {
 
     /// Lets the place at `position` name another slot.
     pub(super) fn rename(&mut self, position: Position, to: u32) {
-        let before = |place: &Place| place.position() < position;
+        let before = |place: &OrderEntry| place.position() < position;
         let first = self.segments.partition_point(|segment| segment.back().is_some_and(before));
         let Some(segment) = self.segments.get_mut(first) else { return };
         let at = segment.partition_point(before);
@@ -143,7 +143,7 @@ impl Order {
     }
 
     /// A place died; sweeps when it is time.
-    pub(super) fn bury(&mut self, is_live: impl Fn(&Place) -> bool) {
+    pub(super) fn mark_superseded(&mut self, is_live: impl Fn(&OrderEntry) -> bool) {
         self.dead += 1;
         self.died += 1;
         if self.died < SEGMENT {
@@ -161,7 +161,12 @@ impl Order {
     }
 
     /// Sweeps `count` segments from number `start`; tells the number after the last of them.
-    fn sweep(&mut self, start: usize, count: usize, is_live: &impl Fn(&Place) -> bool) -> usize {
+    fn sweep(
+        &mut self,
+        start: usize,
+        count: usize,
+        is_live: &impl Fn(&OrderEntry) -> bool,
+    ) -> usize {
         let mut number = start;
         for _ in 0..count {
             let Some(segment) = self.segments.get_mut(number) else { break };
@@ -207,19 +212,20 @@ mod tests {
 
     /// An order with the truth about who is where.
     #[derive(Default)]
-    struct Tracked {
+    struct TrackedOrder {
         order: Order,
         newest: HashMap<u32, u64>,
         lsn: u64,
     }
 
-    impl Tracked {
+    impl TrackedOrder {
         fn touch(&mut self, slot: u32) {
             self.lsn += 8;
             let position = Position { lsn: Lsn(self.lsn), ordinal: 1 };
-            self.order.push(Place::new(position, CommitTime(0), slot));
+            self.order.push(OrderEntry::new(position, CommitTime(0), slot));
             if self.newest.insert(slot, self.lsn).is_some() {
-                self.order.bury(|place| self.newest.get(&place.slot) == Some(&place.lsn.0));
+                self.order
+                    .mark_superseded(|place| self.newest.get(&place.slot) == Some(&place.lsn.0));
             }
         }
 
@@ -252,12 +258,12 @@ mod tests {
 
     #[test]
     fn a_place_is_24_bytes() {
-        assert_eq!(size_of::<Place>(), 24);
+        assert_eq!(size_of::<OrderEntry>(), 24);
     }
 
     #[test]
     fn a_hot_id_stays_tiny() {
-        let mut tracked = Tracked::default();
+        let mut tracked = TrackedOrder::default();
         for _ in 0..300_000 {
             tracked.touch(1);
         }
@@ -268,7 +274,7 @@ mod tests {
 
     #[test]
     fn hot_ids_behind_many_quiet_ones_stay_short_at_the_end() {
-        let mut tracked = Tracked::default();
+        let mut tracked = TrackedOrder::default();
         for slot in 0..100_000 {
             tracked.touch(slot);
         }
@@ -283,7 +289,7 @@ mod tests {
 
     #[test]
     fn dead_places_stay_a_fraction_of_the_live_ones() {
-        let mut tracked = Tracked::default();
+        let mut tracked = TrackedOrder::default();
         let mut random = 1_u64;
         for _ in 0..400_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -297,7 +303,7 @@ mod tests {
 
     #[test]
     fn places_leave_at_the_front_and_can_be_renamed() {
-        let mut tracked = Tracked::default();
+        let mut tracked = TrackedOrder::default();
         for slot in 0..5_000 {
             tracked.touch(slot);
         }
@@ -313,7 +319,9 @@ mod tests {
         tracked.touch(4_000);
         tracked.touch(4_001);
         assert_eq!(tracked.order.pop_front().map(|place| place.slot), Some(70_000));
-        tracked.order.skip_dead(|place| tracked.newest.get(&place.slot) == Some(&place.lsn.0));
+        tracked
+            .order
+            .skip_superseded(|place| tracked.newest.get(&place.slot) == Some(&place.lsn.0));
         assert_eq!(tracked.order.front().map(|place| place.slot), Some(4_002));
         assert_eq!(tracked.order.dead, 0);
     }

@@ -7,23 +7,23 @@ use crate::lsn::Lsn;
 use crate::version::Position;
 
 /// Says that a record's row never came back from the dead, as far as the log remembers.
-pub(super) const NO_HISTORY: u32 = u32::MAX;
+pub(super) const NO_PAST: u32 = u32::MAX;
 
 /// The newest state of one id. Positions are kept in parts, for 48 bytes instead of 64.
 #[derive(Debug)]
-pub(super) struct Record<K> {
+pub(super) struct LogRecord<K> {
     pub(super) key: K,
     lsn: Lsn,
     born_lsn: Lsn,
     ordinal: u32,
     born_ordinal: u32,
-    /// Slot of the row's earlier lifetimes, or [`NO_HISTORY`].
+    /// Slot of the row's earlier lifetimes, or [`NO_PAST`].
     pub(super) history: u32,
     /// Whether the last change left the row existing.
     pub(super) exists: bool,
 }
 
-impl<K> Record<K> {
+impl<K> LogRecord<K> {
     /// The record of an id of which nothing is remembered. Unless it comes to exist just now, its
     /// row existed before: it could not be updated or deleted otherwise.
     pub(super) fn new(key: K, op: Op, position: Position) -> Self {
@@ -34,7 +34,7 @@ impl<K> Record<K> {
             born_lsn: born.lsn,
             ordinal: position.ordinal,
             born_ordinal: born.ordinal,
-            history: NO_HISTORY,
+            history: NO_PAST,
             exists: op != Op::Delete,
         }
     }
@@ -66,7 +66,7 @@ impl<K> Record<K> {
     }
 }
 
-/// From where to where a row existed, once. Kept in parts like a [`Record`].
+/// From where to where a row existed, once. Kept in parts like a [`LogRecord`].
 #[derive(Debug)]
 pub(super) struct Lifetime {
     born_lsn: Lsn,
@@ -96,13 +96,13 @@ impl Lifetime {
 
 /// The lifetimes of a row before the one its record tells of, in order.
 #[derive(Debug)]
-pub(super) struct History {
+pub(super) struct PastLifetimes {
     /// Slot of the row's record.
     pub(super) record: u32,
     lifetimes: VecDeque<Lifetime>,
 }
 
-impl History {
+impl PastLifetimes {
     pub(super) fn new(record: u32) -> Self {
         Self { record, lifetimes: VecDeque::new() }
     }
@@ -155,14 +155,14 @@ mod tests {
 
     #[test]
     fn a_record_is_48_bytes_also_in_a_slab() {
-        assert_eq!(size_of::<Record<Key>>(), 48);
-        assert_eq!(size_of::<Option<Record<Key>>>(), 48);
+        assert_eq!(size_of::<LogRecord<Key>>(), 48);
+        assert_eq!(size_of::<Option<LogRecord<Key>>>(), 48);
         assert_eq!(size_of::<Lifetime>(), 24);
     }
 
     #[test]
     fn only_an_insert_tells_when_a_row_came_to_exist() {
-        let born = |op| Record::new(Key::integer(1), op, at(5)).born();
+        let born = |op| LogRecord::new(Key::integer(1), op, at(5)).born();
         assert_eq!(born(Op::Insert), at(5));
         assert_eq!(born(Op::Update), Position::START);
         assert_eq!(born(Op::Delete), Position::START);
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_history_knows_when_the_row_existed() {
-        let mut record = Record::new(Key::integer(1), Op::Delete, at(3));
-        let mut history = History::new(0);
+        let mut record = LogRecord::new(Key::integer(1), Op::Delete, at(3));
+        let mut history = PastLifetimes::new(0);
         history.push(record.begin_again(at(5)));
         record.touch(Op::Insert, at(5));
         record.touch(Op::Delete, at(7));

@@ -12,11 +12,11 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::entries::{Groups, Id};
+use super::entries::{Groups, LogKey};
 use super::index::Index;
-use super::order::{Order, Place};
+use super::order::{Order, OrderEntry};
 use super::slab::Slab;
-use super::{Forgetful, Log, Told};
+use super::{Evict, LatestChange, VersionLog};
 use crate::change::{CommitTime, Op, ScopeTransition};
 use crate::key::Key;
 use crate::scope::{ScopeColumnSet, ScopeValues};
@@ -35,16 +35,16 @@ pub(crate) struct ScopedId {
 pub(crate) struct ScopedLog {
     /// Which of the table's scope columns count.
     columns: ScopeColumnSet,
-    log: Log<ScopedId>,
+    log: VersionLog<ScopedId>,
 }
 
 /// The scopes in which anything is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    numbered: Slab<Scope>,
+    numbered: Slab<ScopeLog>,
     /// By their values.
     index: Index,
-    /// Seeded at random, as that of [`Entries`](super::Entries).
+    /// Seeded at random, as that of [`LogEntries`](super::Entries).
     hasher: DefaultHashBuilder,
     /// What scopes point to.
     heap_bytes: usize,
@@ -52,7 +52,7 @@ pub(crate) struct Scopes {
 
 /// One scope.
 #[derive(Debug)]
-struct Scope {
+struct ScopeLog {
     values: ScopeValues,
     /// The last change of every id in it. The last place is always live.
     order: Order,
@@ -61,7 +61,7 @@ struct Scope {
 impl ScopedLog {
     /// An empty log that knows nothing of what was at or before `floor`.
     pub(crate) fn new(columns: ScopeColumnSet, floor: Position, floor_time: CommitTime) -> Self {
-        Self { columns, log: Log::new(floor, floor_time) }
+        Self { columns, log: VersionLog::new(floor, floor_time) }
     }
 
     /// Which of the table's scope columns count.
@@ -74,8 +74,8 @@ impl ScopedLog {
     }
 
     /// Where the last reset was, or where the log began.
-    pub(crate) fn began(&self) -> Position {
-        self.log.began()
+    pub(crate) fn reset_position(&self) -> Position {
+        self.log.reset_position()
     }
 
     /// The newest change in a scope, or reset of the table.
@@ -83,7 +83,9 @@ impl ScopedLog {
         let scopes = &self.log.entries.groups;
         let scope = scopes.find(values).and_then(|number| scopes.numbered.get(number));
         let last = scope.and_then(|scope| scope.order.last());
-        last.map_or(self.log.began(), |place| place.position().max(self.log.began()))
+        last.map_or(self.log.reset_position(), |place| {
+            place.position().max(self.log.reset_position())
+        })
     }
 
     /// Takes a change to a row, whose scope it knows.
@@ -124,12 +126,12 @@ impl ScopedLog {
         self.log.apply(id, op, position, at, max_changes);
     }
 
-    /// The last change of each id changed in a scope after `position`, as [`Log::after`] tells them.
+    /// The last change of each id changed in a scope after `position`, as [`VersionLog::after`] tells them.
     pub(crate) fn after(
         &self,
         values: &ScopeValues,
         position: Position,
-    ) -> impl Iterator<Item = Told<'_>> {
+    ) -> impl Iterator<Item = LatestChange<'_>> {
         let entries = &self.log.entries;
         let scope = entries.groups.find(values).and_then(|n| entries.groups.numbered.get(n));
         let places = scope.into_iter().flat_map(move |scope| scope.order.after(position));
@@ -137,11 +139,11 @@ impl ScopedLog {
     }
 
     /// Forgets everything up to `floor`; hands out what was held.
-    pub(crate) fn reset(&mut self, floor: Position, at: CommitTime) -> super::Entries<ScopedId> {
+    pub(crate) fn reset(&mut self, floor: Position, at: CommitTime) -> super::LogEntries<ScopedId> {
         self.log.reset(floor, at)
     }
 
-    pub(crate) fn forgetful(&mut self) -> &mut dyn Forgetful {
+    pub(crate) fn as_evict(&mut self) -> &mut dyn Evict {
         &mut self.log
     }
 
@@ -150,13 +152,13 @@ impl ScopedLog {
     }
 
     /// What is held, to be dropped where no lock is held.
-    pub(crate) fn into_entries(self) -> super::Entries<ScopedId> {
+    pub(crate) fn into_entries(self) -> super::LogEntries<ScopedId> {
         self.log.into_entries()
     }
 }
 
-impl Id for ScopedId {
-    type Groups = Scopes;
+impl LogKey for ScopedId {
+    type Partitions = Scopes;
 
     fn key(&self) -> &Key {
         &self.key
@@ -184,7 +186,7 @@ impl Scopes {
         }
         let hash = self.hash_of(&values);
         self.heap_bytes += values.heap_bytes();
-        let number = self.numbered.insert(Scope { values, order: Order::default() });
+        let number = self.numbered.insert(ScopeLog { values, order: Order::default() });
         self.index.insert(hash, number);
         number
     }
@@ -211,24 +213,24 @@ impl Groups<ScopedId> for Scopes {
     fn touched(
         &mut self,
         id: &ScopedId,
-        place: Place,
+        place: OrderEntry,
         again: bool,
-        is_live: impl Fn(&Place) -> bool,
+        is_live: impl Fn(&OrderEntry) -> bool,
     ) {
         self.with_order(id.scope, |order| {
             order.push(place);
             if again {
-                order.bury(is_live);
+                order.mark_superseded(is_live);
             }
         });
     }
 
-    fn forget(&mut self, id: &ScopedId, is_live: impl Fn(&Place) -> bool) {
+    fn forget(&mut self, id: &ScopedId, is_live: impl Fn(&OrderEntry) -> bool) {
         self.with_order(id.scope, |order| {
             // The oldest of all is the oldest of its scope, too.
-            order.skip_dead(&is_live);
+            order.skip_superseded(&is_live);
             order.pop_front();
-            order.skip_dead(is_live);
+            order.skip_superseded(is_live);
         });
     }
 

@@ -15,12 +15,12 @@ fn after(lsn: u64) -> Position {
     Position::after_commit(Lsn(lsn * 8))
 }
 
-fn empty() -> Log {
-    Log::new(Position::START, CommitTime(0))
+fn empty() -> VersionLog {
+    VersionLog::new(Position::START, CommitTime(0))
 }
 
 /// A log that took these changes to these ids, at positions 1, 2, 3, … and the same seconds.
-fn log_of(changes: &[(i64, Op)], max_changes: usize) -> Log {
+fn log_of(changes: &[(i64, Op)], max_changes: usize) -> VersionLog {
     let mut log = empty();
     for ((id, op), lsn) in changes.iter().zip(1..) {
         let time = CommitTime(i64::try_from(lsn).unwrap() * 1_000_000);
@@ -29,8 +29,8 @@ fn log_of(changes: &[(i64, Op)], max_changes: usize) -> Log {
     log
 }
 
-fn told(log: &Log, lsn: u64) -> String {
-    let one = |told: Told| {
+fn told(log: &VersionLog, lsn: u64) -> String {
+    let one = |told: LatestChange| {
         let sign = match told.op {
             Op::Insert => '+',
             Op::Update => '~',
@@ -110,15 +110,15 @@ fn earlier_lifetimes_count_and_are_forgotten_in_order() {
         log_of(&[(1, Delete), (1, Insert), (1, Delete), (2, Update), (1, Insert)], PLENTY);
     assert_eq!((log.len(), log.ids()), (4, 2));
     // Where the row came back first is the oldest thing remembered; then 2's update.
-    assert!(log.forget_oldest());
+    assert!(log.evict_oldest());
     assert_eq!((log.floor(), log.len()), (at(2), 3));
     assert_eq!((told(&log, 2), told(&log, 3)), ("2~ 1~".into(), "2~ 1+".into()));
-    assert!(log.forget_oldest());
+    assert!(log.evict_oldest());
     assert_eq!((log.floor(), log.len()), (at(4), 2));
     assert_eq!(told(&log, 4), "1+");
-    assert!(log.forget_oldest());
-    assert!(log.forget_oldest());
-    assert!(!log.forget_oldest());
+    assert!(log.evict_oldest());
+    assert!(log.evict_oldest());
+    assert!(!log.evict_oldest());
     assert_eq!((log.floor(), log.bytes()), (at(5), empty().bytes()));
 }
 
@@ -145,7 +145,7 @@ fn memory_given_back_leaves_the_log_as_it_was() {
     changes.extend((3000..3500).flat_map(|id| [(id, Delete), (id, Insert), (id, Update)]));
     let mut log = log_of(&changes, PLENTY);
     for _ in 0..2500 {
-        log.forget_oldest();
+        log.evict_oldest();
     }
     let before = (told(&log, 2500), told(&log, 5000), log.len());
     let bytes = log.bytes();
@@ -159,7 +159,7 @@ fn memory_given_back_leaves_the_log_as_it_was() {
         log.apply(Key::integer(id), Update, at(lsn), CommitTime(0), PLENTY);
     }
     assert_eq!(log.ids(), 1500);
-    while log.forget_oldest() {}
+    while log.evict_oldest() {}
     assert_eq!(log.bytes(), empty().bytes());
 }
 
@@ -171,7 +171,7 @@ fn keys_of_text_are_weighed() {
     assert!(log.bytes() >= before + 10_000);
     log.apply(Key::json(&[b'x'; 10_000]), Update, at(2), CommitTime(0), PLENTY);
     assert!(log.bytes() < before + 12_000);
-    assert!(log.forget_oldest());
+    assert!(log.evict_oldest());
     assert_eq!(log.bytes(), before);
 }
 

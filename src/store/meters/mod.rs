@@ -7,8 +7,8 @@ use prometheus::IntCounter;
 use crate::change::{Op, ResetReason};
 use crate::metrics::Metrics;
 
-pub(super) use rows::{LoadOutcome, RowMeters};
-pub use rows::{RequestCounts, Served};
+pub use rows::{CacheResult, RowRequestCounts};
+pub(super) use rows::{LoadOutcome, RowMetrics};
 
 const OPS: [Op; 3] = [Op::Insert, Op::Update, Op::Delete];
 
@@ -38,13 +38,13 @@ pub struct ChangeCounts {
 
 /// Handles to one table's counters.
 #[derive(Debug)]
-pub(super) struct TableMeters {
+pub(super) struct TableMetrics {
     inserts: IntCounter,
     updates: IntCounter,
     deletes: IntCounter,
 }
 
-impl TableMeters {
+impl TableMetrics {
     pub(super) fn new(metrics: &Metrics, table: &str) -> Self {
         let [inserts, updates, deletes] =
             OPS.map(|op| metrics.changes.with_label_values(&[table, op.as_str()]));
@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn a_table_that_left_leaves_no_values() {
         let metrics = Metrics::new().unwrap();
-        TableMeters::new(&metrics, "items").count(Op::Insert);
-        TableMeters::new(&metrics, "users").count(Op::Delete);
+        TableMetrics::new(&metrics, "items").count(Op::Insert);
+        TableMetrics::new(&metrics, "users").count(Op::Delete);
         for reason in REASONS {
             metrics.resets.with_label_values(&["items", reason.as_str()]).inc();
         }

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 
 /// How a request for a row was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub enum CacheResult {
     /// From memory.
     Hit,
     /// After asking the database.
@@ -15,7 +15,7 @@ pub enum Served {
     Stale,
 }
 
-impl Served {
+impl CacheResult {
     const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Stale];
 
     /// The label of `highwater_cache_requests_total`, and what `X-Cache` says.
@@ -30,7 +30,7 @@ impl Served {
 
 /// Requests for rows of a table since the process started, by how they were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestCounts {
+pub struct RowRequestCounts {
     /// From memory.
     pub hits: u64,
     /// After asking the database.
@@ -56,7 +56,7 @@ const OUTCOMES: [&str; 4] = ["loaded", "absent", "again", "failed"];
 
 /// Handles to one table's counters. Cloning shares them.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct RowMeters {
+pub(in crate::store) struct RowMetrics {
     requests: [IntCounter; 3],
     loads: [IntCounter; 4],
     pub(in crate::store) evictions: IntCounter,
@@ -67,10 +67,10 @@ pub(in crate::store) struct RowMeters {
     pub(in crate::store) violations: IntCounter,
 }
 
-impl RowMeters {
+impl RowMetrics {
     pub(in crate::store) fn new(metrics: &Metrics, table: &str) -> Self {
         Self {
-            requests: Served::ALL
+            requests: CacheResult::ALL
                 .map(|served| metrics.cache_requests.with_label_values(&[table, served.as_str()])),
             loads: OUTCOMES.map(|outcome| metrics.cache_loads.with_label_values(&[table, outcome])),
             evictions: metrics.cache_evictions.with_label_values(&[table]),
@@ -83,17 +83,17 @@ impl RowMeters {
     }
 
     /// The requests that were counted.
-    pub(in crate::store) fn requests(&self) -> RequestCounts {
+    pub(in crate::store) fn requests(&self) -> RowRequestCounts {
         let [hits, misses, stale] = self.requests.each_ref().map(IntCounter::get);
-        RequestCounts { hits, misses, stale }
+        RowRequestCounts { hits, misses, stale }
     }
 
-    pub(in crate::store) fn count_request(&self, served: Served) {
+    pub(in crate::store) fn count_request(&self, served: CacheResult) {
         let [hit, miss, stale] = &self.requests;
         match served {
-            Served::Hit => hit.inc(),
-            Served::Miss => miss.inc(),
-            Served::Stale => stale.inc(),
+            CacheResult::Hit => hit.inc(),
+            CacheResult::Miss => miss.inc(),
+            CacheResult::Stale => stale.inc(),
         }
     }
 
@@ -110,7 +110,7 @@ impl RowMeters {
 
 /// Forgets every value of a table. A value that was never set can't be removed, which is no mistake.
 pub(super) fn remove_table(metrics: &Metrics, table: &str) {
-    for served in Served::ALL {
+    for served in CacheResult::ALL {
         let _ = metrics.cache_requests.remove_label_values(&[table, served.as_str()]);
     }
     for outcome in OUTCOMES {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::random::Random;
 use super::world::{World, resolve};
 use crate::change::Op;
-use crate::store::Selection;
+use crate::store::ResourceSelection;
 use crate::version::Version;
 
-pub(super) struct Mirror {
+pub(super) struct ModelClient {
     /// The tables it asks for; all of them if empty.
     names: Vec<String>,
     version: Option<Version>,
@@ -16,10 +16,10 @@ pub(super) struct Mirror {
     /// Tables it was told to read again and has not read yet.
     to_read: BTreeSet<u32>,
     /// A selection held since an earlier poll, as a held request does.
-    held: Option<Selection>,
+    held: Option<ResourceSelection>,
 }
 
-impl Mirror {
+impl ModelClient {
     pub(super) fn new(random: &mut Random) -> Self {
         let names = if random.chance(50) { vec![] } else { vec!["t1".into(), "t3".into()] };
         Self { names, version: None, rows: BTreeMap::new(), to_read: BTreeSet::new(), held: None }
@@ -49,7 +49,7 @@ impl Mirror {
     fn poll_once(&mut self, world: &mut World, limit: usize) -> Option<bool> {
         let selection = match self.held.take() {
             Some(held) => held,
-            None if self.names.is_empty() => Selection::All,
+            None if self.names.is_empty() => ResourceSelection::All,
             None => resolve(&world.store, &self.names)?,
         };
         let answer = world.poll(&selection, self.version, limit);

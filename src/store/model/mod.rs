@@ -2,7 +2,7 @@
 //!
 //! A [`World`] invents what a database does and what replication says about it, keeps the truth,
 //! and tells the store. Then anybody asks the store anything, from any version ever given, and the
-//! answer must be the one the list gives, or a reset where one is due or allowed. [`Mirror`]s
+//! answer must be the one the list gives, or a reset where one is due or allowed. [`ModelClient`]s
 //! follow their polls as clients do and must equal the truth whenever they are up to date.
 //!
 //! Everything is a function of the seed, which a failure prints.
@@ -12,7 +12,7 @@ mod random;
 mod scoped;
 mod world;
 
-use client::Mirror;
+use client::ModelClient;
 pub(super) use random::Random;
 use world::World;
 
@@ -34,7 +34,7 @@ fn run(seed: u64, name: &'static str, limits: LogLimits, steps: usize) {
     let _seed = Seed(seed, name);
     let mut random = Random::new(seed);
     let mut world = World::new(limits, &mut random);
-    let mut mirrors: Vec<Mirror> = (0..4).map(|_| Mirror::new(&mut random)).collect();
+    let mut mirrors: Vec<ModelClient> = (0..4).map(|_| ModelClient::new(&mut random)).collect();
     for _ in 0..steps {
         world.step(&mut random);
         world.check_any_poll(&mut random);

@@ -13,8 +13,10 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::scope::{RowScope, ScopeConditions, ScopeValues};
 use crate::snapshot::Xid;
-use crate::store::testing::{Bench, EPOCH, GENEROUS, now, reset, started, table};
-use crate::store::{Answer, LogLimits, Part, PollChange, Query, Selection};
+use crate::store::testing::{EPOCH, GENEROUS, Harness, now, reset, started, table};
+use crate::store::{
+    ChangeQuery, ChangeSet, LogLimits, PollChange, ResourceSelection, ScopedResource,
+};
 use crate::table::{Column, Table};
 use crate::version::{Position, Version};
 
@@ -27,25 +29,25 @@ const TABLE: u32 = 1;
 type Scope = (Option<u64>, u64);
 
 /// What happened to a row: where it was before, and where it is after.
-struct Happened {
+struct ScopedCommit {
     position: Position,
     id: i64,
     before: Option<Scope>,
     after: Option<Scope>,
 }
 
-struct World {
-    bench: Bench,
+struct ScopedWorld {
+    bench: Harness,
     lsn: u64,
     rows: BTreeMap<i64, Scope>,
-    happened: Vec<Happened>,
+    happened: Vec<ScopedCommit>,
     /// The last reset, and the rows that it left.
     reset: (Position, BTreeMap<i64, Scope>),
     given: Vec<Version>,
 }
 
 /// A caller, and what it holds by what it was told.
-struct Mirror {
+struct ScopedClient {
     owner: Option<&'static str>,
     land: Option<&'static str>,
     version: Option<Version>,
@@ -68,9 +70,9 @@ fn values((owner, land): Scope) -> ScopeValues {
     ScopeValues::json(format!(r#"[{owner},"{land}"]"#).as_bytes())
 }
 
-impl World {
+impl ScopedWorld {
     fn new(limits: LogLimits) -> Self {
-        let mut bench = Bench::new(limits);
+        let mut bench = Harness::new(limits);
         bench.take(started(800, vec![orders()], None));
         let reset = (Position::after_commit(Lsn(800)), BTreeMap::new());
         let given = vec![bench.store.applied().unwrap()];
@@ -147,11 +149,16 @@ impl World {
             None => self.rows.remove(&id),
         };
         let position = Position { lsn: Lsn(self.lsn), ordinal };
-        self.happened.push(Happened { position, id, before, after });
+        self.happened.push(ScopedCommit { position, id, before, after });
     }
 
-    fn poll(&mut self, selection: &Selection, after: Option<Version>, limit: usize) -> Answer {
-        let query = Query { tables: selection, after, limit };
+    fn poll(
+        &mut self,
+        selection: &ResourceSelection,
+        after: Option<Version>,
+        limit: usize,
+    ) -> ChangeSet {
+        let query = ChangeQuery { tables: selection, after, limit };
         let answer = self.bench.store.changes(&query).unwrap();
         self.given.push(answer.version);
         answer
@@ -163,7 +170,7 @@ fn some_scope(random: &mut Random) -> Scope {
     (owner, random.below(LANDS))
 }
 
-impl Mirror {
+impl ScopedClient {
     fn all() -> Vec<Self> {
         let owners = [None, Some("0"), Some("1"), Some("x")];
         let lands = [None, Some("0"), Some("1")];
@@ -177,14 +184,14 @@ impl Mirror {
             && self.land.is_none_or(|wanted| land.to_string() == wanted)
     }
 
-    fn selection(&self, world: &World) -> Selection {
+    fn selection(&self, world: &ScopedWorld) -> ResourceSelection {
         let directory = world.bench.store.directory();
         let table = directory.resolve("orders").unwrap().clone();
         let columns = [("owner_id", self.owner), ("land", self.land)];
         let conditions: ScopeConditions =
             columns.into_iter().filter_map(|(column, value)| Some((column, value?))).collect();
         let view = RowScope::of(&table.table, &conditions).unwrap();
-        Selection::parts([Part { table, view }])
+        ResourceSelection::scoped([ScopedResource { table, view }])
     }
 
     fn visible(&self, rows: &BTreeMap<i64, Scope>) -> BTreeSet<i64> {
@@ -192,7 +199,7 @@ impl Mirror {
     }
 
     /// The ids seen at a position behind the last reset.
-    fn seen_at(&self, world: &World, position: Position) -> BTreeSet<i64> {
+    fn seen_at(&self, world: &ScopedWorld, position: Position) -> BTreeSet<i64> {
         let mut ids = self.visible(&world.reset.1);
         let since = world.happened.iter().filter(|h| h.position > world.reset.0);
         for happened in since {
@@ -208,14 +215,14 @@ impl Mirror {
     }
 
     /// Whether the row was seen before, and is seen after.
-    fn sight(&self, happened: &Happened) -> (bool, bool) {
+    fn sight(&self, happened: &ScopedCommit) -> (bool, bool) {
         let seen = |scope: Option<Scope>| scope.is_some_and(|scope| self.sees(scope));
         (seen(happened.before), seen(happened.after))
     }
 
     /// What has happened in its sight after a position, by id.
-    fn touched_after(&self, world: &World, position: Position) -> BTreeSet<i64> {
-        let concerns = |happened: &&Happened| {
+    fn touched_after(&self, world: &ScopedWorld, position: Position) -> BTreeSet<i64> {
+        let concerns = |happened: &&ScopedCommit| {
             let (was, is) = self.sight(happened);
             (is && happened.position > position) || (was && happened.left_at(is) > position)
         };
@@ -223,7 +230,7 @@ impl Mirror {
     }
 
     /// Asks from any version ever given: everything in its sight is told truly, nothing else is.
-    fn check_any_poll(&self, world: &mut World, random: &mut Random, forgets: bool) {
+    fn check_any_poll(&self, world: &mut ScopedWorld, random: &mut Random, forgets: bool) {
         let after = *random.pick(&world.given);
         let selection = self.selection(world);
         let limit = usize::try_from(1 + random.below(4)).unwrap();
@@ -258,7 +265,7 @@ impl Mirror {
     }
 
     /// What happens to others doesn't show in what is newest.
-    fn check_newest(&self, world: &World, answer: &Answer, forgets: bool) {
+    fn check_newest(&self, world: &ScopedWorld, answer: &ChangeSet, forgets: bool) {
         let seen = world.happened.iter().rev().find(|happened| {
             let (was, is) = self.sight(happened);
             was || is
@@ -272,7 +279,7 @@ impl Mirror {
     }
 
     /// Keeps its copy by polls alone, and reads in full what it is told to.
-    fn follow(&mut self, world: &mut World, random: &mut Random) {
+    fn follow(&mut self, world: &mut ScopedWorld, random: &mut Random) {
         loop {
             let selection = self.selection(world);
             let answer =
@@ -295,7 +302,7 @@ impl Mirror {
     }
 }
 
-impl Happened {
+impl ScopedCommit {
     /// Where the row left its scope: just before it came to another.
     fn left_at(&self, is_seen_after: bool) -> Position {
         let moved = self.before.is_some() && self.after.is_some() && !is_seen_after;
@@ -310,8 +317,8 @@ fn id_of(change: &PollChange) -> i64 {
 fn run(seed: u64, name: &'static str, limits: LogLimits, steps: usize) {
     let _seed = Seed(seed, name);
     let mut random = Random::new(seed);
-    let mut world = World::new(limits);
-    let mut mirrors = Mirror::all();
+    let mut world = ScopedWorld::new(limits);
+    let mut mirrors = ScopedClient::all();
     let forgets = limits.max_changes < 1000;
     for _ in 0..steps {
         world.step(&mut random);

@@ -12,7 +12,9 @@ use crate::metrics::Metrics;
 use crate::snapshot::Xid;
 use crate::source::{PostmasterId, StreamRequests};
 use crate::store::testing::table;
-use crate::store::{Answer, Limits, LogLimits, Query, Selection, Store, Writer, open};
+use crate::store::{
+    ChangeQuery, ChangeSet, Limits, LogLimits, ResourceSelection, Store, Writer, open,
+};
 use crate::table::{Table, TableOid, Tracking};
 use crate::version::{Position, Version};
 
@@ -20,7 +22,7 @@ const OIDS: u32 = 3;
 const IDS: u64 = 6;
 
 /// One row's change, as the stream told it.
-struct Happened {
+struct ModelCommit {
     position: Position,
     at: CommitTime,
     table: u32,
@@ -57,7 +59,7 @@ pub(super) struct World {
     /// The rows there are, in published tables and others.
     pub(super) rows: BTreeMap<u32, BTreeSet<i64>>,
     /// Every change told by id.
-    happened: Vec<Happened>,
+    happened: Vec<ModelCommit>,
     /// Which rows existed from where on: what happened, and what resets left.
     existence: Vec<(Position, u32, i64, bool)>,
     /// Commits of this history, to be sent again.
@@ -403,7 +405,7 @@ impl World {
         let id = format!("{:?}", change.key).parse().unwrap();
         let position = Position { lsn: end.lsn, ordinal: change.ordinal };
         let (at, exists) = (self.commit_time(), change.op != Op::Delete);
-        self.happened.push(Happened { position, at, table: oid, id, exists });
+        self.happened.push(ModelCommit { position, at, table: oid, id, exists });
         self.existence.push((position, oid, id, exists));
     }
 
@@ -456,11 +458,11 @@ impl World {
     /// Asks and checks the answer.
     pub(super) fn poll(
         &mut self,
-        tables: &Selection,
+        tables: &ResourceSelection,
         after: Option<Version>,
         limit: usize,
-    ) -> Answer {
-        let query = Query { tables, after, limit };
+    ) -> ChangeSet {
+        let query = ChangeQuery { tables, after, limit };
         let answer = self.store.changes(&query).unwrap();
         self.check(&query, &answer);
         self.given.push(answer.version);
@@ -483,7 +485,7 @@ impl World {
         };
         let limit = usize::try_from(1 + random.below(12)).unwrap();
         let selection = self.select(random);
-        let query = Query { tables: &selection, after, limit };
+        let query = ChangeQuery { tables: &selection, after, limit };
         let answer = self.store.changes(&query).unwrap();
         self.check(&query, &answer);
         if after.is_some_and(|after| after.position <= self.applied().position) {
@@ -491,19 +493,21 @@ impl World {
         }
     }
 
-    pub(super) fn select(&self, random: &mut Random) -> Selection {
+    pub(super) fn select(&self, random: &mut Random) -> ResourceSelection {
         if random.chance(40) {
-            return Selection::All;
+            return ResourceSelection::All;
         }
         let directory = self.store.directory();
         let some = directory.tables().iter().filter(|_| random.chance(60));
-        Selection::tables(some.cloned().collect::<Vec<_>>())
+        ResourceSelection::tables(some.cloned().collect::<Vec<_>>())
     }
 
-    fn check(&self, query: &Query, answer: &Answer) {
+    fn check(&self, query: &ChangeQuery, answer: &ChangeSet) {
         let oids: Vec<u32> = match query.tables {
-            Selection::All => self.tables.keys().copied().collect(),
-            Selection::Tables(parts) => parts.iter().map(|part| part.table.oid().0).collect(),
+            ResourceSelection::All => self.tables.keys().copied().collect(),
+            ResourceSelection::Tables(parts) => {
+                parts.iter().map(|part| part.table.oid().0).collect()
+            }
         };
         let reset: BTreeSet<u32> = answer.reset.iter().map(|table| table.oid().0).collect();
         assert_eq!(reset.len(), answer.reset.len());
@@ -524,7 +528,7 @@ impl World {
         let (Some(after), Some(table)) = (after, self.tables.get(&oid)) else {
             return (true, true);
         };
-        let since: Vec<&Happened> =
+        let since: Vec<&ModelCommit> =
             self.happened.iter().filter(|h| h.table == oid && h.position > after).collect();
         // A change by which a row comes back is remembered twice.
         let may = since.len() * 2 > self.limits.max_changes
@@ -533,8 +537,8 @@ impl World {
         (after < table.reset_at, may)
     }
 
-    fn check_changes(&self, oids: &[u32], after: Position, limit: usize, answer: &Answer) {
-        let mut last: BTreeMap<(u32, i64), &Happened> = BTreeMap::new();
+    fn check_changes(&self, oids: &[u32], after: Position, limit: usize, answer: &ChangeSet) {
+        let mut last: BTreeMap<(u32, i64), &ModelCommit> = BTreeMap::new();
         let news = self.happened.iter().filter(|h| h.position > after && oids.contains(&h.table));
         for happened in news {
             last.insert((happened.table, happened.id), happened);
@@ -570,10 +574,10 @@ impl World {
     }
 
     /// What can be seen without the lock agrees with the answer, and so does who would wait.
-    fn check_shortcuts(&self, query: &Query, answer: &Answer) {
+    fn check_shortcuts(&self, query: &ChangeQuery, answer: &ChangeSet) {
         let newest = match query.tables {
-            Selection::All => self.newest,
-            Selection::Tables(tables) => tables
+            ResourceSelection::All => self.newest,
+            ResourceSelection::Tables(tables) => tables
                 .iter()
                 .map(|part| self.tables.get(&part.table.oid().0))
                 .map(|table| table.map_or(self.applied().position, |table| table.newest))
@@ -613,9 +617,9 @@ fn merged(changes: Vec<Change>, before: &BTreeMap<u32, BTreeSet<i64>>) -> Vec<Ch
 }
 
 /// The tables of these names, if all are published.
-pub(super) fn resolve(store: &Store, names: &[String]) -> Option<Selection> {
+pub(super) fn resolve(store: &Store, names: &[String]) -> Option<ResourceSelection> {
     let directory = store.directory();
     let tables: Option<Vec<_>> =
         names.iter().map(|name| directory.resolve(name).map(Arc::clone)).collect();
-    tables.map(Selection::tables)
+    tables.map(ResourceSelection::tables)
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::directory::{Directory, PublishedTable, Selection};
+use super::directory::{Directory, Resource, ResourceSelection};
 use super::merge::{Merge, PollChange};
-use super::state::{State, Store, TableState};
+use super::state::{Store, StoreState, StoredTable};
 use crate::scope::RowScope;
 use crate::version::{Position, Version};
 
@@ -14,18 +14,18 @@ const ANSWER_IDS_BYTES_MAX: usize = 1024 * 1024;
 
 /// What changed in some tables after a version.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
+pub struct ChangeQuery<'a> {
     /// The tables asked about.
-    pub tables: &'a Selection,
+    pub tables: &'a ResourceSelection,
     /// The version of the client's previous answer; `None` to begin.
     pub after: Option<Version>,
     /// Changes the answer may hold; at least one.
     pub limit: usize,
 }
 
-/// The answer to a [`Query`].
+/// The answer to a [`ChangeQuery`].
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ChangeSet {
     /// What to ask after next time. Never older than what was asked after, unless that belonged
     /// to another history.
     pub version: Version,
@@ -35,14 +35,14 @@ pub struct Answer {
     /// Whether there was more to tell than the limit allowed.
     pub more: bool,
     /// Tables that can't be brought up to date by ids. None of their changes is told.
-    pub reset: Vec<Arc<PublishedTable>>,
+    pub reset: Vec<Arc<Resource>>,
     /// The last change to each id, in commit order.
     pub changes: Vec<PollChange>,
 }
 
 /// What can be seen of some tables without a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Watermark {
     /// How far everything committed has been applied.
     pub applied: Version,
     /// The newest change to any of the tables, or reset of one.
@@ -62,10 +62,10 @@ impl Store {
 
     /// How far everything is applied, and the newest change to any of these tables, as far as that
     /// can be seen without a lock. While `newest` stays the same there is no other news of them.
-    pub fn standing(&self, tables: &Selection) -> Option<Standing> {
+    pub fn watermark(&self, tables: &ResourceSelection) -> Option<Watermark> {
         let applied = self.shared.signals.applied()?;
         let newest = Version { epoch: applied.epoch, position: self.newest_mark(tables)? };
-        self.shared.signals.is_current(applied).then_some(Standing { applied, newest })
+        self.shared.signals.is_current(applied).then_some(Watermark { applied, newest })
     }
 
     /// If it is plain that nothing changed after `after`: the answer that says so.
@@ -73,14 +73,14 @@ impl Store {
     /// Costs one comparison for each table, or one for all of them, and no lock (unless only a part
     /// of a table's rows is asked about). `None` means
     /// perhaps: ask [`Store::changes`], which looks here first.
-    pub fn unchanged(&self, tables: &Selection, after: Version) -> Option<Answer> {
-        let Standing { applied: version, newest } = self.standing(tables)?;
+    pub fn unchanged(&self, tables: &ResourceSelection, after: Version) -> Option<ChangeSet> {
+        let Watermark { applied: version, newest } = self.watermark(tables)?;
         let is_plain = version.epoch == after.epoch
             && after.position <= version.position
             && newest.position <= after.position;
         // What is newest of the whole table is not told to who sees a part of it.
         let newest = if tables.is_unlimited() { newest } else { self.newest_change(tables)? };
-        is_plain.then(|| Answer { version, newest, more: false, reset: vec![], changes: vec![] })
+        is_plain.then(|| ChangeSet { version, newest, more: false, reset: vec![], changes: vec![] })
     }
 
     /// What changed. `None` before the stream first started.
@@ -89,7 +89,7 @@ impl Store {
     /// continues), or from below a table's floor, and no version at all, put the table into
     /// `reset`. A version beyond the applied one is answered with no changes and
     /// itself; [`Store::wait_applied`] first if that is to be avoided.
-    pub fn changes(&self, query: &Query) -> Option<Answer> {
+    pub fn changes(&self, query: &ChangeQuery) -> Option<ChangeSet> {
         query
             .after
             .and_then(|after| self.unchanged(query.tables, after))
@@ -118,19 +118,19 @@ impl Store {
     }
 
     /// The version of the newest change to any of these tables, or reset of one.
-    pub fn newest_change(&self, tables: &Selection) -> Option<Version> {
+    pub fn newest_change(&self, tables: &ResourceSelection) -> Option<Version> {
         self.shared.state.read().newest(tables)
     }
 
     /// Whether there is something to tell after `after`, exactly.
-    pub(super) fn has_news(&self, tables: &Selection, after: Version) -> bool {
+    pub(super) fn has_news(&self, tables: &ResourceSelection, after: Version) -> bool {
         self.unchanged(tables, after).is_none() && self.shared.state.read().has_news(tables, after)
     }
 
-    fn newest_mark(&self, tables: &Selection) -> Option<Position> {
+    fn newest_mark(&self, tables: &ResourceSelection) -> Option<Position> {
         match tables {
-            Selection::All => self.shared.signals.newest.position(),
-            Selection::Tables(parts) => parts
+            ResourceSelection::All => self.shared.signals.newest.position(),
+            ResourceSelection::Tables(parts) => parts
                 .iter()
                 .map(|part| part.table.mark.position())
                 .try_fold(Position::START, |newest, mark| Some(newest.max(mark?))),
@@ -138,12 +138,12 @@ impl Store {
     }
 }
 
-impl State {
-    fn newest(&self, tables: &Selection) -> Option<Version> {
+impl StoreState {
+    fn newest(&self, tables: &ResourceSelection) -> Option<Version> {
         let position = match tables {
-            Selection::All => self.newest,
+            ResourceSelection::All => self.newest,
             // A table that is gone counts as changed just now.
-            Selection::Tables(parts) => parts
+            ResourceSelection::Tables(parts) => parts
                 .iter()
                 .map(|part| {
                     let known = self.tables.get(&part.table.oid());
@@ -155,7 +155,7 @@ impl State {
         Some(Version { epoch: self.history.as_ref()?.epoch(), position })
     }
 
-    pub(super) fn has_news(&self, tables: &Selection, after: Version) -> bool {
+    pub(super) fn has_news(&self, tables: &ResourceSelection, after: Version) -> bool {
         let Some(after) = self.position_of(after) else { return true };
         self.selected(tables).any(|(_, view, known)| {
             known.is_none_or(|known| {
@@ -165,7 +165,7 @@ impl State {
         })
     }
 
-    pub(super) fn answer(&self, query: &Query) -> Option<Answer> {
+    pub(super) fn answer(&self, query: &ChangeQuery) -> Option<ChangeSet> {
         let history = self.history.as_ref()?;
         let after = query.after.and_then(|after| history.position_of(after));
         let mut reset = Vec::new();
@@ -189,22 +189,21 @@ impl State {
         };
         let newest = self.newest(query.tables)?;
         let version = Version { epoch: history.epoch(), position };
-        Some(Answer { version, newest, more: next.is_some(), reset, changes })
+        Some(ChangeSet { version, newest, more: next.is_some(), reset, changes })
     }
 
     /// The selected tables by the name the asker knows, each with what is seen of it, and with its
     /// logs if it is still there.
     fn selected<'a>(
         &'a self,
-        tables: &'a Selection,
-    ) -> Box<
-        dyn Iterator<Item = (&'a Arc<PublishedTable>, &'a RowScope, Option<&'a TableState>)> + 'a,
-    > {
+        tables: &'a ResourceSelection,
+    ) -> Box<dyn Iterator<Item = (&'a Arc<Resource>, &'a RowScope, Option<&'a StoredTable>)> + 'a>
+    {
         match tables {
-            Selection::All => {
+            ResourceSelection::All => {
                 Box::new(self.tables.values().map(|t| (&t.published, &RowScope::AllRows, Some(t))))
             }
-            Selection::Tables(parts) => Box::new(
+            ResourceSelection::Tables(parts) => Box::new(
                 parts
                     .iter()
                     .map(|part| (&part.table, &part.view, self.tables.get(&part.table.oid()))),
@@ -231,7 +230,7 @@ fn between(last: Position, next: Position) -> Position {
     if last.lsn == next.lsn { last } else { Position::after_commit(last.lsn) }
 }
 
-impl Answer {
+impl ChangeSet {
     /// Leaves only the first changes, at least one; the others follow from its version.
     pub(super) fn cut(&mut self, count: usize) {
         let count = count.max(1);

@@ -13,17 +13,17 @@ use crate::version::Epoch;
 
 #[test]
 fn nothing_is_answered_before_the_first_start() {
-    let bench = Bench::new(GENEROUS);
-    let query = Query { tables: &Selection::All, after: None, limit: 1 };
+    let bench = Harness::new(GENEROUS);
+    let query = ChangeQuery { tables: &ResourceSelection::All, after: None, limit: 1 };
     assert!(bench.store.changes(&query).is_none());
     assert_eq!(bench.store.applied(), None);
-    assert_eq!(bench.store.newest_change(&Selection::All), None);
+    assert_eq!(bench.store.newest_change(&ResourceSelection::All), None);
     assert!(bench.store.directory().tables().is_empty());
 }
 
 #[test]
 fn without_a_version_every_table_is_reset() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 5, Insert)]));
     let answer = bench.poll(&["b", "a"], None);
     assert_eq!((told(&answer).as_str(), answer.version, answer.more), ("!b !a", at(880), false));
@@ -32,7 +32,7 @@ fn without_a_version_every_table_is_reset() {
 
 #[test]
 fn changes_of_several_tables_come_in_commit_order() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(2, 7, Insert), (1, 5, Insert), (2, 8, Update)]));
     bench.take(commit(960, &[(3, 1, Delete), (2, 7, Update)]));
     let answer = bench.poll_all(at(800));
@@ -46,7 +46,7 @@ fn changes_of_several_tables_come_in_commit_order() {
 
 #[test]
 fn the_version_moves_with_watermarks() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(Event::Watermark(Lsn(1600)));
     let answer = bench.poll(&["a"], at(800));
     assert_eq!((told(&answer).as_str(), answer.version, answer.newest), ("", at(1600), at(800)));
@@ -56,7 +56,7 @@ fn the_version_moves_with_watermarks() {
 
 #[test]
 fn a_version_of_another_epoch_resets() {
-    let bench = Bench::started();
+    let bench = Harness::started();
     let other = Version { epoch: Epoch(8), position: Position::after_commit(Lsn(800)) };
     let answer = bench.poll(&["a"], other);
     assert_eq!((told(&answer).as_str(), answer.version), ("!a", at(800)));
@@ -64,7 +64,7 @@ fn a_version_of_another_epoch_resets() {
 
 #[test]
 fn below_the_floor_only_that_table_is_reset() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 5, Insert), (2, 7, Insert)]));
     bench.take(commit_with(960, &[(1, 6, Insert)], vec![reset(2, ResetReason::Truncate)]));
     let answer = bench.poll_all(at(800));
@@ -74,7 +74,7 @@ fn below_the_floor_only_that_table_is_reset() {
 
 #[test]
 fn a_version_to_come_is_answered_with_itself() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 5, Insert)]));
     for later in [at(960), Version { position: Position { lsn: Lsn(960), ordinal: 3 }, ..at(0) }] {
         let answer = bench.poll(&["a"], later);
@@ -84,7 +84,7 @@ fn a_version_to_come_is_answered_with_itself() {
 
 #[test]
 fn more_goes_on_inside_a_commit() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert), (2, 2, Insert), (1, 3, Insert)]));
     bench.take(commit(960, &[(1, 4, Insert)]));
     let mut after = at(800);
@@ -113,7 +113,7 @@ fn more_goes_on_inside_a_commit() {
 
 #[test]
 fn the_rest_of_a_commit_moves_when_it_changes_again() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
     let answer = bench.poll_limited(&["a"], at(800), 1);
     assert_eq!((told(&answer).as_str(), answer.more), ("a1+", true));
@@ -125,7 +125,7 @@ fn the_rest_of_a_commit_moves_when_it_changes_again() {
 
 #[test]
 fn while_there_is_more_an_operation_is_that_of_the_version_not_of_what_was_told() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
     bench.take(commit(960, &[(1, 1, Update)]));
     let answer = bench.poll_limited(&["a"], at(800), 1);
@@ -137,7 +137,7 @@ fn while_there_is_more_an_operation_is_that_of_the_version_not_of_what_was_told(
 
 #[test]
 fn wide_ids_end_an_answer_before_its_limit_does() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let wide = |name: char| Key::json(format!("\"{}{name}\"", "x".repeat(300_000)).as_bytes());
     let changes = ('a'..='f').zip(1..).map(|(name, ordinal)| Change {
         table: TableOid(1),
@@ -154,7 +154,8 @@ fn wide_ids_end_an_answer_before_its_limit_does() {
         changes: changes.collect(),
         resets: vec![],
     }));
-    let keys = |answer: &Answer| answer.changes.iter().map(|c| c.key.clone()).collect::<Vec<_>>();
+    let keys =
+        |answer: &ChangeSet| answer.changes.iter().map(|c| c.key.clone()).collect::<Vec<_>>();
     let answer = bench.poll(&["a"], at(800));
     // Three are less than a mebibyte.
     assert_eq!((keys(&answer), answer.more), (('a'..='d').map(wide).collect(), true));
@@ -165,14 +166,14 @@ fn wide_ids_end_an_answer_before_its_limit_does() {
 
 #[test]
 fn a_limit_of_zero_counts_as_one() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert)]));
     assert_eq!(told(&bench.poll_limited(&["a"], at(800), 0)), "a1+");
 }
 
 #[test]
 fn each_change_carries_where_and_when() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(2, 9, Insert), (1, 1, Insert)]));
     let answer = bench.poll(&["a"], at(800));
     let change = answer.changes.first().unwrap();
@@ -183,9 +184,9 @@ fn each_change_carries_where_and_when() {
 }
 
 /// The answer that needs no lock, and whether there is one.
-fn quick(bench: &Bench, names: &[&str], after: Version) -> Option<Version> {
+fn quick(bench: &Harness, names: &[&str], after: Version) -> Option<Version> {
     let selection = match names {
-        ["*"] => Selection::All,
+        ["*"] => ResourceSelection::All,
         names => bench.selection(names),
     };
     bench.store.unchanged(&selection, after).map(|answer| {
@@ -196,7 +197,7 @@ fn quick(bench: &Bench, names: &[&str], after: Version) -> Option<Version> {
 
 #[test]
 fn nothing_new_is_seen_without_the_lock() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 5, Insert)]));
     bench.take(Event::Watermark(Lsn(960)));
     let store = bench.store.clone();
@@ -217,14 +218,14 @@ fn nothing_new_is_seen_without_the_lock() {
 
 #[test]
 fn the_quick_answer_is_the_slow_one() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 5, Insert)]));
     bench.take(Event::Tables { tables: abc(), resets: vec![reset(2, ResetReason::Schema)] });
     let applied = bench.store.applied().unwrap();
     for names in [&["a"][..], &["b"], &["c"], &["a", "b", "c"]] {
         let tables = bench.selection(names);
         let quick = bench.store.unchanged(&tables, applied).unwrap();
-        let query = Query { tables: &tables, after: Some(applied), limit: 1 };
+        let query = ChangeQuery { tables: &tables, after: Some(applied), limit: 1 };
         let slow = bench.store.shared.state.read().answer(&query).unwrap();
         assert_eq!((quick.version, quick.newest), (slow.version, slow.newest), "{names:?}");
         assert_eq!(bench.store.newest_change(&tables), Some(quick.newest));
@@ -233,17 +234,17 @@ fn the_quick_answer_is_the_slow_one() {
 
 #[test]
 fn a_table_that_is_gone_is_reset_for_who_still_holds_it() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let held = bench.selection(&["a", "b"]);
     bench.take(Event::Tables { tables: vec![table(2, "b")], resets: vec![] });
-    let query = Query { tables: &held, after: bench.store.applied(), limit: 10 };
+    let query = ChangeQuery { tables: &held, after: bench.store.applied(), limit: 10 };
     assert_eq!(told(&bench.store.changes(&query).unwrap()), "!a");
     assert_eq!(told(&bench.poll_all(at(800))), "");
 }
 
 #[test]
 fn the_status_tells_of_every_table() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(2, 1, Insert), (2, 2, Insert)]));
     bench.take(commit_with(960, &[], vec![reset(3, ResetReason::Truncate)]));
     let status = bench.store.status();

@@ -14,7 +14,7 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use prometheus::IntCounter;
 
-use super::chain::Standing;
+use super::pending_changes::RowState;
 use crate::key::Key;
 use crate::row::{Row, RowAfter};
 use crate::store::limits::RowLimits;
@@ -26,49 +26,49 @@ const ENTRY_OVERHEAD: usize = 350;
 
 /// The rows of all lazily held tables. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Cache {
-    rows: moka::sync::Cache<Place, Cached>,
+pub(in crate::store) struct RowCache {
+    rows: moka::sync::Cache<CacheKey, CachedRow>,
     /// Whether time alone makes rows go.
     can_expire: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Place {
+struct CacheKey {
     generation: u64,
     key: Key,
 }
 
 /// The key of a row that was in the cache, shared with it.
 #[derive(Debug)]
-pub(super) struct HeldKey(Arc<Place>);
+pub(super) struct CachedKey(Arc<CacheKey>);
 
-impl HeldKey {
+impl CachedKey {
     pub(super) fn key(&self) -> &Key {
         &self.0.key
     }
 }
 
-/// A [`Place`] that is asked for: hashes as that does.
+/// A [`CacheKey`] that is asked for: hashes as that does.
 #[derive(Hash)]
-struct PlaceOf<'a> {
+struct CacheKeyRef<'a> {
     generation: u64,
     key: &'a Key,
 }
 
-impl Equivalent<Place> for PlaceOf<'_> {
-    fn equivalent(&self, place: &Place) -> bool {
+impl Equivalent<CacheKey> for CacheKeyRef<'_> {
+    fn equivalent(&self, place: &CacheKey) -> bool {
         self.generation == place.generation && *self.key == place.key
     }
 }
 
 #[derive(Clone, Debug)]
-struct Cached {
+struct CachedRow {
     /// `None`: there is no such row.
     row: Option<Row>,
-    share: Arc<Share>,
+    share: Arc<CacheGeneration>,
 }
 
-impl Cached {
+impl CachedRow {
     fn bytes(&self, key: &Key) -> usize {
         ENTRY_OVERHEAD + key.heap_bytes() + self.row.as_ref().map_or(0, Row::heap_bytes)
     }
@@ -76,14 +76,14 @@ impl Cached {
 
 /// What one generation of one table has in the cache.
 #[derive(Debug)]
-pub(in crate::store) struct Share {
+pub(in crate::store) struct CacheGeneration {
     generation: u64,
     entries: AtomicU64,
     bytes: AtomicU64,
     evictions: IntCounter,
 }
 
-impl Share {
+impl CacheGeneration {
     /// A new generation.
     pub(super) fn new(evictions: IntCounter) -> Arc<Self> {
         // Zero is the generation of tables that have nothing here.
@@ -127,16 +127,16 @@ impl Share {
     }
 }
 
-impl Cache {
+impl RowCache {
     pub(in crate::store) fn new(limits: &RowLimits) -> Self {
-        let weight = |place: &Place, cached: &Cached| {
+        let weight = |place: &CacheKey, cached: &CachedRow| {
             u32::try_from(cached.bytes(&place.key)).unwrap_or(u32::MAX)
         };
         let mut builder = moka::sync::Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(weight)
             .max_capacity(limits.max_bytes)
-            .eviction_listener(|place: Arc<Place>, cached: Cached, cause| {
+            .eviction_listener(|place: Arc<CacheKey>, cached: CachedRow, cause| {
                 cached.share.lose(cached.bytes(&place.key), cause);
             });
         if let Some(time) = limits.time_to_idle {
@@ -150,27 +150,27 @@ impl Cache {
     }
 
     /// What is known of a row.
-    pub(super) fn find(&self, generation: u64, key: &Key) -> Standing {
-        let cached = self.rows.get(&PlaceOf { generation, key });
-        cached.map_or(Standing::Unknown, |cached| Standing::of(cached.row))
+    pub(super) fn find(&self, generation: u64, key: &Key) -> RowState {
+        let cached = self.rows.get(&CacheKeyRef { generation, key });
+        cached.map_or(RowState::Unknown, |cached| RowState::of(cached.row))
     }
 
-    pub(super) fn insert(&self, share: &Arc<Share>, key: Key, row: Option<Row>) {
-        let cached = Cached { row, share: share.clone() };
+    pub(super) fn insert(&self, share: &Arc<CacheGeneration>, key: Key, row: Option<Row>) {
+        let cached = CachedRow { row, share: share.clone() };
         share.gain(cached.bytes(&key));
-        self.rows.insert(Place { generation: share.generation, key }, cached);
+        self.rows.insert(CacheKey { generation: share.generation, key }, cached);
     }
 
     /// A change to a row: of no concern unless the row is here. `absent` says whether it can be
     /// remembered that a row is gone. Tells whether the row had to leave.
     pub(super) fn change(
         &self,
-        share: &Arc<Share>,
+        share: &Arc<CacheGeneration>,
         key: Key,
         image: &RowAfter,
         absent: bool,
     ) -> bool {
-        let place = PlaceOf { generation: share.generation, key: &key };
+        let place = CacheKeyRef { generation: share.generation, key: &key };
         if !self.rows.contains_key(&place) {
             // One that has expired may still lie there, unfound. Were another one put in its place, who is
             // just looking at it would find it, older than this change: moka judges by times that both
@@ -182,12 +182,12 @@ impl Cache {
         }
         let before = match image {
             RowAfter::Partial { .. } => self.find(share.generation, &key),
-            _ => Standing::Unknown,
+            _ => RowState::Unknown,
         };
-        match before.after(image) {
-            Standing::Row(row) => self.insert(share, key, Some(row)),
-            Standing::Absent if absent => self.insert(share, key, None),
-            Standing::Absent | Standing::Unknown => {
+        match before.apply(image) {
+            RowState::Row(row) => self.insert(share, key, Some(row)),
+            RowState::Absent if absent => self.insert(share, key, None),
+            RowState::Absent | RowState::Unknown => {
                 self.rows.invalidate(&place);
                 return true;
             }
@@ -197,9 +197,9 @@ impl Cache {
 
     /// The keys of a generation, of rows and of absent ones. Takes time with the size of the whole
     /// cache; nothing counts as used.
-    pub(super) fn keys(&self, generation: u64) -> Vec<HeldKey> {
+    pub(super) fn keys(&self, generation: u64) -> Vec<CachedKey> {
         let held = self.rows.iter().filter(|(place, _)| place.generation == generation);
-        held.map(|(place, _)| HeldKey(place)).collect()
+        held.map(|(place, _)| CachedKey(place)).collect()
     }
 
     /// Does what is due: evicts what is too much, drops what has expired. Otherwise it is done
@@ -216,13 +216,13 @@ mod tests {
 
     use super::*;
 
-    fn share() -> Arc<Share> {
-        Share::new(IntCounter::new("evictions", "evictions").unwrap())
+    fn share() -> Arc<CacheGeneration> {
+        CacheGeneration::new(IntCounter::new("evictions", "evictions").unwrap())
     }
 
-    fn cache(max_bytes: usize) -> Cache {
+    fn cache(max_bytes: usize) -> RowCache {
         let max_bytes = u64::try_from(max_bytes).unwrap();
-        Cache::new(&RowLimits { max_bytes, ..RowLimits::default() })
+        RowCache::new(&RowLimits { max_bytes, ..RowLimits::default() })
     }
 
     fn row(text: &str) -> Row {
@@ -234,14 +234,14 @@ mod tests {
         let (cache, share) = (cache(1 << 20), share());
         let generation = share.generation();
         cache.change(&share, Key::integer(1), &RowAfter::Full(row("{}")), true);
-        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
+        assert_eq!(cache.find(generation, &Key::integer(1)), RowState::Unknown);
         cache.insert(&share, Key::integer(1), None);
         cache.change(&share, Key::integer(1), &RowAfter::Full(row("{}")), true);
-        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Row(row("{}")));
+        assert_eq!(cache.find(generation, &Key::integer(1)), RowState::Row(row("{}")));
         cache.change(&share, Key::integer(1), &RowAfter::Deleted, true);
-        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Absent);
+        assert_eq!(cache.find(generation, &Key::integer(1)), RowState::Absent);
         cache.change(&share, Key::integer(1), &RowAfter::Deleted, false);
-        assert_eq!(cache.find(generation, &Key::integer(1)), Standing::Unknown);
+        assert_eq!(cache.find(generation, &Key::integer(1)), RowState::Unknown);
     }
 
     /// A row that has expired is not kept current. Whoever looks for it while another is put in its
@@ -254,7 +254,7 @@ mod tests {
             max_bytes: 1 << 20,
             ..RowLimits::default()
         };
-        let (cache, share) = (Cache::new(&limits), share());
+        let (cache, share) = (RowCache::new(&limits), share());
         let (key, generation) = (Key::integer(1), share.generation());
         let applied = AtomicU64::new(0);
         let began = Instant::now();
@@ -277,7 +277,7 @@ mod tests {
                 threads.spawn(|| {
                     while began.elapsed() < LASTS {
                         let least = applied.load(SeqCst);
-                        if let Standing::Row(row) = cache.find(generation, &key) {
+                        if let RowState::Row(row) = cache.find(generation, &key) {
                             let number = std::str::from_utf8(row.json()).unwrap();
                             assert!(
                                 number.parse::<u64>().unwrap() >= least,
@@ -302,10 +302,10 @@ mod tests {
         assert_eq!((share.entries(), share.evictions.get()), (10, 20));
         assert_eq!(share.bytes(), 10 * (ENTRY_OVERHEAD + 18));
         // The one used least recently left first.
-        assert_eq!(cache.find(share.generation(), &Key::integer(19)), Standing::Unknown);
+        assert_eq!(cache.find(share.generation(), &Key::integer(19)), RowState::Unknown);
         assert!(cache.find(share.generation(), &Key::integer(20)).row().is_some());
         let next = share.next();
-        assert_eq!(cache.find(next.generation(), &Key::integer(20)), Standing::Unknown);
+        assert_eq!(cache.find(next.generation(), &Key::integer(20)), RowState::Unknown);
         assert_eq!(next.entries(), 0);
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::model::tables;
-use super::{Origin, RowsError};
+use super::{RowOrigin, RowsError};
 use crate::change::{Change, Event, Op, ResetReason, Started, Transaction};
 use crate::history::{TimelineHistory, TimelineSwitch};
 use crate::key::Key;
@@ -21,8 +21,8 @@ use crate::lsn::Lsn;
 use crate::row::{Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
 use crate::source::PostmasterId;
-use crate::store::PublishedTable;
-use crate::store::testing::{Bench, GENEROUS, at, now, told};
+use crate::store::Resource;
+use crate::store::testing::{GENEROUS, Harness, at, now, told};
 use crate::table::Table;
 use crate::version::Version;
 
@@ -31,11 +31,11 @@ const PRELOADED: usize = 1;
 
 /// A database with one row of each table, under the key 1; and which servers were left.
 #[derive(Default)]
-struct Server(Mutex<Says>, Mutex<Vec<PostmasterId>>);
+struct SimulatedServer(Mutex<ReadClaim>, Mutex<Vec<PostmasterId>>);
 
 /// What a server says now.
 #[derive(Clone, Default)]
-struct Says {
+struct ReadClaim {
     document: &'static str,
     snapshot: &'static str,
     horizon: u64,
@@ -44,7 +44,7 @@ struct Says {
     until: Option<Arc<Notify>>,
 }
 
-impl Server {
+impl SimulatedServer {
     async fn answer(&self) -> (Row, ReadPoint) {
         let says = self.0.lock().clone();
         if let Some(until) = says.until {
@@ -59,7 +59,7 @@ impl Server {
     }
 }
 
-impl Loader for Server {
+impl Loader for SimulatedServer {
     fn load<'a>(
         &'a self,
         _: &'a Arc<Table>,
@@ -96,10 +96,10 @@ impl Loader for Server {
 }
 
 /// A store that follows the first timeline up to 960, where the second one left it.
-struct Story {
-    bench: Bench,
-    server: Arc<Server>,
-    tables: Vec<Arc<PublishedTable>>,
+struct TimelineScenario {
+    bench: Harness,
+    server: Arc<SimulatedServer>,
+    tables: Vec<Arc<Resource>>,
     tasks: JoinSet<()>,
 }
 
@@ -108,15 +108,15 @@ fn histories() -> [TimelineHistory; 2] {
     [TimelineHistory::new(7, 5, 1, &[]), TimelineHistory::new(7, 5, 2, &[switch])]
 }
 
-impl Story {
+impl TimelineScenario {
     /// The old server says "old".
     fn begin(snapshot: &'static str, horizon: u64) -> Self {
         let [first, _] = histories();
-        let mut bench = Bench::new(GENEROUS);
+        let mut bench = Harness::new(GENEROUS);
         bench.take(start(first, 800, None));
         bench.take(commit(880, 10, vec![], vec![]));
         bench.take(Event::Watermark(Lsn(960)));
-        let server = Arc::new(Server::default());
+        let server = Arc::new(SimulatedServer::default());
         let mut tasks = JoinSet::new();
         for _ in 0..2 {
             let worker = bench.store.load_worker();
@@ -136,7 +136,7 @@ impl Story {
         until: Option<&Arc<Notify>>,
     ) {
         let (until, server) = (until.cloned(), PostmasterId::default());
-        *self.server.0.lock() = Says { document, snapshot, horizon, server, until };
+        *self.server.0.lock() = ReadClaim { document, snapshot, horizon, server, until };
     }
 
     fn preload(&mut self) {
@@ -150,11 +150,11 @@ impl Story {
         self.bench.take(start(second, 960, None));
     }
 
-    async fn row(&self) -> (String, Origin) {
+    async fn row(&self) -> (String, RowOrigin) {
         self.try_row().await.unwrap()
     }
 
-    async fn try_row(&self) -> Result<(String, Origin), RowsError> {
+    async fn try_row(&self) -> Result<(String, RowOrigin), RowsError> {
         let until = Instant::now() + Duration::from_secs(5);
         let read = self.bench.store.row(&self.tables[LAZY], &Key::integer(1), until).await?;
         Ok((text(&read.row.unwrap()), read.origin))
@@ -203,24 +203,24 @@ fn text(row: &Row) -> String {
     String::from_utf8(row.json().to_vec()).unwrap()
 }
 
-fn is(document: &str, origin: Origin) -> (String, Origin) {
+fn is(document: &str, origin: RowOrigin) -> (String, RowOrigin) {
     (format!(r#"{{"n":"{document}"}}"#), origin)
 }
 
 #[tokio::test(start_paused = true)]
 async fn rows_in_memory_are_asked_for_again_although_the_logs_go_on() {
-    let mut story = Story::begin("20:20:", 960);
-    assert_eq!(story.row().await, is("old", Origin::Database));
-    assert_eq!(story.row().await, is("old", Origin::Memory));
+    let mut story = TimelineScenario::begin("20:20:", 960);
+    assert_eq!(story.row().await, is("old", RowOrigin::Database));
+    assert_eq!(story.row().await, is("old", RowOrigin::Memory));
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     // The same history, on another connection: nothing is lost.
     let [first, _] = histories();
     let old = first.epoch();
     story.bench.take(start(first, 960, None));
-    assert_eq!(story.row().await, is("old", Origin::Memory));
+    assert_eq!(story.row().await, is("old", RowOrigin::Memory));
     story.fail_over();
-    assert_eq!(story.row().await, is("new", Origin::Database));
-    assert_eq!(story.row().await, is("new", Origin::Memory));
+    assert_eq!(story.row().await, is("new", RowOrigin::Database));
+    assert_eq!(story.row().await, is("new", RowOrigin::Memory));
     let answer = story.bench.poll_all(Version { epoch: old, ..at(960) });
     assert_eq!(told(&answer), "", "the logs go on");
 }
@@ -228,31 +228,33 @@ async fn rows_in_memory_are_asked_for_again_although_the_logs_go_on() {
 #[tokio::test(start_paused = true)]
 async fn rows_kept_aside_are_asked_for_again() {
     // The snapshot is ahead of the stream: the commit at 968 is one that the new server lacks.
-    let mut story = Story::begin("20:20:", 968);
-    assert_eq!(story.row().await, is("old", Origin::Database));
+    let mut story = TimelineScenario::begin("20:20:", 968);
+    assert_eq!(story.row().await, is("old", RowOrigin::Database));
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     story.fail_over();
-    assert_eq!(story.row().await, is("new", Origin::Database));
+    assert_eq!(story.row().await, is("new", RowOrigin::Database));
     story.bench.take(Event::Watermark(Lsn(1040)));
-    assert_eq!(story.row().await, is("new", Origin::Memory));
+    assert_eq!(story.row().await, is("new", RowOrigin::Memory));
 }
 
 /// The history is the same for all that can be seen: a copy of the server, with its timeline.
 #[tokio::test(start_paused = true)]
 async fn what_another_server_says_counts_once_the_stream_is_there() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     let other = PostmasterId(2);
     story.server_says(r#"{"n":"other"}"#, "20:20:", 960, None);
     story.server.0.lock().server = other;
     story.preload();
     let refused = story.try_row().await.unwrap_err();
-    assert!(matches!(&refused, RowsError::NotNow(text) if text.contains("another server")));
+    assert!(
+        matches!(&refused, RowsError::TemporarilyUnavailable(text) if text.contains("another server"))
+    );
     story.pass().await;
-    assert!(matches!(story.page().await, Err(RowsError::NotNow(_))));
+    assert!(matches!(story.page().await, Err(RowsError::TemporarilyUnavailable(_))));
     assert!(story.server.1.lock().contains(&other), "its sessions are closed");
     // The old one answers again: to whoever asks now, and not those who were refused.
     story.server_says(r#"{"n":"old"}"#, "20:20:", 960, None);
-    assert_eq!(story.row().await, is("old", Origin::Database));
+    assert_eq!(story.row().await, is("old", RowOrigin::Database));
     let [first, _] = histories();
     story.server_says(r#"{"n":"other"}"#, "20:20:", 960, None);
     story.server.0.lock().server = other;
@@ -265,7 +267,7 @@ async fn what_another_server_says_counts_once_the_stream_is_there() {
 /// A reader who asks in the moment between is not refused.
 #[tokio::test(start_paused = true)]
 async fn who_asks_while_the_stream_moves_to_the_new_server_waits_for_it() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     story.server.0.lock().server = PostmasterId(2);
     let (readers, table) = (story.bench.store.clone(), story.tables[LAZY].clone());
@@ -281,7 +283,7 @@ async fn who_asks_while_the_stream_moves_to_the_new_server_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn another_servers_snapshot_says_nothing_of_the_followed_ones_commits() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     let table = story.tables[LAZY].oid();
     let row = RowChange::Upsert { table, key: Key::integer(1), image: RowAfter::Unresolved };
     let change = Change { table, key: Key::integer(1), op: Op::Update, ordinal: 1, scope: None };
@@ -293,29 +295,29 @@ async fn another_servers_snapshot_says_nothing_of_the_followed_ones_commits() {
     story.server_says(r#"{"n":"before"}"#, "30:31:30", 968, None);
     assert!(story.try_row().await.is_err(), "a row from before transaction 30 is too old");
     story.server_says(r#"{"n":"new"}"#, "31:31:", 968, None);
-    assert_eq!(story.row().await, is("new", Origin::Database));
+    assert_eq!(story.row().await, is("new", RowOrigin::Database));
 }
 
 /// The same server on a new connection, after a crash that took back the commit at 968.
-fn crash(story: &mut Story) {
+fn crash(story: &mut TimelineScenario) {
     let [first, _] = histories();
     story.bench.take(start(first, 960, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn rows_ahead_of_the_stream_are_asked_for_again_when_the_connection_was_lost() {
-    let mut story = Story::begin("20:20:", 968);
-    assert_eq!(story.row().await, is("old", Origin::Database));
+    let mut story = TimelineScenario::begin("20:20:", 968);
+    assert_eq!(story.row().await, is("old", RowOrigin::Database));
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     crash(&mut story);
-    assert_eq!(story.row().await, is("new", Origin::Database));
+    assert_eq!(story.row().await, is("new", RowOrigin::Database));
     story.bench.take(Event::Watermark(Lsn(1040)));
-    assert_eq!(story.row().await, is("new", Origin::Memory));
+    assert_eq!(story.row().await, is("new", RowOrigin::Memory));
 }
 
 #[tokio::test(start_paused = true)]
 async fn rows_on_their_way_when_the_connection_was_lost_are_of_no_use() {
-    let mut story = Story::begin("20:20:", 968);
+    let mut story = TimelineScenario::begin("20:20:", 968);
     let arrives = Arc::new(Notify::new());
     story.server_says(r#"{"n":"old"}"#, "20:20:", 968, Some(&arrives));
     let readers = story.bench.store.clone();
@@ -331,12 +333,12 @@ async fn rows_on_their_way_when_the_connection_was_lost_are_of_no_use() {
     assert_eq!(text(&read.row.unwrap()), r#"{"n":"new"}"#);
     arrives.notify_one();
     story.pass().await;
-    assert_eq!(story.row().await, is("new", Origin::Memory));
+    assert_eq!(story.row().await, is("new", RowOrigin::Memory));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_ahead_of_the_stream_begins_anew_when_the_connection_was_lost() {
-    let mut story = Story::begin("20:20:", 968);
+    let mut story = TimelineScenario::begin("20:20:", 968);
     story.preload();
     story.pass().await;
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
@@ -349,7 +351,7 @@ async fn a_copy_ahead_of_the_stream_begins_anew_when_the_connection_was_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_on_their_way_from_the_old_server_are_of_no_use() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     let arrives = Arc::new(Notify::new());
     story.server_says(r#"{"n":"old"}"#, "20:20:", 960, Some(&arrives));
     let readers = story.bench.store.clone();
@@ -366,12 +368,12 @@ async fn rows_on_their_way_from_the_old_server_are_of_no_use() {
     assert_eq!(text(&read.row.unwrap()), r#"{"n":"new"}"#, "who waits is told what is there now");
     arrives.notify_one();
     story.pass().await;
-    assert_eq!(story.row().await, is("new", Origin::Memory));
+    assert_eq!(story.row().await, is("new", RowOrigin::Memory));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     let arrives = Arc::new(Notify::new());
     story.server_says(r#"{"n":"old"}"#, "50:50:", 960, Some(&arrives));
     let readers = story.bench.store.clone();
@@ -392,25 +394,28 @@ async fn a_snapshot_of_the_old_server_says_nothing_of_the_new_ones_commits() {
     let reading = readers.row(&table, &key, Instant::now() + Duration::from_millis(20));
     assert!(reading.await.is_err(), "a row from before transaction 30 is too old");
     story.server_says(r#"{"n":"new"}"#, "31:31:", 1040, None);
-    assert_eq!(story.row().await, is("new", Origin::Database));
+    assert_eq!(story.row().await, is("new", RowOrigin::Database));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_preloaded_table_is_copied_anew() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     story.preload();
     story.pass().await;
     assert_eq!(story.page().await.unwrap(), r#"{"n":"old"}"#);
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     story.fail_over();
-    assert!(matches!(story.page().await, Err(RowsError::NotNow(_))), "nothing of before is served");
+    assert!(
+        matches!(story.page().await, Err(RowsError::TemporarilyUnavailable(_))),
+        "nothing of before is served"
+    );
     story.pass().await;
     assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_on_its_way_from_the_old_server_begins_anew() {
-    let mut story = Story::begin("20:20:", 960);
+    let mut story = TimelineScenario::begin("20:20:", 960);
     let arrives = Arc::new(Notify::new());
     story.server_says(r#"{"n":"old"}"#, "20:20:", 960, Some(&arrives));
     story.preload();
@@ -424,18 +429,18 @@ async fn a_copy_on_its_way_from_the_old_server_begins_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_history_that_lacks_what_was_told_begins_without_rows() {
-    let mut story = Story::begin("20:20:", 968);
+    let mut story = TimelineScenario::begin("20:20:", 968);
     story.bench.take(Event::Watermark(Lsn(968)));
     story.preload();
     story.pass().await;
     assert_eq!(story.page().await.unwrap(), r#"{"n":"old"}"#);
-    assert_eq!(story.row().await, is("old", Origin::Database));
-    assert_eq!(story.row().await, is("old", Origin::Memory));
+    assert_eq!(story.row().await, is("old", RowOrigin::Database));
+    assert_eq!(story.row().await, is("old", RowOrigin::Memory));
     story.server_says(r#"{"n":"new"}"#, "20:20:", 960, None);
     story.fail_over();
     story.tables = story.bench.store.directory().tables().to_vec();
-    assert!(matches!(story.page().await, Err(RowsError::NotNow(_))));
-    assert_eq!(story.row().await, is("new", Origin::Database));
+    assert!(matches!(story.page().await, Err(RowsError::TemporarilyUnavailable(_))));
+    assert_eq!(story.row().await, is("new", RowOrigin::Database));
     story.pass().await;
     assert_eq!(story.page().await.unwrap(), r#"{"n":"new"}"#);
 }
@@ -445,7 +450,7 @@ async fn a_history_that_lacks_what_was_told_begins_without_rows() {
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_is_refused_when_the_store_closes() {
     // What the snapshot saw has not come with the stream.
-    let story = Story::begin("20:20:", 968);
+    let story = TimelineScenario::begin("20:20:", 968);
     let readers = story.bench.store.clone();
     let (keys, until) = ([Key::integer(1)], Instant::now() + Duration::from_mins(1));
     let several = readers.rows(&story.tables[LAZY], &keys, until);
@@ -456,11 +461,11 @@ async fn whoever_waits_is_refused_when_the_store_closes() {
         story.bench.store.close();
     };
     let (several, whole, ()) = tokio::join!(several, whole, closing);
-    assert!(matches!(several, Err(RowsError::NotNow(_))));
-    assert!(matches!(whole, Err(RowsError::NotNow(_))));
+    assert!(matches!(several, Err(RowsError::TemporarilyUnavailable(_))));
+    assert!(matches!(whole, Err(RowsError::TemporarilyUnavailable(_))));
     // On its way for ever.
     story.server_says("", "20:20:", 960, Some(&Arc::new(Notify::new())));
     let one = readers.row(&story.tables[LAZY], &Key::integer(2), until).await;
-    assert!(matches!(one, Err(RowsError::NotNow(_))));
+    assert!(matches!(one, Err(RowsError::TemporarilyUnavailable(_))));
     assert!(Instant::now() < until - Duration::from_secs(50));
 }

@@ -43,24 +43,24 @@
 //! `preloader` who copies, `check` who compares; `read`, `batch` and `whole` the readers' side; `status`
 //! and `trace` what operators see.
 
-mod ask;
-mod batch;
 mod cache;
-mod chain;
-mod check;
-mod copy;
-mod desk;
-mod loads;
+mod consistency;
+mod load_queue;
+mod load_state;
+mod load_waiter;
 mod map;
+mod pending;
+mod pending_changes;
 mod preload;
 mod preloader;
-mod read;
-mod recent;
+mod read_all;
+mod read_many;
+mod read_one;
+mod recent_commits;
 mod status;
 mod table;
-mod ticket;
+mod table_copy;
 mod trace;
-mod whole;
 mod worker;
 
 #[cfg(test)]
@@ -76,25 +76,25 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::directory::PublishedTable;
-use super::meters::RequestCounts;
+use super::directory::Resource;
+use super::meters::RowRequestCounts;
 use crate::key::Key;
 use crate::row::Row;
 use crate::version::Version;
 
-pub(super) use cache::Cache;
-pub(super) use check::Verifications;
-pub use check::{Checker, Verdict, Violation};
-pub(super) use loads::Loads;
+pub(super) use cache::RowCache;
+pub(super) use consistency::Verifications;
+pub use consistency::{ConsistencyChecker, Mismatch, TableVerification};
+pub(super) use load_queue::LoadQueue;
 pub use preloader::Preloader;
-pub(super) use table::{Applying, Dropped, TableRows};
+pub(super) use table::{ApplyContext, DeferredDrop, TableRows};
 pub use worker::LoadWorker;
 
 use map::RowMap;
 
 /// Where a row came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum RowOrigin {
     /// It was in memory.
     Memory,
     /// It was asked of the database for this reader, or for another one who asked a little before.
@@ -109,7 +109,7 @@ pub struct ReadRow {
     /// Its document; `None` when there is no such row.
     pub row: Option<Row>,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: RowOrigin,
 }
 
 /// Several rows at one version.
@@ -119,8 +119,8 @@ pub struct ReadRows {
     pub version: Version,
     /// The documents in the order asked; `None` when there is no such row.
     pub rows: Vec<Option<Row>>,
-    /// [`Origin::Memory`] when all of them were there.
-    pub origin: Origin,
+    /// [`RowOrigin::Memory`] when all of them were there.
+    pub origin: RowOrigin,
 }
 
 /// Some rows of a preloaded table, in key order.
@@ -138,32 +138,32 @@ pub struct Page {
 
 /// All rows of some preloaded tables at one version. Cheap: nothing is copied.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub struct StoreImage {
     /// All rows are exactly as they were at this version.
     pub version: Version,
     /// The newest change to any of these tables, or reset of one.
     pub newest: Version,
     /// The tables, as asked.
-    pub tables: Vec<(Arc<PublishedTable>, RowsPicture)>,
+    pub tables: Vec<(Arc<Resource>, TableImage)>,
 }
 
 /// All rows of one preloaded table as they were at one moment.
 #[derive(Clone, Debug)]
-pub struct RowsPicture(Pictured);
+pub struct TableImage(ImagedTable);
 
 #[derive(Clone, Debug)]
-enum Pictured {
+enum ImagedTable {
     All(RowMap),
     /// Those that are seen by who asked, in key order.
     Some(Vec<(Key, Row)>),
 }
 
-impl RowsPicture {
+impl TableImage {
     /// How many there are.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Pictured::All(rows) => rows.len(),
-            Pictured::Some(rows) => rows.len(),
+            ImagedTable::All(rows) => rows.len(),
+            ImagedTable::Some(rows) => rows.len(),
         }
     }
 
@@ -175,8 +175,8 @@ impl RowsPicture {
     /// The rows behind `after` in key order, or all of them.
     pub fn after(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Row)> {
         let (all, some) = match &self.0 {
-            Pictured::All(rows) => (Some(rows.after(after)), None),
-            Pictured::Some(rows) => {
+            ImagedTable::All(rows) => (Some(rows.after(after)), None),
+            ImagedTable::Some(rows) => {
                 let begin = rows.partition_point(|(key, _)| after.is_some_and(|last| key <= last));
                 (None, rows.get(begin..))
             }
@@ -191,13 +191,13 @@ impl RowsPicture {
 pub enum RowsError {
     /// The table's rows are not held.
     #[error("the rows of {0} are not held in memory")]
-    Off(String),
+    NotCached(String),
     /// The table is read through, so not all rows are in memory.
     #[error("the rows of {0} are held lazily, not preloaded")]
     NotPreloaded(String),
     /// They should be held and can't; the reason and remedy.
     #[error("the rows of {table} can't be held in memory: {reason}")]
-    Refused {
+    Unavailable {
         /// The table's displayed name.
         table: String,
         /// Why, and what mends it.
@@ -205,20 +205,20 @@ pub enum RowsError {
     },
     /// One row can't be told, because the database refuses to write it as JSON; which, and what mends it.
     #[error("{0}")]
-    Unwritable(String),
+    Unencodable(String),
     /// The key is no value of its type.
     #[error("{0}")]
     BadKey(String),
     /// Not in memory, and the database can't be asked, or didn't answer in time; or the table is
     /// still being loaded.
     #[error("{0}")]
-    NotNow(String),
+    TemporarilyUnavailable(String),
 }
 
 impl RowsError {
     /// Whether it says something of one row and nothing of others.
     fn is_of_one_row(&self) -> bool {
-        matches!(self, Self::Unwritable(_))
+        matches!(self, Self::Unencodable(_))
     }
 }
 
@@ -234,14 +234,14 @@ pub struct RowsStatus {
     /// Their memory in bytes.
     pub bytes: usize,
     /// Requests for them.
-    pub requests: RequestCounts,
+    pub requests: RowRequestCounts,
 }
 
 /// What the rows of a table are doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowsState {
     /// They are not held.
-    Off,
+    Disabled,
     /// They are read through.
     Lazy,
     /// A preload is on its way: rows copied, and about how many there are.
@@ -254,5 +254,5 @@ pub enum RowsState {
     /// All of them are in memory.
     Complete,
     /// They can't be held; why, and what mends it.
-    Refused(String),
+    Unavailable(String),
 }

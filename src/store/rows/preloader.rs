@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::copy::{Built, Copy, Overlay, Progress, Running, Wanted};
 use super::preload::too_large;
-use super::table::Place;
+use super::table::RowStorage;
+use super::table_copy::{ActiveCopy, CopyRequest, FinishedCopy, Overlay, Progress, TableCopy};
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, Loader, ReadPoint};
 use crate::row::Row;
-use crate::store::directory::PublishedTable;
+use crate::store::directory::Resource;
 use crate::store::state::Store;
 use crate::table::TableOid;
 use crate::version::{Epoch, Position};
@@ -45,8 +45,8 @@ struct Registered {
     number: u64,
     /// The history that was followed then.
     epoch: Option<Epoch>,
-    published: Arc<PublishedTable>,
-    wanted: Wanted,
+    published: Arc<Resource>,
+    wanted: CopyRequest,
     progress: Arc<Progress>,
     max_bytes: usize,
 }
@@ -62,19 +62,19 @@ impl Store {
         &self,
         table: TableOid,
         number: u64,
-        work: impl FnOnce(&mut Running) -> T,
+        work: impl FnOnce(&mut ActiveCopy) -> T,
     ) -> Option<T> {
         let state = self.shared.state.read();
         let rows = state.tables.get(&table)?.rows.as_ref()?;
-        let Place::Preload(preload) = &rows.place else { return None };
+        let RowStorage::Preload(preload) = &rows.storage else { return None };
         preload.copy.lock().running(number).map(work)
     }
 
     /// Ends the copy of this number.
-    fn end_copy(&self, table: TableOid, number: u64, end: Copy) {
+    fn end_copy(&self, table: TableOid, number: u64, end: TableCopy) {
         let state = self.shared.state.read();
         let rows = state.tables.get(&table).and_then(|table| table.rows.as_ref());
-        if let Some(Place::Preload(preload)) = rows.map(|rows| &rows.place) {
+        if let Some(RowStorage::Preload(preload)) = rows.map(|rows| &rows.storage) {
             let mut copy = preload.copy.lock();
             if copy.running(number).is_some() {
                 *copy = end;
@@ -107,9 +107,9 @@ impl Preloader {
         let mut next = now + REPORT_INTERVAL;
         let state = self.store.shared.state.read();
         for rows in state.tables.values().filter_map(|table| table.rows.as_ref()) {
-            let Place::Preload(preload) = &rows.place else { continue };
+            let RowStorage::Preload(preload) = &rows.storage else { continue };
             let mut copy = preload.copy.lock();
-            let Copy::Wanted(wanted) = *copy else { continue };
+            let TableCopy::Wanted(wanted) = *copy else { continue };
             if wanted.from > now {
                 next = next.min(wanted.from);
                 continue;
@@ -117,7 +117,7 @@ impl Preloader {
             self.begun += 1;
             let running = running(self.begun, wanted, state.loads.lock().recent.all());
             let progress = running.progress.clone();
-            *copy = Copy::Running(Box::new(running));
+            *copy = TableCopy::Running(Box::new(running));
             let (number, epoch, max_bytes) = (self.begun, state.epoch(), preload.max_bytes);
             let published = rows.published.clone();
             return Ok(Registered { number, epoch, published, wanted, progress, max_bytes });
@@ -130,7 +130,7 @@ impl Preloader {
         let mut sink = Sink {
             store: &self.store,
             copy: &registered,
-            built: Built::default(),
+            built: FinishedCopy::default(),
             began: Instant::now(),
             reported: Instant::now(),
         };
@@ -142,12 +142,12 @@ impl Preloader {
             Ok(()) => self.finish(&registered, built).await,
             Err(LoadError::Refused(reason)) => {
                 tracing::error!(table, "the rows can't be preloaded: {reason}");
-                self.store.end_copy(oid, number, Copy::Refused(reason));
+                self.store.end_copy(oid, number, TableCopy::Refused(reason));
             }
             Err(LoadError::Stopped) => self.again(&registered, Duration::ZERO),
             Err(error) => {
                 if error == LoadError::Outdated {
-                    self.store.wishes.refresh_catalog.notify_one();
+                    self.store.requests.refresh_catalog.notify_one();
                 }
                 let failures = registered.wanted.failures.min(16);
                 let pause = PAUSE.saturating_mul(1 << failures).min(PAUSE_MAX);
@@ -160,12 +160,16 @@ impl Preloader {
     fn again(&self, registered: &Registered, pause: Duration) {
         let from = Instant::now() + pause;
         let failures = registered.wanted.failures + 1;
-        let wanted = Wanted { from, failures, ..registered.wanted };
-        self.store.end_copy(registered.published.oid(), registered.number, Copy::Wanted(wanted));
+        let wanted = CopyRequest { from, failures, ..registered.wanted };
+        self.store.end_copy(
+            registered.published.oid(),
+            registered.number,
+            TableCopy::Wanted(wanted),
+        );
     }
 
     /// Lays over what happened meanwhile, and leaves the rest to the writer.
-    async fn finish(&self, registered: &Registered, mut built: Built) {
+    async fn finish(&self, registered: &Registered, mut built: FinishedCopy) {
         let (oid, number) = (registered.published.oid(), registered.number);
         let mut at: Option<Arc<ReadPoint>> = None;
         for _ in 0..ROUNDS_MAX {
@@ -176,7 +180,7 @@ impl Preloader {
             let Some((contained, overlay)) = taken else { return };
             at = contained;
             let (Some(at), Some(overlay)) = (&at, overlay) else { break };
-            built.lay_over(overlay, at);
+            built.apply_overlay(overlay, at);
         }
         let Some(at) = at else { return self.again(registered, PAUSE) };
         self.store.with_copy(oid, number, |running| running.built = Some(built));
@@ -187,8 +191,12 @@ impl Preloader {
     }
 }
 
-fn running(number: u64, wanted: Wanted, due: super::recent::Due) -> Running {
-    Running {
+fn running(
+    number: u64,
+    wanted: CopyRequest,
+    due: super::recent_commits::RequiredXids,
+) -> ActiveCopy {
+    ActiveCopy {
         number,
         wanted,
         due,
@@ -203,7 +211,7 @@ fn running(number: u64, wanted: Wanted, due: super::recent::Due) -> Running {
 struct Sink<'a> {
     store: &'a Store,
     copy: &'a Registered,
-    built: Built,
+    built: FinishedCopy,
     began: Instant,
     reported: Instant,
 }

@@ -3,8 +3,8 @@
 
 use tokio::time::Instant;
 
-use super::staged::{LAZY, PRELOADED, Stage, partial, seen, whole};
-use super::table::Place;
+use super::staged::{LAZY, PRELOADED, StagedStore, partial, seen, whole};
+use super::table::RowStorage;
 use super::{ReadRows, RowsError};
 use crate::key::Key;
 use crate::row::RowAfter;
@@ -15,13 +15,13 @@ const THREE: &str = r#"{"id":1,"big":"b","n":3}"#;
 /// As the stream tells of the second one when `big` did not change.
 const TWO_PARTLY: &str = r#"{"id":1,"big":null,"n":2}"#;
 
-impl Stage {
+impl StagedStore {
     /// A row leaves the cache, as the least recently used do.
     fn evict(&self, id: i64) {
         let shared = &self.bench.store.shared;
         let known = shared.state.read();
         let rows = known.tables[&self.tables[LAZY].oid()].rows.as_ref().unwrap();
-        let Place::Lazy(share) = &rows.place else { panic!("a lazy table") };
+        let RowStorage::Lazy(share) = &rows.storage else { panic!("a lazy table") };
         assert!(
             shared.cache.change(share, Key::integer(id), &RowAfter::Unresolved, true),
             "it was there"
@@ -37,7 +37,7 @@ impl Stage {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_is_applied_while_an_older_row_is_on_its_way_is_not_undone() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
     stage.change(880, 10, LAZY, 1, whole(TWO));
@@ -48,7 +48,7 @@ async fn a_change_that_is_applied_while_an_older_row_is_on_its_way_is_not_undone
 
 #[tokio::test(start_paused = true)]
 async fn a_delete_that_is_applied_while_the_row_is_on_its_way_is_not_undone() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
     stage.change(880, 10, LAZY, 1, RowAfter::Deleted);
@@ -59,7 +59,7 @@ async fn a_delete_that_is_applied_while_the_row_is_on_its_way_is_not_undone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_that_does_not_see_what_was_applied_before_it_is_made_again() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.change(880, 10, LAZY, 1, whole(TWO));
     stage.read(LAZY, 1);
     stage.query().await.answer(seen("10:11:10", 880), Some(ONE));
@@ -70,7 +70,7 @@ async fn a_load_that_does_not_see_what_was_applied_before_it_is_made_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_ahead_of_the_stream_is_followed_by_no_older_one() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     stage.query().await.answer(seen("12:12:", 960), Some(THREE));
     assert_eq!(stage.told().await.as_deref(), Some(THREE));
@@ -89,7 +89,7 @@ async fn a_row_ahead_of_the_stream_is_followed_by_no_older_one() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_at_one_version_wait_for_the_one_that_is_ahead() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 2);
     stage.query().await.answer(seen("10:10:", 800), Some(ONE));
     stage.told().await;
@@ -97,7 +97,10 @@ async fn rows_at_one_version_wait_for_the_one_that_is_ahead() {
     stage.read(LAZY, 1);
     stage.query().await.answer(seen("11:11:", 880), Some(TWO));
     assert_eq!(stage.told().await.as_deref(), Some(TWO));
-    assert!(matches!(stage.both().await, Err(RowsError::NotNow(_))), "half a commit");
+    assert!(
+        matches!(stage.both().await, Err(RowsError::TemporarilyUnavailable(_))),
+        "half a commit"
+    );
     stage.commit(880, 10, vec![(LAZY, 1, whole(TWO)), (LAZY, 2, whole(TWO))]);
     let both = stage.both().await.unwrap();
     assert!(both.rows.iter().all(|row| row.as_ref().unwrap().json() == TWO.as_bytes()));
@@ -105,7 +108,7 @@ async fn rows_at_one_version_wait_for_the_one_that_is_ahead() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_was_evicted_is_not_replaced_by_an_older_one() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     stage.query().await.answer(seen("10:10:", 800), Some(ONE));
     stage.told().await;
@@ -120,7 +123,7 @@ async fn a_row_that_was_evicted_is_not_replaced_by_an_older_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_was_not_sent_comes_from_the_row_that_was_loaded() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
     stage.change(880, 10, LAZY, 1, partial(TWO_PARTLY, None));
@@ -131,7 +134,7 @@ async fn a_value_that_was_not_sent_comes_from_the_row_that_was_loaded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_was_not_sent_and_is_nowhere_is_asked_for_and_never_guessed() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.change(880, 10, LAZY, 1, partial(TWO_PARTLY, None));
     stage.no_query().await;
     stage.read(LAZY, 1);
@@ -145,7 +148,7 @@ async fn a_value_that_was_not_sent_and_is_nowhere_is_asked_for_and_never_guessed
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_was_not_sent_is_asked_for_where_a_preloaded_row_is_unknown() {
-    let mut stage = Stage::preloaded(1, ONE).await;
+    let mut stage = StagedStore::preloaded(1, ONE).await;
     stage.change(880, 10, PRELOADED, 1, RowAfter::Unresolved);
     let query = stage.query().await;
     stage.change(960, 11, PRELOADED, 1, partial(THREE.replace("\"b\"", "null").as_str(), None));
@@ -157,7 +160,7 @@ async fn a_value_that_was_not_sent_is_asked_for_where_a_preloaded_row_is_unknown
 
 #[tokio::test(start_paused = true)]
 async fn a_row_whose_key_changes_while_it_is_on_its_way_is_gone_under_the_old_one() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
     let moved = r#"{"id":2,"big":null,"n":1}"#;
@@ -173,7 +176,7 @@ async fn a_row_whose_key_changes_while_it_is_on_its_way_is_gone_under_the_old_on
 
 #[tokio::test(start_paused = true)]
 async fn a_preloaded_row_takes_what_was_not_sent_along_to_its_new_key() {
-    let mut stage = Stage::preloaded(1, ONE).await;
+    let mut stage = StagedStore::preloaded(1, ONE).await;
     let moved = r#"{"id":2,"big":null,"n":1}"#;
     stage.commit(
         880,
@@ -188,7 +191,7 @@ async fn a_preloaded_row_takes_what_was_not_sent_along_to_its_new_key() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_is_delivered_twice_undoes_nothing() {
     for mode in [LAZY, PRELOADED] {
-        let mut stage = Stage::preloaded(1, ONE).await;
+        let mut stage = StagedStore::preloaded(1, ONE).await;
         stage.read(mode, 1);
         if mode == LAZY {
             stage.query().await.answer(seen("10:10:", 800), Some(ONE));
@@ -206,10 +209,10 @@ async fn changes_while_a_table_is_copied_are_laid_over_the_copy_unless_it_contai
     // Whether the change comes before the copy begins, while rows come, or after the last.
     for moment in 0..3 {
         for (snapshot, copied) in [("10:11:10", ONE), ("11:11:", TWO)] {
-            let mut stage = Stage::new();
+            let mut stage = StagedStore::new();
             stage.preload();
             let copy = stage.copy().await;
-            let when = |stage: &mut Stage, now: u32| {
+            let when = |stage: &mut StagedStore, now: u32| {
                 if now == moment {
                     stage.change(880, 10, PRELOADED, 1, partial(TWO_PARTLY, None));
                 }
@@ -229,7 +232,7 @@ async fn changes_while_a_table_is_copied_are_laid_over_the_copy_unless_it_contai
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_does_not_see_what_was_applied_before_it_is_not_begun() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.change(880, 10, PRELOADED, 1, whole(TWO));
     stage.preload();
     let copy = stage.copy().await;
@@ -243,7 +246,7 @@ async fn a_copy_that_does_not_see_what_was_applied_before_it_is_not_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_emptied_while_it_is_copied_is_copied_again() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.preload();
     let copy = stage.copy().await;
     assert!(copy.begin(seen("10:10:", 800)).await);
@@ -259,7 +262,7 @@ async fn a_table_that_is_emptied_while_it_is_copied_is_copied_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_emptied_while_a_row_is_on_its_way_has_no_such_row() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
     stage.truncate(880, 10, LAZY);
@@ -269,7 +272,7 @@ async fn a_table_that_is_emptied_while_a_row_is_on_its_way_has_no_such_row() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_while_a_table_is_copied_begins_anew_and_the_first_copy_is_of_no_use() {
-    let mut stage = Stage::preloaded(1, ONE).await;
+    let mut stage = StagedStore::preloaded(1, ONE).await;
     stage.bench.store.reload(&stage.tables[PRELOADED..=PRELOADED]);
     stage.pass().await;
     let first = stage.copy().await;
@@ -292,7 +295,7 @@ async fn a_reload_while_a_table_is_copied_begins_anew_and_the_first_copy_is_of_n
 
 #[tokio::test(start_paused = true)]
 async fn a_lazy_table_that_is_reloaded_while_a_row_is_on_its_way_forgets_the_answer() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     let query = stage.query().await;
     stage.bench.store.reload(&stage.tables[LAZY..=LAZY]);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::model::tables;
-use super::{Origin, RowsError};
+use super::{RowOrigin, RowsError};
 use crate::change::{Change, Event, Op, ResetReason, Transaction};
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint};
@@ -21,11 +21,11 @@ use crate::lsn::Lsn;
 use crate::row::{PartialRow, Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
 use crate::source::PostmasterId;
-use crate::store::testing::{Bench, GENEROUS, now, reset, started};
-use crate::store::{Limits, PublishedTable, RowLimits};
+use crate::store::testing::{GENEROUS, Harness, now, reset, started};
+use crate::store::{Limits, Resource, RowLimits};
 use crate::table::Table;
 
-/// The places of the two tables in [`Stage::tables`].
+/// The places of the two tables in [`StagedStore::tables`].
 pub(super) const LAZY: usize = 0;
 pub(super) const PRELOADED: usize = 1;
 /// Nothing takes longer in simulated time.
@@ -33,22 +33,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where queries and copies wait for what the test says.
 #[derive(Default)]
-pub(super) struct ByHand {
-    queries: Mutex<VecDeque<Query>>,
-    copies: Mutex<VecDeque<Copy>>,
+pub(super) struct ScriptedLoader {
+    queries: Mutex<VecDeque<ScriptedQuery>>,
+    copies: Mutex<VecDeque<ScriptedCopy>>,
     asked: Notify,
 }
 
 /// A query that was made.
-pub(super) struct Query {
+pub(super) struct ScriptedQuery {
     pub(super) keys: Vec<Key>,
     answer: oneshot::Sender<Result<LoadedRows, LoadError>>,
 }
 
 /// A copy that was begun.
-pub(super) struct Copy(mpsc::Sender<Step>);
+pub(super) struct ScriptedCopy(mpsc::Sender<CopyStep>);
 
-enum Step {
+enum CopyStep {
     Begin(ReadPoint, oneshot::Sender<bool>),
     Rows(Vec<(Key, Row)>),
 }
@@ -62,7 +62,7 @@ pub(super) fn seen(snapshot: &str, horizon: u64) -> ReadPoint {
     }
 }
 
-impl Query {
+impl ScriptedQuery {
     /// Every key asked for has this row, or none.
     pub(super) fn answer(self, at: ReadPoint, row: Option<&str>) {
         let row = row.map(|json| Row::new(json.as_bytes()));
@@ -75,35 +75,35 @@ impl Query {
     }
 }
 
-impl Copy {
+impl ScriptedCopy {
     /// Tells whether the snapshot is wanted.
     pub(super) async fn begin(&self, at: ReadPoint) -> bool {
         let (told, agreed) = oneshot::channel();
-        self.0.send(Step::Begin(at, told)).await.ok().unwrap();
+        self.0.send(CopyStep::Begin(at, told)).await.ok().unwrap();
         agreed.await.unwrap()
     }
 
     /// One row. Tells whether the copy still goes on.
     pub(super) async fn row(&self, id: i64, json: &str) -> bool {
         let row = (Key::integer(id), Row::new(json.as_bytes()));
-        let taken = self.0.send(Step::Rows(vec![row])).await.is_ok();
+        let taken = self.0.send(CopyStep::Rows(vec![row])).await.is_ok();
         sleep(Duration::from_millis(1)).await;
         taken && !self.0.is_closed()
     }
 }
 
-impl ByHand {
+impl ScriptedLoader {
     /// Answers whatever is asked now: these rows there are, and no others.
     pub(super) async fn answer_all(&self, at: ReadPoint, truth: &[(i64, &str)]) {
-        let queries: Vec<Query> = self.queries.lock().drain(..).collect();
-        for Query { keys, answer } in queries {
+        let queries: Vec<ScriptedQuery> = self.queries.lock().drain(..).collect();
+        for ScriptedQuery { keys, answer } in queries {
             let rows = keys.into_iter().map(|key| {
                 let row = truth.iter().find(|(id, _)| key == Key::integer(*id));
                 Ok(LoadedRow { key, row: row.map(|(_, json)| Row::new(json.as_bytes())) })
             });
             let _ = answer.send(Ok(LoadedRows { at: at.clone(), rows: rows.collect() }));
         }
-        let copies: Vec<Copy> = self.copies.lock().drain(..).collect();
+        let copies: Vec<ScriptedCopy> = self.copies.lock().drain(..).collect();
         for copy in copies {
             copy.begin(at.clone()).await;
             for (id, json) in truth {
@@ -113,7 +113,7 @@ impl ByHand {
     }
 }
 
-impl Loader for ByHand {
+impl Loader for ScriptedLoader {
     fn load<'a>(
         &'a self,
         _: &'a Arc<Table>,
@@ -121,7 +121,7 @@ impl Loader for ByHand {
     ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             let (answer, answered) = oneshot::channel();
-            self.queries.lock().push_back(Query { keys: keys.to_vec(), answer });
+            self.queries.lock().push_back(ScriptedQuery { keys: keys.to_vec(), answer });
             self.asked.notify_one();
             answered.await.unwrap_or_else(|_| Err(LoadError::Unavailable("no answer".into())))
         }
@@ -135,12 +135,12 @@ impl Loader for ByHand {
     ) -> BoxFuture<'a, Result<(), LoadError>> {
         async move {
             let (steps, mut next) = mpsc::channel(1);
-            self.copies.lock().push_back(Copy(steps));
+            self.copies.lock().push_back(ScriptedCopy(steps));
             self.asked.notify_one();
             while let Some(step) = next.recv().await {
                 match step {
-                    Step::Begin(at, told) => drop(told.send(sink.begin(&at, 1)?)),
-                    Step::Rows(rows) => sink.rows(rows)?,
+                    CopyStep::Begin(at, told) => drop(told.send(sink.begin(&at, 1)?)),
+                    CopyStep::Rows(rows) => sink.rows(rows)?,
                 }
             }
             Ok(())
@@ -154,23 +154,23 @@ impl Loader for ByHand {
 }
 
 /// A store from position 800 on, with a lazy and a preloaded table, and who works for it.
-pub(super) struct Stage {
-    pub(super) bench: Bench,
-    pub(super) database: Arc<ByHand>,
-    pub(super) tables: Vec<Arc<PublishedTable>>,
+pub(super) struct StagedStore {
+    pub(super) bench: Harness,
+    pub(super) database: Arc<ScriptedLoader>,
+    pub(super) tables: Vec<Arc<Resource>>,
     tasks: JoinSet<()>,
-    readers: JoinSet<Result<(Option<String>, Origin), RowsError>>,
+    readers: JoinSet<Result<(Option<String>, RowOrigin), RowsError>>,
 }
 
-impl Stage {
+impl StagedStore {
     pub(super) fn new() -> Self {
         Self::with_limits(RowLimits::default())
     }
 
     pub(super) fn with_limits(rows: RowLimits) -> Self {
-        let mut bench = Bench::with_limits(Limits { rows, log: GENEROUS });
+        let mut bench = Harness::with_limits(Limits { rows, log: GENEROUS });
         bench.take(started(800, tables(), None));
-        let database = Arc::new(ByHand::default());
+        let database = Arc::new(ScriptedLoader::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(bench.store.load_worker().run(database.clone(), CancellationToken::new()));
         let tables = bench.store.directory().tables().to_vec();
@@ -199,12 +199,12 @@ impl Stage {
     }
 
     /// The next query.
-    pub(super) async fn query(&self) -> Query {
+    pub(super) async fn query(&self) -> ScriptedQuery {
         self.next(|| self.database.queries.lock().pop_front()).await
     }
 
     /// The next copy.
-    pub(super) async fn copy(&self) -> Copy {
+    pub(super) async fn copy(&self) -> ScriptedCopy {
         self.next(|| self.database.copies.lock().pop_front()).await
     }
 
@@ -244,7 +244,7 @@ impl Stage {
     pub(super) async fn held(&mut self, table: usize, id: i64) -> Option<String> {
         self.read(table, id);
         let (row, origin) = self.readers.join_next().await.unwrap().unwrap().unwrap();
-        assert_eq!(origin, Origin::Memory);
+        assert_eq!(origin, RowOrigin::Memory);
         row
     }
 

@@ -17,7 +17,7 @@ use crate::row::{RowAfter, RowChange};
 use crate::snapshot::Xid;
 use crate::source::{PostmasterId, StreamRequests};
 use crate::store::testing::{at, commit, now, started, table};
-use crate::store::{Limits, Query, RowLimits, Selection, Store, Writer, open};
+use crate::store::{ChangeQuery, Limits, ResourceSelection, RowLimits, Store, Writer, open};
 use crate::table::{RowCachePlan, RowCaching, RowMode, Table, TableOid};
 
 /// A database that says what it is told to say.
@@ -87,15 +87,15 @@ impl Loader for Script {
     }
 }
 
-struct Bench {
+struct RowsHarness {
     writer: Writer,
     store: Store,
     script: Arc<Script>,
     tasks: JoinSet<()>,
-    table: Arc<PublishedTable>,
+    table: Arc<Resource>,
 }
 
-impl Bench {
+impl RowsHarness {
     fn new(mode: RowMode, limits: RowLimits, script: Script) -> Self {
         let held = RowCachePlan {
             mode,
@@ -172,10 +172,10 @@ async fn a_row_asked_for_in_another_spelling_is_held_under_its_own_key_only() {
     let (odd, own) = (text("\"AB\""), text("\"ab\""));
     script.holds(odd.clone(), own.clone(), "{}");
     script.holds(own.clone(), own.clone(), "{}");
-    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    let mut bench = RowsHarness::new(RowMode::Lazy, RowLimits::default(), script);
     bench.start();
     assert_eq!(bench.row(&odd).await.unwrap().row, Some(Row::new(b"{}")));
-    assert_eq!(bench.row(&own).await.unwrap().origin, Origin::Memory);
+    assert_eq!(bench.row(&own).await.unwrap().origin, RowOrigin::Memory);
     bench.change(808, own.clone(), RowAfter::Deleted);
     bench.script.rows.lock().clear();
     for key in [own, odd] {
@@ -185,7 +185,7 @@ async fn a_row_asked_for_in_another_spelling_is_held_under_its_own_key_only() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_asked_for_together_are_one_query_however_many_ask() {
-    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
+    let mut bench = RowsHarness::new(RowMode::Lazy, RowLimits::default(), Script::default());
     let keys = [Key::integer(1), Key::integer(2)];
     let read = || bench.store.rows(&bench.table, &keys, soon());
     let (first, second) = (read(), read());
@@ -199,7 +199,7 @@ async fn keys_asked_for_together_are_one_query_however_many_ask() {
     assert_eq!(second.unwrap().rows, [None, None]);
     assert_eq!(*bench.script.queries.lock(), [keys.to_vec()]);
     bench.start();
-    assert_eq!(bench.row(&keys[0]).await.unwrap().origin, Origin::Memory);
+    assert_eq!(bench.row(&keys[0]).await.unwrap().origin, RowOrigin::Memory);
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,16 +209,16 @@ async fn a_row_that_cannot_be_told_fails_alone() {
     for id in 1..=3 {
         script.holds(Key::integer(id), Key::integer(id), "{}");
     }
-    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    let mut bench = RowsHarness::new(RowMode::Lazy, RowLimits::default(), script);
     bench.start();
     let keys = [1, 2, 3].map(Key::integer);
     let [one, two, three] = [0, 1, 2].map(|n| bench.store.row(&bench.table, &keys[n], soon()));
     let (one, two, three) = tokio::join!(one, two, three);
     assert_eq!(bench.script.queries.lock().len(), 1, "they are asked for together");
     assert!(one.unwrap().row.is_some() && three.unwrap().row.is_some());
-    assert_eq!(two.unwrap_err(), RowsError::Unwritable("row 2 is odd".into()));
+    assert_eq!(two.unwrap_err(), RowsError::Unencodable("row 2 is odd".into()));
     let several = bench.store.rows(&bench.table, &keys, soon()).await;
-    assert_eq!(several.unwrap_err(), RowsError::Unwritable("row 2 is odd".into()));
+    assert_eq!(several.unwrap_err(), RowsError::Unencodable("row 2 is odd".into()));
     assert!(
         bench.store.rows(&bench.table, &[keys[0].clone(), keys[2].clone()], soon()).await.is_ok()
     );
@@ -226,13 +226,13 @@ async fn a_row_that_cannot_be_told_fails_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_preloaded_table_that_lacks_a_row_that_cannot_be_told_says_so_until_it_is_changed() {
-    let mut bench = Bench::preloaded(&[1, 2]).await;
+    let mut bench = RowsHarness::preloaded(&[1, 2]).await;
     let all = bench.table.clone().into();
     *bench.script.unwritable.lock() = Some(Key::integer(2));
     bench.change(808, Key::integer(2), RowAfter::Unresolved);
     bench.pass().await;
     let refused = bench.store.page(&all, None, 9, soon()).await.unwrap_err();
-    assert_eq!(refused, RowsError::Unwritable("row 2 is odd".into()));
+    assert_eq!(refused, RowsError::Unencodable("row 2 is odd".into()));
     assert!(bench.row(&Key::integer(1)).await.unwrap().row.is_some(), "others are served on");
     bench.change(816, Key::integer(2), RowAfter::Full(Row::new(b"{\"id\":2}")));
     assert_eq!(bench.store.page(&all, None, 9, soon()).await.unwrap().rows.len(), 2);
@@ -247,7 +247,7 @@ async fn a_preloaded_table_that_lacks_a_row_that_cannot_be_told_says_so_until_it
 
 #[tokio::test(start_paused = true)]
 async fn what_the_database_refuses_is_told_and_not_remembered() {
-    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
+    let mut bench = RowsHarness::new(RowMode::Lazy, RowLimits::default(), Script::default());
     bench.start();
     let cases = [
         (LoadError::BadKey("no number".into()), "no number"),
@@ -263,8 +263,8 @@ async fn what_the_database_refuses_is_told_and_not_remembered() {
         assert!(error.starts_with(told), "{error}");
     }
     *bench.script.error.lock() = Some(LoadError::Outdated);
-    let look = bench.store.wishes.refresh_catalog.clone();
-    assert!(matches!(bench.row(&Key::integer(1)).await, Err(RowsError::NotNow(_))));
+    let look = bench.store.requests.refresh_catalog.clone();
+    assert!(matches!(bench.row(&Key::integer(1)).await, Err(RowsError::TemporarilyUnavailable(_))));
     assert!(look.notified().now_or_never().is_some());
     *bench.script.error.lock() = None;
     assert_eq!(bench.row(&Key::integer(1)).await.unwrap().row, None);
@@ -272,8 +272,8 @@ async fn what_the_database_refuses_is_told_and_not_remembered() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_keys_wait_than_may() {
-    let limits = RowLimits { loads_waiting_max: 1, ..RowLimits::default() };
-    let bench = Bench::new(RowMode::Lazy, limits, Script::default());
+    let limits = RowLimits { max_pending_loads: 1, ..RowLimits::default() };
+    let bench = RowsHarness::new(RowMode::Lazy, limits, Script::default());
     let (first, second) = (Key::integer(1), Key::integer(2));
     let mut waiting = std::pin::pin!(bench.row(&first));
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
@@ -283,8 +283,8 @@ async fn no_more_keys_wait_than_may() {
 
 #[tokio::test(start_paused = true)]
 async fn who_needs_many_rows_asks_for_some_at_a_time() {
-    let limits = RowLimits { loads_waiting_max: 250, ..RowLimits::default() };
-    let mut bench = Bench::new(RowMode::Lazy, limits, Script::default());
+    let limits = RowLimits { max_pending_loads: 250, ..RowLimits::default() };
+    let mut bench = RowsHarness::new(RowMode::Lazy, limits, Script::default());
     bench.start();
     let keys: Vec<Key> = (0..900).map(Key::integer).collect();
     let read = bench.store.rows(&bench.table, &keys, soon()).await.unwrap();
@@ -299,13 +299,14 @@ async fn a_row_that_cannot_be_told_is_left_out_of_changes() {
         for id in 1..=3 {
             script.holds(Key::integer(id), Key::integer(id), "{}");
         }
-        let mut bench = Bench::new(mode, RowLimits::default(), script);
+        let mut bench = RowsHarness::new(mode, RowLimits::default(), script);
         bench.start();
         bench.pass().await;
         *bench.script.unwritable.lock() = Some(Key::integer(2));
         bench.change(808, Key::integer(2), RowAfter::Unresolved);
         bench.writer.apply(vec![commit(880, &[1, 2, 3].map(|id| (1, id, Op::Update)))]);
-        let query = Query { tables: &Selection::All, after: Some(at(800)), limit: 10 };
+        let query =
+            ChangeQuery { tables: &ResourceSelection::All, after: Some(at(800)), limit: 10 };
         let until = Instant::now() + Duration::from_secs(5);
         let (answer, rows) = bench.store.changes_with_rows(&query, until).await.unwrap().unwrap();
         assert_eq!((answer.version, answer.changes.len()), (at(880), 3));
@@ -320,15 +321,15 @@ async fn large_rows_end_an_answer_before_its_limit_does() {
     for id in 1..=20 {
         script.rows.lock().push((Key::integer(id), Key::integer(id), row.clone()));
     }
-    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    let mut bench = RowsHarness::new(RowMode::Lazy, RowLimits::default(), script);
     bench.start();
     // An update of no row of which anything is in memory, and deletes between them.
     let ops = (1..=20).flat_map(|id| [(1, id, Op::Update), (1, 100 + id, Op::Delete)]);
     bench.writer.apply(vec![commit(880, &ops.collect::<Vec<_>>())]);
     let (mut after, mut told) = (at(800), Vec::new());
-    let tables = Selection::All;
+    let tables = ResourceSelection::All;
     loop {
-        let query = Query { tables: &tables, after: Some(after), limit: 1000 };
+        let query = ChangeQuery { tables: &tables, after: Some(after), limit: 1000 };
         let found = bench.store.changes_with_rows(&query, soon()).await.unwrap();
         let (answer, rows) = found.unwrap();
         assert_eq!(answer.changes.len(), rows.len());
@@ -354,9 +355,9 @@ async fn a_preloaded_table_is_paged_and_a_lazy_one_is_not() {
     for id in [3, 1, 2] {
         script.holds(Key::integer(id), Key::integer(id), "{}");
     }
-    let mut bench = Bench::new(RowMode::Preload, RowLimits::default(), script);
+    let mut bench = RowsHarness::new(RowMode::Preload, RowLimits::default(), script);
     let early = bench.store.page(&bench.table.clone().into(), None, 2, soon()).await.unwrap_err();
-    assert!(matches!(early, RowsError::NotNow(_)), "{early}");
+    assert!(matches!(early, RowsError::TemporarilyUnavailable(_)), "{early}");
     bench.start();
     tokio::time::sleep(Duration::from_millis(1)).await;
     bench.writer.carry_out();
@@ -372,7 +373,7 @@ async fn a_preloaded_table_is_paged_and_a_lazy_one_is_not() {
     let [status] = &bench.store.rows_status()[..] else { panic!("one table") };
     assert_eq!((&status.state, status.entries), (&RowsState::Complete, 3));
 
-    let lazy = Bench::new(RowMode::Lazy, RowLimits::default(), Script::default());
+    let lazy = RowsHarness::new(RowMode::Lazy, RowLimits::default(), Script::default());
     let page = lazy.store.page(&lazy.table.clone().into(), None, 2, soon()).await.unwrap_err();
     assert_eq!(page, RowsError::NotPreloaded("items".into()));
 }
@@ -384,8 +385,8 @@ async fn a_table_that_needs_more_memory_than_it_may_is_refused() {
         for id in 0..copied {
             script.holds(Key::integer(id), Key::integer(id), "{}");
         }
-        let limits = RowLimits { preload_max_bytes: 500, ..RowLimits::default() };
-        let mut bench = Bench::new(RowMode::Preload, limits, script);
+        let limits = RowLimits { max_preload_bytes: 500, ..RowLimits::default() };
+        let mut bench = RowsHarness::new(RowMode::Preload, limits, script);
         bench.start();
         tokio::time::sleep(Duration::from_millis(1)).await;
         bench.writer.carry_out();
@@ -403,7 +404,7 @@ async fn a_table_that_needs_more_memory_than_it_may_is_refused() {
 async fn a_reload_serves_the_old_rows_until_the_new_ones_are_here() {
     let script = Script::default();
     script.holds(Key::integer(1), Key::integer(1), "{\"old\":1}");
-    let mut bench = Bench::new(RowMode::Preload, RowLimits::default(), script);
+    let mut bench = RowsHarness::new(RowMode::Preload, RowLimits::default(), script);
     bench.start();
     tokio::time::sleep(Duration::from_millis(1)).await;
     bench.writer.carry_out();
@@ -483,7 +484,7 @@ impl tracing::field::Visit for Line {
 #[tokio::test(start_paused = true)]
 async fn who_looks_on_is_told_what_becomes_of_preloaded_rows() {
     let (looking_on, _kept) = LookingOn::begin();
-    let mut bench = Bench::preloaded(&[1, 2]).await;
+    let mut bench = RowsHarness::preloaded(&[1, 2]).await;
     assert_eq!(looking_on.told(), [r#"POPULATE table="items" rows=2"#]);
     bench.row(&Key::integer(1)).await.unwrap();
     bench.store.rows(&bench.table, &[1, 2].map(Key::integer), soon()).await.unwrap();
@@ -508,7 +509,7 @@ async fn who_looks_on_is_told_what_becomes_of_rows_that_are_read_through() {
     let (looking_on, _kept) = LookingOn::begin();
     let script = Script::default();
     script.holds(Key::integer(1), Key::integer(1), "{}");
-    let mut bench = Bench::new(RowMode::Lazy, RowLimits::default(), script);
+    let mut bench = RowsHarness::new(RowMode::Lazy, RowLimits::default(), script);
     bench.start();
     for told in [&["MISS", "POPULATE"][..], &["HIT"]] {
         bench.row(&Key::integer(1)).await.unwrap();

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::RowsError;
-use super::desk::Arrived;
+use super::pending::LoadDisposition;
 use crate::key::Key;
 use crate::load::{LoadError, LoadedRows, Loader, ReadPoint};
 use crate::store::meters::LoadOutcome;
 use crate::store::state::Store;
-use crate::store::state::TableState;
+use crate::store::state::StoredTable;
 use crate::table::{Table, TableOid};
 use crate::version::{Epoch, Version};
 
@@ -29,13 +29,13 @@ pub struct LoadWorker {
 }
 
 /// What to ask the database next.
-enum Job {
-    Rows(Query),
+enum LoadJob {
+    Rows(LoadQuery),
     Snapshot(Option<Epoch>),
     Nothing(Instant),
 }
 
-struct Query {
+struct LoadQuery {
     number: u64,
     /// The history that was followed when it was made.
     epoch: Option<Epoch>,
@@ -60,7 +60,7 @@ impl LoadWorker {
     async fn work(&self, loader: &dyn Loader) {
         let called = self.store.shared.signals.load_wanted.notified();
         match self.store.next_job() {
-            Job::Rows(query) => {
+            LoadJob::Rows(query) => {
                 // Others may find work, too.
                 self.store.shared.signals.load_wanted.notify_one();
                 let began = Instant::now();
@@ -71,11 +71,11 @@ impl LoadWorker {
                 });
                 self.store.answer_query(&query, result, began.elapsed());
             }
-            Job::Snapshot(epoch) => match loader.snapshot().await {
+            LoadJob::Snapshot(epoch) => match loader.snapshot().await {
                 Ok(at) => drop(self.store.saw(loader, &at, epoch)),
                 Err(error) => tracing::debug!(%error, "no snapshot"),
             },
-            Job::Nothing(until) => {
+            LoadJob::Nothing(until) => {
                 let _ = tokio::time::timeout_at(until, called).await;
             }
         }
@@ -83,28 +83,28 @@ impl LoadWorker {
 }
 
 impl Store {
-    fn next_job(&self) -> Job {
+    fn next_job(&self) -> LoadJob {
         let state = self.shared.state.read();
         let epoch = state.epoch();
         loop {
             let mut loads = state.loads.lock();
             if loads.takes_snapshot() {
-                return Job::Snapshot(epoch);
+                return LoadJob::Snapshot(epoch);
             }
             let Some((oid, mut keys)) = loads.next_keys() else {
                 let later = loads.next_time().unwrap_or_else(|| Instant::now() + LOOK_INTERVAL);
-                return Job::Nothing(later);
+                return LoadJob::Nothing(later);
             };
             let number = loads.next_query();
             drop(loads);
             let Some(rows) = state.tables.get(&oid).and_then(|table| table.rows.as_ref()) else {
                 continue;
             };
-            let mut desk = rows.desk();
+            let mut desk = rows.pending();
             keys.retain(|key| desk.begin(key, number));
             if !keys.is_empty() {
                 let table = rows.published.table.clone();
-                return Job::Rows(Query { number, epoch, oid, table, keys });
+                return LoadJob::Rows(LoadQuery { number, epoch, oid, table, keys });
             }
         }
     }
@@ -120,13 +120,18 @@ impl Store {
         saw.inspect_err(|_| loader.leave(at.server))
     }
 
-    fn answer_query(&self, query: &Query, result: Result<LoadedRows, LoadError>, took: Duration) {
+    fn answer_query(
+        &self,
+        query: &LoadQuery,
+        result: Result<LoadedRows, LoadError>,
+        took: Duration,
+    ) {
         let state = self.shared.state.read();
         // A table that is gone, or begins anew, has told those who waited.
         let Some(table) = state.tables.get(&query.oid) else { return };
         let Some(applied) = state.version() else { return };
         if let Some(rows) = &table.rows {
-            rows.published.row_meters.load_seconds.observe(took.as_secs_f64());
+            rows.published.row_metrics.load_seconds.observe(took.as_secs_f64());
         }
         let again = match result {
             Ok(loaded) => self.arrive(table, query, loaded, applied),
@@ -145,31 +150,31 @@ impl Store {
     /// Tells those who wait; hands out what has to be asked for again.
     fn arrive(
         &self,
-        table: &TableState,
-        query: &Query,
+        table: &StoredTable,
+        query: &LoadQuery,
         loaded: LoadedRows,
         applied: Version,
     ) -> Vec<(Key, u32)> {
         let Some(rows) = &table.rows else { return Vec::new() };
         let at = Arc::new(loaded.at);
         let mut again = Vec::new();
-        let mut desk = rows.desk();
+        let mut desk = rows.pending();
         for (key, row) in query.keys.iter().zip(loaded.rows) {
             let (arrived, outcome) = match row {
                 Ok(row) => desk.arrive(query.number, key, row, &at, applied),
                 Err(reason) => {
                     tracing::debug!(table = rows.published.name, id = ?key, "{reason}");
-                    let error = RowsError::Unwritable(reason);
+                    let error = RowsError::Unencodable(reason);
                     (desk.fail(query.number, key, &error, 0), Some(LoadOutcome::Failed))
                 }
             };
             if let Some(outcome) = outcome {
-                rows.published.row_meters.count_load(outcome);
+                rows.published.row_metrics.count_load(outcome);
             }
             match arrived {
-                Arrived::Again(tries) => again.push((key.clone(), tries)),
-                Arrived::Done => {
-                    rows.bring_home(&mut desk, key, applied.position.lsn, &self.shared.cache);
+                LoadDisposition::Again(tries) => again.push((key.clone(), tries)),
+                LoadDisposition::Done => {
+                    rows.admit_one(&mut desk, key, applied.position.lsn, &self.shared.cache);
                 }
             }
         }
@@ -179,7 +184,7 @@ impl Store {
         again
     }
 
-    fn fail(&self, table: &TableState, query: &Query, error: &LoadError) -> Vec<(Key, u32)> {
+    fn fail(&self, table: &StoredTable, query: &LoadQuery, error: &LoadError) -> Vec<(Key, u32)> {
         let Some(rows) = &table.rows else { return Vec::new() };
         let name = &rows.published.name;
         tracing::debug!(table = name, %error, "rows could not be loaded");
@@ -187,24 +192,24 @@ impl Store {
             LoadError::Outdated => None,
             LoadError::BadKey(text) => Some(RowsError::BadKey(text.clone())),
             LoadError::Refused(reason) => {
-                Some(RowsError::Refused { table: name.clone(), reason: reason.clone() })
+                Some(RowsError::Unavailable { table: name.clone(), reason: reason.clone() })
             }
             LoadError::Unavailable(_) | LoadError::OtherServer | LoadError::Stopped => {
-                Some(RowsError::NotNow(format!(
+                Some(RowsError::TemporarilyUnavailable(format!(
                     "the row is not in memory, and {error}; try again later"
                 )))
             }
         };
         if told.is_none() {
-            self.wishes.refresh_catalog.notify_one();
+            self.requests.refresh_catalog.notify_one();
         }
         let patience = match error {
             LoadError::OtherServer => OTHER_SERVER_TRIES,
             _ => 0,
         };
-        let mut desk = rows.desk();
+        let mut desk = rows.pending();
         let arrived = query.keys.iter().map(|key| {
-            rows.published.row_meters.count_load(LoadOutcome::Failed);
+            rows.published.row_metrics.count_load(LoadOutcome::Failed);
             let arrived = match &told {
                 Some(error) => desk.fail(query.number, key, error, patience),
                 None => desk.again(query.number, key),
@@ -212,8 +217,8 @@ impl Store {
             (key.clone(), arrived)
         });
         let again = arrived.filter_map(|(key, arrived)| match arrived {
-            Arrived::Again(tries) => Some((key, tries)),
-            Arrived::Done => None,
+            LoadDisposition::Again(tries) => Some((key, tries)),
+            LoadDisposition::Done => None,
         });
         again.collect()
     }

@@ -12,7 +12,7 @@
 use futures_util::FutureExt;
 use futures_util::future::{Either, select_all};
 
-use super::directory::Selection;
+use super::directory::ResourceSelection;
 use super::state::Store;
 use crate::version::{Position, Version};
 
@@ -23,7 +23,7 @@ impl Store {
     /// Waits until there is something to tell about these tables after `after`: at once if there
     /// is now, or if `after` belongs to another history. Returns as well once the store is closed.
     /// Cancel safe.
-    pub async fn wait_for_change(&self, tables: &Selection, after: Version) {
+    pub async fn wait_for_change(&self, tables: &ResourceSelection, after: Version) {
         loop {
             let woken = self.enlist(tables);
             if self.is_closed() || self.has_news(tables, after) {
@@ -37,8 +37,8 @@ impl Store {
     }
 
     /// What is woken when something happens to one of the tables; perhaps for others, too.
-    fn enlist(&self, tables: &Selection) -> impl Future<Output = ()> {
-        if let Selection::Tables(tables) = tables
+    fn enlist(&self, tables: &ResourceSelection) -> impl Future<Output = ()> {
+        if let ResourceSelection::Tables(tables) = tables
             && (1..=TABLES_ENLISTED_MAX).contains(&tables.len())
         {
             let tables = tables.iter().map(|part| &part.table);

@@ -26,7 +26,7 @@ macro_rules! enlisted {
 
 #[tokio::test]
 async fn a_commit_wakes_who_waits_for_its_table_only() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let store = bench.store.clone();
     let (a, b) = (bench.selection(&["a"]), bench.selection(&["b"]));
     let (waits_a, waits_b) =
@@ -52,7 +52,7 @@ impl Wake for WakeUps {
 
 #[tokio::test]
 async fn a_commit_costs_who_waits_for_another_table_nothing() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let store = bench.store.clone();
     let b = bench.selection(&["b", "c"]);
     let wake_ups = Arc::<WakeUps>::default();
@@ -70,13 +70,14 @@ async fn a_commit_costs_who_waits_for_another_table_nothing() {
 
 #[tokio::test]
 async fn many_tables_and_all_wait_for_any_change() {
-    let mut bench = Bench::new(GENEROUS);
+    let mut bench = Harness::new(GENEROUS);
     let names: Vec<String> = (1..=20).map(|n| format!("t{n}")).collect();
     let tables = names.iter().zip(1..).map(|(name, oid)| table(oid, name)).collect();
     bench.take(started(800, tables, None));
     let store = bench.store.clone();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (all, many, few) = (Selection::All, bench.selection(&names), bench.selection(&names[..16]));
+    let (all, many, few) =
+        (ResourceSelection::All, bench.selection(&names), bench.selection(&names[..16]));
     let (waits_all, waits_many, waits_few) = (
         store.wait_for_change(&all, at(800)),
         store.wait_for_change(&many, at(800)),
@@ -95,7 +96,7 @@ async fn many_tables_and_all_wait_for_any_change() {
 
 #[tokio::test]
 async fn who_has_something_to_hear_does_not_wait() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Op::Insert), (1, 2, Op::Insert)]));
     let a = bench.selection(&["a"]);
     let over = |after| bench.store.wait_for_change(&a, after).now_or_never().is_some();
@@ -111,7 +112,7 @@ async fn who_has_something_to_hear_does_not_wait() {
 
 #[tokio::test]
 async fn a_reset_between_commits_wakes() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let store = bench.store.clone();
     let a = bench.selection(&["a"]);
     let waits = store.wait_for_change(&a, at(800));
@@ -124,7 +125,7 @@ async fn a_reset_between_commits_wakes() {
 
 #[tokio::test]
 async fn a_table_that_leaves_or_is_replaced_wakes() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let store = bench.store.clone();
     let (a, b) = (bench.selection(&["a"]), bench.selection(&["b"]));
     let (waits_a, waits_b) =
@@ -144,11 +145,13 @@ async fn a_table_that_leaves_or_is_replaced_wakes() {
 
 #[tokio::test]
 async fn another_history_wakes() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let store = bench.store.clone();
     let a = bench.selection(&["a"]);
-    let (waits_a, waits_all) =
-        (store.wait_for_change(&a, at(800)), store.wait_for_change(&Selection::All, at(800)));
+    let (waits_a, waits_all) = (
+        store.wait_for_change(&a, at(800)),
+        store.wait_for_change(&ResourceSelection::All, at(800)),
+    );
     enlisted!(waits_a);
     enlisted!(waits_all);
     let Event::Started(mut other) = started(80, abc(), None) else { panic!("a start") };
@@ -160,7 +163,7 @@ async fn another_history_wakes() {
 
 #[tokio::test]
 async fn a_position_is_waited_for() {
-    let mut bench = Bench::new(GENEROUS);
+    let mut bench = Harness::new(GENEROUS);
     let store = bench.store.clone();
     let waits = store.wait_applied(at(960).position);
     enlisted!(waits);
@@ -174,7 +177,7 @@ async fn a_position_is_waited_for() {
 
 #[tokio::test]
 async fn closing_ends_all_waiting() {
-    let bench = Bench::started();
+    let bench = Harness::started();
     let store = bench.store.clone();
     let a = bench.selection(&["a"]);
     let (change, position) =
@@ -193,9 +196,10 @@ async fn closing_ends_all_waiting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wake_up_is_lost() {
     const COMMITS: u64 = 2_000;
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let store = bench.store.clone();
-    let selections = [bench.selection(&["a"]), bench.selection(&["a", "b"]), Selection::All];
+    let selections =
+        [bench.selection(&["a"]), bench.selection(&["a", "b"]), ResourceSelection::All];
     let mut follow = tokio::task::JoinSet::new();
     for tables in selections {
         let store = store.clone();

@@ -1,20 +1,20 @@
 //! A committed transaction.
 
 use super::rows::RowCommit;
-use super::{Aftermath, Writer};
+use super::{PostCommit, Writer};
 use crate::change::{Change, CommitTime, ResetReason, Transaction};
 use crate::lsn::Lsn;
 use crate::store::resets::LastReset;
-use crate::store::state::{State, TableState};
+use crate::store::state::{StoreState, StoredTable};
 use crate::table::{TableOid, Tracking};
 use crate::version::Position;
 
 impl Writer {
     pub(super) fn commit(
         &mut self,
-        state: &mut State,
+        state: &mut StoreState,
         transaction: Transaction,
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) {
         let end = Position::after_commit(transaction.end_lsn);
         if end <= state.applied {
@@ -47,11 +47,11 @@ impl Writer {
     /// Applies one row's change. Tells whether its table is published.
     fn change(
         &mut self,
-        state: &mut State,
+        state: &mut StoreState,
         change: Change,
         end_lsn: Lsn,
         at: CommitTime,
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) -> bool {
         let Some(table) = state.tables.get_mut(&change.table) else {
             self.warn_unknown(change.table);
@@ -78,11 +78,11 @@ impl Writer {
     /// Forgets all of a table's changes up to `floor`: its readers have to read it again.
     pub(super) fn reset(
         &self,
-        table: &mut TableState,
+        table: &mut StoredTable,
         floor: Position,
         at: CommitTime,
         reason: ResetReason,
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) {
         aftermath.work += 1;
         aftermath.dropped.push(Box::new(table.log.reset(floor, at)));
@@ -93,7 +93,7 @@ impl Writer {
         self.count_reset(table, LastReset { reason, at, position: floor });
     }
 
-    pub(super) fn count_reset(&self, table: &mut TableState, reset: LastReset) {
+    pub(super) fn count_reset(&self, table: &mut StoredTable, reset: LastReset) {
         let labels = [&*table.published.name, reset.reason.as_str()];
         self.metrics.resets.with_label_values(&labels).inc();
         table.resets.note(reset);

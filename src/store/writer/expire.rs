@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use parking_lot::RwLockWriteGuard;
 
-use super::{CHANGES_PER_HOLD, Writer, seconds_since};
+use super::{CHANGES_PER_LOCK, Writer, seconds_since};
 use crate::change::CommitTime;
-use crate::store::state::{State, TableState};
+use crate::store::state::{StoreState, StoredTable};
 
 /// Lock holds that one call spends on forgetting. What is left waits for the next call: that it
 /// is remembered some seconds longer does no harm, that nothing is applied meanwhile would.
@@ -32,7 +32,7 @@ impl Writer {
         self.measure(&shared.state.read(), now);
     }
 
-    fn measure(&self, state: &State, now: CommitTime) {
+    fn measure(&self, state: &StoreState, now: CommitTime) {
         self.metrics.log_bytes.set(i64::try_from(state.bytes()).unwrap_or(i64::MAX));
         state.measure_rows();
         for table in state.tables.values() {
@@ -46,9 +46,9 @@ impl Writer {
 }
 
 /// One lock hold's worth of forgetting and of giving memory back; tells whether there is more.
-fn expire_some(state: &mut State, oldest: CommitTime) -> bool {
-    let mut left = CHANGES_PER_HOLD;
-    for log in state.tables.values_mut().flat_map(TableState::logs) {
+fn expire_some(state: &mut StoreState, oldest: CommitTime) -> bool {
+    let mut left = CHANGES_PER_LOCK;
+    for log in state.tables.values_mut().flat_map(StoredTable::logs) {
         while log.expire_oldest(oldest) {
             left -= 1;
             if left == 0 {

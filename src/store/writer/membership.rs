@@ -8,32 +8,37 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Aftermath, Writer};
+use super::{PostCommit, Writer};
 use crate::change::{CommitTime, Reset, ResetReason, Started};
 use crate::scope::ScopeColumnSet;
-use crate::store::directory::{Directory, PublishedTable};
-use crate::store::log::{Log, ScopedLog};
-use crate::store::meters::{self, TableMeters};
+use crate::store::directory::{Directory, Resource};
+use crate::store::log::{ScopedLog, VersionLog};
+use crate::store::meters::{self, TableMetrics};
 use crate::store::resets::{LastReset, Resets};
 use crate::store::rows::TableRows;
-use crate::store::signals::beyond;
-use crate::store::state::{State, TableState};
+use crate::store::signals::reset_after;
+use crate::store::state::{StoreState, StoredTable};
 use crate::table::{Table, TableOid};
 use crate::version::Position;
 
 /// What becomes of the tables when a new list arrives.
 #[derive(Default)]
-struct Plan {
+struct MembershipPlan {
     /// Tables that begin here, under a definition that was not known.
     joining: Vec<(Table, Option<ResetReason>)>,
     /// Tables that stay but begin anew.
     restarting: Vec<(TableOid, ResetReason)>,
     /// Tables that are gone, or were defined differently.
-    leaving: Vec<TableState>,
+    leaving: Vec<StoredTable>,
 }
 
 impl Writer {
-    pub(super) fn start(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+    pub(super) fn start(
+        &self,
+        state: &mut StoreState,
+        started: Started,
+        aftermath: &mut PostCommit,
+    ) {
         state.server = Some(started.server);
         let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
             return self.begin_history(state, started, aftermath);
@@ -41,7 +46,7 @@ impl Writer {
         if held.epoch() == started.history.epoch() {
             let loads = state.loads.get_mut();
             for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
-                rows.distrust(applied.position.lsn, loads);
+                rows.mark_for_reload(applied.position.lsn, loads);
             }
         } else {
             self.leave_history(state, aftermath);
@@ -59,10 +64,10 @@ impl Writer {
     /// Another history takes over, perhaps one that goes on with the logs. The rows never do: a
     /// query sees commits before the stream tells of them, so any of them may hold one that was
     /// lost with the old server. All are asked for again.
-    fn leave_history(&self, state: &mut State, aftermath: &mut Aftermath) {
+    fn leave_history(&self, state: &mut StoreState, aftermath: &mut PostCommit) {
         self.shared.signals.leave_history();
         for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
-            aftermath.dropped_rows.extend(rows.lose(state.applied.lsn));
+            aftermath.dropped_rows.extend(rows.invalidate_all(state.applied.lsn));
         }
     }
 
@@ -71,22 +76,22 @@ impl Writer {
     ///
     /// Where it is one that the held one was an ancestor of, we told of commits that it lacks. Others
     /// may have read such rows as well, whatever version they were given: none of before is believed.
-    fn begin_history(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+    fn begin_history(&self, state: &mut StoreState, started: Started, aftermath: &mut PostCommit) {
         state.loads.get_mut().leave_history();
         state.history = Some(started.history);
         state.applied = Position::after_commit(started.from);
         state.newest = state.applied;
-        let plan = Plan {
+        let plan = MembershipPlan {
             joining: started.tables.into_iter().map(|table| (table, started.broken)).collect(),
             leaving: std::mem::take(&mut state.tables).into_values().collect(),
-            ..Plan::default()
+            ..MembershipPlan::default()
         };
         self.enact(state, plan, aftermath);
     }
 
     /// The stream begins again, perhaps on another timeline that shares everything held. Where it
     /// can't continue what is held, every table is reset.
-    fn carry_on(&self, state: &mut State, started: Started, aftermath: &mut Aftermath) {
+    fn carry_on(&self, state: &mut StoreState, started: Started, aftermath: &mut PostCommit) {
         let from = Position::after_commit(started.from);
         // What was committed between the applied position and a later beginning is never sent.
         let gap = (from > state.applied).then_some(ResetReason::SlotLost);
@@ -105,24 +110,25 @@ impl Writer {
     /// begin here; those that are missing are gone; the others stay as they are.
     pub(super) fn replace_tables(
         &self,
-        state: &mut State,
+        state: &mut StoreState,
         tables: Vec<Table>,
         resets: &[Reset],
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) {
         let plan = plan(state, tables, resets);
         if !plan.joining.is_empty() || !plan.restarting.is_empty() {
-            state.applied = beyond(state.applied);
+            state.applied = reset_after(state.applied);
             state.newest = state.applied;
         }
         self.enact(state, plan, aftermath);
     }
 
-    fn enact(&self, state: &mut State, plan: Plan, aftermath: &mut Aftermath) {
+    fn enact(&self, state: &mut StoreState, plan: MembershipPlan, aftermath: &mut PostCommit) {
         let now = CommitTime::from_timestamp(Timestamp::now());
         for (oid, reason) in plan.restarting {
             if let Some(table) = state.tables.get_mut(&oid) {
-                let lost = table.rows.as_mut().and_then(|rows| rows.lose(state.applied.lsn));
+                let lost =
+                    table.rows.as_mut().and_then(|rows| rows.invalidate_all(state.applied.lsn));
                 aftermath.dropped_rows.extend(lost);
                 self.reset(table, state.applied, now, reason, aftermath);
             }
@@ -150,26 +156,26 @@ impl Writer {
     /// its name before.
     fn join(
         &self,
-        state: &mut State,
+        state: &mut StoreState,
         table: Table,
         reason: Option<ResetReason>,
         resets: Resets,
         now: CommitTime,
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) {
-        let published = Arc::new(PublishedTable::new(table, &self.metrics));
+        let published = Arc::new(Resource::new(table, &self.metrics));
         published.mark.set(state.applied);
         aftermath.work += 1;
         aftermath.touched.push(published.clone());
-        let meters = TableMeters::new(&self.metrics, &published.name);
-        let log = Log::new(state.applied, now);
+        let meters = TableMetrics::new(&self.metrics, &published.name);
+        let log = VersionLog::new(state.applied, now);
         let scoped = ScopeColumnSet::all(published.table.scope.len())
             .map(|columns| ScopedLog::new(columns, state.applied, now))
             .collect();
         let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);
         let newest = state.applied;
         let mut table =
-            TableState { published, log, scoped, rows, newest, meters, resets, touched: false };
+            StoredTable { published, log, scoped, rows, newest, meters, resets, touched: false };
         if let Some(reason) = reason {
             self.count_reset(&mut table, LastReset { reason, at: now, position: newest });
         }
@@ -177,11 +183,11 @@ impl Writer {
     }
 }
 
-fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
+fn plan(state: &mut StoreState, tables: Vec<Table>, resets: &[Reset]) -> MembershipPlan {
     let reasons: BTreeMap<TableOid, ResetReason> =
         resets.iter().map(|reset| (reset.table, reset.reason)).collect();
     let mut before = std::mem::take(&mut state.tables);
-    let mut plan = Plan::default();
+    let mut plan = MembershipPlan::default();
     for table in tables {
         let reason = reasons.get(&table.oid).copied();
         match before.remove(&table.oid) {
@@ -201,7 +207,7 @@ fn plan(state: &mut State, tables: Vec<Table>, resets: &[Reset]) -> Plan {
 }
 
 /// Whoever waits for this table is woken: its signals never move again. Tells its name and resets.
-fn leave(table: TableState, aftermath: &mut Aftermath) -> (String, Resets) {
+fn leave(table: StoredTable, aftermath: &mut PostCommit) -> (String, Resets) {
     table.published.mark.close();
     table.published.show_generation(0);
     let name = table.published.name.clone();

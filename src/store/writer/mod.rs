@@ -18,23 +18,23 @@ use jiff::Timestamp;
 use parking_lot::RwLockWriteGuard;
 use prometheus::local::LocalHistogram;
 
-use super::directory::PublishedTable;
+use super::directory::Resource;
 use super::limits::LogLimits;
 use super::log::SPARE;
-use super::rows::Dropped;
-use super::signals::Signals;
-use super::state::{Shared, State, TableState};
+use super::rows::DeferredDrop;
+use super::signals::Notifications;
+use super::state::{StoreInner, StoreState, StoredTable};
 use crate::change::{CommitTime, Event};
 use crate::metrics::Metrics;
 use crate::version::Position;
 
 /// Changes after which the writer lets readers in. A commit is never divided, so a hold is as
 /// long as the largest commit where that is longer.
-const CHANGES_PER_HOLD: usize = 1024;
+const CHANGES_PER_LOCK: usize = 1024;
 
 /// The store's only writer.
 pub struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<StoreInner>,
     limits: LogLimits,
     metrics: Metrics,
     /// `commit_to_visible_seconds`, collected here and added once for each lock hold.
@@ -44,15 +44,15 @@ pub struct Writer {
 
 /// What one lock hold leaves to be done after it.
 #[derive(Debug, Default)]
-struct Aftermath {
+struct PostCommit {
     /// Changes and resets applied.
     work: usize,
     /// Tables whose waiters are to be woken.
-    touched: Vec<Arc<PublishedTable>>,
+    touched: Vec<Arc<Resource>>,
     /// Contents of logs that were reset: dropping millions of keys takes long.
     dropped: Vec<Box<dyn Debug + Send>>,
     /// Rows that are not held any more.
-    dropped_rows: Vec<Dropped>,
+    dropped_rows: Vec<DeferredDrop>,
     /// Whether rows wait to be asked of the database.
     wants_rows: bool,
     /// Whether a table waits to be copied.
@@ -62,7 +62,7 @@ struct Aftermath {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, limits: LogLimits, metrics: Metrics) -> Self {
+    pub(super) fn new(shared: Arc<StoreInner>, limits: LogLimits, metrics: Metrics) -> Self {
         let visible = metrics.commit_to_visible_seconds.local();
         Self { shared, limits, metrics, visible, warned_unknown: false }
     }
@@ -75,11 +75,11 @@ impl Writer {
     pub fn apply(&mut self, events: Vec<Event>) {
         let shared = self.shared.clone();
         let tells_tables = events.iter().any(|event| matches!(event, Event::Tables { .. }));
-        let work_max = if tells_tables { usize::MAX } else { CHANGES_PER_HOLD };
+        let work_max = if tells_tables { usize::MAX } else { CHANGES_PER_LOCK };
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
             let mut state = shared.state.write();
-            let mut aftermath = Aftermath::default();
+            let mut aftermath = PostCommit::default();
             while aftermath.work < work_max
                 && let Some(event) = events.next()
             {
@@ -95,7 +95,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, state: &mut State, event: Event, aftermath: &mut Aftermath) {
+    fn take(&mut self, state: &mut StoreState, event: Event, aftermath: &mut PostCommit) {
         match event {
             Event::Started(started) => self.start(state, started, aftermath),
             _ if state.history.is_none() => tracing::error!("an event came before the first start"),
@@ -110,22 +110,22 @@ impl Writer {
     }
 
     /// Forgets the oldest changes of the largest log until all logs together fit.
-    fn keep_to_max_bytes(&self, state: &mut State) {
+    fn keep_to_max_bytes(&self, state: &mut StoreState) {
         while state.bytes() > self.limits.max_bytes {
-            let logs = state.tables.values_mut().flat_map(TableState::logs);
+            let logs = state.tables.values_mut().flat_map(StoredTable::logs);
             let Some(largest) = logs.filter(|l| l.len() > 0).max_by_key(|l| l.bytes()) else {
                 return;
             };
             if largest.has_spare_chunk() {
                 largest.release_chunk();
             } else {
-                (0..SPARE).take_while(|_| largest.forget_oldest()).for_each(drop);
+                (0..SPARE).take_while(|_| largest.evict_oldest()).for_each(drop);
             }
         }
     }
 
     /// What is done without the lock.
-    fn finish(&mut self, signals: &Signals, aftermath: Aftermath) {
+    fn finish(&mut self, signals: &Notifications, aftermath: PostCommit) {
         if !aftermath.touched.is_empty() {
             signals.any_change.notify_waiters();
         }
@@ -151,7 +151,7 @@ impl Writer {
 }
 
 /// Lets readers see without the lock what they could see with it.
-fn publish(state: &mut State, signals: &Signals) {
+fn publish(state: &mut StoreState, signals: &Notifications) {
     let Some(version) = state.version() else { return };
     for table in state.tables.values_mut().filter(|table| table.touched) {
         table.touched = false;

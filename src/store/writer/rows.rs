@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Aftermath, Writer, publish};
+use super::{PostCommit, Writer, publish};
 use crate::change::{CommitTime, ResetReason};
 use crate::lsn::Lsn;
 use crate::row::{RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::store::rows::Applying;
-use crate::store::signals::beyond;
-use crate::store::state::State;
+use crate::store::rows::ApplyContext;
+use crate::store::signals::reset_after;
+use crate::store::state::StoreState;
 use crate::table::TableOid;
 
 /// The commit that row changes belong to.
@@ -22,10 +22,10 @@ impl Writer {
     /// Applies what a transaction did to rows.
     pub(super) fn apply_rows(
         &self,
-        state: &mut State,
+        state: &mut StoreState,
         commit: &RowCommit,
         rows: Vec<RowChange>,
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) {
         if rows.is_empty() {
             return;
@@ -43,10 +43,10 @@ impl Writer {
 
     fn apply_row(
         &self,
-        state: &mut State,
+        state: &mut StoreState,
         commit: &RowCommit,
         change: RowChange,
-        aftermath: &mut Aftermath,
+        aftermath: &mut PostCommit,
     ) {
         let (RowChange::Upsert { table, .. }
         | RowChange::Truncate(table)
@@ -54,7 +54,7 @@ impl Writer {
         let Some(rows) = state.tables.get_mut(&table).and_then(|table| table.rows.as_mut()) else {
             return;
         };
-        let mut applying = Applying {
+        let mut applying = ApplyContext {
             cache: &self.shared.cache,
             loads: state.loads.get_mut(),
             dropped: &mut aftermath.dropped_rows,
@@ -64,7 +64,9 @@ impl Writer {
         match change {
             RowChange::Upsert { key, image, .. } => rows.change(key, image, &mut applying),
             RowChange::Truncate(_) => rows.clear(&mut applying),
-            RowChange::Invalidate(_) => aftermath.dropped_rows.extend(rows.lose(commit.end)),
+            RowChange::Invalidate(_) => {
+                aftermath.dropped_rows.extend(rows.invalidate_all(commit.end))
+            }
         }
     }
 
@@ -80,7 +82,7 @@ impl Writer {
     pub fn carry_out(&mut self) {
         let shared = self.shared.clone();
         let mut state = shared.state.write();
-        let mut aftermath = Aftermath::default();
+        let mut aftermath = PostCommit::default();
         let wanted = std::mem::take(&mut *shared.reloads.lock());
         for table in wanted {
             self.reload(&mut state, table, &mut aftermath);
@@ -91,26 +93,26 @@ impl Writer {
         self.finish(&shared.signals, aftermath);
     }
 
-    fn reload(&self, state: &mut State, oid: TableOid, aftermath: &mut Aftermath) {
+    fn reload(&self, state: &mut StoreState, oid: TableOid, aftermath: &mut PostCommit) {
         let applied = state.applied.lsn;
         let Some(table) = state.tables.get_mut(&oid) else { return };
         if let Some(rows) = &mut table.rows {
             if !rows.reload() {
                 return;
             }
-            aftermath.dropped_rows.extend(rows.lose(applied));
+            aftermath.dropped_rows.extend(rows.invalidate_all(applied));
         }
         self.reset_between_commits(state, oid, aftermath);
     }
 
     /// Brings home what came from the database and can go there now.
-    pub(super) fn settle_rows(&self, state: &mut State, aftermath: &mut Aftermath) {
+    pub(super) fn settle_rows(&self, state: &mut StoreState, aftermath: &mut PostCommit) {
         let applied = state.applied.lsn;
         let loads = state.loads.get_mut();
         let mut reloaded = Vec::new();
         for (oid, table) in &mut state.tables {
             let Some(rows) = &mut table.rows else { continue };
-            if rows.settle(applied, &self.shared.cache, loads, &mut aftermath.dropped_rows) {
+            if rows.admit_ready(applied, &self.shared.cache, loads, &mut aftermath.dropped_rows) {
                 reloaded.push(*oid);
             }
             aftermath.wants_copy |= rows.wants_copy();
@@ -121,8 +123,13 @@ impl Writer {
         }
     }
 
-    fn reset_between_commits(&self, state: &mut State, oid: TableOid, aftermath: &mut Aftermath) {
-        let floor = beyond(state.applied);
+    fn reset_between_commits(
+        &self,
+        state: &mut StoreState,
+        oid: TableOid,
+        aftermath: &mut PostCommit,
+    ) {
+        let floor = reset_after(state.applied);
         let Some(table) = state.tables.get_mut(&oid) else { return };
         let now = CommitTime::from_timestamp(Timestamp::now());
         self.reset(table, floor, now, ResetReason::Reload, aftermath);

@@ -16,18 +16,18 @@ use crate::version::{Epoch, Version};
 
 fn assert_send<T: Send>(_: &T) {}
 
-fn resets_counted(bench: &Bench, table: &str, reason: ResetReason) -> u64 {
+fn resets_counted(bench: &Harness, table: &str, reason: ResetReason) -> u64 {
     bench.metrics.resets.with_label_values(&[table, reason.as_str()]).get()
 }
 
 #[test]
 fn the_writer_can_live_on_a_thread_of_its_own() {
-    assert_send(&Bench::started().writer);
+    assert_send(&Harness::started().writer);
 }
 
 #[test]
 fn a_repeated_commit_is_ignored() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     bench.take(commit(960, &[(1, 1, Delete)]));
     bench.take(started(800, abc(), None));
@@ -42,7 +42,7 @@ fn a_repeated_commit_is_ignored() {
 
 #[test]
 fn what_comes_before_other_tables_is_seen_together_with_them() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let (store, before) = (bench.store.clone(), bench.store.applied());
     let changes: Vec<_> = (0..1000).map(|id| (1, id, Insert)).collect();
     let mut events: Vec<_> = (1..=50).map(|n| commit(800 + 80 * n, &changes)).collect();
@@ -58,7 +58,7 @@ fn what_comes_before_other_tables_is_seen_together_with_them() {
 
 #[test]
 fn a_reset_clears_the_table_at_its_commit() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     let resets = vec![reset(1, ResetReason::LargeTransaction)];
     bench.take(commit_with(960, &[(2, 1, Insert)], resets));
@@ -71,7 +71,7 @@ fn a_reset_clears_the_table_at_its_commit() {
 
 #[test]
 fn a_table_without_a_key_is_reset_by_any_change() {
-    let mut bench = Bench::new(GENEROUS);
+    let mut bench = Harness::new(GENEROUS);
     let mut keyless = table(1, "a");
     keyless.tracking = Tracking::ResetOnly("it has no primary key".into());
     bench.take(started(800, vec![keyless, table(2, "b")], None));
@@ -84,7 +84,7 @@ fn a_table_without_a_key_is_reset_by_any_change() {
 
 #[test]
 fn a_change_to_an_unknown_table_concerns_nobody() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit_with(880, &[(99, 1, Insert)], vec![reset(98, ResetReason::Truncate)]));
     let answer = bench.poll_all(at(800));
     assert_eq!((told(&answer).as_str(), answer.version, answer.newest), ("", at(880), at(800)));
@@ -93,7 +93,7 @@ fn a_change_to_an_unknown_table_concerns_nobody() {
 
 #[test]
 fn a_reset_between_commits_reaches_who_holds_the_applied_version() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     let mut held = at(880);
     for _ in 0..300 {
@@ -120,7 +120,7 @@ fn a_reset_between_commits_reaches_who_holds_the_applied_version() {
 
 #[test]
 fn the_same_tables_again_change_nothing() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let before = bench.store.directory();
     bench.take(Event::Tables { tables: abc(), resets: vec![] });
     bench.take(started(800, abc(), None));
@@ -131,7 +131,7 @@ fn the_same_tables_again_change_nothing() {
 
 #[test]
 fn a_table_that_joins_is_reset_for_who_was_here_before() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let mut tables = abc();
     tables.push(table(4, "d"));
     bench.take(Event::Tables { tables, resets: vec![] });
@@ -143,7 +143,7 @@ fn a_table_that_joins_is_reset_for_who_was_here_before() {
 
 #[test]
 fn a_table_that_left_and_came_back_is_reset() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     bench.take(Event::Tables { tables: vec![table(2, "b"), table(3, "c")], resets: vec![] });
     assert!(bench.store.directory().resolve("a").is_none());
@@ -156,7 +156,7 @@ fn a_table_that_left_and_came_back_is_reset() {
 #[test]
 fn another_definition_resets() {
     let with = |change: fn(&mut crate::table::Table)| {
-        let mut bench = Bench::started();
+        let mut bench = Harness::started();
         bench.take(commit(880, &[(1, 1, Insert)]));
         let mut tables = abc();
         change(tables.first_mut().unwrap());
@@ -172,7 +172,7 @@ fn another_definition_resets() {
 
 #[test]
 fn tables_that_swap_names_keep_their_metrics() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert), (3, 1, Insert)]));
     bench.take(Event::Tables { tables: vec![table(1, "b"), table(2, "a")], resets: vec![] });
     let count = |table| bench.metrics.changes.with_label_values(&[table, "insert"]).get();
@@ -183,7 +183,7 @@ fn tables_that_swap_names_keep_their_metrics() {
 
 #[test]
 fn a_stream_that_carries_on_keeps_everything() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     bench.take(started(840, abc(), None));
     bench.take(commit(960, &[(1, 2, Insert)]));
@@ -194,7 +194,7 @@ fn a_stream_that_carries_on_keeps_everything() {
 #[test]
 fn a_stream_that_is_broken_resets_everything() {
     for (from, next) in [(800, 960), (880, 960), (1600, 1680)] {
-        let mut bench = Bench::started();
+        let mut bench = Harness::started();
         bench.take(commit(880, &[(1, 1, Insert)]));
         bench.take(started(from, abc(), Some(ResetReason::SlotLost)));
         let answer = bench.poll_all(at(880));
@@ -208,7 +208,7 @@ fn a_stream_that_is_broken_resets_everything() {
 
 #[test]
 fn a_stream_that_begins_after_a_gap_resets_everything() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(started(880, abc(), None));
     let answer = bench.poll_all(at(800));
     assert_eq!(told(&answer), "!a !b !c");
@@ -219,7 +219,7 @@ fn a_stream_that_begins_after_a_gap_resets_everything() {
 
 #[test]
 fn another_history_clears_everything() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert)]));
     let epoch = Epoch(8);
     let start = Started {
@@ -242,7 +242,7 @@ fn another_history_clears_everything() {
 
 #[test]
 fn events_before_the_first_start_are_ignored() {
-    let mut bench = Bench::new(GENEROUS);
+    let mut bench = Harness::new(GENEROUS);
     bench.take(commit(880, &[(1, 1, Insert)]));
     bench.take(Event::Watermark(Lsn(960)));
     bench.take(Event::Tables { tables: abc(), resets: vec![] });
@@ -251,7 +251,7 @@ fn events_before_the_first_start_are_ignored() {
 
 #[test]
 fn a_table_forgets_beyond_max_changes() {
-    let mut bench = Bench::started_with(LogLimits { max_changes: 2, ..GENEROUS });
+    let mut bench = Harness::started_with(LogLimits { max_changes: 2, ..GENEROUS });
     bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert), (2, 7, Insert)]));
     bench.take(commit(960, &[(1, 3, Insert)]));
     let answer = bench.poll_all(at(800));
@@ -261,7 +261,7 @@ fn a_table_forgets_beyond_max_changes() {
 
 #[test]
 fn a_commit_larger_than_max_changes_leaves_a_table_true() {
-    let mut bench = Bench::started_with(LogLimits { max_changes: 2, ..GENEROUS });
+    let mut bench = Harness::started_with(LogLimits { max_changes: 2, ..GENEROUS });
     bench.take(commit(880, &[(1, 1, Insert), (1, 2, Insert), (1, 3, Insert)]));
     assert_eq!(told(&bench.poll_all(at(800))), "!a");
     assert_eq!(told(&bench.poll_all(at(880))), "");
@@ -272,7 +272,7 @@ fn a_commit_larger_than_max_changes_leaves_a_table_true() {
 #[test]
 fn the_largest_table_forgets_at_max_bytes() {
     let limit = 400_000;
-    let mut bench = Bench::started_with(LogLimits { max_bytes: limit, ..GENEROUS });
+    let mut bench = Harness::started_with(LogLimits { max_bytes: limit, ..GENEROUS });
     bench.take(commit(808, &[(2, 1, Insert)]));
     let mut lsn = 808;
     for start in (0..20_000).step_by(100) {
@@ -298,7 +298,7 @@ fn the_largest_table_forgets_at_max_bytes() {
 
 #[test]
 fn one_key_larger_than_max_bytes_is_a_reset() {
-    let mut bench = Bench::started_with(LogLimits { max_bytes: 10_000, ..GENEROUS });
+    let mut bench = Harness::started_with(LogLimits { max_bytes: 10_000, ..GENEROUS });
     let change = Change {
         table: TableOid(1),
         key: Key::json(&vec![b'1'; 20_000]),
@@ -320,7 +320,7 @@ fn one_key_larger_than_max_bytes_is_a_reset() {
 
 #[test]
 fn what_is_older_than_max_age_expires() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let ids: Vec<_> = (0..5_000).map(|id| (1, id, Insert)).collect();
     bench.take(commit(880, &ids));
     bench.take(commit(960, &[(2, 1, Insert)]));
@@ -342,7 +342,7 @@ fn what_is_older_than_max_age_expires() {
 
 #[test]
 fn what_is_applied_is_counted() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit(880, &[(1, 1, Insert), (1, 2, Update), (2, 1, Update)]));
     bench.take(commit(960, &[(1, 1, Delete)]));
     bench.take(commit(1040, &[]));
@@ -357,7 +357,7 @@ fn what_is_applied_is_counted() {
 
 #[test]
 fn a_batch_is_applied_in_slices_and_whole() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     let ids: Vec<_> = (0..1_500).map(|id| (1, id, Insert)).collect();
     let events = (1..=10).map(|n| commit(800 + n * 80, &ids)).collect();
     bench.writer.apply(events);
@@ -367,7 +367,7 @@ fn a_batch_is_applied_in_slices_and_whole() {
 
 #[test]
 fn resets_are_remembered_across_a_new_definition() {
-    let mut bench = Bench::started();
+    let mut bench = Harness::started();
     bench.take(commit_with(880, &[], vec![reset(1, ResetReason::Truncate)]));
     bench.take(commit(960, &[(1, 1, Insert), (1, 2, Delete)]));
     let mut redefined = table(1, "a");

@@ -40,7 +40,7 @@ async fn a_quiet_server_is_asked_how_far_it_is_until_it_says_so() {
     let (reply, ()) = tokio::join!(client.get(&path), async {
         // The first question may come before the server has written what is waited for.
         for _ in 0..3 {
-            shop.service.wishes.report_position.notified().await;
+            shop.service.requests.report_position.notified().await;
         }
         shop.service.take(Event::Watermark(Lsn(880)));
     });
@@ -81,7 +81,7 @@ async fn an_lsn_counts_only_if_the_server_was_seen_just_now() {
     let client = shop.service.client.clone();
     let path = at(PATHS[0], "0/320");
     let (reply, ()) = tokio::join!(client.get(&path), async {
-        shop.service.wishes.refresh_catalog.notified().await;
+        shop.service.requests.refresh_catalog.notified().await;
         let now = Some(Instant::now());
         shop.service.source.send_modify(|source| source.last_seen = now);
     });

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::*;
 use crate::http::shared::{Question, SharedAnswers};
 use crate::http::told::Told;
-use crate::store::Selection;
+use crate::store::ResourceSelection;
 
 /// What changed since the start.
 fn question(rows: bool) -> Question {
     let after = Some(version(START).parse().unwrap());
-    Question { tables: Selection::All, after, limit: 10_000, detail: false, rows }
+    Question { tables: ResourceSelection::All, after, limit: 10_000, detail: false, rows }
 }
 
 async fn answer(answers: &SharedAnswers, shop: &Shop, question: &Question) -> Arc<Told> {

@@ -57,50 +57,50 @@ impl Values {
     }
 }
 
-type Place = (u32, i64);
+type KeyVisibility = (u32, i64);
 
-struct Commit {
+struct ModelTransaction {
     end: Lsn,
     xid: Xid,
     visible: bool,
-    after: BTreeMap<Place, Option<Values>>,
+    after: BTreeMap<KeyVisibility, Option<Values>>,
     event: Option<Event>,
 }
 
-pub(super) struct Database {
+pub(super) struct ModelDatabase {
     random: Random,
-    commits: Vec<Commit>,
+    commits: Vec<ModelTransaction>,
     delivered: usize,
     end: u64,
     numbers: u64,
 }
 
-impl Database {
+impl ModelDatabase {
     pub(super) fn new(seed: u64) -> Self {
         let random = Random::new(seed ^ 0xDB);
         Self { random, commits: Vec::new(), delivered: 0, end: 800, numbers: 0 }
     }
 
     /// What stood under a key when everything up to `lsn` was committed.
-    pub(super) fn at(&self, place: Place, lsn: Lsn) -> Option<Values> {
+    pub(super) fn at(&self, place: KeyVisibility, lsn: Lsn) -> Option<Values> {
         let mut commits = self.commits.iter().rev().filter(|commit| commit.end <= lsn);
         commits.find_map(|commit| commit.after.get(&place)).copied().flatten()
     }
 
     /// What stood under a key at `lsn` and after every later commit, with the end of that commit.
-    pub(super) fn since(&self, place: Place, lsn: Lsn) -> Vec<(Lsn, Option<Values>)> {
+    pub(super) fn since(&self, place: KeyVisibility, lsn: Lsn) -> Vec<(Lsn, Option<Values>)> {
         let later = self.commits.iter().filter(|commit| commit.end > lsn);
         let later = later.filter_map(|c| Some((c.end, *c.after.get(&place)?)));
         [(lsn, self.at(place, lsn))].into_iter().chain(later).collect()
     }
 
-    fn visible(&self, place: Place) -> Option<Values> {
+    fn visible(&self, place: KeyVisibility) -> Option<Values> {
         let mut commits = self.commits.iter().rev().filter(|commit| commit.visible);
         commits.find_map(|commit| commit.after.get(&place)).copied().flatten()
     }
 
     /// Whether a transaction that changed it still holds its lock.
-    fn is_locked(&self, place: Place) -> bool {
+    fn is_locked(&self, place: KeyVisibility) -> bool {
         self.commits.iter().any(|commit| !commit.visible && commit.after.contains_key(&place))
     }
 
@@ -190,7 +190,7 @@ impl Database {
         };
         let event = Some(Event::Commit(transaction));
         let visible = self.random.chance(50);
-        self.commits.push(Commit { end, xid, visible, after, event });
+        self.commits.push(ModelTransaction { end, xid, visible, after, event });
     }
 
     /// What becomes of a row, and what the stream says about it.
@@ -258,16 +258,16 @@ impl Database {
 }
 
 /// Reads now, answers later.
-pub(super) struct Connection(pub(super) Arc<Mutex<Database>>);
+pub(super) struct ModelConnection(pub(super) Arc<Mutex<ModelDatabase>>);
 
-impl Connection {
+impl ModelConnection {
     async fn delay(&self) {
         let millis = self.0.lock().random.below(12);
         sleep(Duration::from_millis(millis)).await;
     }
 }
 
-impl Loader for Connection {
+impl Loader for ModelConnection {
     fn load<'a>(
         &'a self,
         table: &'a Arc<Table>,

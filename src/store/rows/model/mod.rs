@@ -21,8 +21,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::database::tables;
-use self::database::{Database, LAZY, PRELOADED};
-use self::readers::Reader;
+use self::database::{LAZY, ModelDatabase, PRELOADED};
+use self::readers::ModelReader;
 use crate::change::{Event, Reset, ResetReason};
 use crate::metrics::Metrics;
 use crate::source::StreamRequests;
@@ -40,13 +40,13 @@ fn run(seed: u64, limits: RowLimits, steps: usize) {
 }
 
 async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
-    let wishes = StreamRequests::default();
+    let requests = StreamRequests::default();
     let limits = Limits { rows: limits, ..Limits::default() };
     let metrics = Metrics::new().unwrap();
-    let (mut writer, store) = open(limits, wishes, metrics.clone());
+    let (mut writer, store) = open(limits, requests, metrics.clone());
     writer.apply(vec![started(800, tables(), None)]);
-    let database = Arc::new(Mutex::new(Database::new(seed)));
-    let loader = Arc::new(database::Connection(database.clone()));
+    let database = Arc::new(Mutex::new(ModelDatabase::new(seed)));
+    let loader = Arc::new(database::ModelConnection(database.clone()));
     let end = CancellationToken::new();
     let mut tasks = JoinSet::new();
     for _ in 0..2 {
@@ -56,7 +56,7 @@ async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
     let pace = CheckPace { interval: Duration::from_millis(3), rows: 4 };
     tasks.spawn(store.checker(Some(pace)).run(loader, end.clone()));
     for number in 0..4 {
-        let reader = Reader::new(seed * 10 + number, store.clone(), database.clone());
+        let reader = ModelReader::new(seed * 10 + number, store.clone(), database.clone());
         tasks.spawn(reader.run(end.clone()));
     }
     let mut random = Random::new(seed);
@@ -80,7 +80,7 @@ async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
     }
     assert_eq!(metrics.consistency_violations.get(), 0, "the checker raised an alarm");
     assert!(metrics.consistency_checks.get() > 100, "the checker compared next to nothing");
-    let mut last = Reader::new(seed, store, database);
+    let mut last = ModelReader::new(seed, store, database);
     last.check_all().await;
     end.cancel();
     while let Some(ended) = tasks.join_next().await {
@@ -96,7 +96,7 @@ fn check(tasks: &mut JoinSet<()>) {
 }
 
 fn step(
-    database: &Mutex<Database>,
+    database: &Mutex<ModelDatabase>,
     store: &Store,
     writer: &mut Writer,
     random: &mut Random,
@@ -116,7 +116,7 @@ fn step(
     }
 }
 
-fn deliver(database: &Mutex<Database>, writer: &mut Writer, count: u64) {
+fn deliver(database: &Mutex<ModelDatabase>, writer: &mut Writer, count: u64) {
     for _ in 0..count {
         let Some(event) = database.lock().next_event() else { return };
         writer.apply(vec![event]);

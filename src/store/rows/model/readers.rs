@@ -8,25 +8,25 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::database::{Database, IDS, LAZY, PRELOADED};
+use super::database::{IDS, LAZY, ModelDatabase, PRELOADED};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::store::model::Random;
-use crate::store::{PublishedTable, Query, RowsError, Selection, Store};
+use crate::store::{ChangeQuery, Resource, ResourceSelection, RowsError, Store};
 use crate::version::Version;
 
-pub(super) struct Reader {
+pub(super) struct ModelReader {
     random: Random,
     store: Store,
-    database: Arc<Mutex<Database>>,
+    database: Arc<Mutex<ModelDatabase>>,
     /// The commit that what was read of a row last is at least as new as.
     seen: HashMap<(u32, i64), Lsn>,
     after: Option<Version>,
 }
 
-impl Reader {
-    pub(super) fn new(seed: u64, store: Store, database: Arc<Mutex<Database>>) -> Self {
+impl ModelReader {
+    pub(super) fn new(seed: u64, store: Store, database: Arc<Mutex<ModelDatabase>>) -> Self {
         let random = Random::new(seed ^ 0xBEEF);
         Self { random, store, database, seen: HashMap::new(), after: None }
     }
@@ -50,7 +50,7 @@ impl Reader {
         }
     }
 
-    fn table(&self, oid: u32) -> Arc<PublishedTable> {
+    fn table(&self, oid: u32) -> Arc<Resource> {
         let directory = self.store.directory();
         directory.tables().iter().find(|table| table.oid().0 == oid).unwrap().clone()
     }
@@ -90,7 +90,7 @@ impl Reader {
     }
 
     async fn read_changes(&mut self, until: Instant) {
-        let query = Query { tables: &Selection::All, after: self.after, limit: 1000 };
+        let query = ChangeQuery { tables: &ResourceSelection::All, after: self.after, limit: 1000 };
         let Ok(answer) = self.store.changes_with_rows(&query, until).await else { return };
         let (answer, rows) = answer.unwrap();
         for (change, row) in answer.changes.iter().zip(rows) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::recent::Recent;
+use super::recent_commits::RecentCommits;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::snapshot::{Snapshot, Xid};
@@ -23,8 +23,8 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The queue, and the commits that queries may not see yet.
 #[derive(Debug)]
-pub(in crate::store) struct Loads {
-    pub(super) recent: Recent,
+pub(in crate::store) struct LoadQueue {
+    pub(super) recent: RecentCommits,
     queue: VecDeque<(TableOid, Key)>,
     /// Those that have to wait until some time.
     later: Vec<(Instant, TableOid, Key)>,
@@ -33,10 +33,10 @@ pub(in crate::store) struct Loads {
     last_snapshot: Instant,
 }
 
-impl Default for Loads {
+impl Default for LoadQueue {
     fn default() -> Self {
         Self {
-            recent: Recent::default(),
+            recent: RecentCommits::default(),
             queue: VecDeque::new(),
             later: Vec::new(),
             query: 0,
@@ -45,7 +45,7 @@ impl Default for Loads {
     }
 }
 
-impl Loads {
+impl LoadQueue {
     /// A commit is about to be applied.
     pub(in crate::store) fn note_commit(&mut self, end: Lsn, xid: Xid) {
         self.recent.push(end, xid);
@@ -121,7 +121,7 @@ impl Loads {
     }
 
     /// A snapshot was obtained.
-    pub(super) fn saw(&mut self, snapshot: &Snapshot) {
+    pub(super) fn complete(&mut self, snapshot: &Snapshot) {
         self.last_snapshot = Instant::now();
         self.recent.prune(snapshot);
     }
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_of_one_table_go_together_and_others_are_not_forgotten() {
-        let mut loads = Loads::default();
+        let mut loads = LoadQueue::default();
         let [a, b] = [TableOid(1), TableOid(2)];
         for (table, id) in [(a, 1), (b, 2), (a, 3)] {
             loads.push(table, Key::integer(id));

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub(super) use super::ticket::{Ticket, Told};
+pub(super) use super::load_waiter::{LoadReply, LoadWaiter};
 
 use super::RowsError;
-use super::chain::{Chain, Standing};
-use super::recent::Due;
+use super::pending_changes::{PendingChanges, RowState};
+use super::recent_commits::RequiredXids;
 use crate::key::Key;
 use crate::load::{LoadedRow, ReadPoint};
 use crate::lsn::Lsn;
@@ -25,24 +25,24 @@ use crate::row::{Row, RowAfter};
 use crate::snapshot::Xid;
 use crate::store::meters::LoadOutcome;
 use crate::version::Version;
-use entry::{Asked, Entry, State};
+use entry::{InFlightLoad, PendingRow, PendingRowState};
 
 /// Memory of rows that are kept aside although nobody waits for them any more, in bytes, for each
 /// table. Beyond it they are told to those who asked and forgotten.
-const ASIDE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const HELD_BACK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Memory of such a row beyond its document, in bytes.
-const ASIDE_OVERHEAD: usize = 400;
+const HELD_BACK_OVERHEAD: usize = 400;
 
 /// Whether a reader of several rows pins them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    Pin,
-    Glance,
+pub(super) enum Retention {
+    Pinned,
+    Unpinned,
 }
 
 /// What stands on the desk under a key.
 #[derive(Debug)]
-pub(super) enum OnDesk {
+pub(super) enum PendingState {
     /// Nothing.
     Nothing,
     /// It is on its way.
@@ -53,7 +53,7 @@ pub(super) enum OnDesk {
 
 /// What has to be done about a key that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrived {
+pub(super) enum LoadDisposition {
     /// Nothing any more.
     Done,
     /// It has to be asked for again, after so many tries in vain.
@@ -61,8 +61,8 @@ pub(super) enum Arrived {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    entries: HashMap<Key, Entry>,
+pub(super) struct PendingRows {
+    entries: HashMap<Key, PendingRow>,
     required: usize,
     aside_bytes: usize,
     /// From this applied position on some row may go home.
@@ -71,7 +71,7 @@ pub(super) struct Desk {
     unwritable: Option<(Key, RowsError)>,
 }
 
-impl Desk {
+impl PendingRows {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -91,30 +91,32 @@ impl Desk {
         self.is_required(key).then(|| error.clone())
     }
 
-    pub(super) fn find(&self, key: &Key) -> OnDesk {
+    pub(super) fn find(&self, key: &Key) -> PendingState {
         match self.entries.get(key).map(|entry| &entry.state) {
-            None => OnDesk::Nothing,
-            Some(State::Asked(_)) => OnDesk::Asked,
-            Some(State::Here { row, at, .. }) => OnDesk::Here(row.clone(), at.visible_up_to),
+            None => PendingState::Nothing,
+            Some(PendingRowState::Asked(_)) => PendingState::Asked,
+            Some(PendingRowState::Here { row, at, .. }) => {
+                PendingState::Here(row.clone(), at.visible_up_to)
+            }
         }
     }
 
     /// A place among those who wait for a key that is on the desk.
-    pub(super) fn ticket(&self, key: &Key, hold: Hold) -> Option<Ticket> {
+    pub(super) fn ticket(&self, key: &Key, hold: Retention) -> Option<LoadWaiter> {
         let entry = self.entries.get(key)?;
-        let pin = (hold == Hold::Pin).then(|| entry.pin.clone());
-        Some(Ticket::new(entry.tell.subscribe(), pin))
+        let pin = (hold == Retention::Pinned).then(|| entry.pin.clone());
+        Some(LoadWaiter::new(entry.tell.subscribe(), pin))
     }
 
     /// Puts a key on the desk that is to be asked for.
-    pub(super) fn ask(&mut self, key: Key, due: Due) {
-        self.entries.insert(key, Entry::new(due, false));
+    pub(super) fn enqueue_load(&mut self, key: Key, due: RequiredXids) {
+        self.entries.insert(key, PendingRow::new(due, false));
     }
 
     /// Puts a key on the desk that a query is about to ask for, although nobody waits for it.
-    pub(super) fn ask_in(&mut self, query: u64, key: Key, due: Due) {
-        let mut entry = Entry::new(due, false);
-        if let State::Asked(asked) = &mut entry.state {
+    pub(super) fn ask_in(&mut self, query: u64, key: Key, due: RequiredXids) {
+        let mut entry = PendingRow::new(due, false);
+        if let PendingRowState::Asked(asked) = &mut entry.state {
             asked.query = Some(query);
         }
         self.entries.insert(key, entry);
@@ -124,8 +126,10 @@ impl Desk {
     /// when it is on the desk already, where the change was noted.
     pub(super) fn require(&mut self, key: &Key, xid: Xid) -> bool {
         let is_new = !self.entries.contains_key(key);
-        let entry =
-            self.entries.entry(key.clone()).or_insert_with(|| Entry::new(Due::one(xid), false));
+        let entry = self
+            .entries
+            .entry(key.clone())
+            .or_insert_with(|| PendingRow::new(RequiredXids::one(xid), false));
         self.required += usize::from(!entry.required);
         entry.required = true;
         is_new
@@ -153,15 +157,16 @@ impl Desk {
         }
         let Some(entry) = self.entries.get_mut(key) else { return false };
         match &mut entry.state {
-            State::Asked(asked) => asked.chain.push(xid, image.clone()),
-            State::Here { at, .. } if at.snapshot.sees(xid) => {}
-            State::Here { row, bytes, .. } => match Standing::of(row.take()).after(image) {
-                Standing::Row(new) => *row = Some(new),
-                Standing::Absent => *row = None,
-                Standing::Unknown => {
+            PendingRowState::Asked(asked) => asked.chain.push(xid, image.clone()),
+            PendingRowState::Here { at, .. } if at.snapshot.sees(xid) => {}
+            PendingRowState::Here { row, bytes, .. } => match RowState::of(row.take()).apply(image)
+            {
+                RowState::Row(new) => *row = Some(new),
+                RowState::Absent => *row = None,
+                RowState::Unknown => {
                     self.aside_bytes -= *bytes;
                     let is_needed = entry.required || entry.is_pinned();
-                    entry.state = State::Asked(Asked::new(Due::one(xid)));
+                    entry.state = PendingRowState::Asked(InFlightLoad::new(RequiredXids::one(xid)));
                     entry.tell.send_replace(None);
                     if !is_needed {
                         self.entries.remove(key);
@@ -184,23 +189,26 @@ impl Desk {
 
     /// The server may have crashed. Rows that came from it may hold a commit that it lost, and queries
     /// on their way may bring such rows: all are asked for again, those of them that are needed at once.
-    pub(super) fn distrust(&mut self, due: &Due) -> Vec<Key> {
+    pub(super) fn mark_for_reload(&mut self, due: &RequiredXids) -> Vec<Key> {
         self.entries.retain(|_, entry| match &mut entry.state {
-            State::Here { bytes, .. } => {
+            PendingRowState::Here { bytes, .. } => {
                 self.aside_bytes -= *bytes;
                 if entry.required {
-                    entry.state = State::Asked(Asked { query: Some(0), ..Asked::new(due.clone()) });
+                    entry.state = PendingRowState::Asked(InFlightLoad {
+                        query: Some(0),
+                        ..InFlightLoad::new(due.clone())
+                    });
                     entry.tell.send_replace(None);
                 }
                 entry.required
             }
-            State::Asked(_) => true,
+            PendingRowState::Asked(_) => true,
         });
         self.home_from = None;
         let on_their_way =
             self.entries.iter_mut().filter_map(|(key, entry)| match &mut entry.state {
-                State::Asked(asked) => asked.query.take().map(|_| key.clone()),
-                State::Here { .. } => None,
+                PendingRowState::Asked(asked) => asked.query.take().map(|_| key.clone()),
+                PendingRowState::Here { .. } => None,
             });
         on_their_way.collect()
     }
@@ -209,7 +217,7 @@ impl Desk {
     pub(super) fn begin(&mut self, key: &Key, query: u64) -> bool {
         let Some(entry) = self.entries.get_mut(key) else { return false };
         let is_wanted = entry.is_wanted();
-        let State::Asked(asked) = &mut entry.state else { return false };
+        let PendingRowState::Asked(asked) = &mut entry.state else { return false };
         if asked.query.is_some() {
             return false;
         }
@@ -229,56 +237,58 @@ impl Desk {
         loaded: LoadedRow,
         at: &Arc<ReadPoint>,
         applied: Version,
-    ) -> (Arrived, Option<LoadOutcome>) {
-        let Some(entry) = self.entries.get_mut(key) else { return (Arrived::Done, None) };
-        let State::Asked(asked) = &mut entry.state else { return (Arrived::Done, None) };
+    ) -> (LoadDisposition, Option<LoadOutcome>) {
+        let Some(entry) = self.entries.get_mut(key) else { return (LoadDisposition::Done, None) };
+        let PendingRowState::Asked(asked) = &mut entry.state else {
+            return (LoadDisposition::Done, None);
+        };
         if asked.query != Some(query) {
-            return (Arrived::Done, None);
+            return (LoadDisposition::Done, None);
         }
         asked.query = None;
         if loaded.row.is_some() && loaded.key != *key {
-            entry.tell.send_replace(Some(Told::Spelled(loaded.key)));
+            entry.tell.send_replace(Some(LoadReply::CanonicalKey(loaded.key)));
             self.forget(key);
-            return (Arrived::Done, Some(LoadOutcome::Loaded));
+            return (LoadDisposition::Done, Some(LoadOutcome::Loaded));
         }
         let standing = if asked.due.is_seen_by(&at.snapshot) {
-            asked.chain.resolve(Standing::of(loaded.row), &at.snapshot)
+            asked.chain.resolve(RowState::of(loaded.row), &at.snapshot)
         } else {
-            Standing::Unknown
+            RowState::Unknown
         };
         let row = match standing {
-            Standing::Row(row) => Some(row),
-            Standing::Absent => None,
-            Standing::Unknown => {
+            RowState::Row(row) => Some(row),
+            RowState::Absent => None,
+            RowState::Unknown => {
                 asked.tries += 1;
                 if asked.due.is_seen_by(&at.snapshot)
                     && let Some(last) = asked.chain.last()
                 {
                     // What is not in this snapshot has to be in the next one.
-                    asked.due = Due::one(last);
-                    asked.chain = Chain::default();
+                    asked.due = RequiredXids::one(last);
+                    asked.chain = PendingChanges::default();
                 }
-                return (Arrived::Again(asked.tries), Some(LoadOutcome::Again));
+                return (LoadDisposition::Again(asked.tries), Some(LoadOutcome::Again));
             }
         };
         let outcome = if row.is_some() { LoadOutcome::Loaded } else { LoadOutcome::Absent };
-        entry.tell.send_replace(Some(Told::Here(row.clone(), applied)));
-        self.put_aside(key, row, at.clone());
-        (Arrived::Done, Some(outcome))
+        entry.tell.send_replace(Some(LoadReply::Row(row.clone(), applied)));
+        self.hold_back(key, row, at.clone());
+        (LoadDisposition::Done, Some(outcome))
     }
 
-    fn put_aside(&mut self, key: &Key, row: Option<Row>, at: Arc<ReadPoint>) {
+    fn hold_back(&mut self, key: &Key, row: Option<Row>, at: Arc<ReadPoint>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let bytes = ASIDE_OVERHEAD + key.heap_bytes() + row.as_ref().map_or(0, Row::heap_bytes);
+        let bytes = HELD_BACK_OVERHEAD + key.heap_bytes() + row.as_ref().map_or(0, Row::heap_bytes);
         let is_needed = entry.required || entry.is_pinned();
-        if !is_needed && self.aside_bytes + bytes > ASIDE_BYTES_MAX {
+        if !is_needed && self.aside_bytes + bytes > HELD_BACK_BYTES_MAX {
             self.entries.remove(key);
             return;
         }
         self.aside_bytes += bytes;
         let from = self.home_from.unwrap_or(at.visible_up_to);
         self.home_from = Some(from.min(at.visible_up_to));
-        entry.state = State::Here { row, at, bytes };
+        entry.state = PendingRowState::Here { row, at, bytes };
     }
 
     /// A query for a key failed. It is asked for again, after so many tries, if it is required or there
@@ -289,39 +299,39 @@ impl Desk {
         key: &Key,
         error: &RowsError,
         patience: u32,
-    ) -> Arrived {
-        let Some(entry) = self.entries.get_mut(key) else { return Arrived::Done };
-        let State::Asked(asked) = &mut entry.state else { return Arrived::Done };
+    ) -> LoadDisposition {
+        let Some(entry) = self.entries.get_mut(key) else { return LoadDisposition::Done };
+        let PendingRowState::Asked(asked) = &mut entry.state else { return LoadDisposition::Done };
         if asked.query != Some(query) {
-            return Arrived::Done;
+            return LoadDisposition::Done;
         }
         asked.query = None;
         asked.tries += 1;
         let tries = asked.tries;
         if tries <= patience {
-            return Arrived::Again(tries);
+            return LoadDisposition::Again(tries);
         }
-        entry.tell.send_replace(Some(Told::Failed(error.clone())));
+        entry.tell.send_replace(Some(LoadReply::Failed(error.clone())));
         if entry.required {
             entry.tell = watch::channel(None).0;
             if error.is_of_one_row() {
                 self.unwritable = Some((key.clone(), error.clone()));
             }
-            return Arrived::Again(tries);
+            return LoadDisposition::Again(tries);
         }
         self.forget(key);
-        Arrived::Done
+        LoadDisposition::Done
     }
 
     /// A query for a key was of no use, and another one may be.
-    pub(super) fn again(&mut self, query: u64, key: &Key) -> Arrived {
+    pub(super) fn again(&mut self, query: u64, key: &Key) -> LoadDisposition {
         match self.entries.get_mut(key).map(|entry| &mut entry.state) {
-            Some(State::Asked(asked)) if asked.query == Some(query) => {
+            Some(PendingRowState::Asked(asked)) if asked.query == Some(query) => {
                 asked.query = None;
                 asked.tries += 1;
-                Arrived::Again(asked.tries)
+                LoadDisposition::Again(asked.tries)
             }
-            _ => Arrived::Done,
+            _ => LoadDisposition::Done,
         }
     }
 
@@ -332,14 +342,18 @@ impl Desk {
 
     /// Sends home what can go, now that everything up to `applied` has been applied. `home` is told
     /// the row and whether the map lacks it.
-    pub(super) fn settle(&mut self, applied: Lsn, mut home: impl FnMut(Key, Option<Row>, bool)) {
+    pub(super) fn admit_ready(
+        &mut self,
+        applied: Lsn,
+        mut home: impl FnMut(Key, Option<Row>, bool),
+    ) {
         if self.home_from.is_none_or(|from| from > applied) {
             return;
         }
         let mut next: Option<Lsn> = None;
         let leaving = self.entries.extract_if(|_, entry| match &entry.state {
-            State::Asked(_) => false,
-            State::Here { at, .. } => {
+            PendingRowState::Asked(_) => false,
+            PendingRowState::Here { at, .. } => {
                 let goes = at.visible_up_to <= applied && (entry.required || !entry.is_pinned());
                 if !goes {
                     next = Some(next.unwrap_or(at.visible_up_to).min(at.visible_up_to));
@@ -349,7 +363,7 @@ impl Desk {
         });
         for (key, entry) in leaving {
             self.required -= usize::from(entry.required);
-            if let State::Here { row, bytes, .. } = entry.state {
+            if let PendingRowState::Here { row, bytes, .. } = entry.state {
                 self.aside_bytes -= bytes;
                 home(key, row, entry.required);
             }
@@ -358,13 +372,15 @@ impl Desk {
     }
 
     /// Sends one row home, if it can go at once and the map of no preloaded table lacks it.
-    pub(super) fn settle_one(&mut self, key: &Key, applied: Lsn) -> Standing {
-        let Some(entry) = self.entries.get(key) else { return Standing::Unknown };
-        let State::Here { row, at, bytes } = &entry.state else { return Standing::Unknown };
+    pub(super) fn admit_one(&mut self, key: &Key, applied: Lsn) -> RowState {
+        let Some(entry) = self.entries.get(key) else { return RowState::Unknown };
+        let PendingRowState::Here { row, at, bytes } = &entry.state else {
+            return RowState::Unknown;
+        };
         if entry.required || at.visible_up_to > applied || entry.is_pinned() {
-            return Standing::Unknown;
+            return RowState::Unknown;
         }
-        let standing = Standing::of(row.clone());
+        let standing = RowState::of(row.clone());
         self.aside_bytes -= bytes;
         self.entries.remove(key);
         standing

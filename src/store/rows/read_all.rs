@@ -2,16 +2,16 @@
 
 use tokio::time::Instant;
 
-use super::ask::not_started;
+use super::load_state::not_started;
 use super::map::RowMap;
-use super::table::{Place, TableRows};
-use super::{Page, Picture, Pictured, RowsError, RowsPicture, trace};
+use super::table::{RowStorage, TableRows};
+use super::{ImagedTable, Page, RowsError, StoreImage, TableImage, trace};
 use crate::key::Key;
 use crate::row::Row;
 use crate::scope::RowScope;
-use crate::store::directory::Part;
-use crate::store::state::State;
+use crate::store::directory::ScopedResource;
 use crate::store::state::Store;
+use crate::store::state::StoreState;
 use crate::version::{Position, Version};
 
 /// Rows looked at for somebody who sees a part of them, before others have their turn.
@@ -22,12 +22,12 @@ impl Store {
     /// table. Looks at others as well, and lets other tasks in meanwhile.
     pub async fn page(
         &self,
-        part: &Part,
+        part: &ScopedResource,
         after: Option<&Key>,
         limit: usize,
         until: Instant,
     ) -> Result<Page, RowsError> {
-        let page = |state: &State, version: Version| {
+        let page = |state: &StoreState, version: Version| {
             let (rows, newest) = state.whole(part)?;
             let newest = Version { position: newest, ..version };
             if !part.view.is_all() {
@@ -49,22 +49,26 @@ impl Store {
     }
 
     /// All rows of preloaded tables, at one version.
-    pub async fn picture(&self, parts: &[Part], until: Instant) -> Result<Picture, RowsError> {
-        let picture = |state: &State, version: Version| {
+    pub async fn picture(
+        &self,
+        parts: &[ScopedResource],
+        until: Instant,
+    ) -> Result<StoreImage, RowsError> {
+        let picture = |state: &StoreState, version: Version| {
             let mut newest = Version { position: Position::START, ..version };
             let mut pictures = Vec::with_capacity(parts.len());
             for part in parts {
                 let (rows, position) = state.whole(part)?;
                 newest.position = newest.position.max(position);
-                pictures.push((part.table.clone(), RowsPicture(Pictured::All(rows.clone()))));
+                pictures.push((part.table.clone(), TableImage(ImagedTable::All(rows.clone()))));
             }
-            Ok(Picture { version, newest, tables: pictures })
+            Ok(StoreImage { version, newest, tables: pictures })
         };
         let mut picture = self.when_whole(until, picture).await?;
         for (part, (_, rows)) in parts.iter().zip(&mut picture.tables) {
-            if let (false, Pictured::All(all)) = (part.view.is_all(), &rows.0) {
+            if let (false, ImagedTable::All(all)) = (part.view.is_all(), &rows.0) {
                 let (some, _) = seen(all, &part.view, None, usize::MAX).await;
-                rows.0 = Pictured::Some(some);
+                rows.0 = ImagedTable::Some(some);
             }
             trace::hit_many(&part.table, rows.len());
         }
@@ -75,7 +79,7 @@ impl Store {
     async fn when_whole<T>(
         &self,
         until: Instant,
-        read: impl Fn(&State, Version) -> Result<T, RowsError>,
+        read: impl Fn(&StoreState, Version) -> Result<T, RowsError>,
     ) -> Result<T, RowsError> {
         loop {
             let moved = self.shared.signals.applied_moved.notified();
@@ -85,9 +89,9 @@ impl Store {
                 version.ok_or_else(not_started).and_then(|version| read(&state, version))
             };
             match result {
-                Err(RowsError::NotNow(why)) => {
+                Err(RowsError::TemporarilyUnavailable(why)) => {
                     if self.in_time(until, moved).await.is_none() {
-                        return Err(RowsError::NotNow(why));
+                        return Err(RowsError::TemporarilyUnavailable(why));
                     }
                 }
                 result => return result,
@@ -119,9 +123,9 @@ async fn seen(
     (rows, false)
 }
 
-impl State {
+impl StoreState {
     /// All rows of a table, and the newest change to those that are seen.
-    fn whole(&self, part: &Part) -> Result<(&RowMap, Position), RowsError> {
+    fn whole(&self, part: &ScopedResource) -> Result<(&RowMap, Position), RowsError> {
         let (known, rows) = self.rows_of(&part.table)?;
         match rows.complete() {
             Some(whole) => Ok((whole, known.newest_seen(&part.view))),
@@ -133,10 +137,10 @@ impl State {
 impl TableRows {
     /// Why not all rows can be read.
     fn excuse(&self) -> RowsError {
-        match &self.place {
-            Place::Lazy(_) => RowsError::NotPreloaded(self.published.name.clone()),
-            Place::Preload(preload) => {
-                let obstacle = self.desk().obstacle();
+        match &self.storage {
+            RowStorage::Lazy(_) => RowsError::NotPreloaded(self.published.name.clone()),
+            RowStorage::Preload(preload) => {
+                let obstacle = self.pending().obstacle();
                 obstacle.unwrap_or_else(|| preload.excuse(&self.published.name))
             }
         }

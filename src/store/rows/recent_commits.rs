@@ -3,7 +3,7 @@
 //! A commit is in the change stream a moment before snapshots see it; with a synchronous standby
 //! that moment is as long as the standby takes. So a load that begins after a commit was applied
 //! can read the row as it was before. The commits applied lately are remembered until some
-//! snapshot saw them, and a load has to see those that may have touched its row ([`Due`]).
+//! snapshot saw them, and a load has to see those that may have touched its row ([`RequiredXids`]).
 
 use std::collections::VecDeque;
 
@@ -16,13 +16,13 @@ const COMMITS_MAX: usize = 100_000;
 
 /// What a snapshot has to see before it is of use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Due {
+pub(super) struct RequiredXids {
     xids: Vec<Xid>,
     /// All from the first to the last.
     range: Option<(Xid, Xid)>,
 }
 
-impl Due {
+impl RequiredXids {
     /// One transaction.
     pub(super) fn one(xid: Xid) -> Self {
         Self { xids: vec![xid], range: None }
@@ -36,14 +36,14 @@ impl Due {
 
 /// The commits applied since some snapshot saw everything.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentCommits {
     /// In commit order.
     commits: VecDeque<(Lsn, Xid)>,
     /// Those that are told apart no longer.
     range: Option<(Xid, Xid)>,
 }
 
-impl Recent {
+impl RecentCommits {
     pub(super) fn is_empty(&self) -> bool {
         self.commits.is_empty() && self.range.is_none()
     }
@@ -73,12 +73,12 @@ impl Recent {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> Due {
+    pub(super) fn all(&self) -> RequiredXids {
         self.up_to(Lsn(u64::MAX), None)
     }
 
     /// Those up to `floor`, and the one that ends at `last`.
-    pub(super) fn up_to(&self, floor: Lsn, last: Option<Lsn>) -> Due {
+    pub(super) fn up_to(&self, floor: Lsn, last: Option<Lsn>) -> RequiredXids {
         let early = self.commits.iter().take_while(|(end, _)| *end <= floor);
         let mut xids: Vec<Xid> = early.map(|(_, xid)| *xid).collect();
         let last = last.filter(|last| *last > floor);
@@ -87,7 +87,7 @@ impl Recent {
             self.commits.get(at)
         });
         xids.extend(found.map(|(_, xid)| *xid));
-        Due { xids, range: self.range }
+        RequiredXids { xids, range: self.range }
     }
 }
 
@@ -95,8 +95,8 @@ impl Recent {
 mod tests {
     use super::*;
 
-    fn recent(commits: &[(u64, u32)]) -> Recent {
-        let mut recent = Recent::default();
+    fn recent(commits: &[(u64, u32)]) -> RecentCommits {
+        let mut recent = RecentCommits::default();
         for (end, xid) in commits {
             recent.push(Lsn(*end), Xid(*xid));
         }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_a_whole_range_is_due() {
-        let mut recent = Recent::default();
+        let mut recent = RecentCommits::default();
         let most = u32::try_from(COMMITS_MAX).unwrap();
         for n in 0..most + 2 {
             recent.push(Lsn(u64::from(n) * 8), Xid(100 + n));

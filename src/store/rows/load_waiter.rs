@@ -11,30 +11,30 @@ use crate::version::Version;
 
 /// What became of a row that was asked for.
 #[derive(Clone, Debug)]
-pub(super) enum Told {
+pub(super) enum LoadReply {
     /// What stands under the key, at least as new as this version.
-    Here(Option<Row>, Version),
+    Row(Option<Row>, Version),
     /// The row is there under this key, which means the same.
-    Spelled(Key),
+    CanonicalKey(Key),
     /// It can't be had.
     Failed(RowsError),
 }
 
 /// The place of somebody who waits for a row.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    told: watch::Receiver<Option<Told>>,
+pub(super) struct LoadWaiter {
+    told: watch::Receiver<Option<LoadReply>>,
     /// While this lives the row is kept.
     _pin: Option<Arc<()>>,
 }
 
-impl Ticket {
-    pub(super) fn new(told: watch::Receiver<Option<Told>>, pin: Option<Arc<()>>) -> Self {
+impl LoadWaiter {
+    pub(super) fn new(told: watch::Receiver<Option<LoadReply>>, pin: Option<Arc<()>>) -> Self {
         Self { told, _pin: pin }
     }
 
     /// Waits until something is told; `None` when the row has to be asked for anew.
-    pub(super) async fn told(&mut self) -> Option<Told> {
+    pub(super) async fn wait(&mut self) -> Option<LoadReply> {
         self.told.wait_for(Option::is_some).await.ok()?.clone()
     }
 }

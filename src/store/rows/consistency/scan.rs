@@ -1,15 +1,15 @@
 //! Which rows are compared next.
 
 use crate::key::Key;
-use crate::store::rows::cache::HeldKey;
-use crate::store::rows::table::Place;
-use crate::store::state::State;
+use crate::store::rows::cache::CachedKey;
+use crate::store::rows::table::RowStorage;
 use crate::store::state::Store;
+use crate::store::state::StoreState;
 use crate::table::TableOid;
 
 /// One way through what is in memory of one table.
 #[derive(Debug)]
-pub(super) struct Sweep {
+pub(super) struct TableScan {
     table: TableOid,
     left: Left,
 }
@@ -19,19 +19,19 @@ enum Left {
     /// The rows of a preloaded table behind this key.
     After(Option<Key>),
     /// These keys of a table that is read through: those in the cache when the sweep began.
-    Listed(Vec<HeldKey>),
+    Listed(Vec<CachedKey>),
     Nothing,
 }
 
-impl Sweep {
+impl TableScan {
     pub(super) fn begin(store: &Store, table: TableOid) -> Self {
         let share = {
             let state = store.shared.state.read();
             let rows = state.tables.get(&table).and_then(|table| table.rows.as_ref());
-            match rows.map(|rows| &rows.place) {
+            match rows.map(|rows| &rows.storage) {
                 None => return Self { table, left: Left::Nothing },
-                Some(Place::Preload(_)) => return Self { table, left: Left::After(None) },
-                Some(Place::Lazy(share)) => share.clone(),
+                Some(RowStorage::Preload(_)) => return Self { table, left: Left::After(None) },
+                Some(RowStorage::Lazy(share)) => share.clone(),
             }
         };
         Self { table, left: Left::Listed(store.shared.cache.keys(share.generation())) }
@@ -65,9 +65,11 @@ impl Sweep {
 }
 
 /// The keys of the first rows behind a key.
-fn held_behind(state: &State, table: TableOid, after: Option<&Key>, rows: usize) -> Vec<Key> {
+fn held_behind(state: &StoreState, table: TableOid, after: Option<&Key>, rows: usize) -> Vec<Key> {
     let held = state.tables.get(&table).and_then(|table| table.rows.as_ref());
-    let Some(Place::Preload(preload)) = held.map(|rows| &rows.place) else { return Vec::new() };
+    let Some(RowStorage::Preload(preload)) = held.map(|rows| &rows.storage) else {
+        return Vec::new();
+    };
     let map = preload.rows.iter().flat_map(|map| map.after(after));
     map.take(rows).map(|(key, _)| key.clone()).collect()
 }
@@ -85,11 +87,11 @@ pub(super) fn ids_between(keys: &[Key], to_the_end: bool) -> Vec<Key> {
 
 /// One table after the other, again and again.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
-    sweep: Option<Sweep>,
+pub(super) struct RoundRobin {
+    sweep: Option<TableScan>,
 }
 
-impl Rounds {
+impl RoundRobin {
     /// The next keys; `None` when nothing is held.
     pub(super) fn next_keys(&mut self, store: &Store, rows: usize) -> Option<(TableOid, Vec<Key>)> {
         let tables = store.shared.state.read().held_tables();
@@ -103,13 +105,13 @@ impl Rounds {
             let last = self.sweep.as_ref().map(|sweep| sweep.table);
             let following = tables.iter().find(|table| last.is_none_or(|last| **table > last));
             let next = following.or(tables.first())?;
-            self.sweep = Some(Sweep::begin(store, *next));
+            self.sweep = Some(TableScan::begin(store, *next));
         }
         None
     }
 }
 
-impl State {
+impl StoreState {
     /// The tables of which rows are held.
     pub(super) fn held_tables(&self) -> Vec<TableOid> {
         let held = self.tables.iter().filter(|(_, table)| table.rows.is_some());

@@ -5,15 +5,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::row::Row;
-use crate::store::rows::staged::{LAZY, PRELOADED, Stage, seen, whole};
-use crate::store::rows::table::Place;
-use crate::store::{RowLimits, Verdict};
+use crate::store::rows::staged::{LAZY, PRELOADED, StagedStore, seen, whole};
+use crate::store::rows::table::RowStorage;
+use crate::store::{RowLimits, TableVerification};
 
 const ONE: &str = r#"{"id":1,"n":1}"#;
 const TWO: &str = r#"{"id":1,"n":2}"#;
 const WRONG: &str = r#"{"id":1,"n":9}"#;
 
-impl Stage {
+impl StagedStore {
     /// A check begins when it is asked for, of all rows.
     fn check(&mut self) {
         let checker = self.bench.store.checker(None);
@@ -26,10 +26,12 @@ impl Stage {
         let mut state = shared.state.write();
         let table = state.tables.get_mut(&self.tables[table].oid()).unwrap();
         let (key, row) = (Key::integer(id), json.map(|json| Row::new(json.as_bytes())));
-        match (&mut table.rows.as_mut().unwrap().place, row) {
-            (Place::Lazy(share), row) => shared.cache.insert(share, key, row),
-            (Place::Preload(preload), Some(row)) => preload.rows.as_mut().unwrap().insert(key, row),
-            (Place::Preload(preload), None) => preload.rows.as_mut().unwrap().remove(&key),
+        match (&mut table.rows.as_mut().unwrap().storage, row) {
+            (RowStorage::Lazy(share), row) => shared.cache.insert(share, key, row),
+            (RowStorage::Preload(preload), Some(row)) => {
+                preload.rows.as_mut().unwrap().insert(key, row)
+            }
+            (RowStorage::Preload(preload), None) => preload.rows.as_mut().unwrap().remove(&key),
         }
     }
 
@@ -48,21 +50,21 @@ impl Stage {
     }
 
     /// Somebody wants one table compared.
-    fn verify(&mut self, table: usize) -> tokio::sync::oneshot::Receiver<Vec<Verdict>> {
+    fn verify(&mut self, table: usize) -> tokio::sync::oneshot::Receiver<Vec<TableVerification>> {
         let verdicts = self.bench.store.verify(&self.tables[table..=table]).unwrap();
         self.check();
         verdicts
     }
 }
 
-fn only(verdicts: Vec<Verdict>) -> Verdict {
-    let [verdict] = <[Verdict; 1]>::try_from(verdicts).unwrap();
+fn only(verdicts: Vec<TableVerification>) -> TableVerification {
+    let [verdict] = <[TableVerification; 1]>::try_from(verdicts).unwrap();
     verdict
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_right_is_compared_and_no_violation() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let verdicts = stage.verify(LAZY);
     stage.query().await.answer(seen("10:10:", 800), Some(r#"{"id": 1, "n": 1.0}"#));
     let verdict = only(verdicts.await.unwrap());
@@ -73,7 +75,7 @@ async fn a_row_that_is_right_is_compared_and_no_violation() {
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_wrong_is_found_and_told_with_the_difference() {
     for wrong in [Some(WRONG), None] {
-        let mut stage = Stage::with_row().await;
+        let mut stage = StagedStore::with_row().await;
         stage.corrupt(LAZY, 1, wrong);
         let verdicts = stage.verify(LAZY);
         stage.query().await.answer(seen("10:10:", 800), Some(ONE));
@@ -90,7 +92,7 @@ async fn a_row_that_is_wrong_is_found_and_told_with_the_difference() {
 
 #[tokio::test(start_paused = true)]
 async fn an_absent_row_that_is_remembered_is_compared_too() {
-    let mut stage = Stage::new();
+    let mut stage = StagedStore::new();
     stage.read(LAZY, 1);
     stage.query().await.answer(seen("10:10:", 800), None);
     assert_eq!(stage.told().await, None);
@@ -101,7 +103,7 @@ async fn an_absent_row_that_is_remembered_is_compared_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_the_snapshot_does_not_see_is_joined_before_comparing() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let verdicts = stage.verify(LAZY);
     let query = stage.query().await;
     stage.change(880, 10, LAZY, 1, whole(TWO));
@@ -112,7 +114,7 @@ async fn a_change_that_the_snapshot_does_not_see_is_joined_before_comparing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_arrives_between_load_and_comparison_is_joined_too() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let verdicts = stage.verify(LAZY);
     stage.query().await.answer(seen("10:11:10", 960), Some(ONE));
     stage.pass().await;
@@ -123,7 +125,7 @@ async fn a_change_that_arrives_between_load_and_comparison_is_joined_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_ahead_of_the_stream_is_compared_when_the_stream_is_there() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let verdicts = stage.verify(LAZY);
     stage.query().await.answer(seen("11:11:", 880), Some(TWO));
     stage.pass().await;
@@ -135,7 +137,7 @@ async fn a_row_that_is_ahead_of_the_stream_is_compared_when_the_stream_is_there(
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_lacks_what_was_applied_before_decides_nothing() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     stage.change(880, 10, LAZY, 1, whole(TWO));
     let verdicts = stage.verify(LAZY);
     stage.query().await.answer(seen("10:11:10", 880), Some(ONE));
@@ -146,7 +148,7 @@ async fn a_snapshot_that_lacks_what_was_applied_before_decides_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_lost_while_it_is_compared_decides_nothing() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let verdicts = stage.verify(LAZY);
     let query = stage.query().await;
     stage.truncate(880, 10, LAZY);
@@ -157,7 +159,7 @@ async fn a_row_that_is_lost_while_it_is_compared_decides_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_to_another_row_hides_no_violation() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     stage.corrupt(LAZY, 1, Some(WRONG));
     let verdicts = stage.verify(LAZY);
     let query = stage.query().await;
@@ -172,7 +174,7 @@ async fn a_preloaded_row_that_is_wrong_missing_or_too_much_is_found() {
     for (id, corrupted, violations) in
         [(1, Some(WRONG), 1), (2, Some(ONE), 1), (1, None, 1), (1, Some(ONE), 0)]
     {
-        let mut stage = Stage::preloaded(1, ONE).await;
+        let mut stage = StagedStore::preloaded(1, ONE).await;
         stage.corrupt(PRELOADED, id, corrupted);
         let mut verdicts = stage.verify(PRELOADED);
         loop {
@@ -187,7 +189,7 @@ async fn a_preloaded_row_that_is_wrong_missing_or_too_much_is_found() {
     }
 }
 
-impl Stage {
+impl StagedStore {
     /// Answers what is asked now from these rows.
     async fn answer_as_the_truth(&mut self, truth: &[(i64, &str)]) {
         self.pass().await;
@@ -197,7 +199,7 @@ impl Stage {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_row_behind_another_is_found_without_a_copy() {
-    let mut stage = Stage::preloaded(1, ONE).await;
+    let mut stage = StagedStore::preloaded(1, ONE).await;
     let pace = CheckPace { interval: Duration::from_secs(1), rows: 10 };
     let checker = stage.bench.store.checker(Some(pace));
     stage.spawn(checker.run(stage.database.clone(), CancellationToken::new()));
@@ -213,7 +215,7 @@ async fn a_missing_row_behind_another_is_found_without_a_copy() {
 
 #[tokio::test(start_paused = true)]
 async fn one_verification_runs_at_a_time_and_ends_with_who_waits() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let first = stage.verify(LAZY);
     let second = stage.bench.store.verify(&stage.tables);
     assert!(second.is_none());
@@ -224,7 +226,7 @@ async fn one_verification_runs_at_a_time_and_ends_with_who_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_database_that_does_not_answer_breaks_a_verification_off() {
-    let mut stage = Stage::with_row().await;
+    let mut stage = StagedStore::with_row().await;
     let verdicts = stage.verify(LAZY);
     stage.query().await.fail(crate::load::LoadError::Unavailable("down".into()));
     let verdict = only(verdicts.await.unwrap());
@@ -234,7 +236,7 @@ async fn a_database_that_does_not_answer_breaks_a_verification_off() {
 #[tokio::test(start_paused = true)]
 async fn rows_are_checked_at_the_pace_and_never_without_one() {
     for pace in [None, Some(CheckPace { interval: Duration::from_secs(1), rows: 10 })] {
-        let mut stage = Stage::with_row().await;
+        let mut stage = StagedStore::with_row().await;
         let checker = stage.bench.store.checker(pace);
         stage.spawn(checker.run(stage.database.clone(), CancellationToken::new()));
         for _ in 0..700 {
@@ -247,7 +249,7 @@ async fn rows_are_checked_at_the_pace_and_never_without_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_leaves_nothing_behind() {
-    let mut stage = Stage::with_limits(RowLimits::default());
+    let mut stage = StagedStore::with_limits(RowLimits::default());
     stage.read(LAZY, 1);
     stage.query().await.answer(seen("10:10:", 800), Some(ONE));
     stage.told().await;
@@ -264,9 +266,9 @@ async fn a_check_leaves_nothing_behind() {
 #[test]
 fn ids_between_those_held_are_asked_for() {
     let keys = |ids: &[i64]| ids.iter().copied().map(Key::integer).collect::<Vec<_>>();
-    assert_eq!(sweep::ids_between(&keys(&[1, 2, 4]), true), keys(&[3, 5]));
-    assert_eq!(sweep::ids_between(&keys(&[1, 2, 4]), false), keys(&[3]));
-    assert_eq!(sweep::ids_between(&keys(&[i64::MAX]), true), []);
-    assert_eq!(sweep::ids_between(&keys(&[i64::MIN, i64::MAX]), false).len(), 1);
-    assert_eq!(sweep::ids_between(&[Key::json(b"\"a\""), Key::json(b"\"b\"")], true), []);
+    assert_eq!(scan::ids_between(&keys(&[1, 2, 4]), true), keys(&[3, 5]));
+    assert_eq!(scan::ids_between(&keys(&[1, 2, 4]), false), keys(&[3]));
+    assert_eq!(scan::ids_between(&keys(&[i64::MAX]), true), []);
+    assert_eq!(scan::ids_between(&keys(&[i64::MIN, i64::MAX]), false).len(), 1);
+    assert_eq!(scan::ids_between(&[Key::json(b"\"a\""), Key::json(b"\"b\"")], true), []);
 }

@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::ask::{not_started, too_late, too_many};
-use super::chain::Standing;
-use super::desk::{Hold, Ticket, Told};
-use super::recent::{Due, Recent};
+use super::load_state::{not_started, too_late, too_many};
+use super::pending::{LoadReply, LoadWaiter, Retention};
+use super::pending_changes::RowState;
+use super::recent_commits::{RecentCommits, RequiredXids};
 use super::table::TableRows;
-use super::{Origin, ReadRow, RowsError, trace};
+use super::{ReadRow, RowOrigin, RowsError, trace};
 use crate::key::Key;
 use crate::row::Row;
-use crate::store::directory::PublishedTable;
+use crate::store::directory::Resource;
 use crate::store::state::Store;
-use crate::store::state::{State, TableState};
+use crate::store::state::{StoreState, StoredTable};
 
 impl Store {
     /// One row. Waits for the database until `until` where it isn't in memory.
     pub async fn row(
         &self,
-        table: &Arc<PublishedTable>,
+        table: &Arc<Resource>,
         key: &Key,
         until: Instant,
     ) -> Result<ReadRow, RowsError> {
@@ -29,25 +29,25 @@ impl Store {
             return Ok(found);
         }
         let mut key = key.clone();
-        let mut origin = Origin::Memory;
+        let mut origin = RowOrigin::Memory;
         loop {
             let mut ticket = match self.look(table, &key, origin)? {
                 Ok(found) => {
-                    if origin == Origin::Memory {
+                    if origin == RowOrigin::Memory {
                         trace::hit(table, &key);
                     }
                     return Ok(found);
                 }
                 Err(ticket) => ticket,
             };
-            if origin == Origin::Memory {
+            if origin == RowOrigin::Memory {
                 trace::miss(table, &key);
             }
-            origin = Origin::Database;
-            match self.in_time(until, ticket.told()).await.ok_or_else(too_late)? {
-                Some(Told::Here(row, version)) => return Ok(ReadRow { version, row, origin }),
-                Some(Told::Spelled(other)) => key = other,
-                Some(Told::Failed(error)) => return Err(error),
+            origin = RowOrigin::Database;
+            match self.in_time(until, ticket.wait()).await.ok_or_else(too_late)? {
+                Some(LoadReply::Row(row, version)) => return Ok(ReadRow { version, row, origin }),
+                Some(LoadReply::CanonicalKey(other)) => key = other,
+                Some(LoadReply::Failed(error)) => return Err(error),
                 None => {}
             }
         }
@@ -55,30 +55,30 @@ impl Store {
 
     /// A row that is read through and in the cache. Takes no lock: what is in the cache is never
     /// older than the applied position was before one looks there.
-    fn cached_row(&self, table: &PublishedTable, key: &Key) -> Option<ReadRow> {
+    fn cached_row(&self, table: &Resource, key: &Key) -> Option<ReadRow> {
         let version = self.shared.signals.applied()?;
         let row = match self.shared.cache.find(table.generation()?, key) {
-            Standing::Row(row) => Some(row),
-            Standing::Absent => None,
-            Standing::Unknown => return None,
+            RowState::Row(row) => Some(row),
+            RowState::Absent => None,
+            RowState::Unknown => return None,
         };
-        Some(ReadRow { version, row, origin: Origin::Memory })
+        Some(ReadRow { version, row, origin: RowOrigin::Memory })
     }
 
     /// The row if it is in memory, or a place among those who wait for it.
     fn look(
         &self,
-        table: &PublishedTable,
+        table: &Resource,
         key: &Key,
-        origin: Origin,
-    ) -> Result<Result<ReadRow, Ticket>, RowsError> {
+        origin: RowOrigin,
+    ) -> Result<Result<ReadRow, LoadWaiter>, RowsError> {
         let state = self.shared.state.read();
         let (known, rows) = state.rows_of(table)?;
         let version = state.version().ok_or_else(not_started)?;
         let row = match rows.find_newest(key, &self.shared.cache) {
-            Standing::Row(row) => Some(row),
-            Standing::Absent => None,
-            Standing::Unknown => match self.ask(&state, known, rows, key, Hold::Glance)? {
+            RowState::Row(row) => Some(row),
+            RowState::Absent => None,
+            RowState::Unknown => match self.ask(&state, known, rows, key, Retention::Unpinned)? {
                 Ok(row) => row,
                 Err(ticket) => return Ok(Err(ticket)),
             },
@@ -89,25 +89,25 @@ impl Store {
     /// Asks for a row that was not in memory, unless it came meanwhile.
     pub(super) fn ask(
         &self,
-        state: &State,
-        known: &TableState,
+        state: &StoreState,
+        known: &StoredTable,
         rows: &TableRows,
         key: &Key,
-        hold: Hold,
-    ) -> Result<Result<Option<Row>, Ticket>, RowsError> {
-        let mut desk = rows.desk();
+        hold: Retention,
+    ) -> Result<Result<Option<Row>, LoadWaiter>, RowsError> {
+        let mut desk = rows.pending();
         if let Some(ticket) = desk.ticket(key, hold) {
             return Ok(Err(ticket));
         }
         match rows.find_cached(key, &self.shared.cache) {
-            Standing::Unknown => {}
+            RowState::Unknown => {}
             cached => return Ok(Ok(cached.row())),
         }
         let mut loads = state.loads.lock();
-        if loads.len() >= self.shared.limits.loads_waiting_max {
+        if loads.len() >= self.shared.limits.max_pending_loads {
             return Err(too_many(&self.shared.limits));
         }
-        desk.ask(key.clone(), due(known, rows, key, &loads.recent));
+        desk.enqueue_load(key.clone(), due(known, rows, key, &loads.recent));
         loads.push(rows.published.oid(), key.clone());
         self.shared.signals.load_wanted.notify_one();
         desk.ticket(key, hold).map(Err).ok_or_else(too_late)
@@ -115,7 +115,12 @@ impl Store {
 }
 
 /// The recent commits that may have touched a row.
-pub(super) fn due(known: &TableState, rows: &TableRows, key: &Key, recent: &Recent) -> Due {
+pub(super) fn due(
+    known: &StoredTable,
+    rows: &TableRows,
+    key: &Key,
+    recent: &RecentCommits,
+) -> RequiredXids {
     let last = known.log.last_position(key).map(|position| position.lsn);
     let has_one_spelling = key.is_integer() && rows.held.keys_are_exact;
     match last {

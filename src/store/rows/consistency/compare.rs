@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Checker, Violation};
+use super::{ConsistencyChecker, Mismatch};
 use crate::key::Key;
 use crate::load::{LoadError, LoadedRows, Loader};
 use crate::lsn::Lsn;
 use crate::row::difference;
-use crate::store::rows::desk::{Desk, OnDesk};
-use crate::store::rows::read::due;
-use crate::store::rows::table::{Found, Place, TableRows};
-use crate::store::state::State;
+use crate::store::rows::pending::{PendingRows, PendingState};
+use crate::store::rows::read_one::due;
+use crate::store::rows::table::{Lookup, RowStorage, TableRows};
 use crate::store::state::Store;
+use crate::store::state::StoreState;
 use crate::table::{Table, TableOid};
 use crate::version::{Epoch, Position};
 
@@ -28,7 +28,7 @@ const QUERY: u64 = 0;
 pub(super) struct Compared {
     /// Rows that were compared, and absent ones that are remembered.
     pub(super) rows: u64,
-    pub(super) violations: Vec<Violation>,
+    pub(super) violations: Vec<Mismatch>,
     /// Of these nothing can be said this time.
     pub(super) undecided: Vec<Key>,
 }
@@ -43,7 +43,7 @@ pub(super) enum CompareError {
 }
 
 /// Clears a table's desk of checks, however a check ends.
-struct OnCheck<'a> {
+struct CheckGuard<'a> {
     store: &'a Store,
     oid: TableOid,
     table: Arc<Table>,
@@ -51,13 +51,13 @@ struct OnCheck<'a> {
     epoch: Option<Epoch>,
 }
 
-impl Drop for OnCheck<'_> {
+impl Drop for CheckGuard<'_> {
     fn drop(&mut self) {
         self.store.shared.state.read().take_checked(self.oid);
     }
 }
 
-impl Checker {
+impl ConsistencyChecker {
     /// Compares the rows under these keys, as far as they are in memory.
     pub(super) async fn compare(
         &self,
@@ -70,7 +70,7 @@ impl Checker {
         };
         let answer = loader.load(&check.table, keys).await;
         if answer.as_ref().is_err_and(|error| *error == LoadError::Outdated) {
-            self.store.wishes.refresh_catalog.notify_one();
+            self.store.requests.refresh_catalog.notify_one();
             return Ok(Compared { undecided: keys.to_vec(), ..Compared::default() });
         }
         let answer = answer?;
@@ -85,11 +85,11 @@ impl Checker {
 
 impl Store {
     /// From now on the changes to these keys are kept.
-    fn begin_check(&self, oid: TableOid, keys: &[Key]) -> Option<OnCheck<'_>> {
+    fn begin_check(&self, oid: TableOid, keys: &[Key]) -> Option<CheckGuard<'_>> {
         let state = self.shared.state.read();
         let known = state.tables.get(&oid)?;
         let rows = known.rows.as_ref()?;
-        let mut desk = Desk::default();
+        let mut desk = PendingRows::default();
         let loads = state.loads.lock();
         for key in keys {
             desk.ask_in(QUERY, key.clone(), due(known, rows, key, &loads.recent));
@@ -97,11 +97,11 @@ impl Store {
         drop(loads);
         *rows.checked.lock() = desk;
         let table = rows.published.table.clone();
-        Some(OnCheck { store: self, oid, table, epoch: state.epoch() })
+        Some(CheckGuard { store: self, oid, table, epoch: state.epoch() })
     }
 }
 
-impl OnCheck<'_> {
+impl CheckGuard<'_> {
     fn arrive(&self, keys: &[Key], loaded: LoadedRows) {
         let state = self.store.shared.state.read();
         let Some(applied) = state.version() else { return };
@@ -116,12 +116,12 @@ impl OnCheck<'_> {
     }
 }
 
-impl State {
+impl StoreState {
     fn rows_on_check(&self, oid: TableOid) -> Option<&TableRows> {
         self.tables.get(&oid)?.rows.as_ref()
     }
 
-    fn take_checked(&self, oid: TableOid) -> Desk {
+    fn take_checked(&self, oid: TableOid) -> PendingRows {
         let rows = self.rows_on_check(oid);
         rows.map(|rows| std::mem::take(&mut *rows.checked.lock())).unwrap_or_default()
     }
@@ -134,19 +134,21 @@ impl State {
         let applied = self.applied.lsn;
         for key in keys {
             let database = match desk.find(key) {
-                OnDesk::Here(row, _) if horizon <= applied => row,
+                PendingState::Here(row, _) if horizon <= applied => row,
                 _ => {
                     compared.undecided.push(key.clone());
                     continue;
                 }
             };
             // What has left memory, or is on its way there, claims nothing.
-            let Found::Row(memory) = rows.find(key, applied, &store.shared.cache) else { continue };
+            let Lookup::Row(memory) = rows.find(key, applied, &store.shared.cache) else {
+                continue;
+            };
             let difference = difference(memory.as_ref(), database.as_ref());
             // That a row of a preloaded table is absent is not held anywhere.
             let is_row = memory.is_some() || difference.is_some() || rows.remembers_absent();
             compared.rows += u64::from(is_row);
-            let violation = difference.map(|difference| Violation { id: key.clone(), difference });
+            let violation = difference.map(|difference| Mismatch { id: key.clone(), difference });
             compared.violations.extend(violation);
         }
         rows.tell(&compared);
@@ -156,14 +158,14 @@ impl State {
 
 impl TableRows {
     fn remembers_absent(&self) -> bool {
-        matches!(self.place, Place::Lazy(_))
+        matches!(self.storage, RowStorage::Lazy(_))
     }
 
     fn tell(&self, compared: &Compared) {
-        let meters = &self.published.row_meters;
+        let meters = &self.published.row_metrics;
         meters.checks.inc_by(compared.rows);
         meters.violations.inc_by(compared.violations.len() as u64);
-        for Violation { id, difference } in &compared.violations {
+        for Mismatch { id, difference } in &compared.violations {
             tracing::error!(
                 table = self.published.name,
                 ?id,

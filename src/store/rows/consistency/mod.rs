@@ -18,7 +18,7 @@
 //! A row that is compared counts as used where the least recently used leave first.
 
 mod compare;
-mod sweep;
+mod scan;
 mod verify;
 
 #[cfg(test)]
@@ -29,26 +29,26 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub use verify::Verdict;
+pub use verify::TableVerification;
 pub(in crate::store) use verify::Verifications;
 
 use crate::key::Key;
 use crate::load::Loader;
 use crate::store::limits::CheckPace;
 use crate::store::state::Store;
-use sweep::Rounds;
+use scan::RoundRobin;
 
 /// Compares rows with the database. There is to be one of it.
 #[derive(Debug)]
-pub struct Checker {
+pub struct ConsistencyChecker {
     store: Store,
     pace: Option<CheckPace>,
-    rounds: Rounds,
+    rounds: RoundRobin,
 }
 
 /// A row in memory that is not what the database says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub struct Mismatch {
     /// Its id.
     pub id: Key,
     /// In what they differ.
@@ -57,12 +57,12 @@ pub struct Violation {
 
 impl Store {
     /// What compares rows: all the time at this pace, and when asked to.
-    pub fn checker(&self, pace: Option<CheckPace>) -> Checker {
-        Checker { store: self.clone(), pace, rounds: Rounds::default() }
+    pub fn checker(&self, pace: Option<CheckPace>) -> ConsistencyChecker {
+        ConsistencyChecker { store: self.clone(), pace, rounds: RoundRobin::default() }
     }
 }
 
-impl Checker {
+impl ConsistencyChecker {
     /// Works until `shutdown`.
     pub async fn run(mut self, loader: Arc<dyn Loader>, shutdown: CancellationToken) {
         let work = async {

@@ -4,7 +4,7 @@
 //! kept in the *overlay*, one chain for each key. When all rows have come, the chains are laid over
 //! them by the rule of visibility, and when everything the snapshot contains has been applied the
 //! writer puts the result in its place. Most of the overlay is laid over without any lock
-//! ([`Built::lay_over`]); only what came last is left to the writer.
+//! ([`FinishedCopy::apply_overlay`]); only what came last is left to the writer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::time::Instant;
 
-use super::chain::{Chain, Standing};
 use super::map::RowMap;
-use super::recent::Due;
+use super::pending_changes::{PendingChanges, RowState};
+use super::recent_commits::RequiredXids;
 use crate::key::Key;
 use crate::load::ReadPoint;
 use crate::row::RowAfter;
@@ -22,20 +22,20 @@ use crate::snapshot::Xid;
 
 /// What is being done for a preloaded table to have its rows.
 #[derive(Debug)]
-pub(super) enum Copy {
+pub(super) enum TableCopy {
     /// Nothing: they are here.
     Idle,
     /// A copy is needed.
-    Wanted(Wanted),
+    Wanted(CopyRequest),
     /// A copy is on its way.
-    Running(Box<Running>),
+    Running(Box<ActiveCopy>),
     /// They can't be held; why, and what mends it.
     Refused(String),
 }
 
 /// A copy that is needed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct CopyRequest {
     /// Somebody asked for it: readers have to be told when it is there.
     pub(super) reload: bool,
     /// Not before this.
@@ -44,13 +44,13 @@ pub(super) struct Wanted {
     pub(super) failures: u32,
 }
 
-impl Copy {
+impl TableCopy {
     pub(super) fn wanted(reload: bool) -> Self {
-        Self::Wanted(Wanted { reload, from: Instant::now(), failures: 0 })
+        Self::Wanted(CopyRequest { reload, from: Instant::now(), failures: 0 })
     }
 
     /// The copy of this number, if it is on its way.
-    pub(super) fn running(&mut self, number: u64) -> Option<&mut Running> {
+    pub(super) fn running(&mut self, number: u64) -> Option<&mut ActiveCopy> {
         match self {
             Self::Running(running) if running.number == number => Some(running),
             _ => None,
@@ -59,16 +59,16 @@ impl Copy {
 }
 
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct ActiveCopy {
     pub(super) number: u64,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: CopyRequest,
     /// What its snapshot has to see.
-    pub(super) due: Due,
+    pub(super) due: RequiredXids,
     /// What it contains, once known.
     pub(super) at: Option<Arc<ReadPoint>>,
     pub(super) overlay: Overlay,
     /// The result.
-    pub(super) built: Option<Built>,
+    pub(super) built: Option<FinishedCopy>,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -89,7 +89,7 @@ impl Progress {
     }
 }
 
-impl Running {
+impl ActiveCopy {
     pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &RowAfter) {
         if self.at.as_ref().is_none_or(|at| !at.snapshot.sees(xid)) {
             self.overlay.push(key, xid, image.clone());
@@ -100,7 +100,7 @@ impl Running {
 /// What happened since a copy was registered.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    chains: HashMap<Key, Chain>,
+    chains: HashMap<Key, PendingChanges>,
     bytes: usize,
 }
 
@@ -108,7 +108,7 @@ impl Overlay {
     fn push(&mut self, key: &Key, xid: Xid, image: RowAfter) {
         let chain = self.chains.entry(key.clone()).or_insert_with(|| {
             self.bytes += size_of::<Key>() + key.heap_bytes();
-            Chain::default()
+            PendingChanges::default()
         });
         let before = chain.bytes();
         chain.push(xid, image);
@@ -127,24 +127,24 @@ impl Overlay {
 
 /// The rows of a copy.
 #[derive(Debug, Default)]
-pub(super) struct Built {
+pub(super) struct FinishedCopy {
     pub(super) rows: RowMap,
     /// Keys under which it is not known what stands, with the transaction that changed them last.
     pub(super) unknown: HashMap<Key, Xid>,
 }
 
-impl Built {
-    pub(super) fn lay_over(&mut self, overlay: Overlay, at: &ReadPoint) {
+impl FinishedCopy {
+    pub(super) fn apply_overlay(&mut self, overlay: Overlay, at: &ReadPoint) {
         for (key, chain) in overlay.chains {
             let Some(last) = chain.last() else { continue };
             let before = match self.unknown.remove(&key) {
-                Some(_) => Standing::Unknown,
-                None => Standing::of(self.rows.find(&key).cloned()),
+                Some(_) => RowState::Unknown,
+                None => RowState::of(self.rows.find(&key).cloned()),
             };
             match chain.resolve(before, &at.snapshot) {
-                Standing::Row(row) => self.rows.insert(key, row),
-                Standing::Absent => self.rows.remove(&key),
-                Standing::Unknown => {
+                RowState::Row(row) => self.rows.insert(key, row),
+                RowState::Absent => self.rows.remove(&key),
+                RowState::Unknown => {
                     self.rows.remove(&key);
                     self.unknown.insert(key, last);
                 }

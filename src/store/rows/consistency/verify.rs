@@ -8,14 +8,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::compare::CompareError;
-use super::sweep::Sweep;
-use super::{Checker, Violation};
+use super::scan::TableScan;
+use super::{ConsistencyChecker, Mismatch};
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, Loader, ReadPoint};
 use crate::row::Row;
-use crate::store::directory::PublishedTable;
+use crate::store::directory::Resource;
 use crate::store::limits::CheckPace;
-use crate::store::rows::table::Place;
+use crate::store::rows::table::RowStorage;
 use crate::store::state::Store;
 use crate::table::TableOid;
 use crate::version::Epoch;
@@ -34,7 +34,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What came of comparing one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct TableVerification {
     /// The table's displayed name.
     pub table: String,
     /// Rows that were compared.
@@ -42,7 +42,7 @@ pub struct Verdict {
     /// Rows that differ.
     pub violations: u64,
     /// The first of them.
-    pub differences: Vec<Violation>,
+    pub differences: Vec<Mismatch>,
     /// Rows of which nothing could be said, because they changed all the time.
     pub undecided: u64,
     /// Why the table could not be compared to its end.
@@ -52,9 +52,9 @@ pub struct Verdict {
 /// A verification that somebody waits for.
 #[derive(Debug)]
 pub(in crate::store) struct Verification {
-    tables: Vec<Arc<PublishedTable>>,
-    told: oneshot::Sender<Vec<Verdict>>,
-    _turn: Turn,
+    tables: Vec<Arc<Resource>>,
+    told: oneshot::Sender<Vec<TableVerification>>,
+    _turn: ScanTurn,
 }
 
 /// One verification runs at a time.
@@ -68,7 +68,7 @@ pub(in crate::store) struct Verifications {
 
 /// Whoever has it is the only one.
 #[derive(Debug)]
-struct Turn(#[expect(dead_code, reason = "counted while it lives")] Arc<()>);
+struct ScanTurn(#[expect(dead_code, reason = "counted while it lives")] Arc<()>);
 
 impl Verifications {
     pub(super) async fn wanted(&self) -> Verification {
@@ -80,7 +80,10 @@ impl Verifications {
         }
     }
 
-    fn request(&self, tables: Vec<Arc<PublishedTable>>) -> Option<oneshot::Receiver<Vec<Verdict>>> {
+    fn request(
+        &self,
+        tables: Vec<Arc<Resource>>,
+    ) -> Option<oneshot::Receiver<Vec<TableVerification>>> {
         let mut waiting = self.waiting.lock();
         // One that nobody waits for any longer, and that was not begun.
         if waiting.as_ref().is_some_and(|verification| verification.told.is_closed()) {
@@ -90,7 +93,7 @@ impl Verifications {
             return None;
         }
         let (told, verdicts) = oneshot::channel();
-        *waiting = Some(Verification { tables, told, _turn: Turn(self.turn.clone()) });
+        *waiting = Some(Verification { tables, told, _turn: ScanTurn(self.turn.clone()) });
         self.called.notify_one();
         Some(verdicts)
     }
@@ -102,8 +105,8 @@ impl Store {
     /// receiver is dropped.
     pub fn verify(
         &self,
-        tables: &[Arc<PublishedTable>],
-    ) -> Option<oneshot::Receiver<Vec<Verdict>>> {
+        tables: &[Arc<Resource>],
+    ) -> Option<oneshot::Receiver<Vec<TableVerification>>> {
         let held = tables.iter().filter(|table| table.table.rows.held().is_some());
         let held: Vec<_> = held.cloned().collect();
         if held.is_empty() {
@@ -115,7 +118,7 @@ impl Store {
     }
 }
 
-impl Checker {
+impl ConsistencyChecker {
     pub(super) async fn verify(&self, loader: &dyn Loader, verification: Verification) {
         let Verification { tables, mut told, _turn } = verification;
         let all = async {
@@ -140,8 +143,9 @@ impl Checker {
         }
     }
 
-    async fn verify_table(&self, loader: &dyn Loader, table: &Arc<PublishedTable>) -> Verdict {
-        let mut verdict = Verdict { table: table.name.clone(), ..Verdict::default() };
+    async fn verify_table(&self, loader: &dyn Loader, table: &Arc<Resource>) -> TableVerification {
+        let mut verdict =
+            TableVerification { table: table.name.clone(), ..TableVerification::default() };
         verdict.broken_off = match self.verify_rows(loader, table, &mut verdict).await {
             Ok(()) => None,
             Err(CompareError::Load(LoadError::Stopped)) => {
@@ -156,10 +160,10 @@ impl Checker {
     async fn verify_rows(
         &self,
         loader: &dyn Loader,
-        table: &Arc<PublishedTable>,
-        verdict: &mut Verdict,
+        table: &Arc<Resource>,
+        verdict: &mut TableVerification,
     ) -> Result<(), CompareError> {
-        let mut sweep = Sweep::begin(&self.store, table.oid());
+        let mut sweep = TableScan::begin(&self.store, table.oid());
         let mut reported = Instant::now();
         while let Some(keys) = sweep.next_keys(&self.store, CheckPace::ROWS_MAX) {
             self.decide(loader, table.oid(), keys, verdict).await?;
@@ -173,7 +177,7 @@ impl Checker {
         }
         let epoch = self.store.shared.state.read().epoch();
         let (store, suspects) = (&self.store, Vec::new());
-        let mut missing = Missing { store, table: table.oid(), epoch, suspects, more: 0 };
+        let mut missing = MissingRows { store, table: table.oid(), epoch, suspects, more: 0 };
         loader.copy(&table.table, &mut missing).await?;
         verdict.undecided += missing.more;
         for keys in missing.suspects.chunks(CheckPace::ROWS_MAX) {
@@ -188,7 +192,7 @@ impl Checker {
         loader: &dyn Loader,
         table: TableOid,
         mut keys: Vec<Key>,
-        verdict: &mut Verdict,
+        verdict: &mut TableVerification,
     ) -> Result<(), CompareError> {
         let mut pause = PAUSE;
         for _ in 0..TRIES_MAX {
@@ -210,7 +214,7 @@ impl Checker {
 }
 
 /// Takes a copy, and keeps of it the keys that are not in memory.
-struct Missing<'a> {
+struct MissingRows<'a> {
     store: &'a Store,
     table: TableOid,
     /// The history that was followed when it began.
@@ -219,7 +223,7 @@ struct Missing<'a> {
     more: u64,
 }
 
-impl CopySink for Missing<'_> {
+impl CopySink for MissingRows<'_> {
     fn begin(&mut self, at: &ReadPoint, _: u64) -> Result<bool, LoadError> {
         self.store.shared.state.read().saw(at, self.epoch)?;
         Ok(true)
@@ -228,7 +232,7 @@ impl CopySink for Missing<'_> {
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError> {
         let state = self.store.shared.state.read();
         let held = state.tables.get(&self.table).and_then(|table| table.rows.as_ref());
-        let Some(Place::Preload(preload)) = held.map(|rows| &rows.place) else {
+        let Some(RowStorage::Preload(preload)) = held.map(|rows| &rows.storage) else {
             return Err(LoadError::Stopped);
         };
         let Some(map) = &preload.rows else { return Err(LoadError::Stopped) };

@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::ask::{not_started, too_late};
-use super::desk::{Hold, Ticket, Told};
-use super::table::Found;
-use super::{Origin, ReadRows, RowsError, trace};
+use super::load_state::{not_started, too_late};
+use super::pending::{LoadReply, LoadWaiter, Retention};
+use super::table::Lookup;
+use super::{ReadRows, RowOrigin, RowsError, trace};
 use crate::change::Op;
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::Row;
-use crate::store::directory::PublishedTable;
+use crate::store::directory::Resource;
 use crate::store::merge::PollChange;
-use crate::store::reader::{Answer, Query};
-use crate::store::state::State;
+use crate::store::reader::{ChangeQuery, ChangeSet};
 use crate::store::state::Store;
+use crate::store::state::StoreState;
 use crate::table::TableOid;
 use crate::version::Position;
 
@@ -34,8 +34,8 @@ const ROWS_ASKED_MAX: usize = 250;
 
 /// The rows that a reader waits for, or has got and needs until it has all.
 #[derive(Default)]
-struct Pinned {
-    tickets: HashMap<(TableOid, Key), Ticket>,
+struct PinnedRows {
+    tickets: HashMap<(TableOid, Key), LoadWaiter>,
     /// Of so many rows it was told already whether they were in memory.
     traced: usize,
     /// Rows that the database can't write as JSON, where the others are told without them; where they
@@ -44,10 +44,10 @@ struct Pinned {
 }
 
 /// An answer, and the row of each of its changes.
-type WithRows = (Answer, Vec<Option<Row>>);
+type WithRows = (ChangeSet, Vec<Option<Row>>);
 
 /// Rows gathered at one version, or what has to be waited for.
-enum Gathered<T> {
+enum GatheredRows<T> {
     All(T),
     /// Until everything up to here has been applied.
     Fresh(Lsn),
@@ -59,20 +59,20 @@ impl Store {
     /// Several rows at one version: a commit shows in all of them or in none.
     pub async fn rows(
         &self,
-        table: &Arc<PublishedTable>,
+        table: &Arc<Resource>,
         keys: &[Key],
         until: Instant,
     ) -> Result<ReadRows, RowsError> {
         let mut keys = keys.to_vec();
-        let mut pinned = Pinned::default();
-        let mut origin = Origin::Memory;
+        let mut pinned = PinnedRows::default();
+        let mut origin = RowOrigin::Memory;
         loop {
             let wait_for = match self.gather_rows(table, &keys, &mut pinned)? {
-                Gathered::All(rows) => return Ok(ReadRows { origin, ..rows }),
-                Gathered::Fresh(horizon) => Some(horizon),
-                Gathered::Missing => None,
+                GatheredRows::All(rows) => return Ok(ReadRows { origin, ..rows }),
+                GatheredRows::Fresh(horizon) => Some(horizon),
+                GatheredRows::Missing => None,
             };
-            origin = Origin::Database;
+            origin = RowOrigin::Database;
             for ((_, asked), spelled) in self.wait(wait_for, &mut pinned, until).await? {
                 keys.iter_mut().filter(|key| **key == asked).for_each(|key| *key = spelled.clone());
             }
@@ -81,16 +81,16 @@ impl Store {
 
     fn gather_rows(
         &self,
-        table: &PublishedTable,
+        table: &Resource,
         keys: &[Key],
-        pinned: &mut Pinned,
-    ) -> Result<Gathered<ReadRows>, RowsError> {
+        pinned: &mut PinnedRows,
+    ) -> Result<GatheredRows<ReadRows>, RowsError> {
         let state = self.shared.state.read();
         state.rows_of(table)?;
         let version = state.version().ok_or_else(not_started)?;
         let wanted = keys.iter().map(|key| (table, key));
         let gathered = self.gather(&state, wanted, usize::MAX, pinned)?;
-        Ok(gathered.map(|rows| ReadRows { version, rows, origin: Origin::Memory }))
+        Ok(gathered.map(|rows| ReadRows { version, rows, origin: RowOrigin::Memory }))
     }
 
     /// What changed, with the row of every `insert` and `update` of a table that holds rows (in the
@@ -98,18 +98,18 @@ impl Store {
     /// one version. `None` before the stream first started.
     pub async fn changes_with_rows(
         &self,
-        query: &Query<'_>,
+        query: &ChangeQuery<'_>,
         until: Instant,
-    ) -> Result<Option<(Answer, Vec<Option<Row>>)>, RowsError> {
+    ) -> Result<Option<(ChangeSet, Vec<Option<Row>>)>, RowsError> {
         if let Some(answer) = query.after.and_then(|after| self.unchanged(query.tables, after)) {
             return Ok(Some((answer, Vec::new())));
         }
-        let mut pinned = Pinned { left_out: Some(HashSet::new()), ..Pinned::default() };
+        let mut pinned = PinnedRows { left_out: Some(HashSet::new()), ..PinnedRows::default() };
         loop {
             let wait_for = match self.gather_changes(query, &mut pinned)? {
-                Gathered::All(found) => return Ok(found),
-                Gathered::Fresh(horizon) => Some(horizon),
-                Gathered::Missing => None,
+                GatheredRows::All(found) => return Ok(found),
+                GatheredRows::Fresh(horizon) => Some(horizon),
+                GatheredRows::Missing => None,
             };
             self.wait(wait_for, &mut pinned, until).await?;
         }
@@ -117,11 +117,11 @@ impl Store {
 
     fn gather_changes(
         &self,
-        query: &Query<'_>,
-        pinned: &mut Pinned,
-    ) -> Result<Gathered<Option<WithRows>>, RowsError> {
+        query: &ChangeQuery<'_>,
+        pinned: &mut PinnedRows,
+    ) -> Result<GatheredRows<Option<WithRows>>, RowsError> {
         let state = self.shared.state.read();
-        let Some(mut answer) = state.answer(query) else { return Ok(Gathered::All(None)) };
+        let Some(mut answer) = state.answer(query) else { return Ok(GatheredRows::All(None)) };
         let has_row = |c: &PollChange| c.op != Op::Delete && state.rows_of(&c.table).is_ok();
         let wanted = answer.changes.iter().filter(|change| has_row(change));
         let wanted = wanted.map(|c| (&*c.table, &c.key));
@@ -144,11 +144,11 @@ impl Store {
     /// These rows at the applied position: all of them, or the first that take so many bytes.
     fn gather<'a>(
         &self,
-        state: &State,
-        wanted: impl Iterator<Item = (&'a PublishedTable, &'a Key)>,
+        state: &StoreState,
+        wanted: impl Iterator<Item = (&'a Resource, &'a Key)>,
         bytes_max: usize,
-        pinned: &mut Pinned,
-    ) -> Result<Gathered<Vec<Option<Row>>>, RowsError> {
+        pinned: &mut PinnedRows,
+    ) -> Result<GatheredRows<Vec<Option<Row>>>, RowsError> {
         let mut found: Vec<Option<Row>> = Vec::new();
         let (mut bytes, mut asked) = (0, 0);
         let mut fresh: Option<Lsn> = None;
@@ -162,7 +162,7 @@ impl Store {
             pinned.traced = pinned.traced.max(number + 1);
             let (known, rows) = state.rows_of(table)?;
             let ticket = match rows.find(key, state.applied.lsn, &self.shared.cache) {
-                Found::Row(row) => {
+                Lookup::Row(row) => {
                     if is_news {
                         trace::hit(table, key);
                     }
@@ -170,17 +170,17 @@ impl Store {
                     found.push(row);
                     continue;
                 }
-                Found::Fresh(horizon) => {
+                Lookup::AheadUntil(horizon) => {
                     fresh = fresh.max(Some(horizon));
-                    self.ask(state, known, rows, key, Hold::Pin)?
+                    self.ask(state, known, rows, key, Retention::Pinned)?
                 }
-                Found::Missing if pinned.leaves_out(table, key) => {
+                Lookup::Miss if pinned.leaves_out(table, key) => {
                     found.push(None);
                     continue;
                 }
-                Found::Missing => {
+                Lookup::Miss => {
                     is_missing = true;
-                    self.ask(state, known, rows, key, Hold::Pin)?
+                    self.ask(state, known, rows, key, Retention::Pinned)?
                 }
             };
             if is_news {
@@ -193,9 +193,9 @@ impl Store {
             }
         }
         Ok(match (is_missing, fresh) {
-            (true, _) => Gathered::Missing,
-            (false, Some(horizon)) => Gathered::Fresh(horizon),
-            (false, None) => Gathered::All(found),
+            (true, _) => GatheredRows::Missing,
+            (false, Some(horizon)) => GatheredRows::Fresh(horizon),
+            (false, None) => GatheredRows::All(found),
         })
     }
 
@@ -203,7 +203,7 @@ impl Store {
     async fn wait(
         &self,
         horizon: Option<Lsn>,
-        pinned: &mut Pinned,
+        pinned: &mut PinnedRows,
         until: Instant,
     ) -> Result<Vec<((TableOid, Key), Key)>, RowsError> {
         let Some(horizon) = horizon else {
@@ -211,7 +211,7 @@ impl Store {
         };
         let position = Position::after_commit(horizon);
         self.in_time(until, self.hurry_applied(position)).await.ok_or_else(|| {
-            RowsError::NotNow(
+            RowsError::TemporarilyUnavailable(
                 "the rows are newer than what has arrived of the change stream so far, and so \
                  can't be read at one version; try again later"
                     .into(),
@@ -221,8 +221,8 @@ impl Store {
     }
 }
 
-impl Pinned {
-    fn leaves_out(&self, table: &PublishedTable, key: &Key) -> bool {
+impl PinnedRows {
+    fn leaves_out(&self, table: &Resource, key: &Key) -> bool {
         let left_out = self.left_out.as_ref().filter(|left_out| !left_out.is_empty());
         left_out.is_some_and(|left_out| left_out.contains(&(table.oid(), key.clone())))
     }
@@ -232,9 +232,9 @@ impl Pinned {
         let mut spelled = Vec::new();
         let mut over = Vec::new();
         for (place, ticket) in &mut self.tickets {
-            match ticket.told().await {
-                Some(Told::Here(..)) => {}
-                Some(Told::Failed(error)) => {
+            match ticket.wait().await {
+                Some(LoadReply::Row(..)) => {}
+                Some(LoadReply::Failed(error)) => {
                     let left_out = self.left_out.as_mut();
                     let Some(left_out) = left_out.filter(|_| error.is_of_one_row()) else {
                         return Err(error);
@@ -242,7 +242,7 @@ impl Pinned {
                     left_out.insert(place.clone());
                     over.push(place.clone());
                 }
-                Some(Told::Spelled(other)) => {
+                Some(LoadReply::CanonicalKey(other)) => {
                     spelled.push((place.clone(), other));
                     over.push(place.clone());
                 }
@@ -254,12 +254,12 @@ impl Pinned {
     }
 }
 
-impl<T> Gathered<T> {
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Gathered<U> {
+impl<T> GatheredRows<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> GatheredRows<U> {
         match self {
-            Self::All(all) => Gathered::All(change(all)),
-            Self::Fresh(horizon) => Gathered::Fresh(horizon),
-            Self::Missing => Gathered::Missing,
+            Self::All(all) => GatheredRows::All(change(all)),
+            Self::Fresh(horizon) => GatheredRows::Fresh(horizon),
+            Self::Missing => GatheredRows::Missing,
         }
     }
 }

@@ -15,7 +15,7 @@ const CHANGES_MAX: usize = 8;
 
 /// What stands under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum RowState {
     /// This row.
     Row(Row),
     /// No row.
@@ -24,7 +24,7 @@ pub(super) enum Standing {
     Unknown,
 }
 
-impl Standing {
+impl RowState {
     pub(super) fn of(row: Option<Row>) -> Self {
         row.map_or(Self::Absent, Self::Row)
     }
@@ -46,7 +46,7 @@ impl Standing {
     }
 
     /// What stands there after a change.
-    pub(super) fn after(self, image: &RowAfter) -> Self {
+    pub(super) fn apply(self, image: &RowAfter) -> Self {
         match (image, self) {
             (RowAfter::Full(row), _) => Self::Row(row.clone()),
             (RowAfter::Deleted, _) => Self::Absent,
@@ -60,9 +60,9 @@ impl Standing {
 
 /// The changes to one key, in commit order.
 #[derive(Debug, Default)]
-pub(super) struct Chain(Vec<(Xid, RowAfter)>);
+pub(super) struct PendingChanges(Vec<(Xid, RowAfter)>);
 
-impl Chain {
+impl PendingChanges {
     pub(super) fn push(&mut self, xid: Xid, image: RowAfter) {
         let is_full = self.0.len() == CHANGES_MAX;
         let image = match image {
@@ -76,9 +76,9 @@ impl Chain {
     }
 
     /// What stands there now, given what stood there in `snapshot`.
-    pub(super) fn resolve(&self, loaded: Standing, snapshot: &Snapshot) -> Standing {
+    pub(super) fn resolve(&self, loaded: RowState, snapshot: &Snapshot) -> RowState {
         let seen = self.0.iter().take_while(|(xid, _)| snapshot.sees(*xid)).count();
-        self.0.iter().skip(seen).fold(loaded, |standing, (_, image)| standing.after(image))
+        self.0.iter().skip(seen).fold(loaded, |standing, (_, image)| standing.apply(image))
     }
 
     /// The last transaction. A snapshot that sees it contains all changes.
@@ -106,12 +106,12 @@ mod tests {
         RowAfter::Partial { row: PartialRow::new(json.as_bytes(), &[missing]), before: None }
     }
 
-    fn loaded() -> Standing {
-        Standing::Row(row(r#"{"id":1,"a":1,"big":"b"}"#))
+    fn loaded() -> RowState {
+        RowState::Row(row(r#"{"id":1,"a":1,"big":"b"}"#))
     }
 
-    fn resolved(changes: Vec<(u32, RowAfter)>, snapshot: &str) -> Standing {
-        let mut chain = Chain::default();
+    fn resolved(changes: Vec<(u32, RowAfter)>, snapshot: &str) -> RowState {
+        let mut chain = PendingChanges::default();
         for (xid, image) in changes {
             chain.push(Xid(xid), image);
         }
@@ -127,7 +127,7 @@ mod tests {
             ]
         };
         assert_eq!(resolved(changes(), "12:12:"), loaded());
-        let last = Standing::Row(row(r#"{"id":1,"a":3,"big":"b"}"#));
+        let last = RowState::Row(row(r#"{"id":1,"a":3,"big":"b"}"#));
         assert_eq!(resolved(changes(), "10:12:11"), last);
         assert_eq!(resolved(changes(), "10:10:"), last);
     }
@@ -136,18 +136,18 @@ mod tests {
     fn a_whole_row_or_its_end_replaces_what_was_before() {
         let new = row(r#"{"id":1}"#);
         let changes = || vec![(10, RowAfter::Unresolved), (11, RowAfter::Full(new.clone()))];
-        assert_eq!(resolved(changes(), "10:10:"), Standing::Row(new.clone()));
-        assert_eq!(resolved(changes(), "11:12:11"), Standing::Row(new.clone()));
+        assert_eq!(resolved(changes(), "10:10:"), RowState::Row(new.clone()));
+        assert_eq!(resolved(changes(), "11:12:11"), RowState::Row(new.clone()));
         assert_eq!(resolved(changes(), "12:12:"), loaded());
         let changes = vec![(10, RowAfter::Full(new)), (11, RowAfter::Deleted)];
-        assert_eq!(resolved(changes, "10:10:"), Standing::Absent);
+        assert_eq!(resolved(changes, "10:10:"), RowState::Absent);
     }
 
     #[test]
     fn what_is_not_sent_and_not_loaded_is_unknown() {
         let changes = vec![(10, RowAfter::Deleted), (11, partial(r#"{"id":1,"big":null}"#, 1))];
-        assert_eq!(resolved(changes, "10:10:"), Standing::Unknown);
-        assert_eq!(resolved(vec![(10, RowAfter::Unresolved)], "10:10:"), Standing::Unknown);
+        assert_eq!(resolved(changes, "10:10:"), RowState::Unknown);
+        assert_eq!(resolved(vec![(10, RowAfter::Unresolved)], "10:10:"), RowState::Unknown);
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
         let many = |count| (0..count).map(|n| (10 + n, partial(r#"{"id":1,"a":2,"big":null}"#, 2)));
         let most = u32::try_from(CHANGES_MAX).unwrap();
         let full = resolved(many(most).collect(), "10:10:");
-        assert_eq!(full, Standing::Row(row(r#"{"id":1,"a":2,"big":"b"}"#)));
-        assert_eq!(resolved(many(most + 1).collect(), "10:10:"), Standing::Unknown);
+        assert_eq!(full, RowState::Row(row(r#"{"id":1,"a":2,"big":"b"}"#)));
+        assert_eq!(resolved(many(most + 1).collect(), "10:10:"), RowState::Unknown);
         // Seen, the forgotten ones are in the row.
         assert_eq!(resolved(many(most + 1).collect(), "30:30:"), loaded());
     }

@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{RowsError, TableRows};
 use crate::load::{LoadError, ReadPoint};
-use crate::store::directory::PublishedTable;
+use crate::store::directory::Resource;
 use crate::store::limits::RowLimits;
-use crate::store::state::{State, Store, TableState};
+use crate::store::state::{Store, StoreState, StoredTable};
 use crate::table::RowCaching;
 use crate::version::{Epoch, Position};
 
@@ -20,7 +20,7 @@ const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 impl Store {
     /// Drops what is in memory of these tables and reads it again; every client gets a reset of
     /// them. A preloaded table goes on being served until the new copy takes its place.
-    pub fn reload(&self, tables: &[Arc<PublishedTable>]) {
+    pub fn reload(&self, tables: &[Arc<Resource>]) {
         self.shared.reloads.lock().extend(tables.iter().map(|table| table.oid()));
         self.shared.signals.writer_wanted.notify_one();
     }
@@ -29,7 +29,7 @@ impl Store {
     /// within a round trip: [`Store::wait_applied`] for who is in a hurry.
     pub async fn hurry_applied(&self, position: Position) {
         loop {
-            self.wishes.report_position.notify_one();
+            self.requests.report_position.notify_one();
             // The first question may come before the server has written what is waited for.
             if timeout(NUDGE_INTERVAL, self.wait_applied(position)).await.is_ok() {
                 return;
@@ -38,8 +38,8 @@ impl Store {
     }
 
     /// The catalog is looked at soon: for who doubts that the server is still there.
-    pub fn hurry_look(&self) {
-        self.wishes.refresh_catalog.notify_one();
+    pub fn request_catalog_refresh(&self) {
+        self.requests.refresh_catalog.notify_one();
     }
 
     /// What a reader waits for, if it comes before its time is up. Once the store is closed nothing
@@ -57,7 +57,7 @@ impl Store {
     }
 }
 
-impl State {
+impl StoreState {
     /// A snapshot was obtained that was asked for when `epoch` was followed. What is read in it belongs
     /// to what the change stream tells only if the stream is of the same server, or was when it last
     /// came. And of another history it does not even say which transactions have ended: they may bear
@@ -67,7 +67,7 @@ impl State {
             return Err(LoadError::OtherServer);
         }
         if self.epoch() == epoch {
-            self.loads.lock().saw(&at.snapshot);
+            self.loads.lock().complete(&at.snapshot);
         }
         Ok(())
     }
@@ -75,15 +75,18 @@ impl State {
     /// The rows of a table as it is defined now.
     pub(super) fn rows_of(
         &self,
-        table: &PublishedTable,
-    ) -> Result<(&TableState, &TableRows), RowsError> {
+        table: &Resource,
+    ) -> Result<(&StoredTable, &TableRows), RowsError> {
         let Some(known) = self.tables.get(&table.oid()) else {
-            return Err(RowsError::NotNow(format!("{} is not published any more", table.name)));
+            return Err(RowsError::TemporarilyUnavailable(format!(
+                "{} is not published any more",
+                table.name
+            )));
         };
-        let refused = |reason| RowsError::Refused { table: table.name.clone(), reason };
+        let refused = |reason| RowsError::Unavailable { table: table.name.clone(), reason };
         match (&known.published.table.rows, &known.rows) {
             (RowCaching::Unavailable(reason), _) => Err(refused(reason.clone())),
-            (_, None) => Err(RowsError::Off(table.name.clone())),
+            (_, None) => Err(RowsError::NotCached(table.name.clone())),
             (_, Some(rows)) => {
                 rows.refusal().map_or(Ok((known, rows)), |reason| Err(refused(reason)))
             }
@@ -92,19 +95,21 @@ impl State {
 }
 
 pub(super) fn not_started() -> RowsError {
-    RowsError::NotNow("the change stream has not started yet; try again later".into())
+    RowsError::TemporarilyUnavailable(
+        "the change stream has not started yet; try again later".into(),
+    )
 }
 
 pub(super) fn too_late() -> RowsError {
-    RowsError::NotNow(
+    RowsError::TemporarilyUnavailable(
         "the row is not in memory, and the database did not give it in time; try again later"
             .into(),
     )
 }
 
 pub(super) fn too_many(limits: &RowLimits) -> RowsError {
-    let max = limits.loads_waiting_max;
-    RowsError::NotNow(format!(
+    let max = limits.max_pending_loads;
+    RowsError::TemporarilyUnavailable(format!(
         "{max} rows wait to be read from the database already (cache.loads_waiting_max); try again \
          later"
     ))

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Told;
+use super::LoadReply;
 use crate::load::ReadPoint;
 use crate::row::Row;
-use crate::store::rows::chain::Chain;
-use crate::store::rows::recent::Due;
+use crate::store::rows::pending_changes::PendingChanges;
+use crate::store::rows::recent_commits::RequiredXids;
 
 /// What stands under one key.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) state: State,
-    pub(super) tell: watch::Sender<Option<Told>>,
+pub(super) struct PendingRow {
+    pub(super) state: PendingRowState,
+    pub(super) tell: watch::Sender<Option<LoadReply>>,
     pub(super) pin: Arc<()>,
     /// Whether the map of a preloaded table lacks this row.
     pub(super) required: bool,
@@ -22,33 +22,38 @@ pub(super) struct Entry {
 
 /// How far it is.
 #[derive(Debug)]
-pub(super) enum State {
-    Asked(Asked),
+pub(super) enum PendingRowState {
+    Asked(InFlightLoad),
     Here { row: Option<Row>, at: Arc<ReadPoint>, bytes: usize },
 }
 
 /// A row on its way.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) due: Due,
+pub(super) struct InFlightLoad {
+    pub(super) due: RequiredXids,
     /// What happened to it since.
-    pub(super) chain: Chain,
+    pub(super) chain: PendingChanges,
     /// The query that asks for it.
     pub(super) query: Option<u64>,
     /// Queries that were of no use.
     pub(super) tries: u32,
 }
 
-impl Asked {
-    pub(super) fn new(due: Due) -> Self {
-        Self { due, chain: Chain::default(), query: None, tries: 0 }
+impl InFlightLoad {
+    pub(super) fn new(due: RequiredXids) -> Self {
+        Self { due, chain: PendingChanges::default(), query: None, tries: 0 }
     }
 }
 
-impl Entry {
-    pub(super) fn new(due: Due, required: bool) -> Self {
+impl PendingRow {
+    pub(super) fn new(due: RequiredXids, required: bool) -> Self {
         let (tell, _) = watch::channel(None);
-        Self { state: State::Asked(Asked::new(due)), tell, pin: Arc::default(), required }
+        Self {
+            state: PendingRowState::Asked(InFlightLoad::new(due)),
+            tell,
+            pin: Arc::default(),
+            required,
+        }
     }
 
     pub(super) fn is_pinned(&self) -> bool {
