@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use highwater::lsn::Lsn;
-use highwater::pgoutput::{self, Column};
+use highwater::pgoutput::{self, TupleColumn};
 use highwater::wire::{Connection, CopyBoth, Frame, LibpqEnvironment, StatusUpdate, Target};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -235,8 +235,12 @@ async fn next_rows(copy: &mut CopyBoth) -> anyhow::Result<Vec<usize>> {
 }
 
 fn inserted(message: &[u8]) -> anyhow::Result<Option<usize>> {
-    let pgoutput::Message::Insert(insert) = pgoutput::decode(message)? else { return Ok(None) };
-    let Some(Column::Text(id)) = insert.new.columns().next() else { bail!("a row without id") };
+    let pgoutput::LogicalMessage::Insert(insert) = pgoutput::decode(message)? else {
+        return Ok(None);
+    };
+    let Some(TupleColumn::Text(id)) = insert.new.columns().next() else {
+        bail!("a row without id")
+    };
     Ok(Some(std::str::from_utf8(id)?.parse()?))
 }
 

@@ -4,9 +4,9 @@
 use highwater::change::Event;
 use highwater::json_type::JsonType;
 use highwater::lsn::Lsn;
-use highwater::replication::StageLimits;
+use highwater::replication::TransactionLimits;
 use highwater::replication::assembler::Assembler;
-use highwater::replication::catalog::{Catalog, CatalogTable, KeyColumn};
+use highwater::replication::catalog::{Catalog, CatalogKeyColumn, CatalogTable};
 use highwater::snapshot::Snapshot;
 use highwater::source::PostmasterId;
 use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
@@ -18,8 +18,8 @@ const INT8: u32 = 20;
 pub(crate) const BYTES_PER_COMMIT_OF_ONE: u64 = 24;
 
 /// The service's defaults.
-pub(crate) const LIMITS: StageLimits =
-    StageLimits { max_changes: 100_000, max_bytes: 64 << 20, max_streamed_bytes: 256 << 20 };
+pub(crate) const LIMITS: TransactionLimits =
+    TransactionLimits { max_changes: 100_000, max_bytes: 64 << 20, max_streamed_bytes: 256 << 20 };
 
 /// Messages in one buffer, each with its length in front.
 pub(crate) struct Messages {
@@ -92,7 +92,7 @@ fn catalog() -> Catalog {
         rows: RowCaching::Disabled,
         scope: vec![],
     };
-    let key = vec![KeyColumn { name: "id".into(), type_oid: INT8, kind: JsonType::Integer }];
+    let key = vec![CatalogKeyColumn { name: "id".into(), type_oid: INT8, kind: JsonType::Integer }];
     let (membership, definition) = ("m".into(), "d".into());
     let table = CatalogTable {
         table,

@@ -30,7 +30,9 @@ use crate::database::{self, setup};
 use crate::http::{self, Certificates, HttpOptions, PushOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::replication::{ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits};
+use crate::replication::{
+    ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, TransactionLimits,
+};
 use crate::source::{Phase, SourceStatus, StreamRequests};
 use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
 use crate::wire::ConnectError;
@@ -55,7 +57,7 @@ pub struct App {
     /// Asked to read files again that may have changed.
     read_again: Arc<Notify>,
     http: HttpOptions,
-    session: SessionOptions,
+    session: ReplicationOptions,
     creates_publication: bool,
     /// How rows are read, if any are held.
     loader: Option<LoaderOptions>,
@@ -208,7 +210,7 @@ async fn drain(
 
 /// The change stream and its application to the store.
 struct Ingest {
-    session: SessionOptions,
+    session: ReplicationOptions,
     creates_publication: bool,
     requests: StreamRequests,
     status: watch::Sender<SourceStatus>,
@@ -227,14 +229,14 @@ impl Ingest {
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let options = self.session.clone();
         let status = self.status.clone();
-        let channels = SessionChannels {
+        let channels = ReplicationChannels {
             events,
             applied,
             status: self.status,
             requests: self.requests,
             shutdown: shutdown.clone(),
         };
-        let session = Session::new(self.session, channels, self.metrics);
+        let session = ReplicationSession::new(self.session, channels, self.metrics);
         let ended = runtime.block_on(async {
             if self.creates_publication {
                 publish(&options, &status, shutdown).await?;
@@ -253,7 +255,7 @@ impl Ingest {
 /// Creates the publication when it is missing (`postgres.setup = "auto"`); waits for a server that
 /// can't be reached yet.
 async fn publish(
-    options: &SessionOptions,
+    options: &ReplicationOptions,
     status: &watch::Sender<SourceStatus>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -316,9 +318,9 @@ async fn follow_keys(authority: Authority, shutdown: CancellationToken) -> anyho
     Ok(())
 }
 
-fn session_options(config: &Config) -> SessionOptions {
+fn session_options(config: &Config) -> ReplicationOptions {
     let postgres = &config.postgres;
-    SessionOptions {
+    ReplicationOptions {
         target: postgres.target.clone(),
         publication: postgres.publication.clone(),
         slot: postgres.slot.clone(),
@@ -329,7 +331,7 @@ fn session_options(config: &Config) -> SessionOptions {
             max_wal: postgres.resume_max_wal,
         },
         streaming: postgres.streaming,
-        stage: StageLimits {
+        limits: TransactionLimits {
             max_changes: config.log.max_transaction_changes,
             max_bytes: config.log.max_transaction_bytes,
             max_streamed_bytes: config.log.max_streamed_bytes,
@@ -340,7 +342,7 @@ fn session_options(config: &Config) -> SessionOptions {
 }
 
 /// The picture of the source before the first connection.
-fn picture(session: &SessionOptions) -> SourceStatus {
+fn picture(session: &ReplicationOptions) -> SourceStatus {
     let (server, publication) = (session.target.display_name(), session.publication.clone());
     SourceStatus {
         slot_limit_bytes: Some(session.resume_window.max_wal),

@@ -48,13 +48,13 @@ pub enum DecodeError {
         /// The field.
         field: &'static str,
         /// What is wrong with it.
-        problem: Problem,
+        problem: FieldProblem,
     },
 }
 
 /// What is wrong with one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum FieldProblem {
     /// The message ends before or within it.
     Missing {
         /// Bytes still needed.
@@ -70,7 +70,7 @@ pub enum Problem {
     Unknown(u8),
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FieldProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { needed, remaining } => {
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldError {
     pub(super) field: &'static str,
-    pub(super) problem: Problem,
+    pub(super) problem: FieldProblem,
 }
 
 impl FieldError {

@@ -1,13 +1,13 @@
 //! `M`: what someone wrote into the stream with `pg_logical_emit_message`.
 
 use super::error::FieldError;
-use super::reader::Reader;
+use super::reader::MessageReader;
 use super::transaction::read_lsn;
 use crate::lsn::Lsn;
 
 /// A logical decoding message; sent only with option `messages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Logical<'a> {
+pub struct EmittedMessage<'a> {
     /// Part of a transaction, sent among its changes. Otherwise it was sent at once and stands
     /// outside of every transaction, even of the one that wrote it.
     pub transactional: bool,
@@ -21,8 +21,8 @@ pub struct Logical<'a> {
 
 const TRANSACTIONAL_FLAG: u8 = 1;
 
-impl<'a> Logical<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+impl<'a> EmittedMessage<'a> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         Ok(Self {
             transactional: r.u8("flags")? & TRANSACTIONAL_FLAG != 0,
             lsn: read_lsn(r, "lsn")?,

@@ -1,6 +1,6 @@
 //! The messages of PostgreSQL's logical replication, protocol versions 1 to 4.
 //!
-//! Bytes in, message out: nothing here remembers, waits or copies. A [`Message`] borrows from the
+//! Bytes in, message out: nothing here remembers, waits or copies. A [`LogicalMessage`] borrows from the
 //! bytes it was decoded from, and a row's values are checked once, when the message is decoded, so
 //! that walking a [`Tuple`] afterwards can't fail and doesn't allocate.
 //!
@@ -31,32 +31,32 @@ pub(crate) mod tests;
 
 use crate::snapshot::Xid;
 
-pub use error::{DecodeError, Problem};
-pub use logical::Logical;
-pub use relation::{Relation, RelationColumn, ReplicaIdentity, Type};
+pub use error::{DecodeError, FieldProblem};
+pub use logical::EmittedMessage;
+pub use relation::{Relation, RelationColumn, ReplicaIdentity, TypeMessage};
 pub use row::{Delete, Insert, OldTuple, Update};
 pub use stream::{AbortPosition, StreamAbort, StreamCommit, StreamStart};
-pub use transaction::{Begin, Commit, Origin};
+pub use transaction::{Begin, Commit, ReplicationOrigin};
 pub use truncate::Truncate;
-pub use tuple::{Column, Columns, Tuple};
+pub use tuple::{Tuple, TupleColumn, TupleColumns};
 pub use two_phase::{BeginPrepare, CommitPrepared, Prepare, RollbackPrepared};
 
 use error::FieldError;
-use reader::Reader;
+use reader::MessageReader;
 
 /// One logical replication message, borrowing from the bytes it was decoded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
+pub enum LogicalMessage<'a> {
     /// `B`: a transaction begins; its changes follow.
     Begin(Begin),
     /// `C`: the transaction that began is committed.
     Commit(Commit),
     /// `O`: the transaction came to this server from another one.
-    Origin(Origin<'a>),
+    Origin(ReplicationOrigin<'a>),
     /// `R`: what the rows of a relation look like from here on.
     Relation(Relation<'a>),
     /// `Y`: the name of a type that is not built in.
-    Type(Type<'a>),
+    Type(TypeMessage<'a>),
     /// `I`: a row was inserted.
     Insert(Insert<'a>),
     /// `U`: a row was updated.
@@ -66,7 +66,7 @@ pub enum Message<'a> {
     /// `T`: relations were truncated.
     Truncate(Truncate<'a>),
     /// `M`: what someone wrote with `pg_logical_emit_message`.
-    Logical(Logical<'a>),
+    Logical(EmittedMessage<'a>),
     /// `S`: a block of changes of a transaction still in progress begins.
     StreamStart(StreamStart),
     /// `E`: the block ends.
@@ -94,14 +94,14 @@ pub struct Streamed<'a> {
     /// no id of their own even there (`O`, `E`).
     pub xid: Option<Xid>,
     /// The message.
-    pub message: Message<'a>,
+    pub message: LogicalMessage<'a>,
 }
 
 /// Decodes a message received outside of a stream block.
 ///
 /// # Errors
 /// When the bytes are not exactly one message of the protocol.
-pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<LogicalMessage<'_>, DecodeError> {
     let (tag, mut reader) = open(bytes)?;
     read_whole(tag, &mut reader, bytes.len())
 }
@@ -123,17 +123,17 @@ pub fn decode_streamed(bytes: &[u8]) -> Result<Streamed<'_>, DecodeError> {
     Ok(Streamed { xid, message })
 }
 
-fn open(bytes: &[u8]) -> Result<(u8, Reader<'_>), DecodeError> {
-    let mut reader = Reader::new(bytes);
+fn open(bytes: &[u8]) -> Result<(u8, MessageReader<'_>), DecodeError> {
+    let mut reader = MessageReader::new(bytes);
     let tag = reader.u8("tag").map_err(|_| DecodeError::Empty)?;
     Ok((tag, reader))
 }
 
 fn read_whole<'a>(
     tag: u8,
-    reader: &mut Reader<'a>,
+    reader: &mut MessageReader<'a>,
     length: usize,
-) -> Result<Message<'a>, DecodeError> {
+) -> Result<LogicalMessage<'a>, DecodeError> {
     let body = read_body(tag, reader).map_err(|e| e.within(tag))?;
     let message = body.ok_or(DecodeError::UnknownTag { tag, length })?;
     match reader.remaining() {
@@ -143,27 +143,30 @@ fn read_whole<'a>(
 }
 
 /// What follows the tag; `None` for a tag the protocol doesn't have.
-fn read_body<'a>(tag: u8, r: &mut Reader<'a>) -> Result<Option<Message<'a>>, FieldError> {
+fn read_body<'a>(
+    tag: u8,
+    r: &mut MessageReader<'a>,
+) -> Result<Option<LogicalMessage<'a>>, FieldError> {
     let message = match tag {
-        b'I' => Message::Insert(Insert::read(r)?),
-        b'U' => Message::Update(Update::read(r)?),
-        b'D' => Message::Delete(Delete::read(r)?),
-        b'B' => Message::Begin(Begin::read(r)?),
-        b'C' => Message::Commit(Commit::read(r)?),
-        b'O' => Message::Origin(Origin::read(r)?),
-        b'R' => Message::Relation(Relation::read(r)?),
-        b'Y' => Message::Type(Type::read(r)?),
-        b'T' => Message::Truncate(Truncate::read(r)?),
-        b'M' => Message::Logical(Logical::read(r)?),
-        b'S' => Message::StreamStart(StreamStart::read(r)?),
-        b'E' => Message::StreamStop,
-        b'c' => Message::StreamCommit(StreamCommit::read(r)?),
-        b'A' => Message::StreamAbort(StreamAbort::read(r)?),
-        b'b' => Message::BeginPrepare(BeginPrepare::read(r)?),
-        b'P' => Message::Prepare(Prepare::read(r)?),
-        b'K' => Message::CommitPrepared(CommitPrepared::read(r)?),
-        b'r' => Message::RollbackPrepared(RollbackPrepared::read(r)?),
-        b'p' => Message::StreamPrepare(Prepare::read(r)?),
+        b'I' => LogicalMessage::Insert(Insert::read(r)?),
+        b'U' => LogicalMessage::Update(Update::read(r)?),
+        b'D' => LogicalMessage::Delete(Delete::read(r)?),
+        b'B' => LogicalMessage::Begin(Begin::read(r)?),
+        b'C' => LogicalMessage::Commit(Commit::read(r)?),
+        b'O' => LogicalMessage::Origin(ReplicationOrigin::read(r)?),
+        b'R' => LogicalMessage::Relation(Relation::read(r)?),
+        b'Y' => LogicalMessage::Type(TypeMessage::read(r)?),
+        b'T' => LogicalMessage::Truncate(Truncate::read(r)?),
+        b'M' => LogicalMessage::Logical(EmittedMessage::read(r)?),
+        b'S' => LogicalMessage::StreamStart(StreamStart::read(r)?),
+        b'E' => LogicalMessage::StreamStop,
+        b'c' => LogicalMessage::StreamCommit(StreamCommit::read(r)?),
+        b'A' => LogicalMessage::StreamAbort(StreamAbort::read(r)?),
+        b'b' => LogicalMessage::BeginPrepare(BeginPrepare::read(r)?),
+        b'P' => LogicalMessage::Prepare(Prepare::read(r)?),
+        b'K' => LogicalMessage::CommitPrepared(CommitPrepared::read(r)?),
+        b'r' => LogicalMessage::RollbackPrepared(RollbackPrepared::read(r)?),
+        b'p' => LogicalMessage::StreamPrepare(Prepare::read(r)?),
         _ => return Ok(None),
     };
     Ok(Some(message))
@@ -195,7 +198,7 @@ fn message_name(tag: u8) -> &'static str {
     }
 }
 
-impl Message<'_> {
+impl LogicalMessage<'_> {
     /// The manual's name for this kind of message, for errors and logs.
     pub fn name(&self) -> &'static str {
         message_name(self.tag())

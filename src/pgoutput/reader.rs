@@ -1,15 +1,15 @@
 //! Takes fields off the front of a message; the only place that knows about positions in bytes.
 
-use super::error::{FieldError, Problem};
+use super::error::{FieldError, FieldProblem};
 
 /// The rest of a message. Every method takes one field off its front, or leaves it as it is and
 /// says which field is missing.
 #[derive(Clone, Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct MessageReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MessageReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -69,10 +69,10 @@ impl<'a> Reader<'a> {
     pub(super) fn string(&mut self, field: &'static str) -> Result<&'a str, FieldError> {
         let mut parts = self.rest.splitn(2, |&byte| byte == 0);
         let (Some(text), Some(rest)) = (parts.next(), parts.next()) else {
-            return Err(FieldError { field, problem: Problem::Unterminated });
+            return Err(FieldError { field, problem: FieldProblem::Unterminated });
         };
         let text = std::str::from_utf8(text)
-            .map_err(|_| FieldError { field, problem: Problem::NotUtf8 })?;
+            .map_err(|_| FieldError { field, problem: FieldProblem::NotUtf8 })?;
         self.rest = rest;
         Ok(text)
     }
@@ -102,11 +102,11 @@ impl<'a> Reader<'a> {
 
 #[cold]
 fn missing(field: &'static str, needed: usize, remaining: usize) -> FieldError {
-    FieldError { field, problem: Problem::Missing { needed, remaining } }
+    FieldError { field, problem: FieldProblem::Missing { needed, remaining } }
 }
 
 /// The error for a number or letter with no meaning.
 #[cold]
 pub(super) fn unknown(field: &'static str, value: u8) -> FieldError {
-    FieldError { field, problem: Problem::Unknown(value) }
+    FieldError { field, problem: FieldProblem::Unknown(value) }
 }

@@ -1,7 +1,7 @@
 //! `R`, `Y`: what the rows that follow look like.
 
 use super::error::FieldError;
-use super::reader::{Reader, unknown};
+use super::reader::{MessageReader, unknown};
 use crate::table::TableOid;
 
 /// What a relation looks like, from here on until it is said again.
@@ -47,7 +47,7 @@ pub enum ReplicaIdentity {
 
 /// The name of a type that is not built in; for a domain, the name of the type beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Type<'a> {
+pub struct TypeMessage<'a> {
     /// The type, as columns refer to it.
     pub oid: u32,
     /// Its schema, as stored; `pg_catalog`, which the protocol leaves out, is spelled out.
@@ -62,7 +62,7 @@ const COLUMN_BYTES_MIN: usize = 1 + 1 + 4 + 4;
 const KEY_FLAG: u8 = 1;
 
 impl<'a> Relation<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         Ok(Self {
             oid: TableOid(r.u32("oid")?),
             namespace: read_namespace(r)?,
@@ -73,7 +73,7 @@ impl<'a> Relation<'a> {
     }
 }
 
-fn read_columns<'a>(r: &mut Reader<'a>) -> Result<Vec<RelationColumn<'a>>, FieldError> {
+fn read_columns<'a>(r: &mut MessageReader<'a>) -> Result<Vec<RelationColumn<'a>>, FieldError> {
     let count = usize::from(r.u16("column count")?);
     r.expect(count, COLUMN_BYTES_MIN, "columns")?;
     let mut columns = Vec::with_capacity(count);
@@ -84,7 +84,7 @@ fn read_columns<'a>(r: &mut Reader<'a>) -> Result<Vec<RelationColumn<'a>>, Field
 }
 
 impl<'a> RelationColumn<'a> {
-    fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         Ok(Self {
             key: r.u8("column flags")? & KEY_FLAG != 0,
             name: r.string("column name")?,
@@ -95,7 +95,7 @@ impl<'a> RelationColumn<'a> {
 }
 
 impl ReplicaIdentity {
-    fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         match r.u8("replica identity")? {
             b'd' => Ok(Self::Default),
             b'n' => Ok(Self::Nothing),
@@ -106,13 +106,13 @@ impl ReplicaIdentity {
     }
 }
 
-impl<'a> Type<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+impl<'a> TypeMessage<'a> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         Ok(Self { oid: r.u32("oid")?, namespace: read_namespace(r)?, name: r.string("name")? })
     }
 }
 
-fn read_namespace<'a>(r: &mut Reader<'a>) -> Result<&'a str, FieldError> {
+fn read_namespace<'a>(r: &mut MessageReader<'a>) -> Result<&'a str, FieldError> {
     match r.string("namespace")? {
         "" => Ok("pg_catalog"),
         namespace => Ok(namespace),

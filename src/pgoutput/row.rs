@@ -1,7 +1,7 @@
 //! `I`, `U`, `D`: one row's change.
 
 use super::error::FieldError;
-use super::reader::{Reader, unknown};
+use super::reader::{MessageReader, unknown};
 use super::tuple::Tuple;
 use crate::table::TableOid;
 
@@ -53,7 +53,7 @@ impl<'a> OldTuple<'a> {
 }
 
 impl<'a> Insert<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         let oid = TableOid(r.u32("oid")?);
         match r.u8("tuple kind")? {
             b'N' => Ok(Self { oid, new: Tuple::read(r)? }),
@@ -63,7 +63,7 @@ impl<'a> Insert<'a> {
 }
 
 impl<'a> Update<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         let oid = TableOid(r.u32("oid")?);
         let old = match r.u8("tuple kind")? {
             b'N' => return Ok(Self { oid, old: None, new: Tuple::read(r)? }),
@@ -77,14 +77,14 @@ impl<'a> Update<'a> {
 }
 
 impl<'a> Delete<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         let oid = TableOid(r.u32("oid")?);
         let kind = r.u8("tuple kind")?;
         Ok(Self { oid, old: read_old(kind, r)? })
     }
 }
 
-fn read_old<'a>(kind: u8, r: &mut Reader<'a>) -> Result<OldTuple<'a>, FieldError> {
+fn read_old<'a>(kind: u8, r: &mut MessageReader<'a>) -> Result<OldTuple<'a>, FieldError> {
     match kind {
         b'K' => Tuple::read(r).map(OldTuple::Key),
         b'O' => Tuple::read(r).map(OldTuple::Full),

@@ -1,7 +1,7 @@
 //! `S`, `c`, `A` (and `E`, which is its tag alone): big transactions sent before they commit.
 
 use super::error::FieldError;
-use super::reader::Reader;
+use super::reader::MessageReader;
 use super::transaction::{read_lsn, read_no_flags, read_time};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
@@ -55,7 +55,7 @@ impl StreamAbort {
         self.xid == self.subxid
     }
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         let xid = Xid::read(r, "xid")?;
         let subxid = Xid::read(r, "subxid")?;
         // A message always arrives whole, so where it ends tells which of the two forms it has.
@@ -65,19 +65,19 @@ impl StreamAbort {
 }
 
 impl AbortPosition {
-    fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         Ok(Self { lsn: read_lsn(r, "abort_lsn")?, at: read_time(r, "abort_time")? })
     }
 }
 
 impl StreamStart {
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         Ok(Self { xid: Xid::read(r, "xid")?, first_segment: r.u8("first segment")? == 1 })
     }
 }
 
 impl StreamCommit {
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         let xid = Xid::read(r, "xid")?;
         read_no_flags(r)?;
         Ok(Self {

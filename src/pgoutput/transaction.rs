@@ -1,13 +1,13 @@
 //! `B`, `C`, `O`: the frame around a transaction that is sent at its commit.
 
 use super::error::FieldError;
-use super::reader::{Reader, unknown};
+use super::reader::{MessageReader, unknown};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::snapshot::Xid;
 
 impl Xid {
-    pub(super) fn read(r: &mut Reader<'_>, field: &'static str) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'_>, field: &'static str) -> Result<Self, FieldError> {
         r.u32(field).map(Self)
     }
 }
@@ -36,7 +36,7 @@ pub struct Commit {
 
 /// The transaction was replicated to this server from another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin<'a> {
+pub struct ReplicationOrigin<'a> {
     /// Its commit there.
     pub commit_lsn: Lsn,
     /// The replication origin's name.
@@ -44,7 +44,7 @@ pub struct Origin<'a> {
 }
 
 impl Begin {
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         Ok(Self {
             final_lsn: read_lsn(r, "final_lsn")?,
             committed_at: read_time(r, "commit_time")?,
@@ -54,7 +54,7 @@ impl Begin {
 }
 
 impl Commit {
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         read_no_flags(r)?;
         Ok(Self {
             commit_lsn: read_lsn(r, "commit_lsn")?,
@@ -64,22 +64,25 @@ impl Commit {
     }
 }
 
-impl<'a> Origin<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+impl<'a> ReplicationOrigin<'a> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         Ok(Self { commit_lsn: read_lsn(r, "commit_lsn")?, name: r.string("name")? })
     }
 }
 
-pub(super) fn read_lsn(r: &mut Reader<'_>, field: &'static str) -> Result<Lsn, FieldError> {
+pub(super) fn read_lsn(r: &mut MessageReader<'_>, field: &'static str) -> Result<Lsn, FieldError> {
     r.u64(field).map(Lsn)
 }
 
-pub(super) fn read_time(r: &mut Reader<'_>, field: &'static str) -> Result<CommitTime, FieldError> {
+pub(super) fn read_time(
+    r: &mut MessageReader<'_>,
+    field: &'static str,
+) -> Result<CommitTime, FieldError> {
     r.i64(field).map(CommitTime)
 }
 
 /// A byte of flags of which none is defined.
-pub(super) fn read_no_flags(r: &mut Reader<'_>) -> Result<(), FieldError> {
+pub(super) fn read_no_flags(r: &mut MessageReader<'_>) -> Result<(), FieldError> {
     match r.u8("flags")? {
         0 => Ok(()),
         flags => Err(unknown("flags", flags)),

@@ -1,7 +1,7 @@
 //! `T`: relations emptied at once.
 
 use super::error::FieldError;
-use super::reader::Reader;
+use super::reader::MessageReader;
 use crate::table::TableOid;
 
 /// Relations were truncated by one command.
@@ -19,7 +19,7 @@ const CASCADE_FLAG: u8 = 1;
 const RESTART_IDENTITY_FLAG: u8 = 2;
 
 impl<'a> Truncate<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         let count = usize::try_from(r.u32("relation count")?).unwrap_or(usize::MAX);
         let flags = r.u8("flags")?;
         let bytes = r.bytes(count.saturating_mul(OID_BYTES), "relations")?;

@@ -3,7 +3,7 @@
 use std::iter::FusedIterator;
 
 use super::error::FieldError;
-use super::reader::{Reader, unknown};
+use super::reader::{MessageReader, unknown};
 
 /// A row's columns, in the order of its [`Relation`](super::Relation).
 ///
@@ -16,7 +16,7 @@ pub struct Tuple<'a> {
 
 /// One column of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column<'a> {
+pub enum TupleColumn<'a> {
     /// NULL. In a tuple that holds only a key, also every column outside of the key.
     Null,
     /// A TOASTed value that this update left as it was, and that is therefore not sent.
@@ -28,7 +28,7 @@ pub enum Column<'a> {
 }
 
 impl<'a> Tuple<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         let count = r.u16("column count")?;
         let mut start = r.clone();
         for _ in 0..count {
@@ -50,22 +50,22 @@ impl<'a> Tuple<'a> {
     }
 
     /// The columns, first to last.
-    pub fn columns(&self) -> Columns<'a> {
-        Columns { count: self.count, reader: Reader::new(self.bytes) }
+    pub fn columns(&self) -> TupleColumns<'a> {
+        TupleColumns { count: self.count, reader: MessageReader::new(self.bytes) }
     }
 }
 
 /// Walks the columns of a [`Tuple`].
 #[derive(Clone, Debug)]
-pub struct Columns<'a> {
+pub struct TupleColumns<'a> {
     count: u16,
-    reader: Reader<'a>,
+    reader: MessageReader<'a>,
 }
 
-impl<'a> Iterator for Columns<'a> {
-    type Item = Column<'a>;
+impl<'a> Iterator for TupleColumns<'a> {
+    type Item = TupleColumn<'a>;
 
-    fn next(&mut self) -> Option<Column<'a>> {
+    fn next(&mut self) -> Option<TupleColumn<'a>> {
         self.count = self.count.checked_sub(1)?;
         // Never an error: the same bytes were read when the tuple was.
         read_column(&mut self.reader).ok()
@@ -77,15 +77,15 @@ impl<'a> Iterator for Columns<'a> {
     }
 }
 
-impl ExactSizeIterator for Columns<'_> {}
-impl FusedIterator for Columns<'_> {}
+impl ExactSizeIterator for TupleColumns<'_> {}
+impl FusedIterator for TupleColumns<'_> {}
 
-fn read_column<'a>(r: &mut Reader<'a>) -> Result<Column<'a>, FieldError> {
+fn read_column<'a>(r: &mut MessageReader<'a>) -> Result<TupleColumn<'a>, FieldError> {
     match r.u8("column kind")? {
-        b't' => r.counted_bytes("column value").map(Column::Text),
-        b'n' => Ok(Column::Null),
-        b'u' => Ok(Column::Unchanged),
-        b'b' => r.counted_bytes("column value").map(Column::Binary),
+        b't' => r.counted_bytes("column value").map(TupleColumn::Text),
+        b'n' => Ok(TupleColumn::Null),
+        b'u' => Ok(TupleColumn::Unchanged),
+        b'b' => r.counted_bytes("column value").map(TupleColumn::Binary),
         other => Err(unknown("column kind", other)),
     }
 }

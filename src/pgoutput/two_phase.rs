@@ -4,7 +4,7 @@
 //! one, when it is committed.
 
 use super::error::FieldError;
-use super::reader::Reader;
+use super::reader::MessageReader;
 use super::transaction::{read_lsn, read_no_flags, read_time};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
@@ -73,7 +73,7 @@ pub struct RollbackPrepared<'a> {
 }
 
 impl<'a> BeginPrepare<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         Ok(Self {
             prepare_lsn: read_lsn(r, "prepare_lsn")?,
             end_lsn: read_lsn(r, "end_lsn")?,
@@ -85,7 +85,7 @@ impl<'a> BeginPrepare<'a> {
 }
 
 impl<'a> Prepare<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         read_no_flags(r)?;
         Ok(Self {
             prepare_lsn: read_lsn(r, "prepare_lsn")?,
@@ -98,7 +98,7 @@ impl<'a> Prepare<'a> {
 }
 
 impl<'a> CommitPrepared<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         read_no_flags(r)?;
         Ok(Self {
             commit_lsn: read_lsn(r, "commit_lsn")?,
@@ -111,7 +111,7 @@ impl<'a> CommitPrepared<'a> {
 }
 
 impl<'a> RollbackPrepared<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FieldError> {
+    pub(super) fn read(r: &mut MessageReader<'a>) -> Result<Self, FieldError> {
         read_no_flags(r)?;
         Ok(Self {
             prepare_end_lsn: read_lsn(r, "prepare_end_lsn")?,

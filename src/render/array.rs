@@ -27,7 +27,7 @@ pub(super) fn write_array(
     if !(1..=DIMENSIONS_MAX).contains(&dimensions) || bounds.is_some_and(|b| b != dimensions) {
         return Err(Unrenderable);
     }
-    let mut reader = Reader { rest: text, element, delimiter, unescaped: Vec::new(), out };
+    let mut reader = ArrayReader { rest: text, element, delimiter, unescaped: Vec::new(), out };
     reader.dimension(dimensions)?;
     if reader.rest.is_empty() { Ok(()) } else { Err(Unrenderable) }
 }
@@ -58,7 +58,7 @@ fn is_bounds(pair: &str) -> bool {
     })
 }
 
-struct Reader<'t, 'o> {
+struct ArrayReader<'t, 'o> {
     rest: &'t [u8],
     element: JsonType,
     delimiter: u8,
@@ -67,7 +67,7 @@ struct Reader<'t, 'o> {
     out: &'o mut Vec<u8>,
 }
 
-impl Reader<'_, '_> {
+impl ArrayReader<'_, '_> {
     /// What is between a pair of braces, `depth` dimensions deep.
     fn dimension(&mut self, depth: usize) -> Result<(), Unrenderable> {
         self.expect(b'{')?;

@@ -23,7 +23,7 @@ pub(super) fn write_number(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrende
         out.push(b'"');
         return Ok(());
     }
-    let decimal = Decimal::parse(text)?;
+    let decimal = PrintedNumber::parse(text)?;
     if decimal.negative && !decimal.is_zero() {
         out.push(b'-');
     }
@@ -35,7 +35,7 @@ pub(super) fn write_number(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrende
 }
 
 /// A number in the forms PostgreSQL prints.
-struct Decimal<'a> {
+struct PrintedNumber<'a> {
     negative: bool,
     /// Digits before the point; at least one.
     whole: &'a [u8],
@@ -44,7 +44,7 @@ struct Decimal<'a> {
     exponent: i16,
 }
 
-impl<'a> Decimal<'a> {
+impl<'a> PrintedNumber<'a> {
     fn parse(text: &'a [u8]) -> Result<Self, Unrenderable> {
         let (negative, rest) = match text.strip_prefix(b"-") {
             Some(rest) => (true, rest),

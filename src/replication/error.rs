@@ -9,7 +9,7 @@ use crate::wire::{ConnectError, WireError};
 
 /// Why a stream ended or could not begin: one sentence with the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum SessionError {
+pub enum ReplicationError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -117,7 +117,7 @@ fn creation_hint(source: &WireError) -> &'static str {
     }
 }
 
-impl SessionError {
+impl ReplicationError {
     /// Whether waiting won't help: somebody has to change something first.
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -165,7 +165,7 @@ impl SessionError {
 
 /// Why there was no look at the catalog.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LookError {
+pub(super) enum PollError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -177,18 +177,18 @@ pub(super) enum LookError {
 /// SQLSTATE `cannot_connect_now`: the server starts up, shuts down or recovers.
 const CANNOT_CONNECT_NOW: &str = "57P03";
 
-impl LookError {
+impl PollError {
     pub(super) fn says_server_is_down(&self) -> bool {
         matches!(self, Self::Connect(error) if error.sqlstate() == Some(CANNOT_CONNECT_NOW))
     }
 }
 
-impl From<LookError> for SessionError {
-    fn from(error: LookError) -> Self {
+impl From<PollError> for ReplicationError {
+    fn from(error: PollError) -> Self {
         match error {
-            LookError::Connect(error) => Self::Connect(error),
-            LookError::Catalog(error) => Self::Catalog(error),
-            LookError::Timeout(_) => Self::Timeout("read the catalog"),
+            PollError::Connect(error) => Self::Connect(error),
+            PollError::Catalog(error) => Self::Catalog(error),
+            PollError::Timeout(_) => Self::Timeout("read the catalog"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From a replication slot to events: what the store applies.
 //!
-//! [`Session`] is the only place that connects and reconnects. It drives one `stream` at a time: frames
+//! [`ReplicationSession`] is the only place that connects and reconnects. It drives one `stream` at a time: frames
 //! are decoded, the [`assembler`] makes transactions of them, and batches go over a bounded channel
 //! to the store. Backwards flows only a number, how far the store has applied; [`feedback`] turns it
 //! into the position the server may forget. Beside the stream, `watch` looks at the catalog.
@@ -10,26 +10,26 @@
 mod announcement;
 pub mod assembler;
 pub mod catalog;
+mod catalog_poller;
+mod commit_holdback;
 pub mod error;
 pub mod feedback;
 mod form;
-mod hold;
+mod liveness;
 mod options;
-mod pace;
+mod read_coalescer;
 mod relation;
-mod report;
 mod retry;
-mod row_plan;
-mod row_stage;
+mod row_buffer;
+mod row_layout;
 pub mod session;
-mod silence;
 mod slot;
-pub mod staging;
+mod status_reporter;
 mod stream;
-mod watch;
+pub mod transaction_buffer;
 
-pub use error::SessionError;
+pub use error::ReplicationError;
 pub use feedback::ResumeWindow;
-pub use options::{SessionChannels, SessionOptions, Streaming};
-pub use session::Session;
-pub use staging::StageLimits;
+pub use options::{ReplicationChannels, ReplicationOptions, Streaming};
+pub use session::ReplicationSession;
+pub use transaction_buffer::TransactionLimits;

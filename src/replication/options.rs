@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::feedback::ResumeWindow;
-use super::staging::StageLimits;
+use super::transaction_buffer::TransactionLimits;
 use crate::change::Event;
 use crate::lsn::Lsn;
 use crate::source::{SourceStatus, StreamRequests};
@@ -14,7 +14,7 @@ use crate::wire::Target;
 
 /// What to stream, and how.
 #[derive(Clone, Debug)]
-pub struct SessionOptions {
+pub struct ReplicationOptions {
     /// The server and database.
     pub target: Target,
     /// The publication's name.
@@ -30,7 +30,7 @@ pub struct SessionOptions {
     /// Whether large transactions are sent while they run.
     pub streaming: Streaming,
     /// Bounds of what is staged.
-    pub stage: StageLimits,
+    pub limits: TransactionLimits,
     /// Tables whose rows are to be told as well as their ids.
     pub rows: Vec<RowsConfig>,
     /// Tables whose changes are to be told to each scope by itself.
@@ -64,7 +64,7 @@ impl Streaming {
 }
 
 /// The ends of the session that others hold.
-pub struct SessionChannels {
+pub struct ReplicationChannels {
     /// Where events go, in order.
     pub events: Sender<Vec<Event>>,
     /// Tells up to where events are visible to readers.

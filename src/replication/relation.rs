@@ -1,17 +1,17 @@
 //! Where a table's key, and the values of its rows, stand in the tuples of the stream.
 
-use super::catalog::{CatalogTable, KeyColumn, PublishedColumn};
-use super::row_plan::RowPlan;
+use super::catalog::{CatalogKeyColumn, CatalogTable, PublishedColumn};
+use super::row_layout::RowLayout;
 use crate::json_type::JsonType;
 use crate::key::Key;
-use crate::pgoutput::{self, Column, OldTuple, ReplicaIdentity, Tuple};
+use crate::pgoutput::{self, OldTuple, ReplicaIdentity, Tuple, TupleColumn};
 use crate::scope::ScopeValues;
 
 /// What the newest Relation message said of a table, and where its key and row are found.
 #[derive(Clone, Debug)]
-pub(super) struct Relation {
+pub(super) struct TrackedRelation {
     replica_identity: ReplicaIdentity,
-    columns: Vec<RelationColumn>,
+    columns: Vec<TrackedColumn>,
     key: KeyPlan,
     /// Where the scope columns are and how their values are written; empty without any.
     scope: Vec<(usize, JsonType)>,
@@ -19,7 +19,7 @@ pub(super) struct Relation {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct RelationColumn {
+struct TrackedColumn {
     /// What of it shows in clients' rows.
     shape: PublishedColumn,
     key: bool,
@@ -42,7 +42,7 @@ enum RowReading {
     /// Nobody wants to know.
     Off,
     /// In this way.
-    Known(RowPlan),
+    Known(RowLayout),
     /// The message doesn't fit what the catalog said: nothing can be read until the next look.
     Unknown,
 }
@@ -53,24 +53,24 @@ pub(super) struct UnknownKey;
 
 /// A row's id, and the values of its scope columns, if its table has any.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ScopedKey {
     /// The id.
     pub key: Key,
     /// All scope columns' values.
     pub scope: Option<ScopeValues>,
 }
 
-impl Relation {
+impl TrackedRelation {
     /// Matches a Relation message with the catalog's key.
     pub(super) fn new(message: &pgoutput::Relation<'_>, table: &CatalogTable) -> Self {
         let mut relation = Self::unmatched(message);
-        relation.look_again(table);
+        relation.update_catalog(table);
         relation
     }
 
     /// A Relation message of a table that no look has shown: nothing can be read by it.
     pub(super) fn unmatched(message: &pgoutput::Relation<'_>) -> Self {
-        let columns = message.columns.iter().map(|column| RelationColumn {
+        let columns = message.columns.iter().map(|column| TrackedColumn {
             shape: PublishedColumn {
                 name: column.name.to_owned(),
                 type_oid: column.type_oid,
@@ -89,7 +89,7 @@ impl Relation {
 
     /// Matches the message with a newer look at the catalog. The message may have come before the
     /// look, in the very transaction that changed the table, and need not come again.
-    pub(super) fn look_again(&mut self, table: &CatalogTable) {
+    pub(super) fn update_catalog(&mut self, table: &CatalogTable) {
         let plans = plan(self.replica_identity, &self.columns, table).zip(scope_plan(
             self.replica_identity,
             &self.columns,
@@ -116,7 +116,7 @@ impl Relation {
     }
 
     /// How to read rows, where they are wanted and can be read.
-    pub(super) fn rows(&self) -> Option<&RowPlan> {
+    pub(super) fn rows(&self) -> Option<&RowLayout> {
         match &self.rows {
             RowReading::Known(plan) => Some(plan),
             RowReading::Off | RowReading::Unknown => None,
@@ -129,18 +129,18 @@ impl Relation {
         &self,
         tuple: Tuple<'_>,
         old: Option<OldTuple<'_>>,
-    ) -> Result<Found, UnknownKey> {
+    ) -> Result<ScopedKey, UnknownKey> {
         let key = self.key(tuple, old.map(|old| old.tuple()))?;
         let scope = self.scope(tuple, old, true)?;
-        Ok(Found { key, scope })
+        Ok(ScopedKey { key, scope })
     }
 
     /// The same of the tuple of a row as it was.
-    pub(super) fn found_before(&self, old: OldTuple<'_>) -> Result<Found, UnknownKey> {
+    pub(super) fn found_before(&self, old: OldTuple<'_>) -> Result<ScopedKey, UnknownKey> {
         let key = self.key(old.tuple(), None)?;
         // In a tuple that holds only the key, NULL stands for "not sent".
         let scope = self.scope(old.tuple(), None, matches!(old, OldTuple::Full(_)))?;
-        Ok(Found { key, scope })
+        Ok(ScopedKey { key, scope })
     }
 
     /// Whether an update tells where a row was only if it says so: what is not part of the key may
@@ -167,7 +167,7 @@ impl Relation {
         for (index, (place, kind)) in self.scope.iter().enumerate() {
             json.push(if index == 0 { b'[' } else { b',' });
             match tuple.columns().nth(*place) {
-                Some(Column::Null) if has_nulls => json.extend_from_slice(b"null"),
+                Some(TupleColumn::Null) if has_nulls => json.extend_from_slice(b"null"),
                 _ => kind
                     .write_json(value(tuple, old.map(|old| old.tuple()), *place)?, &mut json)
                     .map_err(|_| UnknownKey)?,
@@ -189,7 +189,7 @@ impl Relation {
 
 fn plan(
     replica_identity: ReplicaIdentity,
-    columns: &[RelationColumn],
+    columns: &[TrackedColumn],
     table: &CatalogTable,
 ) -> Option<KeyPlan> {
     let flagged = columns.iter().filter(|column| column.key).count();
@@ -215,12 +215,12 @@ fn plan(
 /// the key, or the whole old row is.
 fn scope_plan(
     replica_identity: ReplicaIdentity,
-    columns: &[RelationColumn],
+    columns: &[TrackedColumn],
     table: &CatalogTable,
 ) -> Option<Vec<(usize, JsonType)>> {
-    let is_told = |column: &RelationColumn| column.key || replica_identity == ReplicaIdentity::Full;
-    let place = |scope: &KeyColumn| {
-        let is_it = |c: &RelationColumn| {
+    let is_told = |column: &TrackedColumn| column.key || replica_identity == ReplicaIdentity::Full;
+    let place = |scope: &CatalogKeyColumn| {
+        let is_it = |c: &TrackedColumn| {
             is_told(c) && c.shape.name == scope.name && c.shape.type_oid == scope.type_oid
         };
         Some((columns.iter().position(is_it)?, scope.kind))
@@ -228,12 +228,12 @@ fn scope_plan(
     table.scope.iter().map(place).collect()
 }
 
-fn row_reading(columns: &[RelationColumn], table: &CatalogTable) -> RowReading {
+fn row_reading(columns: &[TrackedColumn], table: &CatalogTable) -> RowReading {
     let Some(held) = table.table.rows.held() else { return RowReading::Off };
     if !columns.iter().map(|column| &column.shape).eq(&table.published) {
         return RowReading::Unknown;
     }
-    RowPlan::new(&table.published, held).map_or(RowReading::Unknown, RowReading::Known)
+    RowLayout::new(&table.published, held).map_or(RowReading::Unknown, RowReading::Known)
 }
 
 fn value<'a>(
@@ -242,9 +242,9 @@ fn value<'a>(
     place: usize,
 ) -> Result<&'a [u8], UnknownKey> {
     match tuple.columns().nth(place) {
-        Some(Column::Text(text)) => Ok(text),
-        Some(Column::Unchanged) => match old.and_then(|old| old.columns().nth(place)) {
-            Some(Column::Text(text)) => Ok(text),
+        Some(TupleColumn::Text(text)) => Ok(text),
+        Some(TupleColumn::Unchanged) => match old.and_then(|old| old.columns().nth(place)) {
+            Some(TupleColumn::Text(text)) => Ok(text),
             _ => Err(UnknownKey),
         },
         // Key columns are never NULL; a NULL stands for "not sent" (a leaf whose identity is not

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::catalog::{SlotState, bind, server_major, slot_blocker};
-use super::error::SessionError;
+use super::error::ReplicationError;
 use crate::change::ResetReason;
 use crate::lsn::Lsn;
 use crate::wire::Connection;
@@ -17,11 +17,11 @@ const BLOCKER_INTERVAL: Duration = Duration::from_secs(1);
 /// A look that takes longer has failed.
 const BLOCKER_TIME_MAX: Duration = Duration::from_secs(15);
 /// When so many looks in a row find nothing in the way, creation has failed.
-const UNEXPLAINED_LOOKS_MAX: u32 = 60;
+const UNEXPLAINED_POLLS_MAX: u32 = 60;
 
 /// What a slot's state means for a stream that has reached `position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SlotAssessment {
     /// It does not exist.
     Missing,
     /// Another consumer streams from it.
@@ -35,15 +35,15 @@ pub(super) enum Verdict {
 }
 
 /// Judges a slot; `position` is `None` before the first stream of this process.
-pub(super) fn judge(
+pub(super) fn assess(
     slot: Option<&SlotState>,
     database: &str,
     name: &str,
     position: Option<Lsn>,
-) -> Result<Verdict, SessionError> {
-    let Some(slot) = slot else { return Ok(Verdict::Missing) };
+) -> Result<SlotAssessment, ReplicationError> {
+    let Some(slot) = slot else { return Ok(SlotAssessment::Missing) };
     if slot.plugin != PLUGIN || slot.database != database {
-        return Err(SessionError::ForeignSlot {
+        return Err(ReplicationError::ForeignSlot {
             slot: name.to_owned(),
             plugin: if slot.plugin.is_empty() {
                 "none (physical)".into()
@@ -54,21 +54,21 @@ pub(super) fn judge(
         });
     }
     if let Some(pid) = slot.active_pid {
-        return Ok(Verdict::InUse(pid));
+        return Ok(SlotAssessment::InUse(pid));
     }
     if slot.wal_status.as_deref() == Some("lost") {
-        return Ok(Verdict::Invalidated);
+        return Ok(SlotAssessment::Invalidated);
     }
     match position {
         // START_REPLICATION would begin at the slot's position without a word.
-        Some(position) if slot.confirmed > position => Ok(Verdict::Ahead),
-        _ => Ok(Verdict::Usable),
+        Some(position) if slot.confirmed > position => Ok(SlotAssessment::Ahead),
+        _ => Ok(SlotAssessment::Usable),
     }
 }
 
 /// Where a stream begins, and what is lost before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Beginning {
+pub(super) struct StartPoint {
     /// The first position the slot can tell about.
     pub(super) from: Lsn,
     /// Why nothing before it can be told, if so.
@@ -78,7 +78,7 @@ pub(super) struct Beginning {
     pub(super) uncertain_transactions: Option<i64>,
 }
 
-impl Beginning {
+impl StartPoint {
     /// Where a slot stands that was made before.
     pub(super) fn at(slot: Option<&SlotState>, broken: Option<ResetReason>) -> Self {
         let from = slot.map_or(Lsn::ZERO, |slot| slot.confirmed);
@@ -101,21 +101,21 @@ pub(super) async fn create(
     name: &str,
     temporary: bool,
     mut waiting: impl FnMut(String),
-) -> Result<Lsn, SessionError> {
+) -> Result<Lsn, ReplicationError> {
     let kind = if temporary { "TEMPORARY " } else { "" };
     let command =
         format!("CREATE_REPLICATION_SLOT {name} {kind}LOGICAL {PLUGIN} NOEXPORT_SNAPSHOT");
     let creation = replication.simple_query(&command);
     tokio::pin!(creation);
-    let too_late = |_| SessionError::Timeout("CREATE_REPLICATION_SLOT");
+    let too_late = |_| ReplicationError::Timeout("CREATE_REPLICATION_SLOT");
     let mut unexplained = 0;
     loop {
         tokio::select! {
             rows = &mut creation => {
-                let rows = rows.map_err(|source| SessionError::CreateSlot { slot: name.to_owned(), source })?;
+                let rows = rows.map_err(|source| ReplicationError::CreateSlot { slot: name.to_owned(), source })?;
                 // slot_name, consistent_point, snapshot_name, output_plugin
                 let point = rows.first().and_then(|row| row.get(1)?.as_deref()?.parse().ok());
-                return point.ok_or(SessionError::Unexpected("CREATE_REPLICATION_SLOT"));
+                return point.ok_or(ReplicationError::Unexpected("CREATE_REPLICATION_SLOT"));
             }
             () = sleep(BLOCKER_INTERVAL) => {
                 match timeout(BLOCKER_TIME_MAX, slot_blocker(sql)).await.map_err(too_late)?? {
@@ -123,8 +123,8 @@ pub(super) async fn create(
                         unexplained = 0;
                         waiting(format!("creating the replication slot waits for {blocker} to end"));
                     }
-                    None if unexplained < UNEXPLAINED_LOOKS_MAX => unexplained += 1,
-                    None => return Err(SessionError::Timeout("CREATE_REPLICATION_SLOT")),
+                    None if unexplained < UNEXPLAINED_POLLS_MAX => unexplained += 1,
+                    None => return Err(ReplicationError::Timeout("CREATE_REPLICATION_SLOT")),
                 }
             }
         }
@@ -135,16 +135,16 @@ pub(super) async fn create(
 const FAILOVER_SINCE: u32 = 17;
 
 /// Whether this server's slots can survive its failover. Those that a standby has made can't.
-pub(super) fn can_survive_failover(replication: &Connection) -> bool {
+pub(super) fn supports_failover(replication: &Connection) -> bool {
     let is_standby = replication.parameter("in_hot_standby") == Some("on");
     server_major(replication) >= FAILOVER_SINCE && !is_standby
 }
 
 /// Lets standbys keep a copy of the slot, and go on with it once they are promoted.
-pub(super) async fn survive_failover(
+pub(super) async fn enable_failover(
     replication: &mut Connection,
     name: &str,
-) -> Result<(), SessionError> {
+) -> Result<(), ReplicationError> {
     let command = format!("ALTER_REPLICATION_SLOT {name} (FAILOVER true)");
     replication.simple_query(&command).await?;
     tracing::info!(slot = name, "standbys may now keep a copy of the slot");
@@ -152,11 +152,11 @@ pub(super) async fn survive_failover(
 }
 
 /// Drops the slot; refused while anybody streams from it.
-pub(super) async fn drop(sql: &mut Connection, name: &str) -> Result<(), SessionError> {
+pub(super) async fn drop(sql: &mut Connection, name: &str) -> Result<(), ReplicationError> {
     let command = bind("SELECT pg_drop_replication_slot(:'slot')", &[("slot", name)]);
     sql.simple_query(&command)
         .await
-        .map_err(|source| SessionError::DropSlot { slot: name.to_owned(), source })?;
+        .map_err(|source| ReplicationError::DropSlot { slot: name.to_owned(), source })?;
     Ok(())
 }
 
@@ -178,38 +178,41 @@ mod tests {
         }
     }
 
-    fn verdict(slot: &SlotState, position: Option<Lsn>) -> Verdict {
-        judge(Some(slot), "app", "highwater", position).unwrap()
+    fn verdict(slot: &SlotState, position: Option<Lsn>) -> SlotAssessment {
+        assess(Some(slot), "app", "highwater", position).unwrap()
     }
 
     #[test]
     fn a_slot_behind_or_at_the_position_is_usable() {
-        assert_eq!(verdict(&slot(), None), Verdict::Usable);
-        assert_eq!(verdict(&slot(), Some(Lsn(100))), Verdict::Usable);
-        assert_eq!(judge(None, "app", "highwater", None).unwrap(), Verdict::Missing);
+        assert_eq!(verdict(&slot(), None), SlotAssessment::Usable);
+        assert_eq!(verdict(&slot(), Some(Lsn(100))), SlotAssessment::Usable);
+        assert_eq!(assess(None, "app", "highwater", None).unwrap(), SlotAssessment::Missing);
     }
 
     #[test]
     fn a_slot_ahead_of_the_position_has_lost_something() {
-        assert_eq!(verdict(&slot(), Some(Lsn(99))), Verdict::Ahead);
+        assert_eq!(verdict(&slot(), Some(Lsn(99))), SlotAssessment::Ahead);
     }
 
     #[test]
     fn an_invalidated_slot_is_known_by_its_status() {
         let lost = SlotState { wal_status: Some("lost".into()), ..slot() };
-        assert_eq!(verdict(&lost, Some(Lsn(100))), Verdict::Invalidated);
+        assert_eq!(verdict(&lost, Some(Lsn(100))), SlotAssessment::Invalidated);
     }
 
     #[test]
     fn a_busy_slot_is_waited_for() {
-        assert_eq!(verdict(&SlotState { active_pid: Some(7), ..slot() }, None), Verdict::InUse(7));
+        assert_eq!(
+            verdict(&SlotState { active_pid: Some(7), ..slot() }, None),
+            SlotAssessment::InUse(7)
+        );
     }
 
     #[test]
     fn a_slot_of_something_else_is_left_alone() {
         let other = SlotState { database: "other".into(), ..slot() };
-        assert!(judge(Some(&other), "app", "highwater", None).is_err());
+        assert!(assess(Some(&other), "app", "highwater", None).is_err());
         let physical = SlotState { plugin: String::new(), ..slot() };
-        assert!(judge(Some(&physical), "app", "highwater", None).is_err());
+        assert!(assess(Some(&physical), "app", "highwater", None).is_err());
     }
 }

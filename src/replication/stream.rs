@@ -10,18 +10,18 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::announcement::Outbox;
+use super::announcement::AnnouncementQueue;
 use super::assembler::Assembler;
-use super::error::SessionError;
+use super::catalog_poller::CatalogSnapshot;
+use super::commit_holdback::CommitHoldback;
+use super::error::ReplicationError;
 use super::feedback::Feedback;
-use super::hold::Hold;
-use super::pace::Pace;
-use super::report::Report;
-use super::silence::{Presence, Silence};
-use super::watch::Look;
+use super::liveness::{Liveness, LivenessMonitor};
+use super::read_coalescer::ReadCoalescer;
+use super::status_reporter::StatusReporter;
 use crate::change::{CommitTime, Event};
 use crate::lsn::Lsn;
-use crate::pgoutput::{self, Message};
+use crate::pgoutput::{self, LogicalMessage};
 use crate::row::RowChange;
 use crate::source::{Phase, StreamRequests};
 use crate::wire::{CopyBoth, Frame, StatusUpdate};
@@ -49,26 +49,26 @@ const ASK_INTERVAL: Duration = Duration::from_millis(1);
 const SEND_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A stream in progress.
-pub(super) struct Stream<'a> {
+pub(super) struct ReplicationStream<'a> {
     pub(super) copy: CopyBoth,
     pub(super) publication: &'a str,
     pub(super) assembler: &'a mut Assembler,
     pub(super) events: &'a Sender<Vec<Event>>,
     /// Everything that ends at or before this is visible to readers.
     pub(super) applied: watch::Receiver<Lsn>,
-    pub(super) looks: watch::Receiver<Option<Look>>,
+    pub(super) looks: watch::Receiver<Option<CatalogSnapshot>>,
     pub(super) requests: StreamRequests,
     /// What other instances are to be told.
-    pub(super) outbox: Outbox,
+    pub(super) outbox: AnnouncementQueue,
     pub(super) feedback: &'a mut Feedback,
-    pub(super) report: &'a mut Report,
+    pub(super) report: &'a mut StatusReporter,
     /// The stream has caught up once this is applied.
     pub(super) goal: Lsn,
-    pub(super) pace: Pace,
-    pub(super) batch: Batch,
-    pub(super) hold: Hold,
+    pub(super) pace: ReadCoalescer,
+    pub(super) batch: EventBatch,
+    pub(super) hold: CommitHoldback,
     pub(super) reply_requests: VecDeque<Instant>,
-    pub(super) silence: Silence,
+    pub(super) silence: LivenessMonitor,
     /// When the last probe was sent.
     pub(super) probed_at: Instant,
     /// When the server was last asked where it is because somebody waits for a position.
@@ -83,13 +83,13 @@ pub(super) struct Stream<'a> {
 
 /// Events on their way to the store.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct EventBatch {
     events: Vec<Event>,
     changes: usize,
     row_bytes: usize,
 }
 
-impl Batch {
+impl EventBatch {
     fn is_full(&self) -> bool {
         self.events.len() >= BATCH_EVENTS_MAX
             || self.changes >= BATCH_CHANGES_MAX
@@ -106,25 +106,25 @@ impl Batch {
     }
 }
 
-impl Stream<'_> {
+impl ReplicationStream<'_> {
     /// Streams until the connection or the store ends; answers why.
-    pub(super) async fn run(&mut self) -> SessionError {
+    pub(super) async fn run(&mut self) -> ReplicationError {
         match self.stream().await {
             Ok(never) => match never {},
             Err(error) => error,
         }
     }
 
-    async fn stream(&mut self) -> Result<Infallible, SessionError> {
+    async fn stream(&mut self) -> Result<Infallible, ReplicationError> {
         let mut tick = interval(CATCH_UP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.read_buffered(&mut tick).await?;
-            if self.assembler.take_wants_look() {
+            if self.assembler.take_needs_refresh() {
                 self.requests.refresh_catalog.notify_one();
             }
-            self.outbox.add(self.assembler.take_found());
-            if !self.hold.keeps_back(self.assembler.awaits_look(), Instant::now()) {
+            self.outbox.add(self.assembler.take_delta());
+            if !self.hold.keeps_back(self.assembler.is_awaiting_refresh(), Instant::now()) {
                 self.flush(&mut tick).await?;
             }
             if self.pace.should_pause() {
@@ -138,7 +138,7 @@ impl Stream<'_> {
                     self.send_status(true).await?;
                 }
                 changed = self.looks.changed() => {
-                    changed.map_err(|_| SessionError::Stopping)?;
+                    changed.map_err(|_| ReplicationError::Stopping)?;
                     self.take_look().await?;
                 }
             }
@@ -146,16 +146,16 @@ impl Stream<'_> {
     }
 
     /// Confirms the position and takes leave of the server.
-    pub(super) async fn finish(mut self) -> Result<(), SessionError> {
+    pub(super) async fn finish(mut self) -> Result<(), ReplicationError> {
         self.send_status(false).await?;
         Ok(self.copy.finish().await?)
     }
 
     /// Takes every whole frame that is already here.
-    async fn read_buffered(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
+    async fn read_buffered(&mut self, tick: &mut Interval) -> Result<(), ReplicationError> {
         loop {
             if self.assembler.take_membership_changed() && !self.notices_partitions {
-                return Err(SessionError::MembershipChanged);
+                return Err(ReplicationError::MembershipChanged);
             }
             let before = self.batch.events.len();
             let mut reply = false;
@@ -169,8 +169,10 @@ impl Stream<'_> {
                     } else {
                         let message = pgoutput::decode(data)?;
                         match &message {
-                            Message::Begin(begin) => self.pace.begin(begin.committed_at),
-                            Message::StreamCommit(commit) => self.pace.begin(commit.committed_at),
+                            LogicalMessage::Begin(begin) => self.pace.begin(begin.committed_at),
+                            LogicalMessage::StreamCommit(commit) => {
+                                self.pace.begin(commit.committed_at)
+                            }
                             _ => {}
                         }
                         self.assembler.push(&message, &mut self.batch.events)?;
@@ -197,7 +199,7 @@ impl Stream<'_> {
 
     /// Hands the batch to the store. While the store is busy status updates go on, so the server
     /// never takes us for dead.
-    async fn flush(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
+    async fn flush(&mut self, tick: &mut Interval) -> Result<(), ReplicationError> {
         if self.batch.events.is_empty() {
             return Ok(());
         }
@@ -213,11 +215,11 @@ impl Stream<'_> {
     ///
     /// Also after the stream has failed: what is assembled is behind the position at which the next
     /// stream begins, and would never come again.
-    pub(super) async fn hand_over(&mut self) -> Result<(), SessionError> {
-        let permit = self.events.reserve().await.map_err(|_| SessionError::Stopping)?;
+    pub(super) async fn hand_over(&mut self) -> Result<(), ReplicationError> {
+        let permit = self.events.reserve().await.map_err(|_| ReplicationError::Stopping)?;
         let events = std::mem::take(&mut self.batch).events;
         if !events.is_empty() {
-            self.assembler.go_on_without_look();
+            self.assembler.release_without_refresh();
             permit.send(events);
         }
         Ok(())
@@ -241,7 +243,7 @@ impl Stream<'_> {
     fn heard(&mut self, bytes: usize) {
         self.pace.read(Instant::now());
         self.report.received_bytes(bytes);
-        if self.silence.presence() != Presence::Alive {
+        if self.silence.liveness() != Liveness::Alive {
             self.report.heard_again();
             self.goal = self.server_end;
         }
@@ -251,7 +253,7 @@ impl Stream<'_> {
         self.silence.heard();
     }
 
-    async fn on_tick(&mut self, tick: &mut Interval) -> Result<(), SessionError> {
+    async fn on_tick(&mut self, tick: &mut Interval) -> Result<(), ReplicationError> {
         let applied = *self.applied.borrow_and_update();
         if applied >= self.goal && self.report.caught_up() {
             *tick = interval(STATUS_INTERVAL);
@@ -271,31 +273,31 @@ impl Stream<'_> {
     }
 
     /// Judges the silence, if there is one.
-    fn listen(&mut self) -> Result<(), SessionError> {
-        if self.silence.wants_look() {
+    fn listen(&mut self) -> Result<(), ReplicationError> {
+        if self.silence.needs_refresh() {
             self.requests.refresh_catalog.notify_one();
         }
-        match self.silence.presence() {
-            Presence::Alive => {}
-            Presence::Doubtful => self.report.disconnected(Phase::Disconnected(format!(
+        match self.silence.liveness() {
+            Liveness::Alive => {}
+            Liveness::Doubtful => self.report.disconnected(Phase::Disconnected(format!(
                 "the server has not answered for {} s",
-                (STATUS_INTERVAL * Silence::DOUBT_AT).as_secs()
+                (STATUS_INTERVAL * LivenessMonitor::SUSPECT_AFTER).as_secs()
             ))),
-            Presence::Dead => return Err(SessionError::Silent),
+            Liveness::Dead => return Err(ReplicationError::Silent),
         }
         Ok(())
     }
 
-    async fn take_look(&mut self) -> Result<(), SessionError> {
+    async fn take_look(&mut self) -> Result<(), ReplicationError> {
         let look = self.looks.borrow_and_update().clone();
         if let Some(look) = look {
             if !look.source.publication_exists {
-                return Err(SessionError::NoPublication(self.publication.to_owned()));
+                return Err(ReplicationError::NoPublication(self.publication.to_owned()));
             }
-            self.silence.seen(look.source.walsender(self.pid).ok_or(SessionError::Abandoned)?);
+            self.silence.seen(look.source.walsender(self.pid).ok_or(ReplicationError::Abandoned)?);
             self.server_end = self.server_end.max(look.source.wal_end);
             self.report.looked(&look);
-            self.assembler.look(look.catalog, &mut self.batch.events);
+            self.assembler.update_catalog(look.catalog, &mut self.batch.events);
             if self.assembler.position() < self.server_end {
                 self.send_status(true).await?;
             }
@@ -304,7 +306,7 @@ impl Stream<'_> {
     }
 
     /// Tells the server how far we are. Confirmed is only what is applied and has left the resume window.
-    async fn send_status(&mut self, reply_requested: bool) -> Result<(), SessionError> {
+    async fn send_status(&mut self, reply_requested: bool) -> Result<(), ReplicationError> {
         let now = Instant::now();
         let applied = *self.applied.borrow();
         self.feedback.applied(applied, now);
@@ -320,10 +322,10 @@ impl Stream<'_> {
             reply_requested,
         };
         let sent = timeout(SEND_TIME_MAX, self.copy.send_status(status)).await;
-        Ok(sent.map_err(|_| SessionError::Silent)??)
+        Ok(sent.map_err(|_| ReplicationError::Silent)??)
     }
 
-    fn notice_shutdown(&mut self) -> Result<(), SessionError> {
+    fn notice_shutdown(&mut self) -> Result<(), ReplicationError> {
         let now = Instant::now();
         self.reply_requests.push_back(now);
         let recent = |at: &&Instant| now.duration_since(**at) < STATUS_INTERVAL;
@@ -335,7 +337,7 @@ impl Stream<'_> {
         }
         match self.reply_requests.pop_front() {
             Some(oldest) if now.duration_since(oldest) < STATUS_INTERVAL => {
-                Err(SessionError::ServerShutdown)
+                Err(ReplicationError::ServerShutdown)
             }
             _ => Ok(()),
         }

@@ -6,7 +6,8 @@ use highwater::change::Event;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::replication::{
-    ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits, Streaming,
+    ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, Streaming,
+    TransactionLimits,
 };
 use highwater::source::{SourceStatus, StreamRequests};
 use highwater::throwaway::ServerOptions;
@@ -22,7 +23,7 @@ use crate::support::PATIENCE;
 async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "2s")).await;
-    let options = SessionOptions {
+    let options = ReplicationOptions {
         target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
         publication: "highwater".into(),
         slot: pg.database().into(),
@@ -30,7 +31,11 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
         failover_slot: false,
         resume_window: ResumeWindow::NONE,
         streaming: Streaming::Off,
-        stage: StageLimits { max_changes: 1000, max_bytes: 1 << 20, max_streamed_bytes: 1 << 22 },
+        limits: TransactionLimits {
+            max_changes: 1000,
+            max_bytes: 1 << 20,
+            max_streamed_bytes: 1 << 22,
+        },
         rows: Vec::new(),
         scopes: Vec::new(),
     };
@@ -39,14 +44,14 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     let (status, _) =
         watch::channel(SourceStatus::new(String::new(), String::new(), String::new()));
     let shutdown = CancellationToken::new();
-    let channels = SessionChannels {
+    let channels = ReplicationChannels {
         events,
         applied,
         status,
-        wishes: StreamRequests::default(),
+        requests: StreamRequests::default(),
         shutdown: shutdown.clone(),
     };
-    let session = Session::new(options, channels, Metrics::new().unwrap());
+    let session = ReplicationSession::new(options, channels, Metrics::new().unwrap());
     let session = tokio::spawn(session.run());
 
     let first = incoming.recv().await.expect("the start");

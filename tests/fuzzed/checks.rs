@@ -12,7 +12,7 @@ use highwater::json_type::{JsonShape, JsonType};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
-use highwater::pgoutput::{Message, Streamed, Tuple, decode, decode_streamed};
+use highwater::pgoutput::{LogicalMessage, Streamed, Tuple, decode, decode_streamed};
 use highwater::snapshot::Xid;
 use highwater::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
 use highwater::store::{self, Limits, Writer};
@@ -39,16 +39,18 @@ pub(crate) fn pgoutput(bytes: &[u8]) {
 }
 
 /// Walks everything that is walked lazily: nothing of it may fail any more.
-fn walk(message: &Message<'_>) {
+fn walk(message: &LogicalMessage<'_>) {
     let walk_tuple = |tuple: Tuple<'_>| assert_eq!(tuple.columns().count(), tuple.len());
     match message {
-        Message::Insert(insert) => walk_tuple(insert.new),
-        Message::Update(update) => {
+        LogicalMessage::Insert(insert) => walk_tuple(insert.new),
+        LogicalMessage::Update(update) => {
             update.old.iter().for_each(|old| walk_tuple(old.tuple()));
             walk_tuple(update.new);
         }
-        Message::Delete(delete) => walk_tuple(delete.old.tuple()),
-        Message::Truncate(truncate) => assert_eq!(truncate.oids().count(), truncate.oids().len()),
+        LogicalMessage::Delete(delete) => walk_tuple(delete.old.tuple()),
+        LogicalMessage::Truncate(truncate) => {
+            assert_eq!(truncate.oids().count(), truncate.oids().len())
+        }
         _ => {}
     }
 }

@@ -8,7 +8,8 @@ use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::replication::{
-    ResumeWindow, Session, SessionChannels, SessionOptions, StageLimits, Streaming,
+    ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, Streaming,
+    TransactionLimits,
 };
 use highwater::row::{Row, RowAfter, RowChange};
 use highwater::source::{SourceStatus, StreamRequests};
@@ -26,7 +27,7 @@ pub(super) struct Follower {
     applied: watch::Sender<Lsn>,
     shutdown: CancellationToken,
     session: JoinHandle<()>,
-    pub(super) wishes: StreamRequests,
+    pub(super) requests: StreamRequests,
     /// The published tables as last told.
     pub(super) tables: Vec<Table>,
     /// The rows that the stream has told, applied one after the other.
@@ -45,7 +46,7 @@ impl Follower {
     /// Follows the publication `highwater` through a slot named after the database.
     #[allow(clippy::disallowed_methods, reason = "joined in stop")]
     pub(super) async fn start(pg: &Postgres, rows: Vec<RowsConfig>) -> Self {
-        let options = SessionOptions {
+        let options = ReplicationOptions {
             target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
             publication: "highwater".into(),
             slot: pg.database().into(),
@@ -53,7 +54,7 @@ impl Follower {
             failover_slot: false,
             resume_window: ResumeWindow::NONE,
             streaming: Streaming::Off,
-            stage: StageLimits {
+            limits: TransactionLimits {
                 max_changes: 1000,
                 max_bytes: 1 << 20,
                 max_streamed_bytes: 1 << 22,
@@ -65,22 +66,22 @@ impl Follower {
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let nobody = String::new;
         let (status, _) = watch::channel(SourceStatus::new(nobody(), nobody(), nobody()));
-        let (wishes, shutdown) = (StreamRequests::default(), CancellationToken::new());
-        let channels = SessionChannels {
+        let (requests, shutdown) = (StreamRequests::default(), CancellationToken::new());
+        let channels = ReplicationChannels {
             events: events_in,
             applied,
             status,
-            wishes: wishes.clone(),
+            requests: requests.clone(),
             shutdown: shutdown.clone(),
         };
-        let session = Session::new(options, channels, Metrics::new().unwrap());
+        let session = ReplicationSession::new(options, channels, Metrics::new().unwrap());
         let session = tokio::spawn(async { session.run().await.expect("no failure") });
         let mut follower = Self {
             events,
             applied: applied_in,
             shutdown,
             session,
-            wishes,
+            requests,
             tables: Vec::new(),
             rows: BTreeMap::new(),
             resets: Vec::new(),
@@ -105,7 +106,7 @@ impl Follower {
         let now: String = pg.value("SELECT pg_current_wal_flush_lsn()::text").await;
         let now: Lsn = now.parse().unwrap();
         while self.position < now {
-            self.wishes.report_position.notify_one();
+            self.requests.report_position.notify_one();
             let soon = tokio::time::timeout(Duration::from_millis(20), self.events.recv()).await;
             for event in soon.ok().flatten().unwrap_or_default() {
                 self.apply(event);

@@ -13,7 +13,7 @@ fn assert_every_cut_is_refused(streamed: bool, bytes: &[u8]) {
         match decode_at(streamed, cut) {
             Err(_) => {}
             Ok(Streamed {
-                message: Message::StreamAbort(StreamAbort { position: None, .. }),
+                message: LogicalMessage::StreamAbort(StreamAbort { position: None, .. }),
                 ..
             }) if length == 9 => {}
             Ok(other) => panic!("{length} of {} bytes were read as {other:?}", bytes.len()),
@@ -22,16 +22,18 @@ fn assert_every_cut_is_refused(streamed: bool, bytes: &[u8]) {
 }
 
 /// Walks everything that is walked lazily.
-fn walk(message: &Message<'_>) {
+fn walk(message: &LogicalMessage<'_>) {
     let walk_tuple = |tuple: Tuple<'_>| assert_eq!(tuple.columns().count(), tuple.len());
     match message {
-        Message::Insert(insert) => walk_tuple(insert.new),
-        Message::Update(update) => {
+        LogicalMessage::Insert(insert) => walk_tuple(insert.new),
+        LogicalMessage::Update(update) => {
             update.old.iter().for_each(|old| walk_tuple(old.tuple()));
             walk_tuple(update.new);
         }
-        Message::Delete(delete) => walk_tuple(delete.old.tuple()),
-        Message::Truncate(truncate) => assert_eq!(truncate.oids().count(), truncate.oids().len()),
+        LogicalMessage::Delete(delete) => walk_tuple(delete.old.tuple()),
+        LogicalMessage::Truncate(truncate) => {
+            assert_eq!(truncate.oids().count(), truncate.oids().len())
+        }
         _ => {}
     }
 }

@@ -5,68 +5,68 @@ use super::*;
 /// The bytes of a message; of one inside a stream block when it has an `xid`.
 pub(super) fn encode(streamed: &Streamed<'_>) -> Vec<u8> {
     let message = &streamed.message;
-    let mut w = Writer(vec![message.tag()]);
+    let mut w = MessageWriter(vec![message.tag()]);
     if let Some(xid) = streamed.xid {
         w.u32(xid.0);
     }
     match message {
-        Message::Begin(m) => {
+        LogicalMessage::Begin(m) => {
             w.u64(m.final_lsn.0).i64(m.committed_at.0).u32(m.xid.0);
         }
-        Message::Commit(m) => {
+        LogicalMessage::Commit(m) => {
             w.u8(0).u64(m.commit_lsn.0).u64(m.end_lsn.0).i64(m.committed_at.0);
         }
-        Message::Origin(m) => {
+        LogicalMessage::Origin(m) => {
             w.u64(m.commit_lsn.0).string(m.name);
         }
-        Message::Relation(m) => relation(&mut w, m),
-        Message::Type(m) => {
+        LogicalMessage::Relation(m) => relation(&mut w, m),
+        LogicalMessage::Type(m) => {
             w.u32(m.oid).namespace(m.namespace).string(m.name);
         }
-        Message::Insert(m) => {
+        LogicalMessage::Insert(m) => {
             w.u32(m.oid.0).u8(b'N').tuple(m.new);
         }
-        Message::Update(m) => {
+        LogicalMessage::Update(m) => {
             w.u32(m.oid.0);
             m.old.iter().for_each(|old| w.old(old));
             w.u8(b'N').tuple(m.new);
         }
-        Message::Delete(m) => w.u32(m.oid.0).old(&m.old),
-        Message::Truncate(m) => {
+        LogicalMessage::Delete(m) => w.u32(m.oid.0).old(&m.old),
+        LogicalMessage::Truncate(m) => {
             let flags = u8::from(m.cascade) | u8::from(m.restart_identity) << 1;
             w.u32(u32::try_from(m.oids().len()).unwrap()).u8(flags);
             m.oids().for_each(|oid| {
                 w.u32(oid.0);
             });
         }
-        Message::Logical(m) => {
+        LogicalMessage::Logical(m) => {
             w.u8(m.transactional.into()).u64(m.lsn.0).string(m.prefix).counted(m.content);
         }
-        Message::StreamStart(m) => {
+        LogicalMessage::StreamStart(m) => {
             w.u32(m.xid.0).u8(m.first_segment.into());
         }
-        Message::StreamStop => {}
-        Message::StreamCommit(m) => {
+        LogicalMessage::StreamStop => {}
+        LogicalMessage::StreamCommit(m) => {
             w.u32(m.xid.0).u8(0).u64(m.commit_lsn.0).u64(m.end_lsn.0).i64(m.committed_at.0);
         }
-        Message::StreamAbort(m) => {
+        LogicalMessage::StreamAbort(m) => {
             w.u32(m.xid.0).u32(m.subxid.0);
             m.position.iter().for_each(|p| {
                 w.u64(p.lsn.0).i64(p.at.0);
             });
         }
-        Message::BeginPrepare(m) => {
+        LogicalMessage::BeginPrepare(m) => {
             w.u64(m.prepare_lsn.0).u64(m.end_lsn.0).i64(m.prepared_at.0).u32(m.xid.0).string(m.gid);
         }
-        Message::Prepare(m) | Message::StreamPrepare(m) => {
+        LogicalMessage::Prepare(m) | LogicalMessage::StreamPrepare(m) => {
             w.u8(0).u64(m.prepare_lsn.0).u64(m.end_lsn.0).i64(m.prepared_at.0);
             w.u32(m.xid.0).string(m.gid);
         }
-        Message::CommitPrepared(m) => {
+        LogicalMessage::CommitPrepared(m) => {
             w.u8(0).u64(m.commit_lsn.0).u64(m.end_lsn.0).i64(m.committed_at.0);
             w.u32(m.xid.0).string(m.gid);
         }
-        Message::RollbackPrepared(m) => {
+        LogicalMessage::RollbackPrepared(m) => {
             w.u8(0).u64(m.prepare_end_lsn.0).u64(m.rollback_end_lsn.0);
             w.i64(m.prepared_at.0).i64(m.rolled_back_at.0).u32(m.xid.0).string(m.gid);
         }
@@ -74,7 +74,7 @@ pub(super) fn encode(streamed: &Streamed<'_>) -> Vec<u8> {
     w.0
 }
 
-fn relation(w: &mut Writer, relation: &Relation<'_>) {
+fn relation(w: &mut MessageWriter, relation: &Relation<'_>) {
     let identity = match relation.replica_identity {
         ReplicaIdentity::Default => b'd',
         ReplicaIdentity::Nothing => b'n',
@@ -89,9 +89,9 @@ fn relation(w: &mut Writer, relation: &Relation<'_>) {
     }
 }
 
-struct Writer(Vec<u8>);
+struct MessageWriter(Vec<u8>);
 
-impl Writer {
+impl MessageWriter {
     fn u8(&mut self, value: u8) -> &mut Self {
         self.0.push(value);
         self
@@ -143,10 +143,10 @@ impl Writer {
         self.u16(tuple.len());
         for column in tuple.columns() {
             match column {
-                Column::Null => self.u8(b'n'),
-                Column::Unchanged => self.u8(b'u'),
-                Column::Text(value) => self.u8(b't').counted(value),
-                Column::Binary(value) => self.u8(b'b').counted(value),
+                TupleColumn::Null => self.u8(b'n'),
+                TupleColumn::Unchanged => self.u8(b'u'),
+                TupleColumn::Text(value) => self.u8(b't').counted(value),
+                TupleColumn::Binary(value) => self.u8(b'b').counted(value),
             };
         }
         self

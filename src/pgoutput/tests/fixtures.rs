@@ -1,6 +1,6 @@
 //! What real servers sent: `tests/fixtures/pgoutput/<major>.hex`, captured by the script there.
 
-use super::story::Storyteller;
+use super::message_generator::MessageGenerator;
 use super::*;
 use crate::lsn::Lsn;
 
@@ -63,7 +63,7 @@ impl Scenario {
     /// The messages retold, without frames that have nothing in them: how many of those there
     /// are depends on the version.
     fn story(&self) -> Vec<String> {
-        let mut storyteller = Storyteller::default();
+        let mut storyteller = MessageGenerator::default();
         let mut lines: Vec<String> = Vec::new();
         for message in self.decoded() {
             let line = storyteller.tell(&message);
@@ -131,21 +131,25 @@ fn positions_and_times_agree_with_each_other() {
         let mut open = None;
         for Streamed { message, .. } in scenario.decoded() {
             match message {
-                Message::Begin(begin) => {
+                LogicalMessage::Begin(begin) => {
                     assert!(begin.xid.0 > 3 && begin.xid.0 < 100_000, "{scenario}");
                     open = Some(begin);
                 }
-                Message::Commit(commit) => {
+                LogicalMessage::Commit(commit) => {
                     let begin = open.take().unwrap();
                     assert_eq!(begin.final_lsn, commit.commit_lsn, "{scenario}");
                     assert_eq!(begin.committed_at, commit.committed_at, "{scenario}");
                     assert_close(&scenario, commit.commit_lsn, commit.end_lsn);
                 }
-                Message::StreamCommit(m) => assert_close(&scenario, m.commit_lsn, m.end_lsn),
-                Message::BeginPrepare(m) => assert_close(&scenario, m.prepare_lsn, m.end_lsn),
-                Message::Prepare(m) => assert_close(&scenario, m.prepare_lsn, m.end_lsn),
-                Message::CommitPrepared(m) => assert_close(&scenario, m.commit_lsn, m.end_lsn),
-                Message::RollbackPrepared(m) => {
+                LogicalMessage::StreamCommit(m) => assert_close(&scenario, m.commit_lsn, m.end_lsn),
+                LogicalMessage::BeginPrepare(m) => {
+                    assert_close(&scenario, m.prepare_lsn, m.end_lsn)
+                }
+                LogicalMessage::Prepare(m) => assert_close(&scenario, m.prepare_lsn, m.end_lsn),
+                LogicalMessage::CommitPrepared(m) => {
+                    assert_close(&scenario, m.commit_lsn, m.end_lsn)
+                }
+                LogicalMessage::RollbackPrepared(m) => {
                     assert_close(&scenario, m.prepare_end_lsn, m.rollback_end_lsn);
                     assert!(m.prepared_at <= m.rolled_back_at, "{scenario}");
                 }
@@ -164,7 +168,7 @@ fn assert_close(scenario: &Scenario, start: Lsn, end: Lsn) {
 fn a_commit_time_is_read_as_it_was_given() {
     for scenario in captured().iter().filter(|scenario| scenario.name == "origin") {
         let begun = scenario.decoded().find_map(|streamed| match streamed.message {
-            Message::Begin(begin) => begin.committed_at.to_timestamp(),
+            LogicalMessage::Begin(begin) => begin.committed_at.to_timestamp(),
             _ => None,
         });
         assert_eq!(begun.unwrap().to_string(), "2024-05-01T12:00:00Z", "{scenario}");

@@ -3,8 +3,8 @@
 mod damage;
 mod encode;
 mod fixtures;
+mod message_generator;
 mod round_trip;
-mod story;
 
 use super::*;
 
@@ -36,30 +36,36 @@ fn a_bad_field_is_told_with_its_message() {
     };
     assert_eq!(
         field(b"I\0\0\0\x01N\0\x02t\0\0"),
-        ("Insert", "column value", Problem::Missing { needed: 4, remaining: 2 })
+        ("Insert", "column value", FieldProblem::Missing { needed: 4, remaining: 2 })
     );
     assert_eq!(
         field(b"I\0\0\0\x01N\0\x01t\xff\xff\xff\xffx"),
-        ("Insert", "column value", Problem::Missing { needed: 0xffff_ffff, remaining: 1 })
+        ("Insert", "column value", FieldProblem::Missing { needed: 0xffff_ffff, remaining: 1 })
     );
-    assert_eq!(field(b"I\0\0\0\x01N\0\x01?"), ("Insert", "column kind", Problem::Unknown(b'?')));
-    assert_eq!(field(b"U\0\0\0\x01?"), ("Update", "tuple kind", Problem::Unknown(b'?')));
-    assert_eq!(field(b"U\0\0\0\x01K\0\0O"), ("Update", "new tuple kind", Problem::Unknown(b'O')));
-    assert_eq!(field(b"D\0\0\0\x01N"), ("Delete", "tuple kind", Problem::Unknown(b'N')));
-    assert_eq!(field(b"C\x01"), ("Commit", "flags", Problem::Unknown(1)));
-    assert_eq!(field(b"Y\0\0\0\x01a\xff\0"), ("Type", "namespace", Problem::NotUtf8));
-    assert_eq!(field(b"Y\0\0\0\x01a\0b"), ("Type", "name", Problem::Unterminated));
+    assert_eq!(
+        field(b"I\0\0\0\x01N\0\x01?"),
+        ("Insert", "column kind", FieldProblem::Unknown(b'?'))
+    );
+    assert_eq!(field(b"U\0\0\0\x01?"), ("Update", "tuple kind", FieldProblem::Unknown(b'?')));
+    assert_eq!(
+        field(b"U\0\0\0\x01K\0\0O"),
+        ("Update", "new tuple kind", FieldProblem::Unknown(b'O'))
+    );
+    assert_eq!(field(b"D\0\0\0\x01N"), ("Delete", "tuple kind", FieldProblem::Unknown(b'N')));
+    assert_eq!(field(b"C\x01"), ("Commit", "flags", FieldProblem::Unknown(1)));
+    assert_eq!(field(b"Y\0\0\0\x01a\xff\0"), ("Type", "namespace", FieldProblem::NotUtf8));
+    assert_eq!(field(b"Y\0\0\0\x01a\0b"), ("Type", "name", FieldProblem::Unterminated));
     assert_eq!(
         field(b"R\0\0\0\x01a\0b\0x"),
-        ("Relation", "replica identity", Problem::Unknown(b'x'))
+        ("Relation", "replica identity", FieldProblem::Unknown(b'x'))
     );
     assert_eq!(
         field(b"R\0\0\0\x01a\0b\0d\xff\xff"),
-        ("Relation", "columns", Problem::Missing { needed: 655_350, remaining: 0 })
+        ("Relation", "columns", FieldProblem::Missing { needed: 655_350, remaining: 0 })
     );
     assert_eq!(
         field(b"T\xff\xff\xff\xff\0\0\0\0\0"),
-        ("Truncate", "relations", Problem::Missing { needed: 0x3_ffff_fffc, remaining: 4 })
+        ("Truncate", "relations", FieldProblem::Missing { needed: 0x3_ffff_fffc, remaining: 4 })
     );
     let error = decode(b"C\x01").unwrap_err().to_string();
     assert!(error.starts_with(r#"Commit message, field "flags": unknown value 0x01;"#), "{error}");

@@ -7,26 +7,26 @@ use super::encode::encode;
 use super::*;
 
 /// Some bytes of a message.
-type Part = BoxedStrategy<Vec<u8>>;
+type ArbitraryPart = BoxedStrategy<Vec<u8>>;
 
-fn parts(parts: Vec<Part>) -> Part {
+fn parts(parts: Vec<ArbitraryPart>) -> ArbitraryPart {
     parts.prop_map(|parts| parts.concat()).boxed()
 }
 
-fn raw(bytes: &'static [u8]) -> Part {
+fn raw(bytes: &'static [u8]) -> ArbitraryPart {
     Just(bytes.to_vec()).boxed()
 }
 
 /// A number of so many bytes.
-fn number(bytes: usize) -> Part {
+fn number(bytes: usize) -> ArbitraryPart {
     vec(any::<u8>(), bytes).boxed()
 }
 
-fn flag() -> Part {
+fn flag() -> ArbitraryPart {
     (0..2_u8).prop_map(|flag| std::vec![flag]).boxed()
 }
 
-fn string() -> Part {
+fn string() -> ArbitraryPart {
     "[^\0]{0,12}".prop_map(|text| format!("{text}\0").into_bytes()).boxed()
 }
 
@@ -37,19 +37,19 @@ fn length(length: usize, bytes: usize) -> Vec<u8> {
 }
 
 /// Any bytes after their length.
-fn counted() -> Part {
+fn counted() -> ArbitraryPart {
     let content = vec(any::<u8>(), 0..40);
     content.prop_map(|bytes| [length(bytes.len(), 4), bytes].concat()).boxed()
 }
 
 /// Some of a thing after their number.
-fn several(count_bytes: usize, thing: Part) -> Part {
+fn several(count_bytes: usize, thing: ArbitraryPart) -> ArbitraryPart {
     vec(thing, 0..6)
         .prop_map(move |things| [length(things.len(), count_bytes), things.concat()].concat())
         .boxed()
 }
 
-fn tuple() -> Part {
+fn tuple() -> ArbitraryPart {
     let column = prop_oneof![
         raw(b"n"),
         raw(b"u"),
@@ -59,17 +59,17 @@ fn tuple() -> Part {
     several(2, column.boxed())
 }
 
-fn old_tuple() -> Part {
+fn old_tuple() -> ArbitraryPart {
     parts(vec![prop_oneof![raw(b"K"), raw(b"O")].boxed(), tuple()])
 }
 
-fn relation() -> Part {
+fn relation() -> ArbitraryPart {
     let identity = prop_oneof![raw(b"d"), raw(b"n"), raw(b"f"), raw(b"i")].boxed();
     let column = parts(vec![flag(), string(), number(4), number(4)]);
     parts(vec![number(4), string(), string(), identity, several(2, column)])
 }
 
-fn truncate() -> Part {
+fn truncate() -> ArbitraryPart {
     (vec(any::<u32>(), 0..5), 0..4_u8)
         .prop_map(|(oids, flags)| {
             let oids: Vec<_> = oids.iter().map(|oid| oid.to_be_bytes()).collect();
@@ -79,7 +79,7 @@ fn truncate() -> Part {
 }
 
 /// What follows the tag, and the transaction id where there is one.
-fn body(tag: u8) -> Part {
+fn body(tag: u8) -> ArbitraryPart {
     let new = || parts(vec![raw(b"N"), tuple()]);
     match tag {
         b'B' => number(20),

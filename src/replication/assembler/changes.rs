@@ -1,12 +1,12 @@
 //! One row's change: its id, and the row where rows are held.
 
-use super::{Arriving, Assembler};
+use super::{Assembler, CurrentTransaction};
 use crate::change::{Op, ResetReason, ScopeTransition};
 use crate::key::Key;
 use crate::pgoutput::{OldTuple, Tuple};
-use crate::replication::relation::{Found, Relation};
-use crate::replication::row_plan::Scratch;
-use crate::replication::staging::Stage;
+use crate::replication::relation::{ScopedKey, TrackedRelation};
+use crate::replication::row_layout::Scratch;
+use crate::replication::transaction_buffer::TransactionBuffer;
 use crate::row::{RowAfter, RowChange};
 use crate::scope::ScopeValues;
 use crate::table::{TableOid, Tracking};
@@ -14,7 +14,7 @@ use crate::table::{TableOid, Tracking};
 impl Assembler {
     pub(super) fn insert(&mut self, oid: TableOid, new: Tuple<'_>) {
         self.change(oid, |relation, told| {
-            let Found { key, scope } = relation.found(new, None).ok()?;
+            let ScopedKey { key, scope } = relation.found(new, None).ok()?;
             told.row(relation, &key, new, None, None);
             told.stage.push(oid, Op::Insert, key, moved(None, scope));
             Some(())
@@ -49,7 +49,7 @@ impl Assembler {
 
     pub(super) fn delete(&mut self, oid: TableOid, old: OldTuple<'_>) {
         self.change(oid, |relation, told| {
-            let Found { key, scope } = relation.found_before(old).ok()?;
+            let ScopedKey { key, scope } = relation.found_before(old).ok()?;
             told.gone(relation, &key);
             told.stage.push(oid, Op::Delete, key, moved(scope, None));
             Some(())
@@ -57,12 +57,16 @@ impl Assembler {
     }
 
     /// Stages a row's change by `tell`, or a reset of its table where no id can be told.
-    fn change(&mut self, oid: TableOid, tell: impl FnOnce(&Relation, &mut Told<'_>) -> Option<()>) {
+    fn change(
+        &mut self,
+        oid: TableOid,
+        tell: impl FnOnce(&TrackedRelation, &mut ChangeStager<'_>) -> Option<()>,
+    ) {
         self.stage.next_row();
         let Some(state) = self.tables.get(&oid) else {
             // It joined after the last look. When the next one is in effect the table appears, and
             // everybody starts with a reset.
-            if !self.wish_look() {
+            if !self.request_refresh() {
                 tracing::info!(
                     oid = oid.0,
                     "a table joined the publication; looking at the catalog"
@@ -75,15 +79,16 @@ impl Assembler {
             return;
         }
         let said = match &self.arriving {
-            Arriving::Block(block) => block.relations.get(&oid),
+            CurrentTransaction::Streamed(block) => block.relations.get(&oid),
             _ => state.relation.as_ref(),
         };
         let known = said.map(|said| &*said.relation).filter(|relation| relation.is_known());
-        let mut told = Told { table: oid, stage: &mut self.stage, scratch: &mut self.scratch };
+        let mut told =
+            ChangeStager { table: oid, stage: &mut self.stage, scratch: &mut self.scratch };
         if known.and_then(|relation| tell(relation, &mut told)).is_none() {
             let is_known = known.is_some();
             if !is_known {
-                self.wish_look();
+                self.request_refresh();
             }
             self.reset(oid, if is_known { ResetReason::UnknownKey } else { ResetReason::Schema });
         }
@@ -96,17 +101,17 @@ fn moved(before: Option<ScopeValues>, after: Option<ScopeValues>) -> Option<Box<
 }
 
 /// Where a change of one table is told.
-struct Told<'a> {
+struct ChangeStager<'a> {
     table: TableOid,
-    stage: &'a mut Stage,
+    stage: &'a mut TransactionBuffer,
     scratch: &'a mut Scratch,
 }
 
-impl Told<'_> {
+impl ChangeStager<'_> {
     /// Stages the row that an insert or update leaves, if rows are wanted.
     fn row(
         &mut self,
-        relation: &Relation,
+        relation: &TrackedRelation,
         key: &Key,
         new: Tuple<'_>,
         old: Option<&OldTuple<'_>>,
@@ -121,7 +126,7 @@ impl Told<'_> {
     }
 
     /// Stages that there is no such row any more, if rows are wanted.
-    fn gone(&mut self, relation: &Relation, key: &Key) {
+    fn gone(&mut self, relation: &TrackedRelation, key: &Key) {
         if relation.rows().is_some() {
             self.set(key, RowAfter::Deleted);
         }

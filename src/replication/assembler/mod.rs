@@ -31,28 +31,28 @@
 //! wishes a look, and [`Event::Tables`] is then certain to come, unless the definition went back to what
 //! it was: then the next load works.
 
-mod announced;
+mod announcements;
+mod catalog_updates;
 mod changes;
-mod looks;
-mod published;
+mod relation_tracker;
 mod relations;
 mod streams;
 
 use std::collections::{HashMap, VecDeque};
 
-use super::announcement::{Announced, Found};
+use super::announcement::{Announcement, CatalogDelta};
 use super::catalog::Catalog;
-use super::row_plan::Scratch;
-use super::staging::{Stage, StageLimits};
+use super::row_layout::Scratch;
+use super::transaction_buffer::{TransactionBuffer, TransactionLimits};
 use crate::change::{CommitTime, Event, ResetReason, Started, Transaction};
 use crate::history::TimelineHistory;
 use crate::lsn::Lsn;
-use crate::pgoutput::{Begin, Commit, Message};
+use crate::pgoutput::{Begin, Commit, LogicalMessage};
 use crate::row::RowChange;
 use crate::snapshot::Xid;
 use crate::source::PostmasterId;
 use crate::table::TableOid;
-use published::{Said, TableState};
+use relation_tracker::{SeenRelation, TrackedTable};
 
 /// The stream did not follow the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,18 +72,18 @@ pub enum AssembleError {
 
 /// Assembles the stream of one slot. It outlives connections.
 pub struct Assembler {
-    tables: HashMap<TableOid, TableState, hashbrown::DefaultHashBuilder>,
+    tables: HashMap<TableOid, TrackedTable, hashbrown::DefaultHashBuilder>,
     /// Relation messages of this stream about tables that no look has shown yet.
-    strangers: HashMap<TableOid, Said, hashbrown::DefaultHashBuilder>,
+    strangers: HashMap<TableOid, SeenRelation, hashbrown::DefaultHashBuilder>,
     /// Those of them that may have come and gone since the last look, and the position then.
     unexplained: HashMap<TableOid, Lsn>,
     /// How many Relation messages have come.
     said: u64,
-    limits: StageLimits,
+    limits: TransactionLimits,
     /// Of what is arriving; else empty.
-    stage: Stage,
+    stage: TransactionBuffer,
     scratch: Scratch,
-    arriving: Arriving,
+    arriving: CurrentTransaction,
     /// Transactions that arrive in blocks, but for the one that is arriving.
     streams: streams::Open,
     /// Everything that ends at or before this has been handed out.
@@ -93,48 +93,48 @@ pub struct Assembler {
     wants_look: bool,
     membership_changed: bool,
     /// Transactions that announced changed definitions, which no look in effect shows.
-    unshown: Vec<(Xid, Vec<Announced>)>,
+    unshown: Vec<(Xid, Vec<Announcement>)>,
     /// What looks have found and nobody has announced.
-    found: Found,
+    found: CatalogDelta,
     /// What ends before this may have been told by an earlier run, which had not looked.
     looked_since: Lsn,
 }
 
 /// What the next message belongs to.
 #[derive(Default)]
-enum Arriving {
+enum CurrentTransaction {
     /// No transaction.
     #[default]
-    Nothing,
+    None,
     /// One that is committed and comes whole.
     Whole(Xid),
     /// A block of one that may still be rolled back.
-    Block(streams::Block),
+    Streamed(streams::StreamBlock),
 }
 
 /// A look waits for its position while newer ones come in; two are enough, because each shows
 /// everything the older ones did.
-const LOOKS_MAX: usize = 2;
+const PENDING_CATALOGS_MAX: usize = 2;
 
 impl Assembler {
     /// Knows nothing yet: [`Assembler::start`] comes first.
-    pub fn new(limits: StageLimits) -> Self {
+    pub fn new(limits: TransactionLimits) -> Self {
         Self {
             tables: HashMap::default(),
             strangers: HashMap::default(),
             unexplained: HashMap::new(),
             said: 0,
             limits,
-            stage: Stage::new(limits),
+            stage: TransactionBuffer::new(limits),
             scratch: Scratch::default(),
-            arriving: Arriving::Nothing,
+            arriving: CurrentTransaction::None,
             streams: HashMap::default(),
             position: Lsn::ZERO,
             looks: VecDeque::new(),
             wants_look: false,
             membership_changed: false,
             unshown: Vec::new(),
-            found: Found::new(),
+            found: CatalogDelta::new(),
             looked_since: Lsn::ZERO,
         }
     }
@@ -146,14 +146,14 @@ impl Assembler {
 
     /// Whether the catalog must be looked at again before ids can be told of some table. Asking
     /// takes the wish back.
-    pub fn take_wants_look(&mut self) -> bool {
+    pub fn take_needs_refresh(&mut self) -> bool {
         std::mem::take(&mut self.wants_look)
     }
 
     /// Whether another set of tables or partitions is published since this was asked last, as far as it
     /// is in effect: what comes next is to be told of the new one.
     pub fn take_membership_changed(&mut self) -> bool {
-        let is_in_effect = matches!(self.arriving, Arriving::Nothing);
+        let is_in_effect = matches!(self.arriving, CurrentTransaction::None);
         is_in_effect && std::mem::take(&mut self.membership_changed)
     }
 
@@ -176,7 +176,7 @@ impl Assembler {
         self.unexplained.clear();
         let before = std::mem::take(&mut self.tables);
         for table in &look.tables {
-            let (oid, mut state) = (table.table.oid, TableState::new(table.clone()));
+            let (oid, mut state) = (table.table.oid, TrackedTable::new(table.clone()));
             let fingerprint = state.fingerprint();
             let is_known = before.get(&oid).is_some_and(|known| known.fingerprint() == fingerprint);
             if !is_known && !before.is_empty() {
@@ -213,7 +213,7 @@ impl Assembler {
     fn restart_stream(&mut self, look: Catalog) {
         // Open transactions are sent again from their beginning.
         self.stage.take();
-        self.arriving = Arriving::Nothing;
+        self.arriving = CurrentTransaction::None;
         self.streams.clear();
         self.membership_changed = false;
         self.looks.clear();
@@ -221,67 +221,69 @@ impl Assembler {
     }
 
     /// Takes a newer look at the catalog.
-    pub fn look(&mut self, catalog: Catalog, out: &mut Vec<Event>) {
-        self.looks.truncate(LOOKS_MAX - 1);
+    pub fn update_catalog(&mut self, catalog: Catalog, out: &mut Vec<Event>) {
+        self.looks.truncate(PENDING_CATALOGS_MAX - 1);
         self.looks.push_back(catalog);
-        self.apply_looks(out);
+        self.apply_catalogs(out);
     }
 
     /// The server says that everything up to `wal_end` has been sent.
     pub fn keepalive(&mut self, wal_end: Lsn, out: &mut Vec<Event>) {
-        if matches!(self.arriving, Arriving::Nothing) && wal_end > self.position {
+        if matches!(self.arriving, CurrentTransaction::None) && wal_end > self.position {
             self.advance(wal_end, out);
-            self.apply_looks(out);
+            self.apply_catalogs(out);
         }
     }
 
     /// Takes the next message.
     pub fn push(
         &mut self,
-        message: &Message<'_>,
+        message: &LogicalMessage<'_>,
         out: &mut Vec<Event>,
     ) -> Result<(), AssembleError> {
         match message {
-            Message::Begin(begin) => self.begin(begin)?,
-            Message::Insert(insert) => self.insert(insert.oid, insert.new),
-            Message::Update(update) => self.update(update.oid, update.old, update.new),
-            Message::Delete(delete) => self.delete(delete.oid, delete.old),
-            Message::Commit(commit) => self.commit(commit, out)?,
-            Message::Relation(relation) => self.relation(relation),
-            Message::Truncate(truncate) => truncate.oids().for_each(|oid| self.truncate(oid)),
-            Message::Logical(message) => self.announced(message),
-            Message::Type(_) | Message::Origin(_) => {}
-            Message::StreamStart(start) => self.stream_start(*start)?,
-            Message::StreamStop => self.stream_stop()?,
-            Message::StreamAbort(abort) => self.stream_abort(abort)?,
-            Message::StreamCommit(commit) => self.stream_commit(commit, out)?,
+            LogicalMessage::Begin(begin) => self.begin(begin)?,
+            LogicalMessage::Insert(insert) => self.insert(insert.oid, insert.new),
+            LogicalMessage::Update(update) => self.update(update.oid, update.old, update.new),
+            LogicalMessage::Delete(delete) => self.delete(delete.oid, delete.old),
+            LogicalMessage::Commit(commit) => self.commit(commit, out)?,
+            LogicalMessage::Relation(relation) => self.relation(relation),
+            LogicalMessage::Truncate(truncate) => {
+                truncate.oids().for_each(|oid| self.truncate(oid))
+            }
+            LogicalMessage::Logical(message) => self.receive_announcement(message),
+            LogicalMessage::Type(_) | LogicalMessage::Origin(_) => {}
+            LogicalMessage::StreamStart(start) => self.stream_start(*start)?,
+            LogicalMessage::StreamStop => self.stream_stop()?,
+            LogicalMessage::StreamAbort(abort) => self.stream_abort(abort)?,
+            LogicalMessage::StreamCommit(commit) => self.stream_commit(commit, out)?,
             other => return Err(AssembleError::NotAskedFor(other.name())),
         }
         Ok(())
     }
 
     fn begin(&mut self, begin: &Begin) -> Result<(), AssembleError> {
-        if !matches!(self.arriving, Arriving::Nothing) {
+        if !matches!(self.arriving, CurrentTransaction::None) {
             let place = "inside a transaction";
             return Err(AssembleError::OutOfPlace { message: "Begin", place });
         }
-        self.arriving = Arriving::Whole(begin.xid);
+        self.arriving = CurrentTransaction::Whole(begin.xid);
         Ok(())
     }
 
     fn commit(&mut self, commit: &Commit, out: &mut Vec<Event>) -> Result<(), AssembleError> {
-        let Arriving::Whole(xid) = self.arriving else {
+        let CurrentTransaction::Whole(xid) = self.arriving else {
             let place = "outside of a transaction";
             return Err(AssembleError::OutOfPlace { message: "Commit", place });
         };
-        self.arriving = Arriving::Nothing;
+        self.arriving = CurrentTransaction::None;
         self.publish(xid, commit.end_lsn, commit.committed_at, out);
         Ok(())
     }
 
     /// Hands out what is staged: the transaction is committed.
     fn publish(&mut self, xid: Xid, end_lsn: Lsn, committed_at: CommitTime, out: &mut Vec<Event>) {
-        self.stage.settle();
+        self.stage.finish();
         let (changes, resets, rows) = self.stage.take();
         // After a crash the server may send again what was confirmed.
         if end_lsn <= self.position {
@@ -300,14 +302,14 @@ impl Assembler {
                 rows,
             }));
         }
-        self.apply_looks(out);
+        self.apply_catalogs(out);
     }
 
     /// The catalog must be looked at; answers whether that was wished already. What a transaction has
     /// done is not to be seen there before it is committed.
-    fn wish_look(&mut self) -> bool {
+    fn request_refresh(&mut self) -> bool {
         let wish = match &mut self.arriving {
-            Arriving::Block(block) => &mut block.wants_look,
+            CurrentTransaction::Streamed(block) => &mut block.wants_look,
             _ => &mut self.wants_look,
         };
         std::mem::replace(wish, true)
@@ -324,7 +326,7 @@ impl Assembler {
 
     fn truncate(&mut self, oid: TableOid) {
         let Some(state) = self.tables.get(&oid) else {
-            self.wish_look();
+            self.request_refresh();
             return;
         };
         self.stage.reset(oid, ResetReason::Truncate);

@@ -14,55 +14,55 @@
 
 use std::collections::HashMap;
 
-use super::published::Said;
-use super::{Arriving, AssembleError, Assembler};
+use super::relation_tracker::SeenRelation;
+use super::{AssembleError, Assembler, CurrentTransaction};
 use crate::change::{Event, ResetReason};
 use crate::pgoutput::{self, StreamAbort, StreamCommit, StreamStart, Streamed};
-use crate::replication::announcement::Announced;
+use crate::replication::announcement::Announcement;
 use crate::replication::catalog::CatalogTable;
-use crate::replication::relation::Relation;
-use crate::replication::staging::Stage;
+use crate::replication::relation::TrackedRelation;
+use crate::replication::transaction_buffer::TransactionBuffer;
 use crate::snapshot::Xid;
 use crate::table::TableOid;
 
 /// Transactions of which blocks have arrived, by top-level id.
-pub(super) type Open = HashMap<Xid, Unfinished, hashbrown::DefaultHashBuilder>;
+pub(super) type Open = HashMap<Xid, StreamedTransaction, hashbrown::DefaultHashBuilder>;
 
 /// A transaction between two of its blocks.
-pub(super) struct Unfinished {
-    pub(super) stage: Stage,
-    pub(super) block: Block,
+pub(super) struct StreamedTransaction {
+    pub(super) stage: TransactionBuffer,
+    pub(super) block: StreamBlock,
 }
 
 /// What a block's transaction has beside its stage.
 #[derive(Default)]
-pub(super) struct Block {
+pub(super) struct StreamBlock {
     pub(super) xid: Xid,
     /// The newest Relation message of each table in this transaction.
-    pub(super) relations: HashMap<TableOid, Said, hashbrown::DefaultHashBuilder>,
+    pub(super) relations: HashMap<TableOid, SeenRelation, hashbrown::DefaultHashBuilder>,
     /// At its commit the catalog must be looked at: what it changed is not to be seen before.
     pub(super) wants_look: bool,
     /// The changed definitions it announced, if it did.
-    pub(super) announced: Option<Vec<Announced>>,
+    pub(super) announced: Option<Vec<Announcement>>,
     /// It changed perhaps which tables or partitions are published.
     pub(super) membership_changed: bool,
 }
 
-impl Unfinished {
+impl StreamedTransaction {
     /// The catalog says something else of a table now than when the transaction's changes were read.
-    pub(super) fn look_again(&mut self, now: &CatalogTable, why: Option<ResetReason>) {
+    pub(super) fn update_catalog(&mut self, now: &CatalogTable, why: Option<ResetReason>) {
         let oid = now.table.oid;
         if let Some(said) = self.block.relations.get_mut(&oid) {
-            said.look_again(now);
+            said.update_catalog(now);
         }
-        self.stage.give_up_table(oid, why.unwrap_or(ResetReason::Schema));
+        self.stage.overflow_table(oid, why.unwrap_or(ResetReason::Schema));
     }
 }
 
 impl Assembler {
     /// Whether the next message is inside a block, where some messages begin with a transaction id.
     pub fn in_block(&self) -> bool {
-        matches!(self.arriving, Arriving::Block(_))
+        matches!(self.arriving, CurrentTransaction::Streamed(_))
     }
 
     /// Takes the next message of a block.
@@ -71,8 +71,8 @@ impl Assembler {
         streamed: &Streamed<'_>,
         out: &mut Vec<Event>,
     ) -> Result<(), AssembleError> {
-        let is_message = matches!(streamed.message, pgoutput::Message::Logical(_));
-        if let (Arriving::Block(block), Some(xid), false) =
+        let is_message = matches!(streamed.message, pgoutput::LogicalMessage::Logical(_));
+        if let (CurrentTransaction::Streamed(block), Some(xid), false) =
             (&self.arriving, streamed.xid, is_message)
         {
             self.stage.enter(block.xid, xid);
@@ -81,7 +81,7 @@ impl Assembler {
     }
 
     pub(super) fn stream_start(&mut self, start: StreamStart) -> Result<(), AssembleError> {
-        if !matches!(self.arriving, Arriving::Nothing) {
+        if !matches!(self.arriving, CurrentTransaction::None) {
             return Err(out_of_place("Stream Start", "inside a transaction"));
         }
         let begun = self.streams.remove(&start.xid);
@@ -90,18 +90,18 @@ impl Assembler {
                 self.stage = begun.stage;
                 begun.block
             }
-            _ if start.first_segment => Block { xid: start.xid, ..Block::default() },
+            _ if start.first_segment => StreamBlock { xid: start.xid, ..StreamBlock::default() },
             _ => return Err(out_of_place("Stream Start", "without the transaction's beginning")),
         };
-        self.arriving = Arriving::Block(block);
+        self.arriving = CurrentTransaction::Streamed(block);
         Ok(())
     }
 
     pub(super) fn stream_stop(&mut self) -> Result<(), AssembleError> {
         match std::mem::take(&mut self.arriving) {
-            Arriving::Block(block) => {
-                let stage = std::mem::replace(&mut self.stage, Stage::new(self.limits));
-                self.streams.insert(block.xid, Unfinished { stage, block });
+            CurrentTransaction::Streamed(block) => {
+                let stage = std::mem::replace(&mut self.stage, TransactionBuffer::new(self.limits));
+                self.streams.insert(block.xid, StreamedTransaction { stage, block });
                 self.keep_streams_bounded();
                 Ok(())
             }
@@ -114,15 +114,15 @@ impl Assembler {
         while self.streams.values().map(|open| open.stage.bytes()).sum::<usize>()
             > self.limits.max_streamed_bytes
         {
-            let told = self.streams.values_mut().filter(|open| !open.stage.is_given_up());
+            let told = self.streams.values_mut().filter(|open| !open.stage.has_overflowed());
             let Some(largest) = told.max_by_key(|open| open.stage.bytes()) else { return };
             tracing::info!(xid = %largest.block.xid, "transactions that are not committed yet take more than log.max_streamed_bytes; the largest will reset its tables");
-            largest.stage.give_up();
+            largest.stage.overflow();
         }
     }
 
     pub(super) fn stream_abort(&mut self, abort: &StreamAbort) -> Result<(), AssembleError> {
-        if !matches!(self.arriving, Arriving::Nothing) {
+        if !matches!(self.arriving, CurrentTransaction::None) {
             return Err(out_of_place("Stream Abort", "inside a transaction"));
         }
         if abort.is_whole_transaction() {
@@ -138,10 +138,10 @@ impl Assembler {
         commit: &StreamCommit,
         out: &mut Vec<Event>,
     ) -> Result<(), AssembleError> {
-        if !matches!(self.arriving, Arriving::Nothing) {
+        if !matches!(self.arriving, CurrentTransaction::None) {
             return Err(out_of_place("Stream Commit", "inside a transaction"));
         }
-        let Some(Unfinished { stage, block }) = self.streams.remove(&commit.xid) else {
+        let Some(StreamedTransaction { stage, block }) = self.streams.remove(&commit.xid) else {
             return Err(out_of_place("Stream Commit", "of a transaction that it did not send"));
         };
         self.stage = stage;
@@ -160,12 +160,12 @@ impl Assembler {
         let oid = message.oid;
         let state = self.tables.get(&oid);
         let relation = match state {
-            Some(state) => Relation::new(message, &state.catalog),
-            None => Relation::unmatched(message),
+            Some(state) => TrackedRelation::new(message, &state.catalog),
+            None => TrackedRelation::unmatched(message),
         };
         let shared = state.and_then(|state| state.relation.as_ref());
-        let said = self.said(relation, shared.map(|said| said.relation.clone()));
-        let Arriving::Block(block) = &mut self.arriving else { return };
+        let said = self.relation_seen(relation, shared.map(|said| said.relation.clone()));
+        let CurrentTransaction::Streamed(block) = &mut self.arriving else { return };
         // What it means to others is seen at the commit.
         if let Some(before) = block.relations.insert(oid, said.clone()) {
             self.compare(oid, Some(&before.relation), &said.relation);
@@ -173,9 +173,9 @@ impl Assembler {
     }
 
     /// What a committed transaction was told of a table is everybody's, unless something newer is.
-    fn share_relation(&mut self, oid: TableOid, said: Said) {
+    fn share_relation(&mut self, oid: TableOid, said: SeenRelation) {
         let Some(state) = self.tables.get_mut(&oid) else {
-            self.keep_stranger(oid, said);
+            self.keep_unknown_relation(oid, said);
             return;
         };
         let before = state.relation.clone();

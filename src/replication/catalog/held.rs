@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{CatalogTable, ColumnRow, Looked, PublishedColumn};
+use super::{CatalogTable, ColumnRow, ParsedTable, PublishedColumn};
 use crate::table::{Column, RowCachePlan, RowCaching, RowMode, RowsConfig, Tracking};
 
 /// Fills in the rows of the tables they are wanted of.
-pub(super) fn hold(looked: &mut [Looked], wanted: &[RowsConfig]) {
+pub(super) fn hold(looked: &mut [ParsedTable], wanted: &[RowsConfig]) {
     for wanted in wanted {
         let Some(looked) = find(looked, &wanted.table) else { continue };
         match held(looked, wanted) {
@@ -20,11 +20,15 @@ pub(super) fn hold(looked: &mut [Looked], wanted: &[RowsConfig]) {
 }
 
 /// The table that displays as `spelling`, else the only one that may be spelled so.
-pub(super) fn find<'a>(looked: &'a mut [Looked], spelling: &str) -> Option<&'a mut Looked> {
-    let named = |looked: &Looked| looked.table.table.name.to_string() == spelling;
+pub(super) fn find<'a>(
+    looked: &'a mut [ParsedTable],
+    spelling: &str,
+) -> Option<&'a mut ParsedTable> {
+    let named = |looked: &ParsedTable| looked.table.table.name.to_string() == spelling;
     let place = looked.iter().position(named).or_else(|| {
-        let spelled =
-            |looked: &Looked| looked.table.table.name.spellings().iter().any(|s| s == spelling);
+        let spelled = |looked: &ParsedTable| {
+            looked.table.table.name.spellings().iter().any(|s| s == spelling)
+        };
         let mut all = looked.iter().enumerate().filter(|(_, looked)| spelled(looked));
         let (place, _) = all.next()?;
         all.next().is_none().then_some(place)
@@ -32,7 +36,7 @@ pub(super) fn find<'a>(looked: &'a mut [Looked], spelling: &str) -> Option<&'a m
     looked.get_mut(place)
 }
 
-fn held(looked: &Looked, wanted: &RowsConfig) -> Result<RowCachePlan, String> {
+fn held(looked: &ParsedTable, wanted: &RowsConfig) -> Result<RowCachePlan, String> {
     let CatalogTable { table, definition, .. } = &looked.table;
     if let Tracking::ResetOnly(reason) = &table.tracking {
         return Err(format!("its rows can't be told apart: {reason}"));

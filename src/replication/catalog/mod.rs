@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::announcement::PREFIX;
 use super::form::{self, TypeRow};
-use super::silence::Walsender;
+use super::liveness::Walsender;
 use crate::json_type::{JsonShape, JsonType};
 use crate::lsn::Lsn;
 use crate::snapshot::Snapshot;
@@ -34,9 +34,9 @@ pub struct CatalogTable {
     /// What readers know of it.
     pub table: Table,
     /// The key's columns, in key order; empty for reset-only tables.
-    pub key: Vec<KeyColumn>,
+    pub key: Vec<CatalogKeyColumn>,
     /// The scope columns, as far as each change of the table tells their values.
-    pub scope: Vec<KeyColumn>,
+    pub scope: Vec<CatalogKeyColumn>,
     /// Why the scope columns that are wanted can't be had.
     pub scope_refused: Option<String>,
     /// What a Relation message must show for rows to be read by this look: every published column,
@@ -57,7 +57,7 @@ pub struct CatalogTable {
 
 /// A column of an identity key, or a scope column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyColumn {
+pub struct CatalogKeyColumn {
     /// Its name, as stored.
     pub name: String,
     /// Its declared type, as Relation messages name it.
@@ -275,7 +275,7 @@ fn parse_slot(row: &Row) -> Result<SlotState, CatalogError> {
 }
 
 /// A row of `sql/catalog_tables.sql`.
-struct Looked {
+struct ParsedTable {
     table: CatalogTable,
     key: Vec<ColumnRow>,
     /// Published ones; only of tables whose rows may be wanted.
@@ -306,7 +306,7 @@ impl ColumnRow {
     }
 }
 
-fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
+fn parse_table(row: &Row) -> Result<ParsedTable, CatalogError> {
     let columns = |index, name| {
         serde_json::from_str::<Vec<ColumnRow>>(text(row, index, name)?)
             .map_err(|_| CatalogError::Unexpected(name))
@@ -339,7 +339,7 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
         is_partitioned,
         leaves: leaves.into_iter().map(TableOid).collect(),
     };
-    Ok(Looked {
+    Ok(ParsedTable {
         table,
         key: key_rows,
         columns: columns(8, "columns")?,
@@ -350,7 +350,7 @@ fn parse_table(row: &Row) -> Result<Looked, CatalogError> {
 }
 
 /// The key whose values are the ids of a table, or why it has none.
-fn tracked_key(identity: &str, rows: &[ColumnRow]) -> Result<Vec<KeyColumn>, String> {
+fn tracked_key(identity: &str, rows: &[ColumnRow]) -> Result<Vec<CatalogKeyColumn>, String> {
     if identity == "n" {
         return Err(
             "its replica identity is NOTHING; mend it with ALTER TABLE … REPLICA IDENTITY DEFAULT"
@@ -365,11 +365,11 @@ fn tracked_key(identity: &str, rows: &[ColumnRow]) -> Result<Vec<KeyColumn>, Str
     rows.iter().map(key_column).collect()
 }
 
-fn key_column(column: &ColumnRow) -> Result<KeyColumn, String> {
+fn key_column(column: &ColumnRow) -> Result<CatalogKeyColumn, String> {
     let ColumnRow { name, type_oid, type_name, .. } = column;
     match column.form() {
         Some(JsonShape::Scalar(kind)) => {
-            Ok(KeyColumn { name: name.clone(), type_oid: *type_oid, kind })
+            Ok(CatalogKeyColumn { name: name.clone(), type_oid: *type_oid, kind })
         }
         _ => Err(format!(
             "its key column {name} has the type {type_name}, which can't be rendered as JSON from the change stream"

@@ -1,14 +1,14 @@
 //! By which columns it is told who may see which rows of a table, and whether that can be told.
 
 use super::held::find;
-use super::{CatalogTable, ColumnRow, KeyColumn, Looked};
+use super::{CatalogKeyColumn, CatalogTable, ColumnRow, ParsedTable};
 use crate::json_type::JsonShape;
 use crate::scope::SCOPE_COLUMNS_MAX;
 use crate::table::{Column, ScopeConfig, Table, Tracking, quoted};
 
 /// Fills in the scope columns of the tables they are wanted of. Of a table whose changes don't tell
 /// them nothing is told but that it changed: whoever sees a part of it must be told of no more.
-pub(super) fn apply(looked: &mut [Looked], wanted: &[ScopeConfig]) {
+pub(super) fn apply(looked: &mut [ParsedTable], wanted: &[ScopeConfig]) {
     for wanted in wanted {
         let Some(looked) = find(looked, &wanted.table) else { continue };
         match columns(looked, wanted) {
@@ -24,7 +24,10 @@ pub(super) fn apply(looked: &mut [Looked], wanted: &[ScopeConfig]) {
     }
 }
 
-fn columns(looked: &Looked, wanted: &ScopeConfig) -> Result<Vec<(Column, KeyColumn)>, String> {
+fn columns(
+    looked: &ParsedTable,
+    wanted: &ScopeConfig,
+) -> Result<Vec<(Column, CatalogKeyColumn)>, String> {
     let CatalogTable { table, .. } = &looked.table;
     if let Tracking::ResetOnly(reason) = &table.tracking {
         return Err(reason.clone());
@@ -38,7 +41,7 @@ fn columns(looked: &Looked, wanted: &ScopeConfig) -> Result<Vec<(Column, KeyColu
     wanted.columns.iter().map(|name| column(looked, name)).collect()
 }
 
-fn column(looked: &Looked, name: &str) -> Result<(Column, KeyColumn), String> {
+fn column(looked: &ParsedTable, name: &str) -> Result<(Column, CatalogKeyColumn), String> {
     let table = &looked.table.table;
     let published = looked.columns.iter().find(|column| column.name == name);
     let Some(column) = published else {
@@ -57,7 +60,10 @@ fn column(looked: &Looked, name: &str) -> Result<(Column, KeyColumn), String> {
     match column.form() {
         Some(JsonShape::Scalar(kind)) if column.is_exact() => {
             let ColumnRow { name, type_oid, .. } = column;
-            Ok((column.column(), KeyColumn { name: name.clone(), type_oid: *type_oid, kind }))
+            Ok((
+                column.column(),
+                CatalogKeyColumn { name: name.clone(), type_oid: *type_oid, kind },
+            ))
         }
         _ => Err(format!(
             "its scope column {name} has the type {}, of which one value may have several texts; scope columns are integers, texts, UUIDs, booleans, dates, timestamps or enums",

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Connected, STANDBY_INTERVAL, ServerProcess, Session};
+use super::{ConnectedSession, ReplicationSession, STANDBY_INTERVAL, ServerProcess};
 use crate::change::ResetReason;
 use crate::history::TimelineHistory;
 use crate::lsn::Lsn;
 use crate::replication::catalog::{SlotState, SourceState, bind, server_major};
-use crate::replication::error::SessionError;
-use crate::replication::slot::{self, Beginning, Verdict};
-use crate::replication::watch::{Look, Watch};
+use crate::replication::catalog_poller::{CatalogPoller, CatalogSnapshot};
+use crate::replication::error::ReplicationError;
+use crate::replication::slot::{self, SlotAssessment, StartPoint};
 use crate::source::{Phase, PostmasterId};
 use crate::version::{Position, Version};
 use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
@@ -24,22 +24,22 @@ const COMMAND_TIME_MAX: Duration = Duration::from_secs(15);
 /// since this version. Older ones do so only when the publication changes.
 const PARTITIONS_NOTICED_SINCE: u32 = 15;
 /// A stream that ends at once has said why within this time.
-const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
+const DRAIN_ERROR_TIME_MAX: Duration = Duration::from_millis(500);
 
-impl Session {
-    pub(super) async fn connect(&mut self) -> Result<Connected, SessionError> {
+impl ReplicationSession {
+    pub(super) async fn connect(&mut self) -> Result<ConnectedSession, ReplicationError> {
         let (looks_in, looks) = watch::channel(None);
         let wanted = self.channels.requests.refresh_catalog.clone();
-        let watch = Watch::new(&self.options, wanted, self.outbox.clone(), looks_in);
+        let watch = CatalogPoller::new(&self.options, wanted, self.outbox.clone(), looks_in);
         let mut sql = watch.connect().await?;
-        let look = self.look_when_slot_is_free(&watch, &mut sql).await?;
+        let look = self.poll_until_slot_is_free(&watch, &mut sql).await?;
         self.refuse_unscoped(&look)?;
         let mut replication = Connection::connect(&self.options.target).await?;
         let identity = in_time("IDENTIFY_SYSTEM", replication.identify_system()).await?;
         let database = look.source.database_oid;
         let history =
             in_time("TIMELINE_HISTORY", history(&mut replication, &identity, database)).await?;
-        let history = self.believe(history, &identity, &replication);
+        let history = self.reconcile_history(history, &identity, &replication);
         let walsender = in_time("pg_backend_pid", own_process(&mut replication)).await?;
         let pid = walsender.pid;
         let version = replication.parameter("server_version").map(str::to_owned);
@@ -52,39 +52,39 @@ impl Session {
         let mut copy = in_time("START_REPLICATION", self.start(replication)).await?;
         self.walsender = Some(walsender);
         if !self.has_started(&watch, &mut sql, pid).await? {
-            return Err(last_words(&mut copy).await);
+            return Err(drain_error(&mut copy).await);
         }
         let mut goal = identity.xlogpos;
         if look_is_outdated {
             // Making a slot may wait for long, and what happened to definitions meanwhile is in no stream.
-            goal = goal.max(watch.hand_look(&mut sql).await?);
+            goal = goal.max(watch.send_snapshot(&mut sql).await?);
         }
         self.report.connected(version.as_deref());
         let server = self.options.target.display_name();
         tracing::info!(server, version, from = %self.assembler.position(), "streaming changes");
-        Ok(Connected { copy, watch, looks, sql, pid, goal, notices_partitions })
+        Ok(ConnectedSession { copy, watch, looks, sql, pid, goal, notices_partitions })
     }
 
     /// Looks at the slot while another consumer holds it, then at the catalog too.
-    async fn look_when_slot_is_free(
+    async fn poll_until_slot_is_free(
         &mut self,
-        watch: &Watch,
+        watch: &CatalogPoller,
         sql: &mut Connection,
-    ) -> Result<Look, SessionError> {
+    ) -> Result<CatalogSnapshot, ReplicationError> {
         loop {
-            let source = watch.look_at_slot(sql).await?;
+            let source = watch.poll_slot(sql).await?;
             if !source.publication_exists {
                 self.let_slot_go(&source, sql).await?;
-                return Err(SessionError::NoPublication(self.options.publication.clone()));
+                return Err(ReplicationError::NoPublication(self.options.publication.clone()));
             }
-            if let Verdict::InUse(pid) = self.verdict(&source)? {
+            if let SlotAssessment::InUse(pid) = self.verdict(&source)? {
                 self.stand_by(Some(pid));
                 self.end_own_walsender(pid, sql).await?;
                 sleep(STANDBY_INTERVAL).await;
                 continue;
             }
-            let look = watch.look(sql).await?;
-            if !matches!(self.verdict(&look.source)?, Verdict::InUse(_)) {
+            let look = watch.poll(sql).await?;
+            if !matches!(self.verdict(&look.source)?, SlotAssessment::InUse(_)) {
                 return Ok(look);
             }
         }
@@ -92,10 +92,10 @@ impl Session {
 
     /// A start is refused where somebody could be told of rows that are none of theirs. While it runs,
     /// such a table is only reset.
-    fn refuse_unscoped(&self, look: &Look) -> Result<(), SessionError> {
+    fn refuse_unscoped(&self, look: &CatalogSnapshot) -> Result<(), ReplicationError> {
         let refused = look.catalog.tables.iter().find_map(|table| {
             let (reason, table) = (table.scope_refused.clone()?, table.table.name.to_string());
-            Some(SessionError::NoScope { table, reason })
+            Some(ReplicationError::NoScope { table, reason })
         });
         match refused {
             Some(error) if self.history.is_none() => Err(error),
@@ -107,10 +107,10 @@ impl Session {
         }
     }
 
-    fn verdict(&self, source: &SourceState) -> Result<Verdict, SessionError> {
+    fn verdict(&self, source: &SourceState) -> Result<SlotAssessment, ReplicationError> {
         let database = self.options.target.database();
         let position = self.history.as_ref().map(|_| self.assembler.position());
-        slot::judge(source.slot.as_ref(), database, &self.options.slot, position)
+        slot::assess(source.slot.as_ref(), database, &self.options.slot, position)
     }
 
     /// The publication was dropped while we ran. Nothing the slot keeps can be told without it, and
@@ -119,8 +119,9 @@ impl Session {
         &self,
         source: &SourceState,
         sql: &mut Connection,
-    ) -> Result<(), SessionError> {
-        let is_held = matches!(self.verdict(source)?, Verdict::InUse(_) | Verdict::Missing);
+    ) -> Result<(), ReplicationError> {
+        let is_held =
+            matches!(self.verdict(source)?, SlotAssessment::InUse(_) | SlotAssessment::Missing);
         if self.history.is_none() || is_held {
             return Ok(());
         }
@@ -135,7 +136,7 @@ impl Session {
         &mut self,
         holder: i32,
         sql: &mut Connection,
-    ) -> Result<(), SessionError> {
+    ) -> Result<(), ReplicationError> {
         if let Some(own) = self.walsender.take_if(|own| own.pid == holder) {
             tracing::info!(pid = holder, "ending the walsender of our lost connection");
             let command = bind(
@@ -152,7 +153,7 @@ impl Session {
     ///
     /// What we have read was on the server's disk. If its WAL ends before that now, on the same timeline,
     /// its storage was set back: it will write other commits into the same places.
-    fn believe(
+    fn reconcile_history(
         &mut self,
         told: TimelineHistory,
         identity: &SystemIdentity,
@@ -201,18 +202,18 @@ impl Session {
         sql: &mut Connection,
         source: &SourceState,
         loss: Option<ResetReason>,
-    ) -> Result<Option<Beginning>, SessionError> {
+    ) -> Result<Option<StartPoint>, ReplicationError> {
         match self.verdict(source)? {
-            Verdict::Usable if !self.replace_slot => {
-                let beginning = Beginning::at(source.slot.as_ref(), loss);
+            SlotAssessment::Usable if !self.replace_slot => {
+                let beginning = StartPoint::at(source.slot.as_ref(), loss);
                 return Ok((loss != Some(ResetReason::SlotLost)).then_some(beginning));
             }
-            Verdict::Ahead if !self.replace_slot => {
-                let beginning = Beginning::at(source.slot.as_ref(), loss);
+            SlotAssessment::Ahead if !self.replace_slot => {
+                let beginning = StartPoint::at(source.slot.as_ref(), loss);
                 tracing::warn!(slot = self.options.slot, from = %beginning.from, "the slot stands beyond what was read from it; every table is reset");
                 return Ok(Some(beginning));
             }
-            Verdict::Missing => {}
+            SlotAssessment::Missing => {}
             _ => {
                 let slot = &self.options.slot;
                 tracing::warn!(slot, "the slot can't continue; making a new one");
@@ -221,14 +222,14 @@ impl Session {
         }
         let from = self.create_slot(replication, sql).await?;
         self.replace_slot = false;
-        Ok(Some(Beginning { from, broken: loss, uncertain_transactions: None }))
+        Ok(Some(StartPoint { from, broken: loss, uncertain_transactions: None }))
     }
 
     async fn create_slot(
         &mut self,
         replication: &mut Connection,
         sql: &mut Connection,
-    ) -> Result<Lsn, SessionError> {
+    ) -> Result<Lsn, ReplicationError> {
         let (name, temporary) = (&self.options.slot, self.options.temporary_slot);
         let report = &mut self.report;
         let from = slot::create(replication, sql, name, temporary, |what| {
@@ -245,11 +246,11 @@ impl Session {
     async fn let_standbys_copy_slot(&self, replication: &mut Connection, slot: Option<&SlotState>) {
         let wanted = self.options.failover_slot && !self.options.temporary_slot;
         let is_one = slot.is_some_and(|slot| slot.survives_failover);
-        if !wanted || is_one || !slot::can_survive_failover(replication) {
+        if !wanted || is_one || !slot::supports_failover(replication) {
             return;
         }
         let name = &self.options.slot;
-        let altered = slot::survive_failover(replication, name);
+        let altered = slot::enable_failover(replication, name);
         if let Err(error) = in_time("ALTER_REPLICATION_SLOT", altered).await {
             tracing::warn!(%error, slot = name, "the slot will not survive a failover");
         }
@@ -258,26 +259,26 @@ impl Session {
     /// Tells the store where the stream begins. `None`: where it was.
     async fn begin(
         &mut self,
-        beginning: Option<Beginning>,
+        beginning: Option<StartPoint>,
         history: TimelineHistory,
         server: PostmasterId,
-        look: Look,
-    ) -> Result<(), SessionError> {
+        look: CatalogSnapshot,
+    ) -> Result<(), ReplicationError> {
         self.history = Some(history.clone());
         let event = match beginning {
             None => self.assembler.resume(history, server, look.catalog),
-            Some(Beginning { from, broken, uncertain_transactions }) => {
+            Some(StartPoint { from, broken, uncertain_transactions }) => {
                 self.feedback = None;
                 let (catalog, uncertain) = (look.catalog, uncertain_transactions);
                 self.assembler.start(history, server, from, catalog, uncertain, broken)
             }
         };
         let sent = self.channels.events.send(vec![event]).await;
-        sent.map_err(|_| SessionError::Stopping)?;
-        if let Some(Beginning { from, .. }) = beginning {
+        sent.map_err(|_| ReplicationError::Stopping)?;
+        if let Some(StartPoint { from, .. }) = beginning {
             // Until then the applied position may belong to another history: it must not be confirmed.
             let applied = &mut self.channels.applied;
-            applied.wait_for(|lsn| *lsn == from).await.map_err(|_| SessionError::Stopping)?;
+            applied.wait_for(|lsn| *lsn == from).await.map_err(|_| ReplicationError::Stopping)?;
         }
         Ok(())
     }
@@ -302,11 +303,11 @@ impl Session {
     /// not, the next try judges anew.
     async fn has_started(
         &self,
-        watch: &Watch,
+        watch: &CatalogPoller,
         sql: &mut Connection,
         pid: i32,
-    ) -> Result<bool, SessionError> {
-        let source = watch.look_at_slot(sql).await?;
+    ) -> Result<bool, ReplicationError> {
+        let source = watch.poll_slot(sql).await?;
         let position = self.assembler.position();
         let begins_here = source.slot.as_ref().is_some_and(|slot| slot.confirmed <= position);
         Ok(begins_here && source.walsender(pid).is_some())
@@ -314,17 +315,17 @@ impl Session {
 }
 
 /// Why a stream that we can't believe in ended, if it says so: perhaps it failed at its first change.
-async fn last_words(copy: &mut CopyBoth) -> SessionError {
+async fn drain_error(copy: &mut CopyBoth) -> ReplicationError {
     let end = async {
         loop {
             while copy.next_frame()?.is_some() {}
             copy.fill().await?;
         }
     };
-    let end: Result<Result<Infallible, WireError>, _> = timeout(LAST_WORDS_TIME_MAX, end).await;
+    let end: Result<Result<Infallible, WireError>, _> = timeout(DRAIN_ERROR_TIME_MAX, end).await;
     match end {
         Ok(Err(error)) => error.into(),
-        _ => SessionError::Abandoned,
+        _ => ReplicationError::Abandoned,
     }
 }
 
@@ -366,10 +367,10 @@ async fn own_process(replication: &mut Connection) -> Result<ServerProcess, Wire
     process.ok_or(WireError::Unexpected("pg_stat_activity"))
 }
 
-async fn in_time<T, E: Into<SessionError>>(
+async fn in_time<T, E: Into<ReplicationError>>(
     doing: &'static str,
     command: impl Future<Output = Result<T, E>>,
-) -> Result<T, SessionError> {
+) -> Result<T, ReplicationError> {
     let done = timeout(COMMAND_TIME_MAX, command).await;
-    done.map_err(|_| SessionError::Timeout(doing))?.map_err(Into::into)
+    done.map_err(|_| ReplicationError::Timeout(doing))?.map_err(Into::into)
 }

@@ -8,18 +8,18 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::announcement::Outbox;
+use super::announcement::AnnouncementQueue;
 use super::assembler::Assembler;
-use super::error::SessionError;
+use super::catalog_poller::{CatalogPoller, CatalogSnapshot};
+use super::commit_holdback::CommitHoldback;
+use super::error::ReplicationError;
 use super::feedback::{Feedback, ResumeWindow};
-use super::hold::Hold;
-use super::options::{SessionChannels, SessionOptions};
-use super::pace::Pace;
-use super::report::Report;
+use super::liveness::LivenessMonitor;
+use super::options::{ReplicationChannels, ReplicationOptions};
+use super::read_coalescer::ReadCoalescer;
 use super::retry::Retry;
-use super::silence::Silence;
-use super::stream::{Batch, Stream};
-use super::watch::{Look, Watch};
+use super::status_reporter::StatusReporter;
+use super::stream::{EventBatch, ReplicationStream};
 use crate::history::TimelineHistory;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
@@ -28,12 +28,12 @@ use crate::version::Epoch;
 use crate::wire::{Connection, CopyBoth};
 
 /// Streams a slot's changes, whatever happens to the connection.
-pub struct Session {
-    options: SessionOptions,
-    channels: SessionChannels,
+pub struct ReplicationSession {
+    options: ReplicationOptions,
+    channels: ReplicationChannels,
     assembler: Assembler,
-    outbox: Outbox,
-    report: Report,
+    outbox: AnnouncementQueue,
+    report: StatusReporter,
     feedback: Option<Feedback>,
     /// The history the assembler's position belongs to; `None` before the first stream.
     history: Option<TimelineHistory>,
@@ -56,10 +56,10 @@ struct ServerProcess {
 }
 
 /// A stream that has begun, and the SQL connection beside it.
-struct Connected {
+struct ConnectedSession {
     copy: CopyBoth,
-    watch: Watch,
-    looks: watch::Receiver<Option<Look>>,
+    watch: CatalogPoller,
+    looks: watch::Receiver<Option<CatalogSnapshot>>,
     sql: Connection,
     pid: i32,
     goal: Lsn,
@@ -69,13 +69,17 @@ struct Connected {
 /// A busy slot is looked at this often, so that a standby takes over within a second.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(250);
 
-impl Session {
+impl ReplicationSession {
     /// A session that has not begun.
-    pub fn new(options: SessionOptions, channels: SessionChannels, metrics: Metrics) -> Self {
+    pub fn new(
+        options: ReplicationOptions,
+        channels: ReplicationChannels,
+        metrics: Metrics,
+    ) -> Self {
         Self {
-            assembler: Assembler::new(options.stage),
-            outbox: Outbox::default(),
-            report: Report::new(channels.status.clone(), metrics),
+            assembler: Assembler::new(options.limits),
+            outbox: AnnouncementQueue::default(),
+            report: StatusReporter::new(channels.status.clone(), metrics),
             options,
             channels,
             feedback: None,
@@ -92,7 +96,7 @@ impl Session {
     /// # Errors
     /// What waiting won't heal, and only before the first stream: later everything is retried while
     /// readers go on being served.
-    pub async fn run(mut self) -> Result<(), SessionError> {
+    pub async fn run(mut self) -> Result<(), ReplicationError> {
         let shutdown = self.channels.shutdown.clone();
         loop {
             let began = Instant::now();
@@ -108,14 +112,14 @@ impl Session {
         }
     }
 
-    fn is_final(&self, error: &SessionError) -> bool {
+    fn is_final(&self, error: &ReplicationError) -> bool {
         let began_before = self.history.is_some();
-        matches!(error, SessionError::Stopping) || (!began_before && error.is_permanent())
+        matches!(error, ReplicationError::Stopping) || (!began_before && error.is_permanent())
     }
 
     /// Connects and streams until the connection fails, or until the shutdown: then the position is
     /// confirmed and the connection closed.
-    async fn stream_once(&mut self, shutdown: &CancellationToken) -> Result<(), SessionError> {
+    async fn stream_once(&mut self, shutdown: &CancellationToken) -> Result<(), ReplicationError> {
         let connected = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             connected = self.connect() => connected?,
@@ -130,7 +134,7 @@ impl Session {
             () = shutdown.cancelled() => return Ok(()),
             handed_over = stream.hand_over() => handed_over?,
         }
-        if matches!(error, SessionError::MembershipChanged) {
+        if matches!(error, ReplicationError::MembershipChanged) {
             // The slot is to be free at once.
             stream.finish().await?;
         }
@@ -138,12 +142,12 @@ impl Session {
     }
 
     /// Says what went wrong; answers how long to wait before the next try.
-    fn pause_after(&mut self, error: &SessionError, lasted: Duration) -> Duration {
+    fn pause_after(&mut self, error: &ReplicationError, lasted: Duration) -> Duration {
         if error.is_slot_in_use() {
             self.stand_by(None);
             return STANDBY_INTERVAL;
         }
-        if matches!(error, SessionError::MembershipChanged) {
+        if matches!(error, ReplicationError::MembershipChanged) {
             tracing::info!("{error}; going on in one");
             return Duration::ZERO;
         }
@@ -175,16 +179,19 @@ impl Session {
         self.report.disconnected(phase);
     }
 
-    fn stream(&mut self, connected: Connected) -> (Stream<'_>, Watch, Connection) {
-        let Connected { copy, watch, looks, sql, pid, goal, notices_partitions } = connected;
+    fn stream(
+        &mut self,
+        connected: ConnectedSession,
+    ) -> (ReplicationStream<'_>, CatalogPoller, Connection) {
+        let ConnectedSession { copy, watch, looks, sql, pid, goal, notices_partitions } = connected;
         let window = if self.options.temporary_slot {
             ResumeWindow::NONE
         } else {
             self.options.resume_window
         };
         let from = self.assembler.position();
-        let stream = Stream {
-            pace: Pace::new(!copy.is_unix_socket()),
+        let stream = ReplicationStream {
+            pace: ReadCoalescer::new(!copy.is_unix_socket()),
             copy,
             publication: &self.options.publication,
             feedback: self
@@ -198,10 +205,10 @@ impl Session {
             outbox: self.outbox.clone(),
             report: &mut self.report,
             goal,
-            batch: Batch::default(),
-            hold: Hold::default(),
+            batch: EventBatch::default(),
+            hold: CommitHoldback::default(),
             reply_requests: std::collections::VecDeque::new(),
-            silence: Silence::default(),
+            silence: LivenessMonitor::default(),
             probed_at: Instant::now(),
             asked_at: tokio::time::Instant::now(),
             notices_partitions,

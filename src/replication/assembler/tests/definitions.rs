@@ -15,7 +15,7 @@ fn first(assembler: &mut Assembler) {
     let messages =
         [begin(), relation(1, b'd', ROWS), insert(1, &[T("1"), Null, Null, Null]), commit(208)];
     assert_eq!(rows_told(&feed(assembler, &messages)).len(), 1);
-    assert!(!assembler.take_wants_look());
+    assert!(!assembler.take_needs_refresh());
 }
 
 fn insert_wider(end: u64, relations: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -36,7 +36,7 @@ fn the_look_first_and_then_the_message_reset_once() {
     let mut assembler = started(vec![held()]);
     first(&mut assembler);
     let mut events = Vec::new();
-    assembler.look(look(208, vec![wider()]), &mut events);
+    assembler.update_catalog(look(208, vec![wider()]), &mut events);
     assert_eq!(tables_told(&events), (&wider().table, &[RESET][..]));
     let events = feed(&mut assembler, &insert_wider(308, &[relation(1, b'd', WIDER)]));
     assert_eq!(
@@ -55,10 +55,10 @@ fn the_message_first_loses_rows_until_the_look_which_need_no_other_message() {
             (told(&events), rows_told(&events)),
             (vec!["reset 1 schema".into()], vec!["lost 1".into()])
         );
-        assert!(assembler.take_wants_look());
+        assert!(assembler.take_needs_refresh());
     }
     let mut events = Vec::new();
-    assembler.look(look(408, vec![wider()]), &mut events);
+    assembler.update_catalog(look(408, vec![wider()]), &mut events);
     assert_eq!(tables_told(&events), (&wider().table, &[RESET][..]));
     let events = feed(&mut assembler, &insert_wider(508, &[]));
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_look_ahead_of_the_stream_waits_while_old_and_new_rows_come() {
     let mut assembler = started(vec![held()]);
     first(&mut assembler);
     let mut events = Vec::new();
-    assembler.look(look(500, vec![wider()]), &mut events);
+    assembler.update_catalog(look(500, vec![wider()]), &mut events);
     assert!(events.is_empty());
     let old = [begin(), insert(1, &[T("3"), Null, Null, Null]), commit(308)];
     assert_eq!(rows_told(&feed(&mut assembler, &old)).len(), 1);
@@ -116,7 +116,7 @@ fn a_change_that_was_taken_back_needs_no_look_that_shows_it() {
         [begin(), relation(1, b'd', ROWS), insert(1, &[T("3"), Null, Null, Null]), commit(408)];
     assert_eq!(rows_told(&feed(&mut assembler, &messages)), ["lost 1"]);
     let mut events = Vec::new();
-    assembler.look(look(408, vec![held()]), &mut events);
+    assembler.update_catalog(look(408, vec![held()]), &mut events);
     assert!(events.is_empty());
     let messages = [begin(), insert(1, &[T("4"), Null, Null, Null]), commit(508)];
     assert_eq!(rows_told(&feed(&mut assembler, &messages)).len(), 1);
@@ -129,10 +129,10 @@ fn a_message_that_comes_again_unchanged_wants_a_look_whose_fingerprint_tells() {
     let messages =
         [begin(), relation(1, b'd', ROWS), insert(1, &[T("3"), Null, Null, Null]), commit(308)];
     assert_eq!(rows_told(&feed(&mut assembler, &messages)).len(), 1);
-    assert!(assembler.take_wants_look());
+    assert!(assembler.take_needs_refresh());
     let mut events = Vec::new();
     let rewritten = held_as("another xmin", ROWS);
-    assembler.look(look(308, vec![rewritten.clone()]), &mut events);
+    assembler.update_catalog(look(308, vec![rewritten.clone()]), &mut events);
     assert_eq!(tables_told(&events), (&rewritten.table, &[RESET][..]));
     let messages = [begin(), insert(1, &[T("4"), Null, Null, Null]), commit(408)];
     assert_eq!(rows_told(&feed(&mut assembler, &messages)).len(), 1);
@@ -162,7 +162,7 @@ fn announced_tables_are_reset_in_their_commit_and_their_rows_lost() {
     let events = feed(&mut assembler, &messages);
     assert_eq!(told(&events), ["reset 2 schema", "reset 1 schema"]);
     assert_eq!(rows_told(&events), ["lost 1"]);
-    assert!(assembler.take_wants_look());
+    assert!(assembler.take_needs_refresh());
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn announcements_that_cant_be_read_want_a_look_and_those_of_others_nothing() {
     let mut assembler = started(vec![held()]);
     let send = |assembler: &mut Assembler, message, end| {
         feed(assembler, &[begin(), message, commit(end)]);
-        assembler.take_wants_look()
+        assembler.take_needs_refresh()
     };
     assert!(send(&mut assembler, announcement(1, "highwater", "nonsense"), 308));
     assert!(send(&mut assembler, announcement(1, "highwater", ""), 408));
@@ -186,22 +186,22 @@ fn what_a_look_finds_is_announced_and_who_found_the_same_has_nothing_to_add() {
     let look_at = |assembler: &mut Assembler, seen_at, began: &str| {
         let began = began.parse().unwrap();
         let look = Catalog { began, ..look(seen_at, vec![changed.clone()]) };
-        assembler.look(look, &mut Vec::new());
+        assembler.update_catalog(look, &mut Vec::new());
         assembler.keepalive(Lsn(seen_at), &mut Vec::new());
-        assembler.take_found()
+        assembler.take_delta()
     };
     let found = look_at(&mut first, 200, "700:700:");
     assert_eq!(found.keys().collect::<Vec<_>>(), [&TableOid(1)]);
-    assert_eq!(look_at(&mut first, 200, "700:700:"), Found::new(), "once");
+    assert_eq!(look_at(&mut first, 200, "700:700:"), CatalogDelta::new(), "once");
     let text = announcement::format(&found);
     for (assembler, looks_again) in [(&mut first, false), (&mut second, true)] {
         let messages = [begin(), announcement(1, "highwater", &text), commit(308)];
         assert_eq!(told(&feed(assembler, &messages)), ["reset 1 schema"]);
-        assert_eq!(assembler.awaits_look(), looks_again);
-        assert_eq!(assembler.take_wants_look(), looks_again);
+        assert_eq!(assembler.is_awaiting_refresh(), looks_again);
+        assert_eq!(assembler.take_needs_refresh(), looks_again);
     }
-    assert_eq!(look_at(&mut second, 400, "740:740:"), Found::new(), "announced");
-    assert!(!second.awaits_look());
+    assert_eq!(look_at(&mut second, 400, "740:740:"), CatalogDelta::new(), "announced");
+    assert!(!second.is_awaiting_refresh());
 }
 
 #[test]
@@ -209,12 +209,12 @@ fn what_a_look_finds_beyond_an_announcement_is_announced() {
     let mut assembler = started(vec![items()]);
     feed(&mut assembler, &[begin(), announcement(1, "highwater", "1:abc"), commit(308)]);
     let changed = CatalogTable { definition: "changed".into(), ..items() };
-    assembler.look(look(308, vec![changed.clone()]), &mut Vec::new());
-    assert_eq!(assembler.take_found().len(), 1, "another fingerprint");
+    assembler.update_catalog(look(308, vec![changed.clone()]), &mut Vec::new());
+    assert_eq!(assembler.take_delta().len(), 1, "another fingerprint");
     feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(408)]);
     let changed = CatalogTable { definition: "again".into(), ..changed };
-    assembler.look(look(408, vec![changed]), &mut Vec::new());
-    assert_eq!(assembler.take_found().len(), 0, "the change itself was announced");
+    assembler.update_catalog(look(408, vec![changed]), &mut Vec::new());
+    assert_eq!(assembler.take_delta().len(), 0, "the change itself was announced");
 }
 
 #[test]
@@ -224,10 +224,10 @@ fn what_was_told_without_the_look_that_was_awaited_is_announced_with_it() {
         let mut assembler = started(vec![items()]);
         feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(308)]);
         if goes_on {
-            assembler.go_on_without_look();
+            assembler.release_without_refresh();
         }
-        assembler.look(look(308, vec![changed.clone()]), &mut Vec::new());
-        assert_eq!(assembler.take_found().len(), usize::from(goes_on));
+        assembler.update_catalog(look(308, vec![changed.clone()]), &mut Vec::new());
+        assert_eq!(assembler.take_delta().len(), usize::from(goes_on));
     }
     // The slot was lost before the look.
     for (now, announced) in [(items(), 0), (changed.clone(), 1)] {
@@ -235,7 +235,7 @@ fn what_was_told_without_the_look_that_was_awaited_is_announced_with_it() {
         let again = look(400, vec![now]);
         let broken = Some(ResetReason::SlotLost);
         assembler.start(Epoch(1).into(), PostmasterId::default(), Lsn(300), again, None, broken);
-        assert_eq!(assembler.take_found().len(), announced);
+        assert_eq!(assembler.take_delta().len(), announced);
     }
     // An earlier run may have told it.
     let mut assembler = Assembler::new(LIMITS);
@@ -243,7 +243,7 @@ fn what_was_told_without_the_look_that_was_awaited_is_announced_with_it() {
     assembler.start(Epoch(1).into(), PostmasterId::default(), Lsn(100), first, Some(1000), None);
     feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(308)]);
     assembler.keepalive(Lsn(400), &mut Vec::new());
-    assert_eq!(assembler.take_found().len(), 1);
+    assert_eq!(assembler.take_delta().len(), 1);
 }
 
 #[test]
@@ -268,13 +268,13 @@ fn what_is_announced_is_awaited_until_a_look_that_began_after_it_is_in_effect() 
     let mut assembler = started(vec![items()]);
     let [open, ended] = ["731:740:731", "740:740:"].map(|began| began.parse().unwrap());
     feed(&mut assembler, &[begin(), announcement(1, "highwater", "99"), commit(208)]);
-    assert!(assembler.awaits_look() && assembler.take_wants_look());
+    assert!(assembler.is_awaiting_refresh() && assembler.take_needs_refresh());
     let mut looks = |seen_at, began: Snapshot| {
         let look = Catalog { began, ..look(seen_at, vec![items()]) };
-        assembler.look(look, &mut Vec::new());
-        let before = assembler.awaits_look();
+        assembler.update_catalog(look, &mut Vec::new());
+        let before = assembler.is_awaiting_refresh();
         assembler.keepalive(Lsn(seen_at), &mut Vec::new());
-        (before, assembler.awaits_look(), assembler.take_wants_look())
+        (before, assembler.is_awaiting_refresh(), assembler.take_needs_refresh())
     };
     assert_eq!(looks(300, open), (true, true, true), "another look is wanted");
     assert_eq!(looks(400, ended), (true, false, false));
@@ -297,13 +297,13 @@ fn a_commit_or_a_look_that_changes_what_is_published_is_noticed_when_it_is_in_ef
         assert!(!assembler.take_membership_changed());
     }
     let attached = CatalogTable { membership: "with another leaf".into(), ..root };
-    assembler.look(look(500, vec![attached, other]), &mut Vec::new());
+    assembler.update_catalog(look(500, vec![attached, other]), &mut Vec::new());
     assert!(!assembler.take_membership_changed());
     assembler.keepalive(Lsn(500), &mut Vec::new());
     assert!(assembler.take_membership_changed());
-    assembler.look(look(500, vec![]), &mut Vec::new());
+    assembler.update_catalog(look(500, vec![]), &mut Vec::new());
     assert!(assembler.take_membership_changed(), "tables left");
-    assembler.look(look(500, vec![]), &mut Vec::new());
+    assembler.update_catalog(look(500, vec![]), &mut Vec::new());
     assert!(!assembler.take_membership_changed());
 }
 
@@ -314,7 +314,7 @@ fn a_leaf_that_the_stream_named_and_no_look_shows_resets_the_roots() {
     let named = |oid, end| [begin(), relation(oid, b'd', ITEMS), commit(end)];
     let resets = |assembler: &mut Assembler, look: Catalog| {
         let mut events = Vec::new();
-        assembler.look(look, &mut events);
+        assembler.update_catalog(look, &mut events);
         let tables = events.into_iter().find_map(|event| match event {
             Event::Tables { resets, .. } => Some(resets),
             _ => None,

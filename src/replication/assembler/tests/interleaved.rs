@@ -17,14 +17,14 @@ const IDS: [&str; 6] = ["1", "2", "3", "4", "5", "6"];
 const OPEN_MAX: usize = 4;
 
 /// A transaction as its server sees it.
-struct Running {
+struct OpenTransaction {
     xid: u32,
     is_streamed: bool,
     /// Ids of the open savepoints, outermost first; `None` until something is written there. The
     /// first is the transaction itself.
     levels: Vec<Level>,
     /// What it has done and not rolled back, in order.
-    done: Vec<Done>,
+    done: Vec<FinishedTransaction>,
     /// Tables that were described to it.
     described: Vec<u32>,
     has_sent: bool,
@@ -37,7 +37,7 @@ struct Level {
     children: Vec<u32>,
 }
 
-struct Done {
+struct FinishedTransaction {
     xid: u32,
     table: u32,
     message: Vec<u8>,
@@ -46,7 +46,7 @@ struct Done {
     is_sent: bool,
 }
 
-impl Running {
+impl OpenTransaction {
     /// Whether the transaction knows that there is such a row, or that there is none.
     fn exists(&self, table: u32, id: &str) -> Option<bool> {
         let of_table = self.done.iter().rev().filter(|done| done.table == table);
@@ -59,19 +59,19 @@ impl Running {
 }
 
 /// A server with both kinds of subscribers.
-struct Server {
+struct InterleavingServer {
     rng: fastrand::Rng,
     next_xid: u32,
     lsn: u64,
-    running: Vec<Running>,
+    running: Vec<OpenTransaction>,
     /// Tables that were described outside of blocks, to each subscriber.
     described: [Vec<u32>; 2],
-    streamed: Vec<Told>,
-    at_commit: Vec<Told>,
+    streamed: Vec<SentMessage>,
+    at_commit: Vec<SentMessage>,
 }
 
 /// What a subscriber is told.
-enum Told {
+enum SentMessage {
     Message(Vec<u8>),
     Keepalive(u64),
 }
@@ -84,7 +84,7 @@ fn relation_of(table: u32) -> Vec<u8> {
     }
 }
 
-impl Server {
+impl InterleavingServer {
     fn new(seed: u64) -> Self {
         Self {
             rng: fastrand::Rng::with_seed(seed),
@@ -98,7 +98,7 @@ impl Server {
         }
     }
 
-    fn history(mut self, steps: usize) -> (Vec<Told>, Vec<Told>) {
+    fn history(mut self, steps: usize) -> (Vec<SentMessage>, Vec<SentMessage>) {
         for _ in 0..steps {
             self.step();
         }
@@ -121,7 +121,14 @@ impl Server {
             let levels = vec![Level { xid: Some(xid), children: vec![] }];
             let (done, described) = (vec![], vec![]);
             let has_sent = false;
-            self.running.push(Running { xid, is_streamed, levels, done, described, has_sent });
+            self.running.push(OpenTransaction {
+                xid,
+                is_streamed,
+                levels,
+                done,
+                described,
+                has_sent,
+            });
         }
         let at = self.rng.usize(..self.running.len());
         match self.rng.u8(..100) {
@@ -132,8 +139,8 @@ impl Server {
             76..90 => self.send(at),
             90..93 => {
                 self.lsn += 8;
-                self.streamed.push(Told::Keepalive(self.lsn));
-                self.at_commit.push(Told::Keepalive(self.lsn));
+                self.streamed.push(SentMessage::Keepalive(self.lsn));
+                self.at_commit.push(SentMessage::Keepalive(self.lsn));
             }
             93..98 => self.end(at, true),
             _ => self.end(at, false),
@@ -179,7 +186,7 @@ impl Server {
         };
         let running = &mut self.running[at];
         let xid = running.levels.last().unwrap().xid.unwrap();
-        running.done.push(Done { xid, table, message, leaves, is_sent: false });
+        running.done.push(FinishedTransaction { xid, table, message, leaves, is_sent: false });
     }
 
     fn release(&mut self, at: usize) {
@@ -202,7 +209,7 @@ impl Server {
         running.levels.push(Level::default());
         for xid in level.children.into_iter().chain(level.xid) {
             if running.done.iter().any(|done| done.xid == xid && done.is_sent) {
-                self.streamed.push(Told::Message(stream_abort(running.xid, xid)));
+                self.streamed.push(SentMessage::Message(stream_abort(running.xid, xid)));
             }
             running.done.retain(|done| done.xid != xid);
         }
@@ -211,7 +218,8 @@ impl Server {
     /// The transaction has outgrown the server's memory.
     fn send(&mut self, at: usize) {
         let running = &mut self.running[at];
-        let new: Vec<&mut Done> = running.done.iter_mut().filter(|done| !done.is_sent).collect();
+        let new: Vec<&mut FinishedTransaction> =
+            running.done.iter_mut().filter(|done| !done.is_sent).collect();
         if !running.is_streamed || new.is_empty() {
             return;
         }
@@ -225,7 +233,8 @@ impl Server {
             done.is_sent = true;
         }
         let first = !std::mem::replace(&mut running.has_sent, true);
-        self.streamed.extend(block(running.xid, first, &messages).into_iter().map(Told::Message));
+        self.streamed
+            .extend(block(running.xid, first, &messages).into_iter().map(SentMessage::Message));
     }
 
     fn end(&mut self, at: usize, commits: bool) {
@@ -236,12 +245,12 @@ impl Server {
         self.lsn += 16;
         if !commits {
             if running.has_sent {
-                self.streamed.push(Told::Message(stream_abort(running.xid, running.xid)));
+                self.streamed.push(SentMessage::Message(stream_abort(running.xid, running.xid)));
             }
             return;
         }
         if running.has_sent {
-            self.streamed.push(Told::Message(stream_commit(running.xid, self.lsn)));
+            self.streamed.push(SentMessage::Message(stream_commit(running.xid, self.lsn)));
             for table in &running.described {
                 if !self.described[0].contains(table) {
                     self.described[0].push(*table);
@@ -249,15 +258,15 @@ impl Server {
             }
         } else {
             let whole = whole(&running, &mut self.described[0], self.lsn);
-            self.streamed.extend(whole.into_iter().map(Told::Message));
+            self.streamed.extend(whole.into_iter().map(SentMessage::Message));
         }
         let whole = whole(&running, &mut self.described[1], self.lsn);
-        self.at_commit.extend(whole.into_iter().map(Told::Message));
+        self.at_commit.extend(whole.into_iter().map(SentMessage::Message));
     }
 }
 
 /// The transaction as it is sent at its commit.
-fn whole(running: &Running, described: &mut Vec<u32>, end: u64) -> Vec<Vec<u8>> {
+fn whole(running: &OpenTransaction, described: &mut Vec<u32>, end: u64) -> Vec<Vec<u8>> {
     let mut begin = begin();
     begin.truncate(17);
     begin.extend(running.xid.to_be_bytes());
@@ -274,7 +283,7 @@ fn whole(running: &Running, described: &mut Vec<u32>, end: u64) -> Vec<Vec<u8>> 
 }
 
 /// What an assembler makes of it.
-fn events(told: &[Told], limits: StageLimits) -> Vec<Event> {
+fn events(told: &[SentMessage], limits: TransactionLimits) -> Vec<Event> {
     let mut assembler = Assembler::new(limits);
     let tables = vec![held(), table(2, &[("id", INT8, JsonType::Integer)]), table(3, &[])];
     assembler.start(
@@ -288,10 +297,10 @@ fn events(told: &[Told], limits: StageLimits) -> Vec<Event> {
     let mut events = Vec::new();
     for told in told {
         match told {
-            Told::Message(bytes) => {
+            SentMessage::Message(bytes) => {
                 events.extend(feed_streamed(&mut assembler, std::slice::from_ref(bytes)));
             }
-            Told::Keepalive(lsn) => assembler.keepalive(Lsn(*lsn), &mut events),
+            SentMessage::Keepalive(lsn) => assembler.keepalive(Lsn(*lsn), &mut events),
         }
     }
     assert!(assembler.streams.is_empty() && assembler.stage.is_empty());
@@ -332,14 +341,14 @@ proptest! {
 
     #[test]
     fn streaming_changes_nothing_of_what_is_told(seed: u64, steps in 1..400_usize) {
-        let (streamed, at_commit) = Server::new(seed).history(steps);
+        let (streamed, at_commit) = InterleavingServer::new(seed).history(steps);
         prop_assert_eq!(events(&streamed, LIMITS), events(&at_commit, LIMITS));
     }
 
     #[test]
     fn at_the_limits_streaming_tells_the_truth_or_a_reset(seed: u64, steps in 1..400_usize) {
-        let limits = StageLimits { max_changes: 3, max_bytes: 1_500, max_streamed_bytes: 3_000 };
-        let (streamed, at_commit) = Server::new(seed).history(steps);
+        let limits = TransactionLimits { max_changes: 3, max_bytes: 1_500, max_streamed_bytes: 3_000 };
+        let (streamed, at_commit) = InterleavingServer::new(seed).history(steps);
         let expected = events(&at_commit, LIMITS);
         let commits = |events: &[Event]| -> Vec<Transaction> {
             let commits = events.iter().filter_map(|event| match event {

@@ -9,7 +9,7 @@ use super::*;
 use crate::change::Reset;
 use crate::json_type::JsonType;
 use crate::pgoutput::decode;
-use crate::replication::catalog::{CatalogTable, KeyColumn};
+use crate::replication::catalog::{CatalogKeyColumn, CatalogTable};
 use crate::snapshot::Snapshot;
 use crate::table::{RowCaching, Table, TableName, Tracking};
 use crate::version::Epoch;
@@ -17,8 +17,8 @@ use crate::version::Epoch;
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
 const XID: Xid = Xid(731);
-const LIMITS: StageLimits =
-    StageLimits { max_changes: 100, max_bytes: 1 << 20, max_streamed_bytes: 1 << 22 };
+const LIMITS: TransactionLimits =
+    TransactionLimits { max_changes: 100, max_bytes: 1 << 20, max_streamed_bytes: 1 << 22 };
 
 /// A column's value in a tuple.
 #[derive(Clone, Copy)]
@@ -126,7 +126,7 @@ fn table(oid: u32, key: &[(&str, u32, JsonType)]) -> CatalogTable {
         },
         key: key
             .iter()
-            .map(|(name, type_oid, kind)| KeyColumn {
+            .map(|(name, type_oid, kind)| CatalogKeyColumn {
                 name: (*name).to_owned(),
                 type_oid: *type_oid,
                 kind: *kind,
@@ -322,7 +322,7 @@ fn a_table_that_joined_is_reset_once_more_when_the_transactions_of_then_have_end
     let mut look_with = |seen_at: u64, snapshot: &str| {
         let look = Catalog { snapshot: snapshot.parse().unwrap(), ..look(seen_at, vec![items()]) };
         let mut events = Vec::new();
-        assembler.look(look, &mut events);
+        assembler.update_catalog(look, &mut events);
         assembler.keepalive(Lsn(seen_at), &mut events);
         let resets = events.iter().map(|event| match event {
             Event::Tables { resets, .. } => resets.len(),
@@ -341,10 +341,10 @@ fn a_table_that_joins_appears_with_a_reset_once_the_look_is_passed() {
     let mut assembler = started(vec![items()]);
     let messages = [begin(), relation(2, b'd', ITEMS), insert(2, &[T("1"), Null]), commit(208)];
     assert_eq!(feed(&mut assembler, &messages), [Event::Watermark(Lsn(208))]);
-    assert!(assembler.take_wants_look());
+    assert!(assembler.take_needs_refresh());
     let joined = table(2, &[("id", INT8, JsonType::Integer)]);
     let mut events = Vec::new();
-    assembler.look(look(300, vec![items(), joined]), &mut events);
+    assembler.update_catalog(look(300, vec![items(), joined]), &mut events);
     assert!(events.is_empty(), "the look is ahead of the stream");
     assembler.keepalive(Lsn(300), &mut events);
     let [Event::Watermark(Lsn(300)), Event::Tables { tables, resets }] = &events[..] else {
@@ -363,7 +363,7 @@ fn leaving_and_joining_between_two_looks_is_noticed() {
     let mut assembler = started(vec![items()]);
     let again = CatalogTable { membership: "another row of pg_publication_rel".into(), ..items() };
     let mut events = Vec::new();
-    assembler.look(look(100, vec![again]), &mut events);
+    assembler.update_catalog(look(100, vec![again]), &mut events);
     let [Event::Tables { resets, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(*resets, [Reset { table: TableOid(1), reason: ResetReason::Membership }]);
 }
@@ -405,12 +405,12 @@ fn a_changed_shape_resets_and_a_changed_key_is_not_guessed() {
     let messages = [begin(), insert(1, &[T("3"), Null, Null]), commit(408)];
     assert_eq!(told(&feed(&mut assembler, &messages)), ["insert 1 3"]);
     // Another key: unknown until the catalog says so.
-    assembler.take_wants_look();
+    assembler.take_needs_refresh();
     let other = &[(false, "id", INT8), (true, "name", TEXT), (false, "more", TEXT)];
     let messages =
         [begin(), relation(1, b'd', other), insert(1, &[T("4"), T("a"), Null]), commit(508)];
     assert_eq!(told(&feed(&mut assembler, &messages)), ["reset 1 schema"]);
-    assert!(assembler.take_wants_look());
+    assert!(assembler.take_needs_refresh());
     // The look shows the new key. The server has announced it already, in the transaction that
     // changed it, and need not do so again (PostgreSQL 14 does not).
     let renamed = CatalogTable {
@@ -418,7 +418,7 @@ fn a_changed_shape_resets_and_a_changed_key_is_not_guessed() {
         ..table(1, &[("name", TEXT, JsonType::String)])
     };
     let mut events = Vec::new();
-    assembler.look(look(508, vec![renamed]), &mut events);
+    assembler.update_catalog(look(508, vec![renamed]), &mut events);
     assert!(matches!(&events[..], [Event::Tables { resets, .. }] if resets.len() == 1));
     let messages = [begin(), insert(1, &[T("5"), T("b"), Null]), commit(608)];
     assert_eq!(told(&feed(&mut assembler, &messages)), [r#"insert 1 "b""#]);

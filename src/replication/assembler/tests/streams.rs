@@ -150,10 +150,10 @@ fn a_definition_inside_a_transaction_is_its_own_until_the_commit() {
     // Another one still writes as before, and is not described again.
     let others = [begin(), insert(1, &[T("3"), Null]), commit(308)];
     assert_eq!(told(&feed_streamed(&mut assembler, &others)), ["insert 1 3"]);
-    assert!(!assembler.take_wants_look(), "nothing is to be seen yet");
+    assert!(!assembler.take_needs_refresh(), "nothing is to be seen yet");
     let events = feed_streamed(&mut assembler, &[stream_commit(TOP, 408)]);
     assert_eq!(told(&events), ["reset 1 schema"]);
-    assert!(assembler.take_wants_look());
+    assert!(assembler.take_needs_refresh());
     // From here on it is everybody's.
     let later = [begin(), insert(1, &[Null, T("4")]), commit(508)];
     assert_eq!(told(&feed_streamed(&mut assembler, &later)), ["insert 1 4"]);
@@ -182,13 +182,13 @@ fn what_the_event_trigger_says_counts_at_the_commit() {
     let mut assembler = started(vec![CatalogTable { is_partitioned: true, ..held() }]);
     let message = of(TOP, &announcement());
     feed_streamed(&mut assembler, &block(TOP, true, &[message]));
-    assert!(!assembler.take_wants_look() && !assembler.take_membership_changed());
+    assert!(!assembler.take_needs_refresh() && !assembler.take_membership_changed());
     let events = feed_streamed(&mut assembler, &[stream_commit(TOP, 208)]);
     assert_eq!(
         (told(&events), rows_told(&events)),
         (vec!["reset 1 schema".into()], vec!["lost 1".into()])
     );
-    assert!(assembler.take_wants_look() && assembler.take_membership_changed());
+    assert!(assembler.take_needs_refresh() && assembler.take_membership_changed());
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_look_at_another_definition_gives_up_what_was_read_by_the_old_one() {
     let mut other = held();
     other.definition = "other".into();
     let mut events = Vec::new();
-    assembler.look(look(100, vec![other]), &mut events);
+    assembler.update_catalog(look(100, vec![other]), &mut events);
     assert!(matches!(&events[..], [Event::Tables { tables, .. }] if tables.len() == 1));
     let events = feed_streamed(&mut assembler, &[stream_commit(TOP, 208)]);
     assert_eq!(told(&events), ["reset 1 schema"], "and nothing of the table that left");
@@ -265,7 +265,7 @@ fn a_look_at_another_definition_gives_up_what_was_read_by_the_old_one() {
 
 #[test]
 fn all_open_transactions_together_are_bounded_and_the_largest_is_given_up() {
-    let limits = StageLimits { max_streamed_bytes: 20_000, ..LIMITS };
+    let limits = TransactionLimits { max_streamed_bytes: 20_000, ..LIMITS };
     let mut assembler = Assembler::new(limits);
     assembler.start(
         Epoch(1).into(),
@@ -302,7 +302,7 @@ fn all_open_transactions_together_are_bounded_and_the_largest_is_given_up() {
 
 #[test]
 fn more_savepoints_than_there_is_room_for_are_a_reset() {
-    let limits = StageLimits { max_bytes: 10_000, ..LIMITS };
+    let limits = TransactionLimits { max_bytes: 10_000, ..LIMITS };
     let mut assembler = Assembler::new(limits);
     let tables = vec![items(), table(2, &[("id", INT8, JsonType::Integer)])];
     assembler.start(

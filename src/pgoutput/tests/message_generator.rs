@@ -8,7 +8,7 @@ use crate::table::TableOid;
 
 /// Remembers the names that numbers stand for.
 #[derive(Default)]
-pub(super) struct Storyteller {
+pub(super) struct MessageGenerator {
     relations: HashMap<TableOid, String>,
     types: HashMap<u32, String>,
     xids: Vec<Xid>,
@@ -17,7 +17,7 @@ pub(super) struct Storyteller {
 /// The first OID that a type of a user's can have.
 const FIRST_USER_OID: u32 = 16_384;
 
-impl Storyteller {
+impl MessageGenerator {
     pub(super) fn tell(&mut self, streamed: &Streamed<'_>) -> String {
         let line = self.tell_message(&streamed.message);
         match streamed.xid {
@@ -26,40 +26,44 @@ impl Storyteller {
         }
     }
 
-    fn tell_message(&mut self, message: &Message<'_>) -> String {
+    fn tell_message(&mut self, message: &LogicalMessage<'_>) -> String {
         match message {
-            Message::Begin(_) => "begin".into(),
-            Message::Commit(_) => "commit".into(),
-            Message::Origin(m) => format!("origin {} {}", m.name, m.commit_lsn),
-            Message::Relation(m) => self.tell_relation(m),
-            Message::Type(m) => self.tell_type(m),
-            Message::Insert(m) => format!("insert {} {}", self.relation(m.oid), tuple(m.new)),
-            Message::Update(m) => {
+            LogicalMessage::Begin(_) => "begin".into(),
+            LogicalMessage::Commit(_) => "commit".into(),
+            LogicalMessage::Origin(m) => format!("origin {} {}", m.name, m.commit_lsn),
+            LogicalMessage::Relation(m) => self.tell_relation(m),
+            LogicalMessage::Type(m) => self.tell_type(m),
+            LogicalMessage::Insert(m) => {
+                format!("insert {} {}", self.relation(m.oid), tuple(m.new))
+            }
+            LogicalMessage::Update(m) => {
                 let old = m.old.as_ref().map(|m| old(m) + " ").unwrap_or_default();
                 format!("update {} {old}{}", self.relation(m.oid), tuple(m.new))
             }
-            Message::Delete(m) => format!("delete {} {}", self.relation(m.oid), old(&m.old)),
-            Message::Truncate(m) => self.tell_truncate(m),
-            Message::Logical(m) => {
+            LogicalMessage::Delete(m) => format!("delete {} {}", self.relation(m.oid), old(&m.old)),
+            LogicalMessage::Truncate(m) => self.tell_truncate(m),
+            LogicalMessage::Logical(m) => {
                 let kind = if m.transactional { "transactional" } else { "immediate" };
                 format!("message {kind} {:?} {}", m.prefix, m.content.escape_ascii())
             }
-            Message::StreamStart(m) => {
+            LogicalMessage::StreamStart(m) => {
                 let first = if m.first_segment { " first" } else { "" };
                 format!("stream start {}{first}", self.xid(m.xid))
             }
-            Message::StreamStop => "stream stop".into(),
-            Message::StreamCommit(m) => format!("stream commit {}", self.xid(m.xid)),
-            Message::StreamAbort(m) => {
+            LogicalMessage::StreamStop => "stream stop".into(),
+            LogicalMessage::StreamCommit(m) => format!("stream commit {}", self.xid(m.xid)),
+            LogicalMessage::StreamAbort(m) => {
                 let told = if m.position.is_some() { " at a position" } else { "" };
                 let whole = if m.is_whole_transaction() { " whole" } else { "" };
                 format!("stream abort {} {}{whole}{told}", self.xid(m.xid), self.xid(m.subxid))
             }
-            Message::BeginPrepare(m) => format!("begin prepare {:?}", m.gid),
-            Message::Prepare(m) => format!("prepare {:?}", m.gid),
-            Message::CommitPrepared(m) => format!("commit prepared {:?}", m.gid),
-            Message::RollbackPrepared(m) => format!("rollback prepared {:?}", m.gid),
-            Message::StreamPrepare(m) => format!("stream prepare {} {:?}", self.xid(m.xid), m.gid),
+            LogicalMessage::BeginPrepare(m) => format!("begin prepare {:?}", m.gid),
+            LogicalMessage::Prepare(m) => format!("prepare {:?}", m.gid),
+            LogicalMessage::CommitPrepared(m) => format!("commit prepared {:?}", m.gid),
+            LogicalMessage::RollbackPrepared(m) => format!("rollback prepared {:?}", m.gid),
+            LogicalMessage::StreamPrepare(m) => {
+                format!("stream prepare {} {:?}", self.xid(m.xid), m.gid)
+            }
         }
     }
 
@@ -86,7 +90,7 @@ impl Storyteller {
         format!("{}{key} {type_name}{modifier}", column.name)
     }
 
-    fn tell_type(&mut self, named: &Type<'_>) -> String {
+    fn tell_type(&mut self, named: &TypeMessage<'_>) -> String {
         let name = format!("{}.{}", named.namespace, named.name);
         assert!(named.oid >= FIRST_USER_OID, "{name}");
         self.types.insert(named.oid, name.clone());
@@ -127,12 +131,12 @@ fn tuple(tuple: Tuple<'_>) -> String {
     format!("({})", columns.join(", "))
 }
 
-fn column(column: Column<'_>) -> String {
+fn column(column: TupleColumn<'_>) -> String {
     match column {
-        Column::Null => "null".into(),
-        Column::Unchanged => "unchanged".into(),
-        Column::Text(text) if text.len() > 100 => format!("{} bytes", text.len()),
-        Column::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
-        Column::Binary(bytes) => format!("b'{}'", bytes.escape_ascii()),
+        TupleColumn::Null => "null".into(),
+        TupleColumn::Unchanged => "unchanged".into(),
+        TupleColumn::Text(text) if text.len() > 100 => format!("{} bytes", text.len()),
+        TupleColumn::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
+        TupleColumn::Binary(bytes) => format!("b'{}'", bytes.escape_ascii()),
     }
 }

@@ -7,20 +7,20 @@
 use super::catalog::PublishedColumn;
 use crate::json_type::{JsonShape, JsonType};
 use crate::key::Key;
-use crate::pgoutput::{Column, OldTuple, Tuple};
+use crate::pgoutput::{OldTuple, Tuple, TupleColumn};
 use crate::row::{PartialRow, Row, RowAfter};
 use crate::table::RowCachePlan;
 
 /// Where the values of a table's documents stand in its tuples.
 #[derive(Clone, Debug)]
-pub(super) struct RowPlan {
+pub(super) struct RowLayout {
     /// In the order of the document, which is that of the tuple.
-    members: Vec<Member>,
+    members: Vec<RowField>,
 }
 
 /// A member of the document.
 #[derive(Clone, Debug)]
-struct Member {
+struct RowField {
     /// How many columns of the tuple to leave out before its own.
     skipped: usize,
     /// Its column's place in the tuple.
@@ -38,9 +38,9 @@ pub(super) struct Scratch {
 }
 
 /// The row has a value that can't be written from the stream.
-struct Unwritten;
+struct UnencodedValue;
 
-impl RowPlan {
+impl RowLayout {
     /// A plan for tuples of the columns `published`; `None` when a column of the documents is not
     /// among them.
     pub(super) fn new(published: &[PublishedColumn], held: &RowCachePlan) -> Option<Self> {
@@ -52,7 +52,7 @@ impl RowPlan {
             JsonType::String.write_json(column.name.as_bytes(), &mut opening).ok()?;
             opening.push(b':');
             let place = next + skipped;
-            members.push(Member { skipped, place, opening: opening.into(), form: column.form });
+            members.push(RowField { skipped, place, opening: opening.into(), form: column.form });
             next = place + 1;
         }
         Some(Self { members })
@@ -83,18 +83,18 @@ impl RowPlan {
         new: Tuple<'_>,
         old: Option<&OldTuple<'_>>,
         scratch: &mut Scratch,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), UnencodedValue> {
         let mut columns = new.columns();
         for (number, member) in self.members.iter().enumerate() {
             scratch.json.extend_from_slice(&member.opening);
-            let value = match columns.nth(member.skipped).ok_or(Unwritten)? {
-                Column::Unchanged => old.and_then(|old| kept(old, member.place)),
+            let value = match columns.nth(member.skipped).ok_or(UnencodedValue)? {
+                TupleColumn::Unchanged => old.and_then(|old| kept(old, member.place)),
                 value => Some(value),
             };
             if let Some(value) = value {
                 member.write(value, &mut scratch.json)?;
             } else {
-                scratch.missing.push(u16::try_from(number).map_err(|_| Unwritten)?);
+                scratch.missing.push(u16::try_from(number).map_err(|_| UnencodedValue)?);
                 scratch.json.extend_from_slice(b"null");
             }
         }
@@ -104,23 +104,23 @@ impl RowPlan {
 }
 
 /// The value of a column that did not change, from the tuple before the change.
-fn kept<'a>(old: &OldTuple<'a>, place: usize) -> Option<Column<'a>> {
+fn kept<'a>(old: &OldTuple<'a>, place: usize) -> Option<TupleColumn<'a>> {
     let value = old.tuple().columns().nth(place)?;
     match (old, value) {
-        (_, Column::Text(_)) | (OldTuple::Full(_), Column::Null) => Some(value),
+        (_, TupleColumn::Text(_)) | (OldTuple::Full(_), TupleColumn::Null) => Some(value),
         // In a tuple that holds only the key, NULL stands for "not sent".
         _ => None,
     }
 }
 
-impl Member {
-    fn write(&self, value: Column<'_>, out: &mut Vec<u8>) -> Result<(), Unwritten> {
+impl RowField {
+    fn write(&self, value: TupleColumn<'_>, out: &mut Vec<u8>) -> Result<(), UnencodedValue> {
         match (value, self.form) {
-            (Column::Null, _) => out.extend_from_slice(b"null"),
-            (Column::Text(text), Some(form)) => {
-                form.write_json(text, out).map_err(|_| Unwritten)?;
+            (TupleColumn::Null, _) => out.extend_from_slice(b"null"),
+            (TupleColumn::Text(text), Some(form)) => {
+                form.write_json(text, out).map_err(|_| UnencodedValue)?;
             }
-            _ => return Err(Unwritten),
+            _ => return Err(UnencodedValue),
         }
         Ok(())
     }

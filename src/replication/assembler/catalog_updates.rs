@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::published::TableState;
-use super::{Arriving, Assembler};
+use super::relation_tracker::TrackedTable;
+use super::{Assembler, CurrentTransaction};
 use crate::change::{Event, Reset, ResetReason};
 use crate::replication::catalog::Catalog;
 use crate::table::{Table, TableOid};
 
 impl Assembler {
     /// Puts into effect the looks that the stream has passed.
-    pub(super) fn apply_looks(&mut self, out: &mut Vec<Event>) {
-        while matches!(self.arriving, Arriving::Nothing)
+    pub(super) fn apply_catalogs(&mut self, out: &mut Vec<Event>) {
+        while matches!(self.arriving, CurrentTransaction::None)
             && let Some(look) = self.looks.pop_front_if(|look| look.seen_at <= self.position)
         {
             let began = look.began.clone();
@@ -19,7 +19,7 @@ impl Assembler {
             let resets = self.adopt(look);
             self.find(&resets);
             self.unshown.retain(|(xid, _)| !began.sees(*xid));
-            self.wants_look |= self.awaits_look();
+            self.wants_look |= self.is_awaiting_refresh();
             let tables = self.published();
             if !resets.is_empty() || tables != names_before {
                 out.push(Event::Tables { tables, resets });
@@ -53,18 +53,18 @@ impl Assembler {
             resets.extend(why.map(|reason| Reset { table: oid, reason }));
             if why.is_some() || state.as_ref().is_some_and(|state| !state.is_read_as(&catalog)) {
                 for open in streams.values_mut() {
-                    open.look_again(&catalog, why);
+                    open.update_catalog(&catalog, why);
                 }
             }
             if let Some(state) = state {
-                state.look_again(catalog);
+                state.update_catalog(catalog);
                 continue;
             }
             let relation = self.strangers.remove(&oid).map(|mut said| {
-                said.look_again(&catalog);
+                said.update_catalog(&catalog);
                 said
             });
-            let mut state = TableState { relation, ..TableState::new(catalog) };
+            let mut state = TrackedTable { relation, ..TrackedTable::new(catalog) };
             state.joins(&look.snapshot);
             self.tables.insert(oid, state);
         }

@@ -4,7 +4,7 @@ use crate::change::{Change, Op, ScopeTransition};
 use crate::scope::ScopeValues;
 
 /// What became of the row in sum.
-pub(super) struct Merged {
+pub(super) struct NetChange {
     existed_before: bool,
     exists_after: bool,
     /// Of its last change.
@@ -17,7 +17,7 @@ pub(super) struct Merged {
     follows: bool,
 }
 
-impl Merged {
+impl NetChange {
     /// The first change of the row in a stretch; `follows` when that is not the transaction's first.
     pub(super) fn first(change: &Change, follows: bool) -> Self {
         let scope = change.scope.as_deref();

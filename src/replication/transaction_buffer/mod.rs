@@ -1,9 +1,9 @@
 //! The stage: what one open transaction has changed so far, kept small whatever its size.
 //!
 //! Pure. Changes are held in stream order until the commit, and beside them the rows of tables that
-//! hold rows. Two limits bound them: [`StageLimits::max_changes`] distinct rows of a table, beyond which
+//! hold rows. Two limits bound them: [`TransactionLimits::max_changes`] distinct rows of a table, beyond which
 //! the commit resets the table (its rows go on being staged: whoever holds them needs them all the
-//! same), and [`StageLimits::max_bytes`] for ids and rows of the whole transaction. When those run out,
+//! same), and [`TransactionLimits::max_bytes`] for ids and rows of the whole transaction. When those run out,
 //! the table with the most staged bytes is given up, until half is free: it will be reset, and its
 //! rows are told as lost. Precision is given up, never truth.
 //!
@@ -12,25 +12,25 @@
 //! bytes bound the stage. When the marks themselves take too much, the whole transaction is given up:
 //! every table that it touches will be reset.
 
-mod marks;
-mod merged;
+mod net_change;
+mod subxacts;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::relation::Found;
-use super::row_stage::RowStage;
+use super::relation::ScopedKey;
+use super::row_buffer::RowBuffer;
 use crate::change::{Change, Op, Reset, ResetReason, ScopeTransition};
 use crate::key::Key;
 use crate::row::RowChange;
 use crate::snapshot::Xid;
 use crate::table::TableOid;
-use marks::{Marks, Place};
-use merged::Merged;
+use net_change::NetChange;
+use subxacts::{BufferOffset, SubxactMarks};
 
 /// Bounds of what is staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageLimits {
+pub struct TransactionLimits {
     /// Distinct rows of one table (`log.max_transaction_changes`).
     pub max_changes: usize,
     /// Bytes of all staged changes together, ids and rows (`log.max_transaction_bytes`).
@@ -42,30 +42,30 @@ pub struct StageLimits {
 
 /// Changes of one open transaction.
 #[derive(Debug)]
-pub struct Stage {
-    limits: StageLimits,
+pub struct TransactionBuffer {
+    limits: TransactionLimits,
     changes: Vec<Change>,
     /// Each with its step; 0 is taken back by nothing.
     resets: Vec<(u64, Reset)>,
-    tables: HashMap<TableOid, Staged, hashbrown::DefaultHashBuilder>,
+    tables: HashMap<TableOid, TableBuffer, hashbrown::DefaultHashBuilder>,
     /// The ordinal of the last row counted.
     ordinal: u32,
     /// Counts what is staged beside the changes.
     step: u64,
     /// What may be rolled back.
-    marks: Marks,
+    marks: SubxactMarks,
     /// Every table that the transaction touches will be reset.
     given_up: bool,
     /// Changes are staged of a table that will be reset.
     unsettled: bool,
     /// Of the changes.
     bytes: usize,
-    rows: RowStage,
+    rows: RowBuffer,
 }
 
 /// What is staged of one table.
 #[derive(Debug)]
-struct Staged {
+struct TableBuffer {
     changes: usize,
     bytes: usize,
     /// Merge changes of the same row when there are this many.
@@ -74,19 +74,19 @@ struct Staged {
     reset: bool,
 }
 
-impl Staged {
-    fn new(limits: StageLimits) -> Self {
+impl TableBuffer {
+    fn new(limits: TransactionLimits) -> Self {
         let merge_at = limits.max_changes.saturating_add(1);
         Self { changes: 0, bytes: 0, merge_at, reset: false }
     }
 }
 
-impl Stage {
+impl TransactionBuffer {
     /// Beyond this many ordinals (two billion rows in one commit) tables are reset.
     const ORDINAL_MAX: u32 = u32::MAX - 2;
 
     /// An empty stage.
-    pub fn new(limits: StageLimits) -> Self {
+    pub fn new(limits: TransactionLimits) -> Self {
         Self {
             limits,
             changes: Vec::new(),
@@ -94,18 +94,18 @@ impl Stage {
             tables: HashMap::default(),
             ordinal: 0,
             step: 0,
-            marks: Marks::default(),
+            marks: SubxactMarks::default(),
             given_up: false,
             unsettled: false,
             bytes: 0,
-            rows: RowStage::default(),
+            rows: RowBuffer::default(),
         }
     }
 
     /// What comes next belongs to subtransaction `xid` of `top`, or to `top` itself.
     pub(super) fn enter(&mut self, top: Xid, xid: Xid) {
         if !self.given_up {
-            self.marks.enter(top, xid, Place { ordinal: self.ordinal, step: self.step });
+            self.marks.enter(top, xid, BufferOffset { ordinal: self.ordinal, step: self.step });
             self.keep_bounds();
         }
     }
@@ -145,7 +145,7 @@ impl Stage {
     }
 
     /// Adds that the row just counted has another key now: for clients two rows.
-    pub fn push_key_change(&mut self, table: TableOid, old: Found, new: Found) {
+    pub fn push_key_change(&mut self, table: TableOid, old: ScopedKey, new: ScopedKey) {
         let scope =
             old.scope.map(|scope| Box::new(ScopeTransition { before: Some(scope), after: None }));
         self.push_at(self.ordinal - 1, table, Op::Delete, old.key, scope);
@@ -167,7 +167,7 @@ impl Stage {
             return;
         }
         let limits = self.limits;
-        let staged = self.tables.entry(table).or_insert_with(|| Staged::new(limits));
+        let staged = self.tables.entry(table).or_insert_with(|| TableBuffer::new(limits));
         if staged.reset {
             return;
         }
@@ -191,7 +191,7 @@ impl Stage {
             self.lose_rows(table);
             return;
         }
-        self.tables.entry(table).or_insert_with(|| Staged::new(limits));
+        self.tables.entry(table).or_insert_with(|| TableBuffer::new(limits));
         self.step += 1;
         self.rows.push(self.step, change, !self.marks.is_empty());
         self.keep_bounds();
@@ -211,7 +211,7 @@ impl Stage {
     /// The commit will reset this table, unless that is rolled back.
     pub fn reset(&mut self, table: TableOid, reason: ResetReason) {
         let limits = self.limits;
-        let staged = self.tables.entry(table).or_insert_with(|| Staged::new(limits));
+        let staged = self.tables.entry(table).or_insert_with(|| TableBuffer::new(limits));
         if std::mem::replace(&mut staged.reset, true) {
             return;
         }
@@ -226,7 +226,7 @@ impl Stage {
 
     /// The commit will reset this table, and what became of its rows is not told, whatever is rolled
     /// back until then. Only of a table that the transaction has touched.
-    pub(super) fn give_up_table(&mut self, table: TableOid, reason: ResetReason) {
+    pub(super) fn overflow_table(&mut self, table: TableOid, reason: ResetReason) {
         let Some(staged) = self.tables.get_mut(&table) else { return };
         if std::mem::replace(&mut staged.reset, true) {
             if let Some(told) = self.resets.iter_mut().find(|(_, reset)| reset.table == table) {
@@ -242,12 +242,12 @@ impl Stage {
     }
 
     /// Every table that the transaction touches will be reset, and nothing is staged any more.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn overflow(&mut self) {
         self.given_up = true;
         self.marks.clear();
         let touched: Vec<TableOid> = self.tables.keys().copied().collect();
         for table in touched {
-            self.give_up_table(table, ResetReason::LargeTransaction);
+            self.overflow_table(table, ResetReason::LargeTransaction);
         }
     }
 
@@ -273,7 +273,7 @@ impl Stage {
     }
 
     /// Whether every table that the transaction touches will be reset.
-    pub(super) fn is_given_up(&self) -> bool {
+    pub(super) fn has_overflowed(&self) -> bool {
         self.given_up
     }
 
@@ -299,7 +299,8 @@ impl Stage {
     /// Merges the changes of each row of `table` into one, placed at its last change, but not across
     /// marks. When more rows than the limit remain, and none can be rolled back, the table is reset instead.
     fn merge(&mut self, table: TableOid) {
-        let mut merged = HashMap::<(usize, Key), Merged, hashbrown::DefaultHashBuilder>::default();
+        let mut merged =
+            HashMap::<(usize, Key), NetChange, hashbrown::DefaultHashBuilder>::default();
         let marks = &self.marks;
         let row = |change: &Change| (marks.stretch(change.ordinal), change.key.clone());
         for change in self.changes.iter().filter(|change| change.table == table) {
@@ -307,7 +308,7 @@ impl Stage {
                 Entry::Occupied(mut seen) => seen.get_mut().then(change),
                 Entry::Vacant(place) => {
                     let follows = place.key().0 > 0;
-                    place.insert(Merged::first(change, follows));
+                    place.insert(NetChange::first(change, follows));
                 }
             }
         }
@@ -339,27 +340,27 @@ impl Stage {
 
     fn keep_bounds(&mut self) {
         if self.bytes() > self.limits.max_bytes {
-            self.shed();
+            self.evict_largest();
         }
     }
 
     /// Gives up the table with the most staged bytes, until half of the limit is free.
-    fn shed(&mut self) {
+    fn evict_largest(&mut self) {
         if self.marks.bytes() > self.limits.max_bytes / 4 {
-            self.give_up();
+            self.overflow();
         }
         while self.bytes() > self.limits.max_bytes / 2 {
-            let bytes = |(oid, staged): (&TableOid, &Staged)| {
+            let bytes = |(oid, staged): (&TableOid, &TableBuffer)| {
                 (staged.bytes + self.rows.bytes_of(*oid), *oid)
             };
             let largest = self.tables.iter().map(bytes).max();
             let Some((1.., table)) = largest else { return };
-            self.give_up_table(table, ResetReason::LargeTransaction);
+            self.overflow_table(table, ResetReason::LargeTransaction);
         }
     }
 
     /// Applies the row limit exactly, and drops what is moot: called once before the commit.
-    pub fn settle(&mut self) {
+    pub fn finish(&mut self) {
         self.marks.clear();
         if std::mem::take(&mut self.unsettled) {
             let tables = &self.tables;

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::watch::Look;
+use super::catalog_poller::CatalogSnapshot;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
 
 /// Publishes the session's state.
-pub(super) struct Report {
+pub(super) struct StatusReporter {
     status: watch::Sender<SourceStatus>,
     metrics: Metrics,
     /// When everything the server was known to have written was applied, last time.
@@ -20,7 +20,7 @@ pub(super) struct Report {
     heard_at: Option<Instant>,
 }
 
-impl Report {
+impl StatusReporter {
     pub(super) fn new(status: watch::Sender<SourceStatus>, metrics: Metrics) -> Self {
         Self {
             status,
@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// A look at the server.
-    pub(super) fn looked(&mut self, look: &Look) {
+    pub(super) fn looked(&mut self, look: &CatalogSnapshot) {
         let slot = look.source.slot.as_ref();
         let retained = slot.and_then(|slot| slot.retained_bytes);
         self.metrics.slot_retained_wal_bytes.set(gauge(retained.unwrap_or(0)));

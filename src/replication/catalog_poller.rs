@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::announcement::{self, Outbox};
+use super::announcement::{self, AnnouncementQueue};
 use super::catalog::{Catalog, SourceState, announce, read_catalog, read_snapshot, read_source};
-use super::error::{LookError, SessionError};
-use super::options::SessionOptions;
+use super::error::{PollError, ReplicationError};
+use super::options::ReplicationOptions;
 use crate::lsn::Lsn;
 use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::{ConnectError, Connection, Target};
 
 /// One look: the published tables, and where server and slot stand.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
+pub(super) struct CatalogSnapshot {
     pub(super) catalog: Catalog,
     pub(super) source: SourceState,
 }
@@ -31,10 +31,10 @@ const INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// At least this long between looks, however often somebody asks.
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// A look that takes longer has failed.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
+const POLL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The watcher of one slot's publication.
-pub(super) struct Watch {
+pub(super) struct CatalogPoller {
     target: Target,
     publication: String,
     slot: String,
@@ -44,18 +44,18 @@ pub(super) struct Watch {
     /// Somebody wants a look now.
     pub(super) wanted: Arc<Notify>,
     /// What looks have shown and other instances are to be told.
-    outbox: Outbox,
-    looks: watch::Sender<Option<Look>>,
+    outbox: AnnouncementQueue,
+    looks: watch::Sender<Option<CatalogSnapshot>>,
 }
 
-impl Watch {
+impl CatalogPoller {
     /// A watcher that looks when `wanted`, too, hands its looks to `looks`, and announces what comes back in
     /// `outbox`.
     pub(super) fn new(
-        options: &SessionOptions,
+        options: &ReplicationOptions,
         wanted: Arc<Notify>,
-        outbox: Outbox,
-        looks: watch::Sender<Option<Look>>,
+        outbox: AnnouncementQueue,
+        looks: watch::Sender<Option<CatalogSnapshot>>,
     ) -> Self {
         Self {
             target: options.target.clone(),
@@ -75,34 +75,37 @@ impl Watch {
     }
 
     /// Looks once.
-    pub(super) async fn look(&self, connection: &mut Connection) -> Result<Look, LookError> {
-        timeout(LOOK_TIME_MAX, async {
+    pub(super) async fn poll(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<CatalogSnapshot, PollError> {
+        timeout(POLL_TIME_MAX, async {
             let began = read_snapshot(connection).await?;
             let tables =
                 read_catalog(connection, &self.publication, &self.rows, &self.scopes).await?;
             // In this order: the position must not be older than the catalog.
             let source = read_source(connection, &self.publication, &self.slot).await?;
             let (seen_at, snapshot) = (source.wal_end, source.snapshot.clone());
-            Ok(Look { catalog: Catalog { seen_at, snapshot, began, tables }, source })
+            Ok(CatalogSnapshot { catalog: Catalog { seen_at, snapshot, began, tables }, source })
         })
         .await
-        .map_err(|_| LookError::Timeout(LOOK_TIME_MAX))?
+        .map_err(|_| PollError::Timeout(POLL_TIME_MAX))?
     }
 
     /// Looks at server and slot only: cheap however many tables there are.
-    pub(super) async fn look_at_slot(
+    pub(super) async fn poll_slot(
         &self,
         connection: &mut Connection,
-    ) -> Result<SourceState, LookError> {
+    ) -> Result<SourceState, PollError> {
         let looked = read_source(connection, &self.publication, &self.slot);
-        Ok(timeout(LOOK_TIME_MAX, looked)
+        Ok(timeout(POLL_TIME_MAX, looked)
             .await
-            .map_err(|_| LookError::Timeout(LOOK_TIME_MAX))??)
+            .map_err(|_| PollError::Timeout(POLL_TIME_MAX))??)
     }
 
     /// Looks again and again and announces what was found, reconnecting by itself, until the server lets no
     /// new session in because it shuts down (or crashed): then the stream beside it has no future either.
-    pub(super) async fn run(&self, connection: Connection) -> SessionError {
+    pub(super) async fn run(&self, connection: Connection) -> ReplicationError {
         let mut connection = Some(connection);
         let (mut ended, mut pause) = (Instant::now(), INTERVAL);
         loop {
@@ -118,7 +121,9 @@ impl Watch {
             let was_connected = connection.is_some();
             match self.work(&mut connection, looks).await {
                 Ok(()) => {}
-                Err(error) if error.says_server_is_down() => return SessionError::ServerShutdown,
+                Err(error) if error.says_server_is_down() => {
+                    return ReplicationError::ServerShutdown;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "can't look at the catalog; trying again");
                     connection = None;
@@ -140,26 +145,26 @@ impl Watch {
         &self,
         connection: &mut Option<Connection>,
         looks: bool,
-    ) -> Result<(), LookError> {
+    ) -> Result<(), PollError> {
         let connection = match connection {
             Some(connection) => connection,
             None => connection.insert(self.connect().await?),
         };
         self.announce(connection).await?;
         if looks {
-            self.hand_look(connection).await?;
+            self.send_snapshot(connection).await?;
         }
         Ok(())
     }
 
-    async fn announce(&self, connection: &mut Connection) -> Result<(), LookError> {
+    async fn announce(&self, connection: &mut Connection) -> Result<(), PollError> {
         let found = self.outbox.content();
         if found.is_empty() {
             return Ok(());
         }
         let content = announcement::format(&found);
-        let announced = timeout(LOOK_TIME_MAX, announce(connection, &self.slot, &content)).await;
-        match announced.map_err(|_| LookError::Timeout(LOOK_TIME_MAX))? {
+        let announced = timeout(POLL_TIME_MAX, announce(connection, &self.slot, &content)).await;
+        match announced.map_err(|_| PollError::Timeout(POLL_TIME_MAX))? {
             Err(error) if error.says_forbidden() => {
                 tracing::warn!(%error, "can't announce changed definitions: clients that switch between instances may miss a reset");
             }
@@ -170,8 +175,11 @@ impl Watch {
     }
 
     /// Looks once and hands the look to the stream, where it takes effect at the position answered.
-    pub(super) async fn hand_look(&self, connection: &mut Connection) -> Result<Lsn, LookError> {
-        let look = self.look(connection).await?;
+    pub(super) async fn send_snapshot(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<Lsn, PollError> {
+        let look = self.poll(connection).await?;
         let seen_at = look.catalog.seen_at;
         self.looks.send_replace(Some(look));
         Ok(seen_at)

@@ -16,7 +16,7 @@ use crate::snapshot::Xid;
 
 /// A place in what one transaction has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::replication) struct Place {
+pub(in crate::replication) struct BufferOffset {
     /// The last row counted before it.
     pub(super) ordinal: u32,
     /// The last step before it.
@@ -25,32 +25,32 @@ pub(in crate::replication) struct Place {
 
 /// The beginning of a subtransaction.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct Savepoint {
     /// How many ids after its transaction's it was given its own.
     after_top: u32,
-    begins: Place,
+    begins: BufferOffset,
 }
 
 /// The subtransactions that may still be rolled back, in rising order of ids and of places.
 #[derive(Debug, Default)]
-pub(super) struct Marks(Vec<Mark>);
+pub(super) struct SubxactMarks(Vec<Savepoint>);
 
-impl Marks {
+impl SubxactMarks {
     /// Something of subtransaction `xid` of `top`, or of `top` itself, comes at this place.
-    pub(super) fn enter(&mut self, top: Xid, xid: Xid, here: Place) {
+    pub(super) fn enter(&mut self, top: Xid, xid: Xid, here: BufferOffset) {
         let after_top = xid.0.wrapping_sub(top.0);
         let children = self.0.partition_point(|mark| mark.after_top <= after_top);
         let begins = self.0.get(children).map_or(here, |mark| mark.begins);
         self.0.truncate(children);
         let is_marked = self.0.last().is_some_and(|mark| mark.after_top == after_top);
         if after_top > 0 && !is_marked {
-            self.0.push(Mark { after_top, begins });
+            self.0.push(Savepoint { after_top, begins });
         }
     }
 
     /// Subtransaction `xid` of `top` is rolled back: answers from where on everything is void, if
     /// there is anything.
-    pub(super) fn roll_back(&mut self, top: Xid, xid: Xid) -> Option<Place> {
+    pub(super) fn roll_back(&mut self, top: Xid, xid: Xid) -> Option<BufferOffset> {
         let after_top = xid.0.wrapping_sub(top.0);
         let kept = self.0.partition_point(|mark| mark.after_top < after_top);
         let from = self.0.get(kept).map(|mark| mark.begins);
@@ -74,7 +74,7 @@ impl Marks {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.0.len() * size_of::<Mark>()
+        self.0.len() * size_of::<Savepoint>()
     }
 }
 
@@ -88,13 +88,13 @@ mod tests {
         Xid(TOP.0.wrapping_add(number))
     }
 
-    fn place(ordinal: u32) -> Place {
-        Place { ordinal, step: u64::from(ordinal) }
+    fn place(ordinal: u32) -> BufferOffset {
+        BufferOffset { ordinal, step: u64::from(ordinal) }
     }
 
     /// Marks after changes of these subtransactions, one row each; 0 is the transaction itself.
-    fn after(subs: &[u32]) -> Marks {
-        let mut marks = Marks::default();
+    fn after(subs: &[u32]) -> SubxactMarks {
+        let mut marks = SubxactMarks::default();
         for (rows, number) in (0..).zip(subs) {
             marks.enter(TOP, sub(*number), place(rows));
         }

@@ -24,7 +24,7 @@ use crate::change::CommitTime;
 
 /// Decides the pause before the next read.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ReadCoalescer {
     may_pause: bool,
     committed_at: CommitTime,
     behind: bool,
@@ -36,7 +36,7 @@ pub(super) struct Pace {
     window: usize,
 }
 
-impl Pace {
+impl ReadCoalescer {
     /// The pause of a stream that begins to be behind. Measured: 0.5 to 2 ms are alike.
     const PAUSE: Duration = Duration::from_millis(1);
     /// No pause is shorter: a thread does not sleep more exactly…
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn pauses_only_over_tcp_and_only_while_behind() {
-        let mut pace = Pace::new(true);
+        let mut pace = ReadCoalescer::new(true);
         assert!(!pace.should_pause());
         pace.begin(CommitTime(1_000_000));
         pace.sent(1_000_400);
@@ -136,7 +136,7 @@ mod tests {
         pace.idle();
         assert!(!pace.should_pause());
 
-        let mut unix = Pace::new(false);
+        let mut unix = ReadCoalescer::new(false);
         unix.begin(CommitTime(0));
         unix.sent(i64::MAX);
         assert!(!unix.should_pause());
@@ -144,19 +144,22 @@ mod tests {
 
     #[test]
     fn what_is_done_between_reads_is_part_of_the_pause() {
-        let (mut pace, read_at) = (Pace::new(true), Instant::now());
-        assert_eq!(pace.rest(read_at), Pace::PAUSE);
+        let (mut pace, read_at) = (ReadCoalescer::new(true), Instant::now());
+        assert_eq!(pace.rest(read_at), ReadCoalescer::PAUSE);
         pace.read(read_at);
-        assert_eq!(pace.until_half_way(read_at), Pace::PAUSE / 2);
-        assert_eq!(pace.until_half_way(read_at + Pace::PAUSE / 4), Pace::PAUSE / 4);
-        assert_eq!(pace.rest(read_at + Pace::PAUSE / 4), Pace::PAUSE / 4 * 3);
-        assert_eq!(pace.rest(read_at + 2 * Pace::PAUSE), Duration::ZERO);
+        assert_eq!(pace.until_half_way(read_at), ReadCoalescer::PAUSE / 2);
+        assert_eq!(
+            pace.until_half_way(read_at + ReadCoalescer::PAUSE / 4),
+            ReadCoalescer::PAUSE / 4
+        );
+        assert_eq!(pace.rest(read_at + ReadCoalescer::PAUSE / 4), ReadCoalescer::PAUSE / 4 * 3);
+        assert_eq!(pace.rest(read_at + 2 * ReadCoalescer::PAUSE), Duration::ZERO);
     }
 
     /// Bytes a millisecond that come through this window. While it is open the server sends `slow` bytes
     /// a millisecond, and what gathered at once; while it is shut `fast` bytes a millisecond gather.
     fn rate(window: u128, slow: u128, fast: u128) -> u128 {
-        let (mut pace, mut gathered, mut total, mut time) = (Pace::new(true), 0, 0, 0);
+        let (mut pace, mut gathered, mut total, mut time) = (ReadCoalescer::new(true), 0, 0, 0);
         for _ in 0..2_000 {
             let micros = pace.pause.as_micros();
             let open_for = (window.saturating_sub(gathered) * 1_000 / slow).min(micros);
@@ -182,8 +185,9 @@ mod tests {
 
     #[test]
     fn the_pause_has_limits() {
-        let mut pace = Pace::new(true);
-        for (half_way, limit) in [(0, Pace::PAUSE_MAX), (60_000, Pace::PAUSE_MIN)] {
+        let mut pace = ReadCoalescer::new(true);
+        for (half_way, limit) in [(0, ReadCoalescer::PAUSE_MAX), (60_000, ReadCoalescer::PAUSE_MIN)]
+        {
             for _ in 0..1_000 {
                 pace.gathered(half_way, 60_000, pace.pause / 2);
             }
@@ -193,22 +197,22 @@ mod tests {
 
     #[test]
     fn what_says_nothing_changes_nothing() {
-        let mut pace = Pace::new(true);
+        let mut pace = ReadCoalescer::new(true);
         pace.gathered(60_000, 60_000, Duration::ZERO);
-        assert_eq!(pace.pause, Pace::PAUSE, "half-way was at the end");
-        pace.gathered(0, 0, Pace::PAUSE);
-        assert_eq!(pace.pause, Pace::PAUSE, "nothing came");
-        pace.gathered(10_000, 10_000, Pace::PAUSE);
-        assert_eq!(pace.pause, Pace::PAUSE, "little came, but at once");
+        assert_eq!(pace.pause, ReadCoalescer::PAUSE, "half-way was at the end");
+        pace.gathered(0, 0, ReadCoalescer::PAUSE);
+        assert_eq!(pace.pause, ReadCoalescer::PAUSE, "nothing came");
+        pace.gathered(10_000, 10_000, ReadCoalescer::PAUSE);
+        assert_eq!(pace.pause, ReadCoalescer::PAUSE, "little came, but at once");
     }
 
     #[test]
     fn who_was_not_behind_begins_anew() {
-        let mut pace = Pace::new(true);
+        let mut pace = ReadCoalescer::new(true);
         pace.gathered(0, 60_000, pace.pause);
-        assert!(pace.pause > Pace::PAUSE);
+        assert!(pace.pause > ReadCoalescer::PAUSE);
         pace.begin(CommitTime(1_000_000));
         pace.sent(1_000_400);
-        assert_eq!(pace.pause, Pace::PAUSE);
+        assert_eq!(pace.pause, ReadCoalescer::PAUSE);
     }
 }

@@ -6,15 +6,15 @@ use crate::scope::ScopeValues;
 const T: TableOid = TableOid(1);
 const U: TableOid = TableOid(2);
 
-fn limits(max_changes: usize, max_bytes: usize) -> StageLimits {
-    StageLimits { max_changes, max_bytes, max_streamed_bytes: usize::MAX }
+fn limits(max_changes: usize, max_bytes: usize) -> TransactionLimits {
+    TransactionLimits { max_changes, max_bytes, max_streamed_bytes: usize::MAX }
 }
 
-fn stage(max_changes: usize) -> Stage {
-    Stage::new(limits(max_changes, 1 << 20))
+fn stage(max_changes: usize) -> TransactionBuffer {
+    TransactionBuffer::new(limits(max_changes, 1 << 20))
 }
 
-fn push(stage: &mut Stage, table: TableOid, op: Op, key: Key) {
+fn push(stage: &mut TransactionBuffer, table: TableOid, op: Op, key: Key) {
     stage.next_row();
     stage.push(table, op, key, None);
 }
@@ -28,7 +28,7 @@ fn keeps_stream_order_and_counts_from_one() {
     let mut stage = stage(10);
     push(&mut stage, T, Op::Insert, Key::integer(7));
     push(&mut stage, U, Op::Delete, Key::integer(8));
-    stage.settle();
+    stage.finish();
     let (changes, resets, _) = stage.take();
     assert_eq!(ops(&changes), [(2, Op::Insert, "7".into()), (4, Op::Delete, "8".into())]);
     assert!(resets.is_empty() && stage.is_empty());
@@ -44,7 +44,7 @@ fn exactly_the_limit_is_told_and_one_more_row_resets() {
             push(&mut stage, T, Op::Insert, Key::integer(id));
             push(&mut stage, U, Op::Update, Key::integer(0));
         }
-        stage.settle();
+        stage.finish();
         let (changes, resets, _) = stage.take();
         assert_eq!(resets.iter().any(|r| r.table == T), is_reset, "{rows} rows");
         assert!(changes.iter().any(|c| c.table == U), "other tables are told");
@@ -59,7 +59,7 @@ fn a_few_rows_changed_often_are_told_however_often() {
         push(&mut stage, T, Op::Update, Key::integer(round % 5));
         assert!(stage.changes.len() <= 16, "{} staged", stage.changes.len());
     }
-    stage.settle();
+    stage.finish();
     let (changes, resets, _) = stage.take();
     assert!(resets.is_empty());
     let mut told: Vec<_> = changes.iter().map(|c| format!("{:?}", c.key)).collect();
@@ -93,7 +93,7 @@ fn merging_tells_what_is_true_of_the_whole_commit() {
 
 #[test]
 fn wide_keys_are_bounded_by_bytes() {
-    let mut stage = Stage::new(limits(1_000_000, 100_000));
+    let mut stage = TransactionBuffer::new(limits(1_000_000, 100_000));
     push(&mut stage, U, Op::Update, Key::integer(1));
     for id in 0..100_u8 {
         push(&mut stage, T, Op::Insert, Key::json(&[id; 8_000]));
@@ -121,7 +121,7 @@ fn a_changed_key_is_two_rows_with_ordinals_of_their_own() {
     let mut stage = stage(10);
     push(&mut stage, T, Op::Insert, Key::integer(1));
     stage.next_row();
-    let found = |id| Found { key: Key::integer(id), scope: None };
+    let found = |id| ScopedKey { key: Key::integer(id), scope: None };
     stage.push_key_change(T, found(1), found(2));
     let (changes, ..) = stage.take();
     let expected =
@@ -136,7 +136,7 @@ fn whole(table: TableOid, id: i64, bytes: usize) -> RowChange {
 
 #[test]
 fn rows_share_the_bytes_with_ids_and_the_largest_table_is_given_up() {
-    let mut stage = Stage::new(limits(1_000_000, 100_000));
+    let mut stage = TransactionBuffer::new(limits(1_000_000, 100_000));
     push(&mut stage, U, Op::Update, Key::integer(1));
     stage.push_row(whole(U, 1, 10));
     for id in 0..100_000 {
@@ -144,7 +144,7 @@ fn rows_share_the_bytes_with_ids_and_the_largest_table_is_given_up() {
         stage.push_row(whole(T, id, 1_000));
         assert!(stage.bytes() <= 102_000, "{id}");
     }
-    stage.settle();
+    stage.finish();
     let (changes, resets, rows) = stage.take();
     assert_eq!(resets, [Reset { table: T, reason: ResetReason::LargeTransaction }]);
     assert_eq!(changes.len(), 1);
@@ -199,7 +199,7 @@ fn a_row_that_leaves_its_scope_on_the_way_is_told_as_gone_and_come_when_changes_
     update(None, 5);
     update(Some(5), 6);
     update(Some(6), 7);
-    stage.settle();
+    stage.finish();
     let told = moves(&stage.take().0);
     assert_eq!(told, ["4 Delete 1 Some([5]) None", "6 Insert 1 None Some([7])"]);
 }
@@ -212,6 +212,6 @@ fn a_row_that_is_back_in_its_scope_was_only_updated_when_changes_are_merged() {
         let moved = ScopeTransition { before: Some(scope(before)), after: Some(scope(after)) };
         stage.push(T, Op::Update, Key::integer(1), Some(Box::new(moved)));
     }
-    stage.settle();
+    stage.finish();
     assert_eq!(moves(&stage.take().0), ["4 Update 1 None Some([5])"]);
 }

@@ -13,7 +13,7 @@ use crate::table::TableOid;
 
 /// Row changes of one open transaction.
 #[derive(Debug, Default)]
-pub(super) struct RowStage {
+pub(super) struct RowBuffer {
     /// Each with its step, rising.
     changes: Vec<(u64, RowChange)>,
     tables: HashMap<TableOid, StagedRows, hashbrown::DefaultHashBuilder>,
@@ -32,7 +32,7 @@ struct StagedRows {
     given_up: bool,
 }
 
-impl RowStage {
+impl RowBuffer {
     /// Adds what a row is now, or that the table is empty: then what was said of its rows is moot.
     pub(super) fn push(&mut self, step: u64, change: RowChange, revocable: bool) {
         let table = change.table();

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::change::ResetReason;
 use crate::replication::catalog::CatalogTable;
-use crate::replication::relation::Relation;
+use crate::replication::relation::TrackedRelation;
 use crate::snapshot::Snapshot;
 
 /// A published table.
-pub(super) struct TableState {
+pub(super) struct TrackedTable {
     pub(super) catalog: CatalogTable,
     /// From the newest Relation message; `None` before the first.
-    pub(super) relation: Option<Said>,
+    pub(super) relation: Option<SeenRelation>,
     /// The look that showed that it had joined, as long as transactions of then may be open. What they
     /// wrote before the table joined is never sent, and they commit after the reset that told of it.
     pub(super) joined: Option<Snapshot>,
@@ -20,20 +20,20 @@ pub(super) struct TableState {
 
 /// A Relation message, shared where several transactions were told the same.
 #[derive(Clone)]
-pub(super) struct Said {
+pub(super) struct SeenRelation {
     /// Which message of this stream about any table it was.
     pub(super) number: u64,
-    pub(super) relation: Arc<Relation>,
+    pub(super) relation: Arc<TrackedRelation>,
 }
 
-impl Said {
+impl SeenRelation {
     /// Matches it with a newer look.
-    pub(super) fn look_again(&mut self, now: &CatalogTable) {
-        Arc::make_mut(&mut self.relation).look_again(now);
+    pub(super) fn update_catalog(&mut self, now: &CatalogTable) {
+        Arc::make_mut(&mut self.relation).update_catalog(now);
     }
 }
 
-impl TableState {
+impl TrackedTable {
     /// Whether its rows are told as well as its ids.
     pub(super) fn holds_rows(&self) -> bool {
         self.catalog.table.rows.held().is_some()
@@ -86,14 +86,14 @@ impl TableState {
     }
 
     /// Takes a newer look.
-    pub(super) fn look_again(&mut self, now: CatalogTable) {
+    pub(super) fn update_catalog(&mut self, now: CatalogTable) {
         let is_same = self.is_read_as(&now);
         self.catalog = now;
         if is_same {
             return;
         }
         if let Some(said) = &mut self.relation {
-            said.look_again(&self.catalog);
+            said.update_catalog(&self.catalog);
         }
         // Outdated: the server will say before the table's next change what it looks like now.
         let holds_rows = self.holds_rows();

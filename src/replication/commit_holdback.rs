@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 /// The time since something is kept back.
 #[derive(Debug, Default)]
-pub(super) struct Hold {
+pub(super) struct CommitHoldback {
     since: Option<Instant>,
 }
 
-impl Hold {
+impl CommitHoldback {
     /// A look that takes longer is not waited for: what everybody else is told is not to be late. When it
     /// comes, what it shows is announced to all instances.
     pub(super) const TIME_MAX: Duration = Duration::from_secs(2);
@@ -35,12 +35,12 @@ mod tests {
 
     #[test]
     fn keeps_back_until_the_look_but_not_for_ever() {
-        let (mut hold, now) = (Hold::default(), Instant::now());
+        let (mut hold, now) = (CommitHoldback::default(), Instant::now());
         assert!(!hold.keeps_back(false, now));
         assert!(hold.keeps_back(true, now));
-        assert!(hold.keeps_back(true, now + Hold::TIME_MAX / 2));
-        assert!(!hold.keeps_back(true, now + Hold::TIME_MAX));
-        assert!(!hold.keeps_back(false, now + Hold::TIME_MAX));
-        assert!(hold.keeps_back(true, now + Hold::TIME_MAX), "another look");
+        assert!(hold.keeps_back(true, now + CommitHoldback::TIME_MAX / 2));
+        assert!(!hold.keeps_back(true, now + CommitHoldback::TIME_MAX));
+        assert!(!hold.keeps_back(false, now + CommitHoldback::TIME_MAX));
+        assert!(hold.keeps_back(true, now + CommitHoldback::TIME_MAX), "another look");
     }
 }
