@@ -15,7 +15,7 @@ use highwater::row::Row;
 use highwater::table::{
     Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
 };
-use highwater::wire::{LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::process::Command;
 
 use crate::support::Common;
@@ -41,7 +41,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let database = Database::start(common, &[]).await?;
     let table = make_table(&database, options.rows).await?;
-    let target = Target::parse(&database.url(), &LibpqEnvironment::default())?;
+    let target = ConnectOptions::parse(&database.url(), &LibpqEnvironment::default())?;
     let loader = PgLoader::new(LoaderOptions::new(target));
     let names = ["psql", "the loader", "highwater run"];
     let mut rates = names.map(|_| Samples::default());

@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use highwater::throwaway::ServerOptions;
-use highwater::wire::{Connection, LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -240,8 +240,8 @@ async fn a_slot_in_use_is_not_dropped() {
     let pg = Postgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     command(&pg, &["setup", "--apply"]).await.expect(0);
-    let target = Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
-    let connection = Connection::connect(&target).await.unwrap();
+    let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
+    let connection = WalsenderConnection::connect(&target).await.unwrap();
     let slot = format!("slot_{}", pg.database());
     let options = [("proto_version", "1"), ("publication_names", "highwater")];
     let stream =

@@ -7,7 +7,9 @@ use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use highwater::lsn::Lsn;
 use highwater::pgoutput::{self, TupleColumn};
-use highwater::wire::{Connection, CopyBoth, Frame, LibpqEnvironment, StatusUpdate, Target};
+use highwater::wire::{
+    ConnectOptions, CopyBoth, Frame, LibpqEnvironment, StatusUpdate, WalsenderConnection,
+};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -200,8 +202,8 @@ async fn replication(database: &Database) -> anyhow::Result<Receiver> {
     let slot = "minimal_client";
     let create = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
     database.session.execute(&create).await?;
-    let target = Target::parse(&database.url(), &LibpqEnvironment::default())?;
-    let connection = Connection::connect(&target).await?;
+    let target = ConnectOptions::parse(&database.url(), &LibpqEnvironment::default())?;
+    let connection = WalsenderConnection::connect(&target).await?;
     let options = [("proto_version", "1"), ("publication_names", "bench")];
     let copy = connection.start_replication(slot, Lsn::ZERO, &options).await?;
     Ok(Receiver::Replication { copy: Box::new(copy), slot })

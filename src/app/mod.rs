@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Authority;
+use crate::auth::TokenVerifier;
 use crate::change::Event;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
@@ -147,7 +147,7 @@ impl App {
         let (writer, store) = (self.writer, self.store);
         let (status, source) = watch::channel(picture(&self.session));
         let mut tasks = JoinSet::new();
-        let ingest = Ingest {
+        let ingest = IngestHandle {
             session: self.session,
             creates_publication: self.creates_publication,
             requests: self.requests,
@@ -209,7 +209,7 @@ async fn drain(
 }
 
 /// The change stream and its application to the store.
-struct Ingest {
+struct IngestHandle {
     session: ReplicationOptions,
     creates_publication: bool,
     requests: StreamRequests,
@@ -218,7 +218,7 @@ struct Ingest {
     writer: store::Writer,
 }
 
-impl Ingest {
+impl IngestHandle {
     /// Runs on the calling thread until the end.
     fn run(self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -313,7 +313,7 @@ async fn apply(
 }
 
 /// Keys of JWTs are read again when their files change.
-async fn follow_keys(authority: Authority, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn follow_keys(authority: TokenVerifier, shutdown: CancellationToken) -> anyhow::Result<()> {
     shutdown.run_until_cancelled(authority.follow_files()).await;
     Ok(())
 }
@@ -354,12 +354,12 @@ fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOption
     let origins = config.http.cors_origins.iter().map(|origin| origin.parse());
     Ok(HttpOptions {
         cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
-        notify_interval: config.http.notify_interval,
-        answers_bytes_max: config.http.answers_max_bytes,
-        push: PushOptions { clients_max: config.http.push_clients_max, ..PushOptions::default() },
+        coalesce_interval: config.http.coalesce_interval,
+        max_buffered_response_bytes: config.http.max_buffered_response_bytes,
+        push: PushOptions { max_clients: config.http.max_push_clients, ..PushOptions::default() },
         server: config.http.server.clone(),
         admin_apart,
-        authority: config.auth.clone().map(Authority::new).transpose()?,
+        authority: config.auth.clone().map(TokenVerifier::new).transpose()?,
         admin_open: config.http.admin_open,
         ..HttpOptions::default()
     })
@@ -376,8 +376,8 @@ fn limits(config: &Config) -> Limits {
         max_bytes: cache.max_bytes,
         time_to_idle: cache.time_to_idle,
         time_to_live: cache.time_to_live,
-        max_preload_bytes: cache.preload_max_bytes,
-        max_pending_loads: cache.loads_waiting_max,
+        max_preload_bytes: cache.max_preload_bytes,
+        max_pending_loads: cache.max_pending_loads,
     };
     Limits { log, rows }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::access::{Access, Granted};
-use super::refused::Refused;
+use super::rejected::TokenRejected;
 use crate::scope::ScopeConditions;
 
 /// What a JWT says of its bearer.
@@ -13,7 +13,7 @@ pub(super) type Claims = Map<String, Value>;
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
     /// The tables.
-    pub tables: Tables,
+    pub tables: GrantedTables,
     /// The claim that names the tables, of those above, that this token may read.
     pub tables_claim: Option<String>,
     /// Which of their rows.
@@ -22,7 +22,7 @@ pub struct Grant {
 
 /// Tables that are granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tables {
+pub enum GrantedTables {
     /// Every published table.
     All,
     /// These.
@@ -30,7 +30,7 @@ pub enum Tables {
 }
 
 /// Nothing, so that what is forgotten stays closed.
-impl Default for Tables {
+impl Default for GrantedTables {
     fn default() -> Self {
         Self::Named(Vec::new())
     }
@@ -59,22 +59,23 @@ pub enum RuleValue {
 impl Grant {
     /// What the bearer of a token with these claims may read. A claim that is needed and not there
     /// refuses the token.
-    pub fn access(&self, claims: &Claims) -> Result<Access, Refused> {
+    pub fn access(&self, claims: &Claims) -> Result<Access, TokenRejected> {
         let claimed = self.tables_claim.as_deref().map(|claim| names(claims, claim)).transpose()?;
         let tables: Vec<String> = match (&self.tables, claimed) {
-            (Tables::All, None) => return Ok(Access::Everything),
-            (Tables::All, Some(claimed)) => claimed,
-            (Tables::Named(tables), None) => tables.clone(),
-            (Tables::Named(tables), Some(claimed)) => {
-                let is_claimed = |table: &&String| claimed.iter().any(|name| same(name, table));
+            (GrantedTables::All, None) => return Ok(Access::Everything),
+            (GrantedTables::All, Some(claimed)) => claimed,
+            (GrantedTables::Named(tables), None) => tables.clone(),
+            (GrantedTables::Named(tables), Some(claimed)) => {
+                let is_claimed =
+                    |table: &&String| claimed.iter().any(|name| is_same_table(name, table));
                 tables.iter().filter(is_claimed).cloned().collect()
             }
         };
         // Each rule is read, also those of tables that the token doesn't name.
         let rules = self.rows.iter().map(|rule| Ok((&rule.table, rule.of(claims)?)));
-        let rules = rules.collect::<Result<Vec<_>, Refused>>()?;
+        let rules = rules.collect::<Result<Vec<_>, TokenRejected>>()?;
         let granted = tables.into_iter().map(|table| {
-            let rows = rules.iter().filter(|(ruled, _)| same(ruled, &table));
+            let rows = rules.iter().filter(|(ruled, _)| is_same_table(ruled, &table));
             let rows = rows.map(|(_, (column, value))| (column.clone(), value.clone())).collect();
             Granted { table, rows }
         });
@@ -83,30 +84,32 @@ impl Grant {
 }
 
 impl RowRule {
-    fn of(&self, claims: &Claims) -> Result<(String, String), Refused> {
+    fn of(&self, claims: &Claims) -> Result<(String, String), TokenRejected> {
         let value = match &self.value {
             RuleValue::Text(text) => text.clone(),
             RuleValue::Claim(claim) => match claims.get(claim) {
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Number(number)) => number.to_string(),
                 Some(Value::Bool(boolean)) => boolean.to_string(),
-                _ => return Err(Refused::because(format!("claim {claim} is not one value"))),
+                _ => return Err(TokenRejected::because(format!("claim {claim} is not one value"))),
             },
         };
         Ok((self.column.clone(), value))
     }
 }
 
-fn names(claims: &Claims, claim: &str) -> Result<Vec<String>, Refused> {
+fn names(claims: &Claims, claim: &str) -> Result<Vec<String>, TokenRejected> {
     let names = claims.get(claim).and_then(Value::as_array);
     let names = names.map(|names| names.iter().map(|name| name.as_str().map(str::to_owned)));
     let names = names.and_then(Iterator::collect);
-    names.ok_or_else(|| Refused::because(format!("claim {claim} is not a list of table names")))
+    names.ok_or_else(|| {
+        TokenRejected::because(format!("claim {claim} is not a list of table names"))
+    })
 }
 
 /// Whether two spellings say the same table: `public.items` is `items`. Other spellings of one table
 /// are told apart, which grants less.
-pub fn same(one: &str, other: &str) -> bool {
+pub fn is_same_table(one: &str, other: &str) -> bool {
     let plain = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_owned();
     plain(one) == plain(other)
 }
@@ -129,12 +132,12 @@ mod tests {
     }
 
     fn grant(tables: &[&str], claim: Option<&str>) -> Grant {
-        let tables = Tables::Named(tables.iter().map(|&table| table.to_owned()).collect());
+        let tables = GrantedTables::Named(tables.iter().map(|&table| table.to_owned()).collect());
         Grant { tables, tables_claim: claim.map(str::to_owned), rows: Vec::new() }
     }
 
     /// `items[owner_id:5] users`
-    fn shown(access: Result<Access, Refused>) -> String {
+    fn shown(access: Result<Access, TokenRejected>) -> String {
         match access {
             Err(refused) => format!("refused: {refused}"),
             Ok(Access::Everything) => "everything".to_owned(),
@@ -156,7 +159,7 @@ mod tests {
         let none = Claims::new();
         assert_eq!(shown(Grant::default().access(&none)), "");
         assert_eq!(shown(grant(&["items", "users"], None).access(&none)), "items users");
-        let all = Grant { tables: Tables::All, ..Grant::default() };
+        let all = Grant { tables: GrantedTables::All, ..Grant::default() };
         assert_eq!(shown(all.access(&none)), "everything");
     }
 
@@ -172,7 +175,11 @@ mod tests {
             assert!(access(wrong).starts_with("refused: claim tables"));
         }
         assert!(shown(grant.access(&Claims::new())).starts_with("refused"));
-        let all = Grant { tables: Tables::All, tables_claim: Some("t".into()), ..Grant::default() };
+        let all = Grant {
+            tables: GrantedTables::All,
+            tables_claim: Some("t".into()),
+            ..Grant::default()
+        };
         assert_eq!(shown(all.access(&claims(&json!({"t": ["a", "b.c"]})))), "a b.c");
     }
 

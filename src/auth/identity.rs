@@ -7,31 +7,31 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::access::Access;
-use super::keys::{KeyPrint, Keys};
+use super::keys::{KeyFingerprint, VerificationKeys};
 
 /// The bearer of a token.
 #[derive(Debug)]
-pub struct Identity {
+pub struct TokenIdentity {
     /// What they may read.
     pub access: Access,
     /// Whether they may ask what operators ask.
     pub operator: bool,
     /// Until when this is true; `None`: as long as we run.
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Option<Validity>,
 }
 
 /// What a JWT's validity hangs on.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct Validity {
     /// `None`: for ever.
     pub(super) until: Option<Instant>,
     /// The key that signed it.
-    pub(super) key: KeyPrint,
+    pub(super) key: KeyFingerprint,
     /// Those that hold now.
-    pub(super) keys: watch::Receiver<Arc<Keys>>,
+    pub(super) keys: watch::Receiver<Arc<VerificationKeys>>,
 }
 
-impl Identity {
+impl TokenIdentity {
     /// Whether the token can become invalid while we run.
     pub fn may_end(&self) -> bool {
         self.lease.is_some()
@@ -47,11 +47,11 @@ impl Identity {
 
     /// Whether that is so now.
     pub fn is_over(&self) -> bool {
-        self.lease.as_ref().is_some_and(Lease::is_over)
+        self.lease.as_ref().is_some_and(Validity::is_over)
     }
 }
 
-impl Lease {
+impl Validity {
     async fn ended(&self) {
         let expired = async {
             match self.until {

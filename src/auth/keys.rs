@@ -60,27 +60,27 @@ pub struct KeysError {
 }
 
 /// The keys that hold now.
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct VerificationKeys(Vec<VerificationKey>);
 
 /// One key, for one algorithm: a token can't choose another one for it.
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     pub(super) algorithm: Algorithm,
     /// The name by which tokens call it.
     kid: Option<String>,
     pub(super) decoding: DecodingKey,
-    pub(super) print: KeyPrint,
+    pub(super) print: KeyFingerprint,
 }
 
 /// Names a key without telling it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct KeyPrint([u8; 32]);
+pub(super) struct KeyFingerprint([u8; 32]);
 
 /// What the files held, to see whether they hold something else now.
-pub(super) struct Texts(Vec<(Origin, Vec<u8>)>);
+pub(super) struct Texts(Vec<(KeySource, Vec<u8>)>);
 
 /// A file, and what it is to hold.
 #[derive(Clone, Debug)]
-struct Origin {
+struct KeySource {
     form: FileForm,
     path: PathBuf,
 }
@@ -102,7 +102,7 @@ impl FileForm {
     }
 }
 
-impl Origin {
+impl KeySource {
     fn new(form: FileForm, path: &Path) -> Self {
         Self { form, path: path.to_owned() }
     }
@@ -115,10 +115,10 @@ impl Origin {
 
 impl Texts {
     pub(super) fn read(files: &KeyFiles) -> Result<Self, KeysError> {
-        let secret = files.secret.iter().map(|path| Origin::new(FileForm::Secret, path));
-        let public = files.public.iter().map(|path| Origin::new(FileForm::Pem, path));
-        let jwks = files.jwks.iter().map(|path| Origin::new(FileForm::Jwks, path));
-        let read = |origin: Origin| {
+        let secret = files.secret.iter().map(|path| KeySource::new(FileForm::Secret, path));
+        let public = files.public.iter().map(|path| KeySource::new(FileForm::Pem, path));
+        let jwks = files.jwks.iter().map(|path| KeySource::new(FileForm::Jwks, path));
+        let read = |origin: KeySource| {
             let text = std::fs::read(&origin.path).map_err(|e| origin.error(e.to_string()))?;
             Ok((origin, text))
         };
@@ -126,16 +126,16 @@ impl Texts {
     }
 
     /// Changes with any of them.
-    pub(super) fn print(&self) -> KeyPrint {
+    pub(super) fn print(&self) -> KeyFingerprint {
         let mut hash = Sha256::new();
         for (_, text) in &self.0 {
             hash.update(text.len().to_le_bytes());
             hash.update(text);
         }
-        KeyPrint(hash.finalize().into())
+        KeyFingerprint(hash.finalize().into())
     }
 
-    pub(super) fn keys(&self) -> Result<Keys, KeysError> {
+    pub(super) fn keys(&self) -> Result<VerificationKeys, KeysError> {
         let mut keys = Vec::new();
         for (origin, text) in &self.0 {
             let found = match origin.form {
@@ -148,20 +148,20 @@ impl Texts {
                 return Err(origin.error(format!("more than {KEYS_MAX} keys in all; remove some")));
             }
         }
-        Ok(Keys(keys))
+        Ok(VerificationKeys(keys))
     }
 }
 
-impl Keys {
+impl VerificationKeys {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn prints(&self) -> Vec<KeyPrint> {
+    pub(super) fn prints(&self) -> Vec<KeyFingerprint> {
         self.0.iter().map(|key| key.print).collect()
     }
 
-    pub(super) fn holds(&self, print: KeyPrint) -> bool {
+    pub(super) fn holds(&self, print: KeyFingerprint) -> bool {
         self.0.iter().any(|key| key.print == print)
     }
 
@@ -171,8 +171,8 @@ impl Keys {
         &'a self,
         algorithm: Algorithm,
         kid: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Key> {
-        let fits = move |key: &&Key| match (kid, &key.kid) {
+    ) -> impl Iterator<Item = &'a VerificationKey> {
+        let fits = move |key: &&VerificationKey| match (kid, &key.kid) {
             (Some(asked), Some(known)) => asked == known,
             _ => true,
         };
@@ -180,7 +180,7 @@ impl Keys {
     }
 }
 
-impl Key {
+impl VerificationKey {
     fn new(algorithm: Algorithm, kid: Option<&str>, decoding: DecodingKey) -> Self {
         let mut hash = Sha256::new();
         // No part holds a zero but the last.
@@ -193,27 +193,27 @@ impl Key {
                 hash.update(e);
             }
         }
-        let print = KeyPrint(hash.finalize().into());
+        let print = KeyFingerprint(hash.finalize().into());
         Self { algorithm, kid: kid.map(str::to_owned), decoding, print }
     }
 }
 
 /// How many there are, and nothing of them.
-impl fmt::Debug for Keys {
+impl fmt::Debug for VerificationKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({} keys)", self.0.len())
     }
 }
 
 /// Nothing of it: of a short secret even the hash would tell.
-impl fmt::Debug for KeyPrint {
+impl fmt::Debug for KeyFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(key)")
     }
 }
 
 /// The line end that editors add is no part of a secret.
-fn secret(text: &[u8]) -> Result<Key, String> {
+fn secret(text: &[u8]) -> Result<VerificationKey, String> {
     let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
     let secret = text.get(..end).unwrap_or_default();
     if secret.len() < SECRET_BYTES_MIN {
@@ -223,10 +223,10 @@ fn secret(text: &[u8]) -> Result<Key, String> {
             secret.len()
         ));
     }
-    Ok(Key::new(Algorithm::HS256, None, DecodingKey::from_secret(secret)))
+    Ok(VerificationKey::new(Algorithm::HS256, None, DecodingKey::from_secret(secret)))
 }
 
-fn pem(text: &[u8]) -> Result<Vec<Key>, String> {
+fn pem(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let wanted = "a public key in PEM (-----BEGIN PUBLIC KEY-----)";
     let sections: Result<Vec<(SectionKind, Vec<u8>)>, _> =
         <(SectionKind, Vec<u8>)>::pem_slice_iter(text).collect();
@@ -244,47 +244,47 @@ fn pem(text: &[u8]) -> Result<Vec<Key>, String> {
         }
         _ => Err(format!("something else, not {wanted}")),
     });
-    let keys: Vec<Key> = keys.collect::<Result<_, _>>()?;
+    let keys: Vec<VerificationKey> = keys.collect::<Result<_, _>>()?;
     if keys.is_empty() { Err(format!("holds no key; it must be {wanted}")) } else { Ok(keys) }
 }
 
 /// The algorithm follows from the kind of key.
-fn public(der: &[u8]) -> Result<Key, String> {
+fn public(der: &[u8]) -> Result<VerificationKey, String> {
     let damaged = "the key is damaged";
     let key = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| damaged)?;
     let bytes = key.subject_public_key.as_bytes().ok_or(damaged)?;
     let curve = key.algorithm.parameters.and_then(|any| any.decode_as().ok());
     match (key.algorithm.oid, curve) {
         (RSA, _) if bytes.len() > RSA_BYTES_MIN => {
-            Ok(Key::new(Algorithm::RS256, None, DecodingKey::from_rsa_der(bytes)))
+            Ok(VerificationKey::new(Algorithm::RS256, None, DecodingKey::from_rsa_der(bytes)))
         }
         (RSA, _) => Err("an RSA key must have at least 2048 bits".to_owned()),
         (ELLIPTIC_CURVE, Some(P256)) if bytes.len() == P256_POINT_BYTES => {
-            Ok(Key::new(Algorithm::ES256, None, DecodingKey::from_ec_der(bytes)))
+            Ok(VerificationKey::new(Algorithm::ES256, None, DecodingKey::from_ec_der(bytes)))
         }
         (ED25519, _) if bytes.len() == ED25519_BYTES => {
-            Ok(Key::new(Algorithm::EdDSA, None, DecodingKey::from_ed_der(bytes)))
+            Ok(VerificationKey::new(Algorithm::EdDSA, None, DecodingKey::from_ed_der(bytes)))
         }
         _ => Err("the key must be RSA, an elliptic curve's of P-256, or Ed25519".to_owned()),
     }
 }
 
 /// Keys for other uses and algorithms are passed over: providers publish theirs, too.
-fn jwks(text: &[u8]) -> Result<Vec<Key>, String> {
+fn jwks(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let set: JwkSet =
         serde_json::from_slice(text).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
     let secret = |key: &Jwk| matches!(key.algorithm, AlgorithmParameters::OctetKey(_));
     if set.keys.iter().any(secret) {
         return Err("holds a secret (kty oct); that belongs into auth.jwt.secret_file".to_owned());
     }
-    let keys: Vec<Key> = set.keys.iter().filter_map(of_set).collect();
+    let keys: Vec<VerificationKey> = set.keys.iter().filter_map(of_set).collect();
     if keys.is_empty() && !set.keys.is_empty() {
         return Err("none of its keys is for signatures by RS256, ES256 or EdDSA".to_owned());
     }
     Ok(keys)
 }
 
-fn of_set(jwk: &Jwk) -> Option<Key> {
+fn of_set(jwk: &Jwk) -> Option<VerificationKey> {
     let common = &jwk.common;
     if common.public_key_use.as_ref().is_some_and(|only| *only != PublicKeyUse::Signature) {
         return None;
@@ -310,5 +310,5 @@ fn of_set(jwk: &Jwk) -> Option<Key> {
                 == if algorithm == Algorithm::ES256 { P256_POINT_BYTES } else { ED25519_BYTES }
         }
     };
-    is_whole.then(|| Key::new(algorithm, common.key_id.as_deref(), decoding))
+    is_whole.then(|| VerificationKey::new(algorithm, common.key_id.as_deref(), decoding))
 }

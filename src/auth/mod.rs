@@ -1,7 +1,7 @@
 //! Who asks, and what they may read.
 //!
-//! A request brings a token; the [`Authority`] knows it or refuses it. What it knows of the bearer is
-//! an [`Identity`]: the tables that may be read and under which conditions ([`Access`]), whether
+//! A request brings a token; the [`TokenVerifier`] knows it or refuses it. What it knows of the bearer is
+//! an [`TokenIdentity`]: the tables that may be read and under which conditions ([`Access`]), whether
 //! operators' routes are open, and until when all this is true.
 //!
 //! What always holds:
@@ -14,20 +14,20 @@
 //! users: whoever brings the token is meant.
 
 mod access;
-mod authority;
 mod crypto;
 mod grant;
 mod identity;
 mod jwt;
 mod keys;
-mod refused;
+mod rejected;
 mod token;
+mod verifier;
 
 pub use access::{Access, Granted};
-pub use authority::{Authority, Rules};
-pub use grant::{Grant, RowRule, RuleValue, Tables, same};
-pub use identity::Identity;
-pub use jwt::JwtRules;
+pub use grant::{Grant, GrantedTables, RowRule, RuleValue, is_same_table};
+pub use identity::TokenIdentity;
+pub use jwt::JwtOptions;
 pub use keys::{KeyFiles, KeysError};
-pub use refused::Refused;
+pub use rejected::TokenRejected;
 pub use token::{HashError, StaticToken, TokenHash};
+pub use verifier::{AuthOptions, TokenVerifier};

@@ -7,13 +7,13 @@ use anstyle::Style;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::{DatabaseFlags, Format, ServiceFlags};
 use super::output::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, counted, paint, tame};
 use super::session::with_client;
 use crate::config::{Config, Environment, SetupMode};
-use crate::database::checks::{self, Finding, Report, Severity, StreamProbe, Wanted};
-use crate::wire::{Connection, Trouble};
+use crate::database::checks::{self, CheckOptions, CheckReport, Finding, Severity, StreamProbe};
+use crate::wire::{ConnectErrorKind, WalsenderConnection};
 
 /// Is this database ready? Every finding comes with what mends it
 ///
@@ -29,7 +29,7 @@ pub(crate) struct CheckArgs {
     format: Format,
 }
 
-pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<(), CommandFailure> {
     let config = args.database.load(ServiceFlags::default(), environment)?;
     super::logging::install_quiet();
     let mut report = examine(&config).await;
@@ -43,11 +43,11 @@ pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<()
         Format::Text => print(&mut out, &report)?,
         Format::Json => print_json(&mut out, &report)?,
     }
-    if report.worst() == Severity::Error { Err(Failure::Said) } else { Ok(()) }
+    if report.worst() == Severity::Error { Err(CommandFailure::Said) } else { Ok(()) }
 }
 
 /// Connects in both ways and looks at everything; a failure is a finding.
-async fn examine(config: &Config) -> Report {
+async fn examine(config: &Config) -> CheckReport {
     let target = &config.postgres.target;
     let server = target.display_name();
     let inspected = with_client(config, async |client| {
@@ -57,14 +57,16 @@ async fn examine(config: &Config) -> Report {
     });
     match inspected.await {
         Ok(report) => report,
-        Err(Failure::Failed(why) | Failure::Usage(why)) => checks::unreachable(&server, &why),
+        Err(CommandFailure::Failed(why) | CommandFailure::Usage(why)) => {
+            checks::unreachable(&server, &why)
+        }
         Err(_) => checks::unreachable(&server, "nothing could be looked at"),
     }
 }
 
-fn wanted(config: &Config) -> Wanted<'_> {
+fn wanted(config: &Config) -> CheckOptions<'_> {
     let postgres = &config.postgres;
-    Wanted {
+    CheckOptions {
         publication: &postgres.publication,
         slot: &postgres.slot,
         temporary_slot: postgres.temporary_slot,
@@ -76,12 +78,12 @@ fn wanted(config: &Config) -> Wanted<'_> {
 }
 
 async fn probe(config: &Config) -> StreamProbe {
-    match Box::pin(Connection::connect(&config.postgres.target)).await {
+    match Box::pin(WalsenderConnection::connect(&config.postgres.target)).await {
         Ok(connection) => {
             connection.close().await;
             StreamProbe::Works
         }
-        Err(error) if matches!(error.trouble(), Trouble::Pooler(_)) => {
+        Err(error) if matches!(error.kind(), ConnectErrorKind::Pooler(_)) => {
             StreamProbe::Pooler(error.to_string())
         }
         Err(error) => StreamProbe::Failed(error.to_string()),
@@ -140,7 +142,7 @@ fn unusable(topic: &str, error: &impl Display, files: &str) -> Finding {
     }
 }
 
-fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+fn print(out: &mut impl Write, report: &CheckReport) -> std::io::Result<()> {
     let provider = report.provider.map(|name| format!(" ({name})")).unwrap_or_default();
     writeln!(out, "{}{provider}\n", paint(BOLD, tame(&report.server)))?;
     for finding in &report.findings {
@@ -170,7 +172,7 @@ fn colour(severity: Severity) -> Style {
     }
 }
 
-fn conclusion(report: &Report) -> String {
+fn conclusion(report: &CheckReport) -> String {
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warn));
     let warnings = match warnings {
         0 => String::new(),
@@ -182,15 +184,15 @@ fn conclusion(report: &Report) -> String {
     }
 }
 
-fn print_json(out: &mut impl Write, report: &Report) -> Result<(), Failure> {
+fn print_json(out: &mut impl Write, report: &CheckReport) -> Result<(), CommandFailure> {
     #[derive(serde::Serialize)]
-    struct Answer<'a> {
+    struct CheckOutput<'a> {
         ready: bool,
         #[serde(flatten)]
-        report: &'a Report,
+        report: &'a CheckReport,
     }
-    let answer = Answer { ready: report.worst() < Severity::Error, report };
-    let text = serde_json::to_string_pretty(&answer).map_err(Failure::failed)?;
+    let answer = CheckOutput { ready: report.worst() < Severity::Error, report };
+    let text = serde_json::to_string_pretty(&answer).map_err(CommandFailure::failed)?;
     Ok(writeln!(out, "{text}")?)
 }
 
@@ -198,7 +200,7 @@ fn print_json(out: &mut impl Write, report: &Report) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn report(severities: &[Severity]) -> Report {
+    fn report(severities: &[Severity]) -> CheckReport {
         let finding = |severity: &Severity| Finding {
             severity: *severity,
             topic: "t".into(),
@@ -206,14 +208,14 @@ mod tests {
             why: String::new(),
             fix: vec!["SELECT 1;".into()],
         };
-        Report {
+        CheckReport {
             server: "db:5432/shop".into(),
             provider: None,
             findings: severities.iter().map(finding).collect(),
         }
     }
 
-    fn printed(report: &Report) -> String {
+    fn printed(report: &CheckReport) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
         print(&mut out, report).unwrap();
         String::from_utf8(out.into_inner()).unwrap()

@@ -7,7 +7,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::demo::{self, DemoOptions, PAUSE_DEFAULT, ServiceRequest};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::progress::Terminal;
 use super::{logging, signals};
 use crate::app::App;
@@ -32,7 +32,7 @@ pub(crate) struct DemoArgs {
 
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(), CommandFailure> {
     let terminal = logging::install_quiet();
     let options = DemoOptions {
         find: find_options(environment)?,
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(),
     let out = anstream::stdout();
     let serve = move |request, stop| serve(request, stop, terminal);
     let demo = demo::run(options, signals::asked_to_stop(), out, serve);
-    Box::pin(demo).await.map_err(Failure::failed)
+    Box::pin(demo).await.map_err(CommandFailure::failed)
 }
 
 /// The service of the demo: configured by what the demo asks for and nothing else.
@@ -68,9 +68,10 @@ async fn serve(
     terminal.show(preloads, running).await
 }
 
-fn find_options(environment: &Environment) -> Result<FindOptions, Failure> {
+fn find_options(environment: &Environment) -> Result<FindOptions, CommandFailure> {
     let (cache, home) = (environment.path("XDG_CACHE_HOME"), environment.home());
-    let cache = cache_directory(cache.as_deref(), home.as_deref()).map_err(Failure::failed)?;
+    let cache =
+        cache_directory(cache.as_deref(), home.as_deref()).map_err(CommandFailure::failed)?;
     Ok(FindOptions {
         bin_dir: environment.path("HIGHWATER_PG_BIN"),
         path: environment.path("PATH").map(Into::into),

@@ -10,7 +10,7 @@ use crate::wire::ConnectError;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandFailure {
     /// Bad usage or configuration: exit code 2.
     Usage(String),
     /// It failed: exit code 1.
@@ -21,7 +21,7 @@ pub(crate) enum Failure {
     NobodyReads,
 }
 
-impl Failure {
+impl CommandFailure {
     pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error>>) -> Self {
         Self::Failed(error.into().to_string())
     }
@@ -54,32 +54,32 @@ impl Failure {
     }
 }
 
-impl From<ConfigErrors> for Failure {
+impl From<ConfigErrors> for CommandFailure {
     fn from(errors: ConfigErrors) -> Self {
         Self::Usage(errors.to_string())
     }
 }
 
-impl From<ConnectError> for Failure {
+impl From<ConnectError> for CommandFailure {
     fn from(error: ConnectError) -> Self {
         Self::failed(error)
     }
 }
 
-impl From<QueryError> for Failure {
+impl From<QueryError> for CommandFailure {
     fn from(error: QueryError) -> Self {
         Self::failed(error)
     }
 }
 
-impl From<SetupError> for Failure {
+impl From<SetupError> for CommandFailure {
     fn from(error: SetupError) -> Self {
         Self::failed(error)
     }
 }
 
 /// Only for errors of writing to standard output.
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandFailure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::NobodyReads;
@@ -99,8 +99,8 @@ mod tests {
     struct SaysItsCause(#[source] io::Error);
 
     fn message(error: &anyhow::Error) -> String {
-        match Failure::with_causes(error) {
-            Failure::Failed(message) => message,
+        match CommandFailure::with_causes(error) {
+            CommandFailure::Failed(message) => message,
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use crate::config::{Config, Environment, Flag, Secret, Sources};
 
 /// Where the database is and what is ours in it.
@@ -65,10 +65,14 @@ pub(crate) struct ServerFlags {
 
 impl ServerFlags {
     /// The token, if there is one. The file wins over the environment.
-    pub(crate) fn token(&self, environment: &Environment) -> Result<Option<Secret>, Failure> {
+    pub(crate) fn token(
+        &self,
+        environment: &Environment,
+    ) -> Result<Option<Secret>, CommandFailure> {
         let Some(path) = &self.token_file else { return Ok(environment.token()) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::Usage(format!("--token-file {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            CommandFailure::Usage(format!("--token-file {}: {error}", path.display()))
+        })?;
         Ok(Some(Secret::new(text.trim())))
     }
 }
@@ -88,7 +92,7 @@ impl DatabaseFlags {
         self,
         service: ServiceFlags,
         environment: &Environment,
-    ) -> Result<Config, Failure> {
+    ) -> Result<Config, CommandFailure> {
         let temporary = service.temporary_slot.then(|| "true".to_owned());
         let given = [
             ("--url", "postgres.url", self.url),

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::ServerFlags;
 use crate::config::{Environment, Secret};
 
@@ -26,7 +26,7 @@ pub(crate) struct HttpClient {
 
 /// Why there was no answer to use.
 #[derive(Debug)]
-pub(crate) enum AskError {
+pub(crate) enum RequestError {
     /// It may work later: nobody there, or not ready. The duration is the server's wish.
     Later(String, Option<Duration>),
     /// It will not: the question is wrong, or what answers is no Highwater.
@@ -36,7 +36,10 @@ pub(crate) enum AskError {
 impl HttpClient {
     /// `--url` is an `http://` or `https://` URL, a path in front allowed. With each question goes the
     /// token, if there is one.
-    pub(crate) fn new(server: &ServerFlags, environment: &Environment) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        server: &ServerFlags,
+        environment: &Environment,
+    ) -> Result<Self, CommandFailure> {
         let base = parse_base(&server.url)?;
         let agent = concat!("highwater/", env!("CARGO_PKG_VERSION"));
         let mut client = Client::builder()
@@ -47,7 +50,7 @@ impl HttpClient {
             client = certificate?.into_iter().fold(client, ClientBuilder::add_root_certificate);
         }
         let client = client.default_headers(headers(server.token(environment)?)?).build();
-        let client = client.map_err(|error| Failure::failed(with_causes(&error)))?;
+        let client = client.map_err(|error| CommandFailure::failed(with_causes(&error)))?;
         Ok(Self { client, base })
     }
 
@@ -57,11 +60,11 @@ impl HttpClient {
     }
 
     /// Why what an operator asked for was not answered, with what may mend it.
-    pub(crate) fn failure(&self, error: AskError) -> Failure {
+    pub(crate) fn failure(&self, error: RequestError) -> CommandFailure {
         let base = self.base();
-        Failure::failed(match error {
-            AskError::Later(why, _) => format!("{base}: {why}; is Highwater running there?"),
-            AskError::Never(why) => {
+        CommandFailure::failed(match error {
+            RequestError::Later(why, _) => format!("{base}: {why}; is Highwater running there?"),
+            RequestError::Never(why) => {
                 format!(
                     "{base}: {why}; with http.admin_listen operators are answered at that address"
                 )
@@ -70,9 +73,12 @@ impl HttpClient {
     }
 
     /// What an answer says; fails when it is not one of ours.
-    pub(crate) fn read<T: DeserializeOwned>(&self, body: &str) -> Result<T, Failure> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, body: &str) -> Result<T, CommandFailure> {
         serde_json::from_str(body).map_err(|error| {
-            Failure::failed(format!("{}: the answer is not Highwater's ({error})", self.base()))
+            CommandFailure::failed(format!(
+                "{}: the answer is not Highwater's ({error})",
+                self.base()
+            ))
         })
     }
 
@@ -82,7 +88,7 @@ impl HttpClient {
         path: &str,
         query: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<String, AskError> {
+    ) -> Result<String, RequestError> {
         self.ask(Method::GET, path, query, timeout).await
     }
 
@@ -92,7 +98,7 @@ impl HttpClient {
         path: &str,
         query: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<String, AskError> {
+    ) -> Result<String, RequestError> {
         self.ask(Method::POST, path, query, timeout).await
     }
 
@@ -102,11 +108,11 @@ impl HttpClient {
         path: &str,
         query: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<String, AskError> {
+    ) -> Result<String, RequestError> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         let request = self.client.request(method, url).query(query).timeout(timeout);
-        let later = |error: reqwest::Error| AskError::Later(with_causes(&error), None);
+        let later = |error: reqwest::Error| RequestError::Later(with_causes(&error), None);
         let response = request.send().await.map_err(later)?;
         if response.status().is_success() {
             return response.text().await.map_err(later);
@@ -115,11 +121,11 @@ impl HttpClient {
     }
 }
 
-fn headers(token: Option<Secret>) -> Result<HeaderMap, Failure> {
+fn headers(token: Option<Secret>) -> Result<HeaderMap, CommandFailure> {
     let Some(token) = token else { return Ok(HeaderMap::new()) };
     let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
     let mut value = value.map_err(|_| {
-        Failure::Usage(
+        CommandFailure::Usage(
             "the token has characters that no token has; is the file the right one?".into(),
         )
     })?;
@@ -128,8 +134,9 @@ fn headers(token: Option<Secret>) -> Result<HeaderMap, Failure> {
 }
 
 /// The certificates of a file that are to be trusted.
-fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
-    let unusable = |why: String| Failure::Usage(format!("--ca-file {}: {why}", file.display()));
+fn authorities(file: &Path) -> Result<Vec<Certificate>, CommandFailure> {
+    let unusable =
+        |why: String| CommandFailure::Usage(format!("--ca-file {}: {why}", file.display()));
     let bytes = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
     match Certificate::from_pem_bundle(&bytes) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -137,9 +144,9 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
     }
 }
 
-fn parse_base(base: &str) -> Result<Url, Failure> {
+fn parse_base(base: &str) -> Result<Url, CommandFailure> {
     let wrong = || {
-        Failure::Usage(format!(
+        CommandFailure::Usage(format!(
             "--url {base}: not the address of a Highwater; write http://HOST:PORT, such as http://127.0.0.1:8080"
         ))
     };
@@ -152,10 +159,10 @@ fn parse_base(base: &str) -> Result<Url, Failure> {
     if plain { Ok(url) } else { Err(wrong()) }
 }
 
-async fn refusal(response: Response) -> AskError {
+async fn refusal(response: Response) -> RequestError {
     /// What is read of RFC 9457 problem details.
     #[derive(Deserialize)]
-    struct Problem {
+    struct ProblemSummary {
         detail: Option<String>,
         title: Option<String>,
     }
@@ -166,7 +173,7 @@ async fn refusal(response: Response) -> AskError {
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
     let body = response.text().await.unwrap_or_default();
-    let problem = serde_json::from_str::<Problem>(&body).ok();
+    let problem = serde_json::from_str::<ProblemSummary>(&body).ok();
     let said = problem.and_then(|problem| problem.detail.or(problem.title));
     let needs = if status == reqwest::StatusCode::UNAUTHORIZED {
         "; give a token by --token-file, or in HIGHWATER_TOKEN"
@@ -180,7 +187,7 @@ async fn refusal(response: Response) -> AskError {
     let again = status.is_server_error()
         || status == reqwest::StatusCode::TOO_MANY_REQUESTS
         || status == reqwest::StatusCode::REQUEST_TIMEOUT;
-    if again { AskError::Later(message, retry_after) } else { AskError::Never(message) }
+    if again { RequestError::Later(message, retry_after) } else { RequestError::Never(message) }
 }
 
 /// An error with its causes, which reqwest keeps to itself.
@@ -208,7 +215,7 @@ mod tests {
         }
         for wrong in ["127.0.0.1:8080", "localhost", "ftp://a", "http://u:p@a", "http://a?b=c", ""]
         {
-            assert!(matches!(parse_base(wrong), Err(Failure::Usage(_))), "{wrong}");
+            assert!(matches!(parse_base(wrong), Err(CommandFailure::Usage(_))), "{wrong}");
         }
     }
 }

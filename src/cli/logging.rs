@@ -6,11 +6,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 
 use super::progress::Terminal;
-use crate::config::{LogFormat, Logging};
+use crate::config::{LogFormat, LoggingConfig};
 
 /// Installs the process's subscriber. Nothing happens when there is one. Answers with the terminal that
 /// its lines appear on.
-pub(crate) fn install(logging: &Logging) -> Terminal {
+pub(crate) fn install(logging: &LoggingConfig) -> Terminal {
     // The configuration has checked the filter.
     let filter = EnvFilter::try_new(&logging.level).unwrap_or_default();
     let terminal = Terminal::default();
@@ -28,5 +28,5 @@ pub(crate) fn install(logging: &Logging) -> Terminal {
 
 /// For commands whose output is the answer: warnings only.
 pub(crate) fn install_quiet() -> Terminal {
-    install(&Logging { format: LogFormat::Text, level: "warn".into() })
+    install(&LoggingConfig { format: LogFormat::Text, level: "warn".into() })
 }

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
-use failure::Failure;
+use failure::CommandFailure;
 
 /// Tells applications which rows of their PostgreSQL database changed.
 #[derive(Debug, Parser)]
@@ -67,12 +67,12 @@ pub fn main() -> ExitCode {
             runtime.shutdown_background();
             outcome
         }
-        Err(error) => Err(Failure::failed(format!("start the runtime: {error}"))),
+        Err(error) => Err(CommandFailure::failed(format!("start the runtime: {error}"))),
     };
-    outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+    outcome.map_or_else(CommandFailure::report, |()| ExitCode::SUCCESS)
 }
 
-async fn perform(command: Command, environment: &Environment) -> Result<(), Failure> {
+async fn perform(command: Command, environment: &Environment) -> Result<(), CommandFailure> {
     match command {
         Command::Run(args) => run::run(args, environment).await,
         Command::Check(args) => check::run(args, environment).await,

@@ -34,7 +34,7 @@ impl Terminal {
     async fn follow(&self, look: impl Fn() -> Preloading) -> Infallible {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut shown: Option<Bar> = None;
+        let mut shown: Option<CopyBar> = None;
         loop {
             looks.tick().await;
             match look() {
@@ -43,7 +43,7 @@ impl Terminal {
                     if shown.as_ref().is_none_or(|bar| bar.table != table) {
                         shown = None;
                     }
-                    let bar = shown.get_or_insert_with(|| Bar::new(&self.0, table));
+                    let bar = shown.get_or_insert_with(|| CopyBar::new(&self.0, table));
                     bar.is_at(rows, estimate, left);
                 }
                 Preloading::Done => {
@@ -56,12 +56,12 @@ impl Terminal {
 }
 
 /// The bar of one table, on the screen as long as it lives.
-struct Bar {
+struct CopyBar {
     table: String,
     bar: ProgressBar,
 }
 
-impl Bar {
+impl CopyBar {
     fn new(all: &MultiProgress, table: String) -> Self {
         let bar = all.add(ProgressBar::no_length());
         bar.set_prefix(tame(&table));
@@ -85,7 +85,7 @@ impl Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for CopyBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
@@ -128,9 +128,9 @@ mod tests {
 
     /// What was drawn last.
     #[derive(Clone, Debug, Default)]
-    struct Screen(Arc<Mutex<String>>);
+    struct ProgressScreen(Arc<Mutex<String>>);
 
-    impl TermLike for Screen {
+    impl TermLike for ProgressScreen {
         fn width(&self) -> u16 {
             100
         }
@@ -176,7 +176,7 @@ mod tests {
 
     /// What is on the screen before the first look, and after each.
     async fn drawn(looks: Vec<Preloading>) -> Vec<String> {
-        let screen = Screen::default();
+        let screen = ProgressScreen::default();
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
         let terminal = Terminal(MultiProgress::with_draw_target(target));
         let drawn = Mutex::new(Vec::new());

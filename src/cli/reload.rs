@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::ServerFlags;
 use super::http_client::HttpClient;
 use super::output::tame;
@@ -31,16 +31,16 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The answer of `POST /admin/reload`.
 #[derive(Debug, Deserialize)]
-struct Reloading {
+struct ReloadReply {
     reloading: Vec<String>,
 }
 
-pub(crate) async fn run(args: ReloadArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: ReloadArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.server, environment)?;
     let answered = client.post("/admin/reload", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
-    let answer: Reloading = client.read(&body)?;
+    let answer: ReloadReply = client.read(&body)?;
     let mut out = anstream::stdout();
     for table in answer.reloading {
         writeln!(out, "reloading {}", tame(&table))?;

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::{DatabaseFlags, ServiceFlags};
-use super::signals::HangUps;
+use super::signals::SighupStream;
 use super::{logging, signals};
 use crate::app::App;
 use crate::config::{Environment, documentation};
@@ -33,11 +33,11 @@ fn long_help() -> String {
     )
 }
 
-pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), CommandFailure> {
     let config = args.database.load(args.service, environment)?;
     let terminal = logging::install(&config.logging);
     let asked_to_stop = signals::asked_to_stop();
-    let mut hang_ups = HangUps::catch();
+    let mut hang_ups = SighupStream::catch();
     let serve = async {
         let app = App::build(&config)?;
         let shutdown = CancellationToken::new();
@@ -61,5 +61,5 @@ pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), 
             never = stopping => match never {},
         }
     };
-    Box::pin(serve).await.map_err(|error| Failure::with_causes(&error))
+    Box::pin(serve).await.map_err(|error| CommandFailure::with_causes(&error))
 }

@@ -2,15 +2,15 @@
 
 use tokio_postgres::Client;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use crate::config::Config;
 use crate::database;
 
 /// Connects and does `work` while driving the connection.
 pub(crate) async fn with_client<T>(
     config: &Config,
-    work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    work: impl AsyncFnOnce(&Client) -> Result<T, CommandFailure>,
+) -> Result<T, CommandFailure> {
     let (client, driver) = Box::pin(database::connect(&config.postgres.target)).await?;
     let work = Box::pin(async {
         let outcome = work(&client).await;

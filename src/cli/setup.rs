@@ -5,12 +5,12 @@ use std::io::Write;
 use clap::Args;
 use tokio_postgres::Client;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::{DatabaseFlags, ServiceFlags};
 use super::output::{BOLD, DIM, GREEN, YELLOW, paint, tame};
 use super::session::with_client;
 use crate::config::{Config, Environment};
-use crate::database::setup::{self, Plan, Request, Selection};
+use crate::database::setup::{self, PublishedSelection, SetupPlan, SetupRequest};
 
 /// Print the SQL that sets the database up, or run it
 ///
@@ -46,17 +46,17 @@ pub(crate) struct SetupArgs {
     event_trigger: bool,
 }
 
-pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<(), CommandFailure> {
     let tables = match (args.tables, args.schemas, args.all_tables) {
-        (_, _, true) => Selection::All,
-        (tables, _, _) if !tables.is_empty() => Selection::Tables(tables),
-        (_, schemas, _) if !schemas.is_empty() => Selection::Schemas(schemas),
-        _ => Selection::WithKeys,
+        (_, _, true) => PublishedSelection::All,
+        (tables, _, _) if !tables.is_empty() => PublishedSelection::Tables(tables),
+        (_, schemas, _) if !schemas.is_empty() => PublishedSelection::Schemas(schemas),
+        _ => PublishedSelection::WithKeys,
     };
     let config = args.database.load(ServiceFlags::default(), environment)?;
     super::logging::install_quiet();
     let postgres = &config.postgres;
-    let request = Request {
+    let request = SetupRequest {
         role: args.role,
         publication: postgres.publication.clone(),
         tables,
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: SetupArgs, environment: &Environment) -> Result<()
 }
 
 /// The database comes first: a publication that breaks the application is its owner's to create.
-fn refuse_harm(plan: &Plan) -> Result<(), Failure> {
+fn refuse_harm(plan: &SetupPlan) -> Result<(), CommandFailure> {
     if plan.dangers.is_empty() {
         return Ok(());
     }
@@ -90,7 +90,7 @@ fn refuse_harm(plan: &Plan) -> Result<(), Failure> {
     lines.push(
         "nothing was changed; should you mean it, run what is printed without --apply".into(),
     );
-    Err(Failure::Failed(lines.join("\n")))
+    Err(CommandFailure::Failed(lines.join("\n")))
 }
 
 /// What is said of a step that is done, and of one that was not needed.
@@ -106,7 +106,11 @@ impl Wording {
 }
 
 /// Runs the steps, telling each as it is done.
-pub(super) async fn apply(client: &Client, plan: &Plan, wording: Wording) -> Result<(), Failure> {
+pub(super) async fn apply(
+    client: &Client,
+    plan: &SetupPlan,
+    wording: Wording,
+) -> Result<(), CommandFailure> {
     let mut out = anstream::stdout();
     for remark in &plan.remarks {
         writeln!(out, "{} {}", paint(YELLOW, "!"), tame(remark))?;
@@ -123,7 +127,11 @@ pub(super) async fn apply(client: &Client, plan: &Plan, wording: Wording) -> Res
 }
 
 /// Prints the SQL; everything else is a comment in it.
-pub(super) fn print(out: &mut impl Write, config: &Config, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn print(
+    out: &mut impl Write,
+    config: &Config,
+    plan: &SetupPlan,
+) -> Result<(), CommandFailure> {
     writeln!(out, "-- For {}", tame(&config.postgres.target.display_name()))?;
     for remark in &plan.remarks {
         writeln!(out, "-- {}", tame(remark))?;

@@ -5,9 +5,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Done when the process is asked to read its files again (SIGHUP); then wait for the next time.
 ///
 /// Caught from the call on: before that it kills the process.
-pub(crate) struct HangUps(Option<Signal>);
+pub(crate) struct SighupStream(Option<Signal>);
 
-impl HangUps {
+impl SighupStream {
     pub(crate) fn catch() -> Self {
         Self(signal(SignalKind::hangup()).ok())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::{Format, ServerFlags};
 use super::http_client::HttpClient;
 use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
@@ -31,18 +31,18 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is read of `/v1/status`; what another version leaves out is left out here.
 #[derive(Debug, Deserialize)]
-struct Status {
+struct ServiceStatus {
     #[serde(default)]
     highwater: String,
-    source: Source,
-    applied: Option<Applied>,
-    log: Option<Log>,
+    source: SourceSummary,
+    applied: Option<AppliedSummary>,
+    log: Option<LogSummary>,
     #[serde(default)]
-    tables: Vec<Table>,
+    tables: Vec<TableSummary>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Source {
+struct SourceSummary {
     server: String,
     server_version: Option<String>,
     publication: String,
@@ -58,19 +58,19 @@ struct Source {
 }
 
 #[derive(Debug, Deserialize)]
-struct Applied {
+struct AppliedSummary {
     version: String,
     lsn: String,
 }
 
 #[derive(Debug, Deserialize)]
-struct Log {
+struct LogSummary {
     bytes: u64,
     entries: u64,
 }
 
 #[derive(Debug, Deserialize)]
-struct Table {
+struct TableSummary {
     #[serde(rename = "table")]
     name: String,
     #[serde(default)]
@@ -82,7 +82,7 @@ struct Table {
     key_columns: Vec<String>,
 }
 
-pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.server, environment)?;
     let answered = client.get("/v1/status", &[], TIMEOUT).await;
@@ -91,11 +91,11 @@ pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(
     if args.format == Format::Json {
         return Ok(writeln!(out, "{body}")?);
     }
-    let status: Status = client.read(&body)?;
+    let status: ServiceStatus = client.read(&body)?;
     Ok(print(&mut out, &status)?)
 }
 
-fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
+fn print(out: &mut impl Write, status: &ServiceStatus) -> io::Result<()> {
     let source = &status.source;
     let phase = match source.phase.as_str() {
         "streaming" => paint(GREEN.bold(), "streaming"),
@@ -114,7 +114,7 @@ fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
     Ok(())
 }
 
-fn lines(status: &Status) -> Vec<(&'static str, String)> {
+fn lines(status: &ServiceStatus) -> Vec<(&'static str, String)> {
     let source = &status.source;
     let postgres = source.server_version.as_ref().map(|version| format!(" (PostgreSQL {version})"));
     let kept = source.slot_retained_bytes.map(|kept| format!(", {} of WAL kept", bytes(kept)));
@@ -135,7 +135,7 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn print_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+fn print_table(out: &mut impl Write, table: &TableSummary) -> io::Result<()> {
     let name = paint(BOLD, tame(&table.name));
     if let Some(reason) = &table.reason {
         return writeln!(
@@ -172,7 +172,7 @@ mod tests {
                 {"table": "log", "entries": 0, "floor_age_seconds": -1.0, "reason": "no key", "key_columns": []}
             ]
         });
-        let status: Status = serde_json::from_value(status).unwrap();
+        let status: ServiceStatus = serde_json::from_value(status).unwrap();
         let mut out = anstream::StripStream::new(Vec::new());
         print(&mut out, &status).unwrap();
         let text = String::from_utf8(out.into_inner()).unwrap();

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::{DatabaseFlags, ServiceFlags};
 use super::session::with_client;
 use super::setup::{Wording, apply, print};
@@ -26,7 +26,10 @@ pub(crate) struct TeardownArgs {
     dry_run: bool,
 }
 
-pub(crate) async fn run(args: TeardownArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(
+    args: TeardownArgs,
+    environment: &Environment,
+) -> Result<(), CommandFailure> {
     let config = args.database.load(ServiceFlags::default(), environment)?;
     super::logging::install_quiet();
     let postgres = &config.postgres;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use crate::auth::TokenHash;
 
 /// Make a token and its hash
@@ -33,7 +33,7 @@ const RANDOM_BYTES: usize = 32;
 /// By this people, and programs that look for secrets in texts, know what it is.
 const PREFIX: &str = "hw_";
 
-pub(crate) fn run(args: &TokenArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &TokenArgs) -> Result<(), CommandFailure> {
     let token = make()?;
     let mut out = anstream::stdout();
     writeln!(out, "The token, shown this once:\n\n{token}\n")?;
@@ -48,11 +48,11 @@ pub(crate) fn run(args: &TokenArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn make() -> Result<String, Failure> {
+fn make() -> Result<String, CommandFailure> {
     let mut random = [0; RANDOM_BYTES];
     let provider = rustls::crypto::ring::default_provider();
     let filled = provider.secure_random.fill(&mut random);
-    filled.map_err(|_| Failure::Failed("the system gives no random numbers".to_owned()))?;
+    filled.map_err(|_| CommandFailure::Failed("the system gives no random numbers".to_owned()))?;
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random)))
 }
 

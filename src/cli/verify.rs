@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::ServerFlags;
 use super::http_client::HttpClient;
 use super::output::{GREEN, RED, YELLOW, counted, paint, tame};
@@ -32,32 +32,32 @@ const TIMEOUT: Duration = Duration::from_hours(24);
 
 /// The answer of `POST /admin/verify`.
 #[derive(Debug, Deserialize)]
-struct Report {
-    tables: Vec<TableReport>,
+struct VerifyReport {
+    tables: Vec<VerifiedTable>,
 }
 
 #[derive(Debug, Deserialize)]
-struct TableReport {
+struct VerifiedTable {
     table: String,
     rows: u64,
     violations: u64,
     undecided: u64,
-    differences: Vec<Difference>,
+    differences: Vec<RowDifference>,
     broken_off: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Difference {
+struct RowDifference {
     id: Value,
     difference: String,
 }
 
-pub(crate) async fn run(args: VerifyArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: VerifyArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.server, environment)?;
     let answered = client.post("/admin/verify", &[("table", &args.table)], TIMEOUT).await;
     let body = answered.map_err(|error| client.failure(error))?;
-    let report: Report = client.read(&body)?;
+    let report: VerifyReport = client.read(&body)?;
     let mut out = anstream::stdout();
     if report.tables.is_empty() {
         writeln!(out, "no rows are held in memory")?;
@@ -65,10 +65,14 @@ pub(crate) async fn run(args: VerifyArgs, environment: &Environment) -> Result<(
     for table in &report.tables {
         table.print(&mut out)?;
     }
-    if report.tables.iter().all(TableReport::is_right) { Ok(()) } else { Err(Failure::Said) }
+    if report.tables.iter().all(VerifiedTable::is_right) {
+        Ok(())
+    } else {
+        Err(CommandFailure::Said)
+    }
 }
 
-impl TableReport {
+impl VerifiedTable {
     fn is_right(&self) -> bool {
         self.violations == 0 && self.undecided == 0 && self.broken_off.is_none()
     }
@@ -91,7 +95,7 @@ impl TableReport {
         if let Some(why) = &self.broken_off {
             writeln!(out, "  broken off: {}", tame(why))?;
         }
-        for Difference { id, difference } in &self.differences {
+        for RowDifference { id, difference } in &self.differences {
             writeln!(out, "  {} {}", tame(&id.to_string()), tame(difference))?;
         }
         Ok(())
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn a_verdict_says_what_is_wrong_with_which_rows() {
         let printed = |json: &str| {
-            let table: TableReport = serde_json::from_str(json).unwrap();
+            let table: VerifiedTable = serde_json::from_str(json).unwrap();
             let mut out = Vec::new();
             table.print(&mut out).unwrap();
             (anstream::adapter::strip_bytes(&out).into_vec(), table.is_right())

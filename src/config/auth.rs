@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::entry::{Entry, Written};
-use super::error::{ConfigError, Place};
-use super::layers::{Condition, read};
-use super::reader::{self, Reader, invalid};
+use super::entry::{RawSetting, SourcedSetting};
+use super::error::{ConfigError, SettingSource};
+use super::layers::{GrantCondition, read};
+use super::reader::{self, SettingsReader, invalid};
 use super::{settings, value};
 use crate::auth::{
-    Grant, JwtRules, KeyFiles, RowRule, RuleValue, Rules, StaticToken, Tables, TokenHash, same,
+    AuthOptions, Grant, GrantedTables, JwtOptions, KeyFiles, RowRule, RuleValue, StaticToken,
+    TokenHash, is_same_table,
 };
 use crate::table::ScopeConfig;
 
@@ -19,22 +20,25 @@ const LEEWAY_MAX: Duration = Duration::from_hours(1);
 
 /// Whether anybody is asked who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum AuthMode {
     None,
     Token,
 }
 
 /// `None`: nothing is written.
-pub(super) fn mode(reader: &mut Reader<'_>) -> Option<Mode> {
-    reader.choice(&settings::AUTH_MODE, &[("none", Mode::None), ("token", Mode::Token)])
+pub(super) fn mode(reader: &mut SettingsReader<'_>) -> Option<AuthMode> {
+    reader.choice(&settings::AUTH_MODE, &[("none", AuthMode::None), ("token", AuthMode::Token)])
 }
 
 /// What tokens are known; `None`: nobody is asked for one, or something is among the errors.
-pub(super) fn rules(reader: &mut Reader<'_>, mode: Option<Mode>) -> Option<Rules> {
+pub(super) fn rules(
+    reader: &mut SettingsReader<'_>,
+    mode: Option<AuthMode>,
+) -> Option<AuthOptions> {
     let tokens = reader.layers.tokens.iter().map(|(name, written)| (name.as_str(), written));
     let tokens: Vec<_> = tokens.collect();
     let jwt = jwt_place(reader);
-    if mode != Some(Mode::Token) {
+    if mode != Some(AuthMode::Token) {
         refuse_unused(reader, &tokens, jwt);
         return None;
     }
@@ -50,14 +54,14 @@ pub(super) fn rules(reader: &mut Reader<'_>, mode: Option<Mode>) -> Option<Rules
         tokens.into_iter().filter_map(|(name, written)| token(reader, name, written)).collect();
     stray_conditions(reader);
     let jwt = jwt.and_then(|_| self::jwt(reader));
-    Some(Rules { tokens, jwt })
+    Some(AuthOptions { tokens, jwt })
 }
 
 /// Tokens that are written and not asked for would make believe that something is closed.
 fn refuse_unused(
-    reader: &mut Reader<'_>,
-    tokens: &[(&str, &BTreeMap<&'static str, Entry>)],
-    jwt: Option<Place>,
+    reader: &mut SettingsReader<'_>,
+    tokens: &[(&str, &BTreeMap<&'static str, SourcedSetting>)],
+    jwt: Option<SettingSource>,
 ) {
     let token = tokens.iter().find_map(|(name, written)| {
         let (_, entry) = written.first_key_value()?;
@@ -75,7 +79,7 @@ fn refuse_unused(
 }
 
 /// Where `[auth.jwt]` is written, if it is.
-fn jwt_place(reader: &Reader<'_>) -> Option<Place> {
+fn jwt_place(reader: &SettingsReader<'_>) -> Option<SettingSource> {
     let scalars = reader.layers.scalars.iter();
     let scalar = scalars.filter(|(key, _)| key.starts_with("auth.jwt.")).map(|(_, entry)| entry);
     let conditions = reader.layers.conditions.iter();
@@ -84,9 +88,9 @@ fn jwt_place(reader: &Reader<'_>) -> Option<Place> {
 }
 
 fn token(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    written: &BTreeMap<&'static str, Entry>,
+    written: &BTreeMap<&'static str, SourcedSetting>,
 ) -> Option<StaticToken> {
     let place = written.values().next()?.place.clone();
     let errors_before = reader.errors.len();
@@ -107,7 +111,7 @@ fn token(
         reader.errors.push(ConfigError::Invalid { place, key, given: None, problem });
         return None;
     };
-    if !operator && tables == Tables::default() {
+    if !operator && tables == GrantedTables::default() {
         let problem = "may do nothing; give it tables = [\"…\"], or admin = true".to_owned();
         reader.errors.push(ConfigError::Invalid { place, key, given: None, problem });
         return None;
@@ -119,9 +123,9 @@ fn token(
 }
 
 fn hash(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    written: &BTreeMap<&'static str, Entry>,
+    written: &BTreeMap<&'static str, SourcedSetting>,
 ) -> Option<TokenHash> {
     let (plain, file) = (&settings::TOKEN_HASH, &settings::TOKEN_HASH_FILE);
     if let (Some(first), Some(second)) = (written.get(plain.key), written.get(file.key)) {
@@ -147,7 +151,7 @@ fn hash(
     hash.map_err(|error| reader.errors.push(error)).ok()
 }
 
-fn jwt(reader: &mut Reader<'_>) -> Option<JwtRules> {
+fn jwt(reader: &mut SettingsReader<'_>) -> Option<JwtOptions> {
     let path = |text: &str| Ok(PathBuf::from(text));
     let text = |text: &str| Ok(text.to_owned());
     let keys = KeyFiles {
@@ -185,49 +189,57 @@ fn jwt(reader: &mut Reader<'_>) -> Option<JwtRules> {
     let tables = tables?;
     let rows = conditions(reader, None, &tables);
     let grant = Grant { tables, tables_claim, rows };
-    Some(JwtRules { keys, issuer, audience, leeway: leeway?, grant })
+    Some(JwtOptions { keys, issuer, audience, leeway: leeway?, grant })
 }
 
-fn tables(written: &Written) -> Result<Tables, value::Problem> {
+fn tables(written: &RawSetting) -> Result<GrantedTables, value::ValueError> {
     let names: Result<Vec<String>, _> =
         reader::several(written).into_iter().map(value::table).collect();
     let names = names?;
     match names.as_slice() {
         [] => Err("must name at least one table, or be \"*\" for all".to_owned()),
-        [all] if all == "*" => Ok(Tables::All),
+        [all] if all == "*" => Ok(GrantedTables::All),
         names if names.iter().any(|name| name == "*") => {
             Err("\"*\" is every table: name others beside it nowhere".to_owned())
         }
-        _ => Ok(Tables::Named(names)),
+        _ => Ok(GrantedTables::Named(names)),
     }
 }
 
 /// The conditions of a token (or of JWTs), each of a table that is granted by name: one of another
 /// table would make believe that it narrows something.
-fn conditions(reader: &mut Reader<'_>, token: Option<&str>, tables: &Tables) -> Vec<RowRule> {
+fn conditions(
+    reader: &mut SettingsReader<'_>,
+    token: Option<&str>,
+    tables: &GrantedTables,
+) -> Vec<RowRule> {
     let all = reader.layers.conditions.iter();
-    let all: Vec<&Condition> = all.filter(|known| known.token.as_deref() == token).collect();
+    let all: Vec<&GrantCondition> = all.filter(|known| known.token.as_deref() == token).collect();
     all.into_iter().filter_map(|condition| rule(reader, condition, tables)).collect()
 }
 
-fn rule(reader: &mut Reader<'_>, condition: &Condition, tables: &Tables) -> Option<RowRule> {
-    let Condition { token, table, column, is_claim, entry } = condition;
+fn rule(
+    reader: &mut SettingsReader<'_>,
+    condition: &GrantCondition,
+    tables: &GrantedTables,
+) -> Option<RowRule> {
+    let GrantCondition { token, table, column, is_claim, entry } = condition;
     let mut refuse = |problem: String| {
         let error = invalid(&key_of(condition), entry, problem);
         reader.errors.push(error);
         None
     };
-    let Written::Text(text) = &entry.written else {
+    let RawSetting::Text(text) = &entry.written else {
         return refuse("must be one value, not a list".to_owned());
     };
     if *is_claim && token.is_some() {
         return refuse("a static token has no claims; write the value itself".to_owned());
     }
     let granted = match tables {
-        Tables::All => {
+        GrantedTables::All => {
             return refuse("with tables = \"*\" nothing is narrowed; name the tables".to_owned());
         }
-        Tables::Named(names) => names.iter().any(|name| same(name, table)),
+        GrantedTables::Named(names) => names.iter().any(|name| is_same_table(name, table)),
     };
     if !granted {
         return refuse(format!("{table} is not among the tables that may be read"));
@@ -240,10 +252,10 @@ fn rule(reader: &mut Reader<'_>, condition: &Condition, tables: &Tables) -> Opti
 }
 
 /// Callers are told apart by scope columns only: by any other column nobody would see anything.
-pub(super) fn require_scopes(reader: &mut Reader<'_>, scopes: &[ScopeConfig]) {
+pub(super) fn require_scopes(reader: &mut SettingsReader<'_>, scopes: &[ScopeConfig]) {
     for condition in &reader.layers.conditions {
-        let Condition { table, column, entry, .. } = condition;
-        let mut of_table = scopes.iter().filter(|scope| same(&scope.table, table));
+        let GrantCondition { table, column, entry, .. } = condition;
+        let mut of_table = scopes.iter().filter(|scope| is_same_table(&scope.table, table));
         if !of_table.any(|scope| scope.columns.contains(column)) {
             let problem = format!("needs {column} among the scope columns: tables.{table}.scope");
             reader.errors.push(invalid(&key_of(condition), entry, problem));
@@ -251,8 +263,8 @@ pub(super) fn require_scopes(reader: &mut Reader<'_>, scopes: &[ScopeConfig]) {
     }
 }
 
-fn key_of(condition: &Condition) -> String {
-    let Condition { token, table, column, .. } = condition;
+fn key_of(condition: &GrantCondition) -> String {
+    let GrantCondition { token, table, column, .. } = condition;
     match token {
         Some(name) => format!("auth.tokens.{name}.where.{table}.{column}"),
         None => format!("auth.jwt.where.{table}.{column}"),
@@ -260,7 +272,7 @@ fn key_of(condition: &Condition) -> String {
 }
 
 /// Conditions of a token of which nothing else is written.
-fn stray_conditions(reader: &mut Reader<'_>) {
+fn stray_conditions(reader: &mut SettingsReader<'_>) {
     for condition in &reader.layers.conditions {
         let Some(name) = &condition.token else { continue };
         if !reader.layers.tokens.contains_key(name) {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::{settings, value};
 
 /// Limits of rows in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
+pub struct CacheConfig {
     /// Bytes for the lazily held rows of all tables together.
     pub max_bytes: u64,
     /// How long a lazily held row stays unused.
@@ -15,17 +15,17 @@ pub struct Cache {
     /// How long a lazily held row stays.
     pub time_to_live: Option<Duration>,
     /// Bytes for the rows of one preloaded table.
-    pub preload_max_bytes: usize,
+    pub max_preload_bytes: usize,
     /// Rows that may wait to be loaded.
-    pub loads_waiting_max: usize,
+    pub max_pending_loads: usize,
     /// Connections that load rows.
     pub load_connections: usize,
     /// How long one query for rows may take.
     pub load_timeout: Duration,
 }
 
-impl Cache {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+impl CacheConfig {
+    pub(super) fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let count = |most| move |text: &str| value::count(text, most).map(|count| count as usize);
         let max_bytes = reader.value(&settings::CACHE_MAX_BYTES, value::positive_size);
         let time_to_idle = reader.optional(&settings::TIME_TO_IDLE, value::cached_for);
@@ -38,8 +38,8 @@ impl Cache {
             max_bytes: max_bytes?,
             time_to_idle,
             time_to_live,
-            preload_max_bytes: preload_max_bytes?,
-            loads_waiting_max: loads_waiting_max?,
+            max_preload_bytes: preload_max_bytes?,
+            max_pending_loads: loads_waiting_max?,
             load_connections: load_connections?,
             load_timeout: load_timeout?,
         })

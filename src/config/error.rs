@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::wire::TargetError;
+use crate::wire::ConnectOptionsError;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SettingSource {
     /// A line of the configuration file.
     File {
         /// The file as named on the command line.
@@ -23,7 +23,7 @@ pub enum Place {
     Flag(&'static str),
 }
 
-impl Place {
+impl SettingSource {
     /// Who wins: a higher rank replaces a lower one.
     pub(super) fn rank(&self) -> u8 {
         match self {
@@ -35,7 +35,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
@@ -75,7 +75,7 @@ pub enum ConfigError {
     #[error("{place}: unknown key {key}; the nearest known one is {nearest}")]
     UnknownKey {
         /// Where it stands.
-        place: Place,
+        place: SettingSource,
         /// The key as it was written there.
         key: String,
         /// The known key most like it, written the same way.
@@ -85,7 +85,7 @@ pub enum ConfigError {
     #[error("{place}: {key}{}: {problem}", shown(given.as_ref()))]
     Invalid {
         /// Where it stands.
-        place: Place,
+        place: SettingSource,
         /// The key.
         key: String,
         /// What was written; `None` where it may be a secret.
@@ -99,17 +99,17 @@ pub enum ConfigError {
         /// One key.
         first: &'static str,
         /// Where it stands.
-        first_place: Place,
+        first_place: SettingSource,
         /// The other key.
         second: &'static str,
         /// Where it stands.
-        second_place: Place,
+        second_place: SettingSource,
     },
     /// A key that means something only with another.
     #[error("{place}: {given} is given, but {missing} is not: give both, or leave it out")]
     Alone {
         /// Where it stands.
-        place: Place,
+        place: SettingSource,
         /// The key.
         given: &'static str,
         /// The key that must stand beside it.
@@ -136,9 +136,9 @@ pub enum ConfigError {
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Target {
         /// Where it stands; `None` where libpq's variables alone name the database.
-        place: Option<Place>,
+        place: Option<SettingSource>,
         /// What is wrong with it. Holds no secret.
-        error: TargetError,
+        error: ConnectOptionsError,
     },
     /// Everyone on the network could read which rows change.
     #[error(

@@ -5,11 +5,14 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::entry::{Entry, Written};
-use super::error::{ConfigError, Place};
+use super::entry::{RawSetting, SourcedSetting};
+use super::error::{ConfigError, SettingSource};
 
 /// Every scalar and list of the file, by the parts of its key.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(Vec<String>, Entry)>, ConfigError> {
+pub(super) fn parse(
+    path: &Path,
+    text: &str,
+) -> Result<Vec<(Vec<String>, SourcedSetting)>, ConfigError> {
     let table = DeTable::parse(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let before = text.get(..start).unwrap_or(text);
@@ -19,22 +22,22 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(Vec<String>, Entry)>
         ConfigError::Syntax { path: path.to_owned(), line: line_of(text, start), column, message }
     })?;
     let mut entries = Vec::new();
-    let file = File { path, text };
+    let file = ConfigFile { path, text };
     file.flatten(table.get_ref(), &mut Vec::new(), &mut entries);
     Ok(entries)
 }
 
-struct File<'a> {
+struct ConfigFile<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl File<'_> {
+impl ConfigFile<'_> {
     fn flatten(
         &self,
         table: &DeTable<'_>,
         prefix: &mut Vec<String>,
-        entries: &mut Vec<(Vec<String>, Entry)>,
+        entries: &mut Vec<(Vec<String>, SourcedSetting)>,
     ) {
         for (key, value) in table {
             prefix.push(key.get_ref().to_string());
@@ -42,9 +45,11 @@ impl File<'_> {
                 DeValue::Table(inner) => self.flatten(inner, prefix, entries),
                 written => {
                     let line = line_of(self.text, key.span().start);
-                    let place = Place::File { path: self.path.to_owned(), line };
-                    entries
-                        .push((prefix.clone(), Entry { written: self::written(written), place }));
+                    let place = SettingSource::File { path: self.path.to_owned(), line };
+                    entries.push((
+                        prefix.clone(),
+                        SourcedSetting { written: self::written(written), place },
+                    ));
                 }
             }
             prefix.pop();
@@ -52,12 +57,12 @@ impl File<'_> {
     }
 }
 
-fn written(value: &DeValue<'_>) -> Written {
+fn written(value: &DeValue<'_>) -> RawSetting {
     match value {
         DeValue::Array(items) => {
-            Written::List(items.iter().map(Spanned::get_ref).map(scalar).collect())
+            RawSetting::List(items.iter().map(Spanned::get_ref).map(scalar).collect())
         }
-        other => Written::Text(scalar(other)),
+        other => RawSetting::Text(scalar(other)),
     }
 }
 

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use super::error::ConfigError;
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::{settings, value};
 use crate::http::{RateLimit, ServerOptions, TlsFiles};
 
 /// The certificate's files; one without the other is an error.
-pub(super) fn tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
+pub(super) fn tls(reader: &mut SettingsReader<'_>) -> Option<TlsFiles> {
     let (certificate, key) = (&settings::TLS_CERT_FILE, &settings::TLS_KEY_FILE);
     let path = |text: &str| Ok(PathBuf::from(text));
     let written = [certificate, key].map(|setting| reader.place_of(&[setting]));
-    let alone = |place, given: &settings::Setting, missing: &settings::Setting| {
+    let alone = |place, given: &settings::SettingSpec, missing: &settings::SettingSpec| {
         ConfigError::Alone { place, given: given.key, missing: missing.key }
     };
     match written {
@@ -26,7 +26,7 @@ pub(super) fn tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
 }
 
 /// The limits of connections.
-pub(super) fn server(reader: &mut Reader<'_>) -> Option<ServerOptions> {
+pub(super) fn server(reader: &mut SettingsReader<'_>) -> Option<ServerOptions> {
     let connections_max =
         reader.value(&settings::CONNECTIONS_MAX, |text| value::count(text, 1_000_000));
     let head_timeout = reader.value(&settings::HEAD_TIMEOUT, value::patience);
@@ -34,16 +34,16 @@ pub(super) fn server(reader: &mut Reader<'_>) -> Option<ServerOptions> {
     let head_max_bytes = reader.value(&settings::HEAD_MAX_BYTES, value::head_size);
     let streams = reader.value(&settings::HTTP2_STREAMS_MAX, |text| value::count(text, 10_000));
     Some(ServerOptions {
-        connections_max: connections_max? as usize,
-        head_timeout: head_timeout?,
+        max_connections: connections_max? as usize,
+        header_timeout: head_timeout?,
         idle_timeout: idle_timeout?,
-        head_max_bytes: head_max_bytes?,
-        http2_streams_max: streams?,
+        max_header_bytes: head_max_bytes?,
+        max_http2_streams: streams?,
         rate_limit: rate_limit(reader),
     })
 }
 
-fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
+fn rate_limit(reader: &mut SettingsReader<'_>) -> Option<RateLimit> {
     let count = |text: &str| value::count(text, 1_000_000);
     let written = reader.place_of(&[&settings::RATE_BURST]);
     let per_second = reader.optional(&settings::RATE_LIMIT, count);
@@ -57,7 +57,7 @@ fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
 
 /// Streams and sockets may not take every connection.
 pub(super) fn leave_room_for_polls(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     push_clients_max: usize,
     connections_max: usize,
 ) {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::entry::{Entry, Written};
+use super::entry::{RawSetting, SourcedSetting};
 use super::environment::{Environment, TOKEN_VARIABLE};
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, SettingSource};
 use super::settings::{
-    AUTH_SETTINGS, SETTINGS, Setting, TABLE_SETTINGS, nearest, nearest_of_table, nearest_of_token,
-    variable_of,
+    AUTH_SETTINGS, SETTINGS, SettingSpec, TABLE_SETTINGS, nearest, nearest_of_table,
+    nearest_of_token, variable_of,
 };
 
 /// A value given on the command line.
@@ -25,25 +25,25 @@ pub struct Flag {
 /// Every value that was written, the strongest of each key.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
-    pub(super) scalars: BTreeMap<&'static str, Entry>,
+    pub(super) scalars: BTreeMap<&'static str, SourcedSetting>,
     /// `[tables.NAME]`: what is written for each table.
-    pub(super) tables: BTreeMap<String, BTreeMap<&'static str, Entry>>,
+    pub(super) tables: BTreeMap<String, BTreeMap<&'static str, SourcedSetting>>,
     /// `[auth.tokens.NAME]`, likewise.
-    pub(super) tokens: BTreeMap<String, BTreeMap<&'static str, Entry>>,
+    pub(super) tokens: BTreeMap<String, BTreeMap<&'static str, SourcedSetting>>,
     /// What stands in `where`, of tokens and JWTs.
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Vec<GrantCondition>,
 }
 
 /// `where.TABLE.COLUMN = value`, in the section of tokens or of JWTs.
 #[derive(Clone, Debug)]
-pub(super) struct Condition {
+pub(super) struct GrantCondition {
     /// The token's name; `None`: of JWTs.
     pub(super) token: Option<String>,
     pub(super) table: String,
     pub(super) column: String,
     /// Whether the value is the name of a claim.
     pub(super) is_claim: bool,
-    pub(super) entry: Entry,
+    pub(super) entry: SourcedSetting,
 }
 
 /// The configuration file's path in the environment; `--config` wins over it.
@@ -75,7 +75,8 @@ impl Layers {
     ) {
         for (name, key) in ALIASES {
             if let Some(value) = environment.text(name) {
-                let entry = Entry { written: text(value), place: Place::Alias(name) };
+                let entry =
+                    SourcedSetting { written: text(value), place: SettingSource::Alias(name) };
                 self.add(&path_of(key), entry, errors);
             }
         }
@@ -89,19 +90,25 @@ impl Layers {
             };
             let key = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
             let key: Vec<String> = key.split("__").map(str::to_owned).collect();
-            let entry = Entry { written: text(value), place: Place::Variable(name.to_owned()) };
+            let entry = SourcedSetting {
+                written: text(value),
+                place: SettingSource::Variable(name.to_owned()),
+            };
             self.add(&key, entry, errors);
         }
     }
 
     pub(super) fn add_flags(&mut self, flags: Vec<Flag>, errors: &mut Vec<ConfigError>) {
         for flag in flags {
-            let entry = Entry { written: text(&flag.value), place: Place::Flag(flag.flag) };
+            let entry = SourcedSetting {
+                written: text(&flag.value),
+                place: SettingSource::Flag(flag.flag),
+            };
             self.add(&path_of(flag.key), entry, errors);
         }
     }
 
-    fn add(&mut self, key: &[String], entry: Entry, errors: &mut Vec<ConfigError>) {
+    fn add(&mut self, key: &[String], entry: SourcedSetting, errors: &mut Vec<ConfigError>) {
         if let [section, name, field] = key
             && section == "tables"
             && let Some(setting) = table_setting(field)
@@ -120,7 +127,7 @@ impl Layers {
     }
 
     /// Whether the key is one of `[auth]` with a name of the operator's own in it.
-    fn add_of_auth(&mut self, key: &[String], entry: &Entry) -> bool {
+    fn add_of_auth(&mut self, key: &[String], entry: &SourcedSetting) -> bool {
         let [section, rest @ ..] = key else { return false };
         let (token, rest) = match rest {
             [tokens, name, rest @ ..] if tokens == "tokens" => (Some(name.clone()), rest),
@@ -158,11 +165,11 @@ impl Layers {
         table: &str,
         column: &str,
         is_claim: bool,
-        entry: &Entry,
+        entry: &SourcedSetting,
     ) {
         let (table, column, entry) = (table.to_owned(), column.to_owned(), entry.clone());
-        let added = Condition { token, table, column, is_claim, entry };
-        let same = |known: &Condition| {
+        let added = GrantCondition { token, table, column, is_claim, entry };
+        let same = |known: &GrantCondition| {
             (&known.token, &known.table, &known.column)
                 == (&added.token, &added.table, &added.column)
         };
@@ -173,23 +180,23 @@ impl Layers {
         }
     }
 
-    pub(super) fn entry(&self, setting: &Setting) -> Option<&Entry> {
+    pub(super) fn entry(&self, setting: &SettingSpec) -> Option<&SourcedSetting> {
         self.scalars.get(setting.key)
     }
 }
 
 /// The key that a section `[tables.NAME]` writes as `field`.
-fn table_setting(field: &str) -> Option<&'static Setting> {
+fn table_setting(field: &str) -> Option<&'static SettingSpec> {
     TABLE_SETTINGS.iter().find(|setting| setting.key.ends_with(&format!(".{field}")))
 }
 
-fn put<K: Ord>(entries: &mut BTreeMap<K, Entry>, key: K, entry: Entry) {
+fn put<K: Ord>(entries: &mut BTreeMap<K, SourcedSetting>, key: K, entry: SourcedSetting) {
     if entries.get(&key).is_none_or(|held| held.place.rank() <= entry.place.rank()) {
         entries.insert(key, entry);
     }
 }
 
-fn unknown(key: &[String], dotted: &str, place: Place) -> ConfigError {
+fn unknown(key: &[String], dotted: &str, place: SettingSource) -> ConfigError {
     let nearest = match key {
         [section, name, field @ ..] if section == "tables" => {
             nearest_of_table(&field.join(".")).replace("NAME", name)
@@ -200,7 +207,7 @@ fn unknown(key: &[String], dotted: &str, place: Place) -> ConfigError {
         _ => nearest(dotted).to_owned(),
     };
     match &place {
-        Place::Variable(name) => {
+        SettingSource::Variable(name) => {
             let (key, nearest) = (name.clone(), variable_of(&nearest));
             ConfigError::UnknownKey { place, key, nearest }
         }
@@ -232,8 +239,8 @@ fn is_service_link(name: &str, value: &str) -> bool {
             || name.split_once("_PORT_").is_some_and(|(_, rest)| is_port_of(rest)))
 }
 
-fn text(value: &str) -> Written {
-    Written::Text(value.to_owned())
+fn text(value: &str) -> RawSetting {
+    RawSetting::Text(value.to_owned())
 }
 
 fn path_of(key: &str) -> Vec<String> {

@@ -22,40 +22,42 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-pub use cache::Cache;
-pub use consistency::Consistency;
+pub use cache::CacheConfig;
+pub use consistency::ConsistencyConfig;
 pub use environment::Environment;
-pub use error::{ConfigError, ConfigErrors, Place};
+pub use error::{ConfigError, ConfigErrors, SettingSource};
 pub use layers::Flag;
 pub use secret::Secret;
-pub use settings::{AUTH_SETTINGS, SETTINGS, Setting, TABLE_SETTINGS, documentation, variable_of};
+pub use settings::{
+    AUTH_SETTINGS, SETTINGS, SettingSpec, TABLE_SETTINGS, documentation, variable_of,
+};
 
 use layers::Layers;
-use reader::Reader;
+use reader::SettingsReader;
 
-use crate::auth::Rules;
+use crate::auth::AuthOptions;
 use crate::http::{ServerOptions, TlsFiles};
 use crate::replication::Streaming;
 use crate::table::{RowsConfig, ScopeConfig};
-use crate::wire::{LibpqEnvironment, Target};
+use crate::wire::{ConnectOptions, LibpqEnvironment};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The database and what is left in it.
-    pub postgres: Postgres,
+    pub postgres: PostgresConfig,
     /// The version log's limits.
-    pub log: Log,
+    pub log: LogConfig,
     /// The limits of rows in memory.
-    pub cache: Cache,
+    pub cache: CacheConfig,
     /// How rows in memory are compared with the database all the time.
-    pub consistency: Consistency,
+    pub consistency: ConsistencyConfig,
     /// Who is answered where.
-    pub http: Http,
+    pub http: HttpConfig,
     /// Section `[auth]`: which tokens are known; `None`: nobody is asked for one.
-    pub auth: Option<Rules>,
+    pub auth: Option<AuthOptions>,
     /// Log lines.
-    pub logging: Logging,
+    pub logging: LoggingConfig,
     /// `[tables.NAME]`, of tables whose rows are held.
     pub rows: Vec<RowsConfig>,
     /// `[tables.NAME]`, of tables whose rows callers see by scope.
@@ -64,9 +66,9 @@ pub struct Config {
 
 /// Section `[postgres]`.
 #[derive(Clone, Debug)]
-pub struct Postgres {
+pub struct PostgresConfig {
     /// The database: the URL with the password file's password and libpq's variables.
-    pub target: Target,
+    pub target: ConnectOptions,
     /// Name of the publication.
     pub publication: String,
     /// Name of the replication slot.
@@ -96,7 +98,7 @@ pub enum SetupMode {
 
 /// Section `[log]`: limits of the version log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// Ids remembered per table.
     pub max_changes: usize,
     /// How long a change is remembered.
@@ -113,7 +115,7 @@ pub struct Log {
 
 /// Section `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Http {
+pub struct HttpConfig {
     /// Where clients ask.
     pub listen: SocketAddr,
     /// Where operators ask; `None`: at `listen`, too.
@@ -127,16 +129,16 @@ pub struct Http {
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.
-    pub push_clients_max: usize,
+    pub max_push_clients: usize,
     /// Bytes of all answers that clients have not read yet.
-    pub answers_max_bytes: usize,
+    pub max_buffered_response_bytes: usize,
     /// How long whoever is woken waits for further commits.
-    pub notify_interval: Duration,
+    pub coalesce_interval: Duration,
 }
 
 /// Section `[logging]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logging {
+pub struct LoggingConfig {
     /// How lines look.
     pub format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`.
@@ -168,7 +170,7 @@ impl Config {
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
         let layers = lay(sources, &mut errors);
-        let mut reader = Reader { layers: &layers, errors };
+        let mut reader = SettingsReader { layers: &layers, errors };
         let config = build(&mut reader, &sources.environment);
         match config {
             Some(config) if reader.errors.is_empty() => Ok(config),
@@ -192,12 +194,12 @@ fn lay(sources: &Sources<'_>, errors: &mut Vec<ConfigError>) -> Layers {
 }
 
 /// `None` only when something is among the reader's errors.
-fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
+fn build(reader: &mut SettingsReader<'_>, environment: &Environment) -> Option<Config> {
     // Every section is read before any is given up, so that all errors are told at once.
     let postgres = postgres(reader, environment);
     let log = log(reader);
-    let cache = Cache::read(reader);
-    let consistency = Consistency::read(reader);
+    let cache = CacheConfig::read(reader);
+    let consistency = ConsistencyConfig::read(reader);
     let mode = auth::mode(reader);
     let http = http(reader, mode);
     let auth = auth::rules(reader, mode);
@@ -217,7 +219,7 @@ fn build(reader: &mut Reader<'_>, environment: &Environment) -> Option<Config> {
     })
 }
 
-fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgres> {
+fn postgres(reader: &mut SettingsReader<'_>, environment: &Environment) -> Option<PostgresConfig> {
     let target = target(reader, environment);
     let publication = reader.value(&settings::PUBLICATION, value::identifier);
     let slot = reader.value(&settings::SLOT, value::slot);
@@ -230,7 +232,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     let streaming = reader.choice(&settings::STREAMING, &streaming);
     let resume_window = reader.value(&settings::RESUME_WINDOW, value::duration);
     let resume_max_wal = reader.value(&settings::RESUME_MAX_WAL, value::size);
-    Some(Postgres {
+    Some(PostgresConfig {
         target: target?,
         publication: publication?,
         slot: slot?,
@@ -243,7 +245,7 @@ fn postgres(reader: &mut Reader<'_>, environment: &Environment) -> Option<Postgr
     })
 }
 
-fn target(reader: &mut Reader<'_>, environment: &Environment) -> Option<Target> {
+fn target(reader: &mut SettingsReader<'_>, environment: &Environment) -> Option<ConnectOptions> {
     let url = url(reader, environment);
     let password = reader.secret_file(&settings::PASSWORD_FILE);
     let timeout = reader.value(&settings::CONNECT_TIMEOUT, value::positive_duration)?;
@@ -251,7 +253,7 @@ fn target(reader: &mut Reader<'_>, environment: &Environment) -> Option<Target> 
     // Weaker than the URL's own connect_timeout, and in whole seconds, as libpq has it.
     let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
     libpq.vars.entry("PGCONNECT_TIMEOUT".into()).or_insert_with(|| seconds.to_string());
-    match Target::parse(url?.expose(), &libpq) {
+    match ConnectOptions::parse(url?.expose(), &libpq) {
         Ok(target) => Some(match password {
             Some(password) => target.with_password(password.expose()),
             None => target,
@@ -265,7 +267,7 @@ fn target(reader: &mut Reader<'_>, environment: &Environment) -> Option<Target> 
 }
 
 /// The connection string. libpq's variables alone name a database, too, as they do for psql.
-fn url(reader: &mut Reader<'_>, environment: &Environment) -> Option<Secret> {
+fn url(reader: &mut SettingsReader<'_>, environment: &Environment) -> Option<Secret> {
     let errors_before = reader.errors.len();
     let url = reader.secret(&settings::URL, &settings::URL_FILE);
     if url.as_ref().is_some_and(|url| !url.expose().is_empty()) {
@@ -288,7 +290,7 @@ fn url(reader: &mut Reader<'_>, environment: &Environment) -> Option<Secret> {
     None
 }
 
-fn log(reader: &mut Reader<'_>) -> Option<Log> {
+fn log(reader: &mut SettingsReader<'_>) -> Option<LogConfig> {
     /// Slots of the log are numbered with 32 bits; a limit that no memory reaches anyway.
     const MOST: u32 = 2_000_000_000;
     let count = |text: &str| value::count(text, MOST).map(|count| count as usize);
@@ -299,7 +301,7 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     let max_transaction_changes = reader.value(&settings::MAX_TRANSACTION_CHANGES, count);
     let max_transaction_bytes = reader.value(&settings::MAX_TRANSACTION_BYTES, bytes);
     let max_streamed_bytes = reader.value(&settings::MAX_STREAMED_BYTES, bytes);
-    Some(Log {
+    Some(LogConfig {
         max_changes: max_changes?,
         max_age: max_age?,
         max_bytes: max_bytes?,
@@ -309,7 +311,7 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     })
 }
 
-fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
+fn http(reader: &mut SettingsReader<'_>, auth: Option<auth::AuthMode>) -> Option<HttpConfig> {
     const PUSH_CLIENTS_MOST: u32 = 15_000;
     let listen = reader.value(&settings::LISTEN, value::listener);
     let admin_listen = reader.value(&settings::ADMIN_LISTEN, value::listener);
@@ -338,17 +340,17 @@ fn http(reader: &mut Reader<'_>, auth: Option<auth::Mode>) -> Option<Http> {
     }
     let server = server?;
     let push_clients_max = push_clients_max?;
-    http::leave_room_for_polls(reader, push_clients_max, server.connections_max);
-    Some(Http {
+    http::leave_room_for_polls(reader, push_clients_max, server.max_connections);
+    Some(HttpConfig {
         listen,
         admin_listen,
         admin_open: admin_listen.is_none_or(|address| is_loopback(&address)),
         tls,
         server,
         cors_origins,
-        push_clients_max,
-        answers_max_bytes: answers_max_bytes?,
-        notify_interval: notify_interval?,
+        max_push_clients: push_clients_max,
+        max_buffered_response_bytes: answers_max_bytes?,
+        coalesce_interval: notify_interval?,
     })
 }
 
@@ -357,11 +359,11 @@ fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn logging(reader: &mut Reader<'_>) -> Option<Logging> {
+fn logging(reader: &mut SettingsReader<'_>) -> Option<LoggingConfig> {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = reader.choice(&settings::LOGGING_FORMAT, &formats);
     let level = reader.value(&settings::LOGGING_LEVEL, value::log_filter);
-    Some(Logging { format: format?, level: level? })
+    Some(LoggingConfig { format: format?, level: level? })
 }
 
 #[cfg(test)]

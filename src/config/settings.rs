@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// A key and what is to be known about it.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting {
+pub struct SettingSpec {
     /// Section and name, `postgres.url`.
     pub key: &'static str,
     /// The default as one would write it; `None` where there is none.
@@ -18,10 +18,10 @@ pub struct Setting {
 
 macro_rules! settings {
     ($($constant:ident = $key:literal, $default:expr, $form:literal, $meaning:literal;)*) => {
-        $(pub(super) const $constant: Setting =
-            Setting { key: $key, default: $default, form: $form, meaning: $meaning };)*
+        $(pub(super) const $constant: SettingSpec =
+            SettingSpec { key: $key, default: $default, form: $form, meaning: $meaning };)*
         /// Every key of a fixed name, in the order in which they are documented.
-        pub const SETTINGS: &[Setting] = &[$($constant),*];
+        pub const SETTINGS: &[SettingSpec] = &[$($constant),*];
     };
 }
 
@@ -134,66 +134,66 @@ settings! {
         "What is logged (off, error, warn, info, debug, trace, also per module). RUST_LOG is honoured.";
 }
 
-pub(super) const TABLE_ROWS: Setting = Setting {
+pub(super) const TABLE_ROWS: SettingSpec = SettingSpec {
     key: "tables.NAME.rows",
     default: Some("off"),
     form: "off | lazy | preload",
     meaning: "What of the table's rows is in memory. off: nothing, clients are told ids. lazy: rows that were asked for. preload: all of them.",
 };
-pub(super) const TABLE_COLUMNS: Setting = Setting {
+pub(super) const TABLE_COLUMNS: SettingSpec = SettingSpec {
     key: "tables.NAME.columns",
     default: None,
     form: "list of column names",
     meaning: "The columns of the rows that are served. Without it: all that are published.",
 };
-pub(super) const TOKEN_HASH: Setting = Setting {
+pub(super) const TOKEN_HASH: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.hash",
     default: None,
     form: "sha256: and 64 hexadecimal digits",
     meaning: "The hash of a static token, as `highwater token` prints it. The token itself is kept nowhere.",
 };
-pub(super) const TOKEN_HASH_FILE: Setting = Setting {
+pub(super) const TOKEN_HASH_FILE: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.hash_file",
     default: None,
     form: "path",
     meaning: "A file that holds the hash.",
 };
-pub(super) const TOKEN_TABLES: Setting = Setting {
+pub(super) const TOKEN_TABLES: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.tables",
     default: None,
     form: "list of tables, or *",
     meaning: "The tables that the token may read.",
 };
-pub(super) const TOKEN_ADMIN: Setting = Setting {
+pub(super) const TOKEN_ADMIN: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.admin",
     default: Some("false"),
     form: "true | false",
     meaning: "true: the token opens /v1/status, /metrics, /admin/reload, /admin/verify, and the reasons in /readyz.",
 };
-pub(super) const TOKEN_WHERE: Setting = Setting {
+pub(super) const TOKEN_WHERE: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.where.TABLE.COLUMN",
     default: None,
     form: "value",
     meaning: "Of the table only rows with this value in this column.",
 };
-pub(super) const JWT_WHERE: Setting = Setting {
+pub(super) const JWT_WHERE: SettingSpec = SettingSpec {
     key: "auth.jwt.where.TABLE.COLUMN",
     default: None,
     form: "value, or { claim = \"name\" }",
     meaning: "Of the table only rows with this value in this column, or with the value of the JWT's claim. A JWT without the claim is refused.",
 };
 /// The keys with names of the operator's own in them, of the section `[auth]`.
-pub const AUTH_SETTINGS: &[Setting] =
+pub const AUTH_SETTINGS: &[SettingSpec] =
     &[TOKEN_HASH, TOKEN_HASH_FILE, TOKEN_TABLES, TOKEN_ADMIN, TOKEN_WHERE, JWT_WHERE];
 
-pub(super) const TABLE_SCOPE: Setting = Setting {
+pub(super) const TABLE_SCOPE: SettingSpec = SettingSpec {
     key: "tables.NAME.scope",
     default: None,
     form: "list of column names, at most 3",
     meaning: "The columns by whose values callers may be limited to some rows. Each is part of the replica identity, or that is FULL.",
 };
 /// The keys that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
-pub const TABLE_SETTINGS: &[Setting] = &[TABLE_ROWS, TABLE_COLUMNS, TABLE_SCOPE];
+pub const TABLE_SETTINGS: &[SettingSpec] = &[TABLE_ROWS, TABLE_COLUMNS, TABLE_SCOPE];
 
 /// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
 pub fn variable_of(key: &str) -> String {
@@ -215,7 +215,7 @@ pub(super) fn nearest_of_table(field: &str) -> &'static str {
     most_like(&format!("tables.NAME.{field}"), TABLE_SETTINGS)
 }
 
-fn most_like(key: &str, settings: &[Setting]) -> &'static str {
+fn most_like(key: &str, settings: &[SettingSpec]) -> &'static str {
     let similarity = |known: &str| strsim::normalized_damerau_levenshtein(known, key);
     let keys = settings.iter().map(|setting| setting.key);
     keys.max_by(|a, b| similarity(a).total_cmp(&similarity(b))).unwrap_or(URL.key)

@@ -1,13 +1,13 @@
 //! Sections `[tables.NAME]`: which rows are held, and by which columns callers see them.
 
-use super::entry::Written;
-use super::reader::{self, Reader};
+use super::entry::RawSetting;
+use super::reader::{self, SettingsReader};
 use super::{settings, value};
 use crate::table::{RowMode, RowsConfig, ScopeConfig};
 
 /// What is wanted of tables' rows (a table that is not named, or `off`, has none in memory), and by
 /// which columns callers see them.
-pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<RowsConfig>, Vec<ScopeConfig>) {
+pub(super) fn wanted(reader: &mut SettingsReader<'_>) -> (Vec<RowsConfig>, Vec<ScopeConfig>) {
     let modes = [("off", None), ("lazy", Some(RowMode::Lazy)), ("preload", Some(RowMode::Preload))];
     let (mut wanted, mut scopes) = (Vec::new(), Vec::new());
     for (table, entries) in &reader.layers.tables {
@@ -28,7 +28,7 @@ pub(super) fn wanted(reader: &mut Reader<'_>) -> (Vec<RowsConfig>, Vec<ScopeConf
 }
 
 /// A list of column names.
-fn names(written: &Written) -> Result<Vec<String>, value::Problem> {
+fn names(written: &RawSetting) -> Result<Vec<String>, value::ValueError> {
     let names: Result<Vec<String>, _> =
         reader::several(written).into_iter().map(value::identifier).collect();
     names.and_then(value::not_empty)

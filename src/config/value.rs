@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::scope::SCOPE_COLUMNS_MAX;
 
 /// What is wrong with a value, and what is allowed: the end of a sentence.
-pub(super) type Problem = String;
+pub(super) type ValueError = String;
 
-pub(super) fn boolean(text: &str) -> Result<bool, Problem> {
+pub(super) fn boolean(text: &str) -> Result<bool, ValueError> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -17,7 +17,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, Problem> {
 }
 
 /// A duration; `0s` is allowed, a number without a unit is not.
-pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
+pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
     let allowed = "write a number with a unit, such as 500ms, 30s, 5m or 24h";
     if text.trim().parse::<f64>().is_ok() {
         return Err(format!("has no unit; {allowed}"));
@@ -25,7 +25,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     humantime::parse_duration(text).map_err(|_| format!("not a duration; {allowed}"))
 }
 
-pub(super) fn positive_duration(text: &str) -> Result<Duration, Problem> {
+pub(super) fn positive_duration(text: &str) -> Result<Duration, ValueError> {
     let duration = duration(text)?;
     if duration.is_zero() {
         return Err("must be longer than zero".into());
@@ -34,7 +34,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, Problem> {
 }
 
 /// A duration that a client hardly notices; `0s` is allowed.
-pub(super) fn short_duration(text: &str) -> Result<Duration, Problem> {
+pub(super) fn short_duration(text: &str) -> Result<Duration, ValueError> {
     match duration(text)? {
         short if short <= Duration::from_secs(1) => Ok(short),
         _ => Err("must be at most 1s".into()),
@@ -42,7 +42,7 @@ pub(super) fn short_duration(text: &str) -> Result<Duration, Problem> {
 }
 
 /// A duration between two efforts, which must not follow each other at once.
-pub(super) fn pause(text: &str) -> Result<Duration, Problem> {
+pub(super) fn pause(text: &str) -> Result<Duration, ValueError> {
     match duration(text)? {
         pause if pause >= Duration::from_millis(10) => Ok(pause),
         _ => Err("must be at least 10ms".into()),
@@ -50,16 +50,16 @@ pub(super) fn pause(text: &str) -> Result<Duration, Problem> {
 }
 
 /// How long a client may take for something it can do at once.
-pub(super) fn patience(text: &str) -> Result<Duration, Problem> {
+pub(super) fn patience(text: &str) -> Result<Duration, ValueError> {
     within(text, Duration::from_mins(5), "5m")
 }
 
 /// How long a client may do nothing.
-pub(super) fn long_patience(text: &str) -> Result<Duration, Problem> {
+pub(super) fn long_patience(text: &str) -> Result<Duration, ValueError> {
     within(text, Duration::from_hours(24), "24h")
 }
 
-fn within(text: &str, most: Duration, shown: &str) -> Result<Duration, Problem> {
+fn within(text: &str, most: Duration, shown: &str) -> Result<Duration, ValueError> {
     match duration(text)? {
         fine if fine >= Duration::from_millis(100) && fine <= most => Ok(fine),
         _ => Err(format!("must be from 100ms to {shown}")),
@@ -67,20 +67,20 @@ fn within(text: &str, most: Duration, shown: &str) -> Result<Duration, Problem> 
 }
 
 /// Bytes of a request's path and headers. The HTTP parser can't do with less than 8 KiB.
-pub(super) fn head_size(text: &str) -> Result<usize, Problem> {
+pub(super) fn head_size(text: &str) -> Result<usize, ValueError> {
     let size = memory(text)?;
     let fine = (8 << 10..=1 << 20).contains(&size);
     if fine { Ok(size) } else { Err("must be from 8KiB to 1MiB".into()) }
 }
 
 /// Bytes for answers: with less than this, those that are remembered for others could take it all.
-pub(super) fn answers_size(text: &str) -> Result<usize, Problem> {
+pub(super) fn answers_size(text: &str) -> Result<usize, ValueError> {
     let size = memory(text)?;
     if size >= 64 << 20 { Ok(size) } else { Err("must be at least 64MiB".into()) }
 }
 
 /// A number of bytes; zero is allowed.
-pub(super) fn size(text: &str) -> Result<u64, Problem> {
+pub(super) fn size(text: &str) -> Result<u64, ValueError> {
     let plain = text.replace('_', "");
     // PostgreSQL's own positions are 64-bit, but signed arithmetic on them is not: stay below.
     let most = i64::MAX.unsigned_abs();
@@ -89,7 +89,7 @@ pub(super) fn size(text: &str) -> Result<u64, Problem> {
     )
 }
 
-pub(super) fn positive_size(text: &str) -> Result<u64, Problem> {
+pub(super) fn positive_size(text: &str) -> Result<u64, ValueError> {
     match size(text)? {
         0 => Err("must be more than zero".into()),
         bytes => Ok(bytes),
@@ -97,20 +97,20 @@ pub(super) fn positive_size(text: &str) -> Result<u64, Problem> {
 }
 
 /// A number of bytes that this process is to hold.
-pub(super) fn memory(text: &str) -> Result<usize, Problem> {
+pub(super) fn memory(text: &str) -> Result<usize, ValueError> {
     let bytes = positive_size(text)?;
     usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
 }
 
 /// How long something is cached. The cache counts in nanoseconds and refuses a thousand years.
-pub(super) fn cached_for(text: &str) -> Result<Duration, Problem> {
+pub(super) fn cached_for(text: &str) -> Result<Duration, ValueError> {
     const MOST: Duration = Duration::from_hours(100 * 365 * 24);
     let duration = positive_duration(text)?;
     if duration > MOST { Err("must be shorter than a hundred years".into()) } else { Ok(duration) }
 }
 
 /// A list that says something.
-pub(super) fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, Problem> {
+pub(super) fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, ValueError> {
     if items.is_empty() {
         Err("must name at least one; leave it out for all".into())
     } else {
@@ -119,19 +119,19 @@ pub(super) fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, Problem> {
 }
 
 /// A count from 0 to `most`.
-pub(super) fn count_or_none(text: &str, most: u32) -> Result<u32, Problem> {
+pub(super) fn count_or_none(text: &str, most: u32) -> Result<u32, ValueError> {
     let number = text.replace('_', "").parse().ok().filter(|number| *number <= most);
     number.ok_or_else(|| format!("must be a whole number from 0 to {most}"))
 }
 
 /// A count from 1 to `most`; underscores between digits are allowed, as in TOML.
-pub(super) fn count(text: &str, most: u32) -> Result<u32, Problem> {
+pub(super) fn count(text: &str, most: u32) -> Result<u32, ValueError> {
     let number = text.replace('_', "").parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
 }
 
 /// `address:port`; `localhost` stands for 127.0.0.1.
-pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
+pub(super) fn listener(text: &str) -> Result<SocketAddr, ValueError> {
     if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
@@ -143,7 +143,7 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
 }
 
 /// An origin as browsers send it, or `*`.
-pub(super) fn origin(text: &str) -> Result<String, Problem> {
+pub(super) fn origin(text: &str) -> Result<String, ValueError> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let plain = |host: &str| {
         !host.is_empty()
@@ -161,7 +161,7 @@ pub(super) fn origin(text: &str) -> Result<String, Problem> {
 const NAME_BYTES_MAX: usize = 63;
 
 /// The name of a publication: any identifier.
-pub(super) fn identifier(text: &str) -> Result<String, Problem> {
+pub(super) fn identifier(text: &str) -> Result<String, ValueError> {
     if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains(char::is_control) {
         return Err(format!("must be a name of 1 to {NAME_BYTES_MAX} bytes"));
     }
@@ -169,7 +169,7 @@ pub(super) fn identifier(text: &str) -> Result<String, Problem> {
 }
 
 /// A table as the API spells it, or `*`.
-pub(super) fn table(text: &str) -> Result<String, Problem> {
+pub(super) fn table(text: &str) -> Result<String, ValueError> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err("a table is written as in the API: items, shop.orders, \"A.b\"".into());
     }
@@ -177,7 +177,10 @@ pub(super) fn table(text: &str) -> Result<String, Problem> {
 }
 
 /// Scope columns; by them a row that is served must be seen to be one of a caller's.
-pub(super) fn scope(names: Vec<String>, served: Option<&[String]>) -> Result<Vec<String>, Problem> {
+pub(super) fn scope(
+    names: Vec<String>,
+    served: Option<&[String]>,
+) -> Result<Vec<String>, ValueError> {
     if names.len() > SCOPE_COLUMNS_MAX {
         return Err(format!("must name at most {SCOPE_COLUMNS_MAX} columns"));
     }
@@ -195,7 +198,7 @@ pub(super) fn scope(names: Vec<String>, served: Option<&[String]>) -> Result<Vec
 }
 
 /// The name of a slot, which PostgreSQL keeps as a directory and so restricts.
-pub(super) fn slot(text: &str) -> Result<String, Problem> {
+pub(super) fn slot(text: &str) -> Result<String, ValueError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(allowed) {
         return Err(format!(
@@ -206,7 +209,7 @@ pub(super) fn slot(text: &str) -> Result<String, Problem> {
 }
 
 /// A filter in the syntax of `RUST_LOG`.
-pub(super) fn log_filter(text: &str) -> Result<String, Problem> {
+pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("not a log filter; write off, error, warn, info, debug or trace, also per \

@@ -13,22 +13,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::wire::{self, ConnectError, Purpose, Session, Target, Trouble};
+use crate::wire::{self, ConnectError, ConnectErrorKind, ConnectOptions, LoggedIn, SessionPurpose};
 
 /// Opens an SQL session. Returns the client and the driver, a future that must run for the client to
 /// make progress; it ends when the client is dropped or the connection is lost.
 ///
 /// `DateStyle`, `TimeZone=UTC` and the like are pinned as on the walsender's connection.
 pub async fn connect(
-    target: &Target,
+    target: &ConnectOptions,
 ) -> Result<(Client, impl Future<Output = ()> + Send + use<>), ConnectError> {
-    let session = Box::pin(wire::connect(target, Purpose::Sql)).await?;
+    let session = Box::pin(wire::connect(target, SessionPurpose::Sql)).await?;
     let mut config = Config::new();
     // The start-up message that says this is dropped.
     config.user(target.user()).ssl_mode(SslMode::Disable);
     let connected = config.connect_raw(OpenedSession::new(session), NoTls).await;
     let (client, connection) = connected.map_err(|error| {
-        ConnectError::new(target.display_name(), Trouble::Lost(io::Error::other(error)))
+        ConnectError::new(target.display_name(), ConnectErrorKind::Lost(io::Error::other(error)))
     })?;
     let driver = async move {
         if let Err(error) = connection.await {
@@ -40,7 +40,7 @@ pub async fn connect(
 
 /// A session already open, for a reader who expects to open it.
 struct OpenedSession {
-    session: Session,
+    session: LoggedIn,
     greeting_read: usize,
     startup: Startup,
 }
@@ -54,7 +54,7 @@ enum Startup {
 }
 
 impl OpenedSession {
-    fn new(session: Session) -> Self {
+    fn new(session: LoggedIn) -> Self {
         Self { session, greeting_read: 0, startup: Startup::Length { bytes: [0; 4], seen: 0 } }
     }
 }

@@ -10,7 +10,7 @@ use axum::http::Extensions;
 
 use super::problem::{Problem, shown};
 use super::query::Narrowing;
-use crate::auth::{Access, Identity};
+use crate::auth::{Access, TokenIdentity};
 use crate::scope::{RowScope, ScopeCondition, ScopeConditions};
 use crate::store::{Directory, Resource, ResourceSelection, ScopedResource};
 
@@ -20,7 +20,7 @@ pub(crate) enum Caller {
     /// Nobody is asked who they are (`auth.mode = "none"`, or a listener of operators' own).
     Anybody,
     /// Who brought a token, as [`super::gate`] found it.
-    Known(Arc<Identity>),
+    Known(Arc<TokenIdentity>),
     /// Who brought none, on a route that is open.
     Stranger,
 }

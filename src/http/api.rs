@@ -66,7 +66,7 @@ impl Api {
         options: &HttpOptions,
     ) -> Self {
         let outcome = |outcome| metrics.polls.with_label_values(&[outcome]);
-        let room = Room::new(options.answers_bytes_max);
+        let room = Room::new(options.max_buffered_response_bytes);
         Self(Arc::new(Shared {
             store,
             source,
@@ -81,7 +81,7 @@ impl Api {
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
-            notify_interval: options.notify_interval,
+            notify_interval: options.coalesce_interval,
             answers: SharedAnswers::new(room.clone()),
             room,
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
@@ -143,7 +143,7 @@ impl Api {
         self.0.store.applied().ok_or_else(Problem::not_started)
     }
 
-    /// Waits for news of these tables, and for more to come with them (`notify_interval`). Returns as
+    /// Waits for news of these tables, and for more to come with them (`coalesce_interval`). Returns as
     /// well once the store is closed. Cancel safe.
     pub(crate) async fn wait_for_news(&self, tables: &ResourceSelection, after: Version) {
         let store = &self.0.store;

@@ -18,13 +18,13 @@ use super::access::Caller;
 use super::problem::{Kind, Problem};
 use super::rate::{Buckets, Client};
 use super::routes::{Audience, Route};
-use crate::auth::Authority;
+use crate::auth::TokenVerifier;
 
 /// The layer around one route.
 #[derive(Clone)]
 pub(crate) struct Gate {
     /// `None`: nobody is asked.
-    authority: Option<Authority>,
+    authority: Option<TokenVerifier>,
     /// Who asked how often; `None`: nobody is counted.
     buckets: Option<Buckets>,
     route: Route,
@@ -33,7 +33,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(
         route: Route,
-        authority: Option<Authority>,
+        authority: Option<TokenVerifier>,
         buckets: Option<Buckets>,
     ) -> Self {
         // Probes and scrapers are never too many.
@@ -77,7 +77,11 @@ impl Gate {
     }
 }
 
-fn identify(authority: &Authority, headers: &HeaderMap, route: Route) -> Result<Caller, Problem> {
+fn identify(
+    authority: &TokenVerifier,
+    headers: &HeaderMap,
+    route: Route,
+) -> Result<Caller, Problem> {
     let token = match token(headers, route) {
         Token::Absent => {
             return Err(Problem::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, Uri};
 
 use super::rate::RateLimit;
-use crate::auth::Authority;
+use crate::auth::TokenVerifier;
 
 /// Options of the HTTP side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub struct HttpOptions {
     pub ahead_wait_max: Duration,
     /// Whoever is woken by a commit waits this long for further commits before it is told, so that
     /// one answer tells of them all.
-    pub notify_interval: Duration,
+    pub coalesce_interval: Duration,
     /// Bytes of all answers that clients have not read yet; one that finds no room is refused (503).
-    pub answers_bytes_max: usize,
+    pub max_buffered_response_bytes: usize,
     /// Of clients that are pushed to.
     pub push: PushOptions,
     /// Of connections.
@@ -32,7 +32,7 @@ pub struct HttpOptions {
     /// HTML for the head of the console's page: the demo adds its part with it.
     pub console_head: &'static str,
     /// Who knows tokens; `None`: nobody is asked who they are.
-    pub authority: Option<Authority>,
+    pub authority: Option<TokenVerifier>,
     /// On the operators' own listener nobody is asked.
     pub admin_open: bool,
 }
@@ -52,8 +52,8 @@ impl Default for HttpOptions {
             cors_origins: Vec::new(),
             wait_max: Self::WAIT_MAX,
             ahead_wait_max: Self::AHEAD_WAIT_MAX,
-            notify_interval: Duration::ZERO,
-            answers_bytes_max: Self::ANSWERS_BYTES_MAX,
+            coalesce_interval: Duration::ZERO,
+            max_buffered_response_bytes: Self::ANSWERS_BYTES_MAX,
             push: PushOptions::default(),
             server: ServerOptions::default(),
             admin_apart: false,
@@ -68,16 +68,16 @@ impl Default for HttpOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
     /// Open at once; at it, further ones wait in the kernel's queue until one ends.
-    pub connections_max: usize,
+    pub max_connections: usize,
     /// A request's head must have arrived this long after its first byte, that of a connection's first
     /// request this long after it was accepted, the TLS handshake included; else it is closed.
-    pub head_timeout: Duration,
+    pub header_timeout: Duration,
     /// A connection on which nothing is asked and nothing moves for so long is closed.
     pub idle_timeout: Duration,
     /// Bytes of a request's head: a larger one is refused (431).
-    pub head_max_bytes: usize,
+    pub max_header_bytes: usize,
     /// Requests under way on one HTTP/2 connection; further ones wait.
-    pub http2_streams_max: u32,
+    pub max_http2_streams: u32,
     /// Requests of one client; further ones are refused (429). `None`: as many as come.
     pub rate_limit: Option<RateLimit>,
 }
@@ -98,11 +98,11 @@ impl ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            connections_max: Self::CONNECTIONS_MAX,
-            head_timeout: Self::HEAD_TIMEOUT,
+            max_connections: Self::CONNECTIONS_MAX,
+            header_timeout: Self::HEAD_TIMEOUT,
             idle_timeout: Self::IDLE_TIMEOUT,
-            head_max_bytes: Self::HEAD_MAX_BYTES,
-            http2_streams_max: Self::HTTP2_STREAMS_MAX,
+            max_header_bytes: Self::HEAD_MAX_BYTES,
+            max_http2_streams: Self::HTTP2_STREAMS_MAX,
             rate_limit: None,
         }
     }
@@ -112,7 +112,7 @@ impl Default for ServerOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushOptions {
     /// Streams and sockets at once; a further client is refused (503).
-    pub clients_max: usize,
+    pub max_clients: usize,
     /// A client that was sent nothing for so long is sent a comment (stream) or a ping (socket).
     pub heartbeat: Duration,
     /// A client whose connection takes nothing for so long, or that doesn't answer pings, is
@@ -137,7 +137,7 @@ impl PushOptions {
 impl Default for PushOptions {
     fn default() -> Self {
         Self {
-            clients_max: Self::CLIENTS_MAX,
+            max_clients: Self::CLIENTS_MAX,
             heartbeat: Self::HEARTBEAT,
             write_max: Self::WRITE_MAX,
             progress_interval: Self::PROGRESS_INTERVAL,

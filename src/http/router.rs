@@ -23,7 +23,7 @@ use super::routes::{Audience, Route};
 use super::{
     changes, console, cors, health, metrics_page, openapi, push, reload, rows, status, verify,
 };
-use crate::auth::Authority;
+use crate::auth::TokenVerifier;
 use crate::metrics::Metrics;
 use crate::source::SourceStatus;
 use crate::store::Store;
@@ -58,7 +58,7 @@ struct Build<'a> {
     metrics: &'a Metrics,
     options: &'a HttpOptions,
     /// Who knows tokens; `None`: nobody is asked for one.
-    authority: Option<Authority>,
+    authority: Option<TokenVerifier>,
     buckets: Option<Buckets>,
 }
 

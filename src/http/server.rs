@@ -74,7 +74,7 @@ pub struct Offer {
 ///
 /// A listener that can't accept, for want of file descriptors say, is tried again.
 pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(offer.options.connections_max));
+    let room = Arc::new(Semaphore::new(offer.options.max_connections));
     let mut connections = JoinSet::new();
     let upgraded = TaskTracker::new();
     let served = Arc::new(Served::new(offer, shutdown.clone()));
@@ -105,22 +105,22 @@ fn http1(options: &ServerOptions) -> http1::Builder {
     let mut builder = http1::Builder::new();
     // No time limit of hyper's: `Pace` has those.
     builder.header_read_timeout(None);
-    builder.max_buf_size(options.head_max_bytes).max_header_size(options.head_max_bytes);
+    builder.max_buf_size(options.max_header_bytes).max_header_size(options.max_header_bytes);
     builder
 }
 
 /// For connections whose first bytes have to tell.
 fn either(options: &ServerOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().header_read_timeout(None).max_buf_size(options.head_max_bytes);
+    builder.http1().header_read_timeout(None).max_buf_size(options.max_header_bytes);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .max_concurrent_streams(options.http2_streams_max)
+        .max_concurrent_streams(options.max_http2_streams)
         .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
         .max_local_error_reset_streams(FAULTY_STREAMS_MAX)
-        .max_header_list_size(options.head_max_bytes.try_into().unwrap_or(u32::MAX))
+        .max_header_list_size(options.max_header_bytes.try_into().unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_send_buf_size(SEND_BYTES_MAX);
@@ -174,7 +174,7 @@ impl Served {
     /// One connection, from its first byte to its last.
     async fn serve(self: Arc<Self>, stream: TcpStream, connection: Connection) {
         let options = &self.offer.options;
-        let pace = Pace::new(options.head_timeout, options.idle_timeout);
+        let pace = Pace::new(options.header_timeout, options.idle_timeout);
         match &self.offer.tls {
             None => self.serve_clear(stream, &pace, connection).await,
             // In boxes, here and below, so that connections that need less are not as large.

@@ -12,7 +12,7 @@ use super::error::{PollError, ReplicationError};
 use super::options::ReplicationOptions;
 use crate::lsn::Lsn;
 use crate::table::{RowsConfig, ScopeConfig};
-use crate::wire::{ConnectError, Connection, Target};
+use crate::wire::{ConnectError, ConnectOptions, WalsenderConnection};
 
 /// One look: the published tables, and where server and slot stand.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ const POLL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The watcher of one slot's publication.
 pub(super) struct CatalogPoller {
-    target: Target,
+    target: ConnectOptions,
     publication: String,
     slot: String,
     /// Tables to look at more closely.
@@ -70,14 +70,14 @@ impl CatalogPoller {
     }
 
     /// An SQL connection to look through.
-    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
-        Connection::connect_sql(&self.target).await
+    pub(super) async fn connect(&self) -> Result<WalsenderConnection, ConnectError> {
+        WalsenderConnection::connect_sql(&self.target).await
     }
 
     /// Looks once.
     pub(super) async fn poll(
         &self,
-        connection: &mut Connection,
+        connection: &mut WalsenderConnection,
     ) -> Result<CatalogSnapshot, PollError> {
         timeout(POLL_TIME_MAX, async {
             let began = read_snapshot(connection).await?;
@@ -95,7 +95,7 @@ impl CatalogPoller {
     /// Looks at server and slot only: cheap however many tables there are.
     pub(super) async fn poll_slot(
         &self,
-        connection: &mut Connection,
+        connection: &mut WalsenderConnection,
     ) -> Result<SourceState, PollError> {
         let looked = read_source(connection, &self.publication, &self.slot);
         Ok(timeout(POLL_TIME_MAX, looked)
@@ -105,7 +105,7 @@ impl CatalogPoller {
 
     /// Looks again and again and announces what was found, reconnecting by itself, until the server lets no
     /// new session in because it shuts down (or crashed): then the stream beside it has no future either.
-    pub(super) async fn run(&self, connection: Connection) -> ReplicationError {
+    pub(super) async fn run(&self, connection: WalsenderConnection) -> ReplicationError {
         let mut connection = Some(connection);
         let (mut ended, mut pause) = (Instant::now(), INTERVAL);
         loop {
@@ -143,7 +143,7 @@ impl CatalogPoller {
     /// Announces what is to be announced, and looks.
     async fn work(
         &self,
-        connection: &mut Option<Connection>,
+        connection: &mut Option<WalsenderConnection>,
         looks: bool,
     ) -> Result<(), PollError> {
         let connection = match connection {
@@ -157,7 +157,7 @@ impl CatalogPoller {
         Ok(())
     }
 
-    async fn announce(&self, connection: &mut Connection) -> Result<(), PollError> {
+    async fn announce(&self, connection: &mut WalsenderConnection) -> Result<(), PollError> {
         let found = self.outbox.content();
         if found.is_empty() {
             return Ok(());
@@ -177,7 +177,7 @@ impl CatalogPoller {
     /// Looks once and hands the look to the stream, where it takes effect at the position answered.
     pub(super) async fn send_snapshot(
         &self,
-        connection: &mut Connection,
+        connection: &mut WalsenderConnection,
     ) -> Result<Lsn, PollError> {
         let look = self.poll(connection).await?;
         let seen_at = look.catalog.seen_at;

@@ -10,13 +10,13 @@ use crate::change::Event;
 use crate::lsn::Lsn;
 use crate::source::{SourceStatus, StreamRequests};
 use crate::table::{RowsConfig, ScopeConfig};
-use crate::wire::Target;
+use crate::wire::ConnectOptions;
 
 /// What to stream, and how.
 #[derive(Clone, Debug)]
 pub struct ReplicationOptions {
     /// The server and database.
-    pub target: Target,
+    pub target: ConnectOptions,
     /// The publication's name.
     pub publication: String,
     /// The slot's name: lower-case letters, digits and underscores.

@@ -8,7 +8,7 @@ use super::catalog::{SlotState, bind, server_major, slot_blocker};
 use super::error::ReplicationError;
 use crate::change::ResetReason;
 use crate::lsn::Lsn;
-use crate::wire::Connection;
+use crate::wire::WalsenderConnection;
 
 /// The output plugin we read.
 const PLUGIN: &str = "pgoutput";
@@ -96,8 +96,8 @@ impl StartPoint {
 ///
 /// PostgreSQL waits for every transaction that is writing; meanwhile `waiting` is told what is in the way.
 pub(super) async fn create(
-    replication: &mut Connection,
-    sql: &mut Connection,
+    replication: &mut WalsenderConnection,
+    sql: &mut WalsenderConnection,
     name: &str,
     temporary: bool,
     mut waiting: impl FnMut(String),
@@ -135,14 +135,14 @@ pub(super) async fn create(
 const FAILOVER_SINCE: u32 = 17;
 
 /// Whether this server's slots can survive its failover. Those that a standby has made can't.
-pub(super) fn supports_failover(replication: &Connection) -> bool {
+pub(super) fn supports_failover(replication: &WalsenderConnection) -> bool {
     let is_standby = replication.parameter("in_hot_standby") == Some("on");
     server_major(replication) >= FAILOVER_SINCE && !is_standby
 }
 
 /// Lets standbys keep a copy of the slot, and go on with it once they are promoted.
 pub(super) async fn enable_failover(
-    replication: &mut Connection,
+    replication: &mut WalsenderConnection,
     name: &str,
 ) -> Result<(), ReplicationError> {
     let command = format!("ALTER_REPLICATION_SLOT {name} (FAILOVER true)");
@@ -152,7 +152,10 @@ pub(super) async fn enable_failover(
 }
 
 /// Drops the slot; refused while anybody streams from it.
-pub(super) async fn drop(sql: &mut Connection, name: &str) -> Result<(), ReplicationError> {
+pub(super) async fn drop(
+    sql: &mut WalsenderConnection,
+    name: &str,
+) -> Result<(), ReplicationError> {
     let command = bind("SELECT pg_drop_replication_slot(:'slot')", &[("slot", name)]);
     sql.simple_query(&command)
         .await

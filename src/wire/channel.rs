@@ -13,22 +13,22 @@ use super::message::{HEADER_BYTES, first_message, message_bytes};
 use super::transport::Transport;
 
 /// A message taken out of the buffer.
-pub(crate) struct Message {
+pub(crate) struct BackendMessage {
     pub(crate) tag: u8,
     pub(crate) body: Vec<u8>,
 }
 
 /// A transport with its two buffers.
-pub(crate) struct Channel {
+pub(crate) struct MessageChannel {
     pub(crate) transport: Transport,
     pub(crate) received: ReceiveBuffer,
-    /// Written here first, so that a cancelled [`Channel::flush`] loses nothing and repeats nothing.
+    /// Written here first, so that a cancelled [`MessageChannel::flush`] loses nothing and repeats nothing.
     pub(crate) unsent: Vec<u8>,
     /// No message may be longer: small until the session has begun, then the protocol's limit.
     pub(crate) message_bytes_max: usize,
 }
 
-impl Channel {
+impl MessageChannel {
     pub(crate) fn new(transport: Transport, message_bytes_max: usize) -> Self {
         let received = ReceiveBuffer::new();
         Self { transport, received, unsent: Vec::new(), message_bytes_max }
@@ -66,10 +66,10 @@ impl Channel {
     }
 
     /// The next message. Cancel safe.
-    pub(crate) async fn next_message(&mut self) -> Result<Message, WireError> {
+    pub(crate) async fn next_message(&mut self) -> Result<BackendMessage, WireError> {
         loop {
             if let Some(raw) = first_message(self.received.unread(), self.message_bytes_max)? {
-                let message = Message { tag: raw.tag, body: raw.body.to_vec() };
+                let message = BackendMessage { tag: raw.tag, body: raw.body.to_vec() };
                 self.received.consume(HEADER_BYTES + message.body.len());
                 return Ok(message);
             }

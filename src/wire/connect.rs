@@ -2,16 +2,16 @@
 
 use tokio::time::timeout;
 
-use super::error::{ConnectError, Trouble};
-use super::login::{LoginError, Purpose, Session, log_in};
+use super::conn_options::{ConnectOptions, Host, SessionAttrs, SslMode};
+use super::error::{ConnectError, ConnectErrorKind};
+use super::login::{LoggedIn, LoginError, SessionPurpose, log_in};
 use super::socket::{Address, addresses, open, shuffle};
-use super::target::{Host, SessionAttrs, SslMode, Target};
-use super::tls::{self, Answer, Encryption};
+use super::tls::{self, SslResponse, TlsMode};
 use super::transport::Transport;
 
 /// One way to talk to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum TlsAttempt {
     /// Without TLS.
     Plain,
     /// With TLS if the server is willing, else without.
@@ -27,9 +27,12 @@ enum Way {
 /// A server that refuses us (wrong password, no such database) ends the search, as in libpq; one
 /// that can't be reached or is of the wrong kind does not. Each address has the whole of
 /// `connect_timeout`.
-pub(crate) async fn connect(target: &Target, purpose: Purpose) -> Result<Session, ConnectError> {
+pub(crate) async fn connect(
+    target: &ConnectOptions,
+    purpose: SessionPurpose,
+) -> Result<LoggedIn, ConnectError> {
     let encryption = prepare_encryption(target)
-        .map_err(|trouble| ConnectError::new(target.display_name(), trouble))?;
+        .map_err(|kind| ConnectError::new(target.display_name(), kind))?;
     let search = Search { target, purpose, encryption };
     if target.session_attrs != SessionAttrs::PreferStandby {
         return Box::pin(search.try_hosts(target.session_attrs)).await;
@@ -41,45 +44,45 @@ pub(crate) async fn connect(target: &Target, purpose: Purpose) -> Result<Session
 }
 
 /// Reads the certificates, when any connection could need them.
-fn prepare_encryption(target: &Target) -> Result<Option<Encryption>, Trouble> {
+fn prepare_encryption(target: &ConnectOptions) -> Result<Option<TlsMode>, ConnectErrorKind> {
     let all_local = target.hosts.iter().all(|host| host.socket_path().is_some());
     if target.tls.mode == SslMode::Disable || all_local {
         return Ok(None);
     }
     tls::refuse_missing_roots(&target.tls)?;
-    Encryption::new(&target.tls).map(Some)
+    TlsMode::new(&target.tls).map(Some)
 }
 
 struct Search<'a> {
-    target: &'a Target,
-    purpose: Purpose,
-    encryption: Option<Encryption>,
+    target: &'a ConnectOptions,
+    purpose: SessionPurpose,
+    encryption: Option<TlsMode>,
 }
 
 /// An attempt over one way that failed.
-struct Failure {
-    trouble: Trouble,
+struct AttemptError {
+    kind: ConnectErrorKind,
     /// Whether another kind of encryption might do better.
     is_worth_another_way: bool,
 }
 
-impl Failure {
-    fn of_encryption(trouble: Trouble) -> Self {
-        Self { trouble, is_worth_another_way: true }
+impl AttemptError {
+    fn of_encryption(kind: ConnectErrorKind) -> Self {
+        Self { kind, is_worth_another_way: true }
     }
 
     fn of_socket(error: std::io::Error) -> Self {
-        Self { trouble: Trouble::Unreachable(error), is_worth_another_way: false }
+        Self { kind: ConnectErrorKind::Unreachable(error), is_worth_another_way: false }
     }
 
-    fn of_login(LoginError { trouble, was_asked }: LoginError) -> Self {
-        let refused = trouble.server_error().is_some() || matches!(trouble, Trouble::Tls(_));
-        Self { is_worth_another_way: refused && !was_asked, trouble }
+    fn of_login(LoginError { kind, was_asked }: LoginError) -> Self {
+        let refused = kind.server_error().is_some() || matches!(kind, ConnectErrorKind::Tls(_));
+        Self { is_worth_another_way: refused && !was_asked, kind }
     }
 }
 
 impl Search<'_> {
-    async fn try_hosts(&self, wanted: SessionAttrs) -> Result<Session, ConnectError> {
+    async fn try_hosts(&self, wanted: SessionAttrs) -> Result<LoggedIn, ConnectError> {
         let mut errors = Vec::new();
         for host in self.in_order(self.target.hosts.iter().collect()) {
             match self.try_host(host, wanted, &mut errors).await {
@@ -100,13 +103,13 @@ impl Search<'_> {
         host: &Host,
         wanted: SessionAttrs,
         errors: &mut Vec<ConnectError>,
-    ) -> Option<Session> {
+    ) -> Option<LoggedIn> {
         let limit = self.target.connect_timeout;
-        let too_late = Trouble::Timeout { seconds: limit.as_secs() };
+        let too_late = ConnectErrorKind::Timeout { seconds: limit.as_secs() };
         let found = match timeout(limit, addresses(host)).await {
             Ok(Ok(found)) => self.in_order(found),
-            Ok(Err(trouble)) => {
-                errors.push(ConnectError::new(host.to_string(), trouble));
+            Ok(Err(kind)) => {
+                errors.push(ConnectError::new(host.to_string(), kind));
                 return None;
             }
             Err(_) => {
@@ -116,10 +119,10 @@ impl Search<'_> {
         };
         for address in found {
             let attempt = timeout(limit, self.try_address(host, &address, wanted)).await;
-            let late = || Err(Trouble::Timeout { seconds: limit.as_secs() });
+            let late = || Err(ConnectErrorKind::Timeout { seconds: limit.as_secs() });
             match attempt.unwrap_or_else(|_| late()) {
                 Ok(session) => return Some(session),
-                Err(trouble) => errors.push(ConnectError::new(shown(host, &address), trouble)),
+                Err(kind) => errors.push(ConnectError::new(shown(host, &address), kind)),
             }
             if is_final(errors) {
                 return None;
@@ -133,86 +136,98 @@ impl Search<'_> {
         host: &Host,
         address: &Address,
         wanted: SessionAttrs,
-    ) -> Result<Session, Trouble> {
+    ) -> Result<LoggedIn, ConnectErrorKind> {
         let mut session = self.try_ways(host, address).await?;
         if session.satisfies(wanted).await? {
             return Ok(session);
         }
         session.leave().await;
-        Err(Trouble::WrongSessionAttrs { wanted: self.target.session_attrs.as_str() })
+        Err(ConnectErrorKind::WrongSessionAttrs { wanted: self.target.session_attrs.as_str() })
     }
 
     /// libpq's fall-backs of `allow` and `prefer`. When both ways fail, the one that got further tells
     /// more; else the preferred one does.
-    async fn try_ways(&self, host: &Host, address: &Address) -> Result<Session, Trouble> {
+    async fn try_ways(&self, host: &Host, address: &Address) -> Result<LoggedIn, ConnectErrorKind> {
         let (first, second) = self.ways(address);
         let failure = match Box::pin(self.try_way(host, address, first)).await {
             Ok(session) => return Ok(session),
             Err(failure) => failure,
         };
         let Some(second) = second.filter(|_| failure.is_worth_another_way) else {
-            return Err(failure.trouble);
+            return Err(failure.kind);
         };
         match Box::pin(self.try_way(host, address, second)).await {
             Ok(session) => Ok(session),
-            Err(other) if other.is_worth_another_way => Err(failure.trouble),
-            Err(other) => Err(other.trouble),
+            Err(other) if other.is_worth_another_way => Err(failure.kind),
+            Err(other) => Err(other.kind),
         }
     }
 
-    fn ways(&self, address: &Address) -> (Way, Option<Way>) {
+    fn ways(&self, address: &Address) -> (TlsAttempt, Option<TlsAttempt>) {
         match (address, self.target.tls.mode) {
-            (Address::Unix(_), _) | (_, SslMode::Disable) => (Way::Plain, None),
-            (_, SslMode::Allow) => (Way::Plain, Some(Way::Tls)),
-            (_, SslMode::Prefer) => (Way::TlsIfOffered, Some(Way::Plain)),
-            _ if self.target.tls.direct => (Way::DirectTls, None),
-            _ => (Way::Tls, None),
+            (Address::Unix(_), _) | (_, SslMode::Disable) => (TlsAttempt::Plain, None),
+            (_, SslMode::Allow) => (TlsAttempt::Plain, Some(TlsAttempt::Tls)),
+            (_, SslMode::Prefer) => (TlsAttempt::TlsIfOffered, Some(TlsAttempt::Plain)),
+            _ if self.target.tls.direct => (TlsAttempt::DirectTls, None),
+            _ => (TlsAttempt::Tls, None),
         }
     }
 
-    async fn try_way(&self, host: &Host, address: &Address, way: Way) -> Result<Session, Failure> {
-        let transport = open(address, &self.target.tcp).await.map_err(Failure::of_socket)?;
-        let transport = self.encrypt(transport, host, way).await.map_err(Failure::of_encryption)?;
-        log_in(transport, self.target, host, self.purpose).await.map_err(Failure::of_login)
+    async fn try_way(
+        &self,
+        host: &Host,
+        address: &Address,
+        way: TlsAttempt,
+    ) -> Result<LoggedIn, AttemptError> {
+        let transport = open(address, &self.target.tcp).await.map_err(AttemptError::of_socket)?;
+        let transport =
+            self.encrypt(transport, host, way).await.map_err(AttemptError::of_encryption)?;
+        log_in(transport, self.target, host, self.purpose).await.map_err(AttemptError::of_login)
     }
 
     async fn encrypt(
         &self,
         transport: Transport,
         host: &Host,
-        way: Way,
-    ) -> Result<Transport, Trouble> {
+        way: TlsAttempt,
+    ) -> Result<Transport, ConnectErrorKind> {
         let (stream, encryption) = match (transport, &self.encryption) {
-            (Transport::Tcp(stream), Some(encryption)) if way != Way::Plain => (stream, encryption),
+            (Transport::Tcp(stream), Some(encryption)) if way != TlsAttempt::Plain => {
+                (stream, encryption)
+            }
             (transport, _) => return Ok(transport),
         };
-        if way == Way::DirectTls {
+        if way == TlsAttempt::DirectTls {
             return encryption.encrypt(stream, host).await;
         }
-        match tls::ask(stream).await? {
-            Answer::Willing(stream) => encryption.encrypt(stream, host).await,
-            Answer::Unwilling(stream) if way == Way::TlsIfOffered => Ok(Transport::Tcp(stream)),
-            Answer::Unwilling(_) => Err(Trouble::NoTls { mode: self.target.tls.mode.as_str() }),
+        match tls::request_ssl(stream).await? {
+            SslResponse::Accepted(stream) => encryption.encrypt(stream, host).await,
+            SslResponse::Refused(stream) if way == TlsAttempt::TlsIfOffered => {
+                Ok(Transport::Tcp(stream))
+            }
+            SslResponse::Refused(_) => {
+                Err(ConnectErrorKind::NoTls { mode: self.target.tls.mode.as_str() })
+            }
         }
     }
 
     /// The error that decides; of several servers that can't be used, all.
     fn summary(&self, mut errors: Vec<ConnectError>) -> ConnectError {
-        if let Some(last) = errors.pop_if(|last| !last.trouble().is_worth_another_host()) {
+        if let Some(last) = errors.pop_if(|last| !last.kind().is_worth_another_host()) {
             return last;
         }
         match errors.pop() {
             Some(only) if errors.is_empty() => only,
             last => {
                 errors.extend(last);
-                ConnectError::new(self.target.display_name(), Trouble::Everywhere(errors))
+                ConnectError::new(self.target.display_name(), ConnectErrorKind::Everywhere(errors))
             }
         }
     }
 }
 
 fn is_final(errors: &[ConnectError]) -> bool {
-    errors.last().is_some_and(|last| !last.trouble().is_worth_another_host())
+    errors.last().is_some_and(|last| !last.kind().is_worth_another_host())
 }
 
 /// A host, and its address where the name alone does not tell.

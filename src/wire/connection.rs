@@ -4,15 +4,15 @@ use std::fmt::Write;
 
 use tokio::time::timeout;
 
+use super::conn_options::ConnectOptions;
 use super::connect::connect;
 use super::copy::CopyBoth;
-use super::error::{ConnectError, Trouble, WireError};
-use super::login::{Purpose, Session};
+use super::error::{ConnectError, ConnectErrorKind, WireError};
+use super::login::{LoggedIn, SessionPurpose};
 use super::message::ProtocolError;
 use super::server_error::ServerError;
 use super::session::TextRow;
-use super::socket::limit_window;
-use super::target::Target;
+use super::socket::limit_receive_window;
 use super::timeline;
 use crate::history::TimelineSwitch;
 use crate::lsn::Lsn;
@@ -35,27 +35,27 @@ pub struct SystemIdentity {
 ///
 /// Its session shows values as `to_jsonb` in UTC would need them: `DateStyle=ISO`, `TimeZone=UTC`,
 /// `IntervalStyle=postgres`, `extra_float_digits=1`, `bytea_output=hex`, in UTF-8.
-pub struct Connection {
-    session: Session,
+pub struct WalsenderConnection {
+    session: LoggedIn,
 }
 
-impl Connection {
+impl WalsenderConnection {
     /// Connects, authenticates and makes sure that a walsender is at the other end.
-    pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
-        let session = Box::pin(connect(target, Purpose::Replication)).await?;
+    pub async fn connect(target: &ConnectOptions) -> Result<Self, ConnectError> {
+        let session = Box::pin(connect(target, SessionPurpose::Replication)).await?;
         let mut connection = Self { session };
         let limit = target.connect_timeout;
-        let trouble = match timeout(limit, connection.identify_system()).await {
+        let kind = match timeout(limit, connection.identify_system()).await {
             Ok(Ok(_)) => return Ok(connection),
             Ok(Err(error)) => not_a_walsender(error),
-            Err(_) => Trouble::Timeout { seconds: limit.as_secs() },
+            Err(_) => ConnectErrorKind::Timeout { seconds: limit.as_secs() },
         };
-        Err(ConnectError::new(target.display_name(), trouble))
+        Err(ConnectError::new(target.display_name(), kind))
     }
 
     /// Connects an ordinary session instead of a walsender: SQL only, with the same settings.
-    pub async fn connect_sql(target: &Target) -> Result<Self, ConnectError> {
-        Ok(Self { session: Box::pin(connect(target, Purpose::Sql)).await? })
+    pub async fn connect_sql(target: &ConnectOptions) -> Result<Self, ConnectError> {
+        Ok(Self { session: Box::pin(connect(target, SessionPurpose::Sql)).await? })
     }
 
     /// A parameter the server reports, such as `server_version`.
@@ -101,7 +101,7 @@ impl Connection {
         options: &[(&str, &str)],
     ) -> Result<CopyBoth, WireError> {
         // Before anything comes: what the kernel has promised to take it may have to drop otherwise.
-        let window_is_limited = limit_window(&self.session.channel.transport);
+        let window_is_limited = limit_receive_window(&self.session.channel.transport);
         self.session.send_query(&start_command(slot, from, options)).await?;
         loop {
             let message = self.session.channel.next_message().await?;
@@ -127,9 +127,9 @@ impl Connection {
 
 /// Poolers accept the start-up parameter `replication`, forget it, and pass the command on as SQL: a
 /// syntax error (42601).
-fn not_a_walsender(error: WireError) -> Trouble {
+fn not_a_walsender(error: WireError) -> ConnectErrorKind {
     match error {
-        WireError::Server(error) if error.sqlstate == "42601" => Trouble::Pooler(error),
+        WireError::Server(error) if error.sqlstate == "42601" => ConnectErrorKind::Pooler(error),
         other => other.into(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::channel::Channel;
+use super::channel::MessageChannel;
 use super::error::WireError;
 use super::frame::{Frame, StatusUpdate};
 use super::message::{HEADER_BYTES, RawMessage, first_message};
@@ -14,7 +14,7 @@ use super::socket::waiting;
 
 /// A walsender connection that streams.
 pub struct CopyBoth {
-    channel: Channel,
+    channel: MessageChannel,
     /// Bytes of the message whose frame was handed out last: let go of at the next call.
     lent: usize,
     /// Whether the server can send but little that is not read yet.
@@ -22,7 +22,7 @@ pub struct CopyBoth {
 }
 
 /// What to do with the message at the front of the buffer.
-enum Step {
+enum CopyProgress {
     /// Wait for more bytes.
     Incomplete,
     /// It doesn't concern the reader.
@@ -35,7 +35,7 @@ impl CopyBoth {
     /// How long [`CopyBoth::finish`] waits for the server to agree.
     pub const FINISH_WAIT_MAX: Duration = Duration::from_secs(2);
 
-    pub(crate) fn new(channel: Channel, window_is_limited: bool) -> Self {
+    pub(crate) fn new(channel: MessageChannel, window_is_limited: bool) -> Self {
         Self { channel, lent: 0, window_is_limited }
     }
 
@@ -57,9 +57,9 @@ impl CopyBoth {
         self.release();
         let bytes = loop {
             match self.look()? {
-                Step::Incomplete => return Ok(None),
-                Step::Skip(bytes) => self.channel.received.consume(bytes),
-                Step::Frame(bytes) => break bytes,
+                CopyProgress::Incomplete => return Ok(None),
+                CopyProgress::Skip(bytes) => self.channel.received.consume(bytes),
+                CopyProgress::Frame(bytes) => break bytes,
             }
         };
         self.lent = bytes;
@@ -71,10 +71,10 @@ impl CopyBoth {
         self.channel.received.consume(mem::take(&mut self.lent));
     }
 
-    fn look(&self) -> Result<Step, WireError> {
+    fn look(&self) -> Result<CopyProgress, WireError> {
         let unread = self.channel.received.unread();
         let Some(message) = first_message(unread, self.channel.message_bytes_max)? else {
-            return Ok(Step::Incomplete);
+            return Ok(CopyProgress::Incomplete);
         };
         classify(&message)
     }
@@ -120,13 +120,13 @@ impl CopyBoth {
     }
 }
 
-fn classify(message: &RawMessage<'_>) -> Result<Step, WireError> {
+fn classify(message: &RawMessage<'_>) -> Result<CopyProgress, WireError> {
     match message.tag {
-        b'd' => Ok(Step::Frame(message.bytes())),
+        b'd' => Ok(CopyProgress::Frame(message.bytes())),
         b'E' => Err(ServerError::parse(message.body).into()),
         // CopyDone, or CommandComplete from a server that is shutting down.
         b'c' | b'C' => Err(WireError::Ended),
-        b'N' | b'S' | b'A' => Ok(Step::Skip(message.bytes())),
+        b'N' | b'S' | b'A' => Ok(CopyProgress::Skip(message.bytes())),
         _ => Err(message.unexpected().into()),
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::lsn::Lsn;
     use crate::wire::message::MESSAGE_BYTES_MAX;
-    use crate::wire::socket::limit_window;
+    use crate::wire::socket::limit_receive_window;
     use crate::wire::transport::Transport;
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
@@ -154,7 +154,10 @@ mod tests {
 
     fn stream() -> (CopyBoth, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (CopyBoth::new(Channel::new(Transport::Unix(ours), MESSAGE_BYTES_MAX), false), theirs)
+        (
+            CopyBoth::new(MessageChannel::new(Transport::Unix(ours), MESSAGE_BYTES_MAX), false),
+            theirs,
+        )
     }
 
     async fn read_all(copy: &mut CopyBoth) -> (Vec<Vec<u8>>, WireError) {
@@ -271,12 +274,12 @@ mod tests {
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut theirs, _) = listener.accept().await.unwrap();
         let transport = Transport::Tcp(ours);
-        let limited = limit_window(&transport);
+        let limited = limit_receive_window(&transport);
         assert_eq!(limited, cfg!(target_os = "linux"));
         if !limited {
             return;
         }
-        let mut copy = CopyBoth::new(Channel::new(transport, MESSAGE_BYTES_MAX), limited);
+        let mut copy = CopyBoth::new(MessageChannel::new(transport, MESSAGE_BYTES_MAX), limited);
         assert_eq!(copy.waiting(), Some(0));
         let writing = async {
             let message = xlog_data(&[7; 10_000]);

@@ -10,15 +10,15 @@ use super::server_error::ServerError;
 
 /// No session could be opened: which server, and what is the trouble with it.
 #[derive(Debug, thiserror::Error)]
-#[error("{server}: {trouble}")]
+#[error("{server}: {kind}")]
 pub struct ConnectError {
     server: String,
-    trouble: Box<Trouble>,
+    kind: Box<ConnectErrorKind>,
 }
 
 impl ConnectError {
-    pub(crate) fn new(server: impl Into<String>, trouble: Trouble) -> Self {
-        Self { server: server.into(), trouble: Box::new(trouble) }
+    pub(crate) fn new(server: impl Into<String>, kind: ConnectErrorKind) -> Self {
+        Self { server: server.into(), kind: Box::new(kind) }
     }
 
     /// Which server, as `host:port`.
@@ -27,25 +27,25 @@ impl ConnectError {
     }
 
     /// What is wrong.
-    pub fn trouble(&self) -> &Trouble {
-        &self.trouble
+    pub fn kind(&self) -> &ConnectErrorKind {
+        &self.kind
     }
 
     /// The server's SQLSTATE, when it was the server that refused.
     pub fn sqlstate(&self) -> Option<&str> {
-        self.trouble.server_error().map(|error| error.sqlstate.as_str())
+        self.kind.server_error().map(|error| error.sqlstate.as_str())
     }
 
     /// Whether trying again is pointless until someone changes something. At the first start that
     /// ends the process; later a password may have been rotated on one side first.
     pub fn is_permanent(&self) -> bool {
-        self.trouble.is_permanent()
+        self.kind.is_permanent()
     }
 }
 
 /// Why no session could be opened; each reads as a sentence with the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum ConnectErrorKind {
     /// The host name has no address.
     #[error("the host name can't be resolved ({0}); check it for a typo, and the resolver")]
     Lookup(io::Error),
@@ -212,7 +212,7 @@ fn joined(errors: &[ConnectError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-impl Trouble {
+impl ConnectErrorKind {
     /// What the server said, when it was the server that refused.
     pub fn server_error(&self) -> Option<&ServerError> {
         match self {
@@ -302,7 +302,7 @@ fn is_permanent_sqlstate(sqlstate: &str) -> bool {
     ["08P", "0A", "22", "28", "3D", "42"].iter().any(|class| sqlstate.starts_with(class))
 }
 
-impl From<WireError> for Trouble {
+impl From<WireError> for ConnectErrorKind {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Lost(error) => Self::of_io(error),

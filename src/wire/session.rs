@@ -1,15 +1,15 @@
 //! What can be done with any session: ask, and leave.
 
-use super::answer::{Fields, Piece};
+use super::conn_options::SessionAttrs;
 use super::error::WireError;
-use super::login::Session;
+use super::login::LoggedIn;
 use super::message::ProtocolError;
-use super::target::SessionAttrs;
+use super::query_response::{Fields, QueryResponse};
 
 /// A row of a simple query: every value as text.
 pub(crate) type TextRow = Vec<Option<String>>;
 
-impl Session {
+impl LoggedIn {
     /// Runs SQL (or, on a walsender, a replication command) and collects all rows.
     pub(crate) async fn simple_query(&mut self, sql: &str) -> Result<Vec<TextRow>, WireError> {
         self.send_query(sql).await?;
@@ -18,10 +18,10 @@ impl Session {
         loop {
             match self.next_piece()? {
                 None => self.fill().await?,
-                Some(Piece::Row(fields)) => rows.push(text_row(fields)?),
-                Some(Piece::Failed(error)) => failure = Some(error),
-                Some(Piece::Ready { .. }) => break,
-                Some(Piece::Complete | Piece::Copied(_)) => {}
+                Some(QueryResponse::Row(fields)) => rows.push(text_row(fields)?),
+                Some(QueryResponse::Failed(error)) => failure = Some(error),
+                Some(QueryResponse::Ready { .. }) => break,
+                Some(QueryResponse::Complete | QueryResponse::Copied(_)) => {}
             }
         }
         failure.map_or(Ok(rows), |error| Err(error.into()))

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
-use super::error::Trouble;
-use super::target::{Host, Place, TcpOptions};
+use super::conn_options::{Host, HostAddr, TcpOptions};
+use super::error::ConnectErrorKind;
 use super::transport::Transport;
 
 /// One thing to connect to.
@@ -21,14 +21,15 @@ pub(crate) enum Address {
 }
 
 /// Every address of a host, in the resolver's order.
-pub(crate) async fn addresses(host: &Host) -> Result<Vec<Address>, Trouble> {
+pub(crate) async fn addresses(host: &Host) -> Result<Vec<Address>, ConnectErrorKind> {
     match &host.place {
-        Place::Unix(_) => Ok(host.socket_path().map(Address::Unix).into_iter().collect()),
-        Place::Address { address, .. } => Ok(vec![Address::Tcp((*address, host.port).into())]),
-        Place::Name(name) => {
-            let found = lookup_host((name.as_str(), host.port)).await.map_err(Trouble::Lookup)?;
+        HostAddr::Unix(_) => Ok(host.socket_path().map(Address::Unix).into_iter().collect()),
+        HostAddr::Address { address, .. } => Ok(vec![Address::Tcp((*address, host.port).into())]),
+        HostAddr::Name(name) => {
+            let found =
+                lookup_host((name.as_str(), host.port)).await.map_err(ConnectErrorKind::Lookup)?;
             let found: Vec<Address> = found.map(Address::Tcp).collect();
-            let none = || Trouble::Lookup(io::Error::other("the name has no address"));
+            let none = || ConnectErrorKind::Lookup(io::Error::other("the name has no address"));
             if found.is_empty() { Err(none()) } else { Ok(found) }
         }
     }
@@ -76,7 +77,7 @@ const LOOPBACK_RECEIVE_BUFFER: usize = 32 << 10;
 /// window is limited now.
 ///
 /// TLS is left alone: it reads in small pieces, between which the window opens again.
-pub(crate) fn limit_window(transport: &Transport) -> bool {
+pub(crate) fn limit_receive_window(transport: &Transport) -> bool {
     let Transport::Tcp(stream) = transport else { return false };
     let near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
     // Elsewhere the size given is the size had.

@@ -11,7 +11,7 @@ use highwater::replication::{
 };
 use highwater::source::{SourceStatus, StreamRequests};
 use highwater::throwaway::ServerOptions;
-use highwater::wire::{LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "2s")).await;
     let options = ReplicationOptions {
-        target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
+        target: ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
         publication: "highwater".into(),
         slot: pg.database().into(),
         temporary_slot: false,

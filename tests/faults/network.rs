@@ -71,7 +71,7 @@ async fn looks_that_get_no_answer_do_not_harm_the_stream() {
     for id in 1..=15 {
         pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(hw.trouble().await, None);
+        assert_eq!(hw.disconnect_reason().await, None);
     }
     assert_eq!(hw.told(&pg, "a", &start).await.changes, inserted(1..=15));
     assert_eq!(proxy.replication_connections(), 1);
@@ -109,7 +109,7 @@ async fn a_silent_walsender_at_work_is_probed_and_not_cut_off() {
     let (walsender, ()) = tokio::join!(stop_at_work(&pg), noise);
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(25) {
-        assert_eq!(hw.trouble().await, None, "after {:?}", began.elapsed());
+        assert_eq!(hw.disconnect_reason().await, None, "after {:?}", began.elapsed());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(proxy.replication_connections(), 1, "it was cut off");
@@ -178,7 +178,7 @@ async fn a_stream_that_fails_at_one_place_for_ever_is_given_up_with_a_reset() {
     pg.execute("INSERT INTO t VALUES ('poison')").await;
     hw.until_trouble("decode the change stream").await;
     let began = Instant::now();
-    while proxy.replication_connections() < 11 || hw.trouble().await.is_some() {
+    while proxy.replication_connections() < 11 || hw.disconnect_reason().await.is_some() {
         assert!(began.elapsed() < Duration::from_mins(1), "the service is stuck");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -17,12 +17,12 @@ use highwater::row::Row;
 use highwater::table::{
     Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
 };
-use highwater::wire::{LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment};
 
 use crate::support::Postgres;
 
 fn options(url: &str) -> LoaderOptions {
-    LoaderOptions::new(Target::parse(url, &LibpqEnvironment::default()).unwrap())
+    LoaderOptions::new(ConnectOptions::parse(url, &LibpqEnvironment::default()).unwrap())
 }
 
 fn loader(pg: &Postgres) -> PgLoader {

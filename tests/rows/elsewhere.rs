@@ -88,13 +88,13 @@ async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
     // The stream is silent, as over a giant transaction; a look shows that the server is there.
     proxy.silence(Kind::Replication);
     sleep(Duration::from_millis(2500)).await;
-    assert_eq!((read(&lsn, "2s").await, service.trouble().await), (200, None));
+    assert_eq!((read(&lsn, "2s").await, service.disconnect_reason().await), (200, None));
     proxy.heal();
     assert_eq!(read(&lsn, "5s").await, 200);
 
     proxy.black_hole();
     sleep(Duration::from_millis(2500)).await;
-    assert_eq!((read(&lsn, "2s").await, service.trouble().await), (503, None));
+    assert_eq!((read(&lsn, "2s").await, service.disconnect_reason().await), (503, None));
     assert_eq!(read(&version, "0").await, 200);
     proxy.heal();
     assert_eq!(read(&lsn, "5s").await, 200);

@@ -2,14 +2,14 @@
 
 use highwater::replication::catalog::{CatalogTable, read_catalog};
 use highwater::table::{RowCaching, RowMode, RowsConfig};
-use highwater::wire::{Connection, LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 
 use super::{has_lists_and_filters, lazy};
 use crate::support::Postgres;
 
-async fn connect(pg: &Postgres) -> Connection {
-    let target = Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
-    Connection::connect_sql(&target).await.unwrap()
+async fn connect(pg: &Postgres) -> WalsenderConnection {
+    let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
+    WalsenderConnection::connect_sql(&target).await.unwrap()
 }
 
 async fn look(pg: &Postgres, wanted: &[RowsConfig]) -> Vec<CatalogTable> {

@@ -14,7 +14,7 @@ use highwater::replication::{
 use highwater::row::{Row, RowAfter, RowChange};
 use highwater::source::{SourceStatus, StreamRequests};
 use highwater::table::{RowsConfig, Table, TableOid};
-use highwater::wire::{LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ impl Follower {
     #[allow(clippy::disallowed_methods, reason = "joined in stop")]
     pub(super) async fn start(pg: &Postgres, rows: Vec<RowsConfig>) -> Self {
         let options = ReplicationOptions {
-            target: Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
+            target: ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
             publication: "highwater".into(),
             slot: pg.database().into(),
             temporary_slot: false,

@@ -43,9 +43,9 @@ async fn a_look_is_taken_when_somebody_wishes_it() {
     // Neither message nor row tells of this.
     pg.execute("ALTER TABLE a ALTER id TYPE int USING -id").await;
     let began = Instant::now();
-    follower.wishes.refresh_catalog.notify_one();
+    follower.requests.refresh_catalog.notify_one();
     while definition(&follower) == before {
-        follower.wishes.report_position.notify_one();
+        follower.requests.report_position.notify_one();
         follower.take().await;
     }
     assert!(began.elapsed() < Duration::from_secs(3), "by itself it looks every five seconds");

@@ -202,7 +202,7 @@ impl Highwater {
     }
 
     /// Why `/readyz` says no; `None` when it says yes.
-    pub(crate) async fn trouble(&self) -> Option<String> {
+    pub(crate) async fn disconnect_reason(&self) -> Option<String> {
         let reply = self.fetch("/readyz").await;
         (reply.status != 200).then(|| reply.body["detail"].as_str().unwrap_or_default().to_owned())
     }
@@ -211,7 +211,7 @@ impl Highwater {
     pub(crate) async fn until_trouble(&self, reason: &str) -> Duration {
         let started = Instant::now();
         loop {
-            let trouble = self.trouble().await;
+            let trouble = self.disconnect_reason().await;
             if trouble.as_deref().is_some_and(|trouble| trouble.contains(reason)) {
                 return started.elapsed();
             }

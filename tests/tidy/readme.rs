@@ -1,6 +1,6 @@
 //! What the README repeats must be what is true.
 
-use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, Setting, Sources, TABLE_SETTINGS};
+use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, SettingSpec, Sources, TABLE_SETTINGS};
 
 /// The README's table of settings, as it must be.
 pub(crate) fn settings_table() -> String {
@@ -10,7 +10,7 @@ pub(crate) fn settings_table() -> String {
         .collect()
 }
 
-fn row(setting: &Setting) -> String {
+fn row(setting: &SettingSpec) -> String {
     let default = match setting.default {
         None | Some("") => String::new(),
         Some(default) => format!("`{default}`"),
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_a_row() {
-        let setting = Setting {
+        let setting = SettingSpec {
             key: "a.b",
             default: Some("5m"),
             form: "this | that",

@@ -1,7 +1,7 @@
 //! Who we are, proven in every way; and which server of several is wanted.
 
 use highwater::throwaway::{ServerOptions, Shutdown};
-use highwater::wire::{ConnectError, Connection};
+use highwater::wire::{ConnectError, WalsenderConnection};
 
 use super::servers::{self, Impostor, url};
 use super::{ask, open, refusal, target, value};
@@ -127,7 +127,7 @@ async fn a_host_that_refuses_us_ends_the_search() {
     let wrong = url(&pg, "scram:wrong", "").replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:");
     let other = Postgres::start().await.server().port();
     let wrong = wrong.replace("/test", &format!(",127.0.0.1:{other}/test"));
-    let error = Connection::connect(&target(&wrong)).await.err().unwrap();
+    let error = WalsenderConnection::connect(&target(&wrong)).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("28P01"));
     assert_eq!(error.server(), format!("127.0.0.1:{}", pg.server().port()));
 }
@@ -154,7 +154,7 @@ async fn a_refusal_says_what_to_do() {
     let said = refusal(&url(&pg, "unwelcome", "")).await;
     assert!(said.contains("GRANT CONNECT ON DATABASE \"test_"), "{said}");
     let missing = target(&url(&pg, "trusted", "")).with_database("nowhere");
-    let error = Connection::connect(&missing).await.err().unwrap();
+    let error = WalsenderConnection::connect(&missing).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("3D000"));
     assert!(error.is_permanent());
     assert!(
@@ -165,7 +165,7 @@ async fn a_refusal_says_what_to_do() {
     pg.execute(&format!("GRANT CONNECT ON DATABASE {} TO PUBLIC", pg.database())).await;
     let plain = target(&url(&pg, "plain", ""));
     assert_eq!(ask(&plain, "SELECT 1").await.unwrap(), "1");
-    let error = Connection::connect(&plain).await.err().unwrap();
+    let error = WalsenderConnection::connect(&plain).await.err().unwrap();
     assert!(error.to_string().ends_with("ALTER ROLE \"plain\" REPLICATION"), "{error}");
     let error = ask(&target(&url(&pg, "single", "")), "SELECT 1").await.unwrap_err();
     assert_eq!(error.sqlstate(), Some("53300"));
@@ -176,8 +176,8 @@ async fn a_refusal_says_what_to_do() {
 #[tokio::test]
 async fn walsenders_are_limited() {
     let pg = Postgres::private(ServerOptions::default().setting("max_wal_senders", "1")).await;
-    let only = Connection::connect(&target(&pg.url())).await.unwrap();
-    let error = Connection::connect(&target(&pg.url())).await.err().unwrap();
+    let only = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
+    let error = WalsenderConnection::connect(&target(&pg.url())).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("53300"));
     assert!(error.to_string().contains("raise max_wal_senders or max_connections"), "{error}");
     only.close().await;
@@ -187,11 +187,11 @@ async fn walsenders_are_limited() {
 async fn a_server_that_is_stopping_or_gone_may_come_back() {
     let pg = Postgres::private(ServerOptions::default()).await;
     let target = target(&pg.url());
-    let mut connection = Connection::connect(&target).await.unwrap();
+    let mut connection = WalsenderConnection::connect(&target).await.unwrap();
     pg.server().stop(Shutdown::Immediate).unwrap();
     let error = connection.simple_query("SELECT 1").await.unwrap_err();
     assert!(error.sqlstate().is_none_or(|state| state == "57P02"), "{error}");
-    let error: ConnectError = Connection::connect(&target).await.err().unwrap();
+    let error: ConnectError = WalsenderConnection::connect(&target).await.err().unwrap();
     assert!(!error.is_permanent());
     assert!(error.to_string().contains("Connection refused"), "{error}");
     assert!(error.to_string().contains("check that PostgreSQL runs there"), "{error}");

@@ -11,18 +11,18 @@ mod trouble;
 use std::pin::pin;
 
 use highwater::database;
-use highwater::wire::{ConnectError, Connection, LibpqEnvironment, Target};
+use highwater::wire::{ConnectError, ConnectOptions, LibpqEnvironment, WalsenderConnection};
 
-fn target(url: &str) -> Target {
-    Target::parse(url, &LibpqEnvironment::default())
+fn target(url: &str) -> ConnectOptions {
+    ConnectOptions::parse(url, &LibpqEnvironment::default())
         .unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
 /// Opens a walsender connection and an SQL session, which must agree about the outcome.
-async fn open(url: &str) -> Result<Connection, ConnectError> {
+async fn open(url: &str) -> Result<WalsenderConnection, ConnectError> {
     let target = target(url);
     let sql = ask(&target, "SELECT 1").await;
-    let walsender = Connection::connect(&target).await;
+    let walsender = WalsenderConnection::connect(&target).await;
     match (&sql, &walsender) {
         (Ok(_), Ok(_)) => {}
         (Err(sql), Err(walsender)) => assert_eq!(sql.to_string(), walsender.to_string(), "{url}"),
@@ -40,7 +40,7 @@ async fn refusal(url: &str) -> String {
 }
 
 /// The first value of an SQL session's answer.
-async fn ask(target: &Target, sql: &str) -> Result<String, ConnectError> {
+async fn ask(target: &ConnectOptions, sql: &str) -> Result<String, ConnectError> {
     let (client, driver) = database::connect(target).await?;
     let query = async {
         let row = client.query_one(&format!("SELECT ({sql})::text"), &[]).await.unwrap();
@@ -57,7 +57,7 @@ async fn ask(target: &Target, sql: &str) -> Result<String, ConnectError> {
 }
 
 /// The first value of a walsender's answer.
-async fn value(connection: &mut Connection, sql: &str) -> String {
+async fn value(connection: &mut WalsenderConnection, sql: &str) -> String {
     let rows = connection.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     rows[0][0].clone().unwrap()
 }

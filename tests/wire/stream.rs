@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use highwater::lsn::Lsn;
 use highwater::throwaway::{ServerOptions, Shutdown};
-use highwater::wire::{Connection, CopyBoth, Frame, StatusUpdate, WireError};
+use highwater::wire::{CopyBoth, Frame, StatusUpdate, WalsenderConnection, WireError};
 use tokio::time::timeout;
 
 use super::servers::{self, url};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A stream of publication `p` through a temporary slot.
 async fn stream(url: &str, slot: &str) -> CopyBoth {
-    let mut connection = Connection::connect(&target(url)).await.unwrap();
+    let mut connection = WalsenderConnection::connect(&target(url)).await.unwrap();
     let create = format!("CREATE_REPLICATION_SLOT \"{slot}\" TEMPORARY LOGICAL pgoutput");
     let rows = connection.simple_query(&create).await.unwrap();
     assert_eq!(rows[0][0].as_deref(), Some(slot));
@@ -168,7 +168,7 @@ async fn an_error_inside_the_stream_is_told() {
     let error = read_to_end(&mut copy).await;
     assert_eq!(error.sqlstate(), Some("57P01"), "{error}");
 
-    let mut connection = Connection::connect(&target(&pg.url())).await.unwrap();
+    let mut connection = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
     let error = connection.simple_query("SELECT no_such_column").await.unwrap_err();
     assert_eq!(error.sqlstate(), Some("42703"));
     assert_eq!(connection.identify_system().await.unwrap().database, pg.database());
@@ -219,7 +219,7 @@ async fn confirm_to_end(copy: &mut CopyBoth) -> WireError {
 #[tokio::test]
 async fn an_identity_names_the_cluster() {
     let pg = Postgres::start().await;
-    let mut connection = Connection::connect(&target(&pg.url())).await.unwrap();
+    let mut connection = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
     let identity = connection.identify_system().await.unwrap();
     let expected: String =
         pg.value("SELECT system_identifier::text FROM pg_control_system()").await;

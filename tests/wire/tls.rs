@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use highwater::wire::Connection;
+use highwater::wire::WalsenderConnection;
 
 use super::servers::{self, url};
 use super::{ask, open, refusal, target, value};
@@ -209,7 +209,7 @@ async fn large_answers_come_whole_through_tls() {
     let authority = Authority::new();
     let pg = servers::encrypted(&authority.sign("db", &[]), &authority).await;
     let target = target(&url(&pg, "trusted", "sslmode=require"));
-    let mut connection = Connection::connect(&target).await.unwrap();
+    let mut connection = WalsenderConnection::connect(&target).await.unwrap();
     let text = value(&mut connection, "SELECT repeat('highwater', 500000)").await;
     assert_eq!(text.len(), 4_500_000);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::wire::{Connection, Trouble};
+use highwater::wire::{ConnectErrorKind, WalsenderConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -31,8 +31,10 @@ async fn other_strangers_are_recognised_too() {
         b"R\0\0\0\x06\0\0",
     ] {
         let stranger = Impostor::answering(answer).await;
-        let error =
-            Connection::connect(&target(&stranger.url("sslmode=disable"))).await.err().unwrap();
+        let error = WalsenderConnection::connect(&target(&stranger.url("sslmode=disable")))
+            .await
+            .err()
+            .unwrap();
         assert!(error.is_permanent(), "{error}");
     }
 }
@@ -48,9 +50,9 @@ async fn a_silent_server_has_a_limited_time() {
     for parameters in ["sslmode=disable", "sslmode=require"] {
         let started = Instant::now();
         let target = target(&silent.url(&format!("{parameters}&connect_timeout=1")));
-        let error = Connection::connect(&target).await.err().unwrap();
+        let error = WalsenderConnection::connect(&target).await.err().unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
-        assert!(matches!(error.trouble(), Trouble::Timeout { seconds: 1 }), "{error}");
+        assert!(matches!(error.kind(), ConnectErrorKind::Timeout { seconds: 1 }), "{error}");
         assert!(!error.is_permanent());
     }
 }
@@ -69,7 +71,8 @@ async fn a_server_out_of_processes_is_heard() {
         b"Ecould not fork new process for connection: Cannot allocate memory\n\0",
     )
     .await;
-    let error = Connection::connect(&target(&server.url("sslmode=disable"))).await.err().unwrap();
+    let error =
+        WalsenderConnection::connect(&target(&server.url("sslmode=disable"))).await.err().unwrap();
     assert!(error.to_string().contains("could not fork new process"), "{error}");
     assert!(!error.is_permanent());
 }
@@ -107,9 +110,11 @@ async fn a_pooler_is_recognised() {
     let forgetful = Impostor::start(forgetful_pooler).await;
     let strict = Impostor::start(strict_pooler).await;
     for pooler in [forgetful, strict] {
-        let error =
-            Connection::connect(&target(&pooler.url("sslmode=disable"))).await.err().unwrap();
-        assert!(matches!(error.trouble(), Trouble::Pooler(_)), "{error}");
+        let error = WalsenderConnection::connect(&target(&pooler.url("sslmode=disable")))
+            .await
+            .err()
+            .unwrap();
+        assert!(matches!(error.kind(), ConnectErrorKind::Pooler(_)), "{error}");
         assert!(error.to_string().contains("use the direct address"), "{error}");
         assert!(error.is_permanent());
     }

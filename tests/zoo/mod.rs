@@ -6,7 +6,7 @@ mod random;
 mod types;
 
 use highwater::json_type::{JsonShape, JsonType};
-use highwater::wire::{Connection, LibpqEnvironment, Target};
+use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 
 use crate::support::{Postgres, is_same_json};
 use types::Types;
@@ -30,9 +30,9 @@ const UNINHABITED: &[&str] = &[
 ];
 
 /// A session as the service opens it, whose settings decide what types print.
-async fn pinned_session(pg: &Postgres) -> Connection {
-    let target = Target::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
-    Connection::connect_sql(&target).await.unwrap()
+async fn pinned_session(pg: &Postgres) -> WalsenderConnection {
+    let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
+    WalsenderConnection::connect_sql(&target).await.unwrap()
 }
 
 struct Column {
@@ -42,7 +42,7 @@ struct Column {
 }
 
 /// The columns of the zoo's tables but for their keys.
-async fn columns(connection: &mut Connection) -> Vec<Column> {
+async fn columns(connection: &mut WalsenderConnection) -> Vec<Column> {
     let types = Types::read(connection).await;
     let rows = connection
         .simple_query(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use highwater::json_type::{JsonShape, TypeClass, TypeFacts};
-use highwater::wire::Connection;
+use highwater::wire::WalsenderConnection;
 
 /// Every type of a database.
 pub(super) struct Types(HashMap<u32, Type>);
@@ -20,7 +20,7 @@ struct Type {
 }
 
 impl Types {
-    pub(super) async fn read(connection: &mut Connection) -> Self {
+    pub(super) async fn read(connection: &mut WalsenderConnection) -> Self {
         let rows = connection
             .simple_query(
                 "SELECT oid, typtype, typdelim, typbasetype,

@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use super::crypto;
 use super::grant::{Claims, Grant};
-use super::identity::{Identity, Lease};
-use super::keys::{Key, KeyFiles, KeyPrint, Keys, KeysError, Texts};
-use super::refused::Refused;
+use super::identity::{TokenIdentity, Validity};
+use super::keys::{KeyFiles, KeyFingerprint, KeysError, Texts, VerificationKey, VerificationKeys};
+use super::rejected::TokenRejected;
 
 /// The files are looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is asked of JWTs, and what they may read.
 #[derive(Clone, Debug)]
-pub struct JwtRules {
+pub struct JwtOptions {
     /// Whose signatures hold.
     pub keys: KeyFiles,
     /// Who must have issued them (`iss`), if that matters.
@@ -39,14 +39,14 @@ pub struct JwtRules {
 
 /// Knows JWTs.
 pub(super) struct Jwt {
-    rules: JwtRules,
+    rules: JwtOptions,
     validations: Vec<Validation>,
-    keys: watch::Sender<Arc<Keys>>,
+    keys: watch::Sender<Arc<VerificationKeys>>,
 }
 
 impl Jwt {
     /// Reads the keys.
-    pub(super) fn new(rules: JwtRules) -> Result<Self, KeysError> {
+    pub(super) fn new(rules: JwtOptions) -> Result<Self, KeysError> {
         crypto::install();
         let keys = Texts::read(&rules.keys)?.keys()?;
         let algorithms = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
@@ -55,10 +55,12 @@ impl Jwt {
     }
 
     /// Who brings this token.
-    pub(super) fn identify(&self, token: &str) -> Result<Arc<Identity>, Refused> {
+    pub(super) fn identify(&self, token: &str) -> Result<Arc<TokenIdentity>, TokenRejected> {
         let header = decode_header(token).map_err(|error| refused(&error))?;
         if header.crit.is_some() {
-            return Err(Refused::because("its header has extensions that must be understood"));
+            return Err(TokenRejected::because(
+                "its header has extensions that must be understood",
+            ));
         }
         let keys = self.keys.borrow().clone();
         for key in keys.candidates(header.alg, header.kid.as_deref()) {
@@ -68,10 +70,14 @@ impl Jwt {
                 Err(error) => return Err(refused(&error)),
             }
         }
-        Err(Refused::because("none of the keys has signed it"))
+        Err(TokenRejected::because("none of the keys has signed it"))
     }
 
-    fn claims(&self, token: &str, key: &Key) -> Result<Claims, jsonwebtoken::errors::Error> {
+    fn claims(
+        &self,
+        token: &str,
+        key: &VerificationKey,
+    ) -> Result<Claims, jsonwebtoken::errors::Error> {
         let fits = |known: &&Validation| known.algorithms.contains(&key.algorithm);
         let Some(validation) = self.validations.iter().find(fits) else {
             return Err(ErrorKind::InvalidAlgorithm.into());
@@ -79,17 +85,22 @@ impl Jwt {
         Ok(decode(token, &key.decoding, validation)?.claims)
     }
 
-    fn bearer(&self, claims: &Claims, key: KeyPrint) -> Result<Arc<Identity>, Refused> {
+    fn bearer(
+        &self,
+        claims: &Claims,
+        key: KeyFingerprint,
+    ) -> Result<Arc<TokenIdentity>, TokenRejected> {
         let access = self.rules.grant.access(claims)?;
         let expires = claims.get("exp").and_then(serde_json::Value::as_f64);
-        let expires = expires.ok_or_else(|| Refused::because("it doesn't say when it expires"))?;
+        let expires =
+            expires.ok_or_else(|| TokenRejected::because("it doesn't say when it expires"))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let left = expires + self.rules.leeway.as_secs_f64() - now.as_secs_f64();
         // More than can be counted is for ever.
         let left = Duration::try_from_secs_f64(left.max(0.0)).ok();
         let until = left.and_then(|left| Instant::now().checked_add(left));
-        let lease = Lease { until, key, keys: self.keys.subscribe() };
-        Ok(Arc::new(Identity { access, operator: false, lease: Some(lease) }))
+        let lease = Validity { until, key, keys: self.keys.subscribe() };
+        Ok(Arc::new(TokenIdentity { access, operator: false, lease: Some(lease) }))
     }
 
     /// Reads the keys again whenever the files hold something else. Never ends.
@@ -115,7 +126,7 @@ impl Jwt {
     }
 
     /// Whoever is let in by a key that is gone is told so by the channel.
-    fn take(&self, keys: Keys) {
+    fn take(&self, keys: VerificationKeys) {
         if keys.prints() == self.keys.borrow().prints() {
             return;
         }
@@ -124,7 +135,7 @@ impl Jwt {
     }
 }
 
-fn validation(rules: &JwtRules, algorithm: Algorithm) -> Validation {
+fn validation(rules: &JwtOptions, algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.leeway = rules.leeway.as_secs();
     validation.validate_nbf = true;
@@ -142,12 +153,12 @@ fn validation(rules: &JwtRules, algorithm: Algorithm) -> Validation {
 }
 
 /// The crate's words say nothing of the token but names of claims.
-fn refused(error: &jsonwebtoken::errors::Error) -> Refused {
+fn refused(error: &jsonwebtoken::errors::Error) -> TokenRejected {
     match error.kind() {
         ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => {
-            Refused::because("it is no JWT, or of an algorithm that isn't allowed")
+            TokenRejected::because("it is no JWT, or of an algorithm that isn't allowed")
         }
-        _ => Refused::because(error.to_string()),
+        _ => TokenRejected::because(error.to_string()),
     }
 }
 

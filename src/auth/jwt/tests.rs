@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::auth::{Access, Authority, Granted, Rules, Tables};
+use crate::auth::{Access, AuthOptions, Granted, GrantedTables, TokenVerifier};
 
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 #[path = "../../../tests/support/jwt.rs"]
@@ -15,9 +15,9 @@ mod signer;
 
 use signer::{Signer, parts, seconds_from_now};
 
-fn rules(keys: KeyFiles) -> JwtRules {
-    let tables = Tables::Named(vec!["items".to_owned()]);
-    JwtRules {
+fn rules(keys: KeyFiles) -> JwtOptions {
+    let tables = GrantedTables::Named(vec!["items".to_owned()]);
+    JwtOptions {
         keys,
         issuer: None,
         audience: None,
@@ -27,12 +27,12 @@ fn rules(keys: KeyFiles) -> JwtRules {
 }
 
 /// Files with keys in a folder that goes away with it.
-struct Files {
+struct KeyFixtures {
     folder: TempDir,
     keys: KeyFiles,
 }
 
-impl Files {
+impl KeyFixtures {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), keys: KeyFiles::default() }
     }
@@ -84,12 +84,12 @@ fn outcome(jwt: &Jwt, token: &str) -> String {
 fn a_token_of_each_algorithm_is_known_by_its_key_from_a_file_or_from_a_set() {
     for signer in all() {
         let token = signer.token(&claims());
-        let jwt = Files::new().with(&signer).jwt();
+        let jwt = KeyFixtures::new().with(&signer).jwt();
         let identity = jwt.identify(&token).unwrap();
         assert_eq!(identity.access, Access::Tables(vec![Granted::whole("items")]));
         assert!(!identity.operator && !identity.is_over());
         if !matches!(signer, Signer::Secret(_)) {
-            let jwt = Files::new().with_set(&[signer.jwk("k1")]).jwt();
+            let jwt = KeyFixtures::new().with_set(&[signer.jwk("k1")]).jwt();
             assert_eq!(outcome(&jwt, &token), "known", "{}", signer.algorithm());
             assert_eq!(outcome(&jwt, &signer.token_by("k1", &claims())), "known");
             let unknown = outcome(&jwt, &signer.token_by("k2", &claims()));
@@ -101,7 +101,7 @@ fn a_token_of_each_algorithm_is_known_by_its_key_from_a_file_or_from_a_set() {
 #[test]
 fn all_algorithms_hold_side_by_side_and_none_is_taken_for_another() {
     let signers = all();
-    let jwt = signers.iter().fold(Files::new(), Files::with).jwt();
+    let jwt = signers.iter().fold(KeyFixtures::new(), KeyFixtures::with).jwt();
     for signer in &signers {
         assert_eq!(outcome(&jwt, &signer.token(&claims())), "known");
         for other in &signers {
@@ -119,7 +119,7 @@ fn another_key_has_not_signed_it() {
         (Signer::p256(), Signer::p256()),
         (Signer::ed25519(), Signer::ed25519()),
     ] {
-        let jwt = Files::new().with(&ours).jwt();
+        let jwt = KeyFixtures::new().with(&ours).jwt();
         assert_eq!(outcome(&jwt, &theirs.token(&claims())), "none of the keys has signed it");
     }
 }
@@ -127,7 +127,7 @@ fn another_key_has_not_signed_it() {
 #[test]
 fn a_public_key_is_no_secret_and_none_is_no_algorithm() {
     for signer in [Signer::rsa(), Signer::p256(), Signer::ed25519()] {
-        let jwt = Files::new().with(&signer).jwt();
+        let jwt = KeyFixtures::new().with(&signer).jwt();
         let forged = Signer::Secret(signer.key_file());
         assert_ne!(outcome(&jwt, &forged.token(&claims())), "known");
         for none in ["none", "None", "NONE", ""] {
@@ -145,7 +145,7 @@ fn a_public_key_is_no_secret_and_none_is_no_algorithm() {
 #[test]
 fn what_was_changed_after_signing_is_refused() {
     let signer = Signer::ed25519();
-    let jwt = Files::new().with(&signer).jwt();
+    let jwt = KeyFixtures::new().with(&signer).jwt();
     let token = signer.token(&claims());
     let (body, signature) = token.rsplit_once('.').unwrap();
     let more = json!({"sub": "6", "exp": seconds_from_now(60)});
@@ -167,7 +167,7 @@ fn what_was_changed_after_signing_is_refused() {
 #[test]
 fn a_header_with_extensions_that_must_be_understood_is_refused() {
     let signer = Signer::p256();
-    let jwt = Files::new().with(&signer).jwt();
+    let jwt = KeyFixtures::new().with(&signer).jwt();
     let header = json!({"alg": "ES256", "crit": ["b64"], "b64": false});
     assert!(outcome(&jwt, &signer.sign(&parts(&header, &claims()))).contains("extensions"));
 }
@@ -175,7 +175,7 @@ fn a_header_with_extensions_that_must_be_understood_is_refused() {
 #[test]
 fn times_hold_within_the_leeway() {
     let signer = Signer::secret();
-    let jwt = Files::new().with(&signer).jwt();
+    let jwt = KeyFixtures::new().with(&signer).jwt();
     let now = seconds_from_now(0);
     let said = |claims: Value| outcome(&jwt, &signer.token(&claims));
     assert_eq!(said(json!({"exp": now - 20})), "known");
@@ -192,11 +192,11 @@ fn times_hold_within_the_leeway() {
 #[test]
 fn issuer_and_audience_must_be_those_that_are_configured() {
     let signer = Signer::secret();
-    let files = Files::new().with(&signer);
+    let files = KeyFixtures::new().with(&signer);
     let exp = seconds_from_now(60);
     let jwt = |issuer: Option<&str>, audience: Option<&str>| {
         let (issuer, audience) = (issuer.map(str::to_owned), audience.map(str::to_owned));
-        Jwt::new(JwtRules { issuer, audience, ..rules(files.keys.clone()) }).unwrap()
+        Jwt::new(JwtOptions { issuer, audience, ..rules(files.keys.clone()) }).unwrap()
     };
     let said = |jwt: &Jwt, claims: Value| outcome(jwt, &signer.token(&claims)) == "known";
     let strict = jwt(Some("https://login.example"), Some("highwater"));
@@ -226,7 +226,7 @@ fn signatures_of_others_are_understood() {
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"});
     let eddsa = json!({"kty": "OKP", "crv": "Ed25519",
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
-    let mut files = Files::new().with_set(&[es256, eddsa]);
+    let mut files = KeyFixtures::new().with_set(&[es256, eddsa]);
     let fixtures = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jwt"));
     files.keys.public = vec![fixtures.join("rsa_public.pem")];
     let jwt = files.jwt();
@@ -259,7 +259,7 @@ fn signatures_of_others_are_understood() {
 #[test]
 fn files_that_hold_no_key_for_us_are_refused_with_what_would_be_right() {
     let refused = |form: &str, text: &str| {
-        let mut files = Files::new();
+        let mut files = KeyFixtures::new();
         let path = files.write("file", text);
         match form {
             "secret" => files.keys.secret = Some(path),
@@ -289,10 +289,10 @@ fn files_that_hold_no_key_for_us_are_refused_with_what_would_be_right() {
     for unusable in [encrypts, short, longer, other] {
         let set = json!({ "keys": [unusable] }).to_string();
         assert!(refused("jwks", &set).contains("none of its keys"), "{set}");
-        let mixed = Files::new().with_set(&[unusable, Signer::ed25519().jwk("good")]);
+        let mixed = KeyFixtures::new().with_set(&[unusable, Signer::ed25519().jwk("good")]);
         assert_eq!(mixed.jwt().keys.borrow().len(), 1);
     }
-    let mut files = Files::new();
+    let mut files = KeyFixtures::new();
     files.keys.secret = Some("/nowhere/secret".into());
     assert!(files.refused().starts_with("auth.jwt.secret_file /nowhere/secret: No such file"));
 }
@@ -305,7 +305,7 @@ async fn a_while() {
 #[tokio::test(start_paused = true)]
 async fn keys_change_with_their_file_and_a_broken_file_changes_nothing() {
     let (old, new) = (Signer::p256(), Signer::ed25519());
-    let files = Files::new().with_set(&[old.jwk("old")]);
+    let files = KeyFixtures::new().with_set(&[old.jwk("old")]);
     let jwt = files.jwt();
     let (before, after) = (old.token_by("old", &claims()), new.token_by("new", &claims()));
     let held = jwt.identify(&before).unwrap();
@@ -340,7 +340,7 @@ async fn keys_change_with_their_file_and_a_broken_file_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_identity_ends_when_its_token_expires() {
     let signer = Signer::secret();
-    let jwt = Files::new().with(&signer).jwt();
+    let jwt = KeyFixtures::new().with(&signer).jwt();
     let identity = jwt.identify(&signer.token(&claims())).unwrap();
     let since = Instant::now();
     identity.ended().await;
@@ -352,11 +352,12 @@ async fn an_identity_ends_when_its_token_expires() {
 #[test]
 fn nothing_that_is_shown_holds_a_secret() {
     let signer = Signer::secret();
-    let files = Files::new().with(&signer);
+    let files = KeyFixtures::new().with(&signer);
     let rules = rules(files.keys.clone());
     let jwt = Jwt::new(rules.clone()).unwrap();
     let identity = jwt.identify(&signer.token(&claims())).unwrap();
-    let authority = Authority::new(Rules { tokens: Vec::new(), jwt: Some(rules.clone()) }).unwrap();
+    let authority =
+        TokenVerifier::new(AuthOptions { tokens: Vec::new(), jwt: Some(rules.clone()) }).unwrap();
     let shown = format!("{rules:?} {identity:?} {authority:?} {:?}", jwt.keys.borrow());
     assert!(!shown.contains(&signer.key_file()), "{shown}");
     let bytes = format!("{:?}", signer.key_file().as_bytes());

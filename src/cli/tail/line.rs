@@ -11,14 +11,14 @@ use crate::cli::output::{BOLD, DIM, GREEN, MAGENTA, RED, YELLOW, paint, tame};
 
 /// What `/v1/changes?detail=true` answers.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct TailedChanges {
     pub(super) version: String,
     pub(super) more: bool,
     reset: Vec<String>,
     changes: Vec<Box<RawValue>>,
 }
 
-impl Answer {
+impl TailedChanges {
     /// Whether there is nothing to tell.
     pub(super) fn is_empty(&self) -> bool {
         self.reset.is_empty() && self.changes.is_empty()
@@ -26,7 +26,7 @@ impl Answer {
 }
 
 #[derive(Debug, Deserialize)]
-struct Change<'a> {
+struct TailedChange<'a> {
     table: String,
     #[serde(borrow)]
     id: &'a RawValue,
@@ -46,7 +46,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// `first`: it was asked without a version, so its resets are where the story begins.
-    pub(super) fn answer(&mut self, answer: &Answer, first: bool) -> io::Result<()> {
+    pub(super) fn answer(&mut self, answer: &TailedChanges, first: bool) -> io::Result<()> {
         match self.format {
             Format::Json => self.json(answer)?,
             Format::Text if first => self.beginning(answer)?,
@@ -56,7 +56,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// One object a line: a reset, or a change exactly as it was answered.
-    fn json(&mut self, answer: &Answer) -> io::Result<()> {
+    fn json(&mut self, answer: &TailedChanges) -> io::Result<()> {
         for table in &answer.reset {
             let line =
                 serde_json::json!({"table": table, "op": "reset", "version": answer.version});
@@ -68,19 +68,19 @@ impl<W: Write> Printer<W> {
         Ok(())
     }
 
-    fn beginning(&mut self, answer: &Answer) -> io::Result<()> {
+    fn beginning(&mut self, answer: &TailedChanges) -> io::Result<()> {
         let tables: Vec<String> = answer.reset.iter().map(|table| tame(table)).collect();
         let tables = if tables.is_empty() { "no tables".to_owned() } else { tables.join(", ") };
         let from = paint(DIM, format!("from version {}", tame(&answer.version)));
         writeln!(self.out, "following {} {from}", paint(BOLD, tables))
     }
 
-    fn text(&mut self, answer: &Answer) -> io::Result<()> {
+    fn text(&mut self, answer: &TailedChanges) -> io::Result<()> {
         for table in &answer.reset {
             self.line(None, "reset", table, "read it again in full")?;
         }
         for raw in &answer.changes {
-            let change: Change<'_> = serde_json::from_str(raw.get())?;
+            let change: TailedChange<'_> = serde_json::from_str(raw.get())?;
             self.line(change.at.as_deref(), &change.op, &change.table, change.id.get())?;
         }
         Ok(())
@@ -124,7 +124,7 @@ mod tests {
         {"table":"a","id":[1,"x y"],"op":"delete","version":"v2","at":null}]}"#;
 
     fn printed(format: Format, first: bool) -> String {
-        let answer: Answer = serde_json::from_str(ANSWER).unwrap();
+        let answer: TailedChanges = serde_json::from_str(ANSWER).unwrap();
         let mut printer = Printer::new(anstream::StripStream::new(Vec::new()), format);
         printer.answer(&answer, first).unwrap();
         String::from_utf8(printer.out.into_inner()).unwrap()

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::flags::{Format, ServerFlags};
-use super::http_client::{AskError, HttpClient};
+use super::http_client::{HttpClient, RequestError};
 use super::signals;
 use crate::config::Environment;
-use line::{Answer, Printer};
+use line::{Printer, TailedChanges};
 
 /// Print changes as they come, from a running Highwater
 ///
@@ -45,7 +45,7 @@ const HURRY: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_LAST: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(args: TailArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(args: TailArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let asked_to_stop = signals::asked_to_stop();
     let client = HttpClient::new(&args.server, environment)?;
@@ -69,7 +69,7 @@ struct Tail<W> {
 
 impl<W: Write> Tail<W> {
     /// Prints until nothing more can be printed.
-    async fn follow(&mut self) -> Failure {
+    async fn follow(&mut self) -> CommandFailure {
         loop {
             let asked = Instant::now();
             let rest = match self.ask().await {
@@ -82,25 +82,26 @@ impl<W: Write> Tail<W> {
                     self.version = Some(answer.version);
                     if hurried { PAUSE_FIRST } else { Duration::ZERO }
                 }
-                Err(AskError::Never(why)) => return self.failed(&why),
-                Err(AskError::Later(why, wished)) => self.wait_after(&why, wished),
+                Err(RequestError::Never(why)) => return self.failed(&why),
+                Err(RequestError::Later(why, wished)) => self.wait_after(&why, wished),
             };
             tokio::time::sleep(rest).await;
         }
     }
 
-    async fn ask(&self) -> Result<Answer, AskError> {
+    async fn ask(&self) -> Result<TailedChanges, RequestError> {
         let wait = format!("{}s", WAIT.as_secs());
         let mut query = vec![("detail", "true"), ("wait", wait.as_str())];
         query.extend(self.tables.as_deref().map(|tables| ("tables", tables)));
         query.extend(self.version.as_deref().map(|version| ("after", version)));
         let body = self.client.get("/v1/changes", &query, WAIT + GRACE).await?;
-        serde_json::from_str(&body)
-            .map_err(|error| AskError::Never(format!("the answer is not Highwater's ({error})")))
+        serde_json::from_str(&body).map_err(|error| {
+            RequestError::Never(format!("the answer is not Highwater's ({error})"))
+        })
     }
 
-    fn failed(&self, why: &str) -> Failure {
-        Failure::failed(format!("{}: {why}", self.client.base()))
+    fn failed(&self, why: &str) -> CommandFailure {
+        CommandFailure::failed(format!("{}: {why}", self.client.base()))
     }
 
     /// Says why nothing comes, once for every pause, and how long to wait.

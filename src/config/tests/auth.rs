@@ -1,7 +1,7 @@
 //! Section `[auth]`: what is granted, and what is refused before anybody believes in it.
 
 use super::*;
-use crate::auth::{Access, Granted, RuleValue, Tables};
+use crate::auth::{Access, Granted, GrantedTables, RuleValue};
 use crate::scope::ScopeConditions;
 
 const HASH: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -12,7 +12,7 @@ fn text(sections: &str) -> String {
 }
 
 /// With scope columns for every condition that the tests write.
-fn rules(sections: &str) -> Rules {
+fn rules(sections: &str) -> AuthOptions {
     let scopes = "[tables.items]\nscope = [\"owner_id\", \"country\"]\n\
                   [tables.orders]\nscope = [\"owner_id\", \"country\"]\n";
     load(&(text(sections) + "\n" + scopes), &[URL]).unwrap().auth.unwrap()
@@ -89,7 +89,7 @@ fn jwts_have_keys_and_tables() {
     assert_eq!(jwt.issuer.as_deref(), Some("https://login.example"));
     assert_eq!(jwt.audience.as_deref(), Some("highwater"));
     assert_eq!(jwt.leeway, Duration::from_secs(5));
-    assert_eq!(jwt.grant.tables, Tables::Named(vec!["items".into()]));
+    assert_eq!(jwt.grant.tables, GrantedTables::Named(vec!["items".into()]));
     assert_eq!(jwt.grant.tables_claim.as_deref(), Some("tables"));
     let values: Vec<_> = jwt.grant.rows.iter().map(|rule| (&*rule.column, &rule.value)).collect();
     let (claim, text) = (RuleValue::Claim("sub".into()), RuleValue::Text("fr".into()));

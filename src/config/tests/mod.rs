@@ -32,12 +32,12 @@ fn load_with_flags(
 fn plain(mut error: ConfigError) -> ConfigError {
     let shorten = |path: &mut PathBuf| *path = path.file_name().unwrap().into();
     match &mut error {
-        ConfigError::UnknownKey { place: Place::File { path, .. }, .. }
-        | ConfigError::Invalid { place: Place::File { path, .. }, .. }
+        ConfigError::UnknownKey { place: SettingSource::File { path, .. }, .. }
+        | ConfigError::Invalid { place: SettingSource::File { path, .. }, .. }
         | ConfigError::Syntax { path, .. } => shorten(path),
         ConfigError::Either { first_place, second_place, .. } => {
             for place in [first_place, second_place] {
-                if let Place::File { path, .. } = place {
+                if let SettingSource::File { path, .. } = place {
                     shorten(path);
                 }
             }
@@ -65,7 +65,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(postgres.streaming, Streaming::On);
     assert_eq!(
         config.log,
-        Log {
+        LogConfig {
             max_changes: 1_000_000,
             max_age: Duration::from_hours(24),
             max_bytes: 1 << 30,
@@ -80,12 +80,12 @@ fn defaults_are_the_documented_ones() {
     assert!(config.rows.is_empty());
     assert_eq!(
         config.cache,
-        Cache {
+        CacheConfig {
             max_bytes: 256 << 20,
             time_to_idle: None,
             time_to_live: None,
-            preload_max_bytes: 1 << 30,
-            loads_waiting_max: 10_000,
+            max_preload_bytes: 1 << 30,
+            max_pending_loads: 10_000,
             load_connections: 4,
             load_timeout: Duration::from_secs(5),
         }
@@ -169,12 +169,12 @@ fn a_file_sets_everything() {
     assert_eq!(config.log.max_transaction_bytes, 1 << 20);
     assert_eq!(config.http.admin_listen, "[::1]:81".parse().ok());
     assert_eq!(config.http.cors_origins, ["https://a.example", "http://localhost:3000"]);
-    assert_eq!(config.logging, Logging { format: LogFormat::Json, level: "warn".into() });
+    assert_eq!(config.logging, LoggingConfig { format: LogFormat::Json, level: "warn".into() });
     assert_eq!(config.cache.max_bytes, 1 << 30);
     assert_eq!(config.cache.time_to_idle, Some(Duration::from_hours(1)));
     assert_eq!(config.cache.time_to_live, Some(Duration::from_hours(24)));
-    assert_eq!(config.cache.preload_max_bytes, 4 << 30);
-    assert_eq!(config.cache.loads_waiting_max, 5);
+    assert_eq!(config.cache.max_preload_bytes, 4 << 30);
+    assert_eq!(config.cache.max_pending_loads, 5);
     assert_eq!(config.cache.load_connections, 2);
     assert_eq!(config.cache.load_timeout, Duration::from_secs(1));
     let columns = Some(vec!["id".to_owned(), "Name".to_owned()]);
@@ -257,17 +257,17 @@ fn every_key_can_be_set_by_the_environment() {
     assert_eq!(config.http.cors_origins, ["https://a.example", "https://b.example"]);
     let pace = crate::store::CheckPace { interval: Duration::from_millis(10), rows: 250 };
     assert_eq!(config.consistency.pace, Some(pace));
-    assert_eq!(config.http.push_clients_max, 11);
-    assert_eq!(config.http.answers_max_bytes, 64 << 20);
-    assert_eq!(config.http.notify_interval, Duration::from_millis(5));
+    assert_eq!(config.http.max_push_clients, 11);
+    assert_eq!(config.http.max_buffered_response_bytes, 64 << 20);
+    assert_eq!(config.http.coalesce_interval, Duration::from_millis(5));
     let files = TlsFiles { certificate: "/c".into(), key: "/k".into() };
     assert_eq!(config.http.tls, Some(files));
     let server = ServerOptions {
-        connections_max: 12,
-        head_timeout: Duration::from_secs(13),
+        max_connections: 12,
+        header_timeout: Duration::from_secs(13),
         idle_timeout: Duration::from_secs(14),
-        head_max_bytes: 15 << 10,
-        http2_streams_max: 16,
+        max_header_bytes: 15 << 10,
+        max_http2_streams: 16,
         rate_limit: Some(RateLimit { per_second: 17, burst: 18 }),
     };
     assert_eq!(config.http.server, server);

@@ -91,7 +91,7 @@ impl Finding {
 
 /// Everything `highwater check` has to say.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// `host:port/database`.
     pub server: String,
     /// Who runs the server, where it can be told.
@@ -101,7 +101,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-impl Report {
+impl CheckReport {
     /// The worst that was found.
     pub fn worst(&self) -> Severity {
         self.findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok)

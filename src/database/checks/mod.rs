@@ -20,7 +20,7 @@ pub(crate) mod testing;
 
 use tokio_postgres::Client;
 
-pub use finding::{Finding, Report, Severity};
+pub use finding::{CheckReport, Finding, Severity};
 pub use pooler::StreamProbe;
 pub use provider::Provider;
 
@@ -30,18 +30,18 @@ pub(crate) use role::{RoleRow, replication_fix};
 pub(crate) use rows::grants;
 pub(crate) use server::ServerRow;
 pub(crate) use slot::SlotRow;
-pub(crate) use table_row::{Identity, TableRow};
+pub(crate) use table_row::{TableIdentity, TableRow};
 
 use super::query::{self, QueryError};
 use super::sql::{self, fill};
 use crate::table::{RowsConfig, ScopeConfig};
-use pooler::{SessionIdentity, Way};
-use server::Circumstances;
+use pooler::{ServerRoute, SessionIdentity};
+use server::ServerContext;
 use sessions::SessionRow;
 
 /// What Highwater would run with.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct CheckOptions<'a> {
     /// `postgres.publication`.
     pub publication: &'a str,
     /// `postgres.slot`.
@@ -63,14 +63,14 @@ pub struct Wanted<'a> {
 pub async fn inspect(
     client: &Client,
     server: &str,
-    wanted: &Wanted<'_>,
+    wanted: &CheckOptions<'_>,
     stream: StreamProbe,
-) -> Result<Report, QueryError> {
+) -> Result<CheckReport, QueryError> {
     let seen = look(client, wanted).await?;
     let address = server.rsplit_once('/').map_or(server, |(address, _)| address);
     let provider = provider_of(address, &seen.server);
     let mut findings = connection(address, provider, &seen, stream);
-    let around = Circumstances {
+    let around = ServerContext {
         provider,
         slot_exists: seen.slot.is_some(),
         slot_active: seen.slot.as_ref().is_some_and(|slot| slot.active),
@@ -89,22 +89,22 @@ pub async fn inspect(
     }
     findings.extend(slot::findings(wanted.slot, seen.slot.as_ref(), wanted.temporary_slot));
     findings.extend(sessions::findings(&seen.sessions, seen.slot.is_some()));
-    Ok(Report { server: server.to_owned(), provider: provider.map(Provider::name), findings })
+    Ok(CheckReport { server: server.to_owned(), provider: provider.map(Provider::name), findings })
 }
 
 /// The report when there is no connection to look through.
-pub fn unreachable(server: &str, why: &str) -> Report {
+pub fn unreachable(server: &str, why: &str) -> CheckReport {
     let address = server.rsplit_once('/').map_or(server, |(address, _)| address);
     let provider = provider_of_host(address);
     let finding = Finding::error("connection", why);
     let finding =
         provider.and_then(Provider::connection_hint).into_iter().fold(finding, Finding::fix);
     let provider = provider.map(Provider::name);
-    Report { server: server.to_owned(), provider, findings: vec![finding] }
+    CheckReport { server: server.to_owned(), provider, findings: vec![finding] }
 }
 
 /// Everything the queries answer.
-struct Seen {
+struct CheckInputs {
     pids: [SessionIdentity; 2],
     server: ServerRow,
     role: RoleRow,
@@ -114,9 +114,9 @@ struct Seen {
     sessions: Vec<SessionRow>,
 }
 
-async fn look(client: &Client, wanted: &Wanted<'_>) -> Result<Seen, QueryError> {
+async fn look(client: &Client, wanted: &CheckOptions<'_>) -> Result<CheckInputs, QueryError> {
     let first = one(client, "look at the session", sql::CHECK_POOLER).await?;
-    let seen = Seen {
+    let seen = CheckInputs {
         server: server(client).await?,
         role: role(client).await?,
         publication: publication(client, wanted.publication).await?,
@@ -183,9 +183,9 @@ fn provider_of_host(address: &str) -> Option<Provider> {
 fn connection(
     address: &str,
     provider: Option<Provider>,
-    seen: &Seen,
+    seen: &CheckInputs,
     stream: StreamProbe,
 ) -> Vec<Finding> {
     let pids = seen.pids.each_ref().map(|session| session.backend_pid);
-    pooler::findings(&Way { address, provider, pids, stream })
+    pooler::findings(&ServerRoute { address, provider, pids, stream })
 }

@@ -25,7 +25,7 @@ pub enum StreamProbe {
 
 /// What tells about the way to the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Way<'a> {
+pub(crate) struct ServerRoute<'a> {
     /// `host:port` as configured.
     pub(crate) address: &'a str,
     /// Whose server it is.
@@ -36,7 +36,7 @@ pub(crate) struct Way<'a> {
     pub(crate) stream: StreamProbe,
 }
 
-pub(crate) fn findings(way: &Way<'_>) -> Vec<Finding> {
+pub(crate) fn findings(way: &ServerRoute<'_>) -> Vec<Finding> {
     const TOPIC: &str = "replication connection";
     let remedy =
         "use the server's own address, not the pooler's (PgBouncer, pgcat, Odyssey, Supavisor, …)";
@@ -76,8 +76,8 @@ mod tests {
     use super::super::finding::Severity;
     use super::*;
 
-    fn way(address: &str, stream: StreamProbe) -> Way<'_> {
-        Way { address, provider: Provider::of_host(address), pids: [7, 7], stream }
+    fn way(address: &str, stream: StreamProbe) -> ServerRoute<'_> {
+        ServerRoute { address, provider: Provider::of_host(address), pids: [7, 7], stream }
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
     fn a_working_connection_through_a_pooler_is_warned_of() {
         assert_eq!(findings(&way("db:5432", StreamProbe::Works))[0].severity, Severity::Ok);
         assert_eq!(findings(&way("db:6432", StreamProbe::Works))[0].severity, Severity::Warn);
-        let switched = Way { pids: [7, 8], ..way("db:5432", StreamProbe::Works) };
+        let switched = ServerRoute { pids: [7, 8], ..way("db:5432", StreamProbe::Works) };
         assert_eq!(findings(&switched)[0].severity, Severity::Warn);
     }
 

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::role::RoleRow;
-use super::table_row::{Identity, TableRow};
+use super::table_row::{TableIdentity, TableRow};
 use crate::database::sql::{self, fill};
 use crate::table::{RowsConfig, quoted};
 
@@ -25,7 +25,7 @@ fn table(wanted: &RowsConfig, tables: &[TableRow], role: &RoleRow) -> Option<Fin
             "`highwater setup --tables` adds it to the publication; or take its section out of the configuration",
         ));
     };
-    if table.identity() != Identity::Key && table.kind != "p" {
+    if table.identity() != TableIdentity::Key && table.kind != "p" {
         let found =
             Finding::error(topic, format!("{} has no key to find its rows by", wanted.table))
                 .why("rows are held by the values of their key");

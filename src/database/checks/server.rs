@@ -37,7 +37,7 @@ impl ServerRow {
 
 /// What we bring along and what is there already.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Circumstances {
+pub(crate) struct ServerContext {
     /// Whose server it is.
     pub(crate) provider: Option<Provider>,
     /// Our slot exists, so it takes no free place.
@@ -53,7 +53,7 @@ const SUPPORTED: std::ops::RangeInclusive<i32> = 14..=18;
 /// From this version a standby can decode.
 const STANDBY_DECODES_FROM: i32 = 16;
 
-pub(crate) fn findings(server: &ServerRow, around: Circumstances) -> Vec<Finding> {
+pub(crate) fn findings(server: &ServerRow, around: ServerContext) -> Vec<Finding> {
     let mut findings = vec![version(server), wal_level(server, around.provider)];
     findings.extend(standby(server, around.provider));
     findings.push(slots(server, around));
@@ -149,7 +149,7 @@ fn standby(server: &ServerRow, provider: Option<Provider>) -> Option<Finding> {
     )
 }
 
-fn slots(server: &ServerRow, around: Circumstances) -> Finding {
+fn slots(server: &ServerRow, around: ServerContext) -> Finding {
     let (used, most) = (server.slots_used, server.max_replication_slots);
     if around.slot_exists || used < most {
         return Finding::ok(
@@ -170,7 +170,7 @@ fn slots(server: &ServerRow, around: Circumstances) -> Finding {
     }
 }
 
-fn senders(server: &ServerRow, around: Circumstances) -> Finding {
+fn senders(server: &ServerRow, around: ServerContext) -> Finding {
     let (used, most) = (server.senders_used, server.max_wal_senders);
     if around.slot_active || used < most {
         return Finding::ok("max_wal_senders", format!("{used} of {most} walsenders are used"));
@@ -205,7 +205,7 @@ fn quoted_unless_plain(name: &str) -> String {
     if plain { name.to_owned() } else { quoted(name) }
 }
 
-fn slot_limits(server: &ServerRow, around: Circumstances) -> Vec<Finding> {
+fn slot_limits(server: &ServerRow, around: ServerContext) -> Vec<Finding> {
     const MEGABYTE: u64 = 1 << 20;
     let mut findings = Vec::new();
     match u64::try_from(server.max_slot_wal_keep_megabytes) {
@@ -271,7 +271,7 @@ mod tests {
     use super::super::testing::good_server;
     use super::*;
 
-    const AROUND: Circumstances = Circumstances {
+    const AROUND: ServerContext = ServerContext {
         provider: None,
         slot_exists: false,
         slot_active: false,
@@ -279,7 +279,7 @@ mod tests {
     };
 
     /// What is not well, as `severity topic`, when `change` is made to a good server.
-    fn trouble(around: Circumstances, change: impl FnOnce(&mut ServerRow)) -> Vec<Finding> {
+    fn trouble(around: ServerContext, change: impl FnOnce(&mut ServerRow)) -> Vec<Finding> {
         let mut server = good_server();
         change(&mut server);
         let mut findings = findings(&server, around);
@@ -287,7 +287,7 @@ mod tests {
         findings
     }
 
-    fn only(around: Circumstances, change: impl FnOnce(&mut ServerRow)) -> Finding {
+    fn only(around: ServerContext, change: impl FnOnce(&mut ServerRow)) -> Finding {
         let mut trouble = trouble(around, change);
         assert_eq!(trouble.len(), 1, "{trouble:?}");
         trouble.remove(0)
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn wal_level_is_mended_where_the_provider_has_it() {
         let fix = |provider| {
-            let around = Circumstances { provider, ..AROUND };
+            let around = ServerContext { provider, ..AROUND };
             let found = only(around, |server| server.wal_level = "replica".into());
             assert_eq!(found.severity, Severity::Error);
             found.fix.join("\n")
@@ -330,14 +330,14 @@ mod tests {
         assert_eq!(found.severity, Severity::Error);
         assert_eq!(found.fix[0], "ALTER SYSTEM SET max_replication_slots = 20;");
         assert!(found.fix[2].ends_with("(inactive now: old)"), "{found:?}");
-        assert_eq!(trouble(Circumstances { slot_exists: true, ..AROUND }, full), []);
+        assert_eq!(trouble(ServerContext { slot_exists: true, ..AROUND }, full), []);
     }
 
     #[test]
     fn used_up_walsenders_matter_only_without_one_of_ours() {
         let full = |server: &mut ServerRow| server.senders_used = 10;
         assert_eq!(only(AROUND, full).severity, Severity::Error);
-        assert_eq!(trouble(Circumstances { slot_active: true, ..AROUND }, full), []);
+        assert_eq!(trouble(ServerContext { slot_active: true, ..AROUND }, full), []);
     }
 
     #[test]
@@ -385,7 +385,7 @@ mod tests {
         let timeout = |ms| only(AROUND, |s| s.wal_sender_timeout_milliseconds = ms).severity;
         assert_eq!(timeout(0), Severity::Warn);
         assert_eq!(timeout(5_000), Severity::Note);
-        let around = Circumstances { provider: Some(Provider::Azure), ..AROUND };
+        let around = ServerContext { provider: Some(Provider::Azure), ..AROUND };
         let found = only(around, |s| s.wal_sender_timeout_milliseconds = 0);
         assert!(found.fix[0].starts_with("set wal_sender_timeout = 60s among"), "{found:?}");
     }

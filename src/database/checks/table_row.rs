@@ -39,7 +39,7 @@ pub(crate) struct TableRow {
 
 /// How a table's rows are told apart in the change stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Identity {
+pub(crate) enum TableIdentity {
     /// By a key.
     Key,
     /// By the whole row: an old row is sent, but there is no id to tell.
@@ -69,12 +69,12 @@ impl TableRow {
         self.published || self.published_through.is_some()
     }
 
-    pub(crate) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> TableIdentity {
         match self.replica_identity.as_str() {
-            "d" | "f" if self.has_primary_key => Identity::Key,
-            "i" if self.has_identity_index => Identity::Key,
-            "f" => Identity::WholeRow,
-            _ => Identity::None,
+            "d" | "f" if self.has_primary_key => TableIdentity::Key,
+            "i" if self.has_identity_index => TableIdentity::Key,
+            "f" => TableIdentity::WholeRow,
+            _ => TableIdentity::None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, some_of};
 use super::publication::PublicationRow;
-use super::table_row::{Identity, TableRow};
+use super::table_row::{TableIdentity, TableRow};
 
 pub(crate) fn findings(publication: &PublicationRow, tables: &[TableRow]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -23,15 +23,15 @@ pub(crate) fn findings(publication: &PublicationRow, tables: &[TableRow]) -> Vec
 fn identity(publication: &PublicationRow, table: &TableRow) -> Option<Finding> {
     let (name, topic) = (table.full_name(), format!("table {}", table.full_name()));
     let finding = match table.identity() {
-        Identity::Key => return None,
-        Identity::None if publication.updates || publication.deletes => {
+        TableIdentity::Key => return None,
+        TableIdentity::None if publication.updates || publication.deletes => {
             Finding::error(topic, format!("the application's UPDATE and DELETE on {name} FAIL"))
                 .why(format!(
                     "{}, and the server refuses to publish changes of rows it cannot tell apart",
                     why_no_identity(table)
                 ))
         }
-        Identity::None | Identity::WholeRow => Finding::note(
+        TableIdentity::None | TableIdentity::WholeRow => Finding::note(
             topic,
             format!("{name} has no key: clients are told that it changed, not which rows"),
         )
@@ -39,7 +39,8 @@ fn identity(publication: &PublicationRow, table: &TableRow) -> Option<Finding> {
     };
     let mended = table.identity_fix().into_iter();
     // What is already there is no remedy.
-    let mended = mended.filter(|fix| table.identity() == Identity::None || !fix.ends_with("FULL;"));
+    let mended =
+        mended.filter(|fix| table.identity() == TableIdentity::None || !fix.ends_with("FULL;"));
     Some(mended.fold(finding, Finding::fix))
 }
 

@@ -9,13 +9,13 @@ use crate::load::{CopySink, LoadError};
 use crate::row::Row;
 use crate::table::{RowCachePlan, Table};
 
-use super::failure::{Failure, unwritable};
-use super::keys::Asked;
+use super::failure::{LoadFailure, unencodable};
+use super::keys::KeyBatch;
 use super::load::{KEYS_PER_QUERY_MAX, found, opened};
 use super::query;
-use super::record::Record;
-use super::session::{SessionOptions, SqlSession};
-use super::shape::{Rendering, Shape};
+use super::record::TextValues;
+use super::session::{SqlSession, SqlSessionOptions};
+use super::shape::{JsonSource, SelectList};
 
 /// Rows handed over at once.
 const BATCH_ROWS: usize = 1_000;
@@ -30,18 +30,18 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 ///
 /// For at most `snapshot_time_max` a snapshot is looked for that the sink agrees to.
 pub(super) async fn copy(
-    options: &SessionOptions,
+    options: &SqlSessionOptions,
     snapshot_time_max: Duration,
     table: &Table,
     held: &RowCachePlan,
     sink: &mut dyn CopySink,
-) -> Result<(), Failure> {
+) -> Result<(), LoadFailure> {
     let mut session = Box::pin(SqlSession::open(options)).await?;
     begin(&mut session, snapshot_time_max, table, held, sink).await?;
-    let mut copy = Copy {
+    let mut copy = CopyRun {
         sink,
-        shape: Shape::new(held, Rendering::Ours),
-        record: Record::default(),
+        shape: SelectList::new(held, JsonSource::Ours),
+        record: TextValues::default(),
         batch: Vec::with_capacity(BATCH_ROWS),
         refused: Vec::new(),
     };
@@ -61,7 +61,7 @@ async fn begin(
     table: &Table,
     held: &RowCachePlan,
     sink: &mut dyn CopySink,
-) -> Result<(), Failure> {
+) -> Result<(), LoadFailure> {
     let mut statements = query::transaction(table, held);
     statements.push(query::rows_estimate(table));
     // The copy takes as long as it takes; silence is noticed on our side.
@@ -74,7 +74,7 @@ async fn begin(
         let at = opened(&answers, session.server)?;
         let estimate = answers.get(query::OPENING + 1).and_then(|rows| rows.first());
         let estimate = estimate.and_then(|record| record.text(0)?.parse().ok());
-        if sink.begin(&at, estimate.ok_or(Failure::Unexpected)?)? {
+        if sink.begin(&at, estimate.ok_or(LoadFailure::Unexpected)?)? {
             return Ok(());
         }
         session.leave_transaction().await?;
@@ -96,17 +96,17 @@ fn no_snapshot(table: &Table, time: Duration) -> LoadError {
 }
 
 /// A copy on its way.
-struct Copy<'a> {
+struct CopyRun<'a> {
     sink: &'a mut dyn CopySink,
-    shape: Shape,
-    record: Record,
+    shape: SelectList,
+    record: TextValues,
     batch: Vec<(Key, Row)>,
     /// Rows with a value that we don't render.
     refused: Vec<Key>,
 }
 
-impl Copy<'_> {
-    fn add_line(&mut self, line: &[u8]) -> Result<(), Failure> {
+impl CopyRun<'_> {
+    fn add_line(&mut self, line: &[u8]) -> Result<(), LoadFailure> {
         self.record.read_line(line);
         let key = self.shape.key_of(&self.record, 0)?;
         match self.shape.row_of(&self.record, 0) {
@@ -119,12 +119,12 @@ impl Copy<'_> {
         }
     }
 
-    fn add(&mut self, key: Key, row: Row) -> Result<(), Failure> {
+    fn add(&mut self, key: Key, row: Row) -> Result<(), LoadFailure> {
         self.batch.push((key, row));
         if self.batch.len() < BATCH_ROWS { Ok(()) } else { self.hand_over() }
     }
 
-    fn hand_over(&mut self) -> Result<(), Failure> {
+    fn hand_over(&mut self) -> Result<(), LoadFailure> {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_ROWS));
         Ok(self.sink.rows(batch)?)
     }
@@ -136,7 +136,7 @@ impl Copy<'_> {
         session: &mut SqlSession,
         table: &Table,
         held: &RowCachePlan,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), LoadFailure> {
         let refused = std::mem::take(&mut self.refused);
         if refused.is_empty() {
             return Ok(());
@@ -148,7 +148,7 @@ impl Copy<'_> {
                 Err(failure) if failure.blames_a_value() => {
                     session.ask("ROLLBACK TO SAVEPOINT rows").await?;
                     if let [key] = keys {
-                        return Err(LoadError::Refused(unwritable(table, key, &failure)).into());
+                        return Err(LoadError::Refused(unencodable(table, key, &failure)).into());
                     }
                     left.extend(<[_; 2]>::from(keys.split_at(keys.len() / 2)));
                 }
@@ -165,14 +165,14 @@ impl Copy<'_> {
         table: &Table,
         held: &RowCachePlan,
         keys: &[Key],
-    ) -> Result<(), Failure> {
-        let mut shape = Shape::new(held, Rendering::Database);
-        let asked = Asked::new(held, keys);
+    ) -> Result<(), LoadFailure> {
+        let mut shape = SelectList::new(held, JsonSource::Database);
+        let asked = KeyBatch::new(held, keys);
         let sql = query::rows_of(table, held, &shape, &asked.askable());
         for record in session.ask(&sql).await?.iter().flatten() {
             let (_, loaded) = found(record, held, &mut shape)?;
             // It was there a moment ago, in the same snapshot.
-            let row = loaded.row.ok_or(Failure::Unexpected)?;
+            let row = loaded.row.ok_or(LoadFailure::Unexpected)?;
             self.add(loaded.key, row)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::query::qualified;
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum LoadFailure {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -30,13 +30,13 @@ pub(super) enum Failure {
     Load(#[from] LoadError),
 }
 
-impl From<ProtocolError> for Failure {
+impl From<ProtocolError> for LoadFailure {
     fn from(error: ProtocolError) -> Self {
         Self::Wire(error.into())
     }
 }
 
-impl Failure {
+impl LoadFailure {
     /// What the server says about a statement; the session can still be used.
     pub(super) fn statement_error(&self) -> Option<&ServerError> {
         match self {
@@ -77,7 +77,7 @@ impl Failure {
 }
 
 /// Why one row can't be told: to the `error` that the database answers with there is no document.
-pub(super) fn unwritable(table: &Table, key: &Key, error: &Failure) -> String {
+pub(super) fn unencodable(table: &Table, key: &Key, error: &LoadFailure) -> String {
     format!(
         "the row {key:?} of table {} can't be written as JSON ({error}); change that value, or leave \
          its column out with columns = [...]",
@@ -142,7 +142,7 @@ mod tests {
             routine: Some(routine.into()),
             ..ServerError::default()
         };
-        Failure::Wire(error.into()).told(&table, "hw")
+        LoadFailure::Wire(error.into()).told(&table, "hw")
     }
 
     #[test]

@@ -7,12 +7,12 @@ use crate::key::{Key, KeyPart};
 use crate::load::LoadError;
 use crate::table::{Column, RowCachePlan};
 
-use super::failure::Failure;
-use super::pool::Pool;
+use super::failure::LoadFailure;
+use super::pool::SessionPool;
 use super::query::casts;
 
 /// The keys of one load.
-pub(super) struct Asked<'a> {
+pub(super) struct KeyBatch<'a> {
     pub(super) keys: &'a [Key],
     /// For each the text of each column's value; `None`: it is no value of its type.
     texts: Vec<Option<Vec<String>>>,
@@ -20,7 +20,7 @@ pub(super) struct Asked<'a> {
     pub(super) unwritable: BTreeMap<usize, String>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> KeyBatch<'a> {
     /// Takes the keys apart.
     pub(super) fn new(held: &RowCachePlan, keys: &'a [Key]) -> Self {
         let texts = keys.iter().map(|key| texts_of(held, key)).collect();
@@ -37,11 +37,11 @@ impl<'a> Asked<'a> {
     /// Asks the database which of them are no values of their types, and strikes these out.
     ///
     /// One query casts them all; when it fails, each half is tried by itself.
-    pub(super) async fn strike_out(
+    pub(super) async fn exclude(
         &mut self,
         held: &RowCachePlan,
-        pool: &Pool,
-    ) -> Result<(), Failure> {
+        pool: &SessionPool,
+    ) -> Result<(), LoadFailure> {
         let mut suspects = vec![&mut self.texts[..]];
         while let Some(suspected) = suspects.pop() {
             let texts = suspected.iter().flatten();
@@ -61,7 +61,11 @@ impl<'a> Asked<'a> {
     }
 
     /// Why the key can't be asked for, if it was the only one.
-    pub(super) async fn refusal(&self, held: &RowCachePlan, pool: &Pool) -> Result<(), Failure> {
+    pub(super) async fn refusal(
+        &self,
+        held: &RowCachePlan,
+        pool: &SessionPool,
+    ) -> Result<(), LoadFailure> {
         let ([key], [None]) = (self.keys, &self.texts[..]) else { return Ok(()) };
         let Some(parts) = key.parts(held.key.len()) else {
             return Err(wrong_count(held).into());
@@ -80,7 +84,7 @@ impl<'a> Asked<'a> {
 }
 
 /// Whether the database takes these values; if not, its reason.
-async fn cast(pool: &Pool, values: &[String]) -> Result<Option<String>, Failure> {
+async fn cast(pool: &SessionPool, values: &[String]) -> Result<Option<String>, LoadFailure> {
     match pool.ask(&format!("SELECT {}", values.join(", "))).await {
         Ok(_) => Ok(None),
         Err(failure) if failure.blames_a_value() => {

@@ -3,14 +3,14 @@
 use crate::load::{LoadedRow, LoadedRows, ReadPoint};
 use crate::table::{RowCachePlan, Table};
 
-use super::failure::{Failure, unwritable};
-use super::horizon::ServerFacts;
-use super::keys::Asked;
-use super::pool::Pool;
+use super::failure::{LoadFailure, unencodable};
+use super::keys::KeyBatch;
+use super::pool::SessionPool;
 use super::query;
-use super::record::Record;
-use super::session::Answers;
-use super::shape::{Rendering, Shape};
+use super::read_point::ServerFacts;
+use super::record::TextValues;
+use super::session::ResponseRows;
+use super::shape::{JsonSource, SelectList};
 
 /// Keys in one query; more are asked for in several queries of one snapshot.
 pub(super) const KEYS_PER_QUERY_MAX: usize = 500;
@@ -24,22 +24,22 @@ const UNWRITABLE_ROUNDS_MAX: u32 = 3;
 /// The usual way is one round trip. What it comes upon (a key that is no value of its type, a value
 /// we don't render) is sorted out only then.
 pub(super) async fn load(
-    pool: &Pool,
+    pool: &SessionPool,
     table: &Table,
     held: &RowCachePlan,
-    mut asked: Asked<'_>,
-) -> Result<LoadedRows, Failure> {
+    mut asked: KeyBatch<'_>,
+) -> Result<LoadedRows, LoadFailure> {
     asked.refusal(held, pool).await?;
-    let mut rendering = Rendering::Ours;
+    let mut rendering = JsonSource::Ours;
     let mut struck_out = false;
     let mut rounds = 0;
     loop {
         match read(pool, table, held, &asked, rendering).await {
-            Err(Failure::Unrenderable(_)) if rendering == Rendering::Ours => {
-                rendering = Rendering::Database;
+            Err(LoadFailure::Unrenderable(_)) if rendering == JsonSource::Ours => {
+                rendering = JsonSource::Database;
             }
             Err(failure) if failure.blames_a_value() && !struck_out => {
-                asked.strike_out(held, pool).await?;
+                asked.exclude(held, pool).await?;
                 asked.refusal(held, pool).await?;
                 struck_out = true;
             }
@@ -53,13 +53,13 @@ pub(super) async fn load(
 }
 
 async fn read(
-    pool: &Pool,
+    pool: &SessionPool,
     table: &Table,
     held: &RowCachePlan,
-    asked: &Asked<'_>,
-    rendering: Rendering,
-) -> Result<LoadedRows, Failure> {
-    let mut shape = Shape::new(held, rendering);
+    asked: &KeyBatch<'_>,
+    rendering: JsonSource,
+) -> Result<LoadedRows, LoadFailure> {
+    let mut shape = SelectList::new(held, rendering);
     let statements = statements(table, held, &shape, &asked.askable());
     let (answers, server) = pool.ask(&statements).await?;
     let at = opened(&answers, server)?;
@@ -70,7 +70,7 @@ async fn read(
     let mut rows: Vec<Result<LoadedRow, String>> = rows.collect();
     for record in answers.iter().skip(query::OPENING + 1).flatten() {
         let (number, row) = found(record, held, &mut shape)?;
-        *rows.get_mut(number).ok_or(Failure::Unexpected)? = Ok(row);
+        *rows.get_mut(number).ok_or(LoadFailure::Unexpected)? = Ok(row);
     }
     Ok(LoadedRows { at, rows })
 }
@@ -78,7 +78,7 @@ async fn read(
 fn statements(
     table: &Table,
     held: &RowCachePlan,
-    shape: &Shape,
+    shape: &SelectList,
     keys: &[(usize, &[String])],
 ) -> String {
     let mut statements = query::transaction(table, held);
@@ -92,12 +92,12 @@ fn statements(
 /// Finds the rows that even the database can't write as JSON: each half of those that it refuses
 /// together is tried by itself. They are left out, so that they cost the others nothing but time.
 async fn leave_out_unwritable(
-    pool: &Pool,
+    pool: &SessionPool,
     table: &Table,
     held: &RowCachePlan,
-    asked: &mut Asked<'_>,
-) -> Result<(), Failure> {
-    let shape = Shape::new(held, Rendering::Database);
+    asked: &mut KeyBatch<'_>,
+) -> Result<(), LoadFailure> {
+    let shape = SelectList::new(held, JsonSource::Database);
     let mut suspects = vec![asked.askable().iter().map(|(number, _)| *number).collect::<Vec<_>>()];
     while let Some(suspected) = suspects.pop() {
         let keys = asked.askable();
@@ -110,8 +110,8 @@ async fn leave_out_unwritable(
         match suspected.as_slice() {
             [] => return Err(failure),
             [single] => {
-                let key = asked.keys.get(*single).ok_or(Failure::Unexpected)?;
-                asked.unwritable.insert(*single, unwritable(table, key, &failure));
+                let key = asked.keys.get(*single).ok_or(LoadFailure::Unexpected)?;
+                asked.unwritable.insert(*single, unencodable(table, key, &failure));
             }
             several => {
                 let (one, other) = several.split_at(several.len() / 2);
@@ -123,24 +123,28 @@ async fn leave_out_unwritable(
 }
 
 /// What the transaction sees, if the table is still as it was described.
-pub(super) fn opened(answers: &Answers, server: ServerFacts) -> Result<ReadPoint, Failure> {
+pub(super) fn opened(
+    answers: &ResponseRows,
+    server: ServerFacts,
+) -> Result<ReadPoint, LoadFailure> {
     let opening = answers.get(query::OPENING).and_then(|rows| rows.first());
-    let opening = opening.ok_or(Failure::Unexpected)?;
+    let opening = opening.ok_or(LoadFailure::Unexpected)?;
     let at = server.loaded_at(opening)?;
     if opening.value(query::IS_AS_DESCRIBED) == Some(b"t") {
         Ok(at)
     } else {
-        Err(Failure::Load(crate::load::LoadError::Outdated))
+        Err(LoadFailure::Load(crate::load::LoadError::Outdated))
     }
 }
 
 /// What became of the key with the number returned, as [`query::rows_of`] tells it.
 pub(super) fn found(
-    record: &Record,
+    record: &TextValues,
     held: &RowCachePlan,
-    shape: &mut Shape,
-) -> Result<(usize, LoadedRow), Failure> {
-    let number = record.text(0).and_then(|text| text.parse().ok()).ok_or(Failure::Unexpected)?;
+    shape: &mut SelectList,
+) -> Result<(usize, LoadedRow), LoadFailure> {
+    let number =
+        record.text(0).and_then(|text| text.parse().ok()).ok_or(LoadFailure::Unexpected)?;
     let start = 1 + held.key.len();
     // A key's columns are never NULL.
     let is_there = shape.key_places().all(|place| record.value(start + place).is_some());

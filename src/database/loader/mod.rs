@@ -10,11 +10,11 @@
 
 mod copy;
 mod failure;
-mod horizon;
 mod keys;
 mod load;
 mod pool;
 mod query;
+mod read_point;
 mod record;
 mod session;
 mod shape;
@@ -29,18 +29,18 @@ use crate::key::Key;
 use crate::load::{CopySink, LoadError, LoadedRows, Loader, ReadPoint};
 use crate::source::PostmasterId;
 use crate::table::{RowCachePlan, Table};
-use crate::wire::Target;
+use crate::wire::ConnectOptions;
 
-use failure::Failure;
-use keys::Asked;
-use pool::Pool;
-use session::SessionOptions;
+use failure::LoadFailure;
+use keys::KeyBatch;
+use pool::SessionPool;
+use session::SqlSessionOptions;
 
 /// How rows are read.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
     /// Where from.
-    pub target: Target,
+    pub target: ConnectOptions,
     /// Sessions for reading rows by key. When all are busy a load waits. A copy has one of its own
     /// beside these.
     pub connections_max: usize,
@@ -58,7 +58,7 @@ pub struct LoaderOptions {
 
 impl LoaderOptions {
     /// The usual limits.
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: ConnectOptions) -> Self {
         Self {
             target,
             connections_max: 4,
@@ -72,8 +72,8 @@ impl LoaderOptions {
 
 /// Reads rows from PostgreSQL, with the rights of a role that may `SELECT` them.
 pub struct PgLoader {
-    pool: Pool,
-    copies: SessionOptions,
+    pool: SessionPool,
+    copies: SqlSessionOptions,
     snapshot_time_max: Duration,
 }
 
@@ -83,14 +83,14 @@ impl PgLoader {
 
     /// A loader that has not connected yet.
     pub fn new(options: LoaderOptions) -> Self {
-        let sessions = SessionOptions {
+        let sessions = SqlSessionOptions {
             target: options.target.with_application_name(Self::APPLICATION_NAME),
             statement_time_max: options.statement_time_max,
             lock_time_max: options.lock_time_max,
             silence_max: options.silence_max,
         };
         Self {
-            pool: Pool::new(sessions.clone(), options.connections_max),
+            pool: SessionPool::new(sessions.clone(), options.connections_max),
             copies: sessions,
             snapshot_time_max: options.snapshot_time_max,
         }
@@ -101,13 +101,13 @@ impl PgLoader {
         self.pool.close_idle().await;
     }
 
-    fn told(&self, failure: Failure, table: &Table) -> LoadError {
+    fn told(&self, failure: LoadFailure, table: &Table) -> LoadError {
         failure.told(table, self.copies.target.user())
     }
 
-    async fn seen(&self) -> Result<ReadPoint, Failure> {
+    async fn seen(&self) -> Result<ReadPoint, LoadFailure> {
         let (answers, server) = self.pool.ask(&format!("SELECT {}", query::SEEN)).await?;
-        server.loaded_at(answers.iter().flatten().next().ok_or(Failure::Unexpected)?)
+        server.loaded_at(answers.iter().flatten().next().ok_or(LoadFailure::Unexpected)?)
     }
 }
 
@@ -119,7 +119,7 @@ impl Loader for PgLoader {
     ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
             let held = held(table)?;
-            let loaded = load::load(&self.pool, table, held, Asked::new(held, keys)).await;
+            let loaded = load::load(&self.pool, table, held, KeyBatch::new(held, keys)).await;
             loaded.map_err(|failure| self.told(failure, table))
         }
         .boxed()
@@ -145,7 +145,7 @@ impl Loader for PgLoader {
     fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async move {
             self.seen().await.map_err(|failure| match failure {
-                Failure::Load(error) => error,
+                LoadFailure::Load(error) => error,
                 other => LoadError::Unavailable(other.to_string()),
             })
         }

@@ -8,30 +8,30 @@ use tokio::time::{sleep, timeout};
 
 use crate::source::PostmasterId;
 
-use super::failure::Failure;
-use super::horizon::ServerFacts;
-use super::session::{Answers, SessionOptions, SqlSession};
+use super::failure::LoadFailure;
+use super::read_point::ServerFacts;
+use super::session::{ResponseRows, SqlSession, SqlSessionOptions};
 
 /// The sessions.
-pub(super) struct Pool {
-    options: SessionOptions,
+pub(super) struct SessionPool {
+    options: SqlSessionOptions,
     connections_max: usize,
     /// One for each session that may be in use.
     permits: Semaphore,
     /// Sessions nobody uses; the one used last at the end. Held for a push or a pop only.
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<IdleSession>>,
 }
 
-struct Idle {
+struct IdleSession {
     session: SqlSession,
     since: Instant,
 }
 
-impl Pool {
+impl SessionPool {
     /// After so long without use a session is closed, unless it is the only one.
     pub(super) const IDLE_MAX: Duration = Duration::from_mins(1);
 
-    pub(super) fn new(options: SessionOptions, connections_max: usize) -> Self {
+    pub(super) fn new(options: SqlSessionOptions, connections_max: usize) -> Self {
         let connections_max = connections_max.clamp(1, Semaphore::MAX_PERMITS);
         let permits = Semaphore::new(connections_max);
         Self { options, connections_max, permits, idle: Mutex::default() }
@@ -41,14 +41,14 @@ impl Pool {
     ///
     /// A session that was idle may have ended without our knowing: then the statements, which only
     /// read, are run once more in a new one.
-    pub(super) async fn ask(&self, sql: &str) -> Result<(Answers, ServerFacts), Failure> {
-        let busy = Failure::Busy(self.connections_max);
+    pub(super) async fn ask(&self, sql: &str) -> Result<(ResponseRows, ServerFacts), LoadFailure> {
+        let busy = LoadFailure::Busy(self.connections_max);
         let wait_max = self.options.silence_max;
         let Ok(Ok(_permit)) = timeout(wait_max, self.permits.acquire()).await else {
             return Err(busy);
         };
         let used_last = self.idle.lock().pop();
-        if let Some(Idle { session, .. }) = used_last {
+        if let Some(IdleSession { session, .. }) = used_last {
             match self.ask_in(session, sql).await {
                 // Whatever ended this one has probably ended the others.
                 Err(failure) if failure.ends_session() => self.idle.lock().clear(),
@@ -63,14 +63,14 @@ impl Pool {
         &self,
         mut session: SqlSession,
         sql: &str,
-    ) -> Result<(Answers, ServerFacts), Failure> {
+    ) -> Result<(ResponseRows, ServerFacts), LoadFailure> {
         let answered = session.ask(sql).await;
-        if answered.as_ref().is_err_and(Failure::ends_session) {
+        if answered.as_ref().is_err_and(LoadFailure::ends_session) {
             return answered.map(|answers| (answers, session.server));
         }
         session.leave_transaction().await?;
         let server = session.server;
-        self.idle.lock().push(Idle { session, since: Instant::now() });
+        self.idle.lock().push(IdleSession { session, since: Instant::now() });
         Ok((answered?, server))
     }
 
@@ -91,11 +91,12 @@ impl Pool {
     }
 
     /// Sessions idle for too long at `now`, except the one used last.
-    fn take_old(&self, now: Instant) -> Vec<Idle> {
+    fn take_old(&self, now: Instant) -> Vec<IdleSession> {
         let mut idle = self.idle.lock();
         let others = idle.len().saturating_sub(1);
         // Used last, stands last: the old ones are in front.
-        let is_old = |idle: &&Idle| now.saturating_duration_since(idle.since) >= Self::IDLE_MAX;
+        let is_old =
+            |idle: &&IdleSession| now.saturating_duration_since(idle.since) >= Self::IDLE_MAX;
         let old = idle.iter().take(others).take_while(is_old).count();
         idle.drain(..old).collect()
     }

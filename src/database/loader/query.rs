@@ -13,7 +13,7 @@
 use crate::database::sql::{TABLE_DEFINITION, fill, literal, without_comments};
 use crate::table::{Column, RowCachePlan, Table, quoted};
 
-use super::shape::Shape;
+use super::shape::SelectList;
 
 /// Ends a transaction.
 pub(super) const COMMIT: &str = "COMMIT";
@@ -79,7 +79,7 @@ pub(super) fn rows_estimate(table: &Table) -> String {
 }
 
 /// All rows, as a `COPY`.
-pub(super) fn copy(table: &Table, held: &RowCachePlan, shape: &Shape) -> String {
+pub(super) fn copy(table: &Table, held: &RowCachePlan, shape: &SelectList) -> String {
     let rows = select(table, held, &shape.selected().join(", "));
     format!("COPY ({rows}) TO STDOUT")
 }
@@ -89,7 +89,7 @@ pub(super) fn copy(table: &Table, held: &RowCachePlan, shape: &Shape) -> String 
 pub(super) fn rows_of(
     table: &Table,
     held: &RowCachePlan,
-    shape: &Shape,
+    shape: &SelectList,
     keys: &[(usize, &[String])],
 ) -> String {
     let values: Vec<String> = keys

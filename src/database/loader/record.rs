@@ -4,13 +4,13 @@ use crate::wire::{Fields, ProtocolError};
 
 /// Some values, each as text or NULL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct TextValues {
     bytes: Vec<u8>,
     /// Where each value begins and ends in `bytes`; `None` for NULL.
     places: Vec<Option<(usize, usize)>>,
 }
 
-impl Record {
+impl TextValues {
     /// Reads a row of a query.
     pub(super) fn of_fields(fields: Fields<'_>) -> Result<Self, ProtocolError> {
         let mut record = Self::default();
@@ -95,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(line: &[u8]) -> Vec<Option<Vec<u8>>> {
-        let mut record = Record::default();
+        let mut record = TextValues::default();
         record.read_line(b"something\tbefore\\\\\n");
         record.read_line(line);
         (0..record.places.len()).map(|place| record.value(place).map(<[u8]>::to_vec)).collect()

@@ -5,19 +5,19 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::source::PostmasterId;
-use crate::wire::{self, Piece, Purpose, Session, Target};
+use crate::wire::{self, ConnectOptions, LoggedIn, QueryResponse, SessionPurpose};
 
-use super::failure::Failure;
-use super::horizon::ServerFacts;
-use super::record::Record;
+use super::failure::LoadFailure;
+use super::read_point::ServerFacts;
+use super::record::TextValues;
 
 /// The rows of each statement of a string, in order.
-pub(super) type Answers = Vec<Vec<Record>>;
+pub(super) type ResponseRows = Vec<Vec<TextValues>>;
 
 /// How a session is opened.
 #[derive(Clone, Debug)]
-pub(super) struct SessionOptions {
-    pub(super) target: Target,
+pub(super) struct SqlSessionOptions {
+    pub(super) target: ConnectOptions,
     /// `statement_timeout`.
     pub(super) statement_time_max: Duration,
     /// `lock_timeout`.
@@ -28,15 +28,15 @@ pub(super) struct SessionOptions {
 
 /// A session.
 pub(super) struct SqlSession {
-    session: Session,
+    session: LoggedIn,
     silence_max: Duration,
     pub(super) server: ServerFacts,
     in_transaction: bool,
 }
 
 impl SqlSession {
-    pub(super) async fn open(options: &SessionOptions) -> Result<Self, Failure> {
-        let session = Box::pin(wire::connect(&options.target, Purpose::Sql)).await?;
+    pub(super) async fn open(options: &SqlSessionOptions) -> Result<Self, LoadFailure> {
+        let session = Box::pin(wire::connect(&options.target, SessionPurpose::Sql)).await?;
         let mut opened = Self {
             session,
             silence_max: options.silence_max,
@@ -47,35 +47,35 @@ impl SqlSession {
         Ok(opened)
     }
 
-    async fn set_up(&mut self, options: &SessionOptions) -> Result<ServerFacts, Failure> {
+    async fn set_up(&mut self, options: &SqlSessionOptions) -> Result<ServerFacts, LoadFailure> {
         let answers = self.ask(&settings(options)).await?;
-        let facts = answers.last().and_then(|rows| rows.first()).ok_or(Failure::Unexpected)?;
+        let facts = answers.last().and_then(|rows| rows.first()).ok_or(LoadFailure::Unexpected)?;
         let bytes = |place| facts.text(place)?.parse().ok();
         let run = facts.text(2).and_then(|text| text.parse().ok());
-        let (page, segment) = bytes(0).zip(bytes(1)).ok_or(Failure::Unexpected)?;
-        Ok(ServerFacts { run: run.ok_or(Failure::Unexpected)?, page, segment })
+        let (page, segment) = bytes(0).zip(bytes(1)).ok_or(LoadFailure::Unexpected)?;
+        Ok(ServerFacts { run: run.ok_or(LoadFailure::Unexpected)?, page, segment })
     }
 
     /// Runs statements and collects their rows. When one fails, those before it have been run.
     ///
     /// Not cancel safe: drop the session instead.
-    pub(super) async fn ask(&mut self, sql: &str) -> Result<Answers, Failure> {
+    pub(super) async fn ask(&mut self, sql: &str) -> Result<ResponseRows, LoadFailure> {
         self.send(sql).await?;
         let mut answers = vec![Vec::new()];
         let mut failure = None;
         loop {
             match self.session.next_piece()? {
                 None => self.fill().await?,
-                Some(Piece::Row(fields)) => {
-                    let record = Record::of_fields(fields)?;
+                Some(QueryResponse::Row(fields)) => {
+                    let record = TextValues::of_fields(fields)?;
                     if let Some(rows) = answers.last_mut() {
                         rows.push(record);
                     }
                 }
-                Some(Piece::Complete) => answers.push(Vec::new()),
-                Some(Piece::Failed(error)) => failure = Some(error),
-                Some(Piece::Copied(_)) => {}
-                Some(Piece::Ready { in_transaction }) => {
+                Some(QueryResponse::Complete) => answers.push(Vec::new()),
+                Some(QueryResponse::Failed(error)) => failure = Some(error),
+                Some(QueryResponse::Copied(_)) => {}
+                Some(QueryResponse::Ready { in_transaction }) => {
                     self.in_transaction = in_transaction;
                     break;
                 }
@@ -83,7 +83,7 @@ impl SqlSession {
         }
         // Begun after the last statement.
         answers.pop();
-        failure.map_or(Ok(answers), |error| Err(Failure::Wire(error.into())))
+        failure.map_or(Ok(answers), |error| Err(LoadFailure::Wire(error.into())))
     }
 
     /// Runs a `COPY … TO STDOUT` and hands over each line of it.
@@ -92,24 +92,24 @@ impl SqlSession {
     pub(super) async fn copy_out(
         &mut self,
         sql: &str,
-        mut on_line: impl FnMut(&[u8]) -> Result<(), Failure> + Send,
-    ) -> Result<(), Failure> {
+        mut on_line: impl FnMut(&[u8]) -> Result<(), LoadFailure> + Send,
+    ) -> Result<(), LoadFailure> {
         self.send(sql).await?;
         let mut failure = None;
         loop {
             match self.session.next_piece()? {
                 None => self.fill().await?,
-                Some(Piece::Copied(line)) => on_line(line)?,
-                Some(Piece::Failed(error)) => failure = Some(error),
-                Some(Piece::Row(_) | Piece::Complete) => {}
-                Some(Piece::Ready { .. }) => break,
+                Some(QueryResponse::Copied(line)) => on_line(line)?,
+                Some(QueryResponse::Failed(error)) => failure = Some(error),
+                Some(QueryResponse::Row(_) | QueryResponse::Complete) => {}
+                Some(QueryResponse::Ready { .. }) => break,
             }
         }
-        failure.map_or(Ok(()), |error| Err(Failure::Wire(error.into())))
+        failure.map_or(Ok(()), |error| Err(LoadFailure::Wire(error.into())))
     }
 
     /// Ends the transaction that a failed statement left open.
-    pub(super) async fn leave_transaction(&mut self) -> Result<(), Failure> {
+    pub(super) async fn leave_transaction(&mut self) -> Result<(), LoadFailure> {
         if self.in_transaction {
             self.ask("ROLLBACK").await?;
         }
@@ -122,13 +122,13 @@ impl SqlSession {
         let _ = timeout(self.silence_max, self.session.leave()).await;
     }
 
-    async fn send(&mut self, sql: &str) -> Result<(), Failure> {
-        let silent = Failure::Silent(self.silence_max);
+    async fn send(&mut self, sql: &str) -> Result<(), LoadFailure> {
+        let silent = LoadFailure::Silent(self.silence_max);
         Ok(timeout(self.silence_max, self.session.send_query(sql)).await.map_err(|_| silent)??)
     }
 
-    async fn fill(&mut self) -> Result<(), Failure> {
-        let silent = Failure::Silent(self.silence_max);
+    async fn fill(&mut self) -> Result<(), LoadFailure> {
+        let silent = LoadFailure::Silent(self.silence_max);
         Ok(timeout(self.silence_max, self.session.fill()).await.map_err(|_| silent)??)
     }
 }
@@ -138,7 +138,7 @@ impl SqlSession {
 /// Rows that row-level security would hide are an error instead of missing. Rows are looked up by
 /// key through an index: without statistics of the table, or with odd ones, PostgreSQL might read it
 /// whole to join it with the keys, so the other two ways to join are taken away.
-fn settings(options: &SessionOptions) -> String {
+fn settings(options: &SqlSessionOptions) -> String {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let settings = [
         ("row_security", "off".to_owned()),

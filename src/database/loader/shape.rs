@@ -6,11 +6,11 @@ use crate::render::{self, Unrenderable};
 use crate::row::Row;
 use crate::table::{Column, RowCachePlan, quoted};
 
-use super::record::Record;
+use super::record::TextValues;
 
 /// Who makes JSON of the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rendering {
+pub(super) enum JsonSource {
     /// We, from their texts, where their form is known: cheaper by far, and byte for byte what the
     /// change stream's values become.
     Ours,
@@ -21,43 +21,43 @@ pub(super) enum Rendering {
 
 /// The selected values: the document's members in their order, then those columns of the key that
 /// are not among them as text.
-pub(super) struct Shape {
-    members: Vec<Member>,
-    key: Vec<KeyColumn>,
+pub(super) struct SelectList {
+    members: Vec<SelectColumn>,
+    key: Vec<SelectKeyColumn>,
     selected: Vec<String>,
     /// A document is put together here, so that only its own bytes are allocated for it.
     json: Vec<u8>,
 }
 
-struct Member {
+struct SelectColumn {
     /// What stands before the value: comma, name, colon.
     prefix: Vec<u8>,
     /// How the value's text becomes JSON; `None`: it is JSON.
     form: Option<JsonShape>,
 }
 
-struct KeyColumn {
+struct SelectKeyColumn {
     /// Among the selected values.
     place: usize,
     form: Option<JsonShape>,
 }
 
-impl Shape {
-    pub(super) fn new(held: &RowCachePlan, rendering: Rendering) -> Self {
+impl SelectList {
+    pub(super) fn new(held: &RowCachePlan, rendering: JsonSource) -> Self {
         let mut selected = Vec::new();
         let mut members = Vec::new();
         for (place, column) in held.columns.iter().enumerate() {
-            let form = column.form.filter(|_| rendering == Rendering::Ours);
+            let form = column.form.filter(|_| rendering == JsonSource::Ours);
             selected.push(match form {
                 Some(_) => quoted(&column.name),
                 None => format!("pg_catalog.to_jsonb({})", quoted(&column.name)),
             });
-            members.push(Member { prefix: prefix(place, &column.name), form });
+            members.push(SelectColumn { prefix: prefix(place, &column.name), form });
         }
         let mut shape = Self { members, key: Vec::new(), selected, json: Vec::new() };
         for column in &held.key {
             let place = shape.place_of(column);
-            shape.key.push(KeyColumn { place, form: column.form });
+            shape.key.push(SelectKeyColumn { place, form: column.form });
         }
         shape
     }
@@ -83,12 +83,20 @@ impl Shape {
     }
 
     /// The key whose columns' values stand one after the other from `start` of the record.
-    pub(super) fn key_at(&mut self, record: &Record, start: usize) -> Result<Key, Unrenderable> {
+    pub(super) fn key_at(
+        &mut self,
+        record: &TextValues,
+        start: usize,
+    ) -> Result<Key, Unrenderable> {
         self.key(|index, _| record.value(start + index))
     }
 
     /// The key of the row whose selected values begin at `start` of the record.
-    pub(super) fn key_of(&mut self, record: &Record, start: usize) -> Result<Key, Unrenderable> {
+    pub(super) fn key_of(
+        &mut self,
+        record: &TextValues,
+        start: usize,
+    ) -> Result<Key, Unrenderable> {
         self.key(|_, place| record.value(start + place))
     }
 
@@ -98,7 +106,7 @@ impl Shape {
         &mut self,
         text: impl Fn(usize, usize) -> Option<&'a [u8]>,
     ) -> Result<Key, Unrenderable> {
-        if let [KeyColumn { form: Some(JsonShape::Scalar(JsonType::Integer)), place }] =
+        if let [SelectKeyColumn { form: Some(JsonShape::Scalar(JsonType::Integer)), place }] =
             self.key[..]
         {
             return text(0, place).ok_or(Unrenderable).and_then(render::integer).map(Key::integer);
@@ -120,7 +128,11 @@ impl Shape {
     }
 
     /// The document of that row.
-    pub(super) fn row_of(&mut self, record: &Record, start: usize) -> Result<Row, Unrenderable> {
+    pub(super) fn row_of(
+        &mut self,
+        record: &TextValues,
+        start: usize,
+    ) -> Result<Row, Unrenderable> {
         self.json.clear();
         self.json.push(b'{');
         for (place, member) in self.members.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::database::checks::{Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow};
 
 /// What is there.
-pub(super) struct Facts {
+pub(super) struct SetupFacts {
     pub(super) provider: Option<Provider>,
     pub(super) server: ServerRow,
     /// The role we are connected as.

@@ -10,23 +10,23 @@ mod teardown;
 
 use tokio_postgres::Client;
 
-pub use selection::Selection;
+pub use selection::PublishedSelection;
 
 use super::checks;
 use super::query::{QueryError, execute, rows};
 use super::sql::{self, fill};
 use crate::table::RowsConfig;
-use facts::Facts;
+use facts::SetupFacts;
 
 /// What is to be there.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct SetupRequest {
     /// A role to create for Highwater; `None`: no role is created.
     pub role: Option<String>,
     /// Name of the publication.
     pub publication: String,
     /// What it publishes.
-    pub tables: Selection,
+    pub tables: PublishedSelection,
     /// Tables whose rows are to be held: the role needs to read them.
     pub rows: Vec<RowsConfig>,
     /// Name of the slot; `None`: no slot is created.
@@ -37,7 +37,7 @@ pub struct Request {
 
 /// One statement, or the word that it is not needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct SetupStep {
     /// `publication highwater`.
     pub what: String,
     /// The statement with its comments; `None` when nothing needs to be done.
@@ -48,9 +48,9 @@ pub struct Step {
 
 /// What would be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct SetupPlan {
     /// In this order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SetupStep>,
     /// What the reader should know: tables left out.
     pub remarks: Vec<String>,
     /// How running it would harm the application: tables whose updates would fail.
@@ -88,10 +88,14 @@ pub enum SetupError {
 }
 
 /// Plans what `request` needs. `server` is `host:port/database`.
-pub async fn plan(client: &Client, server: &str, request: &Request) -> Result<Plan, SetupError> {
+pub async fn plan(
+    client: &Client,
+    server: &str,
+    request: &SetupRequest,
+) -> Result<SetupPlan, SetupError> {
     let settings = checks::server(client).await?;
     let address = server.rsplit_once('/').map_or(server, |(address, _)| address);
-    let facts = Facts {
+    let facts = SetupFacts {
         provider: checks::provider_of(address, &settings),
         server: settings,
         connected: checks::role(client).await?,
@@ -115,7 +119,7 @@ pub async fn plan_teardown(
     client: &Client,
     publication: Option<&str>,
     slot: &str,
-) -> Result<Plan, SetupError> {
+) -> Result<SetupPlan, SetupError> {
     let slot_found = checks::slot(client, slot).await?;
     let mut plan = teardown::plan_slot(slot, slot_found.as_ref())?;
     if let Some(publication) = publication {
@@ -127,7 +131,7 @@ pub async fn plan_teardown(
 }
 
 /// Runs one step.
-pub async fn run(client: &Client, step: &Step) -> Result<(), SetupError> {
+pub async fn run(client: &Client, step: &SetupStep) -> Result<(), SetupError> {
     let Some(statement) = &step.statement else { return Ok(()) };
     execute(client, &step.what, statement).await.map_err(|error| refused(error, step))
 }
@@ -142,10 +146,10 @@ pub async fn ensure_publication(
     if checks::publication(client, publication).await?.is_some() {
         return Ok(Vec::new());
     }
-    let request = Request {
+    let request = SetupRequest {
         role: None,
         publication: publication.to_owned(),
-        tables: Selection::WithKeys,
+        tables: PublishedSelection::WithKeys,
         rows: vec![],
         slot: None,
         event_trigger: false,
@@ -160,7 +164,7 @@ pub async fn ensure_publication(
     Ok(done)
 }
 
-fn refused(error: QueryError, step: &Step) -> SetupError {
+fn refused(error: QueryError, step: &SetupStep) -> SetupError {
     let remedy = match error.sqlstate.as_deref() {
         Some("42501") => step.remedy.clone(),
         Some("25006") => "this is a standby: connect to the primary".into(),
@@ -185,9 +189,9 @@ async fn has_event_trigger(client: &Client) -> Result<bool, QueryError> {
 
 async fn is_there(client: &Client, purpose: &str, query: &str) -> Result<bool, QueryError> {
     #[derive(serde::Deserialize)]
-    struct There {
+    struct PresentObjects {
         there: bool,
     }
-    let found: Vec<There> = rows(client, purpose, query).await?;
+    let found: Vec<PresentObjects> = rows(client, purpose, query).await?;
     Ok(found.iter().any(|row| row.there))
 }

@@ -1,13 +1,13 @@
 //! Which tables a publication is to have.
 
 use super::SetupError;
-use super::facts::Facts;
-use crate::database::checks::{Identity, TableRow, some_of};
+use super::facts::SetupFacts;
+use crate::database::checks::{TableIdentity, TableRow, some_of};
 use crate::table::{TableName, quoted};
 
 /// Which tables are to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
+pub enum PublishedSelection {
     /// Every table that is there now, has a key and may be published by the connected role. Tables
     /// without a key are left out, because publishing them makes the application's UPDATE fail.
     WithKeys,
@@ -21,7 +21,7 @@ pub enum Selection {
 
 /// What follows `CREATE PUBLICATION name` or `ALTER PUBLICATION name ADD`, without `FOR`.
 #[derive(Default)]
-pub(super) struct Scope {
+pub(super) struct PublicationClause {
     /// `None` when everything wanted is published already.
     pub(super) clause: Option<String>,
     pub(super) remarks: Vec<String>,
@@ -29,14 +29,17 @@ pub(super) struct Scope {
 }
 
 /// Chooses the tables that are not published yet.
-pub(super) fn choose(selection: &Selection, facts: &Facts) -> Result<Scope, SetupError> {
+pub(super) fn choose(
+    selection: &PublishedSelection,
+    facts: &SetupFacts,
+) -> Result<PublicationClause, SetupError> {
     match selection {
-        Selection::WithKeys => with_keys(facts),
-        Selection::Tables(names) => named(names, facts),
-        Selection::Schemas(schemas) => Ok(in_schemas(schemas, facts)),
-        Selection::All => {
+        PublishedSelection::WithKeys => with_keys(facts),
+        PublishedSelection::Tables(names) => named(names, facts),
+        PublishedSelection::Schemas(schemas) => Ok(in_schemas(schemas, facts)),
+        PublishedSelection::All => {
             let tables: Vec<&TableRow> = publishable(facts).collect();
-            Ok(Scope {
+            Ok(PublicationClause {
                 clause: Some("ALL TABLES".into()),
                 remarks: Vec::new(),
                 dangers: dangers(&tables),
@@ -45,19 +48,19 @@ pub(super) fn choose(selection: &Selection, facts: &Facts) -> Result<Scope, Setu
     }
 }
 
-fn publishable(facts: &Facts) -> impl Iterator<Item = &TableRow> {
+fn publishable(facts: &SetupFacts) -> impl Iterator<Item = &TableRow> {
     facts.tables.iter().filter(|table| table.persistence == "p" && !table.is_partition)
 }
 
-fn tables_of<'a>(schema: &'a str, facts: &'a Facts) -> impl Iterator<Item = &'a TableRow> {
+fn tables_of<'a>(schema: &'a str, facts: &'a SetupFacts) -> impl Iterator<Item = &'a TableRow> {
     publishable(facts).filter(move |table| table.schema == schema)
 }
 
-fn with_keys(facts: &Facts) -> Result<Scope, SetupError> {
+fn with_keys(facts: &SetupFacts) -> Result<PublicationClause, SetupError> {
     let mut chosen = Vec::new();
     let (mut keyless, mut foreign) = (Vec::new(), Vec::new());
     for table in publishable(facts) {
-        if table.identity() == Identity::None {
+        if table.identity() == TableIdentity::None {
             keyless.push(table);
         } else if facts.connected.superuser || table.owned {
             chosen.push(table);
@@ -87,10 +90,10 @@ fn with_keys(facts: &Facts) -> Result<Scope, SetupError> {
             remarks.join("; ")
         }));
     }
-    Ok(Scope { clause: Some(list(&chosen)), remarks, dangers: Vec::new() })
+    Ok(PublicationClause { clause: Some(list(&chosen)), remarks, dangers: Vec::new() })
 }
 
-fn named(names: &[String], facts: &Facts) -> Result<Scope, SetupError> {
+fn named(names: &[String], facts: &SetupFacts) -> Result<PublicationClause, SetupError> {
     let mut chosen = Vec::new();
     for name in names {
         let table = find(name, &facts.tables)?;
@@ -101,10 +104,10 @@ fn named(names: &[String], facts: &Facts) -> Result<Scope, SetupError> {
     let tables: Vec<&TableRow> =
         facts.tables.iter().filter(|table| chosen.contains(&table.quoted_name())).collect();
     let clause = (!tables.is_empty()).then(|| list(&tables));
-    Ok(Scope { clause, remarks: Vec::new(), dangers: dangers(&tables) })
+    Ok(PublicationClause { clause, remarks: Vec::new(), dangers: dangers(&tables) })
 }
 
-fn in_schemas(schemas: &[String], facts: &Facts) -> Scope {
+fn in_schemas(schemas: &[String], facts: &SetupFacts) -> PublicationClause {
     let missing: Vec<&String> = schemas
         .iter()
         // A schema without tables says nothing about its membership: add it, the server knows.
@@ -117,7 +120,7 @@ fn in_schemas(schemas: &[String], facts: &Facts) -> Scope {
         missing.iter().flat_map(|schema| tables_of(schema, facts)).collect();
     let quoted: Vec<String> = missing.iter().map(|schema| quoted(schema)).collect();
     let clause = (!missing.is_empty()).then(|| format!("TABLES IN SCHEMA {}", quoted.join(", ")));
-    Scope { clause, remarks: Vec::new(), dangers: dangers(&affected) }
+    PublicationClause { clause, remarks: Vec::new(), dangers: dangers(&affected) }
 }
 
 fn list(tables: &[&TableRow]) -> String {
@@ -127,7 +130,7 @@ fn list(tables: &[&TableRow]) -> String {
 
 /// One for each table whose UPDATE would fail.
 fn dangers(tables: &[&TableRow]) -> Vec<String> {
-    let keyless = tables.iter().filter(|table| table.identity() == Identity::None);
+    let keyless = tables.iter().filter(|table| table.identity() == TableIdentity::None);
     keyless
         .map(|table| {
             let (name, fix) = (table.full_name(), table.identity_fix().join("  "));

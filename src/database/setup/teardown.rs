@@ -1,25 +1,25 @@
 //! Dropping what was set up.
 
-use super::{Plan, SetupError, Step};
+use super::{SetupError, SetupPlan, SetupStep};
 use crate::database::checks::SlotRow;
 use crate::database::sql::{self, fill};
 
 /// The slot comes first: it is what costs the server its disk.
-pub(super) fn plan_slot(slot: &str, found: Option<&SlotRow>) -> Result<Plan, SetupError> {
+pub(super) fn plan_slot(slot: &str, found: Option<&SlotRow>) -> Result<SetupPlan, SetupError> {
     if let Some(found) = found {
         refuse(slot, found)?;
     }
-    let step = Step {
+    let step = SetupStep {
         what: format!("slot {slot}"),
         statement: found.map(|_| fill(sql::DROP_SLOT, &[("slot", slot)])),
         remedy: "only a role with REPLICATION can drop a slot".into(),
     };
-    Ok(Plan { steps: vec![step], remarks: Vec::new(), dangers: Vec::new() })
+    Ok(SetupPlan { steps: vec![step], remarks: Vec::new(), dangers: Vec::new() })
 }
 
-pub(super) fn publication_step(publication: &str, exists: bool) -> Step {
+pub(super) fn publication_step(publication: &str, exists: bool) -> SetupStep {
     let statement = exists.then(|| fill(sql::DROP_PUBLICATION, &[("publication", publication)]));
-    Step {
+    SetupStep {
         what: format!("publication {publication}"),
         statement,
         remedy: "run it as the publication's owner, or as a superuser; or leave it where it is: \
@@ -28,8 +28,8 @@ pub(super) fn publication_step(publication: &str, exists: bool) -> Step {
     }
 }
 
-pub(super) fn event_trigger() -> Step {
-    Step {
+pub(super) fn event_trigger() -> SetupStep {
+    SetupStep {
         what: "event trigger highwater_changed".into(),
         statement: Some(sql::DROP_EVENT_TRIGGER.to_owned()),
         remedy: "run it as the event trigger's owner, or as a superuser".into(),

@@ -29,7 +29,7 @@ impl PushClients {
         Self {
             options: options.clone(),
             origins: origins.to_vec(),
-            room: Arc::new(Semaphore::new(options.clients_max)),
+            room: Arc::new(Semaphore::new(options.max_clients)),
             counts: metrics.push_clients.clone(),
         }
     }
@@ -46,7 +46,7 @@ impl PushClients {
     /// Counts one more client for as long as the guard lives; refuses it when there are too many.
     pub(crate) fn admit(&self, way: Way) -> Result<PushClient, Problem> {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            let most = self.options.clients_max;
+            let most = self.options.max_clients;
             return Err(Problem::new(
                 Kind::TooManyClients,
                 format!(

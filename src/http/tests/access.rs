@@ -1,7 +1,7 @@
 //! Who may ask what: each route with each kind of token.
 
 use super::*;
-use crate::auth::{Access, Authority, Granted, Rules, StaticToken, TokenHash};
+use crate::auth::{Access, AuthOptions, Granted, StaticToken, TokenHash, TokenVerifier};
 use crate::change::Op::{Insert, Update};
 use crate::http::rate::RateLimit;
 use crate::http::routes::{Audience, Route};
@@ -23,7 +23,7 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
         operator,
     };
     let only = |table: &str| Access::Tables(vec![Granted::whole(table)]);
-    let rules = Rules {
+    let rules = AuthOptions {
         tokens: vec![
             token(READER, only("public.items"), false),
             token(OTHER, only("users"), false),
@@ -32,7 +32,7 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
         ],
         jwt: None,
     };
-    HttpOptions { authority: Some(Authority::new(rules).unwrap()), ..options }
+    HttpOptions { authority: Some(TokenVerifier::new(rules).unwrap()), ..options }
 }
 
 fn service() -> Service {

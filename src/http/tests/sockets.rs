@@ -238,7 +238,7 @@ async fn a_request_that_asks_for_no_socket_is_told_what_to_ask_for() {
 
 #[tokio::test]
 async fn sockets_and_streams_share_one_limit() {
-    let push = PushOptions { clients_max: 1, ..PushOptions::default() };
+    let push = PushOptions { max_clients: 1, ..PushOptions::default() };
     let service = Service::with_options(&HttpOptions { push, ..HttpOptions::default() });
     let client = service.client.clone();
     serving(&client, async |address, _| {

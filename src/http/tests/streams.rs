@@ -189,7 +189,7 @@ async fn a_quiet_stream_has_comments_and_now_and_then_a_version() {
 
 #[tokio::test]
 async fn as_many_are_admitted_as_configured() {
-    let push = PushOptions { clients_max: 1, ..PushOptions::default() };
+    let push = PushOptions { max_clients: 1, ..PushOptions::default() };
     let service = Service::with_options(&options(push));
     let count = service.client.metrics.push_clients.with_label_values(&["sse"]);
     let stream = Stream::open(&service.client, "").await;
@@ -249,7 +249,7 @@ async fn a_stream_is_not_compressed() {
 #[tokio::test]
 async fn commits_are_gathered_for_the_interval_that_is_configured() {
     let gathered = Duration::from_millis(200);
-    let options = HttpOptions { notify_interval: gathered, ..HttpOptions::default() };
+    let options = HttpOptions { coalesce_interval: gathered, ..HttpOptions::default() };
     let mut service = Service::with_options(&options);
     let mut stream = Stream::open(&service.client, &format!("after={}", version(START))).await;
     assert!(stream.is_quiet());

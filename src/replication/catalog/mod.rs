@@ -13,7 +13,7 @@ use crate::json_type::{JsonShape, JsonType};
 use crate::lsn::Lsn;
 use crate::snapshot::Snapshot;
 use crate::table::{RowCaching, RowsConfig, ScopeConfig, Table, TableName, TableOid, Tracking};
-use crate::wire::{Connection, WireError};
+use crate::wire::{WalsenderConnection, WireError};
 
 /// The published tables, as seen by one look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,14 +148,16 @@ impl CatalogError {
 const SCHEMAS_SINCE: u32 = 15;
 
 /// Which transactions have ended.
-pub(super) async fn read_snapshot(connection: &mut Connection) -> Result<Snapshot, CatalogError> {
+pub(super) async fn read_snapshot(
+    connection: &mut WalsenderConnection,
+) -> Result<Snapshot, CatalogError> {
     let rows = connection.simple_query("SELECT pg_current_snapshot()").await?;
     parse(rows.first().map_or(&[], Vec::as_slice), 0, "pg_current_snapshot")
 }
 
 /// Looks at the publication's tables, and more closely at those whose rows are wanted.
 pub async fn read_catalog(
-    connection: &mut Connection,
+    connection: &mut WalsenderConnection,
     publication: &str,
     wanted: &[RowsConfig],
     scopes: &[ScopeConfig],
@@ -191,7 +193,7 @@ fn tables_query(publication: &str, wanted: &[RowsConfig], scopes: &[ScopeConfig]
 
 /// Looks at the server's position and the slot.
 pub async fn read_source(
-    connection: &mut Connection,
+    connection: &mut WalsenderConnection,
     publication: &str,
     slot: &str,
 ) -> Result<SourceState, CatalogError> {
@@ -210,14 +212,16 @@ pub async fn read_source(
 }
 
 /// The transaction that slot creation waits for, as a phrase; `None` when nothing is in the way.
-pub async fn slot_blocker(connection: &mut Connection) -> Result<Option<String>, CatalogError> {
+pub async fn slot_blocker(
+    connection: &mut WalsenderConnection,
+) -> Result<Option<String>, CatalogError> {
     let rows = connection.simple_query(include_str!("../../../sql/slot_blockers.sql")).await?;
     rows.first().map(|row| text(row, 0, "blocker").map(str::to_owned)).transpose()
 }
 
 /// Announces changed definitions to the other instances, if there may be any and the server can be written to.
 pub(super) async fn announce(
-    connection: &mut Connection,
+    connection: &mut WalsenderConnection,
     slot: &str,
     content: &str,
 ) -> Result<(), CatalogError> {
@@ -234,7 +238,7 @@ pub(super) fn bind(sql: &str, variables: &[(&str, &str)]) -> String {
     })
 }
 
-pub(super) fn server_major(connection: &Connection) -> u32 {
+pub(super) fn server_major(connection: &WalsenderConnection) -> u32 {
     let version = connection.parameter("server_version").unwrap_or_default();
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().unwrap_or(0)

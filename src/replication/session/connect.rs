@@ -16,7 +16,7 @@ use crate::replication::error::ReplicationError;
 use crate::replication::slot::{self, SlotAssessment, StartPoint};
 use crate::source::{Phase, PostmasterId};
 use crate::version::{Position, Version};
-use crate::wire::{Connection, CopyBoth, SystemIdentity, WireError};
+use crate::wire::{CopyBoth, SystemIdentity, WalsenderConnection, WireError};
 
 /// A command that has nothing to wait for is answered within this time, or the connection is dead.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(15);
@@ -34,7 +34,7 @@ impl ReplicationSession {
         let mut sql = watch.connect().await?;
         let look = self.poll_until_slot_is_free(&watch, &mut sql).await?;
         self.refuse_unscoped(&look)?;
-        let mut replication = Connection::connect(&self.options.target).await?;
+        let mut replication = WalsenderConnection::connect(&self.options.target).await?;
         let identity = in_time("IDENTIFY_SYSTEM", replication.identify_system()).await?;
         let database = look.source.database_oid;
         let history =
@@ -69,7 +69,7 @@ impl ReplicationSession {
     async fn poll_until_slot_is_free(
         &mut self,
         watch: &CatalogPoller,
-        sql: &mut Connection,
+        sql: &mut WalsenderConnection,
     ) -> Result<CatalogSnapshot, ReplicationError> {
         loop {
             let source = watch.poll_slot(sql).await?;
@@ -118,7 +118,7 @@ impl ReplicationSession {
     async fn let_slot_go(
         &self,
         source: &SourceState,
-        sql: &mut Connection,
+        sql: &mut WalsenderConnection,
     ) -> Result<(), ReplicationError> {
         let is_held =
             matches!(self.verdict(source)?, SlotAssessment::InUse(_) | SlotAssessment::Missing);
@@ -135,7 +135,7 @@ impl ReplicationSession {
     async fn end_own_walsender(
         &mut self,
         holder: i32,
-        sql: &mut Connection,
+        sql: &mut WalsenderConnection,
     ) -> Result<(), ReplicationError> {
         if let Some(own) = self.walsender.take_if(|own| own.pid == holder) {
             tracing::info!(pid = holder, "ending the walsender of our lost connection");
@@ -157,7 +157,7 @@ impl ReplicationSession {
         &mut self,
         told: TimelineHistory,
         identity: &SystemIdentity,
-        server: &Connection,
+        server: &WalsenderConnection,
     ) -> TimelineHistory {
         let plain = told.epoch();
         let history = match &self.rewound {
@@ -198,8 +198,8 @@ impl ReplicationSession {
     /// `loss` is why every table is reset if it begins elsewhere.
     async fn prepare_slot(
         &mut self,
-        replication: &mut Connection,
-        sql: &mut Connection,
+        replication: &mut WalsenderConnection,
+        sql: &mut WalsenderConnection,
         source: &SourceState,
         loss: Option<ResetReason>,
     ) -> Result<Option<StartPoint>, ReplicationError> {
@@ -227,8 +227,8 @@ impl ReplicationSession {
 
     async fn create_slot(
         &mut self,
-        replication: &mut Connection,
-        sql: &mut Connection,
+        replication: &mut WalsenderConnection,
+        sql: &mut WalsenderConnection,
     ) -> Result<Lsn, ReplicationError> {
         let (name, temporary) = (&self.options.slot, self.options.temporary_slot);
         let report = &mut self.report;
@@ -243,7 +243,11 @@ impl ReplicationSession {
 
     /// Makes the slot one that standbys may keep a copy of, if it isn't and can be. Without that the
     /// stream is as good; only a failover costs more.
-    async fn let_standbys_copy_slot(&self, replication: &mut Connection, slot: Option<&SlotState>) {
+    async fn let_standbys_copy_slot(
+        &self,
+        replication: &mut WalsenderConnection,
+        slot: Option<&SlotState>,
+    ) {
         let wanted = self.options.failover_slot && !self.options.temporary_slot;
         let is_one = slot.is_some_and(|slot| slot.survives_failover);
         if !wanted || is_one || !slot::supports_failover(replication) {
@@ -284,7 +288,7 @@ impl ReplicationSession {
     }
 
     /// Announcements of changed definitions are sent, too, and so are everybody's logical messages.
-    async fn start(&self, replication: Connection) -> Result<CopyBoth, WireError> {
+    async fn start(&self, replication: WalsenderConnection) -> Result<CopyBoth, WireError> {
         let publications = format!("\"{}\"", self.options.publication.replace('"', "\"\""));
         let (protocol, streaming) =
             self.options.streaming.plugin_options(server_major(&replication));
@@ -304,7 +308,7 @@ impl ReplicationSession {
     async fn has_started(
         &self,
         watch: &CatalogPoller,
-        sql: &mut Connection,
+        sql: &mut WalsenderConnection,
         pid: i32,
     ) -> Result<bool, ReplicationError> {
         let source = watch.poll_slot(sql).await?;
@@ -334,7 +338,7 @@ const NO_FILE: &str = "58P01";
 
 /// Which history the server follows. The first timeline continues none.
 async fn history(
-    replication: &mut Connection,
+    replication: &mut WalsenderConnection,
     identity: &SystemIdentity,
     database_oid: u32,
 ) -> Result<TimelineHistory, WireError> {
@@ -353,7 +357,7 @@ async fn history(
 }
 
 /// The walsender we speak to: what a proxy told at the start may be of its own making.
-async fn own_process(replication: &mut Connection) -> Result<ServerProcess, WireError> {
+async fn own_process(replication: &mut WalsenderConnection) -> Result<ServerProcess, WireError> {
     let own = format!(
         "SELECT pid, backend_start, {} FROM pg_stat_activity WHERE pid = pg_backend_pid()",
         PostmasterId::EXPRESSION

@@ -25,7 +25,7 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::source::{Phase, PostmasterId};
 use crate::version::Epoch;
-use crate::wire::{Connection, CopyBoth};
+use crate::wire::{CopyBoth, WalsenderConnection};
 
 /// Streams a slot's changes, whatever happens to the connection.
 pub struct ReplicationSession {
@@ -60,7 +60,7 @@ struct ConnectedSession {
     copy: CopyBoth,
     watch: CatalogPoller,
     looks: watch::Receiver<Option<CatalogSnapshot>>,
-    sql: Connection,
+    sql: WalsenderConnection,
     pid: i32,
     goal: Lsn,
     notices_partitions: bool,
@@ -182,7 +182,7 @@ impl ReplicationSession {
     fn stream(
         &mut self,
         connected: ConnectedSession,
-    ) -> (ReplicationStream<'_>, CatalogPoller, Connection) {
+    ) -> (ReplicationStream<'_>, CatalogPoller, WalsenderConnection) {
         let ConnectedSession { copy, watch, looks, sql, pid, goal, notices_partitions } = connected;
         let window = if self.options.temporary_slot {
             ResumeWindow::NONE

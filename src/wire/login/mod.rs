@@ -10,16 +10,16 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::message::frontend;
 
-use super::channel::{Channel, Message};
-use super::error::{Excerpt, Trouble, WireError};
+use super::channel::{BackendMessage, MessageChannel};
+use super::conn_options::{ChannelBinding, ConnectOptions, Host};
+use super::error::{ConnectErrorKind, Excerpt, WireError};
 use super::message::{MESSAGE_BYTES_MAX, ProtocolError, take_text};
 use super::server_error::ServerError;
-use super::target::{ChannelBinding, Host, Target};
 use super::transport::Transport;
 
 /// What the session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum SessionPurpose {
     /// A walsender: SQL and replication commands.
     Replication,
     /// Ordinary SQL.
@@ -27,8 +27,8 @@ pub(crate) enum Purpose {
 }
 
 /// A session that is ready for queries.
-pub(crate) struct Session {
-    pub(crate) channel: Channel,
+pub(crate) struct LoggedIn {
+    pub(crate) channel: MessageChannel,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) backend_pid: i32,
     /// The server's messages from `AuthenticationOk` to `ReadyForQuery`, as they came: whoever takes
@@ -38,7 +38,7 @@ pub(crate) struct Session {
 
 /// A login that failed.
 pub(crate) struct LoginError {
-    pub(crate) trouble: Trouble,
+    pub(crate) kind: ConnectErrorKind,
     /// Whether the server had agreed to talk: then another kind of encryption changes nothing.
     pub(crate) was_asked: bool,
 }
@@ -68,12 +68,12 @@ const PINNED_FOR_SQL: [(&str, &str); 2] = [("search_path", "pg_catalog"), ("jit"
 /// Starts a session over `transport`.
 pub(crate) async fn log_in(
     transport: Transport,
-    target: &Target,
+    target: &ConnectOptions,
     host: &Host,
-    purpose: Purpose,
-) -> Result<Session, LoginError> {
-    let mut login = Login {
-        channel: Channel::new(transport, LOGIN_MESSAGE_BYTES_MAX),
+    purpose: SessionPurpose,
+) -> Result<LoggedIn, LoginError> {
+    let mut login = LoginExchange {
+        channel: MessageChannel::new(transport, LOGIN_MESSAGE_BYTES_MAX),
         target,
         host,
         purpose,
@@ -81,28 +81,28 @@ pub(crate) async fn log_in(
     };
     match login.run().await {
         Ok(greeted) => Ok(login.into_session(greeted)),
-        Err(trouble) => Err(LoginError { trouble, was_asked: login.was_asked }),
+        Err(kind) => Err(LoginError { kind, was_asked: login.was_asked }),
     }
 }
 
-struct Login<'a> {
-    channel: Channel,
-    target: &'a Target,
+struct LoginExchange<'a> {
+    channel: MessageChannel,
+    target: &'a ConnectOptions,
     host: &'a Host,
-    purpose: Purpose,
+    purpose: SessionPurpose,
     was_asked: bool,
 }
 
 /// What the server tells between authentication and the first query.
 #[derive(Default)]
-struct Greeted {
+struct StartupOutcome {
     parameters: BTreeMap<String, String>,
     backend_pid: i32,
     greeting: Vec<u8>,
 }
 
 /// An authentication request (manual: "Message Formats", messages `R`).
-enum Request {
+enum AuthRequest {
     Ok,
     ClearText,
     Md5([u8; 4]),
@@ -112,22 +112,22 @@ enum Request {
     Other(u32),
 }
 
-impl Login<'_> {
-    async fn run(&mut self) -> Result<Greeted, Trouble> {
+impl LoginExchange<'_> {
+    async fn run(&mut self) -> Result<StartupOutcome, ConnectErrorKind> {
         self.send_startup().await?;
         self.authenticate().await?;
         let greeted = self.read_greeting().await?;
         Ok(greeted)
     }
 
-    fn into_session(self, greeted: Greeted) -> Session {
-        let Greeted { parameters, backend_pid, greeting } = greeted;
+    fn into_session(self, greeted: StartupOutcome) -> LoggedIn {
+        let StartupOutcome { parameters, backend_pid, greeting } = greeted;
         let mut channel = self.channel;
         channel.message_bytes_max = MESSAGE_BYTES_MAX;
-        Session { channel, parameters, backend_pid, greeting }
+        LoggedIn { channel, parameters, backend_pid, greeting }
     }
 
-    async fn send_startup(&mut self) -> Result<(), Trouble> {
+    async fn send_startup(&mut self) -> Result<(), ConnectErrorKind> {
         let mut parameters = vec![
             ("user", self.target.user.as_str()),
             ("database", self.target.database.as_str()),
@@ -136,8 +136,8 @@ impl Login<'_> {
         parameters.extend(self.target.options.as_deref().map(|options| ("options", options)));
         parameters.extend(PINNED);
         match self.purpose {
-            Purpose::Replication => parameters.extend(PINNED_FOR_REPLICATION),
-            Purpose::Sql => parameters.extend(PINNED_FOR_SQL),
+            SessionPurpose::Replication => parameters.extend(PINNED_FOR_REPLICATION),
+            SessionPurpose::Sql => parameters.extend(PINNED_FOR_SQL),
         }
         self.send(|out| frontend::startup_message(parameters, out)).await
     }
@@ -145,64 +145,66 @@ impl Login<'_> {
     async fn send(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ConnectErrorKind> {
         let mut out = BytesMut::new();
-        write(&mut out).map_err(Trouble::Lost)?;
+        write(&mut out).map_err(ConnectErrorKind::Lost)?;
         self.channel.unsent.extend_from_slice(&out);
-        self.channel.flush().await.map_err(Trouble::of_io)
+        self.channel.flush().await.map_err(ConnectErrorKind::of_io)
     }
 
     /// Proves who we are, the way the server asks for.
-    async fn authenticate(&mut self) -> Result<(), Trouble> {
+    async fn authenticate(&mut self) -> Result<(), ConnectErrorKind> {
         let request = self.next_request().await?;
-        if let Request::Sasl(mechanisms) = &request {
+        if let AuthRequest::Sasl(mechanisms) = &request {
             return self.scram(mechanisms).await;
         }
         if self.target.tls.channel_binding == ChannelBinding::Require {
-            return Err(Trouble::ChannelBinding(
+            return Err(ConnectErrorKind::ChannelBinding(
                 "the server does not ask for SCRAM authentication",
             ));
         }
         match request {
-            Request::Ok => return Ok(()),
-            Request::ClearText => self.send_clear_text().await?,
-            Request::Md5(salt) => self.send_md5(salt).await?,
+            AuthRequest::Ok => return Ok(()),
+            AuthRequest::ClearText => self.send_clear_text().await?,
+            AuthRequest::Md5(salt) => self.send_md5(salt).await?,
             other => return Err(other.refusal()),
         }
         self.expect_ok().await
     }
 
-    async fn send_clear_text(&mut self) -> Result<(), Trouble> {
+    async fn send_clear_text(&mut self) -> Result<(), ConnectErrorKind> {
         if self.channel.transport.is_readable_by_others() {
-            return Err(Trouble::ClearTextRefused);
+            return Err(ConnectErrorKind::ClearTextRefused);
         }
         let password = self.password()?.to_owned();
         self.send(|out| frontend::password_message(password.as_bytes(), out)).await
     }
 
-    async fn send_md5(&mut self, salt: [u8; 4]) -> Result<(), Trouble> {
+    async fn send_md5(&mut self, salt: [u8; 4]) -> Result<(), ConnectErrorKind> {
         let hash = md5_hash(self.target.user.as_bytes(), self.password()?.as_bytes(), salt);
         self.send(|out| frontend::password_message(hash.as_bytes(), out)).await
     }
 
-    async fn expect_ok(&mut self) -> Result<(), Trouble> {
+    async fn expect_ok(&mut self) -> Result<(), ConnectErrorKind> {
         match self.next_request().await? {
-            Request::Ok => Ok(()),
+            AuthRequest::Ok => Ok(()),
             other => Err(other.refusal()),
         }
     }
 
-    fn password(&self) -> Result<&str, Trouble> {
-        let missing = || Trouble::PasswordMissing { user: self.target.user.clone() };
+    fn password(&self) -> Result<&str, ConnectErrorKind> {
+        let missing = || ConnectErrorKind::PasswordMissing { user: self.target.user.clone() };
         self.target.password_for(self.host).ok_or_else(missing)
     }
 
-    async fn next_request(&mut self) -> Result<Request, Trouble> {
+    async fn next_request(&mut self) -> Result<AuthRequest, ConnectErrorKind> {
         loop {
             let message = self.next_message().await?;
             match message.tag {
                 b'R' => {
-                    return Ok(Request::parse(&message.body).ok_or_else(|| cut_short(&message))?);
+                    return Ok(
+                        AuthRequest::parse(&message.body).ok_or_else(|| cut_short(&message))?
+                    );
                 }
                 // NegotiateProtocolVersion: the server is older than our protocol; it isn't (3.0).
                 b'N' | b'v' => {}
@@ -211,8 +213,8 @@ impl Login<'_> {
         }
     }
 
-    async fn read_greeting(&mut self) -> Result<Greeted, Trouble> {
-        let mut greeted = Greeted::default();
+    async fn read_greeting(&mut self) -> Result<StartupOutcome, ConnectErrorKind> {
+        let mut greeted = StartupOutcome::default();
         greeted.add(b'R', &0_u32.to_be_bytes());
         loop {
             let message = self.next_message().await?;
@@ -233,7 +235,7 @@ impl Login<'_> {
     }
 
     /// The next message, unless it is an error or not PostgreSQL's.
-    async fn next_message(&mut self) -> Result<Message, Trouble> {
+    async fn next_message(&mut self) -> Result<BackendMessage, ConnectErrorKind> {
         let message = match self.channel.next_message().await {
             Ok(message) => message,
             Err(WireError::Protocol(error)) => return Err(self.not_postgres(error)),
@@ -249,35 +251,37 @@ impl Login<'_> {
                 Ok(message)
             }
             _ if self.was_asked => Ok(message),
-            _ => Err(Trouble::NotPostgres { answer: shown(&message) }),
+            _ => Err(ConnectErrorKind::NotPostgres { answer: shown(&message) }),
         }
     }
 
     /// A length that makes no sense: at the very beginning it isn't a PostgreSQL at all.
-    fn not_postgres(&self, error: ProtocolError) -> Trouble {
+    fn not_postgres(&self, error: ProtocolError) -> ConnectErrorKind {
         let answer = self.channel.received.unread();
         match answer.split_first() {
-            _ if self.was_asked => Trouble::Protocol(error),
-            Some((b'E', text)) => Trouble::Refused(Box::new(ServerError::from_plain_text(text))),
-            _ => Trouble::NotPostgres { answer: Excerpt(answer).to_string() },
+            _ if self.was_asked => ConnectErrorKind::Protocol(error),
+            Some((b'E', text)) => {
+                ConnectErrorKind::Refused(Box::new(ServerError::from_plain_text(text)))
+            }
+            _ => ConnectErrorKind::NotPostgres { answer: Excerpt(answer).to_string() },
         }
     }
 }
 
-fn shown(message: &Message) -> String {
+fn shown(message: &BackendMessage) -> String {
     let bytes = [&[message.tag][..], &message.body].concat();
     Excerpt(&bytes).to_string()
 }
 
-fn unexpected(message: &Message) -> ProtocolError {
+fn unexpected(message: &BackendMessage) -> ProtocolError {
     ProtocolError::Unexpected { tag: message.tag, length: message.body.len() }
 }
 
-fn cut_short(message: &Message) -> ProtocolError {
+fn cut_short(message: &BackendMessage) -> ProtocolError {
     ProtocolError::CutShort { tag: message.tag, length: message.body.len() }
 }
 
-impl Request {
+impl AuthRequest {
     fn parse(body: &[u8]) -> Option<Self> {
         let (kind, rest) = body.split_first_chunk()?;
         Some(match u32::from_be_bytes(*kind) {
@@ -292,15 +296,15 @@ impl Request {
     }
 
     /// Why we don't go along with it.
-    fn refusal(&self) -> Trouble {
+    fn refusal(&self) -> ConnectErrorKind {
         let method = match self {
             Self::Other(2) => "Kerberos V5".into(),
             Self::Other(7 | 8) => "GSSAPI".into(),
             Self::Other(9) => "SSPI".into(),
             Self::Other(number) => format!("an unknown kind of ({number})"),
-            _ => return Trouble::Scram("messages out of order".into()),
+            _ => return ConnectErrorKind::Scram("messages out of order".into()),
         };
-        Trouble::UnsupportedAuthentication { method }
+        ConnectErrorKind::UnsupportedAuthentication { method }
     }
 }
 
@@ -313,7 +317,7 @@ fn parse_mechanisms(mut rest: &[u8]) -> Vec<String> {
     mechanisms
 }
 
-impl Greeted {
+impl StartupOutcome {
     /// Keeps a message as it came.
     fn add(&mut self, tag: u8, body: &[u8]) {
         // A login message is never longer than its limit, which fits.

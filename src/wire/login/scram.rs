@@ -6,20 +6,20 @@ use postgres_protocol::authentication::sasl::{
 };
 use postgres_protocol::message::frontend;
 
-use super::{Login, Request};
-use crate::wire::error::Trouble;
-use crate::wire::target::ChannelBinding;
+use super::{AuthRequest, LoginExchange};
+use crate::wire::conn_options::ChannelBinding;
+use crate::wire::error::ConnectErrorKind;
 use crate::wire::tls::server_end_point;
 
-impl Login<'_> {
+impl LoginExchange<'_> {
     /// Proves that we know the password, and has the server prove the same.
-    pub(super) async fn scram(&mut self, mechanisms: &[String]) -> Result<(), Trouble> {
+    pub(super) async fn scram(&mut self, mechanisms: &[String]) -> Result<(), ConnectErrorKind> {
         let (mechanism, binding) = self.choose_mechanism(mechanisms)?;
         let mut scram = ScramSha256::new(self.password()?.as_bytes(), binding);
         self.send(|out| frontend::sasl_initial_response(mechanism, scram.message(), out)).await?;
 
         let challenge = match self.next_request().await? {
-            Request::SaslContinue(challenge) => challenge,
+            AuthRequest::SaslContinue(challenge) => challenge,
             other => return Err(other.refusal()),
         };
         scram.update(&challenge).map_err(scram_failed)?;
@@ -27,14 +27,17 @@ impl Login<'_> {
 
         // The server's own proof must come before its OK: who skips it doesn't know the password.
         let proof = match self.next_request().await? {
-            Request::SaslFinal(proof) => proof,
+            AuthRequest::SaslFinal(proof) => proof,
             other => return Err(other.refusal()),
         };
         scram.finish(&proof).map_err(scram_failed)?;
         self.expect_ok().await
     }
 
-    fn choose_mechanism(&self, offered: &[String]) -> Result<(&'static str, Binding), Trouble> {
+    fn choose_mechanism(
+        &self,
+        offered: &[String],
+    ) -> Result<(&'static str, Binding), ConnectErrorKind> {
         let offers = |mechanism: &str| offered.iter().any(|name| name == mechanism);
         let wanted = self.target.tls.channel_binding;
         let certificate = self.channel.transport.server_certificate();
@@ -44,14 +47,13 @@ impl Login<'_> {
             Some(end_point) if offers(SCRAM_SHA_256_PLUS) => {
                 Ok((SCRAM_SHA_256_PLUS, Binding::tls_server_end_point(end_point)))
             }
-            _ if wanted == ChannelBinding::Require => Err(Trouble::ChannelBinding(why_unbound(
-                certificate.is_some(),
-                end_point.is_some(),
-            ))),
+            _ if wanted == ChannelBinding::Require => Err(ConnectErrorKind::ChannelBinding(
+                why_unbound(certificate.is_some(), end_point.is_some()),
+            )),
             // "We could have": lets the server notice that someone removed its offer on the way.
             Some(_) if offers(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, Binding::unrequested())),
             None if offers(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, Binding::unsupported())),
-            _ => Err(Trouble::UnsupportedAuthentication { method: offered.join(", ") }),
+            _ => Err(ConnectErrorKind::UnsupportedAuthentication { method: offered.join(", ") }),
         }
     }
 }
@@ -65,6 +67,6 @@ fn why_unbound(encrypted: bool, has_end_point: bool) -> &'static str {
 }
 
 #[allow(clippy::needless_pass_by_value)]
-fn scram_failed(error: std::io::Error) -> Trouble {
-    Trouble::Scram(error.to_string())
+fn scram_failed(error: std::io::Error) -> ConnectErrorKind {
+    ConnectErrorKind::Scram(error.to_string())
 }

@@ -7,8 +7,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::wire::error::Trouble;
-use crate::wire::target::RootCertificates;
+use crate::wire::conn_options::RootCertificates;
+use crate::wire::error::ConnectErrorKind;
 
 /// What a server's certificate may be traced back to.
 pub(super) struct Roots {
@@ -19,7 +19,7 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    pub(super) fn load(source: &RootCertificates) -> Result<Self, Trouble> {
+    pub(super) fn load(source: &RootCertificates) -> Result<Self, ConnectErrorKind> {
         let listed = match source {
             RootCertificates::Missing(_) => Vec::new(),
             RootCertificates::System => system_certificates()?,
@@ -33,11 +33,11 @@ impl Roots {
     }
 }
 
-fn system_certificates() -> Result<Vec<CertificateDer<'static>>, Trouble> {
+fn system_certificates() -> Result<Vec<CertificateDer<'static>>, ConnectErrorKind> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(Trouble::TlsSetup(format!(
+        return Err(ConnectErrorKind::TlsSetup(format!(
             "sslrootcert=system: the operating system has no trusted certificates ({}); install \
              package ca-certificates",
             reasons.join(", ")
@@ -47,7 +47,9 @@ fn system_certificates() -> Result<Vec<CertificateDer<'static>>, Trouble> {
 }
 
 /// The client's certificate, with any intermediate ones behind it.
-pub(super) fn client_certificate(path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+pub(super) fn client_certificate(
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, ConnectErrorKind> {
     certificates(path, "client certificate", "sslcert")
 }
 
@@ -55,10 +57,12 @@ fn certificates(
     path: &Path,
     what: &str,
     parameter: &str,
-) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+) -> Result<Vec<CertificateDer<'static>>, ConnectErrorKind> {
     let unusable = |reason: String| {
         let path = path.display();
-        Trouble::TlsSetup(format!("{what} \"{path}\" ({parameter}) can't be used: {reason}"))
+        ConnectErrorKind::TlsSetup(format!(
+            "{what} \"{path}\" ({parameter}) can't be used: {reason}"
+        ))
     };
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| unusable(error.to_string()))?;
@@ -69,9 +73,9 @@ fn certificates(
 }
 
 /// The client's private key; others may not be able to read it.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Trouble> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectErrorKind> {
     let unusable = |reason: String| {
-        Trouble::TlsSetup(format!(
+        ConnectErrorKind::TlsSetup(format!(
             "private key \"{}\" (sslkey) can't be used: {reason}",
             path.display()
         ))

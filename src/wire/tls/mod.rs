@@ -16,10 +16,10 @@ use tokio_rustls::TlsConnector;
 
 pub(crate) use binding::server_end_point;
 use files::Roots;
-use verifier::{Check, ServerVerifier};
+use verifier::{NameCheck, ServerVerifier};
 
-use super::error::{Excerpt, Trouble};
-use super::target::{Host, RootCertificates, SslMode, TlsOptions};
+use super::conn_options::{Host, RootCertificates, SslMode, TlsOptions};
+use super::error::{ConnectErrorKind, Excerpt};
 use super::transport::Transport;
 
 /// The protocol's name in ALPN, which direct negotiation requires.
@@ -29,41 +29,43 @@ const ALPN: &[u8] = b"postgresql";
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// How the server answers the request for TLS.
-pub(crate) enum Answer {
+pub(crate) enum SslResponse {
     /// Go on with TLS.
-    Willing(TcpStream),
+    Accepted(TcpStream),
     /// No TLS here; the connection may go on without.
-    Unwilling(TcpStream),
+    Refused(TcpStream),
 }
 
 /// Asks the server whether it speaks TLS.
 ///
 /// Exactly one byte is read: what an attacker appends in the clear becomes part of the handshake,
 /// which then fails (CVE-2021-23222).
-pub(crate) async fn ask(mut stream: TcpStream) -> Result<Answer, Trouble> {
-    stream.write_all(&SSL_REQUEST).await.map_err(Trouble::Lost)?;
-    match stream.read_u8().await.map_err(Trouble::Lost)? {
-        b'S' => Ok(Answer::Willing(stream)),
-        b'N' => Ok(Answer::Unwilling(stream)),
+pub(crate) async fn request_ssl(mut stream: TcpStream) -> Result<SslResponse, ConnectErrorKind> {
+    stream.write_all(&SSL_REQUEST).await.map_err(ConnectErrorKind::Lost)?;
+    match stream.read_u8().await.map_err(ConnectErrorKind::Lost)? {
+        b'S' => Ok(SslResponse::Accepted(stream)),
+        b'N' => Ok(SslResponse::Refused(stream)),
         // An error message; not shown, because nobody vouches for it yet (CVE-2024-10977).
-        b'E' => Err(Trouble::Tls("the server answered the request for TLS with an error".into())),
+        b'E' => Err(ConnectErrorKind::Tls(
+            "the server answered the request for TLS with an error".into(),
+        )),
         first => {
             let mut answer = vec![first];
             let _ = stream.try_read_buf(&mut answer);
-            Err(Trouble::NotPostgres { answer: Excerpt(&answer).to_string() })
+            Err(ConnectErrorKind::NotPostgres { answer: Excerpt(&answer).to_string() })
         }
     }
 }
 
 /// Encrypts connections as a target asks for it.
-pub(crate) struct Encryption {
+pub(crate) struct TlsMode {
     connector: TlsConnector,
     direct: bool,
 }
 
-impl Encryption {
+impl TlsMode {
     /// Reads the certificates the options name.
-    pub(crate) fn new(options: &TlsOptions) -> Result<Self, Trouble> {
+    pub(crate) fn new(options: &TlsOptions) -> Result<Self, ConnectErrorKind> {
         let provider = Arc::new(ring::default_provider());
         let verifier = ServerVerifier::new(
             check(options),
@@ -72,7 +74,7 @@ impl Encryption {
         );
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Trouble::TlsSetup(error.to_string()))?
+            .map_err(|error| ConnectErrorKind::TlsSetup(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &options.client {
@@ -81,7 +83,7 @@ impl Encryption {
                 let chain = files::client_certificate(certificate)?;
                 let private = files::private_key(key)?;
                 builder.with_client_auth_cert(chain, private).map_err(|error| {
-                    Trouble::TlsSetup(format!(
+                    ConnectErrorKind::TlsSetup(format!(
                         "client certificate \"{}\" and private key \"{}\" can't be used: {error}",
                         certificate.display(),
                         key.display()
@@ -102,13 +104,13 @@ impl Encryption {
         &self,
         stream: TcpStream,
         host: &Host,
-    ) -> Result<Transport, Trouble> {
+    ) -> Result<Transport, ConnectErrorKind> {
         let name = server_name(host)?;
-        let stream = self.connector.connect(name, stream).await.map_err(Trouble::of_io)?;
+        let stream = self.connector.connect(name, stream).await.map_err(ConnectErrorKind::of_io)?;
         if self.direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             let reason = "the server did not agree on protocol \"postgresql\" (ALPN); before \
                           PostgreSQL 17 use sslnegotiation=postgres";
-            return Err(Trouble::Tls(reason.into()));
+            return Err(ConnectErrorKind::Tls(reason.into()));
         }
         Ok(Transport::Tls(Box::new(stream)))
     }
@@ -116,24 +118,24 @@ impl Encryption {
 
 /// What to demand of the server's certificate. Weaker modes demand a chain, too, where there is
 /// something to check it against: libpq's compatibility rule.
-fn check(options: &TlsOptions) -> Check {
+fn check(options: &TlsOptions) -> NameCheck {
     match (options.mode, &options.roots) {
-        (SslMode::VerifyFull, _) => Check::ChainAndName,
+        (SslMode::VerifyFull, _) => NameCheck::ChainAndName,
         (SslMode::VerifyCa, _) | (_, RootCertificates::File(_) | RootCertificates::System) => {
-            Check::Chain
+            NameCheck::Chain
         }
-        (_, RootCertificates::Missing(_)) => Check::Nothing,
+        (_, RootCertificates::Missing(_)) => NameCheck::Nothing,
     }
 }
 
 /// Whether these options can't do without certificates to trust.
-pub(crate) fn refuse_missing_roots(options: &TlsOptions) -> Result<(), Trouble> {
+pub(crate) fn refuse_missing_roots(options: &TlsOptions) -> Result<(), ConnectErrorKind> {
     let RootCertificates::Missing(usual) = &options.roots else { return Ok(()) };
     if options.mode < SslMode::VerifyCa {
         return Ok(());
     }
     let place = usual.as_ref().map(|path| format!(" and \"{}\" does not exist", path.display()));
-    Err(Trouble::TlsSetup(format!(
+    Err(ConnectErrorKind::TlsSetup(format!(
         "sslmode={} needs root certificates: none are named{}; write sslrootcert=system or \
          sslrootcert=/path/to/root.crt",
         options.mode.as_str(),
@@ -141,11 +143,12 @@ pub(crate) fn refuse_missing_roots(options: &TlsOptions) -> Result<(), Trouble> 
     )))
 }
 
-fn server_name(host: &Host) -> Result<ServerName<'static>, Trouble> {
+fn server_name(host: &Host) -> Result<ServerName<'static>, ConnectErrorKind> {
     let name = host.certificate_name();
     if let Ok(address) = name.parse::<std::net::IpAddr>() {
         return Ok(ServerName::IpAddress(IpAddr::from(address)));
     }
-    let invalid = || Trouble::TlsSetup(format!("\"{name}\" is no host name TLS can work with"));
+    let invalid =
+        || ConnectErrorKind::TlsSetup(format!("\"{name}\" is no host name TLS can work with"));
     ServerName::try_from(name.clone()).map_err(|_| invalid())
 }

@@ -28,7 +28,7 @@ use super::files::Roots;
 
 /// What must be true of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum NameCheck {
     /// Anything goes (`require` and weaker, without root certificates).
     Nothing,
     /// Someone we trust has signed it.
@@ -39,14 +39,18 @@ pub(super) enum Check {
 
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    check: Check,
+    check: NameCheck,
     roots: RootCertStore,
     listed: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerVerifier {
-    pub(super) fn new(check: Check, roots: Roots, algorithms: WebPkiSupportedAlgorithms) -> Self {
+    pub(super) fn new(
+        check: NameCheck,
+        roots: Roots,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
         Self { check, roots: roots.store, listed: roots.listed, algorithms }
     }
 
@@ -84,10 +88,10 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.check != Check::Nothing {
+        if self.check != NameCheck::Nothing {
             self.verify_chain(end_entity, intermediates, now)?;
         }
-        if self.check == Check::ChainAndName {
+        if self.check == NameCheck::ChainAndName {
             verify_name(end_entity, server_name)?;
         }
         Ok(ServerCertVerified::assertion())
@@ -199,12 +203,12 @@ mod tests {
     use super::*;
     use rustls::crypto::ring;
 
-    struct Signed {
+    struct SignedCertificates {
         authority: CertificateDer<'static>,
         server: CertificateDer<'static>,
     }
 
-    fn signed(alternative_names: &[&str], common_name: &str) -> Signed {
+    fn signed(alternative_names: &[&str], common_name: &str) -> SignedCertificates {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -217,11 +221,11 @@ mod tests {
         let mut params = rcgen::CertificateParams::new(names(alternative_names)).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
         let server = params.signed_by(&key, &issuer).unwrap().der().clone();
-        Signed { authority, server }
+        SignedCertificates { authority, server }
     }
 
     fn accepts(
-        check: Check,
+        check: NameCheck,
         root: &CertificateDer<'static>,
         server: &CertificateDer<'static>,
         name: &str,
@@ -240,9 +244,9 @@ mod tests {
         let ours = signed(&["db.example"], "x");
         let theirs = signed(&["db.example"], "x");
         for (check, wrong_authority, wrong_name) in [
-            (Check::Nothing, true, true),
-            (Check::Chain, false, true),
-            (Check::ChainAndName, false, false),
+            (NameCheck::Nothing, true, true),
+            (NameCheck::Chain, false, true),
+            (NameCheck::ChainAndName, false, false),
         ] {
             assert!(accepts(check, &ours.authority, &ours.server, "db.example"));
             assert_eq!(
@@ -256,10 +260,10 @@ mod tests {
     #[test]
     fn the_common_name_counts_only_without_alternative_names() {
         let named = signed(&[], "db.example");
-        assert!(accepts(Check::ChainAndName, &named.authority, &named.server, "db.example"));
-        assert!(!accepts(Check::ChainAndName, &named.authority, &named.server, "x.example"));
+        assert!(accepts(NameCheck::ChainAndName, &named.authority, &named.server, "db.example"));
+        assert!(!accepts(NameCheck::ChainAndName, &named.authority, &named.server, "x.example"));
         let both = signed(&["other.example"], "db.example");
-        assert!(!accepts(Check::ChainAndName, &both.authority, &both.server, "db.example"));
+        assert!(!accepts(NameCheck::ChainAndName, &both.authority, &both.server, "db.example"));
     }
 
     #[test]
@@ -268,11 +272,11 @@ mod tests {
         let mut params = rcgen::CertificateParams::new(vec!["db.example".into()]).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let own = params.self_signed(&key).unwrap().der().clone();
-        assert!(accepts(Check::ChainAndName, &own, &own, "db.example"));
-        assert!(!accepts(Check::ChainAndName, &own, &own, "other.example"));
+        assert!(accepts(NameCheck::ChainAndName, &own, &own, "db.example"));
+        assert!(!accepts(NameCheck::ChainAndName, &own, &own, "other.example"));
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
         let expired = params.self_signed(&key).unwrap().der().clone();
-        assert!(!accepts(Check::Chain, &expired, &expired, "db.example"));
+        assert!(!accepts(NameCheck::Chain, &expired, &expired, "db.example"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From what is wanted and what is there to what is to be done. Pure.
 
-use super::facts::Facts;
-use super::selection::{Scope, choose};
-use super::{Plan, Request, Selection, SetupError, Step};
+use super::facts::SetupFacts;
+use super::selection::{PublicationClause, choose};
+use super::{PublishedSelection, SetupError, SetupPlan, SetupRequest, SetupStep};
 use crate::database::checks::{Provider, SlotRow, TableRow, grants, replication_fix};
 use crate::database::sql::{self, fill};
 use crate::table::{RowsConfig, quoted};
@@ -10,7 +10,7 @@ use crate::table::{RowsConfig, quoted};
 /// `FOR TABLES IN SCHEMA` came with this version.
 const SCHEMAS_FROM: i32 = 15;
 
-pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError> {
+pub(super) fn plan(request: &SetupRequest, facts: &SetupFacts) -> Result<SetupPlan, SetupError> {
     let mut steps = Vec::new();
     steps.extend(request.role.as_deref().map(|role| role_step(role, facts)));
     steps.extend(
@@ -23,16 +23,16 @@ pub(super) fn plan(request: &Request, facts: &Facts) -> Result<Plan, SetupError>
         steps.push(slot_step(slot, facts)?);
     }
     steps.extend(request.event_trigger.then(|| event_trigger_step(facts)));
-    Ok(Plan { steps, remarks: scope.remarks, dangers: scope.dangers })
+    Ok(SetupPlan { steps, remarks: scope.remarks, dangers: scope.dangers })
 }
 
-fn role_step(role: &str, facts: &Facts) -> Step {
+fn role_step(role: &str, facts: &SetupFacts) -> SetupStep {
     let file = match facts.provider {
         Some(Provider::Rds) => sql::ROLE_RDS,
         _ => sql::ROLE,
     };
     let values = [("role", role), ("database", facts.server.database.as_str())];
-    Step {
+    SetupStep {
         what: format!("role {role}"),
         statement: (!facts.role_exists).then(|| fill(file, &values)),
         remedy: "a role with REPLICATION is created by a superuser (on managed servers: by the administrator's role)".into(),
@@ -40,10 +40,10 @@ fn role_step(role: &str, facts: &Facts) -> Step {
 }
 
 /// Granting twice is granting once, so nobody is asked whether it was.
-fn grant_steps(role: &str, request: &Request, facts: &Facts) -> Vec<Step> {
+fn grant_steps(role: &str, request: &SetupRequest, facts: &SetupFacts) -> Vec<SetupStep> {
     let named =
         |wanted: &RowsConfig| facts.tables.iter().find(|table| table.is_called(&wanted.table));
-    let step = |table: &TableRow| Step {
+    let step = |table: &TableRow| SetupStep {
         what: format!("SELECT on {} for role {role}", table.full_name()),
         statement: Some(grants(role, table).join("\n")),
         remedy: "run it as the owner of the table, or as a superuser".into(),
@@ -51,10 +51,13 @@ fn grant_steps(role: &str, request: &Request, facts: &Facts) -> Vec<Step> {
     request.rows.iter().filter_map(named).map(step).collect()
 }
 
-fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Scope), SetupError> {
+fn publication_step(
+    request: &SetupRequest,
+    facts: &SetupFacts,
+) -> Result<(SetupStep, PublicationClause), SetupError> {
     let name = &request.publication;
     refuse_impossible(request, facts)?;
-    let step = |statement: Option<String>| Step {
+    let step = |statement: Option<String>| SetupStep {
         what: format!("publication {name}"),
         statement,
         remedy: publication_remedy(request, facts),
@@ -68,12 +71,12 @@ fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Scope), S
     };
     // Without a wish for certain tables the publication is its owner's affair.
     let no_wish = match request.tables {
-        Selection::WithKeys => true,
-        Selection::Tables(_) => false,
-        Selection::Schemas(_) | Selection::All => found.all_tables,
+        PublishedSelection::WithKeys => true,
+        PublishedSelection::Tables(_) => false,
+        PublishedSelection::Schemas(_) | PublishedSelection::All => found.all_tables,
     };
     if no_wish {
-        return Ok((step(None), Scope::default()));
+        return Ok((step(None), PublicationClause::default()));
     }
     let scope = choose(&request.tables, facts)?;
     let add = |clause: &String| {
@@ -82,15 +85,15 @@ fn publication_step(request: &Request, facts: &Facts) -> Result<(Step, Scope), S
     Ok((step(scope.clause.as_ref().map(add)), scope))
 }
 
-fn refuse_impossible(request: &Request, facts: &Facts) -> Result<(), SetupError> {
+fn refuse_impossible(request: &SetupRequest, facts: &SetupFacts) -> Result<(), SetupError> {
     let major = facts.server.major();
-    if matches!(request.tables, Selection::Schemas(_)) && major < SCHEMAS_FROM {
+    if matches!(request.tables, PublishedSelection::Schemas(_)) && major < SCHEMAS_FROM {
         return Err(SetupError::InTheWay(format!(
             "PostgreSQL {major} cannot publish whole schemas (15 and newer can); name the tables with --tables, or pass --all-tables"
         )));
     }
     let there = facts.publication.as_ref().is_some_and(|found| !found.all_tables);
-    if request.tables == Selection::All && there {
+    if request.tables == PublishedSelection::All && there {
         return Err(SetupError::InTheWay(format!(
             "publication {} exists and is for certain tables; PostgreSQL cannot turn it into one for all tables: drop it first (highwater teardown), or name another with --publication",
             request.publication
@@ -99,9 +102,9 @@ fn refuse_impossible(request: &Request, facts: &Facts) -> Result<(), SetupError>
     Ok(())
 }
 
-fn publication_remedy(request: &Request, facts: &Facts) -> String {
+fn publication_remedy(request: &SetupRequest, facts: &SetupFacts) -> String {
     match request.tables {
-        Selection::All | Selection::Schemas(_) => {
+        PublishedSelection::All | PublishedSelection::Schemas(_) => {
             "only a superuser can publish tables that do not exist yet; name the tables with --tables instead".into()
         }
         _ if !facts.connected.may_create && facts.publication.is_none() => format!(
@@ -113,21 +116,21 @@ fn publication_remedy(request: &Request, facts: &Facts) -> String {
     }
 }
 
-fn slot_step(slot: &str, facts: &Facts) -> Result<Step, SetupError> {
+fn slot_step(slot: &str, facts: &SetupFacts) -> Result<SetupStep, SetupError> {
     if let Some(reason) = facts.slot.as_ref().and_then(SlotRow::foreign) {
         return Err(SetupError::InTheWay(format!(
             "slot {slot} exists and {reason}; give Highwater another name with --slot"
         )));
     }
-    Ok(Step {
+    Ok(SetupStep {
         what: format!("slot {slot}"),
         statement: facts.slot.is_none().then(|| fill(sql::SLOT, &[("slot", slot)])),
         remedy: replication_fix(&facts.connected.name, facts.provider),
     })
 }
 
-fn event_trigger_step(facts: &Facts) -> Step {
-    Step {
+fn event_trigger_step(facts: &SetupFacts) -> SetupStep {
+    SetupStep {
         what: "event trigger highwater_changed".into(),
         statement: (!facts.has_event_trigger).then(|| sql::EVENT_TRIGGER.to_owned()),
         remedy: "only a superuser can create event triggers; without them changed definitions are found by looking, within seconds".into(),

@@ -12,8 +12,8 @@ fn fresh(name: &str) -> TableRow {
     TableRow { published: false, ..table(name) }
 }
 
-fn facts() -> Facts {
-    Facts {
+fn facts() -> SetupFacts {
+    SetupFacts {
         provider: None,
         server: good_server(),
         connected: plain_role(),
@@ -25,8 +25,8 @@ fn facts() -> Facts {
     }
 }
 
-fn request(tables: Selection) -> Request {
-    Request {
+fn request(tables: PublishedSelection) -> SetupRequest {
+    SetupRequest {
         role: None,
         publication: "highwater".into(),
         tables,
@@ -36,14 +36,14 @@ fn request(tables: Selection) -> Request {
     }
 }
 
-fn statements(plan: &Plan) -> Vec<String> {
+fn statements(plan: &SetupPlan) -> Vec<String> {
     let steps = plan.steps.iter().filter_map(|step| step.statement.as_deref());
     steps.map(sql::without_comments).collect()
 }
 
 #[test]
 fn a_bare_database_gets_a_publication_of_its_tables_and_then_a_slot() {
-    let plan = plan(&request(Selection::WithKeys), &facts()).unwrap();
+    let plan = plan(&request(PublishedSelection::WithKeys), &facts()).unwrap();
     assert_eq!(
         statements(&plan),
         [
@@ -58,8 +58,8 @@ fn a_bare_database_gets_a_publication_of_its_tables_and_then_a_slot() {
 #[test]
 fn what_is_there_is_left_alone() {
     let facts =
-        Facts { publication: Some(whole_publication()), slot: Some(free_slot()), ..facts() };
-    let plan = plan(&request(Selection::WithKeys), &facts).unwrap();
+        SetupFacts { publication: Some(whole_publication()), slot: Some(free_slot()), ..facts() };
+    let plan = plan(&request(PublishedSelection::WithKeys), &facts).unwrap();
     assert_eq!(statements(&plan), [""; 0]);
     assert_eq!(plan.steps.len(), 2);
 }
@@ -71,7 +71,7 @@ fn tables_without_a_key_or_of_others_are_left_out_and_named() {
     facts.tables.push(TableRow { owned: false, ..fresh("theirs") });
     facts.tables.push(TableRow { is_partition: true, ..fresh("leaf") });
     facts.tables.push(TableRow { persistence: "u".into(), ..fresh("unlogged") });
-    let plan = plan(&request(Selection::WithKeys), &facts).unwrap();
+    let plan = plan(&request(PublishedSelection::WithKeys), &facts).unwrap();
     assert!(
         statements(&plan)[0].contains("FOR TABLE \"public\".\"items\", \"Shop\".\"users\" WITH")
     );
@@ -82,7 +82,7 @@ fn tables_without_a_key_or_of_others_are_left_out_and_named() {
 #[test]
 fn tables_are_chosen_by_any_of_their_names() {
     let names = vec!["Shop.users".into(), "public.items".into(), "items".into()];
-    let plan = plan(&request(Selection::Tables(names)), &facts()).unwrap();
+    let plan = plan(&request(PublishedSelection::Tables(names)), &facts()).unwrap();
     assert!(
         statements(&plan)[0].contains("FOR TABLE \"public\".\"items\", \"Shop\".\"users\" WITH")
     );
@@ -90,26 +90,27 @@ fn tables_are_chosen_by_any_of_their_names() {
 
 #[test]
 fn an_unknown_table_names_the_nearest() {
-    let error = plan(&request(Selection::Tables(vec!["item".into()])), &facts()).unwrap_err();
+    let error =
+        plan(&request(PublishedSelection::Tables(vec!["item".into()])), &facts()).unwrap_err();
     assert_eq!(error.to_string(), "there is no table item in this database; did you mean items?");
 }
 
 #[test]
 fn an_unknown_table_is_noticed_even_where_all_are_published() {
     let whole = PublicationRow { all_tables: true, ..whole_publication() };
-    let mut facts = Facts { publication: Some(whole), ..facts() };
+    let mut facts = SetupFacts { publication: Some(whole), ..facts() };
     facts.tables = vec![table("items")];
-    let named = |name: &str| plan(&request(Selection::Tables(vec![name.into()])), &facts);
+    let named = |name: &str| plan(&request(PublishedSelection::Tables(vec![name.into()])), &facts);
     assert!(named("itmes").is_err());
     assert_eq!(named("items").unwrap().steps[0].statement, None);
 }
 
 #[test]
 fn missing_tables_are_added_to_a_publication_that_is_there() {
-    let mut facts = Facts { publication: Some(whole_publication()), ..facts() };
+    let mut facts = SetupFacts { publication: Some(whole_publication()), ..facts() };
     facts.tables = vec![table("items"), TableRow { has_primary_key: false, ..fresh("log") }];
     let names = vec!["items".into(), "log".into()];
-    let plan = plan(&request(Selection::Tables(names)), &facts).unwrap();
+    let plan = plan(&request(PublishedSelection::Tables(names)), &facts).unwrap();
     assert_eq!(
         statements(&plan)[0],
         "ALTER PUBLICATION \"highwater\" ADD TABLE \"public\".\"log\";"
@@ -120,10 +121,10 @@ fn missing_tables_are_added_to_a_publication_that_is_there() {
 #[test]
 fn schemas_and_all_tables_are_named_as_a_whole() {
     let whole = |tables| statements(&plan(&request(tables), &facts()).unwrap())[0].clone();
-    assert!(whole(Selection::All).contains("\"highwater\" FOR ALL TABLES WITH"));
-    let schemas = || Selection::Schemas(vec!["Shop".into(), "new".into()]);
+    assert!(whole(PublishedSelection::All).contains("\"highwater\" FOR ALL TABLES WITH"));
+    let schemas = || PublishedSelection::Schemas(vec!["Shop".into(), "new".into()]);
     assert!(whole(schemas()).contains("FOR TABLES IN SCHEMA \"Shop\", \"new\" WITH"));
-    let mut there = Facts { publication: Some(whole_publication()), ..facts() };
+    let mut there = SetupFacts { publication: Some(whole_publication()), ..facts() };
     there.tables = vec![TableRow { schema: "Shop".into(), ..table("users") }];
     let added = statements(&plan(&request(schemas()), &there).unwrap())[0].clone();
     assert_eq!(added, "ALTER PUBLICATION \"highwater\" ADD TABLES IN SCHEMA \"new\";");
@@ -133,17 +134,18 @@ fn schemas_and_all_tables_are_named_as_a_whole() {
 fn what_postgresql_cannot_do_is_refused_with_the_way_out() {
     let mut old = facts();
     old.server.version_number = 140_010;
-    let error = plan(&request(Selection::Schemas(vec!["Shop".into()])), &old).unwrap_err();
+    let error = plan(&request(PublishedSelection::Schemas(vec!["Shop".into()])), &old).unwrap_err();
     assert!(error.to_string().starts_with("PostgreSQL 14 cannot publish whole schemas"));
-    let facts = Facts { publication: Some(whole_publication()), ..facts() };
-    let error = plan(&request(Selection::All), &facts).unwrap_err();
+    let facts = SetupFacts { publication: Some(whole_publication()), ..facts() };
+    let error = plan(&request(PublishedSelection::All), &facts).unwrap_err();
     assert!(error.to_string().contains("drop it first (highwater teardown)"));
 }
 
 #[test]
 fn somebody_elses_slot_is_refused() {
     let slot = SlotRow { plugin: Some("wal2json".into()), ..free_slot() };
-    let error = plan(&request(Selection::WithKeys), &Facts { slot: Some(slot), ..facts() });
+    let error =
+        plan(&request(PublishedSelection::WithKeys), &SetupFacts { slot: Some(slot), ..facts() });
     assert_eq!(
         error.unwrap_err().to_string(),
         "slot highwater exists and decodes with wal2json, not pgoutput; give Highwater another name \
@@ -153,29 +155,30 @@ fn somebody_elses_slot_is_refused() {
 
 #[test]
 fn the_role_comes_first_and_fits_the_provider() {
-    let request = Request { role: Some("hw".into()), ..request(Selection::WithKeys) };
-    let role = |facts: &Facts| statements(&plan(&request, facts).unwrap())[0].clone();
+    let request = SetupRequest { role: Some("hw".into()), ..request(PublishedSelection::WithKeys) };
+    let role = |facts: &SetupFacts| statements(&plan(&request, facts).unwrap())[0].clone();
     assert_eq!(
         role(&facts()),
         "CREATE ROLE \"hw\" WITH LOGIN REPLICATION;\nGRANT CONNECT ON DATABASE \"shop\" TO \"hw\";"
     );
-    let rds = Facts { provider: Some(Provider::Rds), ..facts() };
+    let rds = SetupFacts { provider: Some(Provider::Rds), ..facts() };
     assert!(role(&rds).contains("GRANT rds_replication TO \"hw\";"));
-    let there = Facts { role_exists: true, ..facts() };
+    let there = SetupFacts { role_exists: true, ..facts() };
     assert!(role(&there).starts_with("CREATE PUBLICATION"));
 }
 
 #[test]
 fn an_empty_database_has_nothing_to_publish() {
-    let empty = Facts { tables: Vec::new(), ..facts() };
-    let error = plan(&request(Selection::WithKeys), &empty).unwrap_err().to_string();
+    let empty = SetupFacts { tables: Vec::new(), ..facts() };
+    let error = plan(&request(PublishedSelection::WithKeys), &empty).unwrap_err().to_string();
     assert!(error.starts_with("no table could be published: there are no tables yet"), "{error}");
 }
 
 #[test]
 fn the_role_may_read_tables_whose_rows_are_held() {
     let rows = vec![RowsConfig { table: "Shop.users".into(), mode: RowMode::Lazy, columns: None }];
-    let request = Request { role: Some("hw".into()), rows, ..request(Selection::WithKeys) };
+    let request =
+        SetupRequest { role: Some("hw".into()), rows, ..request(PublishedSelection::WithKeys) };
     let plan = plan(&request, &facts()).unwrap();
     let grants = plan.steps[1].statement.as_deref();
     assert_eq!(
@@ -188,11 +191,11 @@ fn the_role_may_read_tables_whose_rows_are_held() {
 
 #[test]
 fn the_event_trigger_comes_last_only_if_wanted_and_once() {
-    let wanted = Request { event_trigger: true, ..request(Selection::WithKeys) };
+    let wanted = SetupRequest { event_trigger: true, ..request(PublishedSelection::WithKeys) };
     let steps = plan(&wanted, &facts()).unwrap().steps;
     let last = steps.last().and_then(|step| step.statement.as_deref());
     assert_eq!(last, Some(sql::EVENT_TRIGGER));
-    let there = Facts { has_event_trigger: true, ..facts() };
+    let there = SetupFacts { has_event_trigger: true, ..facts() };
     assert_eq!(plan(&wanted, &there).unwrap().steps.last().unwrap().statement, None);
-    assert_eq!(plan(&request(Selection::WithKeys), &there).unwrap().steps.len(), 2);
+    assert_eq!(plan(&request(PublishedSelection::WithKeys), &there).unwrap().steps.len(), 2);
 }

@@ -1,12 +1,12 @@
 //! `host=localhost port=5432 password='it''s'`
 //! (manual: libpq-connect, "Keyword/Value Connection Strings").
 
-use super::TargetError;
-use super::parameters::Given;
+use super::ConnectOptionsError;
+use super::parameters::RawParams;
 
 /// Reads a keyword/value string. Values may be quoted with `'`; `\` escapes the next character.
-pub(super) fn parse(text: &str) -> Result<Given, TargetError> {
-    let mut given = Given::default();
+pub(super) fn parse(text: &str) -> Result<RawParams, ConnectOptionsError> {
+    let mut given = RawParams::default();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (name, after) = rest.split_once('=').ok_or_else(not_a_pair)?;
@@ -22,12 +22,12 @@ pub(super) fn parse(text: &str) -> Result<Given, TargetError> {
 }
 
 // Quotes nothing of the text: it may hold a password.
-fn not_a_pair() -> TargetError {
+fn not_a_pair() -> ConnectOptionsError {
     let expected = "expected postgres://user@host:port/database or \"host=… dbname=…\"";
-    TargetError::Malformed(expected.into())
+    ConnectOptionsError::Malformed(expected.into())
 }
 
-fn take_value<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), TargetError> {
+fn take_value<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), ConnectOptionsError> {
     let quoted = text.strip_prefix('\'');
     let body = quoted.unwrap_or(text);
     let mut value = String::new();
@@ -41,7 +41,7 @@ fn take_value<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), Target
         }
     }
     if quoted.is_some() {
-        return Err(TargetError::Malformed(format!(
+        return Err(ConnectOptionsError::Malformed(format!(
             "the value of \"{name}\" has no closing quote"
         )));
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::identity::Identity;
-use super::jwt::{Jwt, JwtRules};
+use super::identity::TokenIdentity;
+use super::jwt::{Jwt, JwtOptions};
 use super::keys::KeysError;
-use super::refused::Refused;
+use super::rejected::TokenRejected;
 use super::token::{StaticToken, TokenHash};
 
 /// A longer token is refused unread.
@@ -14,35 +14,35 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Which tokens are known, and what their bearers may do.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub struct AuthOptions {
     /// Static tokens.
     pub tokens: Vec<StaticToken>,
     /// JWTs, if there are any.
-    pub jwt: Option<JwtRules>,
+    pub jwt: Option<JwtOptions>,
 }
 
 /// Knows tokens. Cloning shares it.
 #[derive(Clone)]
-pub struct Authority(Arc<Known>);
+pub struct TokenVerifier(Arc<KnownTokens>);
 
-struct Known {
-    tokens: Vec<(TokenHash, Arc<Identity>)>,
+struct KnownTokens {
+    tokens: Vec<(TokenHash, Arc<TokenIdentity>)>,
     jwt: Option<Jwt>,
 }
 
-impl Authority {
+impl TokenVerifier {
     /// An authority of these rules; the keys of JWTs are read now.
     ///
     /// # Errors
     /// When a file of keys can't be read, or what it holds can't be used.
-    pub fn new(rules: Rules) -> Result<Self, KeysError> {
+    pub fn new(rules: AuthOptions) -> Result<Self, KeysError> {
         let identity = |token: StaticToken| {
             let StaticToken { hash, access, operator, .. } = token;
-            (hash, Arc::new(Identity { access, operator, lease: None }))
+            (hash, Arc::new(TokenIdentity { access, operator, lease: None }))
         };
         let tokens = rules.tokens.into_iter().map(identity).collect();
         let jwt = rules.jwt.map(Jwt::new).transpose()?;
-        Ok(Self(Arc::new(Known { tokens, jwt })))
+        Ok(Self(Arc::new(KnownTokens { tokens, jwt })))
     }
 
     /// Reads the keys of JWTs again whenever their files change; new files that can't be used are
@@ -55,24 +55,24 @@ impl Authority {
     }
 
     /// Who brings this token.
-    pub fn identify(&self, token: &str) -> Result<Arc<Identity>, Refused> {
+    pub fn identify(&self, token: &str) -> Result<Arc<TokenIdentity>, TokenRejected> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refused::because("it is too long to be a token"));
+            return Err(TokenRejected::because("it is too long to be a token"));
         }
         // A static token has no dot, a JWT has two.
         match &self.0.jwt {
             Some(jwt) if token.contains('.') => jwt.identify(token),
             _ => {
                 let known = self.0.of_static(token);
-                known.ok_or_else(|| Refused::because("no such token is configured"))
+                known.ok_or_else(|| TokenRejected::because("no such token is configured"))
             }
         }
     }
 }
 
-impl Known {
+impl KnownTokens {
     /// Looks at every token, so that the time taken doesn't tell which one it was.
-    fn of_static(&self, token: &str) -> Option<Arc<Identity>> {
+    fn of_static(&self, token: &str) -> Option<Arc<TokenIdentity>> {
         let hash = TokenHash::of(token);
         let mut found = None;
         for (known, identity) in &self.tokens {
@@ -85,17 +85,17 @@ impl Known {
 }
 
 /// Nothing of what it knows.
-impl fmt::Debug for Authority {
+impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(authority)")
     }
 }
 
 /// One and the same.
-impl PartialEq for Authority {
+impl PartialEq for TokenVerifier {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for Authority {}
+impl Eq for TokenVerifier {}

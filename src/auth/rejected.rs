@@ -3,9 +3,9 @@
 /// Why a token is refused: for the log, and of no use to whoever tries tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub(super) String);
+pub struct TokenRejected(pub(super) String);
 
-impl Refused {
+impl TokenRejected {
     pub(super) fn because(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }

@@ -11,19 +11,20 @@ fn environment(vars: &[(&str, &str)]) -> LibpqEnvironment {
     LibpqEnvironment::new(None, vars)
 }
 
-fn parse(text: &str) -> Target {
-    Target::parse(text, &environment(&[("PGUSER", "me")])).unwrap_or_else(|e| panic!("{text}: {e}"))
+fn parse(text: &str) -> ConnectOptions {
+    ConnectOptions::parse(text, &environment(&[("PGUSER", "me")]))
+        .unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 fn refusal(text: &str) -> String {
-    Target::parse(text, &environment(&[("PGUSER", "me")])).unwrap_err().to_string()
+    ConnectOptions::parse(text, &environment(&[("PGUSER", "me")])).unwrap_err().to_string()
 }
 
-fn hosts(target: &Target) -> Vec<String> {
+fn hosts(target: &ConnectOptions) -> Vec<String> {
     target.hosts.iter().map(ToString::to_string).collect()
 }
 
-fn password(target: &Target) -> Option<&str> {
+fn password(target: &ConnectOptions) -> Option<&str> {
     target.password_for(&target.hosts[0])
 }
 
@@ -42,13 +43,13 @@ fn what_is_left_open_has_defaults() {
     let target = parse("postgres://db");
     assert_eq!(target.display_name(), "db:5432/me");
     assert_eq!((target.tls.mode, target.tls.direct), (SslMode::Prefer, false));
-    assert_eq!(target.connect_timeout, Target::CONNECT_TIMEOUT_DEFAULT);
+    assert_eq!(target.connect_timeout, ConnectOptions::CONNECT_TIMEOUT_DEFAULT);
     assert_eq!(target.application_name, "highwater");
     assert_eq!(target.session_attrs, SessionAttrs::Any);
     assert!(target.tcp.keepalive.is_some() && target.tcp.user_timeout.is_none());
     assert_eq!(password(&target), None);
     let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-    let target = Target::parse("host=db", &LibpqEnvironment::default()).unwrap();
+    let target = ConnectOptions::parse("host=db", &LibpqEnvironment::default()).unwrap();
     assert_eq!((target.user(), target.database()), (own.as_str(), own.as_str()));
 }
 
@@ -82,7 +83,7 @@ fn a_directory_is_a_unix_socket() {
         "host=/var/run/pg port=5433 dbname=app",
     ] {
         let target = parse(text);
-        assert_eq!(target.hosts[0].place, Place::Unix("/var/run/pg".into()), "{text}");
+        assert_eq!(target.hosts[0].place, HostAddr::Unix("/var/run/pg".into()), "{text}");
         assert_eq!(
             target.hosts[0].socket_path().unwrap().to_str(),
             Some("/var/run/pg/.s.PGSQL.5433")
@@ -161,7 +162,10 @@ fn timeouts_and_keepalives_are_read() {
     assert_eq!(target.tcp.user_timeout, Some(Duration::from_millis(1500)));
     assert!(target.shuffle);
     assert!(parse("host=db keepalives=0").tcp.keepalive.is_none());
-    assert_eq!(parse("host=db connect_timeout=0").connect_timeout, Target::CONNECT_TIMEOUT_DEFAULT);
+    assert_eq!(
+        parse("host=db connect_timeout=0").connect_timeout,
+        ConnectOptions::CONNECT_TIMEOUT_DEFAULT
+    );
 }
 
 #[test]
@@ -177,11 +181,11 @@ fn the_environment_fills_what_the_url_leaves_open() {
         ("HOME", "/nowhere"),
     ]);
     assert_eq!(env.vars.len(), 7);
-    let target = Target::parse("", &env).unwrap();
+    let target = ConnectOptions::parse("", &env).unwrap();
     assert_eq!(target.display_name(), "envhost:6000/envdb");
     assert_eq!((target.user(), password(&target)), ("envuser", Some("envsecret")));
     assert_eq!((target.tls.mode, target.application_name.as_str()), (SslMode::Disable, "envapp"));
-    let target = Target::parse("postgres://u:s@h:1/d?sslmode=require", &env).unwrap();
+    let target = ConnectOptions::parse("postgres://u:s@h:1/d?sslmode=require", &env).unwrap();
     assert_eq!(target.display_name(), "h:1/d");
     assert_eq!((target.user(), password(&target)), ("u", Some("s")));
     assert_eq!(target.tls.mode, SslMode::Require);
@@ -195,20 +199,23 @@ fn a_password_comes_from_the_url_then_the_environment_then_the_password_file() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut env = environment(&[("PGUSER", "me")]);
     env.home = Some(home.path().to_owned());
-    let target = Target::parse("postgres://db/app", &env).unwrap();
+    let target = ConnectOptions::parse("postgres://db/app", &env).unwrap();
     assert_eq!(password(&target), Some("from file"));
     assert_eq!(password(&target.clone().with_database("other")), Some("for other"));
     assert_eq!(password(&target.with_password("given")), Some("given"));
     env.vars.insert("PGPASSWORD".into(), "from environment".into());
     assert_eq!(
-        password(&Target::parse("postgres://db/app", &env).unwrap()),
+        password(&ConnectOptions::parse("postgres://db/app", &env).unwrap()),
         Some("from environment")
     );
     let url = "postgres://me:from%20url@db/app";
-    assert_eq!(password(&Target::parse(url, &env).unwrap()), Some("from url"));
+    assert_eq!(password(&ConnectOptions::parse(url, &env).unwrap()), Some("from url"));
     let mut env = environment(&[("PGUSER", "me")]);
     env.vars.insert("PGPASSFILE".into(), file.to_str().unwrap().into());
-    assert_eq!(password(&Target::parse("postgres://db/app", &env).unwrap()), Some("from file"));
+    assert_eq!(
+        password(&ConnectOptions::parse("postgres://db/app", &env).unwrap()),
+        Some("from file")
+    );
 }
 
 #[test]
@@ -217,7 +224,7 @@ fn usual_places_of_certificates_are_looked_at() {
     let mut env = environment(&[("PGUSER", "me")]);
     env.home = Some(home.path().to_owned());
     let usual = home.path().join(".postgresql");
-    let tls = |env: &LibpqEnvironment| Target::parse("postgres://db", env).unwrap().tls;
+    let tls = |env: &LibpqEnvironment| ConnectOptions::parse("postgres://db", env).unwrap().tls;
     assert_eq!(tls(&env).roots, RootCertificates::Missing(Some(usual.join("root.crt"))));
     assert_eq!(tls(&env).client, None);
     std::fs::create_dir(&usual).unwrap();
@@ -258,7 +265,7 @@ proptest! {
     fn any_text_is_read_or_refused(text in ".{0,60}", query in "[a-z=&%'\\\\ ]{0,30}") {
         let env = environment(&[]);
         for text in [text.clone(), format!("postgres://{text}?{query}"), format!("host={query}")] {
-            let _ = Target::parse(&text, &env).map(|target| target.display_name());
+            let _ = ConnectOptions::parse(&text, &env).map(|target| target.display_name());
         }
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::TargetError;
-use super::parameters::Given;
+use super::ConnectOptionsError;
+use super::parameters::RawParams;
 
 /// The rest of the text when it is a PostgreSQL URL.
 pub(super) fn split_scheme(text: &str) -> Option<&str> {
@@ -15,7 +15,7 @@ pub(super) fn split_scheme(text: &str) -> Option<&str> {
 }
 
 /// Reads what follows `postgres://`.
-pub(super) fn parse(rest: &str) -> Result<Given, TargetError> {
+pub(super) fn parse(rest: &str) -> Result<RawParams, ConnectOptionsError> {
     let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = before_query.split_once('/').unwrap_or((before_query, ""));
     // The last @, so that one in a password that was not encoded does no harm.
@@ -23,7 +23,7 @@ pub(super) fn parse(rest: &str) -> Result<Given, TargetError> {
         Some((credentials, hosts)) => (Some(credentials), hosts),
         None => (None, authority),
     };
-    let mut given = Given::default();
+    let mut given = RawParams::default();
     if let Some(credentials) = credentials {
         parse_credentials(credentials, &mut given)?;
     }
@@ -37,7 +37,7 @@ pub(super) fn parse(rest: &str) -> Result<Given, TargetError> {
     Ok(given)
 }
 
-fn parse_credentials(text: &str, given: &mut Given) -> Result<(), TargetError> {
+fn parse_credentials(text: &str, given: &mut RawParams) -> Result<(), ConnectOptionsError> {
     let (user, password) = match text.split_once(':') {
         Some((user, password)) => (user, Some(password)),
         None => (text, None),
@@ -52,7 +52,7 @@ fn parse_credentials(text: &str, given: &mut Given) -> Result<(), TargetError> {
 }
 
 /// `h1:1,[::1]:2,h3` becomes libpq's two lists `host=h1,::1,h3` and `port=1,2,`.
-fn parse_hosts(text: &str, given: &mut Given) -> Result<(), TargetError> {
+fn parse_hosts(text: &str, given: &mut RawParams) -> Result<(), ConnectOptionsError> {
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
     for entry in text.split(',') {
@@ -69,11 +69,11 @@ fn parse_hosts(text: &str, given: &mut Given) -> Result<(), TargetError> {
     Ok(())
 }
 
-fn split_port(entry: &str) -> Result<(&str, &str), TargetError> {
+fn split_port(entry: &str) -> Result<(&str, &str), ConnectOptionsError> {
     let Some(bracketed) = entry.strip_prefix('[') else {
         return Ok(entry.split_once(':').unwrap_or((entry, "")));
     };
-    let malformed = |what: &str| TargetError::Malformed(what.to_owned());
+    let malformed = |what: &str| ConnectOptionsError::Malformed(what.to_owned());
     let (address, rest) = bracketed
         .split_once(']')
         .ok_or_else(|| malformed("a host in brackets has no closing ]"))?;
@@ -86,11 +86,11 @@ fn split_port(entry: &str) -> Result<(&str, &str), TargetError> {
     Ok((address, port))
 }
 
-fn parse_parameter(pair: &str, given: &mut Given) -> Result<(), TargetError> {
+fn parse_parameter(pair: &str, given: &mut RawParams) -> Result<(), ConnectOptionsError> {
     // Not quoted: what follows a ? that was not encoded may be the end of a password.
     let no_pair = || {
         let expected = "expected name=value after the ? (in a password, ? is written %3F)";
-        TargetError::Malformed(expected.into())
+        ConnectOptionsError::Malformed(expected.into())
     };
     let pair = pair.split_once('=').filter(|(name, _)| !name.contains('@'));
     let (name, value) = pair.ok_or_else(no_pair)?;
@@ -104,8 +104,8 @@ fn parse_parameter(pair: &str, given: &mut Given) -> Result<(), TargetError> {
 }
 
 /// Percent-decoding as libpq does it: a lone `%` and a zero byte are errors, `+` is a plus.
-fn decode(text: &str, what: &str) -> Result<String, TargetError> {
-    let malformed = |why: &str| TargetError::Malformed(format!("{what} {why}"));
+fn decode(text: &str, what: &str) -> Result<String, ConnectOptionsError> {
+    let malformed = |why: &str| ConnectOptionsError::Malformed(format!("{what} {why}"));
     if text.split('%').skip(1).any(|after| !starts_with_two_hex_digits(after)) {
         return Err(malformed(
             "holds a % without two hexadecimal digits (write %25 for a % itself)",

@@ -2,13 +2,13 @@
 //! values are not to be copied twice (manual: "Message Flow", "Simple Query" and "COPY Operations").
 
 use super::error::WireError;
-use super::login::Session;
+use super::login::LoggedIn;
 use super::message::{HEADER_BYTES, ProtocolError, RawMessage, first_message};
 use super::server_error::ServerError;
 
 /// A piece of the answer to a string of statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
+pub(crate) enum QueryResponse<'a> {
     /// A row of a query.
     Row(Fields<'a>),
     /// Some bytes of a `COPY … TO STDOUT`: with its text format one line, newline included.
@@ -68,17 +68,17 @@ fn cut_short(length: usize) -> ProtocolError {
     ProtocolError::CutShort { tag: b'D', length }
 }
 
-impl Session {
+impl LoggedIn {
     /// Waits for bytes. Cancel safe.
     pub(crate) async fn fill(&mut self) -> Result<(), WireError> {
         self.channel.fill().await.map(drop)
     }
 
-    /// The next piece already received; `None`: [`Session::fill`] first.
+    /// The next piece already received; `None`: [`LoggedIn::fill`] first.
     ///
     /// # Errors
     /// When the session has ended. What the server says about a statement is a piece.
-    pub(crate) fn next_piece(&mut self) -> Result<Option<Piece<'_>>, WireError> {
+    pub(crate) fn next_piece(&mut self) -> Result<Option<QueryResponse<'_>>, WireError> {
         let limit = self.channel.message_bytes_max;
         loop {
             let Some(message) = first_message(self.channel.received.unread(), limit)? else {
@@ -103,20 +103,20 @@ impl Session {
     }
 }
 
-fn piece(message: RawMessage<'_>) -> Result<Piece<'_>, WireError> {
+fn piece(message: RawMessage<'_>) -> Result<QueryResponse<'_>, WireError> {
     match message.tag {
-        b'D' => Ok(Piece::Row(Fields::parse(message.body)?)),
-        b'd' => Ok(Piece::Copied(message.body)),
-        b'C' => Ok(Piece::Complete),
+        b'D' => Ok(QueryResponse::Row(Fields::parse(message.body)?)),
+        b'd' => Ok(QueryResponse::Copied(message.body)),
+        b'C' => Ok(QueryResponse::Complete),
         b'E' => failed_or_ended(ServerError::parse(message.body)),
-        b'Z' => Ok(Piece::Ready { in_transaction: message.body != b"I" }),
+        b'Z' => Ok(QueryResponse::Ready { in_transaction: message.body != b"I" }),
         _ => Err(message.unexpected().into()),
     }
 }
 
 /// After an ERROR the server is ready again; after a FATAL one it is gone.
-fn failed_or_ended<'a>(error: ServerError) -> Result<Piece<'a>, WireError> {
-    if error.severity == "ERROR" { Ok(Piece::Failed(error)) } else { Err(error.into()) }
+fn failed_or_ended<'a>(error: ServerError) -> Result<QueryResponse<'a>, WireError> {
+    if error.severity == "ERROR" { Ok(QueryResponse::Failed(error)) } else { Err(error.into()) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LibpqEnvironment, TargetError};
+use super::{ConnectOptionsError, LibpqEnvironment};
 
 /// Every parameter with a meaning here, and its environment variable.
 const KNOWN: [(&str, Option<&str>); 25] = [
@@ -65,15 +65,15 @@ const SIMILARITY_MIN: f64 = 0.7;
 
 /// The parameters a connection URL sets; a later one wins, as in libpq.
 #[derive(Default)]
-pub(super) struct Given(BTreeMap<&'static str, String>);
+pub(super) struct RawParams(BTreeMap<&'static str, String>);
 
-impl Given {
-    pub(super) fn set(&mut self, name: &str, value: String) -> Result<(), TargetError> {
+impl RawParams {
+    pub(super) fn set(&mut self, name: &str, value: String) -> Result<(), ConnectOptionsError> {
         let Some((name, _)) = KNOWN.iter().find(|(known, _)| *known == name) else {
             return Err(refusal(name));
         };
         if value.contains('\0') {
-            return Err(TargetError::Malformed(format!(
+            return Err(ConnectOptionsError::Malformed(format!(
                 "the value of \"{name}\" holds a zero byte"
             )));
         }
@@ -92,9 +92,9 @@ impl Given {
     }
 }
 
-fn refusal(name: &str) -> TargetError {
+fn refusal(name: &str) -> ConnectOptionsError {
     if UNSUPPORTED.contains(&name) {
-        return TargetError::Unsupported(name.to_owned());
+        return ConnectOptionsError::Unsupported(name.to_owned());
     }
     let similarity = |known: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), known);
     let nearest = KNOWN
@@ -103,5 +103,5 @@ fn refusal(name: &str) -> TargetError {
         .filter(|(_, similarity)| *similarity >= SIMILARITY_MIN)
         .max_by(|(_, a), (_, b)| a.total_cmp(b))
         .map(|(known, _)| known);
-    TargetError::Unknown { name: name.to_owned(), nearest }
+    ConnectOptionsError::Unknown { name: name.to_owned(), nearest }
 }

@@ -3,17 +3,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Host, Secret};
+use super::{Host, Password};
 
 /// The password file's entries, in order; the first that matches counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Passfile(Vec<Entry>);
+pub(super) struct Passfile(Vec<PassfileEntry>);
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct PassfileEntry {
     /// Host, port, database and user; `None` is `*`.
     fields: [Option<String>; 4],
-    password: Secret,
+    password: Password,
 }
 
 impl Passfile {
@@ -44,17 +44,17 @@ impl Passfile {
 
     fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        Self(lines.filter_map(Entry::parse).collect())
+        Self(lines.filter_map(PassfileEntry::parse).collect())
     }
 
     /// The password for a session of `user` in `database` at `host`.
-    pub(super) fn find(&self, host: &Host, database: &str, user: &str) -> Option<&Secret> {
+    pub(super) fn find(&self, host: &Host, database: &str, user: &str) -> Option<&Password> {
         let wanted = [&host.passfile_name(), &host.port.to_string(), database, user];
         self.0.iter().find(|entry| entry.matches(wanted)).map(|entry| &entry.password)
     }
 }
 
-impl Entry {
+impl PassfileEntry {
     fn parse(line: &str) -> Option<Self> {
         let mut fields = split_fields(line).into_iter();
         let mut field = || {
@@ -63,7 +63,7 @@ impl Entry {
         };
         let named = [field()?, field()?, field()?, field()?];
         let (password, _) = fields.next()?;
-        Some(Self { fields: named, password: Secret(password) })
+        Some(Self { fields: named, password: Password(password) })
     }
 
     fn matches(&self, wanted: [&str; 4]) -> bool {

@@ -1,32 +1,35 @@
-//! From the parameters given to a [`Target`]: defaults, and what excludes what.
+//! From the parameters given to a [`ConnectOptions`]: defaults, and what excludes what.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::parameters::Given;
+use super::parameters::RawParams;
 use super::passfile::Passfile;
 use super::{
-    ChannelBinding, Host, Keepalive, LibpqEnvironment, Place, RootCertificates, Secret,
-    SessionAttrs, SslMode, Target, TargetError, TcpOptions, TlsOptions,
+    ChannelBinding, ConnectOptions, ConnectOptionsError, Host, HostAddr, Keepalive,
+    LibpqEnvironment, Password, RootCertificates, SessionAttrs, SslMode, TcpOptions, TlsOptions,
 };
 
 /// The parameters given, over the environment they were given in.
-struct Parameters<'a> {
-    given: &'a Given,
+struct ParamSources<'a> {
+    given: &'a RawParams,
     env: &'a LibpqEnvironment,
 }
 
-pub(super) fn resolve(given: &Given, env: &LibpqEnvironment) -> Result<Target, TargetError> {
-    let parameters = Parameters { given, env };
+pub(super) fn resolve(
+    given: &RawParams,
+    env: &LibpqEnvironment,
+) -> Result<ConnectOptions, ConnectOptionsError> {
+    let parameters = ParamSources { given, env };
     parameters.refuse_gss_encryption()?;
     let user = parameters.user()?;
-    Ok(Target {
+    Ok(ConnectOptions {
         hosts: parameters.hosts()?,
         database: parameters.text("dbname").unwrap_or(&user).to_owned(),
         user,
-        password: parameters.text("password").map(|password| Secret(password.to_owned())),
+        password: parameters.text("password").map(|password| Password(password.to_owned())),
         passfile: parameters.passfile(),
         tls: parameters.tls()?,
         session_attrs: parameters
@@ -42,7 +45,7 @@ pub(super) fn resolve(given: &Given, env: &LibpqEnvironment) -> Result<Target, T
     })
 }
 
-impl Parameters<'_> {
+impl ParamSources<'_> {
     fn text(&self, name: &str) -> Option<&str> {
         self.given.value(name, self.env)
     }
@@ -52,7 +55,7 @@ impl Parameters<'_> {
         &self,
         name: &'static str,
         words: &[(&str, T)],
-    ) -> Result<Option<T>, TargetError> {
+    ) -> Result<Option<T>, ConnectOptionsError> {
         let Some(value) = self.text(name) else { return Ok(None) };
         let known = words.iter().find(|(word, _)| *word == value);
         let expected = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
@@ -63,7 +66,7 @@ impl Parameters<'_> {
         &self,
         name: &'static str,
         expected: &str,
-    ) -> Result<Option<T>, TargetError> {
+    ) -> Result<Option<T>, ConnectOptionsError> {
         let Some(value) = self.text(name) else { return Ok(None) };
         let number = value.trim().parse().map_err(|_| invalid(name, value, expected.to_owned()))?;
         Ok(Some(number))
@@ -73,17 +76,17 @@ impl Parameters<'_> {
         self.env.home.as_ref().map(|home| home.join(name))
     }
 
-    fn refuse_gss_encryption(&self) -> Result<(), TargetError> {
+    fn refuse_gss_encryption(&self) -> Result<(), ConnectOptionsError> {
         let words = [("disable", ()), ("prefer", ())];
         self.word("gssencmode", &words).map(|_| ())
     }
 
-    fn user(&self) -> Result<String, TargetError> {
+    fn user(&self) -> Result<String, ConnectOptionsError> {
         if let Some(user) = self.text("user") {
             return Ok(user.to_owned());
         }
         let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-        own.map(|user| user.name).ok_or(TargetError::NoUser)
+        own.map(|user| user.name).ok_or(ConnectOptionsError::NoUser)
     }
 
     fn passfile(&self) -> Passfile {
@@ -91,13 +94,13 @@ impl Parameters<'_> {
         path.map(|path| Passfile::read(&path)).unwrap_or_default()
     }
 
-    fn hosts(&self) -> Result<Vec<Host>, TargetError> {
+    fn hosts(&self) -> Result<Vec<Host>, ConnectOptionsError> {
         let names: Vec<&str> = self.list("host");
         let addresses: Vec<&str> = self.list("hostaddr");
         let count = names.len().max(addresses.len()).max(1);
         for (name, list) in [("host", &names), ("hostaddr", &addresses)] {
             if !list.is_empty() && list.len() != count {
-                return Err(TargetError::Contradiction(format!(
+                return Err(ConnectOptionsError::Contradiction(format!(
                     "\"{name}\" lists {} entries, expected {count}: as many as host or hostaddr",
                     list.len()
                 )));
@@ -114,21 +117,21 @@ impl Parameters<'_> {
     }
 
     /// One port for each host; a single one given is everyone's.
-    fn ports(&self, count: usize) -> Result<Vec<u16>, TargetError> {
+    fn ports(&self, count: usize) -> Result<Vec<u16>, ConnectOptionsError> {
         let texts = self.list("port");
         let ports = texts.iter().map(|text| port(text)).collect::<Result<Vec<u16>, _>>()?;
         match ports.as_slice() {
             [] => Ok(vec![Host::PORT_DEFAULT; count]),
             [single] => Ok(vec![*single; count]),
             several if several.len() == count => Ok(ports),
-            several => Err(TargetError::Contradiction(format!(
+            several => Err(ConnectOptionsError::Contradiction(format!(
                 "\"port\" lists {} entries for {count} hosts: give one, or one for each",
                 several.len()
             ))),
         }
     }
 
-    fn tls(&self) -> Result<TlsOptions, TargetError> {
+    fn tls(&self) -> Result<TlsOptions, ConnectOptionsError> {
         let roots = self.roots();
         let system = roots == RootCertificates::System;
         let default = if system { SslMode::VerifyFull } else { SslMode::Prefer };
@@ -162,7 +165,7 @@ impl Parameters<'_> {
         }
     }
 
-    fn client_certificate(&self) -> Result<Option<(PathBuf, PathBuf)>, TargetError> {
+    fn client_certificate(&self) -> Result<Option<(PathBuf, PathBuf)>, ConnectOptionsError> {
         let usual = |name: &str| self.home_file(name).filter(|path| path.exists());
         let certificate = self.text("sslcert").map(PathBuf::from);
         let key = self.text("sslkey").map(PathBuf::from);
@@ -172,21 +175,21 @@ impl Parameters<'_> {
             (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
             // A key alone does nothing, as in libpq.
             (None, _) => Ok(None),
-            (Some(certificate), None) => Err(TargetError::Contradiction(format!(
+            (Some(certificate), None) => Err(ConnectOptionsError::Contradiction(format!(
                 "client certificate \"{}\" has no private key; name it with sslkey",
                 certificate.display()
             ))),
         }
     }
 
-    fn connect_timeout(&self) -> Result<Duration, TargetError> {
+    fn connect_timeout(&self) -> Result<Duration, ConnectOptionsError> {
         match self.number::<i32>("connect_timeout", "a number of seconds")? {
             Some(seconds @ 1..) => Ok(Duration::from_secs(u64::from(seconds.unsigned_abs()))),
-            _ => Ok(Target::CONNECT_TIMEOUT_DEFAULT),
+            _ => Ok(ConnectOptions::CONNECT_TIMEOUT_DEFAULT),
         }
     }
 
-    fn tcp(&self) -> Result<TcpOptions, TargetError> {
+    fn tcp(&self) -> Result<TcpOptions, ConnectOptionsError> {
         let on = self.number::<i32>("keepalives", "0 or 1")?.unwrap_or(1) != 0;
         let seconds = |name, default: Duration| {
             let given = self.number::<u32>(name, "a number of seconds")?;
@@ -207,17 +210,17 @@ impl Parameters<'_> {
     }
 }
 
-fn host(name: &str, address: &str, port: u16) -> Result<Host, TargetError> {
+fn host(name: &str, address: &str, port: u16) -> Result<Host, ConnectOptionsError> {
     if address.is_empty() {
         return Ok(if name.is_empty() { Host::local(port) } else { Host::named(name, port) });
     }
     let address: IpAddr =
         address.parse().map_err(|_| invalid("hostaddr", address, "an IP address".into()))?;
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
-    Ok(Host { place: Place::Address { address, name }, port })
+    Ok(Host { place: HostAddr::Address { address, name }, port })
 }
 
-fn port(text: &str) -> Result<u16, TargetError> {
+fn port(text: &str) -> Result<u16, ConnectOptionsError> {
     if text.is_empty() {
         return Ok(Host::PORT_DEFAULT);
     }
@@ -229,13 +232,13 @@ fn port(text: &str) -> Result<u16, TargetError> {
     })
 }
 
-fn invalid(name: &'static str, value: &str, expected: String) -> TargetError {
-    TargetError::Invalid { name, value: value.to_owned(), expected }
+fn invalid(name: &'static str, value: &str, expected: String) -> ConnectOptionsError {
+    ConnectOptionsError::Invalid { name, value: value.to_owned(), expected }
 }
 
-fn contradiction(mode: SslMode, with: &str, instead: &str) -> TargetError {
+fn contradiction(mode: SslMode, with: &str, instead: &str) -> ConnectOptionsError {
     let mode = mode.as_str();
-    TargetError::Contradiction(format!(
+    ConnectOptionsError::Contradiction(format!(
         "sslmode={mode} is too weak to be used with {with}; write sslmode={instead}"
     ))
 }

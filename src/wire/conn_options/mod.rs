@@ -18,8 +18,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use error::TargetError;
-pub(crate) use host::{Host, Place};
+pub use error::ConnectOptionsError;
+pub(crate) use host::{Host, HostAddr};
 use passfile::Passfile;
 
 /// What libpq would take from the environment; handed in, because this layer never reads it.
@@ -49,9 +49,9 @@ impl fmt::Debug for LibpqEnvironment {
 
 /// A text that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(pub(crate) String);
+pub(crate) struct Password(pub(crate) String);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
@@ -166,13 +166,13 @@ impl Keepalive {
         Self { idle: Duration::from_secs(30), interval: Duration::from_secs(10), count: 3 };
 }
 
-/// A resolved connection target. `Debug` and [`Target::display_name`] never show the password.
+/// A resolved connection target. `Debug` and [`ConnectOptions::display_name`] never show the password.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ConnectOptions {
     pub(crate) hosts: Vec<Host>,
     pub(crate) user: String,
     pub(crate) database: String,
-    password: Option<Secret>,
+    password: Option<Password>,
     passfile: Passfile,
     pub(crate) tls: TlsOptions,
     pub(crate) session_attrs: SessionAttrs,
@@ -186,13 +186,13 @@ pub struct Target {
     pub(crate) shuffle: bool,
 }
 
-impl Target {
+impl ConnectOptions {
     /// How long one address is given when `connect_timeout` is absent or 0.
     pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
     /// Reads a `postgres://` or `postgresql://` URL or a `host=… dbname=…` string; what it leaves
     /// open comes from `env`, then from libpq's defaults.
-    pub fn parse(text: &str, env: &LibpqEnvironment) -> Result<Self, TargetError> {
+    pub fn parse(text: &str, env: &LibpqEnvironment) -> Result<Self, ConnectOptionsError> {
         let given = match url::split_scheme(text) {
             Some(rest) => url::parse(rest)?,
             None => keywords::parse(text)?,
@@ -219,7 +219,7 @@ impl Target {
     /// The same target with this password, whatever the URL, environment or password file say.
     #[must_use]
     pub fn with_password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(Secret(password.into()));
+        self.password = Some(Password(password.into()));
         self
     }
 

@@ -4,8 +4,8 @@ use crate::load::{LoadError, ReadPoint};
 use crate::lsn::Lsn;
 use crate::source::PostmasterId;
 
-use super::failure::Failure;
-use super::record::Record;
+use super::failure::LoadFailure;
+use super::record::TextValues;
 
 /// What is the same for a session all its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,11 +38,11 @@ impl ServerFacts {
     }
 
     /// Reads [`super::query::SEEN`].
-    pub(super) fn loaded_at(self, seen: &Record) -> Result<ReadPoint, Failure> {
+    pub(super) fn loaded_at(self, seen: &TextValues) -> Result<ReadPoint, LoadFailure> {
         let snapshot = seen.text(0).and_then(|text| text.parse().ok());
-        let snapshot = snapshot.ok_or(Failure::Unexpected)?;
+        let snapshot = snapshot.ok_or(LoadFailure::Unexpected)?;
         let Some(insert) = seen.text(1) else { return Err(in_recovery().into()) };
-        let insert = insert.parse().map_err(|_| Failure::Unexpected)?;
+        let insert = insert.parse().map_err(|_| LoadFailure::Unexpected)?;
         Ok(ReadPoint { snapshot, visible_up_to: self.end_of_records(insert), server: self.run })
     }
 }
@@ -62,8 +62,8 @@ mod tests {
 
     const FACTS: ServerFacts = ServerFacts { run: PostmasterId(7), page: 8192, segment: 16 << 20 };
 
-    fn seen(line: &str) -> Result<ReadPoint, Failure> {
-        let mut record = Record::default();
+    fn seen(line: &str) -> Result<ReadPoint, LoadFailure> {
+        let mut record = TextValues::default();
         record.read_line(line.as_bytes());
         FACTS.loaded_at(&record)
     }
@@ -72,9 +72,9 @@ mod tests {
     fn a_standby_is_refused_with_the_reason() {
         let refused = seen("5:5:\t\\N").unwrap_err();
         assert!(
-            matches!(&refused, Failure::Load(LoadError::Refused(text)) if text.contains("standby"))
+            matches!(&refused, LoadFailure::Load(LoadError::Refused(text)) if text.contains("standby"))
         );
-        assert!(matches!(seen("5:5\t0/1"), Err(Failure::Unexpected)));
+        assert!(matches!(seen("5:5\t0/1"), Err(LoadFailure::Unexpected)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// How to reach a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum HostAddr {
     /// The directory of a Unix-domain socket.
     Unix(PathBuf),
     /// A name or an address to be looked up.
@@ -23,7 +23,7 @@ pub(crate) enum Place {
 /// A place and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
-    pub(crate) place: Place,
+    pub(crate) place: HostAddr,
     pub(crate) port: u16,
 }
 
@@ -36,9 +36,9 @@ impl Host {
     /// What libpq does with one `host` entry and its port.
     pub(crate) fn named(name: &str, port: u16) -> Self {
         let place = if name.starts_with('/') {
-            Place::Unix(PathBuf::from(name))
+            HostAddr::Unix(PathBuf::from(name))
         } else {
-            Place::Name(name.to_owned())
+            HostAddr::Name(name.to_owned())
         };
         Self { place, port }
     }
@@ -53,28 +53,28 @@ impl Host {
     /// The socket's file, when there is one.
     pub(crate) fn socket_path(&self) -> Option<PathBuf> {
         match &self.place {
-            Place::Unix(dir) => Some(socket_path(dir, self.port)),
-            Place::Name(_) | Place::Address { .. } => None,
+            HostAddr::Unix(dir) => Some(socket_path(dir, self.port)),
+            HostAddr::Name(_) | HostAddr::Address { .. } => None,
         }
     }
 
     /// What a certificate must be made out to.
     pub(crate) fn certificate_name(&self) -> String {
         match &self.place {
-            Place::Unix(_) => String::new(),
-            Place::Name(name) | Place::Address { name: Some(name), .. } => name.clone(),
-            Place::Address { address, name: None } => address.to_string(),
+            HostAddr::Unix(_) => String::new(),
+            HostAddr::Name(name) | HostAddr::Address { name: Some(name), .. } => name.clone(),
+            HostAddr::Address { address, name: None } => address.to_string(),
         }
     }
 
     /// The name under which the password file lists it.
     pub(crate) fn passfile_name(&self) -> String {
         match &self.place {
-            Place::Unix(dir) if Self::SOCKET_DIRECTORIES.iter().any(|d| dir == Path::new(d)) => {
+            HostAddr::Unix(dir) if Self::SOCKET_DIRECTORIES.iter().any(|d| dir == Path::new(d)) => {
                 "localhost".into()
             }
-            Place::Unix(dir) => dir.to_string_lossy().into_owned(),
-            Place::Name(_) | Place::Address { .. } => self.certificate_name(),
+            HostAddr::Unix(dir) => dir.to_string_lossy().into_owned(),
+            HostAddr::Name(_) | HostAddr::Address { .. } => self.certificate_name(),
         }
     }
 }
@@ -87,16 +87,16 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
         match &self.place {
-            Place::Unix(dir) => write!(f, "{}:{port}", dir.display()),
-            Place::Name(name) | Place::Address { name: Some(name), .. } => {
+            HostAddr::Unix(dir) => write!(f, "{}:{port}", dir.display()),
+            HostAddr::Name(name) | HostAddr::Address { name: Some(name), .. } => {
                 if name.contains(':') {
                     write!(f, "[{name}]:{port}")
                 } else {
                     write!(f, "{name}:{port}")
                 }
             }
-            Place::Address { address: IpAddr::V6(v6), name: None } => write!(f, "[{v6}]:{port}"),
-            Place::Address { address: IpAddr::V4(v4), name: None } => write!(f, "{v4}:{port}"),
+            HostAddr::Address { address: IpAddr::V6(v6), name: None } => write!(f, "[{v6}]:{port}"),
+            HostAddr::Address { address: IpAddr::V4(v4), name: None } => write!(f, "{v4}:{port}"),
         }
     }
 }

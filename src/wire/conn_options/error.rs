@@ -2,7 +2,7 @@
 
 /// The connection URL or keyword string can't be used. Never quotes a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
+pub enum ConnectOptionsError {
     /// Not of the form of a URL or keyword string; the text says where.
     #[error("the connection URL is malformed: {0}")]
     Malformed(String),
