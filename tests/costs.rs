@@ -21,7 +21,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{Request, StatusCode};
-use highwater::http::{HttpOptions, Offer, ServerOptions, router, serve};
+use highwater::http::{HttpOptions, HttpServerOptions, ListenerConfig, router, serve};
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
 use highwater::source::{Phase, SourceStatus, StreamRequests};
@@ -194,7 +194,8 @@ fn bytes_per_waiting_client(said: &str, waiting: impl FnOnce(&Metrics) -> IntGau
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let (router, metrics) = (service.router.clone(), service.metrics.clone());
-    let offer = Offer { router, options: ServerOptions::default(), tls: None, metrics };
+    let offer =
+        ListenerConfig { router, options: HttpServerOptions::default(), tls: None, metrics };
     runtime.spawn(serve(listener, offer, CancellationToken::new()));
     wait(address, said.as_bytes(), CLIENTS, &waiting, &runtime);
     let counted = allocation_counter::measure(|| {

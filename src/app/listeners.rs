@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::http::{self, Certificates, Look, Offer, ServerOptions};
+use crate::http::{self, Certificates, HttpServerOptions, ListenerConfig, ReloadOutcome};
 use crate::metrics::Metrics;
 
 /// The certificate's files are looked at this often.
@@ -51,7 +51,7 @@ pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Certificate
 /// What listeners are started with.
 pub(super) struct Listeners<'a> {
     pub(super) tasks: &'a mut JoinSet<anyhow::Result<()>>,
-    pub(super) options: &'a ServerOptions,
+    pub(super) options: &'a HttpServerOptions,
     pub(super) certificates: Option<&'a Certificates>,
     pub(super) metrics: &'a Metrics,
     pub(super) shutdown: &'a CancellationToken,
@@ -83,8 +83,11 @@ impl Listeners<'_> {
 
     fn spawn(&mut self, listener: TcpListener, router: Router, tls: Option<Certificates>) {
         let (options, metrics) = (self.options.clone(), self.metrics.clone());
-        let served =
-            http::serve(listener, Offer { router, options, tls, metrics }, self.shutdown.clone());
+        let served = http::serve(
+            listener,
+            ListenerConfig { router, options, tls, metrics },
+            self.shutdown.clone(),
+        );
         self.tasks.spawn(async {
             served.await;
             Ok(())
@@ -115,9 +118,9 @@ async fn watch(
         let looking = certificates.clone();
         let look = tokio::task::spawn_blocking(move || looking.look()).await;
         match look.context("look at the certificate")? {
-            Look::Same => {}
-            Look::Replaced => tell(&certificates, &metrics),
-            Look::Refused(error) => tracing::error!(
+            ReloadOutcome::Same => {}
+            ReloadOutcome::Replaced => tell(&certificates, &metrics),
+            ReloadOutcome::Refused(error) => tracing::error!(
                 %error,
                 "the new certificate can't be used, so the old one stays in use; mend the files, \
                  they are looked at again within {LOOK_INTERVAL:?}"

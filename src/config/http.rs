@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::ConfigError;
 use super::reader::SettingsReader;
 use super::{settings, value};
-use crate::http::{RateLimit, ServerOptions, TlsFiles};
+use crate::http::{HttpServerOptions, RateLimit, TlsFiles};
 
 /// The certificate's files; one without the other is an error.
 pub(super) fn tls(reader: &mut SettingsReader<'_>) -> Option<TlsFiles> {
@@ -26,14 +26,14 @@ pub(super) fn tls(reader: &mut SettingsReader<'_>) -> Option<TlsFiles> {
 }
 
 /// The limits of connections.
-pub(super) fn server(reader: &mut SettingsReader<'_>) -> Option<ServerOptions> {
+pub(super) fn server(reader: &mut SettingsReader<'_>) -> Option<HttpServerOptions> {
     let connections_max =
         reader.value(&settings::CONNECTIONS_MAX, |text| value::count(text, 1_000_000));
     let head_timeout = reader.value(&settings::HEAD_TIMEOUT, value::patience);
     let idle_timeout = reader.value(&settings::IDLE_TIMEOUT, value::long_patience);
     let head_max_bytes = reader.value(&settings::HEAD_MAX_BYTES, value::head_size);
     let streams = reader.value(&settings::HTTP2_STREAMS_MAX, |text| value::count(text, 10_000));
-    Some(ServerOptions {
+    Some(HttpServerOptions {
         max_connections: connections_max? as usize,
         header_timeout: head_timeout?,
         idle_timeout: idle_timeout?,

@@ -36,7 +36,7 @@ use layers::Layers;
 use reader::SettingsReader;
 
 use crate::auth::AuthOptions;
-use crate::http::{ServerOptions, TlsFiles};
+use crate::http::{HttpServerOptions, TlsFiles};
 use crate::replication::Streaming;
 use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::{ConnectOptions, LibpqEnvironment};
@@ -125,7 +125,7 @@ pub struct HttpConfig {
     /// The certificate to answer with; `None`: in clear text.
     pub tls: Option<TlsFiles>,
     /// What connections may do.
-    pub server: ServerOptions,
+    pub server: HttpServerOptions,
     /// Origins whose web pages may ask; `*` stands for all.
     pub cors_origins: Vec<String>,
     /// Streams and sockets at once.

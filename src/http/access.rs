@@ -9,63 +9,63 @@ use std::sync::Arc;
 use axum::http::Extensions;
 
 use super::problem::{Problem, shown};
-use super::query::Narrowing;
+use super::query::RowFilter;
 use crate::auth::{Access, TokenIdentity};
 use crate::scope::{RowScope, ScopeCondition, ScopeConditions};
 use crate::store::{Directory, Resource, ResourceSelection, ScopedResource};
 
 /// Whoever asks.
 #[derive(Clone, Debug)]
-pub(crate) enum Caller {
+pub(crate) enum Principal {
     /// Nobody is asked who they are (`auth.mode = "none"`, or a listener of operators' own).
-    Anybody,
+    Unrestricted,
     /// Who brought a token, as [`super::gate`] found it.
-    Known(Arc<TokenIdentity>),
+    Authenticated(Arc<TokenIdentity>),
     /// Who brought none, on a route that is open.
-    Stranger,
+    Anonymous,
 }
 
 /// A table as the caller may read it.
 #[derive(Clone, Debug)]
-pub(crate) struct Readable {
+pub(crate) struct AuthorizedResource {
     pub(crate) table: Arc<Resource>,
     /// Which of its rows.
     pub(crate) rows: ScopeConditions,
 }
 
-impl Caller {
+impl Principal {
     /// Who sent this request: put there by the gate, without which nobody is known.
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().cloned().unwrap_or(Self::Stranger)
+        extensions.get::<Self>().cloned().unwrap_or(Self::Anonymous)
     }
 
     /// Whether operators' details may be told.
     pub(crate) fn is_operator(&self) -> bool {
         match self {
-            Self::Anybody => true,
-            Self::Known(identity) => identity.operator,
-            Self::Stranger => false,
+            Self::Unrestricted => true,
+            Self::Authenticated(identity) => identity.operator,
+            Self::Anonymous => false,
         }
     }
 
     /// Whether the caller's token can become invalid while we run.
     pub(crate) fn may_end(&self) -> bool {
-        matches!(self, Self::Known(identity) if identity.may_end())
+        matches!(self, Self::Authenticated(identity) if identity.may_end())
     }
 
     /// Waits until the caller's token isn't valid any more; most are for ever. Cancel safe.
     pub(crate) async fn ended(&self) {
         match self {
             // In a box, so that who needs none of it waits in less memory.
-            Self::Known(identity) => Box::pin(identity.ended()).await,
-            Self::Anybody | Self::Stranger => std::future::pending().await,
+            Self::Authenticated(identity) => Box::pin(identity.ended()).await,
+            Self::Unrestricted | Self::Anonymous => std::future::pending().await,
         }
     }
 
     /// Refuses who was let in, and whose token has expired since or lost its key.
     pub(crate) fn require_valid(&self) -> Result<(), Problem> {
         match self {
-            Self::Known(identity) if identity.is_over() => Err(Problem::token_refused()),
+            Self::Authenticated(identity) if identity.is_over() => Err(Problem::token_refused()),
             _ => Ok(()),
         }
     }
@@ -74,7 +74,7 @@ impl Caller {
     /// who may read everything.
     pub(crate) fn mark(&self) -> Option<u64> {
         let access = match self {
-            Self::Known(identity) if !self.reads_everything() => &identity.access,
+            Self::Authenticated(identity) if !self.reads_everything() => &identity.access,
             _ => return None,
         };
         // The same in every process: clients may ask another instance.
@@ -84,7 +84,11 @@ impl Caller {
     }
 
     /// The published table that the caller calls `name`.
-    pub(crate) fn table(&self, directory: &Directory, name: &str) -> Result<Readable, Problem> {
+    pub(crate) fn table(
+        &self,
+        directory: &Directory,
+        name: &str,
+    ) -> Result<AuthorizedResource, Problem> {
         let table = directory.resolve(name).and_then(|table| self.readable(directory, table));
         table.ok_or_else(|| {
             let known = self.all(directory);
@@ -98,8 +102,8 @@ impl Caller {
         &self,
         directory: &Directory,
         names: &[String],
-    ) -> Result<Vec<Readable>, Problem> {
-        let mut tables: Vec<Readable> = Vec::with_capacity(names.len());
+    ) -> Result<Vec<AuthorizedResource>, Problem> {
+        let mut tables: Vec<AuthorizedResource> = Vec::with_capacity(names.len());
         for name in names {
             let readable = self.table(directory, name)?;
             if !tables.iter().any(|known| known.table.oid() == readable.table.oid()) {
@@ -110,7 +114,7 @@ impl Caller {
     }
 
     /// Every table that the caller may read, ordered by displayed name.
-    pub(crate) fn all(&self, directory: &Directory) -> Vec<Readable> {
+    pub(crate) fn all(&self, directory: &Directory) -> Vec<AuthorizedResource> {
         let tables = directory.tables().iter();
         tables.filter_map(|table| self.readable(directory, table)).collect()
     }
@@ -120,7 +124,7 @@ impl Caller {
         &self,
         directory: &Directory,
         name: &str,
-        narrowing: &Narrowing,
+        narrowing: &RowFilter,
     ) -> Result<ScopedResource, Problem> {
         let readable = [self.table(directory, name)?];
         let parts = narrowed(directory, &readable, narrowing)?;
@@ -132,7 +136,7 @@ impl Caller {
         &self,
         directory: &Directory,
         names: Option<&[String]>,
-        narrowing: &Narrowing,
+        narrowing: &RowFilter,
     ) -> Result<ResourceSelection, Problem> {
         let tables = match names {
             Some(names) => self.tables(directory, names)?,
@@ -146,22 +150,22 @@ impl Caller {
 
     fn reads_everything(&self) -> bool {
         match self {
-            Self::Anybody => true,
-            Self::Known(identity) => identity.access == Access::Everything,
-            Self::Stranger => false,
+            Self::Unrestricted => true,
+            Self::Authenticated(identity) => identity.access == Access::Everything,
+            Self::Anonymous => false,
         }
     }
 
     /// The table as the caller may read it; `None`: not at all.
-    fn readable(&self, directory: &Directory, table: &Arc<Resource>) -> Option<Readable> {
+    fn readable(&self, directory: &Directory, table: &Arc<Resource>) -> Option<AuthorizedResource> {
         let rows = match self {
-            Self::Anybody => ScopeConditions::default(),
-            Self::Known(identity) => granted(&identity.access, directory, table)?,
-            Self::Stranger => return None,
+            Self::Unrestricted => ScopeConditions::default(),
+            Self::Authenticated(identity) => granted(&identity.access, directory, table)?,
+            Self::Anonymous => return None,
         };
         // Where the rows can't be told apart, who may not see all of them sees none.
         match RowScope::of(&table.table, &rows) {
-            Ok(_) => Some(Readable { table: table.clone(), rows }),
+            Ok(_) => Some(AuthorizedResource { table: table.clone(), rows }),
             Err(reason) => {
                 tracing::debug!(%reason, "a token limits rows by it, so it does not read the table");
                 None
@@ -174,8 +178,8 @@ impl Caller {
 /// has such a scope column, or for the one named before it; one that is for none is a mistake.
 pub(crate) fn narrowed(
     directory: &Directory,
-    tables: &[Readable],
-    narrowing: &Narrowing,
+    tables: &[AuthorizedResource],
+    narrowing: &RowFilter,
 ) -> Result<Vec<ScopedResource>, Problem> {
     let mut added: Vec<Vec<ScopeCondition>> = vec![Vec::new(); tables.len()];
     for clause in narrowing.clauses() {
@@ -210,8 +214,8 @@ fn meant(directory: &Directory, table: &Arc<Resource>, name: &str) -> Option<Str
     (is_it && has(column)).then(|| column.to_owned())
 }
 
-fn no_scope_column(name: &str, tables: &[Readable]) -> Problem {
-    let of_table = |readable: &Readable| {
+fn no_scope_column(name: &str, tables: &[AuthorizedResource]) -> Problem {
+    let of_table = |readable: &AuthorizedResource| {
         let table = readable.table.clone();
         let columns = table.table.scope.clone().into_iter();
         columns.map(move |column| format!("{}.{}", table.name, column.name))

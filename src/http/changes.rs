@@ -6,17 +6,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::access::Caller;
-use super::answer::ChangesAnswer;
-use super::api::Api;
+use super::access::Principal;
+use super::changes_body::ChangesBody;
 use super::documented::{ChangesParameters, NotModified, TableProblems};
 use super::encoding::Encoding;
 use super::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version_header};
 use super::path;
-use super::poll::{self, Found};
+use super::poll::{self, PollOutcome};
 use super::problem::Problem;
 use super::query::ChangesQuery;
 use super::request_id::owned;
+use super::state::AppState;
 
 /// Changes of many tables
 ///
@@ -36,7 +36,7 @@ use super::request_id::owned;
     ),
     responses(
         (status = 200, description = "What changed. Tables whose changes can't be told are in `reset`",
-            body = ChangesAnswer,
+            body = ChangesBody,
             headers(
                 ("Highwater-Version" = String, description = "The answer's version"),
                 ("ETag" = String, description = "The version of the newest change to these tables; not with `more`, nor with a `reset`"),
@@ -53,7 +53,10 @@ use super::request_id::owned;
         TableProblems,
     )
 )]
-pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn changes(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let query = ChangesQuery::read(head.uri.query().unwrap_or_default(), api.wait_max())?;
     answer_poll(&api, &query, head).await
@@ -75,7 +78,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
     ),
     responses(
         (status = 200, description = "What changed, or the table in `reset`",
-            body = ChangesAnswer,
+            body = ChangesBody,
             headers(
                 ("Highwater-Version" = String, description = "The answer's version"),
                 ("ETag" = String, description = "The version of the newest change to the table; not with `more`, nor with a `reset`"),
@@ -93,7 +96,7 @@ pub(crate) async fn changes(State(api): State<Api>, request: Request) -> Result<
     )
 )]
 pub(crate) async fn table_changes(
-    State(api): State<Api>,
+    State(api): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
@@ -103,8 +106,12 @@ pub(crate) async fn table_changes(
     answer_poll(&api, &query, head).await
 }
 
-async fn answer_poll(api: &Api, query: &ChangesQuery, head: Parts) -> Result<Response, Problem> {
-    let caller = Caller::of(&head.extensions);
+async fn answer_poll(
+    api: &AppState,
+    query: &ChangesQuery,
+    head: Parts,
+) -> Result<Response, Problem> {
+    let caller = Principal::of(&head.extensions);
     let asked = conditions(&head.headers);
     drop(head);
     let found = poll::poll(api, &caller, query, &asked).await?;
@@ -136,8 +143,8 @@ fn conditions(headers: &HeaderMap) -> HeaderMap {
     conditions
 }
 
-fn response(found: Found, asked: &HeaderMap) -> Response {
-    let Found { told, etag, not_modified } = found;
+fn response(found: PollOutcome, asked: &HeaderMap) -> Response {
+    let PollOutcome { told, etag, not_modified } = found;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     *headers = HeaderMap::with_capacity(HEADERS_USUAL);

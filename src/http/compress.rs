@@ -18,11 +18,11 @@ use tower::{Layer, Service};
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_http::compression::{Compression, CompressionBody, CompressionLayer};
 
+use super::encoded_response::COMPRESSED_BYTES_MIN;
 use super::encoding::Encoding;
-use super::told::COMPRESSED_BYTES_MIN;
 
 /// What is worth compressing.
-type Worth = SizeAbove;
+type CompressPredicate = SizeAbove;
 
 /// The layer around one route.
 #[derive(Clone)]
@@ -40,14 +40,14 @@ impl<S> Layer<S> for Compress {
     }
 }
 
-fn worth() -> Worth {
+fn worth() -> CompressPredicate {
     SizeAbove::new(COMPRESSED_BYTES_MIN)
 }
 
 /// The service that [`Compress`] makes.
 #[derive(Clone)]
 pub(crate) struct CompressService<S> {
-    compressing: Compression<S, Worth>,
+    compressing: Compression<S, CompressPredicate>,
     is_stream: bool,
 }
 
@@ -62,7 +62,10 @@ where
     type Error = Infallible;
     type Future = Either<
         Map<S::Future, Out<Body>>,
-        Map<<Compression<S, Worth> as Service<Request>>::Future, Out<CompressionBody<Body>>>,
+        Map<
+            <Compression<S, CompressPredicate> as Service<Request>>::Future,
+            Out<CompressionBody<Body>>,
+        >,
     >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {

@@ -23,13 +23,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use twox_hash::XxHash3_128;
 
-use super::access::Caller;
+use super::access::Principal;
 use super::observe::short_header;
 use crate::version::Version;
 
 /// The tag for the version of the newest change. Who may not read everything has tags of their own: a
 /// tag that was another's must not say "you have this already".
-pub(crate) fn etag(newest: Version, caller: &Caller) -> HeaderValue {
+pub(crate) fn etag(newest: Version, caller: &Principal) -> HeaderValue {
     let tag = match caller.mark() {
         None => short_header(format_args!("\"{newest}\"")),
         Some(mark) => HeaderValue::try_from(format!("\"{newest}-{mark:016x}\"")).ok(),
@@ -94,7 +94,7 @@ mod tests {
 
     fn tag() -> HeaderValue {
         let version = Version { epoch: Epoch(10), position: Position::after_commit(Lsn(8)) };
-        etag(version, &Caller::Anybody)
+        etag(version, &Principal::Unrestricted)
     }
 
     fn matches(sent: &str) -> bool {

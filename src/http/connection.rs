@@ -8,22 +8,22 @@ use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
-use super::rate::Client;
+use super::rate::BucketOwner;
 
 /// A place among all connections of a listener; counted as long as it is held.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
 }
 
-impl Place {
+impl ConnectionPermit {
     pub(crate) fn new(permit: OwnedSemaphorePermit, open: IntGauge) -> Self {
         open.inc();
         Self { _permit: permit, open }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.open.dec();
     }
@@ -32,15 +32,19 @@ impl Drop for Place {
 /// A connection's place among all others, and where its task is waited for at shutdown. Requests
 /// that ask for another protocol carry it.
 #[derive(Clone)]
-pub(crate) struct Connection {
-    place: Arc<Place>,
+pub(crate) struct AcceptedConnection {
+    place: Arc<ConnectionPermit>,
     tasks: TaskTracker,
     /// Who is at the other end, where that matters.
-    client: Option<Client>,
+    client: Option<BucketOwner>,
 }
 
-impl Connection {
-    pub(crate) fn new(place: Arc<Place>, tasks: TaskTracker, client: Option<Client>) -> Self {
+impl AcceptedConnection {
+    pub(crate) fn new(
+        place: Arc<ConnectionPermit>,
+        tasks: TaskTracker,
+        client: Option<BucketOwner>,
+    ) -> Self {
         Self { place, tasks, client }
     }
 

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::observe::HIGHWATER_VERSION;
-use super::options::Origin;
+use super::options::AllowedOrigin;
 use super::push::LAST_EVENT_ID;
 use super::request_id::X_REQUEST_ID;
 use super::rows::X_CACHE;
@@ -15,7 +15,7 @@ use super::rows::X_CACHE;
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
 
 /// The layer for these origins; none when there are none, so that it costs nothing.
-pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
+pub(crate) fn layer(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
@@ -42,10 +42,10 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     Some(layer)
 }
 
-fn allowed(origins: &[Origin]) -> AllowOrigin {
-    let exact = |origin: &Origin| match origin {
-        Origin::Any => None,
-        Origin::Exactly(origin) => Some(origin.clone()),
+fn allowed(origins: &[AllowedOrigin]) -> AllowOrigin {
+    let exact = |origin: &AllowedOrigin| match origin {
+        AllowedOrigin::Any => None,
+        AllowedOrigin::Exactly(origin) => Some(origin.clone()),
     };
     // One `*` among them makes the list meaningless.
     let listed: Option<Vec<HeaderValue>> = origins.iter().map(exact).collect();

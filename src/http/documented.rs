@@ -111,7 +111,7 @@ pub(crate) struct TokenProblem(#[to_schema] ProblemBody<'static>);
     })
 )]
 #[expect(dead_code, reason = "only the schema")]
-pub(crate) struct OperatorsProblem(#[to_schema] ProblemBody<'static>);
+pub(crate) struct AdminRequiredProblem(#[to_schema] ProblemBody<'static>);
 
 /// 404 for a table.
 #[derive(IntoResponses)]

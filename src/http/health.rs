@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Caller;
-use super::api::{Api, reason};
+use super::access::Principal;
 use super::documented::{InternalProblem, NotReadyProblem};
 use super::problem::Problem;
+use super::state::{AppState, reason};
 use crate::source::Phase;
 use crate::store::{RowsState, RowsStatus};
 
@@ -53,8 +53,11 @@ pub(crate) async fn live() -> Response {
         InternalProblem,
     )
 )]
-pub(crate) async fn ready(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    let caller = Caller::of(request.extensions());
+pub(crate) async fn ready(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = Principal::of(request.extensions());
     if api.store().is_closed() {
         return Err(Problem::not_ready("shutting down"));
     }

@@ -5,11 +5,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::TextEncoder;
 
-use super::api::Api;
 use super::documented::InternalProblem;
 use super::openmetrics::{self, OPENMETRICS_TEXT};
 use super::problem::Problem;
 use super::quality;
+use super::state::AppState;
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -31,7 +31,7 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     )
 )]
 pub(crate) async fn metrics(
-    State(api): State<Api>,
+    State(api): State<AppState>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let families = api.registry().gather();

@@ -22,59 +22,59 @@
 //! - Nobody is queued for: a client that is pushed to has at most one answer under way.
 //! - What an answer costs while a client reads it slowly is bytes shared with others ([`told`]), or
 //!   a chunk and handles to rows ([`body`]); all of them together are bounded ([`room`]).
-//! - A web page can't change anything: what is no `GET` refuses requests with an `Origin`
+//! - A web page can't change anything: what is no `GET` refuses requests with an `AllowedOrigin`
 //!   ([`reload`]).
 //!
 //! Deliberately absent: PostgreSQL. What is known of the source comes as a picture
 //! ([`crate::source::SourceStatus`]).
 
 mod access;
-mod answer;
-mod api;
+mod auth_layer;
 mod body;
 mod changes;
+mod changes_body;
+mod chunked_writer;
 mod compress;
 mod conditional;
 mod connection;
 mod console;
 mod cors;
+mod detach;
 mod documented;
+mod encoded_response;
 mod encoding;
-mod gate;
 mod health;
-mod http1;
-mod lent;
 mod metrics_page;
 mod observe;
 mod openapi;
 mod openmetrics;
 mod options;
-mod pace;
 mod path;
 mod poll;
-mod pour;
 mod problem;
 mod push;
 mod quality;
 mod query;
 mod rate;
+mod reclaimable_io;
 mod reload;
 mod request_id;
-mod room;
+mod response_budget;
+mod response_cache;
 mod router;
 mod routes;
 mod rows;
 mod server;
-mod shared;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod tls;
-mod told;
 mod verify;
 
-pub use options::{HttpOptions, Origin, ParseOriginError, PushOptions, ServerOptions};
+pub use options::{AllowedOrigin, HttpOptions, HttpServerOptions, ParseOriginError, PushOptions};
 pub use rate::RateLimit;
 pub use router::{admin_router, router};
-pub use server::{Offer, serve};
-pub use tls::{Certificates, Look, TlsError, TlsFiles};
+pub use server::{ListenerConfig, serve};
+pub use tls::{Certificates, ReloadOutcome, TlsError, TlsFiles};

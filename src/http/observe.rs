@@ -31,9 +31,9 @@ pub(crate) const HIGHWATER_VERSION: HeaderName = HeaderName::from_static("highwa
 
 /// The layer around one route.
 #[derive(Clone)]
-pub(crate) struct Observe(Arc<Observed>);
+pub(crate) struct Observe(Arc<ObservedFuture>);
 
-struct Observed {
+struct ObservedFuture {
     /// `None`: the applied position is not told here.
     store: Option<Store>,
     seconds: Histogram,
@@ -44,7 +44,7 @@ impl Observe {
     pub(crate) fn new(route: Route, store: Option<Store>, metrics: &Metrics) -> Self {
         let seconds = metrics.http_request_seconds.with_label_values(&[route.pattern()]);
         let requests = RequestCounts::new(route, metrics.http_requests.clone());
-        Self(Arc::new(Observed { store, seconds, requests }))
+        Self(Arc::new(ObservedFuture { store, seconds, requests }))
     }
 }
 
@@ -60,7 +60,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Clone)]
 pub(crate) struct ObserveService<S> {
     inner: S,
-    observed: Arc<Observed>,
+    observed: Arc<ObservedFuture>,
 }
 
 impl<S, B> Service<Request> for ObserveService<S>
@@ -80,7 +80,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let observed = Arc::clone(&self.observed);
-        let seen = Seen {
+        let seen = RequestSpan {
             since: Instant::now(),
             id: request_id::of_request(request.headers()),
             method: MethodLabel::of(request.method()),
@@ -95,15 +95,15 @@ where
 }
 
 /// What is remembered of a request until its answer is there.
-struct Seen {
+struct RequestSpan {
     since: Instant,
     id: HeaderValue,
     method: MethodLabel,
     versioned: bool,
 }
 
-impl Observed {
-    fn finish(&self, mut response: Response, seen: Seen) -> Response {
+impl ObservedFuture {
+    fn finish(&self, mut response: Response, seen: RequestSpan) -> Response {
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let id = seen.id.to_str().unwrap_or_default();
             *response.body_mut() = Body::from(problem.to_json(id));

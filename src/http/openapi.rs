@@ -10,9 +10,11 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::documented::{InternalProblem, OperatorsProblem, TokenProblem, TooManyRequestsProblem};
+use super::documented::{
+    AdminRequiredProblem, InternalProblem, TokenProblem, TooManyRequestsProblem,
+};
 use super::problem::Problem;
-use super::routes::{Audience, Route};
+use super::routes::{Route, RouteAccess};
 use super::{changes, health, metrics_page, push, reload, rows, status, verify};
 
 #[derive(OpenApi)]
@@ -34,9 +36,9 @@ use super::{changes, health, metrics_page, push, reload, rows, status, verify};
         changes::table_changes,
         push::stream,
         push::socket,
-        rows::single::row,
+        rows::row::row,
         rows::list::rows,
-        rows::whole::store,
+        rows::store_dump::store,
         health::live,
         health::ready,
         status::status,
@@ -93,16 +95,16 @@ impl Modify for Tokens {
     }
 }
 
-fn guard(operation: &mut Operation, audience: Audience) {
-    if audience == Audience::Everybody {
+fn guard(operation: &mut Operation, audience: RouteAccess) {
+    if audience == RouteAccess::Everybody {
         return;
     }
     // None is needed where nobody is asked.
     let token = SecurityRequirement::new(BEARER, [] as [&str; 0]);
     operation.security = Some(vec![token, SecurityRequirement::default()]);
     let mut answers: Vec<_> = TokenProblem::responses().into_iter().collect();
-    if audience == Audience::Operators {
-        answers.extend(OperatorsProblem::responses());
+    if audience == RouteAccess::Admin {
+        answers.extend(AdminRequiredProblem::responses());
     }
     for (status, answer) in answers {
         operation.responses.responses.entry(status).or_insert(answer);

@@ -12,7 +12,7 @@ use crate::auth::TokenVerifier;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
     /// Web pages of these origins may read answers; empty: no other origin's.
-    pub cors_origins: Vec<Origin>,
+    pub cors_origins: Vec<AllowedOrigin>,
     /// A poll is held at most this long; one that asks for more is refused (400).
     pub wait_max: Duration,
     /// A poll whose version is ahead of this instance is held at most this long for it to catch up;
@@ -26,7 +26,7 @@ pub struct HttpOptions {
     /// Of clients that are pushed to.
     pub push: PushOptions,
     /// Of connections.
-    pub server: ServerOptions,
+    pub server: HttpServerOptions,
     /// The operators' routes have a listener of their own: leave them out of the main router.
     pub admin_apart: bool,
     /// HTML for the head of the console's page: the demo adds its part with it.
@@ -55,7 +55,7 @@ impl Default for HttpOptions {
             coalesce_interval: Duration::ZERO,
             max_buffered_response_bytes: Self::ANSWERS_BYTES_MAX,
             push: PushOptions::default(),
-            server: ServerOptions::default(),
+            server: HttpServerOptions::default(),
             admin_apart: false,
             console_head: "",
             authority: None,
@@ -66,7 +66,7 @@ impl Default for HttpOptions {
 
 /// What connections of a listener may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerOptions {
+pub struct HttpServerOptions {
     /// Open at once; at it, further ones wait in the kernel's queue until one ends.
     pub max_connections: usize,
     /// A request's head must have arrived this long after its first byte, that of a connection's first
@@ -82,7 +82,7 @@ pub struct ServerOptions {
     pub rate_limit: Option<RateLimit>,
 }
 
-impl ServerOptions {
+impl HttpServerOptions {
     /// Connections at once, unless configured.
     pub const CONNECTIONS_MAX: usize = 16_384;
     /// Time for a request's head.
@@ -95,7 +95,7 @@ impl ServerOptions {
     pub const HTTP2_STREAMS_MAX: u32 = 200;
 }
 
-impl Default for ServerOptions {
+impl Default for HttpServerOptions {
     fn default() -> Self {
         Self {
             max_connections: Self::CONNECTIONS_MAX,
@@ -147,7 +147,7 @@ impl Default for PushOptions {
 
 /// Where a web page comes from (`https://app.example`), or every place (`*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum AllowedOrigin {
     /// Every origin.
     Any,
     /// This one, as browsers send it.
@@ -162,7 +162,7 @@ pub enum Origin {
 )]
 pub struct ParseOriginError(String);
 
-impl FromStr for Origin {
+impl FromStr for AllowedOrigin {
     type Err = ParseOriginError;
 
     fn from_str(text: &str) -> Result<Self, ParseOriginError> {
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn origins_are_read() {
-        assert_eq!("*".parse(), Ok(Origin::Any));
+        assert_eq!("*".parse(), Ok(AllowedOrigin::Any));
         for text in ["https://app.example", "http://localhost:3000", "http://[::1]:80"] {
-            let origin = Origin::Exactly(HeaderValue::from_static(text));
+            let origin = AllowedOrigin::Exactly(HeaderValue::from_static(text));
             assert_eq!(text.parse(), Ok(origin));
         }
     }
@@ -210,7 +210,7 @@ mod tests {
             "https://*.example ",
             "null",
         ] {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
+            assert!(text.parse::<AllowedOrigin>().is_err(), "{text}");
         }
     }
 }

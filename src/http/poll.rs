@@ -5,20 +5,20 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::access::Caller;
-use super::api::Api;
+use super::access::Principal;
 use super::conditional;
+use super::encoded_response::EncodedResponse;
 use super::problem::Problem;
-use super::query::{ChangesQuery, Narrowing};
+use super::query::{ChangesQuery, RowFilter};
+use super::response_cache::ResponseKey;
 use super::rows::held;
-use super::shared::Question;
-use super::told::Told;
+use super::state::AppState;
 use crate::store::ResourceSelection;
 use crate::version::Version;
 
 /// A poll's result.
-pub(crate) struct Found {
-    pub(crate) told: Arc<Told>,
+pub(crate) struct PollOutcome {
+    pub(crate) told: Arc<EncodedResponse>,
     /// `None` where a tag could make a client miss something ([`conditional`]).
     pub(crate) etag: Option<HeaderValue>,
     /// The client has this answer already.
@@ -27,11 +27,11 @@ pub(crate) struct Found {
 
 /// Answers a poll, holding it as long as it asks for.
 pub(crate) async fn poll(
-    api: &Api,
-    caller: &Caller,
+    api: &AppState,
+    caller: &Principal,
     query: &ChangesQuery,
     headers: &HeaderMap,
-) -> Result<Found, Problem> {
+) -> Result<PollOutcome, Problem> {
     api.require_was_ready(caller)?;
     let store = api.store();
     let mut held_until = (!query.wait.is_zero()).then(|| Instant::now() + query.wait);
@@ -50,8 +50,8 @@ pub(crate) async fn poll(
     loop {
         let tables = resolve(api, caller, query.tables.as_deref(), query.rows, &query.narrowing)?;
         let ChangesQuery { after, limit, detail, rows, .. } = *query;
-        let question = Question { tables, after, limit, detail, rows };
-        let look = look(api, caller, &question, headers).await?;
+        let question = ResponseKey { tables, after, limit, detail, rows };
+        let look = evaluate(api, caller, &question, headers).await?;
         let (Some(until), Some(quiet_since)) = (held_until, look.quiet_since) else {
             return Ok(look.found);
         };
@@ -73,11 +73,11 @@ pub(crate) async fn poll(
 /// that are to come with their rows must have some. Each time anew, because a table, or the caller's
 /// right to ask, may have gone meanwhile.
 pub(crate) fn resolve(
-    api: &Api,
-    caller: &Caller,
+    api: &AppState,
+    caller: &Principal,
     names: Option<&[String]>,
     rows: bool,
-    narrowing: &Narrowing,
+    narrowing: &RowFilter,
 ) -> Result<ResourceSelection, Problem> {
     caller.require_valid()?;
     let selection = caller.selection(&api.store().directory(), names, narrowing)?;
@@ -91,23 +91,23 @@ pub(crate) fn resolve(
 }
 
 /// What one look at the store says.
-struct Look {
-    found: Found,
+struct Evaluation {
+    found: PollOutcome,
     /// There is nothing to tell: where to wait from.
     quiet_since: Option<Version>,
 }
 
-async fn look(
-    api: &Api,
-    caller: &Caller,
-    question: &Question,
+async fn evaluate(
+    api: &AppState,
+    caller: &Principal,
+    question: &ResponseKey,
     headers: &HeaderMap,
-) -> Result<Look, Problem> {
+) -> Result<Evaluation, Problem> {
     let told = api.answer(question).await?;
     let complete = question.after.is_some() && !told.more && !told.has_resets;
     let etag = complete.then(|| conditional::etag(told.newest, caller));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
     let quiet = not_modified || (complete && !told.has_changes);
     let quiet_since = quiet.then_some(told.version);
-    Ok(Look { found: Found { told, etag, not_modified }, quiet_since })
+    Ok(Evaluation { found: PollOutcome { told, etag, not_modified }, quiet_since })
 }

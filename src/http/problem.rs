@@ -23,7 +23,7 @@ const RETRY_ROWS_AFTER_SECONDS: u32 = 1;
 
 /// What kind of error it is: a program decides by this, a person reads `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ProblemType {
     /// A parameter can't be read, is out of range, or isn't offered.
     InvalidParameter,
     /// No such path.
@@ -68,7 +68,7 @@ pub(crate) enum Kind {
     Internal,
 }
 
-impl Kind {
+impl ProblemType {
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
@@ -167,7 +167,7 @@ impl Kind {
 /// handlers, unknown routes and panics alike.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    kind: Kind,
+    kind: ProblemType,
     detail: Cow<'static, str>,
     tables: Option<Vec<String>>,
     cause: Option<String>,
@@ -176,16 +176,16 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), tables: None, cause: None, retry_after: None }
     }
 
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::InvalidParameter, detail)
+        Self::new(ProblemType::InvalidParameter, detail)
     }
 
     pub(crate) fn not_ready(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::NotReady, reason)
+        Self::new(ProblemType::NotReady, reason)
     }
 
     /// The client asks more often than it may; it may again after this long.
@@ -193,7 +193,7 @@ impl Problem {
         let seconds = wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u32::MAX);
         let detail = "more requests than are allowed to one client; ask again later, and use `wait` \
                       or /v1/stream rather than asking often";
-        Self { retry_after: Some(seconds), ..Self::new(Kind::TooManyRequests, detail) }
+        Self { retry_after: Some(seconds), ..Self::new(ProblemType::TooManyRequests, detail) }
     }
 
     /// Nothing is known of the database yet.
@@ -203,13 +203,13 @@ impl Problem {
 
     /// A token that isn't valid, whatever the reason.
     pub(crate) fn token_refused() -> Self {
-        Self::new(Kind::TokenRefused, "the token is not valid, or not any more")
+        Self::new(ProblemType::TokenRefused, "the token is not valid, or not any more")
     }
 
     /// A mistake of ours: `cause` is for the log only.
     pub(crate) fn internal(cause: String) -> Self {
         let detail = "the request could not be answered because of a mistake in the service";
-        Self { cause: Some(cause), ..Self::new(Kind::Internal, detail) }
+        Self { cause: Some(cause), ..Self::new(ProblemType::Internal, detail) }
     }
 
     /// `name` is nobody's name; `known` are the names there are.
@@ -228,7 +228,7 @@ impl Problem {
             let _ = write!(detail, " and {left_out} more");
         }
         let tables = listed.iter().map(|&name| name.to_owned()).collect();
-        Self { tables: Some(tables), ..Self::new(Kind::UnknownTable, detail) }
+        Self { tables: Some(tables), ..Self::new(ProblemType::UnknownTable, detail) }
     }
 
     #[cfg(test)]
@@ -270,7 +270,7 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.kind.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if self.kind == Kind::UpgradeRequired {
+        if self.kind == ProblemType::UpgradeRequired {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

@@ -29,7 +29,7 @@ pub struct RateLimit {
 
 /// Whom a bucket belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Client {
+pub(crate) enum BucketOwner {
     /// A token that is known, as a hash of it.
     Token(u64),
     /// An address without such a token; of IPv6 the network, of which one customer has many.
@@ -40,29 +40,29 @@ pub(crate) enum Client {
 
 /// The buckets of all clients. Cloning shares them.
 #[derive(Clone)]
-pub(crate) struct Buckets(Arc<Shared>);
+pub(crate) struct Buckets(Arc<BucketsInner>);
 
-struct Shared {
+struct BucketsInner {
     /// What one request takes from a bucket, as the time in which it comes back.
     cost: Duration,
     /// What a full bucket holds, beside the request that is asked.
     spare: Duration,
     began: Instant,
     hasher: RandomState,
-    table: Mutex<Table>,
+    table: Mutex<BucketTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct BucketTable {
     /// When each bucket will be full again, since the beginning.
-    full_at: HashMap<Client, Duration>,
+    full_at: HashMap<BucketOwner, Duration>,
     swept_at: Duration,
 }
 
 impl Buckets {
     pub(crate) fn new(limit: RateLimit) -> Self {
         let cost = Duration::from_secs(1) / limit.per_second.max(1);
-        Self(Arc::new(Shared {
+        Self(Arc::new(BucketsInner {
             cost,
             spare: cost * limit.burst.saturating_sub(1),
             began: Instant::now(),
@@ -72,18 +72,18 @@ impl Buckets {
     }
 
     /// The client that a token stands for.
-    pub(crate) fn of_token(&self, token: &[u8]) -> Client {
-        Client::Token(self.0.hasher.hash_one(token))
+    pub(crate) fn of_token(&self, token: &[u8]) -> BucketOwner {
+        BucketOwner::Token(self.0.hasher.hash_one(token))
     }
 
     /// Takes a request from a client's bucket; where it is empty, says how long to wait.
-    pub(crate) fn take(&self, client: Client) -> Result<(), Duration> {
+    pub(crate) fn take(&self, client: BucketOwner) -> Result<(), Duration> {
         self.0.take(client, self.0.began.elapsed())
     }
 }
 
-impl Shared {
-    fn take(&self, client: Client, now: Duration) -> Result<(), Duration> {
+impl BucketsInner {
+    fn take(&self, client: BucketOwner, now: Duration) -> Result<(), Duration> {
         let mut table = self.table.lock();
         let client = table.room_for(client, now);
         let full_at = table.full_at.entry(client).or_default();
@@ -96,8 +96,8 @@ impl Shared {
     }
 }
 
-impl Table {
-    fn room_for(&mut self, client: Client, now: Duration) -> Client {
+impl BucketTable {
+    fn room_for(&mut self, client: BucketOwner, now: Duration) -> BucketOwner {
         if self.full_at.len() < CLIENTS_MAX || self.full_at.contains_key(&client) {
             return client;
         }
@@ -105,11 +105,11 @@ impl Table {
             self.full_at.retain(|_, full_at| *full_at > now);
             self.swept_at = now;
         }
-        if self.full_at.len() < CLIENTS_MAX { client } else { Client::Others }
+        if self.full_at.len() < CLIENTS_MAX { client } else { BucketOwner::Others }
     }
 }
 
-impl Client {
+impl BucketOwner {
     /// Who asks from this address.
     pub(crate) fn at(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
@@ -125,8 +125,8 @@ impl Client {
 mod tests {
     use super::*;
 
-    const A: Client = Client::Token(1);
-    const B: Client = Client::Token(2);
+    const A: BucketOwner = BucketOwner::Token(1);
+    const B: BucketOwner = BucketOwner::Token(2);
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -156,9 +156,9 @@ mod tests {
     fn clients_beyond_the_limit_share_a_bucket_until_others_are_forgotten() {
         let Buckets(shared) = buckets();
         for number in 0..CLIENTS_MAX as u64 {
-            assert_eq!(shared.take(Client::Token(number), ms(1_000)), Ok(()));
+            assert_eq!(shared.take(BucketOwner::Token(number), ms(1_000)), Ok(()));
         }
-        let new = |number| Client::at(IpAddr::from([10, 0, 0, number]));
+        let new = |number| BucketOwner::at(IpAddr::from([10, 0, 0, number]));
         for number in 0..3 {
             assert_eq!(shared.take(new(number), ms(1_001)), Ok(()));
         }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn neighbours_in_a_network_of_ipv6_are_one_client() {
-        let at = |text: &str| Client::at(text.parse().unwrap());
+        let at = |text: &str| BucketOwner::at(text.parse().unwrap());
         assert_eq!(at("2001:db8::1"), at("2001:db8::ffff:1"));
         assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
         assert_eq!(at("::ffff:10.0.0.1"), at("10.0.0.1"));

@@ -9,18 +9,18 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Caller;
-use super::api::Api;
+use super::access::Principal;
 use super::documented::{
     FromAPageProblem, InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem,
 };
-use super::problem::{Kind, Problem};
-use super::query::OperatorQuery;
+use super::problem::{Problem, ProblemType};
+use super::query::AdminQuery;
+use super::state::AppState;
 use crate::store::Resource;
 
 /// What has begun.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Reloading {
+pub(crate) struct ReloadReport {
     /// The tables.
     #[schema(example = json!(["items"]))]
     reloading: Vec<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Reloading {
         ("table" = String, Query, description = "The table's name; `all` for every table", example = "items"),
     ),
     responses(
-        (status = 202, description = "It has begun", body = Reloading, example = json!({"reloading": ["items"]})),
+        (status = 202, description = "It has begun", body = ReloadReport, example = json!({"reloading": ["items"]})),
         InvalidProblem,
         FromAPageProblem,
         UnknownTableProblem,
@@ -48,13 +48,16 @@ pub(crate) struct Reloading {
         InternalProblem,
     )
 )]
-pub(crate) async fn reload(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn reload(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     refuse_pages(request.headers())?;
-    let query = OperatorQuery::read(request.uri().query().unwrap_or_default())?;
-    api.require_was_ready(&Caller::Anybody)?;
+    let query = AdminQuery::read(request.uri().query().unwrap_or_default())?;
+    api.require_was_ready(&Principal::Unrestricted)?;
     let tables = named_tables(&api, query)?;
     api.store().reload(&tables);
-    let reloading = Reloading { reloading: tables.iter().map(|t| t.name.clone()).collect() };
+    let reloading = ReloadReport { reloading: tables.iter().map(|t| t.name.clone()).collect() };
     tracing::info!(tables = ?reloading.reloading, "reloading, as asked");
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::ACCEPTED, headers, Json(reloading)).into_response())
@@ -66,15 +69,18 @@ pub(crate) fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(
-        Kind::FromAPage,
+        ProblemType::FromAPage,
         "web pages can't ask for this: call it from a program, as curl -X POST does",
     ))
 }
 
 /// The tables that an operator means.
-pub(crate) fn named_tables(api: &Api, query: OperatorQuery) -> Result<Vec<Arc<Resource>>, Problem> {
+pub(crate) fn named_tables(
+    api: &AppState,
+    query: AdminQuery,
+) -> Result<Vec<Arc<Resource>>, Problem> {
     Ok(match query.table {
-        Some(name) => vec![Caller::Anybody.table(&api.store().directory(), &name)?.table],
+        Some(name) => vec![Principal::Unrestricted.table(&api.store().directory(), &name)?.table],
         None => api.store().directory().tables().to_vec(),
     })
 }

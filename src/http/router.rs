@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::api::Api;
+use super::auth_layer::AuthLayer;
 use super::compress::Compress;
-use super::gate::Gate;
 use super::observe::Observe;
 use super::options::HttpOptions;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemType};
 use super::rate::Buckets;
-use super::routes::{Audience, Route};
+use super::routes::{Route, RouteAccess};
+use super::state::AppState;
 use super::{
     changes, console, cors, health, metrics_page, openapi, push, reload, rows, status, verify,
 };
@@ -54,7 +54,7 @@ pub fn admin_router(
 
 /// What the routes are built from.
 struct Build<'a> {
-    api: Api,
+    api: AppState,
     metrics: &'a Metrics,
     options: &'a HttpOptions,
     /// Who knows tokens; `None`: nobody is asked for one.
@@ -71,7 +71,7 @@ impl<'a> Build<'a> {
     ) -> Self {
         let authority = options.authority.clone();
         let buckets = options.server.rate_limit.map(Buckets::new);
-        let api = Api::new(store, source, metrics, options);
+        let api = AppState::new(store, source, metrics, options);
         Self { api, metrics, options, authority, buckets }
     }
 
@@ -86,31 +86,31 @@ impl<'a> Build<'a> {
     /// The store whose applied position every answer of the route tells: how busy the database is
     /// is no matter of strangers.
     fn told(&self, route: Route) -> Option<Store> {
-        let guarded = self.authority.is_some() && route.audience() == Audience::Everybody;
+        let guarded = self.authority.is_some() && route.audience() == RouteAccess::Everybody;
         (!guarded).then(|| self.api.store().clone())
     }
 
     /// The layers of one route, outermost first; together they cost one allocation.
-    fn around(&self, route: Route, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+    fn around(&self, route: Route, methods: MethodRouter<AppState>) -> MethodRouter<AppState> {
         let layers = ServiceBuilder::new()
             .layer(Observe::new(route, self.told(route), self.metrics))
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(Compress { is_stream: route == Route::Stream })
-            .layer(Gate::new(route, self.authority.clone(), self.buckets.clone()));
+            .layer(AuthLayer::new(route, self.authority.clone(), self.buckets.clone()));
         methods.layer(layers)
     }
 }
 
-fn methods(route: Route) -> MethodRouter<Api> {
+fn methods(route: Route) -> MethodRouter<AppState> {
     let methods = match route {
         Route::Changes => get(changes::changes),
         Route::TableChanges => get(changes::table_changes),
         Route::Stream => get(push::stream),
         Route::Socket => get(push::socket),
-        Route::Row => get(rows::single::row),
+        Route::Row => get(rows::row::row),
         Route::Rows => get(rows::list::rows),
-        Route::Store => get(rows::whole::store),
+        Route::Store => get(rows::store_dump::store),
         Route::Reload => post(reload::reload),
         Route::Verify => post(verify::verify),
         Route::Live => get(health::live),
@@ -127,13 +127,13 @@ fn methods(route: Route) -> MethodRouter<Api> {
     let options = (StatusCode::NO_CONTENT, allow.clone());
     methods.options(|| async { options }).fallback(move |request: Request| async move {
         let detail = format!("{} is not offered here; {} are", request.method(), route.methods());
-        (allow, Problem::new(Kind::MethodNotAllowed, detail))
+        (allow, Problem::new(ProblemType::MethodNotAllowed, detail))
     })
 }
 
 async fn unknown_route() -> Problem {
     Problem::new(
-        Kind::UnknownRoute,
+        ProblemType::UnknownRoute,
         "there is nothing at this path; /openapi.json lists what there is",
     )
 }

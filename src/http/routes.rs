@@ -2,13 +2,13 @@
 
 /// Who may ask what a route offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audience {
+pub(crate) enum RouteAccess {
     /// Everybody, without a token: it tells nothing of tables and databases.
     Everybody,
     /// Bearers of a token, each about the tables that it names.
     Readers,
     /// Bearers of an operator's token.
-    Operators,
+    Admin,
 }
 
 /// A path of the API.
@@ -93,7 +93,7 @@ impl Route {
     }
 
     /// Who may ask, where anybody is asked who they are.
-    pub(crate) fn audience(self) -> Audience {
+    pub(crate) fn audience(self) -> RouteAccess {
         match self {
             Self::Changes
             | Self::TableChanges
@@ -101,14 +101,14 @@ impl Route {
             | Self::Socket
             | Self::Row
             | Self::Rows
-            | Self::Store => Audience::Readers,
-            Self::Reload | Self::Verify | Self::Status | Self::Metrics => Audience::Operators,
+            | Self::Store => RouteAccess::Readers,
+            Self::Reload | Self::Verify | Self::Status | Self::Metrics => RouteAccess::Admin,
             Self::Live
             | Self::Ready
             | Self::OpenApi
             | Self::Console
             | Self::ConsoleFile
-            | Self::Unmatched => Audience::Everybody,
+            | Self::Unmatched => RouteAccess::Everybody,
         }
     }
 

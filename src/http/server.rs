@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::connection::{Connection, Place};
-use super::http1::Http1;
-use super::options::ServerOptions;
-use super::pace::{GOODBYE_MAX, Late, Pace, Paced};
-use super::rate::Client;
+use super::connection::{AcceptedConnection, ConnectionPermit};
+use super::detach::Http1;
+use super::options::HttpServerOptions;
+use super::rate::BucketOwner;
+use super::timeouts::{ConnectionTimeouts, GOODBYE_MAX, TimedIo, TimeoutKind};
 use super::tls::{self, Certificates};
 use crate::metrics::Metrics;
 
@@ -52,11 +52,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(4);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What is served on a listener, and how.
-pub struct Offer {
+pub struct ListenerConfig {
     /// The answers.
     pub router: Router,
     /// What connections may do.
-    pub options: ServerOptions,
+    pub options: HttpServerOptions,
     /// The certificate to show; `None`: clear text.
     pub tls: Option<Certificates>,
     /// Where connections are counted.
@@ -73,11 +73,11 @@ pub struct Offer {
 /// keeps nobody from being accepted.
 ///
 /// A listener that can't accept, for want of file descriptors say, is tried again.
-pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, offer: ListenerConfig, shutdown: CancellationToken) {
     let room = Arc::new(Semaphore::new(offer.options.max_connections));
     let mut connections = JoinSet::new();
     let upgraded = TaskTracker::new();
-    let served = Arc::new(Served::new(offer, shutdown.clone()));
+    let served = Arc::new(ListenerContext::new(offer, shutdown.clone()));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -91,9 +91,9 @@ pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationTo
                 continue;
             }
         };
-        let place = Place::new(permit, served.counts.open.clone());
-        let client = served.offer.options.rate_limit.map(|_| Client::at(address.ip()));
-        let connection = Connection::new(Arc::new(place), upgraded.clone(), client);
+        let place = ConnectionPermit::new(permit, served.counts.open.clone());
+        let client = served.offer.options.rate_limit.map(|_| BucketOwner::at(address.ip()));
+        let connection = AcceptedConnection::new(Arc::new(place), upgraded.clone(), client);
         connections.spawn(Arc::clone(&served).serve(stream, connection));
     }
     drop(listener);
@@ -101,16 +101,16 @@ pub async fn serve(listener: TcpListener, offer: Offer, shutdown: CancellationTo
 }
 
 /// For connections of which HTTP/1 is known.
-fn http1(options: &ServerOptions) -> http1::Builder {
+fn http1(options: &HttpServerOptions) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // No time limit of hyper's: `Pace` has those.
+    // No time limit of hyper's: `ConnectionTimeouts` has those.
     builder.header_read_timeout(None);
     builder.max_buf_size(options.max_header_bytes).max_header_size(options.max_header_bytes);
     builder
 }
 
 /// For connections whose first bytes have to tell.
-fn either(options: &ServerOptions) -> Builder<TokioExecutor> {
+fn either(options: &HttpServerOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().header_read_timeout(None).max_buf_size(options.max_header_bytes);
     builder
@@ -156,25 +156,25 @@ async fn pause_after(error: &io::Error, shutdown: &CancellationToken) {
 }
 
 /// What all connections of a listener share.
-struct Served {
-    offer: Offer,
+struct ListenerContext {
+    offer: ListenerConfig,
     http1: http1::Builder,
     either: Builder<TokioExecutor>,
     counts: ConnectionCounts,
     shutdown: CancellationToken,
 }
 
-impl Served {
-    fn new(offer: Offer, shutdown: CancellationToken) -> Self {
+impl ListenerContext {
+    fn new(offer: ListenerConfig, shutdown: CancellationToken) -> Self {
         let (http1, either) = (http1(&offer.options), either(&offer.options));
         let counts = ConnectionCounts::new(&offer.metrics);
         Self { offer, http1, either, counts, shutdown }
     }
 
     /// One connection, from its first byte to its last.
-    async fn serve(self: Arc<Self>, stream: TcpStream, connection: Connection) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, connection: AcceptedConnection) {
         let options = &self.offer.options;
-        let pace = Pace::new(options.header_timeout, options.idle_timeout);
+        let pace = ConnectionTimeouts::new(options.header_timeout, options.idle_timeout);
         match &self.offer.tls {
             None => self.serve_clear(stream, &pace, connection).await,
             // In boxes, here and below, so that connections that need less are not as large.
@@ -182,9 +182,14 @@ impl Served {
         }
     }
 
-    async fn serve_clear(&self, stream: TcpStream, pace: &Arc<Pace>, connection: Connection) {
+    async fn serve_clear(
+        &self,
+        stream: TcpStream,
+        pace: &Arc<ConnectionTimeouts>,
+        connection: AcceptedConnection,
+    ) {
         let is_http1 = self.in_time(begins_as_http1(&stream), pace).await;
-        let stream = Paced::new(stream, Arc::clone(pace));
+        let stream = TimedIo::new(stream, Arc::clone(pace));
         match is_http1 {
             Some(Ok(true)) => self.talk_http1(stream, pace, connection).await,
             Some(Ok(false)) => Box::pin(self.talk(stream, pace, connection)).await,
@@ -197,10 +202,10 @@ impl Served {
         &self,
         tls: &Certificates,
         stream: TcpStream,
-        pace: &Arc<Pace>,
-        connection: Connection,
+        pace: &Arc<ConnectionTimeouts>,
+        connection: AcceptedConnection,
     ) {
-        let stream = Paced::new(stream, Arc::clone(pace));
+        let stream = TimedIo::new(stream, Arc::clone(pace));
         match self.in_time(Box::pin(tls.accept(stream)), pace).await {
             Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP1) => {
                 self.talk_http1(stream, pace, connection).await;
@@ -215,7 +220,11 @@ impl Served {
     }
 
     /// What comes before the first request; `None` when it comes too late.
-    async fn in_time<T>(&self, beginning: impl Future<Output = T>, pace: &Pace) -> Option<T> {
+    async fn in_time<T>(
+        &self,
+        beginning: impl Future<Output = T>,
+        pace: &ConnectionTimeouts,
+    ) -> Option<T> {
         tokio::select! {
             begun = beginning => Some(begun),
             late = pace.late() => {
@@ -227,8 +236,12 @@ impl Served {
     }
 
     /// Requests and answers of HTTP/1.
-    async fn talk_http1<IO>(&self, stream: IO, pace: &Arc<Pace>, connection: Connection)
-    where
+    async fn talk_http1<IO>(
+        &self,
+        stream: IO,
+        pace: &Arc<ConnectionTimeouts>,
+        connection: AcceptedConnection,
+    ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { offer, http1, shutdown, .. } = self;
@@ -239,8 +252,12 @@ impl Served {
     }
 
     /// Requests and answers.
-    async fn talk<IO>(&self, stream: IO, pace: &Arc<Pace>, connection: Connection)
-    where
+    async fn talk<IO>(
+        &self,
+        stream: IO,
+        pace: &Arc<ConnectionTimeouts>,
+        connection: AcceptedConnection,
+    ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request: Request<Incoming>| {
@@ -258,7 +275,7 @@ impl Served {
             }
             late = pace.late() => {
                 self.counts.closed(late);
-                if late == Late::Head {
+                if late == TimeoutKind::Head {
                     return;
                 }
                 talk.as_mut().graceful_shutdown();
@@ -300,10 +317,10 @@ impl ConnectionCounts {
         }
     }
 
-    fn closed(&self, late: Late) {
+    fn closed(&self, late: TimeoutKind) {
         match late {
-            Late::Head => self.head.inc(),
-            Late::Idle => self.idle.inc(),
+            TimeoutKind::Head => self.head.inc(),
+            TimeoutKind::Idle => self.idle.inc(),
         }
     }
 }

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Caller;
-use super::api::{Api, reason};
+use super::access::Principal;
 use super::documented::InternalProblem;
+use super::state::{AppState, reason};
 use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::source::{Phase, SourceStatus};
@@ -23,21 +23,21 @@ use crate::version::{Epoch, Position, Version};
 
 /// How the service is doing.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Status {
+pub(crate) struct StatusDocument {
     /// The service's own version.
     #[schema(example = "0.1.0")]
     highwater: &'static str,
-    source: Source,
+    source: SourceInStatus,
     /// How far this instance has applied the stream; null before the stream first began.
-    applied: Option<Applied>,
-    log: Log,
+    applied: Option<AppliedInStatus>,
+    log: LogInStatus,
     /// Every published table.
     tables: Vec<TableInStatus>,
 }
 
 /// The database and the replication stream from it.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Source {
+pub(crate) struct SourceInStatus {
     /// `host:port/database`.
     #[schema(example = "db.example:5432/app")]
     server: String,
@@ -83,7 +83,7 @@ pub(crate) enum PhaseWord {
 
 /// How far the stream has been applied.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Applied {
+pub(crate) struct AppliedInStatus {
     /// As given to clients.
     #[schema(example = "5f3a9c01-0000000001a2b3c8")]
     version: String,
@@ -97,7 +97,7 @@ pub(crate) struct Applied {
 
 /// The version log as a whole.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Log {
+pub(crate) struct LogInStatus {
     /// Its memory.
     bytes: usize,
     /// Ids it remembers, all tables together.
@@ -233,21 +233,24 @@ pub(crate) enum TrackingWord {
     path = "/v1/status",
     tag = "operations",
     responses(
-        (status = 200, description = "How it is doing", body = Status,
+        (status = 200, description = "How it is doing", body = StatusDocument,
             headers(("Highwater-Version" = String, description = "How far this instance has applied the stream; absent before it first began"))),
         InternalProblem,
     )
 )]
-pub(crate) async fn status(State(api): State<Api>) -> Response {
+pub(crate) async fn status(State(api): State<AppState>) -> Response {
     let store = api.store().status();
     let now = CommitTime::from_timestamp(jiff::Timestamp::now());
     let mut rows: HashMap<String, RowsStatus> =
         api.store().rows_status().into_iter().map(|rows| (rows.table.clone(), rows)).collect();
-    let status = Status {
+    let status = StatusDocument {
         highwater: env!("CARGO_PKG_VERSION"),
         source: source(api.source(), store.applied.lsn),
         applied: applied(&store),
-        log: Log { bytes: store.bytes, entries: store.tables.iter().map(|t| t.entries).sum() },
+        log: LogInStatus {
+            bytes: store.bytes,
+            entries: store.tables.iter().map(|t| t.entries).sum(),
+        },
         tables: store
             .tables
             .iter()
@@ -259,7 +262,7 @@ pub(crate) async fn status(State(api): State<Api>) -> Response {
     response
 }
 
-fn source(source: SourceStatus, applied: Lsn) -> Source {
+fn source(source: SourceStatus, applied: Lsn) -> SourceInStatus {
     let word = match source.phase {
         Phase::Disconnected(_) => PhaseWord::Disconnected,
         Phase::Standby(_) => PhaseWord::Standby,
@@ -267,8 +270,8 @@ fn source(source: SourceStatus, applied: Lsn) -> Source {
         Phase::Streaming => PhaseWord::Streaming,
     };
     let streaming = source.phase == Phase::Streaming;
-    Source {
-        reason: (!streaming).then(|| reason(&source.phase, &Caller::Anybody)),
+    SourceInStatus {
+        reason: (!streaming).then(|| reason(&source.phase, &Principal::Unrestricted)),
         phase: word,
         server: source.server,
         server_version: source.server_version,
@@ -287,8 +290,8 @@ fn source(source: SourceStatus, applied: Lsn) -> Source {
     }
 }
 
-fn applied(store: &StoreStatus) -> Option<Applied> {
-    store.epoch.map(|epoch| Applied {
+fn applied(store: &StoreStatus) -> Option<AppliedInStatus> {
+    store.epoch.map(|epoch| AppliedInStatus {
         version: Version { epoch, position: store.applied }.to_string(),
         epoch: format!("{:08x}", epoch.0),
         lsn: store.applied.lsn.to_string(),

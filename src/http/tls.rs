@@ -152,11 +152,11 @@ fn valid_until(pair: &CertifiedKey) -> i64 {
 /// The pair that listeners show, replaced when its files change. Cloning shares it.
 #[derive(Clone)]
 pub struct Certificates {
-    held: Arc<Held>,
+    held: Arc<CertState>,
     acceptor: TlsAcceptor,
 }
 
-struct Held {
+struct CertState {
     files: TlsFiles,
     /// Read at each handshake, so never held while files are read.
     used: RwLock<Arc<CertifiedKey>>,
@@ -167,7 +167,7 @@ struct Held {
 
 /// What a look at the files found.
 #[derive(Debug)]
-pub enum Look {
+pub enum ReloadOutcome {
     /// They hold what they held.
     Same,
     /// A new pair, now in use.
@@ -184,7 +184,7 @@ impl Certificates {
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let contents = files.contents()?;
         let pair = files.pair(&contents)?;
-        let held = Arc::new(Held {
+        let held = Arc::new(CertState {
             files: files.clone(),
             used: RwLock::new(Arc::new(pair)),
             seen: Mutex::new(Some(contents)),
@@ -203,25 +203,25 @@ impl Certificates {
     }
 
     /// Looks whether the files changed. Reads them: not for a thread that must not wait.
-    pub fn look(&self) -> Look {
+    pub fn look(&self) -> ReloadOutcome {
         let contents = match self.held.files.contents() {
             Ok(contents) => contents,
             Err(error) => {
                 let known = self.held.seen.lock().take().is_none();
-                return if known { Look::Same } else { Look::Refused(error) };
+                return if known { ReloadOutcome::Same } else { ReloadOutcome::Refused(error) };
             }
         };
         let mut seen = self.held.seen.lock();
         if seen.as_ref() == Some(&contents) {
-            return Look::Same;
+            return ReloadOutcome::Same;
         }
         let pair = self.held.files.pair(&contents);
         *seen = Some(contents);
         match pair {
-            Err(error) => Look::Refused(error),
+            Err(error) => ReloadOutcome::Refused(error),
             Ok(pair) => {
                 *self.held.used.write() = Arc::new(pair);
-                Look::Replaced
+                ReloadOutcome::Replaced
             }
         }
     }
@@ -235,7 +235,7 @@ impl Certificates {
     }
 }
 
-fn acceptor(held: Arc<Held>) -> Result<TlsAcceptor, rustls::Error> {
+fn acceptor(held: Arc<CertState>) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -245,14 +245,14 @@ fn acceptor(held: Arc<Held>) -> Result<TlsAcceptor, rustls::Error> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-impl ResolvesServerCert for Held {
+impl ResolvesServerCert for CertState {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.used.read()))
     }
 }
 
 /// Never shows a key.
-impl std::fmt::Debug for Held {
+impl std::fmt::Debug for CertState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Held").field(&self.files).finish()
     }

@@ -11,14 +11,14 @@ use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::access::Caller;
-use super::api::Api;
+use super::access::Principal;
 use super::documented::{
     FromAPageProblem, InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem,
 };
-use super::problem::{Kind, Problem, ProblemBody};
-use super::query::OperatorQuery;
+use super::problem::{Problem, ProblemBody, ProblemType};
+use super::query::AdminQuery;
 use super::reload::{named_tables, refuse_pages};
+use super::state::AppState;
 use crate::store::{Mismatch, TableVerification};
 
 /// While rows are compared an empty line is sent so often: JSON allows it before the report, and
@@ -27,16 +27,16 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What came of comparing.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Report {
+pub(crate) struct VerificationReport {
     /// Rows that differ, of all tables.
     violations: u64,
     /// Each table that holds rows.
-    tables: Vec<TableReport>,
+    tables: Vec<VerificationOfTable>,
 }
 
 /// What came of comparing one table.
 #[derive(Serialize, ToSchema)]
-struct TableReport {
+struct VerificationOfTable {
     /// The table's name.
     #[schema(example = "items")]
     table: String,
@@ -47,14 +47,14 @@ struct TableReport {
     /// Rows of which nothing could be said, because they changed all the time.
     undecided: u64,
     /// The first rows that differ.
-    differences: Vec<Difference>,
+    differences: Vec<VerifiedDifference>,
     /// Why the table could not be compared to its end; null when it was.
     broken_off: Option<String>,
 }
 
 /// A row that differs.
 #[derive(Serialize, ToSchema)]
-struct Difference {
+struct VerifiedDifference {
     /// The row's id.
     #[schema(example = 7)]
     id: serde_json::Value,
@@ -62,23 +62,23 @@ struct Difference {
     difference: String,
 }
 
-impl From<Vec<TableVerification>> for Report {
+impl From<Vec<TableVerification>> for VerificationReport {
     fn from(verdicts: Vec<TableVerification>) -> Self {
         let violations = verdicts.iter().map(|verdict| verdict.violations).sum();
-        Self { violations, tables: verdicts.into_iter().map(TableReport::from).collect() }
+        Self { violations, tables: verdicts.into_iter().map(VerificationOfTable::from).collect() }
     }
 }
 
-impl From<TableVerification> for TableReport {
+impl From<TableVerification> for VerificationOfTable {
     fn from(verdict: TableVerification) -> Self {
         let TableVerification { table, rows, violations, differences, undecided, broken_off } =
             verdict;
-        let differences = differences.into_iter().map(Difference::from).collect();
+        let differences = differences.into_iter().map(VerifiedDifference::from).collect();
         Self { table, rows, violations, undecided, differences, broken_off }
     }
 }
 
-impl From<Mismatch> for Difference {
+impl From<Mismatch> for VerifiedDifference {
     fn from(violation: Mismatch) -> Self {
         let Mismatch { id, difference } = violation;
         let mut json = Vec::new();
@@ -103,7 +103,7 @@ impl From<Mismatch> for Difference {
         ("table" = String, Query, description = "The table's name; `all` for every table", example = "items"),
     ),
     responses(
-        (status = 200, description = "What came of it", body = Report, example = json!({
+        (status = 200, description = "What came of it", body = VerificationReport, example = json!({
             "violations": 0,
             "tables": [{"table": "items", "rows": 5000, "violations": 0, "undecided": 0,
                 "differences": [], "broken_off": null}],
@@ -121,14 +121,17 @@ impl From<Mismatch> for Difference {
         InternalProblem,
     )
 )]
-pub(crate) async fn verify(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn verify(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     refuse_pages(request.headers())?;
-    let query = OperatorQuery::read(request.uri().query().unwrap_or_default())?;
-    api.require_was_ready(&Caller::Anybody)?;
+    let query = AdminQuery::read(request.uri().query().unwrap_or_default())?;
+    api.require_was_ready(&Principal::Unrestricted)?;
     let tables = named_tables(&api, query)?;
     let verdicts = api.store().verify(&tables).ok_or_else(|| {
         Problem::new(
-            Kind::AlreadyVerifying,
+            ProblemType::AlreadyVerifying,
             "rows are being compared already; ask again when that has ended",
         )
     })?;
@@ -149,5 +152,5 @@ pub(crate) async fn verify(State(api): State<Api>, request: Request) -> Result<R
 
 fn written(verdicts: Vec<TableVerification>) -> Bytes {
     // Names and numbers: serialising them can't fail.
-    serde_json::to_vec(&Report::from(verdicts)).unwrap_or_default().into()
+    serde_json::to_vec(&VerificationReport::from(verdicts)).unwrap_or_default().into()
 }

@@ -262,7 +262,7 @@ fn every_key_can_be_set_by_the_environment() {
     assert_eq!(config.http.coalesce_interval, Duration::from_millis(5));
     let files = TlsFiles { certificate: "/c".into(), key: "/k".into() };
     assert_eq!(config.http.tls, Some(files));
-    let server = ServerOptions {
+    let server = HttpServerOptions {
         max_connections: 12,
         header_timeout: Duration::from_secs(13),
         idle_timeout: Duration::from_secs(14),
@@ -286,7 +286,7 @@ fn rows_are_compared_only_when_an_interval_is_set_and_not_without_a_pause() {
 
 #[test]
 fn limits_of_connections_have_bounds_and_are_those_of_the_http_side() {
-    assert_eq!(load("", &[URL]).unwrap().http.server, ServerOptions::default());
+    assert_eq!(load("", &[URL]).unwrap().http.server, HttpServerOptions::default());
     for (key, wrong) in [
         ("http.head_timeout", "0s"),
         ("http.head_timeout", "6m"),

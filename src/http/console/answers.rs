@@ -4,21 +4,22 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use crate::http::api::Api;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemType};
+use crate::http::state::AppState;
 
 /// The page.
-pub(crate) async fn page(State(api): State<Api>, headers: HeaderMap) -> Response {
+pub(crate) async fn page(State(api): State<AppState>, headers: HeaderMap) -> Response {
     api.console().page().answer(&headers)
 }
 
 /// A file of the page.
 pub(crate) async fn file(
-    State(api): State<Api>,
+    State(api): State<AppState>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let unknown = || Problem::new(Kind::UnknownRoute, "the console has no file of this name");
+    let unknown =
+        || Problem::new(ProblemType::UnknownRoute, "the console has no file of this name");
     let file = api.console().file(&name).ok_or_else(unknown)?;
     Ok(file.answer(&headers))
 }

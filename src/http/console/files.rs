@@ -44,12 +44,12 @@ const FILES: [(&str, &str, &str); 11] = [
 
 /// The console, ready to be sent.
 pub(crate) struct Console {
-    page: File,
-    files: Vec<(&'static str, File)>,
+    page: ConsoleFile,
+    files: Vec<(&'static str, ConsoleFile)>,
 }
 
 /// A file, as it is sent.
-pub(super) struct File {
+pub(super) struct ConsoleFile {
     kind: &'static str,
     bytes: Bytes,
     etag: HeaderValue,
@@ -60,22 +60,22 @@ impl Console {
     pub(crate) fn new(head: &str) -> Self {
         let page = PAGE.replacen(HEAD_END, &format!("{head}{HEAD_END}"), 1);
         let file = |&(name, kind, text): &(_, _, &'static str)| {
-            (name, File::new(kind, Bytes::from_static(text.as_bytes())))
+            (name, ConsoleFile::new(kind, Bytes::from_static(text.as_bytes())))
         };
-        Self { page: File::new(HTML, page.into()), files: FILES.iter().map(file).collect() }
+        Self { page: ConsoleFile::new(HTML, page.into()), files: FILES.iter().map(file).collect() }
     }
 
-    pub(super) fn page(&self) -> &File {
+    pub(super) fn page(&self) -> &ConsoleFile {
         &self.page
     }
 
     /// The file of this name below `/console/`.
-    pub(super) fn file(&self, name: &str) -> Option<&File> {
+    pub(super) fn file(&self, name: &str) -> Option<&ConsoleFile> {
         self.files.iter().find(|(known, _)| *known == name).map(|(_, file)| file)
     }
 }
 
-impl File {
+impl ConsoleFile {
     fn new(kind: &'static str, bytes: Bytes) -> Self {
         let etag = content_etag([&*bytes]);
         Self { kind, bytes, etag }

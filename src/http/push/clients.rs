@@ -5,27 +5,27 @@ use std::sync::Arc;
 use prometheus::{IntGauge, IntGaugeVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::options::{Origin, PushOptions};
-use crate::http::problem::{Kind, Problem};
+use crate::http::options::{AllowedOrigin, PushOptions};
+use crate::http::problem::{Problem, ProblemType};
 use crate::metrics::Metrics;
 
 /// How a client is pushed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    Stream,
-    Socket,
+pub(crate) enum PushProtocol {
+    Sse,
+    Ws,
 }
 
 /// The clients that are pushed to, and what holds for all of them.
 pub(crate) struct PushClients {
     options: PushOptions,
-    origins: Vec<Origin>,
+    origins: Vec<AllowedOrigin>,
     room: Arc<Semaphore>,
     counts: IntGaugeVec,
 }
 
 impl PushClients {
-    pub(crate) fn new(options: &PushOptions, origins: &[Origin], metrics: &Metrics) -> Self {
+    pub(crate) fn new(options: &PushOptions, origins: &[AllowedOrigin], metrics: &Metrics) -> Self {
         Self {
             options: options.clone(),
             origins: origins.to_vec(),
@@ -39,16 +39,16 @@ impl PushClients {
     }
 
     /// Origins whose pages may ask, beside our own.
-    pub(crate) fn origins(&self) -> &[Origin] {
+    pub(crate) fn origins(&self) -> &[AllowedOrigin] {
         &self.origins
     }
 
     /// Counts one more client for as long as the guard lives; refuses it when there are too many.
-    pub(crate) fn admit(&self, way: Way) -> Result<PushClient, Problem> {
+    pub(crate) fn admit(&self, way: PushProtocol) -> Result<PushClient, Problem> {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             let most = self.options.max_clients;
             return Err(Problem::new(
-                Kind::TooManyClients,
+                ProblemType::TooManyClients,
                 format!(
                     "{most} streams and sockets are open, as many as may be (http.push_clients_max); \
                      poll instead, or try again later"
@@ -56,8 +56,8 @@ impl PushClients {
             ));
         };
         let label = match way {
-            Way::Stream => "sse",
-            Way::Socket => "ws",
+            PushProtocol::Sse => "sse",
+            PushProtocol::Ws => "ws",
         };
         let count = self.counts.with_label_values(&[label]);
         count.inc();

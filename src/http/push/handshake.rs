@@ -7,17 +7,17 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, heade
 use axum::response::Response;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::clients::Way;
-use super::conversation;
-use super::message::Message;
-use crate::http::access::Caller;
-use crate::http::answer::ChangesAnswer;
-use crate::http::api::Api;
-use crate::http::connection::{Connection, has_token};
+use super::clients::PushProtocol;
+use super::message::SubscribeMessage;
+use super::ws_session;
+use crate::http::access::Principal;
+use crate::http::changes_body::ChangesBody;
+use crate::http::connection::{AcceptedConnection, has_token};
 use crate::http::documented::{InternalProblem, NotReadyProblem, OriginProblem, UpgradeProblem};
-use crate::http::options::Origin;
-use crate::http::problem::{Kind, Problem};
+use crate::http::options::AllowedOrigin;
+use crate::http::problem::{Problem, ProblemType};
 use crate::http::request_id::{self, X_REQUEST_ID};
+use crate::http::state::AppState;
 
 /// Changes as they come (WebSocket)
 ///
@@ -30,9 +30,9 @@ use crate::http::request_id::{self, X_REQUEST_ID};
     get,
     path = "/v1/ws",
     tag = "push",
-    request_body(content = Message, description = "Not a body: what is sent over the socket"),
+    request_body(content = SubscribeMessage, description = "Not a body: what is sent over the socket"),
     responses(
-        (status = 101, description = "From here on frames are exchanged; those received are described here", body = ChangesAnswer,
+        (status = 101, description = "From here on frames are exchanged; those received are described here", body = ChangesBody,
             headers(("Highwater-Version" = String, description = "How far this instance has applied"))),
         OriginProblem,
         UpgradeProblem,
@@ -41,25 +41,25 @@ use crate::http::request_id::{self, X_REQUEST_ID};
     )
 )]
 pub(crate) async fn socket(
-    State(api): State<Api>,
+    State(api): State<AppState>,
     mut request: Request,
 ) -> Result<Response, Problem> {
     let (key, connection) = handshake(&request)?;
     if !is_allowed(api.push().origins(), request.headers(), request.uri()) {
         return Err(Problem::new(
-            Kind::OriginNotAllowed,
+            ProblemType::OriginNotAllowed,
             "pages of this origin may not connect; name the origin in http.cors_origins",
         ));
     }
-    let caller = Caller::of(request.extensions());
+    let caller = Principal::of(request.extensions());
     api.require_was_ready(&caller)?;
-    let client = api.push().admit(Way::Socket)?;
+    let client = api.push().admit(PushProtocol::Ws)?;
     let request_id = request_id::of_request(request.headers());
     let id = request_id.clone();
     let upgrade = hyper::upgrade::on(&mut request);
     connection.go_on(async move {
         match upgrade.await {
-            Ok(upgraded) => conversation::hold(api, caller, upgraded, &id).await,
+            Ok(upgraded) => ws_session::hold(api, caller, upgraded, &id).await,
             Err(error) => tracing::trace!(%error, "a connection did not become a WebSocket"),
         }
         drop(client);
@@ -68,9 +68,9 @@ pub(crate) async fn socket(
 }
 
 /// The client's key, and the connection that is to be taken over.
-fn handshake(request: &Request) -> Result<(HeaderValue, Connection), Problem> {
+fn handshake(request: &Request) -> Result<(HeaderValue, AcceptedConnection), Problem> {
     let headers = request.headers();
-    let connection = request.extensions().get::<Connection>();
+    let connection = request.extensions().get::<AcceptedConnection>();
     let is_asked_for = request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && has_token(headers, header::CONNECTION, "upgrade")
@@ -79,7 +79,7 @@ fn handshake(request: &Request) -> Result<(HeaderValue, Connection), Problem> {
     match (headers.get(header::SEC_WEBSOCKET_KEY), connection) {
         (Some(key), Some(connection)) if is_asked_for => Ok((key.clone(), connection.clone())),
         _ => Err(Problem::new(
-            Kind::UpgradeRequired,
+            ProblemType::UpgradeRequired,
             "ask for a WebSocket of version 13 here, over HTTP/1.1; a proxy in between has to pass \
              the headers Connection and Upgrade on",
         )),
@@ -89,11 +89,11 @@ fn handshake(request: &Request) -> Result<(HeaderValue, Connection), Problem> {
 /// Browsers let every page open a socket to everywhere and leave it to the server to look at where
 /// the page is from (RFC 6455, 10.2). Allowed are our own pages, those that may read answers, and
 /// programs, which send no origin.
-fn is_allowed(origins: &[Origin], headers: &HeaderMap, uri: &Uri) -> bool {
+fn is_allowed(origins: &[AllowedOrigin], headers: &HeaderMap, uri: &Uri) -> bool {
     let Some(sent) = headers.get(header::ORIGIN) else { return true };
     let listed = origins.iter().any(|origin| match origin {
-        Origin::Any => true,
-        Origin::Exactly(origin) => origin == sent,
+        AllowedOrigin::Any => true,
+        AllowedOrigin::Exactly(origin) => origin == sent,
     });
     listed || is_own(sent, headers, uri).unwrap_or(false)
 }
@@ -135,7 +135,8 @@ mod tests {
     use super::*;
 
     fn allowed(origins: &[&str], sent: &[(&'static str, &'static str)]) -> bool {
-        let origins: Vec<Origin> = origins.iter().map(|origin| origin.parse().unwrap()).collect();
+        let origins: Vec<AllowedOrigin> =
+            origins.iter().map(|origin| origin.parse().unwrap()).collect();
         let headers = sent.iter().map(|(name, value)| {
             (name.parse::<header::HeaderName>().unwrap(), HeaderValue::from_static(value))
         });

@@ -7,15 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::subscription::Wanted;
+use super::subscription::SubscriptionParams;
 use crate::http::problem::{Problem, shown};
-use crate::http::query::{self, LIMIT_DEFAULT, LIMIT_MAX, Narrowing};
+use crate::http::query::{self, LIMIT_DEFAULT, LIMIT_MAX, RowFilter};
 use crate::version::Version;
 
 /// What a client sends; again to change it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Message {
+pub(crate) struct SubscribeMessage {
     subscribe: Subscribe,
 }
 
@@ -33,7 +33,7 @@ struct Subscribe {
     after: Option<String>,
     #[serde(default)]
     #[schema(inline)]
-    mode: Mode,
+    mode: PushMode,
     /// Changes per answer; default 1000.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10_000)]
@@ -62,7 +62,7 @@ enum Include {
 /// What is sent when something changed.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Mode {
+pub(crate) enum PushMode {
     /// Answers as of `/v1/changes`.
     #[default]
     Changes,
@@ -71,8 +71,8 @@ pub(crate) enum Mode {
 }
 
 /// Reads a message.
-pub(crate) fn read(text: &str) -> Result<(Mode, Wanted), Problem> {
-    let Message { subscribe } = serde_json::from_str(text).map_err(|error| {
+pub(crate) fn read(text: &str) -> Result<(PushMode, SubscriptionParams), Problem> {
+    let SubscribeMessage { subscribe } = serde_json::from_str(text).map_err(|error| {
         Problem::invalid(format!(
             "the message is not understood: {}; send for instance \
              {{\"subscribe\":{{\"tables\":[\"items\"],\"after\":null}}}}",
@@ -87,10 +87,10 @@ pub(crate) fn read(text: &str) -> Result<(Mode, Wanted), Problem> {
         return Err(Problem::invalid(format!("`limit` must be a number from 1 to {LIMIT_MAX}")));
     }
     let after = subscribe.after.as_deref().map(query::version).transpose()?;
-    let narrowing = Narrowing::members(&subscribe.narrowing)?;
+    let narrowing = RowFilter::members(&subscribe.narrowing)?;
     let Subscribe { tables, mode, detail, include, .. } = subscribe;
     let rows = matches!(include, Some(Include::Rows));
-    Ok((mode, Wanted { tables, after, limit, detail, rows, narrowing }))
+    Ok((mode, SubscriptionParams { tables, after, limit, detail, rows, narrowing }))
 }
 
 /// A problem as a message.
@@ -113,15 +113,15 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        let expected = Wanted {
+        let expected = SubscriptionParams {
             tables: None,
             after: None,
             limit: LIMIT_DEFAULT,
             detail: false,
             rows: false,
-            narrowing: Narrowing::default(),
+            narrowing: RowFilter::default(),
         };
-        assert_eq!(read(r#"{"subscribe":{}}"#).unwrap(), (Mode::Changes, expected));
+        assert_eq!(read(r#"{"subscribe":{}}"#).unwrap(), (PushMode::Changes, expected));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         let text = r#"{"subscribe":{"tables":["a","b.c"],"after":"0000000a-0000000000000008",
             "mode":"version","limit":5,"detail":true,"include":"rows","where":{"owner_id":5}}}"#;
         let (mode, wanted) = read(text).unwrap();
-        assert_eq!(mode, Mode::Version);
+        assert_eq!(mode, PushMode::Version);
         assert_eq!(wanted.tables.unwrap(), ["a", "b.c"]);
         assert_eq!(wanted.after.unwrap().to_string(), "0000000a-0000000000000008");
         assert_eq!((wanted.limit, wanted.detail, wanted.rows), (5, true, true));

@@ -14,12 +14,12 @@
 //!   sockets with close code 1001.
 
 mod clients;
-mod conversation;
 mod handshake;
 mod message;
 mod stream;
 mod subscription;
-mod wire;
+mod ws_session;
+mod ws_wire;
 
 pub(crate) use clients::PushClients;
 pub(crate) use handshake::{__path_socket, socket};

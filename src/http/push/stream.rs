@@ -16,16 +16,16 @@ use futures_util::stream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::clients::{PushClient, Way};
-use super::subscription::{Subscription, Wanted};
-use crate::http::access::Caller;
-use crate::http::answer::ChangesAnswer;
-use crate::http::api::Api;
+use super::clients::{PushClient, PushProtocol};
+use super::subscription::{Subscription, SubscriptionParams};
+use crate::http::access::Principal;
+use crate::http::changes_body::ChangesBody;
+use crate::http::detach::DetachedBody;
 use crate::http::documented::{ChangesParameters, TableProblems};
-use crate::http::http1::Endless;
 use crate::http::problem::Problem;
 use crate::http::query::ChangesQuery;
 use crate::http::request_id::{self, X_REQUEST_ID};
+use crate::http::state::AppState;
 use crate::version::Version;
 
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -55,20 +55,23 @@ const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; wins over `after`. `EventSource` sends it by itself"),
     ),
     responses(
-        (status = 200, description = "Events without end; `data` is described here", content_type = "text/event-stream", body = ChangesAnswer,
+        (status = 200, description = "Events without end; `data` is described here", content_type = "text/event-stream", body = ChangesBody,
             headers(("Highwater-Version" = String, description = "How far this instance has applied"))),
         TableProblems,
     )
 )]
-pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn stream(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let wanted = wanted(&api, head.uri.query().unwrap_or_default(), &head.headers)?;
-    let caller = Caller::of(&head.extensions);
+    let caller = Principal::of(&head.extensions);
     api.require_was_ready(&caller)?;
     let subscription = Subscription::new(api.clone(), caller, wanted)?;
-    let client = api.push().admit(Way::Stream)?;
+    let client = api.push().admit(PushProtocol::Sse)?;
     let request_id = request_id::of_request(&head.headers);
-    let events = Events::new(api, subscription, client, request_id.clone());
+    let events = EventStream::new(api, subscription, client, request_id.clone());
     let events = stream::unfold(Some(events), async |events| {
         let mut events = events?;
         let chunk = events.next().await?;
@@ -76,7 +79,7 @@ pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<R
         Some((chunk, rest))
     });
     let mut response = Response::new(Body::from_stream(events));
-    response.extensions_mut().insert(Endless);
+    response.extensions_mut().insert(DetachedBody);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -85,14 +88,14 @@ pub(crate) async fn stream(State(api): State<Api>, request: Request) -> Result<R
     Ok(response)
 }
 
-fn wanted(api: &Api, query: &str, headers: &HeaderMap) -> Result<Wanted, Problem> {
+fn wanted(api: &AppState, query: &str, headers: &HeaderMap) -> Result<SubscriptionParams, Problem> {
     let query = ChangesQuery::read(query, api.wait_max())?;
     if !query.wait.is_zero() {
         return Err(Problem::invalid("a stream waits by itself: leave `wait` out"));
     }
     let ChangesQuery { tables, after, limit, detail, rows, narrowing, .. } = query;
     let after = last_event_id(headers)?.or(after);
-    Ok(Wanted { tables, after, limit, detail, rows, narrowing })
+    Ok(SubscriptionParams { tables, after, limit, detail, rows, narrowing })
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
@@ -109,11 +112,11 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
 /// The connection took nothing for too long; hyper closes it for this.
 #[derive(Debug, thiserror::Error)]
 #[error("the client takes no events")]
-struct Stuck;
+struct WriteStalled;
 
 /// One client's stream.
-struct Events {
-    api: Api,
+struct EventStream {
+    api: AppState,
     subscription: Subscription,
     request_id: HeaderValue,
     /// Told when the connection has taken what was sent last.
@@ -125,9 +128,9 @@ struct Events {
     _client: PushClient,
 }
 
-impl Events {
+impl EventStream {
     fn new(
-        api: Api,
+        api: AppState,
         subscription: Subscription,
         client: PushClient,
         request_id: HeaderValue,
@@ -137,7 +140,7 @@ impl Events {
     }
 
     /// The next bytes, made when those before have been taken; `None` at the end.
-    async fn next(&mut self) -> Option<Result<Bytes, Stuck>> {
+    async fn next(&mut self) -> Option<Result<Bytes, WriteStalled>> {
         if !self.greeted {
             self.greeted = true;
             return Some(Ok(self.watched(GREETING)));
@@ -149,7 +152,7 @@ impl Events {
         };
         if taken.is_err() {
             self.ended = true;
-            return Some(Err(Stuck));
+            return Some(Err(WriteStalled));
         }
         let bytes = self.event(self.api.push().options().heartbeat).await?;
         Some(Ok(self.watched(bytes)))
@@ -169,23 +172,23 @@ impl Events {
 
     /// The same bytes; when the connection lets go of them, it has taken them.
     fn watched(&self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Sent { bytes, taken: Arc::clone(&self.taken) })
+        Bytes::from_owner(QueuedBytes { bytes, taken: Arc::clone(&self.taken) })
     }
 }
 
 /// Bytes on their way to the client.
-struct Sent {
+struct QueuedBytes {
     bytes: Bytes,
     taken: Arc<Notify>,
 }
 
-impl AsRef<[u8]> for Sent {
+impl AsRef<[u8]> for QueuedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Sent {
+impl Drop for QueuedBytes {
     fn drop(&mut self) {
         self.taken.notify_one();
     }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::access::Caller;
-use crate::http::api::Api;
+use crate::http::access::Principal;
+use crate::http::encoded_response::EncodedResponse;
 use crate::http::poll;
 use crate::http::problem::Problem;
-use crate::http::query::Narrowing;
-use crate::http::shared::Question;
-use crate::http::told::Told;
+use crate::http::query::RowFilter;
+use crate::http::response_cache::ResponseKey;
+use crate::http::state::AppState;
 use crate::store::ResourceSelection;
 use crate::version::Version;
 
 /// What a client asks to be told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct SubscriptionParams {
     /// Table names as sent; `None`: every published table.
     pub(crate) tables: Option<Vec<String>>,
     /// What the client knows; `None`: nothing.
@@ -28,22 +28,26 @@ pub(crate) struct Wanted {
     /// Whether each insert and update carries its row.
     pub(crate) rows: bool,
     /// Which rows it is about.
-    pub(crate) narrowing: Narrowing,
+    pub(crate) narrowing: RowFilter,
 }
 
 /// A client's question and how far it was answered.
 pub(crate) struct Subscription {
-    api: Api,
-    caller: Caller,
+    api: AppState,
+    caller: Principal,
     /// With the version told last as `after`.
-    wanted: Wanted,
+    wanted: SubscriptionParams,
     /// When the client is told the version of now, if it is told nothing else.
     progress_at: Instant,
 }
 
 impl Subscription {
     /// Refuses tables that aren't there.
-    pub(crate) fn new(api: Api, caller: Caller, wanted: Wanted) -> Result<Self, Problem> {
+    pub(crate) fn new(
+        api: AppState,
+        caller: Principal,
+        wanted: SubscriptionParams,
+    ) -> Result<Self, Problem> {
         poll::resolve(&api, &caller, wanted.tables.as_deref(), wanted.rows, &wanted.narrowing)?;
         let progress_at = Instant::now() + api.push().options().progress_interval;
         Ok(Self { api, caller, wanted, progress_at })
@@ -51,7 +55,7 @@ impl Subscription {
 
     /// The next answer, as soon as it tells something; `None` once the store is closed. Cancel safe:
     /// what was not returned was not told.
-    pub(crate) async fn answer(&mut self) -> Result<Option<Arc<Told>>, Problem> {
+    pub(crate) async fn answer(&mut self) -> Result<Option<Arc<EncodedResponse>>, Problem> {
         let mut overdue = false;
         loop {
             let question = self.question()?;
@@ -92,14 +96,14 @@ impl Subscription {
         }
     }
 
-    fn question(&self) -> Result<Question, Problem> {
+    fn question(&self) -> Result<ResponseKey, Problem> {
         let tables = self.tables()?;
-        let Wanted { after, limit, detail, rows, .. } = self.wanted;
-        Ok(Question { tables, after, limit, detail, rows })
+        let SubscriptionParams { after, limit, detail, rows, .. } = self.wanted;
+        Ok(ResponseKey { tables, after, limit, detail, rows })
     }
 
     fn tables(&self) -> Result<ResourceSelection, Problem> {
-        let Wanted { tables, rows, narrowing, .. } = &self.wanted;
+        let SubscriptionParams { tables, rows, narrowing, .. } = &self.wanted;
         poll::resolve(&self.api, &self.caller, tables.as_deref(), *rows, narrowing)
     }
 

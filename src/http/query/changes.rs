@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::narrowing::Narrowing;
-use super::sent::Sent;
+use super::pairs::QueryPairs;
+use super::row_filter::RowFilter;
 use super::value::{LIMIT_DEFAULT, detail, limit, names, version, wait};
 use crate::http::problem::Problem;
 use crate::version::Version;
@@ -24,7 +24,7 @@ pub(crate) struct ChangesQuery {
     /// Whether each insert and update carries its row.
     pub(crate) rows: bool,
     /// Which rows it is about.
-    pub(crate) narrowing: Narrowing,
+    pub(crate) narrowing: RowFilter,
 }
 
 impl ChangesQuery {
@@ -46,7 +46,7 @@ impl ChangesQuery {
         Ok(Self { tables: Some(vec![table]), ..Self::of(&sent, wait_max)? })
     }
 
-    fn of<const N: usize>(sent: &Sent<N>, wait_max: Duration) -> Result<Self, Problem> {
+    fn of<const N: usize>(sent: &QueryPairs<N>, wait_max: Duration) -> Result<Self, Problem> {
         let limit = sent.value("limit", limit)?;
         let wait = sent.value("wait", |text| wait(text, wait_max))?;
         Ok(Self {
@@ -56,13 +56,13 @@ impl ChangesQuery {
             wait: wait.unwrap_or(Duration::ZERO),
             detail: sent.value("detail", detail)?.unwrap_or(false),
             rows: sent.value("include", includes_rows)?.unwrap_or(false),
-            narrowing: Narrowing::sent(sent)?,
+            narrowing: RowFilter::sent(sent)?,
         })
     }
 }
 
-fn sent(query: &str) -> Result<Sent<'_, 7>, Problem> {
-    Sent::read(query, ["tables", "after", "limit", "wait", "detail", "include", "where"])
+fn sent(query: &str) -> Result<QueryPairs<'_, 7>, Problem> {
+    QueryPairs::read(query, ["tables", "after", "limit", "wait", "detail", "include", "where"])
 }
 
 fn includes_rows(text: &str) -> Result<bool, Problem> {
@@ -92,7 +92,7 @@ mod tests {
             wait: Duration::ZERO,
             detail: false,
             rows: false,
-            narrowing: Narrowing::default(),
+            narrowing: RowFilter::default(),
         };
         assert_eq!(read(""), Ok(expected));
         assert_eq!(read("&&"), read(""));

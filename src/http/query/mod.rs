@@ -3,15 +3,15 @@
 //! [`sent`] takes the string apart, [`value`] reads single values; each kind of request has its own
 //! typed query beside them.
 
+mod admin;
 mod changes;
-mod narrowing;
-mod operator;
+mod pairs;
+mod row_filter;
 mod rows;
-mod sent;
 mod value;
 
+pub(crate) use admin::AdminQuery;
 pub(crate) use changes::ChangesQuery;
-pub(crate) use narrowing::Narrowing;
-pub(crate) use operator::OperatorQuery;
-pub(crate) use rows::{AtLeast, RowQuery, RowsQuery, StoreQuery, Wanted};
+pub(crate) use row_filter::RowFilter;
+pub(crate) use rows::{AtLeast, RowQuery, RowsParams, RowsQuery, StoreQuery};
 pub(crate) use value::{LIMIT_DEFAULT, LIMIT_MAX, version};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::narrowing::Narrowing;
-use super::sent::{Sent, WHERE};
+use super::pairs::{QueryPairs, WHERE};
+use super::row_filter::RowFilter;
 use super::value::{LIMIT_DEFAULT, limit, names, wait};
 use crate::http::problem::{Problem, shown};
 use crate::lsn::Lsn;
@@ -17,7 +17,7 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// What an answer has to contain, and how long the client waits for it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct WaitOptions {
     /// Everything up to here; `None`: what there is.
     pub(crate) at_least: Option<AtLeast>,
     /// How long to wait for that, and for rows that are not in memory.
@@ -36,21 +36,21 @@ pub(crate) enum AtLeast {
 /// The parameters for one row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowQuery {
-    pub(crate) narrowing: Narrowing,
-    pub(crate) patience: Patience,
+    pub(crate) narrowing: RowFilter,
+    pub(crate) patience: WaitOptions,
 }
 
 /// The parameters for rows of one table.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowsQuery {
-    pub(crate) narrowing: Narrowing,
-    pub(crate) wanted: Wanted,
-    pub(crate) patience: Patience,
+    pub(crate) narrowing: RowFilter,
+    pub(crate) wanted: RowsParams,
+    pub(crate) patience: WaitOptions,
 }
 
 /// Which rows.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum RowsParams {
     /// Those with these ids: a list, not yet taken apart.
     Ids(String),
     /// All, a page at a time.
@@ -67,12 +67,12 @@ pub(crate) enum Wanted {
 pub(crate) struct StoreQuery {
     /// Table names as sent; `None`: every preloaded table.
     pub(crate) tables: Option<Vec<String>>,
-    pub(crate) narrowing: Narrowing,
-    pub(crate) patience: Patience,
+    pub(crate) narrowing: RowFilter,
+    pub(crate) patience: WaitOptions,
 }
 
-impl Patience {
-    fn of<const N: usize>(sent: &Sent<N>, wait_max: Duration) -> Result<Self, Problem> {
+impl WaitOptions {
+    fn of<const N: usize>(sent: &QueryPairs<N>, wait_max: Duration) -> Result<Self, Problem> {
         let wait = sent.value("wait", |text| wait(text, wait_max))?;
         Ok(Self {
             at_least: sent.value("at_least", at_least)?,
@@ -88,14 +88,14 @@ impl Patience {
 
 impl RowQuery {
     pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["at_least", "wait", WHERE])?;
-        Ok(Self { narrowing: Narrowing::sent(&sent)?, patience: Patience::of(&sent, wait_max)? })
+        let sent = QueryPairs::read(query, ["at_least", "wait", WHERE])?;
+        Ok(Self { narrowing: RowFilter::sent(&sent)?, patience: WaitOptions::of(&sent, wait_max)? })
     }
 }
 
 impl RowsQuery {
     pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["ids", "limit", "cursor", "at_least", "wait", WHERE])?;
+        let sent = QueryPairs::read(query, ["ids", "limit", "cursor", "at_least", "wait", WHERE])?;
         let page = sent.value("limit", limit)?;
         let cursor = sent.text("cursor");
         let wanted = match sent.text("ids") {
@@ -105,27 +105,27 @@ impl RowsQuery {
                      leave one or the other out",
                 ));
             }
-            Some(ids) => Wanted::Ids(ids.to_owned()),
-            None => Wanted::Page {
+            Some(ids) => RowsParams::Ids(ids.to_owned()),
+            None => RowsParams::Page {
                 limit: page.unwrap_or(LIMIT_DEFAULT),
                 cursor: cursor.map(str::to_owned),
             },
         };
         Ok(Self {
-            narrowing: Narrowing::sent(&sent)?,
+            narrowing: RowFilter::sent(&sent)?,
             wanted,
-            patience: Patience::of(&sent, wait_max)?,
+            patience: WaitOptions::of(&sent, wait_max)?,
         })
     }
 }
 
 impl StoreQuery {
     pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["tables", "at_least", "wait", WHERE])?;
+        let sent = QueryPairs::read(query, ["tables", "at_least", "wait", WHERE])?;
         Ok(Self {
             tables: sent.value("tables", names)?,
-            narrowing: Narrowing::sent(&sent)?,
-            patience: Patience::of(&sent, wait_max)?,
+            narrowing: RowFilter::sent(&sent)?,
+            patience: WaitOptions::of(&sent, wait_max)?,
         })
     }
 }
@@ -155,11 +155,11 @@ mod tests {
     fn ids_or_a_page_are_asked_for_but_not_both() {
         let wanted = |query| rows(query).map(|query| query.wanted);
         let page = |limit, cursor: Option<&str>| {
-            Ok(Wanted::Page { limit, cursor: cursor.map(str::to_owned) })
+            Ok(RowsParams::Page { limit, cursor: cursor.map(str::to_owned) })
         };
         assert_eq!(wanted(""), page(1_000, None));
         assert_eq!(wanted("limit=7&cursor=x"), page(7, Some("x")));
-        assert_eq!(wanted("ids=1%2C2"), Ok(Wanted::Ids("1,2".to_owned())));
+        assert_eq!(wanted("ids=1%2C2"), Ok(RowsParams::Ids("1,2".to_owned())));
         for both in ["ids=1&limit=1", "cursor=x&ids=1"] {
             assert!(wanted(both).unwrap_err().contains("leave one or the other out"));
         }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn patience_is_five_seconds_unless_told_otherwise() {
         let patience = |query| rows(query).map(|query| query.patience);
-        assert_eq!(patience(""), Ok(Patience { at_least: None, wait: Duration::from_secs(5) }));
+        assert_eq!(patience(""), Ok(WaitOptions { at_least: None, wait: Duration::from_secs(5) }));
         assert_eq!(patience("wait=0").unwrap().wait, Duration::ZERO);
         assert!(patience("wait=61").unwrap_err().contains("at most 60s"));
     }

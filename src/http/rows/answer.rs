@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::served::Served;
+use super::x_cache::XCache;
 use crate::http::conditional;
 use crate::http::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version_header};
 use crate::version::Version;
@@ -15,7 +15,7 @@ use crate::version::Version;
 pub(super) struct Head {
     pub(super) version: Version,
     pub(super) etag: HeaderValue,
-    pub(super) served: Served,
+    pub(super) served: XCache,
 }
 
 impl Head {

@@ -9,19 +9,19 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::answer::{Head, begin};
-use super::reach::reach;
 use super::refusal::held;
-use super::served::Served;
+use super::wait_for_position::reach;
+use super::x_cache::XCache;
 use super::{cursor, id};
-use crate::http::access::Caller;
-use crate::http::api::Api;
+use crate::http::access::Principal;
 use crate::http::body::body;
 use crate::http::conditional::{content_etag, etag};
 use crate::http::documented::{NotModified, RowsParameters, TableProblems};
 use crate::http::path;
 use crate::http::problem::Problem;
-use crate::http::query::{RowsQuery, Wanted};
-use crate::http::room::Taken;
+use crate::http::query::{RowsParams, RowsQuery};
+use crate::http::response_budget::BudgetPermit;
+use crate::http::state::AppState;
 use crate::key::Key;
 use crate::row::Row;
 use crate::store::{Page, ReadRows, Resource, RowOrigin, ScopedResource};
@@ -62,22 +62,25 @@ use crate::version::Version;
         TableProblems,
     )
 )]
-pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn rows(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (asked, _) = request.into_parts();
     let query = RowsQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
     let until = query.patience.ends();
-    let caller = Caller::of(&asked.extensions);
+    let caller = Principal::of(&asked.extensions);
     api.require_was_ready(&caller)?;
     let name = path::table(asked.uri.path())?;
     let part = caller.part(&api.store().directory(), &name, &query.narrowing)?;
     let columns = &held(&part.table)?.key;
     match query.wanted {
-        Wanted::Ids(ids) => {
+        RowsParams::Ids(ids) => {
             let keys = id::keys(&ids, columns)?;
             reach(&api, query.patience.at_least, until).await?;
             by_id(&api, &part, keys, &asked.headers, until).await
         }
-        Wanted::Page { limit, cursor } => {
+        RowsParams::Page { limit, cursor } => {
             let after = cursor.map(|cursor| cursor::key(&cursor, columns)).transpose()?;
             reach(&api, query.patience.at_least, until).await?;
             let page = api.store().page(&part, after.as_ref(), limit, until).await;
@@ -87,20 +90,20 @@ pub(crate) async fn rows(State(api): State<Api>, request: Request) -> Result<Res
 }
 
 async fn by_id(
-    api: &Api,
+    api: &AppState,
     part: &ScopedResource,
     keys: Vec<Key>,
     asked: &HeaderMap,
     until: Instant,
 ) -> Result<Response, Problem> {
     let ReadRows { version, rows, origin } = api.store().rows(&part.table, &keys, until).await?;
-    let mut served = Served::from(origin, api);
+    let mut served = XCache::from(origin, api);
     served.count(&part.table);
     let rows: Vec<Option<Row>> =
         rows.into_iter().map(|row| row.filter(|row| part.view.matches(row))).collect();
     // Where it was looked for would tell whether there is something that others see.
     if !part.view.is_all() && rows.iter().any(Option::is_none) {
-        served = Served::Untold;
+        served = XCache::Omitted;
     }
     let taken = api.room_for(rows.iter().flatten().map(|row| row.json().len()).sum())?;
     // An absent row counts, and is told from an empty document.
@@ -109,7 +112,12 @@ async fn by_id(
     Ok(head.answer(asked, || found_and_missing(version, &keys, rows, taken)))
 }
 
-fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>, taken: Taken) -> Body {
+fn found_and_missing(
+    version: Version,
+    keys: &[Key],
+    rows: Vec<Option<Row>>,
+    taken: BudgetPermit,
+) -> Body {
     let mut missing = Vec::new();
     for (key, row) in keys.iter().zip(&rows) {
         if row.is_none() {
@@ -125,15 +133,15 @@ fn found_and_missing(version: Version, keys: &[Key], rows: Vec<Option<Row>>, tak
 }
 
 fn answer_page(
-    api: &Api,
-    caller: &Caller,
+    api: &AppState,
+    caller: &Principal,
     table: &Resource,
     page: Page,
     asked: &HeaderMap,
 ) -> Result<Response, Problem> {
     let Page { version, newest, rows, more } = page;
     let taken = api.room_for(rows.iter().map(|(_, row)| row.json().len()).sum())?;
-    let served = Served::from(RowOrigin::Memory, api);
+    let served = XCache::from(RowOrigin::Memory, api);
     served.count(table);
     let next = rows.last().filter(|_| more).map(|(key, _)| cursor::behind(key));
     let head = Head { version, etag: etag(newest, caller), served };
@@ -152,7 +160,7 @@ fn answer_page(
 fn array(
     version: Version,
     rows: impl Iterator<Item = Row> + Send + 'static,
-    taken: Taken,
+    taken: BudgetPermit,
     finish: impl FnOnce(&mut Vec<u8>) + Send + 'static,
 ) -> Body {
     let mut rows = rows.enumerate();

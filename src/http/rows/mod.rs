@@ -9,14 +9,14 @@ mod answer;
 mod cursor;
 mod id;
 pub(super) mod list;
-mod reach;
 mod refusal;
-mod served;
-pub(super) mod single;
-pub(super) mod whole;
+pub(super) mod row;
+pub(super) mod store_dump;
+mod wait_for_position;
+mod x_cache;
 
 pub(super) use refusal::held;
-pub(super) use served::X_CACHE;
+pub(super) use x_cache::X_CACHE;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Why rows can't be had, as clients are told.
 
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemType};
 use crate::store::{Resource, RowsError};
 use crate::table::{RowCachePlan, RowCaching};
 
@@ -21,23 +21,23 @@ impl From<RowsError> for Problem {
         let said = error.to_string();
         match error {
             RowsError::NotCached(_) => Self::new(
-                Kind::RowsNotHeld,
+                ProblemType::RowsNotHeld,
                 format!(
                     "{said}; to be served, they need rows = \"lazy\" or \"preload\" in the configuration"
                 ),
             ),
             RowsError::NotPreloaded(_) => Self::new(
-                Kind::RowsNotHeld,
+                ProblemType::RowsNotHeld,
                 format!(
                     "{said}, so they can be read by id only; to read all of them, they need \
                      rows = \"preload\" in the configuration"
                 ),
             ),
             RowsError::Unavailable { .. } | RowsError::Unencodable(_) => {
-                Self::new(Kind::RowsNotHeld, said)
+                Self::new(ProblemType::RowsNotHeld, said)
             }
             RowsError::BadKey(_) => Self::invalid(said),
-            RowsError::TemporarilyUnavailable(_) => Self::new(Kind::RowsNotNow, said),
+            RowsError::TemporarilyUnavailable(_) => Self::new(ProblemType::RowsNotNow, said),
         }
     }
 }

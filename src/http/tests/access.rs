@@ -4,7 +4,7 @@ use super::*;
 use crate::auth::{Access, AuthOptions, Granted, StaticToken, TokenHash, TokenVerifier};
 use crate::change::Op::{Insert, Update};
 use crate::http::rate::RateLimit;
-use crate::http::routes::{Audience, Route};
+use crate::http::routes::{Route, RouteAccess};
 
 /// Reads `items` only.
 const READER: &str = "reader-token";
@@ -35,13 +35,13 @@ pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
     HttpOptions { authority: Some(TokenVerifier::new(rules).unwrap()), ..options }
 }
 
-fn service() -> Service {
-    Service::with_options(&guarded(HttpOptions::default()))
+fn service() -> TestService {
+    TestService::with_options(&guarded(HttpOptions::default()))
 }
 
-impl Service {
+impl TestService {
     /// `GET path` with a token; without one if it is empty.
-    pub(super) async fn get_as(&self, token: &str, path: &str) -> Reply {
+    pub(super) async fn get_as(&self, token: &str, path: &str) -> TestReply {
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str())];
         let headers = if token.is_empty() { &[][..] } else { &headers[..] };
@@ -91,9 +91,9 @@ async fn every_route_asks_for_the_token_of_its_audience() {
             _ => 404,
         };
         let (nobody, reader, other, admin) = match route.audience() {
-            Audience::Everybody => (answered, answered, answered, answered),
-            Audience::Readers => (401, answered, elsewhere, elsewhere),
-            Audience::Operators => (401, 403, 403, answered),
+            RouteAccess::Everybody => (answered, answered, answered, answered),
+            RouteAccess::Readers => (401, answered, elsewhere, elsewhere),
+            RouteAccess::Admin => (401, 403, 403, answered),
         };
         assert_eq!(ask("").await, nobody, "{route:?} without a token");
         let bad = if nobody == 401 { 401 } else { answered };
@@ -111,7 +111,7 @@ async fn every_route_asks_for_the_token_of_its_audience() {
 async fn requests_are_counted_by_token_and_those_of_strangers_by_address() {
     let mut options = guarded(HttpOptions::default());
     options.server.rate_limit = Some(RateLimit { per_second: 1, burst: 2 });
-    let service = Service::with_options(&options);
+    let service = TestService::with_options(&options);
     let ask = async |token| service.get_as(token, "/v1/changes?tables=items").await.status.as_u16();
     for (token, answered) in [(READER, 200), (ALL, 200), ("nobodys-token", 401)] {
         let told = [ask(token).await, ask(token).await, ask(token).await];
@@ -226,7 +226,7 @@ async fn answers_to_bearers_are_kept_for_themselves() {
     assert!(vary.iter().any(|vary| *vary == "authorization"), "{vary:?}");
     let reset = service.get_as(READER, "/v1/changes").await;
     assert_eq!(reset.header("cache-control"), "no-store");
-    let open = Service::start().get("/v1/changes").await;
+    let open = TestService::start().get("/v1/changes").await;
     assert!(!open.headers.get_all("vary").iter().any(|vary| *vary == "authorization"));
 }
 
@@ -234,7 +234,7 @@ async fn answers_to_bearers_are_kept_for_themselves() {
 async fn a_preflight_needs_no_token() {
     let origins = vec!["https://app.example".parse().unwrap()];
     let options = HttpOptions { cors_origins: origins, ..HttpOptions::default() };
-    let service = Service::with_options(&guarded(options));
+    let service = TestService::with_options(&guarded(options));
     let origin = ("origin", "https://app.example");
     let wanted = [
         origin,
@@ -253,7 +253,7 @@ async fn a_preflight_needs_no_token() {
 async fn a_listener_of_operators_own_asks_only_when_told_to() {
     for (open, expected) in [(true, 200), (false, 401)] {
         let options = HttpOptions { admin_apart: true, admin_open: open, ..HttpOptions::default() };
-        let service = Service::with_options(&guarded(options));
+        let service = TestService::with_options(&guarded(options));
         let reply = ask(&service.client.admin, Method::GET, "/v1/status", &[]).await;
         assert_eq!(reply.status, expected);
         let headers = [("authorization", "Bearer admin-token")];
@@ -264,7 +264,7 @@ async fn a_listener_of_operators_own_asks_only_when_told_to() {
 
 #[tokio::test]
 async fn strangers_learn_that_it_is_not_ready_but_not_why() {
-    let service = Service::connecting(&guarded(HttpOptions::default()));
+    let service = TestService::connecting(&guarded(HttpOptions::default()));
     let why = "connection to db.internal refused";
     service.source.send_modify(|source| source.phase = Phase::Disconnected(why.into()));
     for (token, path) in [("", "/readyz"), (READER, "/readyz"), (READER, "/v1/changes")] {
@@ -299,10 +299,10 @@ async fn the_document_says_which_routes_need_a_token() {
         let operations = document["paths"][route.pattern()].as_object().unwrap();
         for operation in operations.values() {
             let answers = &operation["responses"];
-            let expected = route.audience() != Audience::Everybody;
+            let expected = route.audience() != RouteAccess::Everybody;
             assert_eq!(answers["401"].is_object(), expected, "{route:?}");
             assert_eq!(operation["security"][0]["bearer"].is_array(), expected, "{route:?}");
-            if route.audience() == Audience::Operators {
+            if route.audience() == RouteAccess::Admin {
                 assert!(answers["403"].is_object(), "{route:?}");
             }
         }

@@ -2,13 +2,13 @@ use super::*;
 use crate::change::Op::Insert;
 
 /// Polls with a tag.
-async fn poll(client: &Client, query: &str, etag: &str) -> Reply {
+async fn poll(client: &TestClient, query: &str, etag: &str) -> TestReply {
     client.send(Method::GET, &format!("/v1/changes?{query}"), &[("if-none-match", etag)]).await
 }
 
 #[tokio::test]
 async fn the_same_poll_again_is_not_modified() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let query = format!("after={}", version(START));
     let etag = service.get(&format!("/v1/changes?{query}")).await.header("etag").to_owned();
@@ -29,7 +29,7 @@ async fn the_same_poll_again_is_not_modified() {
 
 #[tokio::test]
 async fn a_tag_goes_by_the_tables_asked_for() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let query = format!("tables=items&after={}", version(808));
     let etag = service.get(&format!("/v1/changes?{query}")).await.header("etag").to_owned();
@@ -42,7 +42,7 @@ async fn a_tag_goes_by_the_tables_asked_for() {
 
 #[tokio::test]
 async fn a_client_that_keeps_its_tag_while_its_version_moves_misses_nothing() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let mut after = version(START);
     let mut etag = String::new();
     let mut told = Vec::new();
@@ -65,7 +65,7 @@ async fn a_client_that_keeps_its_tag_while_its_version_moves_misses_nothing() {
 
 #[tokio::test]
 async fn an_answer_with_more_to_come_is_never_not_modified() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     let etag = format!("\"{}\"", version(808));
     for sent in [etag.as_str(), "*"] {
@@ -77,7 +77,7 @@ async fn an_answer_with_more_to_come_is_never_not_modified() {
 
 #[tokio::test]
 async fn a_reset_is_never_not_modified() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.truncate(808, ITEMS);
     for query in [String::new(), format!("after={}", version(START))] {
         for sent in [format!("\"{}\"", version(808)), "*".to_owned()] {
@@ -89,7 +89,7 @@ async fn a_reset_is_never_not_modified() {
 
 #[tokio::test]
 async fn a_held_poll_with_a_tag_waits_for_a_newer_change() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let etag = format!("\"{}\"", version(808));
     let query = |wait: &str| format!("wait={wait}&after={}", version(START));

@@ -13,7 +13,7 @@ const PATHS: [(&str, &str); 5] = [
 
 #[tokio::test]
 async fn the_page_and_its_files_are_served_under_a_strict_policy() {
-    let client = Service::connecting(&HttpOptions::default()).client;
+    let client = TestService::connecting(&HttpOptions::default()).client;
     for (path, kind) in PATHS {
         let reply = client.get(path).await;
         assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, kind), "{path}");
@@ -50,7 +50,7 @@ async fn the_page_and_its_files_are_served_under_a_strict_policy() {
 
 #[tokio::test]
 async fn who_has_a_file_is_not_sent_it_again() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     let mut tags = Vec::new();
     for (path, _) in PATHS {
         let tag = client.get(path).await.header("etag").to_owned();
@@ -66,7 +66,7 @@ async fn who_has_a_file_is_not_sent_it_again() {
 
 #[tokio::test]
 async fn the_page_is_compressed_for_those_who_like_it() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     let plain = client.get("/").await;
     let reply = client.send(Method::GET, "/", &[("accept-encoding", "br")]).await;
     assert_eq!(reply.header("content-encoding"), "br");
@@ -76,7 +76,7 @@ async fn the_page_is_compressed_for_those_who_like_it() {
 #[tokio::test]
 async fn operators_find_the_page_on_their_listener_too() {
     let options = HttpOptions { admin_apart: true, ..HttpOptions::default() };
-    let client = Service::with_options(&options).client;
+    let client = TestService::with_options(&options).client;
     for router in [&client.router, &client.admin] {
         for (path, kind) in PATHS {
             let reply = ask(router, Method::GET, path, &[]).await;
@@ -87,7 +87,7 @@ async fn operators_find_the_page_on_their_listener_too() {
 
 #[tokio::test]
 async fn names_that_are_no_files_are_problems_and_make_no_labels() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     for name in ["main", "..%2Fmod.rs", "mod.rs", "index.html", "main.js%00"] {
         client.get(&format!("/console/{name}")).await.problem(404);
     }

@@ -4,7 +4,7 @@ use crate::change::Op::{Delete, Insert};
 use crate::http::routes::Route;
 
 async fn document() -> Value {
-    Service::start().get("/openapi.json").await.json()
+    TestService::start().get("/openapi.json").await.json()
 }
 
 /// Whether `value` is what `schema` says. Only the words our document uses are known: another
@@ -91,7 +91,7 @@ fn check_body(document: &Value, pattern: &str, status: &str, kind: &str, body: &
     }
 }
 
-fn check_reply(document: &Value, pattern: &str, reply: &Reply) {
+fn check_reply(document: &Value, pattern: &str, reply: &TestReply) {
     let body = serde_json::from_slice(&reply.body).unwrap();
     let kind = reply.header("content-type");
     check_body(document, pattern, reply.status.as_str(), kind, &body);
@@ -165,7 +165,7 @@ async fn the_examples_are_valid() {
 #[tokio::test]
 async fn answers_are_as_documented() {
     let document = document().await;
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Delete), (COMMA, 3, Insert)]);
     let after = version(START);
     for (pattern, path) in [
@@ -183,7 +183,7 @@ async fn answers_are_as_documented() {
     ] {
         check_reply(&document, pattern, &service.get(&path).await);
     }
-    let connecting = Service::connecting(&HttpOptions::default());
+    let connecting = TestService::connecting(&HttpOptions::default());
     for path in ["/v1/changes", "/readyz", "/v1/status"] {
         check_reply(&document, path, &connecting.get(path).await);
     }

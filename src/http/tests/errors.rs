@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn parameters_that_cannot_be_meant_are_refused() {
-    let service = Service::start();
+    let service = TestService::start();
     for (query, says) in [
         ("limit=0", "1 to 10000"),
         ("limit=10001", "1 to 10000"),
@@ -28,7 +28,7 @@ async fn parameters_that_cannot_be_meant_are_refused() {
 
 #[tokio::test]
 async fn an_unknown_table_is_told_with_the_known_ones() {
-    let service = Service::start();
+    let service = TestService::start();
     for path in ["/v1/changes?tables=items,nope", "/v1/tables/nope/changes"] {
         let reply = service.get(path).await;
         let detail = reply.problem(404);
@@ -39,13 +39,13 @@ async fn an_unknown_table_is_told_with_the_known_ones() {
 
 #[tokio::test]
 async fn a_table_name_that_is_not_utf8_is_refused() {
-    let service = Service::start();
+    let service = TestService::start();
     assert!(service.get("/v1/tables/%ff/changes").await.problem(400).contains("not UTF-8"));
 }
 
 #[tokio::test]
 async fn unknown_paths_are_problems_with_a_version_under_v1() {
-    let service = Service::start();
+    let service = TestService::start();
     for path in
         ["/nowhere", "/v1", "/v1/", "/v1/change", "/v1/changes/", "/v1//changes", "/v1/tables/a"]
     {
@@ -58,7 +58,7 @@ async fn unknown_paths_are_problems_with_a_version_under_v1() {
 
 #[tokio::test]
 async fn other_methods_are_refused_with_those_there_are() {
-    let service = Service::start();
+    let service = TestService::start();
     for path in ["/v1/changes", "/v1/tables/items/changes", "/livez", "/metrics"] {
         let reply = service.client.send(Method::POST, path, &[]).await;
         assert!(reply.problem(405).contains("POST"));
@@ -68,7 +68,7 @@ async fn other_methods_are_refused_with_those_there_are() {
 
 #[tokio::test]
 async fn polls_are_refused_until_the_service_was_ready_once() {
-    let mut service = Service::connecting(&HttpOptions::default());
+    let mut service = TestService::connecting(&HttpOptions::default());
     let reply = service.get("/v1/changes").await;
     assert!(reply.problem(503).contains("connecting for the first time"));
     assert_ne!(reply.header("retry-after"), "");
@@ -84,7 +84,7 @@ async fn polls_are_refused_until_the_service_was_ready_once() {
 
 #[tokio::test]
 async fn malformed_comes_before_not_ready() {
-    let service = Service::connecting(&HttpOptions::default());
+    let service = TestService::connecting(&HttpOptions::default());
     service.get("/v1/changes?limit=x").await.problem(400);
 }
 
@@ -106,7 +106,7 @@ fn any_query() -> impl Strategy<Value = String> {
 fn no_query_makes_it_fail() {
     let options =
         HttpOptions { ahead_wait_max: Duration::from_millis(1), ..HttpOptions::default() };
-    let mut service = Service::with_options(&options);
+    let mut service = TestService::with_options(&options);
     service.commit(808, &[(ITEMS, 1, Op::Insert), (USERS, 2, Op::Update)]);
     service.truncate(816, USERS);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -2,11 +2,11 @@ use std::io::Read as _;
 
 use super::*;
 use crate::change::Op::Insert;
-use crate::http::Origin;
+use crate::http::AllowedOrigin;
 
 #[tokio::test]
 async fn a_request_id_is_echoed_or_made() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     let reply = client.send(Method::GET, "/livez", &[("x-request-id", "mine-1")]).await;
     assert_eq!(reply.header("x-request-id"), "mine-1");
     let reply = client.send(Method::GET, "/nowhere", &[("x-request-id", "mine-2")]).await;
@@ -19,7 +19,7 @@ async fn a_request_id_is_echoed_or_made() {
 
 #[tokio::test]
 async fn head_is_get_without_a_body() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     let path = format!("/v1/changes?after={}", version(START));
     for path in [path.as_str(), "/livez", "/v1/changes?limit=x", "/nowhere"] {
         let get = client.get(path).await;
@@ -33,16 +33,16 @@ async fn head_is_get_without_a_body() {
 
 #[tokio::test]
 async fn options_lists_the_methods() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     let reply = client.send(Method::OPTIONS, "/v1/changes", &[]).await;
     assert_eq!((reply.status.as_u16(), reply.header("allow")), (204, "GET, HEAD, OPTIONS"));
 }
 
 #[tokio::test]
 async fn pages_of_the_configured_origins_may_read() {
-    let origins = vec!["https://app.example".parse::<Origin>().unwrap()];
+    let origins = vec!["https://app.example".parse::<AllowedOrigin>().unwrap()];
     let client =
-        Service::with_options(&HttpOptions { cors_origins: origins, ..HttpOptions::default() })
+        TestService::with_options(&HttpOptions { cors_origins: origins, ..HttpOptions::default() })
             .client;
     let asked = [
         ("origin", "https://app.example"),
@@ -68,9 +68,9 @@ async fn pages_of_the_configured_origins_may_read() {
 
 #[tokio::test]
 async fn pages_may_send_a_token_and_read_every_header_of_ours() {
-    let origins = vec!["https://app.example".parse::<Origin>().unwrap()];
+    let origins = vec!["https://app.example".parse::<AllowedOrigin>().unwrap()];
     let client =
-        Service::with_options(&HttpOptions { cors_origins: origins, ..HttpOptions::default() })
+        TestService::with_options(&HttpOptions { cors_origins: origins, ..HttpOptions::default() })
             .client;
     let asked = [
         ("origin", "https://app.example"),
@@ -97,17 +97,17 @@ async fn pages_may_send_a_token_and_read_every_header_of_ours() {
 #[tokio::test]
 async fn every_origin_may_read_where_a_star_says_so_and_none_by_default() {
     let asked = [("origin", "https://any.example")];
-    let options = HttpOptions { cors_origins: vec![Origin::Any], ..HttpOptions::default() };
+    let options = HttpOptions { cors_origins: vec![AllowedOrigin::Any], ..HttpOptions::default() };
     let reply =
-        Service::with_options(&options).client.send(Method::GET, "/v1/changes", &asked).await;
+        TestService::with_options(&options).client.send(Method::GET, "/v1/changes", &asked).await;
     assert_eq!(reply.header("access-control-allow-origin"), "*");
-    let reply = Service::start().client.send(Method::GET, "/v1/changes", &asked).await;
+    let reply = TestService::start().client.send(Method::GET, "/v1/changes", &asked).await;
     assert_eq!(reply.header("access-control-allow-origin"), "");
 }
 
 #[tokio::test]
 async fn large_answers_are_compressed_and_small_ones_are_not() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let path = format!("/v1/changes?after={}", version(START));
     let accept = |coding| [("accept-encoding", coding)];
     let reply = service.client.send(Method::GET, &path, &accept("gzip, br, zstd")).await;

@@ -12,7 +12,7 @@ fn held(after: u64) -> String {
 
 #[tokio::test]
 async fn a_held_poll_is_answered_by_the_commit() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     let path = held(START);
     let (reply, ()) = tokio::join!(client.get(&path), async {
@@ -25,7 +25,7 @@ async fn a_held_poll_is_answered_by_the_commit() {
 
 #[tokio::test]
 async fn a_held_poll_is_answered_by_a_reset_and_by_a_table_that_leaves() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     let path = held(START);
     let (reply, ()) = tokio::join!(client.get(&path), async {
@@ -44,7 +44,7 @@ async fn a_held_poll_is_answered_by_a_reset_and_by_a_table_that_leaves() {
 
 #[tokio::test]
 async fn what_happens_to_other_tables_does_not_end_the_wait() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     let path = format!("/v1/tables/items/changes?wait=200ms&after={}", version(START));
     let begun = Instant::now();
@@ -59,7 +59,7 @@ async fn what_happens_to_other_tables_does_not_end_the_wait() {
 
 #[tokio::test]
 async fn a_poll_with_something_to_tell_is_not_held() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     assert_eq!(service.get(&held(START)).await.told(), "items 1 insert");
     let first = service.get(&format!("/v1/changes?{LONG}")).await;
@@ -70,7 +70,7 @@ async fn a_poll_with_something_to_tell_is_not_held() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_not_counted_any_longer() {
-    let service = Service::start();
+    let service = TestService::start();
     let path = held(START);
     let gone = tokio::time::timeout(Duration::from_millis(20), service.get(&path));
     assert!(gone.await.is_err());
@@ -79,7 +79,7 @@ async fn a_client_that_leaves_is_not_counted_any_longer() {
 
 #[tokio::test]
 async fn closing_the_store_answers_held_polls_and_later_ones() {
-    let service = Service::start();
+    let service = TestService::start();
     let client = service.client.clone();
     let (now, ahead) = (held(START), held(8000));
     let (reply, reply_ahead, ()) = tokio::join!(client.get(&now), client.get(&ahead), async {
@@ -93,7 +93,7 @@ async fn closing_the_store_answers_held_polls_and_later_ones() {
 
 #[tokio::test]
 async fn a_version_from_ahead_is_waited_for() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     let path = format!("/v1/changes?after={}", version(808));
     let (reply, ()) = tokio::join!(client.get(&path), async {
@@ -107,7 +107,7 @@ async fn a_version_from_ahead_is_waited_for() {
 async fn a_version_that_stays_ahead_is_answered_with_itself() {
     let options =
         HttpOptions { ahead_wait_max: Duration::from_millis(50), ..HttpOptions::default() };
-    let service = Service::with_options(&options);
+    let service = TestService::with_options(&options);
     let begun = Instant::now();
     let reply = service.get(&held(8000)).await;
     let elapsed = begun.elapsed();

@@ -48,16 +48,16 @@ const START: u64 = 800;
 const COMMITTED_AT: CommitTime = CommitTime(762_523_200_000_001);
 
 /// A service on a store, with the writer's side at hand.
-struct Service {
+struct TestService {
     writer: Writer,
     source: watch::Sender<SourceStatus>,
     requests: StreamRequests,
-    client: Client,
+    client: TestClient,
 }
 
 /// Asks the service.
 #[derive(Clone)]
-struct Client {
+struct TestClient {
     router: Router,
     admin: Router,
     store: Store,
@@ -66,13 +66,13 @@ struct Client {
 
 /// An answer, read to its end.
 #[derive(Debug)]
-struct Reply {
+struct TestReply {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Service {
+impl TestService {
     /// Caught up, with the tables `items`, `users` and `shop."a,b"`.
     fn start() -> Self {
         Self::with_options(&HttpOptions::default())
@@ -97,7 +97,7 @@ impl Service {
         let (source, seen) = watch::channel(picture);
         let router = router(store.clone(), seen.clone(), &metrics, options);
         let admin = admin_router(store.clone(), seen, &metrics, options);
-        Self { writer, source, requests, client: Client { router, admin, store, metrics } }
+        Self { writer, source, requests, client: TestClient { router, admin, store, metrics } }
     }
 
     fn begin(&mut self, epoch: Epoch, from: u64) {
@@ -152,17 +152,17 @@ impl Service {
         }));
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    async fn get(&self, path: &str) -> TestReply {
         self.client.get(path).await
     }
 }
 
-impl Client {
-    async fn get(&self, path: &str) -> Reply {
+impl TestClient {
+    async fn get(&self, path: &str) -> TestReply {
         self.send(Method::GET, path, &[]).await
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> TestReply {
         ask(&self.router, method, path, headers).await
     }
 
@@ -178,7 +178,7 @@ impl Client {
     }
 }
 
-impl Reply {
+impl TestReply {
     fn json(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         assert_eq!(self.header("content-type"), "application/json");
@@ -219,7 +219,7 @@ impl Reply {
     }
 }
 
-async fn ask(router: &Router, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+async fn ask(router: &Router, method: Method, path: &str, headers: &[(&str, &str)]) -> TestReply {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -228,7 +228,7 @@ async fn ask(router: &Router, method: Method, path: &str, headers: &[(&str, &str
     let response = router.clone().oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    Reply { status: head.status, headers: head.headers, body }
+    TestReply { status: head.status, headers: head.headers, body }
 }
 
 fn table(oid: TableOid, schema: &str, name: &str, tracking: Tracking) -> Table {

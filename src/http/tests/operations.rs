@@ -3,7 +3,7 @@ use crate::change::Op::Insert;
 
 #[tokio::test]
 async fn live_whatever_the_database_does_and_ready_only_while_streaming() {
-    let service = Service::connecting(&HttpOptions::default());
+    let service = TestService::connecting(&HttpOptions::default());
     assert_eq!(service.get("/livez").await.json()["status"], "alive");
     for (phase, says) in [
         (Phase::Disconnected("server said no".into()), "server said no"),
@@ -25,7 +25,7 @@ async fn live_whatever_the_database_does_and_ready_only_while_streaming() {
 
 #[tokio::test]
 async fn status_tells_source_versions_and_tables() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.truncate(804, USERS);
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     service.source.send_modify(|source| {
@@ -72,7 +72,7 @@ async fn status_tells_source_versions_and_tables() {
 
 #[tokio::test]
 async fn status_answers_before_the_first_connection() {
-    let service = Service::connecting(&HttpOptions::default());
+    let service = TestService::connecting(&HttpOptions::default());
     let status = service.get("/v1/status").await.json();
     assert_eq!((&status["applied"], &status["tables"]), (&Value::Null, &Value::Array(vec![])));
     assert_eq!(status["source"]["phase"], "disconnected");
@@ -81,7 +81,7 @@ async fn status_answers_before_the_first_connection() {
 
 #[tokio::test]
 async fn metrics_count_requests_by_route_method_and_status() {
-    let service = Service::start();
+    let service = TestService::start();
     let client = &service.client;
     client.get("/v1/tables/items/changes").await;
     client.get("/v1/tables/users/changes").await;
@@ -106,7 +106,7 @@ async fn metrics_count_requests_by_route_method_and_status() {
 
 #[tokio::test]
 async fn metrics_are_openmetrics_for_those_who_accept_it() {
-    let client = Service::start().client;
+    let client = TestService::start().client;
     let accept = [("accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")];
     let reply = client.send(Method::GET, "/metrics", &accept).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -120,7 +120,7 @@ async fn metrics_are_openmetrics_for_those_who_accept_it() {
 #[tokio::test]
 async fn operators_routes_move_to_their_own_listener() {
     let options = HttpOptions { admin_apart: true, ..HttpOptions::default() };
-    let client = Service::with_options(&options).client;
+    let client = TestService::with_options(&options).client;
     for path in ["/livez", "/readyz", "/v1/status", "/metrics"] {
         client.get(path).await.problem(404);
         let reply = ask(&client.admin, Method::GET, path, &[]).await;

@@ -4,7 +4,7 @@ use crate::snapshot::Xid;
 
 #[tokio::test]
 async fn a_first_poll_resets_every_table_and_gives_a_version_to_start_from() {
-    let service = Service::start();
+    let service = TestService::start();
     let reply = service.get("/v1/changes").await;
     let expected = serde_json::json!({
         "version": version(START), "more": false,
@@ -19,7 +19,7 @@ async fn a_first_poll_resets_every_table_and_gives_a_version_to_start_from() {
 
 #[tokio::test]
 async fn changes_are_told_in_commit_order_with_the_version_to_go_on_from() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Update)]);
     service.commit(816, &[(ITEMS, 3, Insert), (USERS, 2, Delete)]);
     let reply = service.get(&format!("/v1/changes?after={}", version(START))).await;
@@ -35,7 +35,7 @@ async fn changes_are_told_in_commit_order_with_the_version_to_go_on_from() {
 
 #[tokio::test]
 async fn the_version_moves_with_the_watermark_while_the_tables_are_quiet() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.take(Event::Watermark(Lsn(880)));
     let reply = service.get(&format!("/v1/changes?after={}", version(START))).await;
     assert_eq!(reply.version(), version(880));
@@ -44,7 +44,7 @@ async fn the_version_moves_with_the_watermark_while_the_tables_are_quiet() {
 
 #[tokio::test]
 async fn only_the_tables_asked_for_are_told() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Update), (COMMA, 3, Update)]);
     let after = version(START);
     for (path, told) in [
@@ -68,7 +68,7 @@ async fn only_the_tables_asked_for_are_told() {
 
 #[tokio::test]
 async fn a_limit_divides_the_answer_and_more_says_so() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert), (ITEMS, 3, Insert)]);
     let mut after = version(START);
     let mut told = Vec::new();
@@ -88,7 +88,7 @@ async fn a_limit_divides_the_answer_and_more_says_so() {
 
 #[tokio::test]
 async fn with_detail_each_change_has_its_version_and_time() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     service.take(Event::Commit(Transaction {
         end_lsn: Lsn(816),
@@ -117,7 +117,7 @@ async fn with_detail_each_change_has_its_version_and_time() {
 
 #[tokio::test]
 async fn a_version_of_another_history_is_answered_with_resets() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let reply = service.get("/v1/changes?tables=items&after=000000ff-0000000000000320").await;
     assert_eq!(reply.json()["reset"], serde_json::json!(["items"]));
@@ -127,7 +127,7 @@ async fn a_version_of_another_history_is_answered_with_resets() {
 
 #[tokio::test]
 async fn a_version_below_the_floor_resets_that_table_alone() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(USERS, 1, Update)]);
     service.truncate(816, ITEMS);
     let reply = service.get(&format!("/v1/changes?after={}", version(START))).await;

@@ -8,7 +8,7 @@ const ROOM: usize = 200 << 10;
 #[tokio::test]
 async fn answers_that_nobody_reads_leave_room_for_small_ones_only() {
     let options = HttpOptions { max_buffered_response_bytes: ROOM, ..HttpOptions::default() };
-    let mut service = Service::with_options(&options);
+    let mut service = TestService::with_options(&options);
     let changes: Vec<_> = (0..2000).map(|id| (ITEMS, id, Insert)).collect();
     service.commit(808, &changes);
     service.commit(816, &[(USERS, 1, Insert)]);

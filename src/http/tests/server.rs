@@ -3,7 +3,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::http::{Certificates, Offer, ServerOptions, serve};
+use crate::http::{Certificates, HttpServerOptions, ListenerConfig, serve};
 
 /// Sends a request by hand and reads until the connection ends.
 async fn exchange(stream: &mut TcpStream, request: &str) -> String {
@@ -19,16 +19,16 @@ fn get(path: &str, connection: &str) -> String {
 
 /// Serves on a free port while `with` runs, then shuts down; both must end.
 pub(super) async fn serving(
-    client: &Client,
+    client: &TestClient,
     with: impl AsyncFnOnce(std::net::SocketAddr, CancellationToken),
 ) {
-    serving_as(client, ServerOptions::default(), None, with).await;
+    serving_as(client, HttpServerOptions::default(), None, with).await;
 }
 
 /// …with these limits, and TLS where there is a certificate.
 pub(super) async fn serving_as(
-    client: &Client,
-    options: ServerOptions,
+    client: &TestClient,
+    options: HttpServerOptions,
     tls: Option<Certificates>,
     with: impl AsyncFnOnce(std::net::SocketAddr, CancellationToken),
 ) {
@@ -36,7 +36,7 @@ pub(super) async fn serving_as(
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let (router, metrics) = (client.router.clone(), client.metrics.clone());
-    let offer = Offer { router, options, tls, metrics };
+    let offer = ListenerConfig { router, options, tls, metrics };
     let served = serve(listener, offer, shutdown.clone());
     let used = async {
         with(address, shutdown.clone()).await;
@@ -48,7 +48,7 @@ pub(super) async fn serving_as(
 
 #[tokio::test]
 async fn requests_are_answered_over_tcp() {
-    let service = Service::start();
+    let service = TestService::start();
     serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = exchange(&mut stream, &get("/livez", "close")).await;
@@ -60,7 +60,7 @@ async fn requests_are_answered_over_tcp() {
 
 #[tokio::test]
 async fn shutdown_answers_held_polls_ends_idle_connections_and_accepts_no_more() {
-    let service = Service::start();
+    let service = TestService::start();
     let client = service.client.clone();
     serving(&service.client, async move |address, shutdown| {
         let mut idle = TcpStream::connect(address).await.unwrap();
@@ -82,7 +82,7 @@ async fn shutdown_answers_held_polls_ends_idle_connections_and_accepts_no_more()
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
-    let service = Service::start();
+    let service = TestService::start();
     serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(70 * 1024));
@@ -97,7 +97,7 @@ async fn a_head_that_is_too_large_is_refused() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_is_not_held_any_longer() {
-    let service = Service::start();
+    let service = TestService::start();
     let client = service.client.clone();
     serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();

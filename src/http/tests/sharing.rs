@@ -5,41 +5,45 @@ use std::sync::Arc;
 
 use super::*;
 use crate::change::Op::Insert;
+use crate::http::encoded_response::EncodedResponse;
 use crate::http::encoding::Encoding;
-use crate::http::shared::{Question, SharedAnswers};
-use crate::http::told::Told;
+use crate::http::response_cache::{ResponseCache, ResponseKey};
 use crate::store::ResourceSelection;
 
-fn question(service: &Service, table: &str, after: u64) -> Question {
+fn question(service: &TestService, table: &str, after: u64) -> ResponseKey {
     let directory = service.client.store.directory();
     let tables = ResourceSelection::tables([directory.resolve(table).unwrap().clone()]);
     let after = Some(version(after).parse().unwrap());
-    Question { tables, after, limit: 1000, detail: false, rows: false }
+    ResponseKey { tables, after, limit: 1000, detail: false, rows: false }
 }
 
-async fn answer(answers: &SharedAnswers, service: &Service, question: &Question) -> Arc<Told> {
+async fn answer(
+    answers: &ResponseCache,
+    service: &TestService,
+    question: &ResponseKey,
+) -> Arc<EncodedResponse> {
     answers.answer(&service.client.store, question).await.unwrap()
 }
 
 /// A commit of many rows, so that it is worth compressing.
-fn commit_many(service: &mut Service, end: u64) {
+fn commit_many(service: &mut TestService, end: u64) {
     let changes: Vec<_> = (0..200).map(|id| (ITEMS, id, Insert)).collect();
     service.commit(end, &changes);
 }
 
 #[tokio::test]
 async fn who_asks_the_same_is_given_the_same_bytes() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
-    let answers = SharedAnswers::default();
+    let answers = ResponseCache::default();
     let asked = question(&service, "items", START);
     let first = answer(&answers, &service, &asked).await;
     assert!(Arc::ptr_eq(&first, &answer(&answers, &service, &asked).await));
     let others = [
-        Question { after: Some(version(801).parse().unwrap()), ..asked.clone() },
-        Question { limit: 5, ..asked.clone() },
-        Question { detail: true, ..asked.clone() },
-        Question { tables: ResourceSelection::All, ..asked.clone() },
+        ResponseKey { after: Some(version(801).parse().unwrap()), ..asked.clone() },
+        ResponseKey { limit: 5, ..asked.clone() },
+        ResponseKey { detail: true, ..asked.clone() },
+        ResponseKey { tables: ResourceSelection::All, ..asked.clone() },
     ];
     for other in others {
         assert!(!Arc::ptr_eq(&first, &answer(&answers, &service, &other).await), "{other:?}");
@@ -48,8 +52,8 @@ async fn who_asks_the_same_is_given_the_same_bytes() {
 
 #[tokio::test]
 async fn news_are_never_withheld() {
-    let mut service = Service::start();
-    let answers = SharedAnswers::default();
+    let mut service = TestService::start();
+    let answers = ResponseCache::default();
     let asked = question(&service, "items", START);
     for end in (808..1600).step_by(8) {
         service.commit(end, &[(ITEMS, i64::try_from(end).unwrap(), Insert)]);
@@ -63,9 +67,9 @@ async fn news_are_never_withheld() {
 
 #[tokio::test]
 async fn the_version_does_not_stay_behind_while_other_tables_change() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
-    let answers = SharedAnswers::default();
+    let answers = ResponseCache::default();
     let asked = question(&service, "items", START);
     answer(&answers, &service, &asked).await;
     service.commit(816, &[(USERS, 1, Insert)]);
@@ -75,9 +79,9 @@ async fn the_version_does_not_stay_behind_while_other_tables_change() {
 
 #[tokio::test]
 async fn an_answer_is_compressed_once_for_each_encoding() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     commit_many(&mut service, 808);
-    let answers = SharedAnswers::default();
+    let answers = ResponseCache::default();
     let told = answer(&answers, &service, &question(&service, "items", START)).await;
     for encoding in Encoding::ALL {
         let compressed = told.compressed(encoding).unwrap();
@@ -88,7 +92,7 @@ async fn an_answer_is_compressed_once_for_each_encoding() {
 
 #[tokio::test]
 async fn every_encoding_holds_the_same_answer() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     commit_many(&mut service, 808);
     let path = format!("/v1/changes?after={}", version(START));
     let plain = service.get(&path).await;
@@ -113,9 +117,9 @@ async fn every_encoding_holds_the_same_answer() {
 
 #[tokio::test]
 async fn a_bounded_number_of_answers_is_remembered() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     commit_many(&mut service, 80_000);
-    let answers = SharedAnswers::default();
+    let answers = ResponseCache::default();
     let mut told = Vec::new();
     for after in START..START + 1000 {
         let asked = question(&service, "items", after);

@@ -12,18 +12,18 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::server::serving;
 use super::*;
 use crate::change::Op::{Insert, Update};
-use crate::http::{Origin, PushOptions};
+use crate::http::{AllowedOrigin, PushOptions};
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// A client's socket.
-struct Socket(WebSocketStream<TcpStream>);
+struct TestSocket(WebSocketStream<TcpStream>);
 
 fn request(address: SocketAddr) -> client::Request {
     format!("ws://{address}/v1/ws").into_client_request().unwrap()
 }
 
-impl Socket {
+impl TestSocket {
     async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let (socket, response) = client_async(request(address), stream).await.unwrap();
@@ -79,16 +79,16 @@ async fn until(reached: impl Fn() -> bool) {
     .expect("it comes to that");
 }
 
-fn sockets(client: &Client) -> i64 {
+fn sockets(client: &TestClient) -> i64 {
     client.metrics.push_clients.with_label_values(&["ws"]).get()
 }
 
 #[tokio::test]
 async fn answers_come_as_messages_and_are_what_a_poll_says() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         socket.subscribe(r#""tables":["items"],"after":null"#).await;
         let first = socket.hear().await;
         assert_eq!(first.as_bytes(), client.get("/v1/changes?tables=items").await.body);
@@ -105,10 +105,10 @@ async fn answers_come_as_messages_and_are_what_a_poll_says() {
 
 #[tokio::test]
 async fn a_subscription_can_be_changed() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         let after = version(START);
         socket.subscribe(&format!(r#""tables":["items"],"after":"{after}""#)).await;
         socket.subscribe(&format!(r#""tables":["users"],"after":"{after}","detail":true"#)).await;
@@ -125,10 +125,10 @@ async fn a_subscription_can_be_changed() {
 
 #[tokio::test]
 async fn in_mode_version_only_the_version_is_told() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         socket.subscribe(r#""tables":["items"],"mode":"version""#).await;
         assert_eq!(socket.hear().await, format!(r#"{{"version":"{}"}}"#, version(START)));
         service.commit(808, &[(USERS, 1, Insert)]);
@@ -142,12 +142,12 @@ async fn in_mode_version_only_the_version_is_told() {
 
 #[tokio::test]
 async fn a_long_answer_arrives_whole() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let changes: Vec<_> = (0..5000).map(|id| (ITEMS, id, Insert)).collect();
     service.commit(80_000, &changes);
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         let after = version(START);
         socket.subscribe(&format!(r#""after":"{after}","limit":10000"#)).await;
         let path = format!("/v1/changes?limit=10000&after={after}");
@@ -158,10 +158,10 @@ async fn a_long_answer_arrives_whole() {
 
 #[tokio::test]
 async fn mistakes_are_told_and_leave_the_subscription_as_it_was() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         socket.subscribe(&format!(r#""after":"{}""#, version(START))).await;
         socket.subscribe(r#""tables":["nope"]"#).await;
         assert!(socket.problem().await.contains("no published table \"nope\""));
@@ -178,10 +178,10 @@ async fn mistakes_are_told_and_leave_the_subscription_as_it_was() {
 
 #[tokio::test]
 async fn a_table_that_leaves_ends_the_subscription_but_not_the_socket() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         socket.subscribe(r#""tables":["items"]"#).await;
         socket.hear().await;
         let tables = vec![table(USERS, "public", "users", Tracking::Ids)];
@@ -195,12 +195,12 @@ async fn a_table_that_leaves_ends_the_subscription_but_not_the_socket() {
 
 #[tokio::test]
 async fn what_is_not_allowed_ends_with_its_close_code() {
-    let service = Service::start();
+    let service = TestService::start();
     serving(&service.client, async move |address, _| {
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         socket.0.send(Message::binary(vec![1])).await.unwrap();
         assert_eq!(socket.closed().await, CloseCode::Unsupported);
-        let mut socket = Socket::open(address).await;
+        let mut socket = TestSocket::open(address).await;
         socket.say(&"x".repeat(65 * 1024)).await;
         assert_eq!(socket.closed().await, CloseCode::Size);
     })
@@ -209,9 +209,9 @@ async fn what_is_not_allowed_ends_with_its_close_code() {
 
 #[tokio::test]
 async fn pages_of_other_origins_are_refused() {
-    let origins = vec!["https://app.example".parse::<Origin>().unwrap()];
+    let origins = vec!["https://app.example".parse::<AllowedOrigin>().unwrap()];
     let options = HttpOptions { cors_origins: origins, ..HttpOptions::default() };
-    let service = Service::with_options(&options);
+    let service = TestService::with_options(&options);
     serving(&service.client, async move |address, _| {
         for (origin, status) in [("https://evil.example", 403), ("https://app.example", 101)] {
             let mut request = request(address);
@@ -230,7 +230,7 @@ async fn pages_of_other_origins_are_refused() {
 
 #[tokio::test]
 async fn a_request_that_asks_for_no_socket_is_told_what_to_ask_for() {
-    let service = Service::start();
+    let service = TestService::start();
     let reply = service.get("/v1/ws").await;
     assert_eq!(reply.header("upgrade"), "websocket");
     assert!(reply.problem(426).contains("over HTTP/1.1"));
@@ -239,10 +239,10 @@ async fn a_request_that_asks_for_no_socket_is_told_what_to_ask_for() {
 #[tokio::test]
 async fn sockets_and_streams_share_one_limit() {
     let push = PushOptions { max_clients: 1, ..PushOptions::default() };
-    let service = Service::with_options(&HttpOptions { push, ..HttpOptions::default() });
+    let service = TestService::with_options(&HttpOptions { push, ..HttpOptions::default() });
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let socket = Socket::open(address).await;
+        let socket = TestSocket::open(address).await;
         client.get("/v1/stream").await.problem(503);
         let stream = TcpStream::connect(address).await.unwrap();
         let Err(Error::Http(refused)) = client_async(request(address), stream).await else {
@@ -251,18 +251,18 @@ async fn sockets_and_streams_share_one_limit() {
         assert_eq!(refused.status(), 503);
         drop(socket);
         until(|| sockets(&client) == 0).await;
-        Socket::open(address).await;
+        TestSocket::open(address).await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn the_end_of_the_service_closes_sockets_with_1001() {
-    let service = Service::start();
+    let service = TestService::start();
     let client = service.client.clone();
     serving(&client, async move |address, shutdown| {
-        let mut idle = Socket::open(address).await;
-        let mut subscribed = Socket::open(address).await;
+        let mut idle = TestSocket::open(address).await;
+        let mut subscribed = TestSocket::open(address).await;
         subscribed.subscribe("").await;
         subscribed.hear().await;
         shutdown.cancel();
@@ -277,11 +277,11 @@ async fn the_end_of_the_service_closes_sockets_with_1001() {
 #[tokio::test]
 async fn pings_come_and_who_answers_none_is_disconnected() {
     let push = PushOptions { heartbeat: Duration::from_millis(100), ..PushOptions::default() };
-    let service = Service::with_options(&HttpOptions { push, ..HttpOptions::default() });
+    let service = TestService::with_options(&HttpOptions { push, ..HttpOptions::default() });
     let client = service.client.clone();
     serving(&client, async |address, _| {
-        let mut lives = Socket::open(address).await;
-        let dead = Socket::open(address).await;
+        let mut lives = TestSocket::open(address).await;
+        let dead = TestSocket::open(address).await;
         assert_eq!(sockets(&client), 2);
         // Reading answers pings.
         let reads = async { while lives.0.next().await.is_some_and(|m| m.is_ok()) {} };

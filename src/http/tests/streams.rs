@@ -10,17 +10,17 @@ use crate::http::PushOptions;
 const SOON: Duration = Duration::from_secs(10);
 
 /// An open stream.
-struct Stream(BodyDataStream);
+struct TestStream(BodyDataStream);
 
 /// An event, or a comment without an id.
 #[derive(Debug, PartialEq)]
-struct Told {
+struct ReceivedEvent {
     id: String,
     data: String,
 }
 
 async fn respond(
-    client: &Client,
+    client: &TestClient,
     path: &str,
     headers: &[(&str, &str)],
 ) -> axum::response::Response {
@@ -31,13 +31,13 @@ async fn respond(
     client.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
-impl Stream {
-    async fn open(client: &Client, query: &str) -> Self {
+impl TestStream {
+    async fn open(client: &TestClient, query: &str) -> Self {
         Self::open_with(client, query, &[]).await
     }
 
     /// Opens it and reads the greeting.
-    async fn open_with(client: &Client, query: &str, headers: &[(&str, &str)]) -> Self {
+    async fn open_with(client: &TestClient, query: &str, headers: &[(&str, &str)]) -> Self {
         let response = respond(client, &format!("/v1/stream?{query}"), headers).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -55,11 +55,11 @@ impl Stream {
         next.transpose().unwrap().unwrap_or_default()
     }
 
-    async fn event(&mut self) -> Told {
+    async fn event(&mut self) -> ReceivedEvent {
         let text = String::from_utf8(self.chunk().await.to_vec()).unwrap();
         let (id, data) = text.split_once("\ndata: ").unwrap_or_else(|| panic!("{text:?}"));
         let id = id.strip_prefix("id: ").unwrap().to_owned();
-        Told { id, data: data.strip_suffix("\n\n").unwrap().to_owned() }
+        ReceivedEvent { id, data: data.strip_suffix("\n\n").unwrap().to_owned() }
     }
 
     fn is_quiet(&mut self) -> bool {
@@ -71,15 +71,15 @@ fn options(push: PushOptions) -> HttpOptions {
     HttpOptions { push, ..HttpOptions::default() }
 }
 
-async fn polled(client: &Client, query: &str) -> String {
+async fn polled(client: &TestClient, query: &str) -> String {
     let reply = client.get(&format!("/v1/changes?{query}")).await;
     String::from_utf8(reply.body.to_vec()).unwrap()
 }
 
 #[tokio::test]
 async fn without_a_version_the_starting_point_comes_at_once() {
-    let service = Service::start();
-    let mut stream = Stream::open(&service.client, "tables=items").await;
+    let service = TestService::start();
+    let mut stream = TestStream::open(&service.client, "tables=items").await;
     let event = stream.event().await;
     assert_eq!(
         (event.id, event.data),
@@ -90,9 +90,9 @@ async fn without_a_version_the_starting_point_comes_at_once() {
 
 #[tokio::test]
 async fn each_event_is_what_a_poll_would_have_answered() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let query = format!("after={}&detail=true", version(START));
-    let mut stream = Stream::open(&service.client, &query).await;
+    let mut stream = TestStream::open(&service.client, &query).await;
     assert!(stream.is_quiet());
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Delete)]);
     let event = stream.event().await;
@@ -105,24 +105,25 @@ async fn each_event_is_what_a_poll_would_have_answered() {
 
 #[tokio::test]
 async fn the_last_event_id_wins_over_after() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     service.commit(816, &[(ITEMS, 2, Insert)]);
     let query = format!("after={}", version(START));
     let last = version(808);
-    let mut stream = Stream::open_with(&service.client, &query, &[("last-event-id", &last)]).await;
+    let mut stream =
+        TestStream::open_with(&service.client, &query, &[("last-event-id", &last)]).await;
     let event = stream.event().await;
     assert_eq!(event.data, polled(&service.client, &format!("after={last}")).await);
-    let mut stream = Stream::open_with(&service.client, &query, &[("last-event-id", "")]).await;
+    let mut stream = TestStream::open_with(&service.client, &query, &[("last-event-id", "")]).await;
     assert_eq!(stream.event().await.data, polled(&service.client, &query).await);
 }
 
 #[tokio::test]
 async fn what_exceeds_the_limit_follows_at_once() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert), (ITEMS, 3, Insert)]);
     let query = format!("limit=2&after={}", version(START));
-    let mut stream = Stream::open(&service.client, &query).await;
+    let mut stream = TestStream::open(&service.client, &query).await;
     assert!(stream.event().await.data.contains(r#""more":true"#));
     let rest = stream.event().await;
     assert!(rest.data.contains(r#""more":false"#) && rest.data.contains(r#""id":3"#), "{rest:?}");
@@ -130,8 +131,8 @@ async fn what_exceeds_the_limit_follows_at_once() {
 
 #[tokio::test]
 async fn a_slow_reader_is_told_once_of_what_happened_meanwhile() {
-    let mut service = Service::start();
-    let mut stream = Stream::open(&service.client, &format!("after={}", version(START))).await;
+    let mut service = TestService::start();
+    let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
     service.commit(808, &[(ITEMS, 1, Insert)]);
     // Bytes that the connection holds have not been taken by the client.
     let held = stream.chunk().await;
@@ -149,8 +150,8 @@ async fn a_slow_reader_is_told_once_of_what_happened_meanwhile() {
 #[tokio::test]
 async fn who_takes_nothing_is_disconnected() {
     let push = PushOptions { write_max: Duration::from_millis(30), ..PushOptions::default() };
-    let mut service = Service::with_options(&options(push));
-    let mut stream = Stream::open(&service.client, &format!("after={}", version(START))).await;
+    let mut service = TestService::with_options(&options(push));
+    let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let held = stream.chunk().await;
     let next = tokio::time::timeout(SOON, stream.0.next()).await.unwrap();
@@ -166,8 +167,8 @@ async fn a_quiet_stream_has_comments_and_now_and_then_a_version() {
         progress_interval: Duration::from_millis(200),
         ..PushOptions::default()
     };
-    let mut service = Service::with_options(&options(push));
-    let mut stream = Stream::open(&service.client, &format!("after={}", version(START))).await;
+    let mut service = TestService::with_options(&options(push));
+    let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
     assert_eq!(stream.chunk().await, ": still here\n\n");
     service.take(Event::Watermark(Lsn(880)));
     let mut comments = 0;
@@ -190,23 +191,23 @@ async fn a_quiet_stream_has_comments_and_now_and_then_a_version() {
 #[tokio::test]
 async fn as_many_are_admitted_as_configured() {
     let push = PushOptions { max_clients: 1, ..PushOptions::default() };
-    let service = Service::with_options(&options(push));
+    let service = TestService::with_options(&options(push));
     let count = service.client.metrics.push_clients.with_label_values(&["sse"]);
-    let stream = Stream::open(&service.client, "").await;
+    let stream = TestStream::open(&service.client, "").await;
     assert_eq!(count.get(), 1);
     let reply = service.get("/v1/stream").await;
     assert!(!reply.header("retry-after").is_empty());
     assert!(reply.problem(503).contains("http.push_clients_max"));
     drop(stream);
     assert_eq!(count.get(), 0);
-    Stream::open(&service.client, "").await;
+    TestStream::open(&service.client, "").await;
 }
 
 #[tokio::test]
 async fn closing_the_store_ends_streams() {
-    let service = Service::start();
-    let mut quiet = Stream::open(&service.client, &format!("after={}", version(START))).await;
-    let mut behind = Stream::open(&service.client, "").await;
+    let service = TestService::start();
+    let mut quiet = TestStream::open(&service.client, &format!("after={}", version(START))).await;
+    let mut behind = TestStream::open(&service.client, "").await;
     service.client.store.close();
     assert!(quiet.chunk().await.is_empty());
     while !behind.chunk().await.is_empty() {}
@@ -214,9 +215,9 @@ async fn closing_the_store_ends_streams() {
 
 #[tokio::test]
 async fn a_table_that_leaves_ends_the_stream_with_a_problem() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let query = format!("tables=items&after={}", version(START));
-    let mut stream = Stream::open(&service.client, &query).await;
+    let mut stream = TestStream::open(&service.client, &query).await;
     assert!(stream.is_quiet());
     let tables = vec![table(USERS, "public", "users", Tracking::Ids)];
     service.take(Event::Tables { tables, resets: vec![] });
@@ -229,29 +230,29 @@ async fn a_table_that_leaves_ends_the_stream_with_a_problem() {
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_at_once() {
-    let service = Service::start();
+    let service = TestService::start();
     assert!(service.get("/v1/stream?wait=5s").await.problem(400).contains("leave `wait` out"));
     assert!(service.get("/v1/stream?tables=nope").await.problem(404).contains("nope"));
     assert!(service.get("/v1/stream?after=x").await.problem(400).contains("`after`"));
     let headers = [("last-event-id", "x")];
     let reply = service.client.send(Method::GET, "/v1/stream", &headers).await;
     assert!(reply.problem(400).contains("Last-Event-ID"));
-    let connecting = Service::connecting(&HttpOptions::default());
+    let connecting = TestService::connecting(&HttpOptions::default());
     connecting.get("/v1/stream").await.problem(503);
 }
 
 #[tokio::test]
 async fn a_stream_is_not_compressed() {
-    let service = Service::start();
-    Stream::open_with(&service.client, "", &[("accept-encoding", "gzip, br, zstd")]).await;
+    let service = TestService::start();
+    TestStream::open_with(&service.client, "", &[("accept-encoding", "gzip, br, zstd")]).await;
 }
 
 #[tokio::test]
 async fn commits_are_gathered_for_the_interval_that_is_configured() {
     let gathered = Duration::from_millis(200);
     let options = HttpOptions { coalesce_interval: gathered, ..HttpOptions::default() };
-    let mut service = Service::with_options(&options);
-    let mut stream = Stream::open(&service.client, &format!("after={}", version(START))).await;
+    let mut service = TestService::with_options(&options);
+    let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
     assert!(stream.is_quiet());
     service.commit(808, &[(ITEMS, 1, Insert)]);
     assert!(stream.is_quiet());

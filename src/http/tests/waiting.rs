@@ -11,9 +11,9 @@ use super::*;
 use crate::change::Op::Update;
 
 /// A client that speaks HTTP/1 by hand.
-struct Wire(BufReader<TcpStream>);
+struct RawWire(BufReader<TcpStream>);
 
-impl Wire {
+impl RawWire {
     async fn connect(address: SocketAddr) -> Self {
         Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
     }
@@ -80,10 +80,10 @@ fn is(head: &[String], line: &str) -> bool {
 
 #[tokio::test]
 async fn a_held_poll_is_answered_and_the_connection_goes_on() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
-        let mut wire = Wire::connect(address).await;
+        let mut wire = RawWire::connect(address).await;
         for end in [900, 1000, 1100] {
             let after = super::version(end - 100);
             let query = format!("/v1/changes?wait=60s&after={after}");
@@ -104,10 +104,10 @@ async fn a_held_poll_is_answered_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn what_is_asked_while_a_poll_is_held_is_answered_after_it() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
-        let mut wire = Wire::connect(address).await;
+        let mut wire = RawWire::connect(address).await;
         // One together with the poll, one later, in two pieces.
         wire.say(&(held("GET", "1.1", "") + "GET /livez HTTP/1.1\r\n\r\n")).await;
         client.held(1).await;
@@ -124,7 +124,7 @@ async fn what_is_asked_while_a_poll_is_held_is_answered_after_it() {
 
 #[tokio::test]
 async fn what_a_head_says_of_its_answer_holds_for_a_held_one() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
         let requests = [
@@ -135,7 +135,7 @@ async fn what_a_head_says_of_its_answer_holds_for_a_held_one() {
         ];
         let mut wires = Vec::new();
         for request in &requests {
-            let mut wire = Wire::connect(address).await;
+            let mut wire = RawWire::connect(address).await;
             wire.say(request).await;
             wires.push(wire);
         }
@@ -168,10 +168,10 @@ fn stream() -> String {
 
 #[tokio::test]
 async fn a_stream_is_chunks_and_ends_in_order() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, shutdown| {
-        let mut wire = Wire::connect(address).await;
+        let mut wire = RawWire::connect(address).await;
         wire.say(&stream()).await;
         let head = wire.head().await;
         assert!(is(&head, "transfer-encoding: chunked"), "{head:?}");
@@ -194,10 +194,10 @@ async fn a_stream_is_chunks_and_ends_in_order() {
 
 #[tokio::test]
 async fn a_stream_to_a_client_of_http_1_0_is_no_chunks() {
-    let mut service = Service::start();
+    let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
-        let mut wire = Wire::connect(address).await;
+        let mut wire = RawWire::connect(address).await;
         wire.say(&stream().replace("HTTP/1.1", "HTTP/1.0")).await;
         let head = wire.head().await;
         assert!(!is(&head, "transfer-encoding: chunked"), "{head:?}");
@@ -211,11 +211,11 @@ async fn a_stream_to_a_client_of_http_1_0_is_no_chunks() {
 
 #[tokio::test]
 async fn a_stream_whose_client_hangs_up_ends() {
-    let service = Service::start();
+    let service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
         let streams = client.metrics.push_clients.with_label_values(&["sse"]);
-        let mut wire = Wire::connect(address).await;
+        let mut wire = RawWire::connect(address).await;
         wire.say(&stream()).await;
         wire.head().await;
         assert!(wire.chunk().await.starts_with("retry: "));

@@ -16,18 +16,18 @@ use crate::source::PostmasterId;
 use crate::table::{Table, TableOid};
 
 /// Rows by key, and how far the transactions are.
-pub(super) struct Database(Mutex<State>);
+pub(super) struct FakeDatabase(Mutex<FakeDatabaseState>);
 
-struct State {
+struct FakeDatabaseState {
     rows: BTreeMap<(TableOid, String), (Key, Row)>,
     next_xid: u32,
     end: Lsn,
     away: bool,
 }
 
-impl Database {
+impl FakeDatabase {
     pub(super) fn new(end: u64) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(FakeDatabaseState {
             rows: BTreeMap::new(),
             next_xid: 1_000,
             end: Lsn(end),
@@ -69,7 +69,7 @@ impl Database {
     }
 }
 
-impl Loader for Database {
+impl Loader for FakeDatabase {
     fn load<'a>(
         &'a self,
         table: &'a Arc<Table>,

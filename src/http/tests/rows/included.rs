@@ -1,7 +1,7 @@
 use super::*;
 
 /// Each change with its row, in short.
-fn told(reply: &Reply) -> Vec<String> {
+fn told(reply: &TestReply) -> Vec<String> {
     let answer = reply.json();
     let change = |change: &Value| {
         let row = change.get("row").map_or("-".to_owned(), ToString::to_string);

@@ -13,7 +13,7 @@ mod whole;
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::Database;
+use database::FakeDatabase;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,8 @@ const LINES: TableOid = TableOid(4);
 /// A service that holds rows: `items` and `lines` preloaded, `users` lazily, `shop."a,b"` not at
 /// all.
 pub(super) struct Shop {
-    pub(super) service: Service,
-    database: Arc<Database>,
+    pub(super) service: TestService,
+    database: Arc<FakeDatabase>,
     background: JoinSet<()>,
 }
 
@@ -49,7 +49,7 @@ impl Shop {
 
     /// Ready but for the preloads.
     fn before_preloads(rows: &[(TableOid, &str)]) -> Self {
-        let mut service = Service::connecting(&HttpOptions::default());
+        let mut service = TestService::connecting(&HttpOptions::default());
         let tables = vec![
             held(ITEMS, "items", RowMode::Preload, &[("id", JsonType::Integer)]),
             held(USERS, "users", RowMode::Lazy, &[("id", JsonType::Integer)]),
@@ -73,7 +73,7 @@ impl Shop {
             source.phase = Phase::Streaming;
             source.was_ready = true;
         });
-        let database = Database::new(START);
+        let database = FakeDatabase::new(START);
         for (table, row) in rows {
             database.set(*table, &key_of(*table, row), Some(Row::new(row.as_bytes())));
         }
@@ -130,11 +130,11 @@ impl Shop {
         }));
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    async fn get(&self, path: &str) -> TestReply {
         self.service.get(path).await
     }
 
-    async fn get_if_none_match(&self, path: &str, etag: &str) -> Reply {
+    async fn get_if_none_match(&self, path: &str, etag: &str) -> TestReply {
         self.service.client.send(Method::GET, path, &[("if-none-match", etag)]).await
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> Reply {
+async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> TestReply {
     ask(router, Method::POST, path, headers).await
 }
 
@@ -34,9 +34,9 @@ async fn a_reload_has_to_be_meant() {
 
 #[tokio::test]
 async fn a_web_page_cannot_reload() {
-    let origins = vec!["https://app.example".parse().unwrap(), crate::http::Origin::Any];
+    let origins = vec!["https://app.example".parse().unwrap(), crate::http::AllowedOrigin::Any];
     let options = HttpOptions { cors_origins: origins, ..HttpOptions::default() };
-    let client = Service::with_options(&options).client;
+    let client = TestService::with_options(&options).client;
     for origin in ["https://evil.example", "https://app.example", "null", "http://127.0.0.1:8080"] {
         let headers = [("origin", origin), ("content-type", "text/plain")];
         post(&client.router, "/admin/reload?table=all", &headers).await.problem(403);
@@ -49,7 +49,7 @@ async fn a_web_page_cannot_reload() {
 #[tokio::test]
 async fn it_is_offered_to_operators_only_where_they_have_a_listener() {
     let options = HttpOptions { admin_apart: true, ..HttpOptions::default() };
-    let client = Service::with_options(&options).client;
+    let client = TestService::with_options(&options).client;
     post(&client.router, "/admin/reload?table=all", &[]).await.problem(404);
     assert_eq!(post(&client.admin, "/admin/reload?table=all", &[]).await.status, 202);
     ask(&client.admin, Method::GET, "/v1/store", &[]).await.problem(404);

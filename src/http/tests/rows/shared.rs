@@ -6,17 +6,21 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::*;
-use crate::http::shared::{Question, SharedAnswers};
-use crate::http::told::Told;
+use crate::http::encoded_response::EncodedResponse;
+use crate::http::response_cache::{ResponseCache, ResponseKey};
 use crate::store::ResourceSelection;
 
 /// What changed since the start.
-fn question(rows: bool) -> Question {
+fn question(rows: bool) -> ResponseKey {
     let after = Some(version(START).parse().unwrap());
-    Question { tables: ResourceSelection::All, after, limit: 10_000, detail: false, rows }
+    ResponseKey { tables: ResourceSelection::All, after, limit: 10_000, detail: false, rows }
 }
 
-async fn answer(answers: &SharedAnswers, shop: &Shop, question: &Question) -> Arc<Told> {
+async fn answer(
+    answers: &ResponseCache,
+    shop: &Shop,
+    question: &ResponseKey,
+) -> Arc<EncodedResponse> {
     answers.answer(&shop.service.client.store, question).await.unwrap()
 }
 
@@ -24,7 +28,7 @@ async fn answer(answers: &SharedAnswers, shop: &Shop, question: &Question) -> Ar
 async fn who_asks_the_same_is_given_the_same_rows_in_the_same_bytes() {
     let mut shop = Shop::open().await;
     shop.set(808, &[(ITEMS, &named(1, "a"))]);
-    let answers = SharedAnswers::default();
+    let answers = ResponseCache::default();
     let first = answer(&answers, &shop, &question(true)).await;
     assert!(Arc::ptr_eq(&first, &answer(&answers, &shop, &question(true)).await));
     assert!(!Arc::ptr_eq(&first, &answer(&answers, &shop, &question(false)).await));
@@ -39,7 +43,7 @@ async fn a_very_long_answer_is_written_as_it_is_read() {
     let rows: Vec<String> = (1..=3_000).map(|id| named(id, &"x".repeat(1_000))).collect();
     let rows: Vec<_> = rows.iter().map(|row| (ITEMS, row.as_str())).collect();
     shop.set(808, &rows);
-    let told = answer(&SharedAnswers::default(), &shop, &question(true)).await;
+    let told = answer(&ResponseCache::default(), &shop, &question(true)).await;
     let body = told.body();
     assert_eq!(axum::body::HttpBody::size_hint(&body).exact(), None);
     assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), told.json());

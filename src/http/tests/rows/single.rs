@@ -104,7 +104,7 @@ async fn rows_that_cannot_be_had_are_told_why() {
 #[tokio::test]
 async fn rows_are_refused_until_the_service_was_ready_once() {
     let shop = Shop::open().await;
-    let connecting = Service::connecting(&HttpOptions::default());
+    let connecting = TestService::connecting(&HttpOptions::default());
     for path in ["/v1/tables/items/rows/7", "/v1/tables/items/rows", "/v1/store"] {
         assert!(connecting.get(path).await.problem(503).contains("first time"), "{path}");
     }

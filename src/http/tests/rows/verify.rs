@@ -1,6 +1,6 @@
 use super::*;
 
-async fn verify(shop: &Shop, query: &str) -> Reply {
+async fn verify(shop: &Shop, query: &str) -> TestReply {
     let router = &shop.service.client.router;
     ask(router, Method::POST, &format!("/admin/verify?table={query}"), &[]).await
 }

@@ -34,7 +34,7 @@ async fn tables_that_are_not_preloaded_are_refused() {
         assert!(reply.problem(409).contains(says), "{reply:?}");
     }
     shop.get("/v1/store?tables=nope").await.problem(404);
-    let none = Service::start().get("/v1/store").await;
+    let none = TestService::start().get("/v1/store").await;
     assert!(none.problem(409).contains("no table is preloaded"));
 }
 

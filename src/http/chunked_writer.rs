@@ -9,22 +9,22 @@ use bytes::Buf;
 use bytes::buf::Chain;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::lent::Lent;
+use super::reclaimable_io::ReclaimableIo;
 
 /// Writes a body until it ends, and then ends the connection; or until the client is gone.
 ///
 /// Like hyper it asks the body for more while the client has not taken what was sent: the body may
 /// give the client up for it, by an error. At most one more chunk is kept.
-pub(crate) struct Pour<IO> {
-    lent: Lent<IO>,
+pub(crate) struct ChunkedWriter<IO> {
+    lent: ReclaimableIo<IO>,
     body: Body,
     chunk: Option<Chunk>,
     next: Option<Chunk>,
     has_ended: bool,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Pour<IO> {
-    pub(crate) fn new(lent: Lent<IO>, body: Body) -> Self {
+impl<IO: AsyncRead + AsyncWrite + Unpin> ChunkedWriter<IO> {
+    pub(crate) fn new(lent: ReclaimableIo<IO>, body: Body) -> Self {
         Self { lent, body, chunk: None, next: None, has_ended: false }
     }
 
@@ -52,7 +52,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Pour<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Pour<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for ChunkedWriter<IO> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::access::Caller;
+use super::access::Principal;
 use super::console::Console;
+use super::encoded_response::EncodedResponse;
 use super::options::HttpOptions;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemType};
 use super::push::PushClients;
-use super::room::{Room, Taken};
-use super::shared::{Question, SharedAnswers};
-use super::told::Told;
+use super::response_budget::{BudgetPermit, ResponseBudget};
+use super::response_cache::{ResponseCache, ResponseKey};
 use crate::metrics::Metrics;
 use crate::source::{Phase, SourceStatus};
 use crate::store::{ResourceSelection, Store};
@@ -29,9 +29,9 @@ pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Handles to everything the handlers need. Cloning shares them.
 #[derive(Clone)]
-pub(crate) struct Api(Arc<Shared>);
+pub(crate) struct AppState(Arc<AppStateInner>);
 
-struct Shared {
+struct AppStateInner {
     store: Store,
     source: watch::Receiver<SourceStatus>,
     registry: Registry,
@@ -41,8 +41,8 @@ struct Shared {
     wait_max: Duration,
     ahead_wait_max: Duration,
     notify_interval: Duration,
-    answers: SharedAnswers,
-    room: Room,
+    answers: ResponseCache,
+    room: ResponseBudget,
     push: PushClients,
     console: Console,
     /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
@@ -58,7 +58,7 @@ pub(crate) struct PollCounts {
     pub(crate) not_modified: IntCounter,
 }
 
-impl Api {
+impl AppState {
     pub(crate) fn new(
         store: Store,
         source: watch::Receiver<SourceStatus>,
@@ -66,8 +66,8 @@ impl Api {
         options: &HttpOptions,
     ) -> Self {
         let outcome = |outcome| metrics.polls.with_label_values(&[outcome]);
-        let room = Room::new(options.max_buffered_response_bytes);
-        Self(Arc::new(Shared {
+        let room = ResponseBudget::new(options.max_buffered_response_bytes);
+        Self(Arc::new(AppStateInner {
             store,
             source,
             registry: metrics.registry.clone(),
@@ -82,7 +82,7 @@ impl Api {
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
             notify_interval: options.coalesce_interval,
-            answers: SharedAnswers::new(room.clone()),
+            answers: ResponseCache::new(room.clone()),
             room,
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
             console: Console::new(options.console_head),
@@ -110,14 +110,14 @@ impl Api {
     pub(crate) fn room_for_picture(&self) -> Result<OwnedSemaphorePermit, Problem> {
         self.0.pictures.clone().try_acquire_owned().map_err(|_| {
             Problem::new(
-                Kind::RowsNotNow,
+                ProblemType::RowsNotNow,
                 format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
             )
         })
     }
 
     /// Room for an answer of so many bytes, until its client has read it.
-    pub(crate) fn room_for(&self, bytes: usize) -> Result<Taken, Problem> {
+    pub(crate) fn room_for(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
         self.0.room.take(bytes)
     }
 
@@ -134,7 +134,10 @@ impl Api {
     }
 
     /// The answer to a question, from here on shared by all who ask it now.
-    pub(crate) async fn answer(&self, question: &Question) -> Result<Arc<Told>, Problem> {
+    pub(crate) async fn answer(
+        &self,
+        question: &ResponseKey,
+    ) -> Result<Arc<EncodedResponse>, Problem> {
         self.0.answers.answer(&self.0.store, question).await
     }
 
@@ -189,7 +192,7 @@ impl Api {
 
     /// Refuses polls until the service has caught up once. After that they go on being answered,
     /// also while the source is away: what is known stays true.
-    pub(crate) fn require_was_ready(&self, caller: &Caller) -> Result<(), Problem> {
+    pub(crate) fn require_was_ready(&self, caller: &Principal) -> Result<(), Problem> {
         if self.0.was_ready.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -219,7 +222,7 @@ impl Drop for WaiterGuard {
 
 /// Why the stream isn't where it should be, as one sentence; to who is no operator, without names of
 /// servers and their words.
-pub(crate) fn reason(phase: &Phase, caller: &Caller) -> String {
+pub(crate) fn reason(phase: &Phase, caller: &Principal) -> String {
     match phase {
         Phase::Disconnected(_) if !caller.is_operator() => "not connected to PostgreSQL".into(),
         Phase::Standby(_) if !caller.is_operator() => "standing by".into(),

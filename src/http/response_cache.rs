@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::answer::Content;
+use super::changes_body::BodyContent;
+use super::encoded_response::EncodedResponse;
 use super::problem::Problem;
-use super::room::{Room, Taken};
-use super::told::Told;
+use super::response_budget::{BudgetPermit, ResponseBudget};
 use crate::store::{ChangeQuery, ResourceSelection, Store, Watermark};
 use crate::version::Version;
 
@@ -38,7 +38,7 @@ const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Everything an answer's bytes depend on but the moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Question {
+pub(crate) struct ResponseKey {
     pub(crate) tables: ResourceSelection,
     /// The version of the client's last answer; `None` to begin.
     pub(crate) after: Option<Version>,
@@ -51,26 +51,26 @@ pub(crate) struct Question {
 }
 
 /// An answer takes so many times its size: as JSON, and once more as an event or compressed.
-const FORMS: usize = 2;
+const ENCODINGS: usize = 2;
 
 /// The recent answers.
 #[derive(Debug, Default)]
-pub(crate) struct SharedAnswers {
-    recent: Mutex<VecDeque<Arc<Kept>>>,
+pub(crate) struct ResponseCache {
+    recent: Mutex<VecDeque<Arc<CachedResponse>>>,
     /// For these, and for those that are on their way to clients.
-    room: Room,
+    room: ResponseBudget,
 }
 
 /// An answer, made or being made.
 #[derive(Debug)]
-struct Kept {
-    question: Question,
+struct CachedResponse {
+    question: ResponseKey,
     standing: Watermark,
-    told: OnceCell<Arc<Told>>,
+    told: OnceCell<Arc<EncodedResponse>>,
 }
 
-impl SharedAnswers {
-    pub(crate) fn new(room: Room) -> Self {
+impl ResponseCache {
+    pub(crate) fn new(room: ResponseBudget) -> Self {
         Self { recent: Mutex::default(), room }
     }
 
@@ -79,8 +79,8 @@ impl SharedAnswers {
     pub(crate) async fn answer(
         &self,
         store: &Store,
-        question: &Question,
-    ) -> Result<Arc<Told>, Problem> {
+        question: &ResponseKey,
+    ) -> Result<Arc<EncodedResponse>, Problem> {
         let until = Instant::now() + ROWS_WAIT_MAX;
         let after =
             question.after.filter(|&after| store.unchanged(&question.tables, after).is_none());
@@ -95,10 +95,10 @@ impl SharedAnswers {
     async fn make(
         &self,
         store: &Store,
-        question: &Question,
+        question: &ResponseKey,
         until: Instant,
-    ) -> Result<Arc<Told>, Problem> {
-        let Question { tables, after, limit, detail, rows } = question;
+    ) -> Result<Arc<EncodedResponse>, Problem> {
+        let ResponseKey { tables, after, limit, detail, rows } = question;
         let query = ChangeQuery { tables, after: *after, limit: *limit };
         let found = if *rows {
             store.changes_with_rows(&query, until).await?
@@ -106,13 +106,13 @@ impl SharedAnswers {
             store.changes(&query).map(|answer| (answer, Vec::new()))
         };
         let (answer, rows) = found.ok_or_else(Problem::not_started)?;
-        let content = Content { answer, rows, detail: *detail };
-        let taken = self.room(content.bytes().saturating_mul(FORMS))?;
-        Ok(Arc::new(Told::new(content, taken)))
+        let content = BodyContent { answer, rows, detail: *detail };
+        let taken = self.room(content.bytes().saturating_mul(ENCODINGS))?;
+        Ok(Arc::new(EncodedResponse::new(content, taken)))
     }
 
     /// Room for an answer; if there is none, that of the answers remembered for others.
-    fn room(&self, bytes: usize) -> Result<Taken, Problem> {
+    fn room(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
         self.room.take(bytes).or_else(|_| {
             self.recent.lock().clear();
             self.room.take(bytes)
@@ -120,13 +120,13 @@ impl SharedAnswers {
     }
 
     /// The remembered answer, or a place for one.
-    fn find(&self, question: &Question, standing: Watermark) -> Arc<Kept> {
+    fn find(&self, question: &ResponseKey, standing: Watermark) -> Arc<CachedResponse> {
         let mut recent = self.recent.lock();
         if let Some(kept) = recent.iter().rev().find(|kept| kept.answers(question, standing)) {
             return kept.clone();
         }
         make_room(&mut recent);
-        let kept = Kept { question: question.clone(), standing, told: OnceCell::new() };
+        let kept = CachedResponse { question: question.clone(), standing, told: OnceCell::new() };
         let kept = Arc::new(kept);
         recent.push_back(kept.clone());
         kept
@@ -134,7 +134,7 @@ impl SharedAnswers {
 }
 
 /// Forgets the oldest until one more has a place.
-fn make_room(recent: &mut VecDeque<Arc<Kept>>) {
+fn make_room(recent: &mut VecDeque<Arc<CachedResponse>>) {
     let mut bytes: usize = recent.iter().map(|kept| kept.bytes()).sum();
     while recent.len() >= ANSWERS_MAX || bytes > ANSWERS_BYTES_MAX {
         let Some(oldest) = recent.pop_front() else { return };
@@ -142,8 +142,8 @@ fn make_room(recent: &mut VecDeque<Arc<Kept>>) {
     }
 }
 
-impl Kept {
-    fn answers(&self, question: &Question, standing: Watermark) -> bool {
+impl CachedResponse {
+    fn answers(&self, question: &ResponseKey, standing: Watermark) -> bool {
         self.standing.newest == standing.newest
             && self.question == *question
             && (self.standing.applied == standing.applied || self.is_young())

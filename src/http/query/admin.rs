@@ -1,19 +1,19 @@
 //! Which tables an operator means.
 
-use super::sent::Sent;
+use super::pairs::QueryPairs;
 use crate::http::problem::Problem;
 
 /// The parameter of `POST /admin/reload` and `POST /admin/verify`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct OperatorQuery {
+pub(crate) struct AdminQuery {
     /// The table's name as sent; `None`: every published table.
     pub(crate) table: Option<String>,
 }
 
-impl OperatorQuery {
+impl AdminQuery {
     /// `all` is every table; a table of that name is called `public.all`.
     pub(crate) fn read(query: &str) -> Result<Self, Problem> {
-        let sent = Sent::read(query, ["table"])?;
+        let sent = QueryPairs::read(query, ["table"])?;
         match sent.text("table") {
             None => Err(Problem::invalid(
                 "`table` is missing: name the table, or `all` for every table",
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_table_or_all_must_be_named() {
-        let table = |query| OperatorQuery::read(query).map(|query| query.table);
+        let table = |query| AdminQuery::read(query).map(|query| query.table);
         assert_eq!(table("table=all").unwrap(), None);
         assert_eq!(table("table=public.all").unwrap(), Some("public.all".to_owned()));
         assert!(table("").unwrap_err().detail().contains("missing"));

@@ -8,12 +8,12 @@ use hyper::upgrade::Upgraded;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::message::{self, Mode};
-use super::subscription::{Subscription, Wanted};
-use super::wire::{Lost, Said, Wire};
-use crate::http::access::Caller;
-use crate::http::api::Api;
+use super::message::{self, PushMode};
+use super::subscription::{Subscription, SubscriptionParams};
+use super::ws_wire::{ClientMessage, Disconnected, WsWire};
+use crate::http::access::Principal;
 use crate::http::problem::Problem;
+use crate::http::state::AppState;
 
 /// So many messages in a row that mean nothing end the connection (close code 1008).
 const MISTAKES_MAX: u32 = 10;
@@ -23,18 +23,25 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// Holds the conversation until the client leaves, the store is closed, or something forbids to
 /// go on.
-pub(crate) async fn hold(api: Api, caller: Caller, upgraded: Upgraded, request_id: &HeaderValue) {
+pub(crate) async fn hold(
+    api: AppState,
+    caller: Principal,
+    upgraded: Upgraded,
+    request_id: &HeaderValue,
+) {
     let store = api.store().clone();
     let too_long = async {
         store.closed().await;
         tokio::time::sleep(LEAVE_MAX).await;
     };
     let options = api.push().options().clone();
-    let mut wire = Wire::new(upgraded, options.write_max).await;
+    let mut wire = WsWire::new(upgraded, options.write_max).await;
     let request_id = request_id.to_str().unwrap_or_default().to_owned();
-    let mut conversation = Conversation { api, caller, request_id, subscribed: None, mistakes: 0 };
+    let mut conversation = WsSession { api, caller, request_id, subscribed: None, mistakes: 0 };
     let held = async {
-        if let End::Because(code, reason) = conversation.go_on(&mut wire, options.heartbeat).await {
+        if let CloseReason::Because(code, reason) =
+            conversation.go_on(&mut wire, options.heartbeat).await
+        {
             wire.close(code, reason).await;
         }
     };
@@ -45,61 +52,63 @@ pub(crate) async fn hold(api: Api, caller: Caller, upgraded: Upgraded, request_i
 }
 
 /// One client's side of it.
-struct Conversation {
-    api: Api,
-    caller: Caller,
+struct WsSession {
+    api: AppState,
+    caller: Principal,
     request_id: String,
-    subscribed: Option<(Mode, Subscription)>,
+    subscribed: Option<(PushMode, Subscription)>,
     /// Messages without meaning since the last that had one.
     mistakes: u32,
 }
 
 /// Why it is over.
-enum End {
+enum CloseReason {
     /// Nobody is there to be told.
     Lost,
     /// The client is told why.
     Because(CloseCode, &'static str),
 }
 
-impl From<Lost> for End {
-    fn from(_: Lost) -> Self {
+impl From<Disconnected> for CloseReason {
+    fn from(_: Disconnected) -> Self {
         Self::Lost
     }
 }
 
 /// What happens next.
-enum Next {
-    Said(Said),
+enum NextStep {
+    Said(ClientMessage),
     News(Result<Option<Bytes>, Problem>),
     /// The client's token is not valid any more.
     Over,
     Tick,
 }
 
-impl Conversation {
-    async fn go_on(&mut self, wire: &mut Wire, heartbeat: Duration) -> End {
+impl WsSession {
+    async fn go_on(&mut self, wire: &mut WsWire, heartbeat: Duration) -> CloseReason {
         let mut ticks = ticks(heartbeat);
         let mut alive = true;
         loop {
             let next = self.next(wire, &mut ticks).await;
             let done = match next {
-                Next::Said(Said::Gone) => return End::Lost,
-                Next::Said(Said::Wrong(code, reason)) => return End::Because(code, reason),
-                Next::Said(said) => {
+                NextStep::Said(ClientMessage::Gone) => return CloseReason::Lost,
+                NextStep::Said(ClientMessage::Wrong(code, reason)) => {
+                    return CloseReason::Because(code, reason);
+                }
+                NextStep::Said(said) => {
                     alive = true;
                     self.take(said, wire).await
                 }
-                Next::News(news) => self.tell(news, wire).await,
-                Next::Over => {
+                NextStep::News(news) => self.tell(news, wire).await,
+                NextStep::Over => {
                     let reason = "the token is not valid any more";
-                    return End::Because(CloseCode::Policy, reason);
+                    return CloseReason::Because(CloseCode::Policy, reason);
                 }
                 // A ping was sent one tick ago, and nothing came back.
-                Next::Tick if !alive => return End::Lost,
-                Next::Tick => {
+                NextStep::Tick if !alive => return CloseReason::Lost,
+                NextStep::Tick => {
                     alive = false;
-                    wire.ping().await.map_err(End::from)
+                    wire.ping().await.map_err(CloseReason::from)
                 }
             };
             if let Err(end) = done {
@@ -108,7 +117,7 @@ impl Conversation {
         }
     }
 
-    async fn next(&mut self, wire: &mut Wire, ticks: &mut Interval) -> Next {
+    async fn next(&mut self, wire: &mut WsWire, ticks: &mut Interval) -> NextStep {
         let store = self.api.store().clone();
         let caller = self.caller.clone();
         let news = async {
@@ -119,16 +128,16 @@ impl Conversation {
             Ok(None)
         };
         tokio::select! {
-            () = caller.ended() => Next::Over,
-            said = wire.hear() => Next::Said(said),
-            news = news => Next::News(news),
-            _ = ticks.tick() => Next::Tick,
+            () = caller.ended() => NextStep::Over,
+            said = wire.hear() => NextStep::Said(said),
+            news = news => NextStep::News(news),
+            _ = ticks.tick() => NextStep::Tick,
         }
     }
 
     /// Does what the client asks.
-    async fn take(&mut self, said: Said, wire: &mut Wire) -> Result<(), End> {
-        let Said::Text(text) = said else { return Ok(()) };
+    async fn take(&mut self, said: ClientMessage, wire: &mut WsWire) -> Result<(), CloseReason> {
+        let ClientMessage::Text(text) = said else { return Ok(()) };
         let subscribed =
             message::read(&text).and_then(|(mode, wanted)| Ok((mode, self.subscription(wanted)?)));
         match subscribed {
@@ -143,23 +152,26 @@ impl Conversation {
                 if self.mistakes < MISTAKES_MAX {
                     return Ok(());
                 }
-                Err(End::Because(CloseCode::Policy, "ten messages in a row were not understood"))
+                Err(CloseReason::Because(
+                    CloseCode::Policy,
+                    "ten messages in a row were not understood",
+                ))
             }
         }
     }
 
-    fn subscription(&self, wanted: Wanted) -> Result<Subscription, Problem> {
+    fn subscription(&self, wanted: SubscriptionParams) -> Result<Subscription, Problem> {
         Subscription::new(self.api.clone(), self.caller.clone(), wanted)
     }
 
     async fn tell(
         &mut self,
         news: Result<Option<Bytes>, Problem>,
-        wire: &mut Wire,
-    ) -> Result<(), End> {
+        wire: &mut WsWire,
+    ) -> Result<(), CloseReason> {
         match news {
             Ok(Some(text)) => Ok(wire.tell(text).await?),
-            Ok(None) => Err(End::Because(CloseCode::Away, "the service ends; come back")),
+            Ok(None) => Err(CloseReason::Because(CloseCode::Away, "the service ends; come back")),
             Err(problem) => {
                 // Most likely a table is gone. The client may subscribe to others.
                 self.subscribed = None;
@@ -171,12 +183,12 @@ impl Conversation {
 
 /// The next message of a subscription; `None` once the store is closed.
 async fn next_message(
-    mode: Mode,
+    mode: PushMode,
     subscription: &mut Subscription,
 ) -> Result<Option<Bytes>, Problem> {
     Ok(match mode {
-        Mode::Changes => subscription.answer().await?.map(|told| told.json()),
-        Mode::Version => subscription.version().await?.map(message::version),
+        PushMode::Changes => subscription.answer().await?.map(|told| told.json()),
+        PushMode::Version => subscription.version().await?.map(message::version),
     })
 }
 

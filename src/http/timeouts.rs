@@ -24,7 +24,7 @@ pub(crate) const GOODBYE_MAX: Duration = Duration::from_secs(5);
 type Millis = u64;
 
 /// What one connection is doing. Shared by its socket, its requests and its clock.
-pub(crate) struct Pace {
+pub(crate) struct ConnectionTimeouts {
     accepted: Instant,
     head_max: Duration,
     idle_max: Duration,
@@ -44,14 +44,14 @@ const NO_HEAD: Millis = Millis::MAX;
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
+pub(crate) enum TimeoutKind {
     /// A request's head did not arrive in time.
     Head,
     /// Nothing was asked, and nothing sent, for too long.
     Idle,
 }
 
-impl Pace {
+impl ConnectionTimeouts {
     pub(crate) fn new(head_max: Duration, idle_max: Duration) -> Arc<Self> {
         Arc::new(Self {
             accepted: Instant::now(),
@@ -65,17 +65,17 @@ impl Pace {
     }
 
     /// A request has arrived; it is under way until what is returned is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> UnderWay {
+    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> InFlightGuard {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_since.store(NO_HEAD, Ordering::Relaxed);
         if version == Version::HTTP_2 {
             self.http2.store(true, Ordering::Relaxed);
         }
-        UnderWay(Arc::clone(self))
+        InFlightGuard(Arc::clone(self))
     }
 
     /// Waits until the connection is to be closed.
-    pub(crate) async fn late(&self) -> Late {
+    pub(crate) async fn late(&self) -> TimeoutKind {
         loop {
             let now = Instant::now();
             let (due, why) = self.due();
@@ -89,11 +89,11 @@ impl Pace {
     }
 
     /// When the connection is to be closed unless something happens.
-    fn due(&self) -> (Instant, Late) {
+    fn due(&self) -> (Instant, TimeoutKind) {
         let at = |millis| self.accepted + Duration::from_millis(millis);
         match self.head_since.load(Ordering::Relaxed) {
-            NO_HEAD => (at(self.active.load(Ordering::Relaxed)) + self.idle_max, Late::Idle),
-            since => (at(since) + self.head_max, Late::Head),
+            NO_HEAD => (at(self.active.load(Ordering::Relaxed)) + self.idle_max, TimeoutKind::Idle),
+            since => (at(since) + self.head_max, TimeoutKind::Head),
         }
     }
 
@@ -124,9 +124,9 @@ impl Pace {
 }
 
 /// Keeps a connection open: a request is being answered.
-pub(crate) struct UnderWay(Arc<Pace>);
+pub(crate) struct InFlightGuard(Arc<ConnectionTimeouts>);
 
-impl UnderWay {
+impl InFlightGuard {
     /// Goes on until the answer has been sent, where that can't be seen from the socket.
     pub(crate) fn until_sent(self, response: Response) -> Response {
         if self.0.http2.load(Ordering::Relaxed) {
@@ -137,7 +137,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.active.store(self.0.now(), Ordering::Relaxed);
         // Whoever sees it ended sees when, too.
@@ -148,7 +148,7 @@ impl Drop for UnderWay {
 /// An answer's body while it is being sent.
 struct Sending {
     body: Body,
-    _under_way: UnderWay,
+    _under_way: InFlightGuard,
 }
 
 impl HttpBody for Sending {
@@ -171,14 +171,14 @@ impl HttpBody for Sending {
     }
 }
 
-/// A socket that tells its [`Pace`] when bytes move.
-pub(crate) struct Paced<IO> {
+/// A socket that tells its [`ConnectionTimeouts`] when bytes move.
+pub(crate) struct TimedIo<IO> {
     io: IO,
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionTimeouts>,
 }
 
-impl<IO> Paced<IO> {
-    pub(crate) fn new(io: IO, pace: Arc<Pace>) -> Self {
+impl<IO> TimedIo<IO> {
+    pub(crate) fn new(io: IO, pace: Arc<ConnectionTimeouts>) -> Self {
         Self { io, pace }
     }
 
@@ -190,7 +190,7 @@ impl<IO> Paced<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Paced<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for TimedIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -205,7 +205,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Paced<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Paced<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for TimedIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -245,7 +245,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(75);
 
     /// How long it takes until the connection is closed, and why.
-    async fn closed(pace: &Pace) -> (Duration, Late) {
+    async fn closed(pace: &ConnectionTimeouts) -> (Duration, TimeoutKind) {
         let why = pace.late().await;
         (pace.accepted.elapsed(), why)
     }
@@ -256,20 +256,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_asks_is_late() {
-        let pace = Pace::new(HEAD, IDLE);
+        let pace = ConnectionTimeouts::new(HEAD, IDLE);
         pace.received();
         let (after, why) = closed(&pace).await;
-        assert!(about(HEAD, after) && why == Late::Head, "{after:?} {why:?}");
+        assert!(about(HEAD, after) && why == TimeoutKind::Head, "{after:?} {why:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn between_requests_it_may_idle_but_a_head_that_begins_must_end() {
-        let pace = Pace::new(HEAD, IDLE);
+        let pace = ConnectionTimeouts::new(HEAD, IDLE);
         drop(pace.begin(Version::HTTP_11));
         let (after, why) = closed(&pace).await;
-        assert!(about(IDLE, after) && why == Late::Idle, "{after:?} {why:?}");
+        assert!(about(IDLE, after) && why == TimeoutKind::Idle, "{after:?} {why:?}");
 
-        let pace = Pace::new(HEAD, IDLE);
+        let pace = ConnectionTimeouts::new(HEAD, IDLE);
         drop(pace.begin(Version::HTTP_11));
         let begins = async {
             for _ in 0..50 {
@@ -278,12 +278,15 @@ mod tests {
             }
         };
         let ((), (after, why)) = tokio::join!(begins, closed(&pace));
-        assert!(about(HEAD + Duration::from_secs(1), after) && why == Late::Head, "{after:?}");
+        assert!(
+            about(HEAD + Duration::from_secs(1), after) && why == TimeoutKind::Head,
+            "{after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_may_take_its_time_and_sending_counts() {
-        let pace = Pace::new(HEAD, IDLE);
+        let pace = ConnectionTimeouts::new(HEAD, IDLE);
         let asked = async {
             let under_way = pace.begin(Version::HTTP_11);
             tokio::time::sleep(Duration::from_secs(100)).await;
@@ -292,12 +295,15 @@ mod tests {
             pace.sent();
         };
         let ((), (after, why)) = tokio::join!(asked, closed(&pace));
-        assert!(about(Duration::from_secs(160) + IDLE, after) && why == Late::Idle, "{after:?}");
+        assert!(
+            about(Duration::from_secs(160) + IDLE, after) && why == TimeoutKind::Idle,
+            "{after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn over_http2_pings_keep_nothing_open_and_answers_under_way_do() {
-        let pace = Pace::new(HEAD, IDLE);
+        let pace = ConnectionTimeouts::new(HEAD, IDLE);
         let asked = async {
             let under_way = pace.begin(Version::HTTP_2);
             let response = under_way.until_sent(Response::new(Body::empty()));
@@ -310,6 +316,9 @@ mod tests {
             }
         };
         let ((), (after, why)) = tokio::join!(asked, closed(&pace));
-        assert!(about(Duration::from_secs(100) + IDLE, after) && why == Late::Idle, "{after:?}");
+        assert!(
+            about(Duration::from_secs(100) + IDLE, after) && why == TimeoutKind::Idle,
+            "{after:?}"
+        );
     }
 }

@@ -5,12 +5,12 @@
 //! taken back, what hyper had of it is thrown away, and
 //!
 //! - a request that is held goes on by itself. When its answer is there, another hyper connection
-//!   begins, reads a head that stands for the request's ([`Stand`]), and writes the answer;
-//! - the body of an answer without end ([`Endless`]) is written by [`Pour`], after hyper has written
+//!   begins, reads a head that stands for the request's ([`SyntheticHead`]), and writes the answer;
+//! - the body of an answer without end ([`DetachedBody`]) is written by [`ChunkedWriter`], after hyper has written
 //!   the head and the body's first piece.
 //!
 //! It is taken back only when hyper has written everything: then hyper flushes what is below it,
-//! which [`Lent`] sees.
+//! which [`ReclaimableIo`] sees.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -32,14 +32,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::connection::{Connection, has_token};
-use super::lent::{Flushed, Lent};
-use super::pace::{GOODBYE_MAX, Late, Pace};
-use super::pour::Pour;
+use super::chunked_writer::ChunkedWriter;
+use super::connection::{AcceptedConnection, has_token};
+use super::reclaimable_io::{FlushSignal, ReclaimableIo};
+use super::timeouts::{ConnectionTimeouts, GOODBYE_MAX, TimeoutKind};
 
 /// An answer that ends only with its connection: whoever makes one puts this among its extensions.
 #[derive(Clone, Copy)]
-pub(crate) struct Endless;
+pub(crate) struct DetachedBody;
 
 /// What HTTP/1 connections of a listener have in common.
 pub(crate) struct Http1<'a> {
@@ -53,28 +53,28 @@ impl Http1<'_> {
     pub(crate) async fn serve<IO>(
         &self,
         io: IO,
-        pace: &Arc<Pace>,
-        connection: &Connection,
-    ) -> Result<(), Late>
+        pace: &Arc<ConnectionTimeouts>,
+        connection: &AcceptedConnection,
+    ) -> Result<(), TimeoutKind>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let desk = Arc::new(Desk::default());
-        let mut lent = Lent::new(io, Arc::clone(&desk.flushed));
+        let desk = Arc::new(Handoff::default());
+        let mut lent = ReclaimableIo::new(io, Arc::clone(&desk.flushed));
         let mut late = pin!(pace.late());
         loop {
             let talk = self.talk(lent, pace, connection, &desk, late.as_mut()).await?;
             let Some((back, wait)) = talk else { return Ok(()) };
             lent = back;
             match wait {
-                Wait::Answer(answer, stand) => {
+                DetachedWait::Answer(answer, stand) => {
                     let Some(response) = answered(&mut lent, answer).await else { return Ok(()) };
                     lent.put_before(stand.head(self.shutdown.is_cancelled()).as_bytes());
                     desk.put(response);
                 }
-                Wait::Body(body) => {
+                DetachedWait::Body(body) => {
                     tokio::select! {
-                        _ = Pour::new(lent, body) => return Ok(()),
+                        _ = ChunkedWriter::new(lent, body) => return Ok(()),
                         why = &mut late => return Err(why),
                     }
                 }
@@ -86,12 +86,12 @@ impl Http1<'_> {
     /// for.
     async fn talk<IO>(
         &self,
-        lent: Lent<IO>,
-        pace: &Arc<Pace>,
-        connection: &Connection,
-        desk: &Arc<Desk>,
-        late: Pin<&mut impl Future<Output = Late>>,
-    ) -> Result<Option<(Lent<IO>, Wait)>, Late>
+        lent: ReclaimableIo<IO>,
+        pace: &Arc<ConnectionTimeouts>,
+        connection: &AcceptedConnection,
+        desk: &Arc<Handoff>,
+        late: Pin<&mut impl Future<Output = TimeoutKind>>,
+    ) -> Result<Option<(ReclaimableIo<IO>, DetachedWait)>, TimeoutKind>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -112,7 +112,7 @@ impl Http1<'_> {
         let has_ended = tokio::select! {
             has_ended = &mut until_quiet => has_ended,
             why = late => {
-                if why == Late::Idle {
+                if why == TimeoutKind::Idle {
                     Pin::new(&mut *talk).graceful_shutdown();
                     let _ = timeout(GOODBYE_MAX, talk).await;
                 }
@@ -132,14 +132,14 @@ impl Http1<'_> {
     fn answer(
         &self,
         request: Request<Incoming>,
-        pace: &Arc<Pace>,
-        connection: &Connection,
-        desk: &Arc<Desk>,
+        pace: &Arc<ConnectionTimeouts>,
+        connection: &AcceptedConnection,
+        desk: &Arc<Handoff>,
     ) -> impl Future<Output = Answered> + use<> {
         if let Some(answer) = desk.answer() {
             return Either::Left(at_once(Ok(answer)));
         }
-        let stand = Stand::of(&request);
+        let stand = SyntheticHead::of(&request);
         let pours = request.method() == Method::GET && request.version() == Version::HTTP_11;
         let under_way = pace.begin(request.version());
         let answer = self.router.clone().call(connection.add_to(request));
@@ -147,7 +147,7 @@ impl Http1<'_> {
         let end = Arc::clone(&desk);
         let answer = async move {
             let mut response = under_way.until_sent(answer.await?);
-            let is_endless = response.extensions_mut().remove::<Endless>().is_some();
+            let is_endless = response.extensions_mut().remove::<DetachedBody>().is_some();
             Ok(if is_endless && pours {
                 response.map(|body| end.hand_over(body))
             } else {
@@ -155,7 +155,9 @@ impl Http1<'_> {
             })
         };
         Either::Right(match stand {
-            Some(stand) => Either::Left(Held { answer: Some((answer.boxed(), stand)), desk }),
+            Some(stand) => {
+                Either::Left(DetachableRequest { answer: Some((answer.boxed(), stand)), desk })
+            }
             None => Either::Right(answer),
         })
     }
@@ -163,7 +165,7 @@ impl Http1<'_> {
 
 /// Waits for an answer; `None` when the client is gone before.
 async fn answered<IO>(
-    lent: &mut Lent<IO>,
+    lent: &mut ReclaimableIo<IO>,
     mut answer: BoxFuture<'static, Answered>,
 ) -> Option<Response>
 where
@@ -180,23 +182,23 @@ where
 type Answered = Result<Response, Infallible>;
 
 /// What is waited for without hyper.
-enum Wait {
-    Answer(BoxFuture<'static, Answered>, Stand),
+enum DetachedWait {
+    Answer(BoxFuture<'static, Answered>, SyntheticHead),
     Body(Body),
 }
 
 /// Where hyper's side of a connection leaves what is to go on without it, and ours the answer that
 /// came of it. One task does both.
 #[derive(Default)]
-struct Desk {
-    wait: Mutex<Option<Wait>>,
+struct Handoff {
+    wait: Mutex<Option<DetachedWait>>,
     answer: Mutex<Option<Response>>,
     /// Asked for when something is left here.
-    flushed: Arc<Flushed>,
+    flushed: Arc<FlushSignal>,
 }
 
-impl Desk {
-    fn leave(&self, wait: Wait) {
+impl Handoff {
+    fn leave(&self, wait: DetachedWait) {
         *self.wait.lock() = Some(wait);
         self.flushed.ask();
     }
@@ -206,7 +208,7 @@ impl Desk {
         self.flushed.is_there()
     }
 
-    fn take(&self) -> Option<Wait> {
+    fn take(&self) -> Option<DetachedWait> {
         self.flushed.forget();
         self.wait.lock().take()
     }
@@ -221,18 +223,18 @@ impl Desk {
     }
 
     fn hand_over(self: Arc<Self>, body: Body) -> Body {
-        Body::new(HandedOver { body: Some(body), has_begun: false, desk: self })
+        Body::new(HandedOverBody { body: Some(body), has_begun: false, desk: self })
     }
 }
 
 /// A request that says itself that it may be held. It is left on the desk unless it is answered at
 /// once.
-struct Held {
-    answer: Option<(BoxFuture<'static, Answered>, Stand)>,
-    desk: Arc<Desk>,
+struct DetachableRequest {
+    answer: Option<(BoxFuture<'static, Answered>, SyntheticHead)>,
+    desk: Arc<Handoff>,
 }
 
-impl Future for Held {
+impl Future for DetachableRequest {
     type Output = Answered;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
@@ -242,20 +244,20 @@ impl Future for Held {
         if answered.is_pending()
             && let Some((answer, stand)) = self.answer.take()
         {
-            self.desk.leave(Wait::Answer(answer, stand));
+            self.desk.leave(DetachedWait::Answer(answer, stand));
         }
         answered
     }
 }
 
 /// A body without end. It is left on the desk when its first piece was taken.
-struct HandedOver {
+struct HandedOverBody {
     body: Option<Body>,
     has_begun: bool,
-    desk: Arc<Desk>,
+    desk: Arc<Handoff>,
 }
 
-impl HttpBody for HandedOver {
+impl HttpBody for HandedOverBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -265,7 +267,7 @@ impl HttpBody for HandedOver {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let Some(mut body) = self.body.take() else { return Poll::Pending };
         if self.has_begun {
-            self.desk.leave(Wait::Body(body));
+            self.desk.leave(DetachedWait::Body(body));
             return Poll::Pending;
         }
         let frame = Pin::new(&mut body).poll_frame(cx);
@@ -285,14 +287,14 @@ impl HttpBody for HandedOver {
 
 /// What hyper must know of a request to write its answer.
 #[derive(Clone, Copy)]
-struct Stand {
+struct SyntheticHead {
     method: &'static str,
     version: &'static str,
     /// Whether the client wants the connection to end with the answer.
     closes: bool,
 }
 
-impl Stand {
+impl SyntheticHead {
     /// Of a request that may be held: it says so (`wait`), and has no body.
     fn of(request: &Request<Incoming>) -> Option<Self> {
         let may_be_held = request.uri().query().is_some_and(|query| query.contains("wait="));

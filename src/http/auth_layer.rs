@@ -14,15 +14,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, Either, FutureExt, Map, Ready, ready};
 use tower::{Layer, Service};
 
-use super::access::Caller;
-use super::problem::{Kind, Problem};
-use super::rate::{Buckets, Client};
-use super::routes::{Audience, Route};
+use super::access::Principal;
+use super::problem::{Problem, ProblemType};
+use super::rate::{BucketOwner, Buckets};
+use super::routes::{Route, RouteAccess};
 use crate::auth::TokenVerifier;
 
 /// The layer around one route.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub(crate) struct AuthLayer {
     /// `None`: nobody is asked.
     authority: Option<TokenVerifier>,
     /// Who asked how often; `None`: nobody is counted.
@@ -30,7 +30,7 @@ pub(crate) struct Gate {
     route: Route,
 }
 
-impl Gate {
+impl AuthLayer {
     pub(crate) fn new(
         route: Route,
         authority: Option<TokenVerifier>,
@@ -42,34 +42,34 @@ impl Gate {
     }
 
     /// Who asks, and not too often; a problem where they may not. Those who are refused count, too.
-    fn let_in(&self, request: &Request) -> Result<Caller, Problem> {
-        let caller = self.admit(request);
+    fn authorize(&self, request: &Request) -> Result<Principal, Problem> {
+        let caller = self.authenticate(request);
         let Some(buckets) = &self.buckets else { return caller };
         let token = match &caller {
-            Ok(Caller::Known(_)) => token(request.headers(), self.route),
-            _ => Token::Absent,
+            Ok(Principal::Authenticated(_)) => token(request.headers(), self.route),
+            _ => PresentedToken::Absent,
         };
         let client = match token {
-            Token::Sent(token) => buckets.of_token(token.as_bytes()),
-            _ => request.extensions().get().copied().unwrap_or(Client::Others),
+            PresentedToken::Sent(token) => buckets.of_token(token.as_bytes()),
+            _ => request.extensions().get().copied().unwrap_or(BucketOwner::Others),
         };
         buckets.take(client).map_err(Problem::too_many_requests)?;
         caller
     }
 
     /// Who asks; a problem where they may not.
-    fn admit(&self, request: &Request) -> Result<Caller, Problem> {
-        let Some(authority) = &self.authority else { return Ok(Caller::Anybody) };
+    fn authenticate(&self, request: &Request) -> Result<Principal, Problem> {
+        let Some(authority) = &self.authority else { return Ok(Principal::Unrestricted) };
         let audience = self.route.audience();
         // What is offered at a path is no secret, and browsers ask for it without a token.
         if request.method() == Method::OPTIONS {
-            return Ok(Caller::Stranger);
+            return Ok(Principal::Anonymous);
         }
         let known = identify(authority, request.headers(), self.route);
         match (audience, known) {
-            (Audience::Everybody, known) => Ok(known.unwrap_or(Caller::Stranger)),
-            (Audience::Operators, Ok(known)) if !known.is_operator() => Err(Problem::new(
-                Kind::OperatorsOnly,
+            (RouteAccess::Everybody, known) => Ok(known.unwrap_or(Principal::Anonymous)),
+            (RouteAccess::Admin, Ok(known)) if !known.is_operator() => Err(Problem::new(
+                ProblemType::OperatorsOnly,
                 "this is for operators: it needs a token with admin = true",
             )),
             (_, known) => known,
@@ -81,26 +81,28 @@ fn identify(
     authority: &TokenVerifier,
     headers: &HeaderMap,
     route: Route,
-) -> Result<Caller, Problem> {
+) -> Result<Principal, Problem> {
     let token = match token(headers, route) {
-        Token::Absent => {
+        PresentedToken::Absent => {
             return Err(Problem::new(
-                Kind::TokenMissing,
+                ProblemType::TokenMissing,
                 "a token is needed: send it as Authorization: Bearer TOKEN",
             ));
         }
-        Token::Unreadable => Err("it can't be read".to_owned()),
-        Token::Sent(token) => authority.identify(token).map_err(|refused| refused.to_string()),
+        PresentedToken::Unreadable => Err("it can't be read".to_owned()),
+        PresentedToken::Sent(token) => {
+            authority.identify(token).map_err(|refused| refused.to_string())
+        }
     };
     // One answer for every reason.
-    token.map(Caller::Known).map_err(|reason| {
+    token.map(Principal::Authenticated).map_err(|reason| {
         tracing::debug!(reason, "a token was refused");
         Problem::token_refused()
     })
 }
 
 /// A request's token.
-enum Token<'a> {
+enum PresentedToken<'a> {
     Absent,
     Unreadable,
     Sent(&'a str),
@@ -108,13 +110,13 @@ enum Token<'a> {
 
 /// The token is in `Authorization`. Web pages can't send that header when they open a socket: there
 /// it may be among the protocols they offer.
-fn token(headers: &HeaderMap, route: Route) -> Token<'_> {
+fn token(headers: &HeaderMap, route: Route) -> PresentedToken<'_> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     match (lines.next(), lines.next()) {
         (None, _) if route == Route::Socket => offered(headers),
-        (None, _) => Token::Absent,
-        (Some(line), None) => bearer(line).map_or(Token::Unreadable, Token::Sent),
-        (Some(_), Some(_)) => Token::Unreadable,
+        (None, _) => PresentedToken::Absent,
+        (Some(line), None) => bearer(line).map_or(PresentedToken::Unreadable, PresentedToken::Sent),
+        (Some(_), Some(_)) => PresentedToken::Unreadable,
     }
 }
 
@@ -128,30 +130,30 @@ fn bearer(line: &HeaderValue) -> Option<&str> {
 /// What stands before the token among the protocols of a socket.
 const BEARER_PROTOCOL: &str = "bearer.";
 
-fn offered(headers: &HeaderMap) -> Token<'_> {
+fn offered(headers: &HeaderMap) -> PresentedToken<'_> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     let offered = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
     let mut tokens = offered.filter_map(|offer| offer.trim().strip_prefix(BEARER_PROTOCOL));
     match (tokens.next(), tokens.next()) {
-        (None, _) => Token::Absent,
-        (Some(token), None) => Token::Sent(token),
-        (Some(_), Some(_)) => Token::Unreadable,
+        (None, _) => PresentedToken::Absent,
+        (Some(token), None) => PresentedToken::Sent(token),
+        (Some(_), Some(_)) => PresentedToken::Unreadable,
     }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = GateService<S>;
+impl<S> Layer<S> for AuthLayer {
+    type Service = AuthService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GateService { inner, gate: self.clone() }
+        AuthService { inner, gate: self.clone() }
     }
 }
 
-/// The service that [`Gate`] makes.
+/// The service that [`AuthLayer`] makes.
 #[derive(Clone)]
-pub(crate) struct GateService<S> {
+pub(crate) struct AuthService<S> {
     inner: S,
-    gate: Gate,
+    gate: AuthLayer,
 }
 
 type Answered = Result<Response, Infallible>;
@@ -162,7 +164,7 @@ type Out = fn(Answered) -> Answered;
 /// An answer that comes at once, or as long as a token is valid.
 type Watched = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
 
-impl<S> Service<Request> for GateService<S>
+impl<S> Service<Request> for AuthService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
@@ -176,10 +178,10 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        match self.gate.let_in(&request) {
+        match self.gate.authorize(&request) {
             Ok(caller) => {
                 let out: Out = match caller {
-                    Caller::Anybody => |answered| answered,
+                    Principal::Unrestricted => |answered| answered,
                     _ => |answered| answered.map(for_one),
                 };
                 request.extensions_mut().insert(caller.clone());
@@ -198,7 +200,7 @@ where
 }
 
 /// Whatever a request waits for, it is refused once its token isn't valid any more.
-async fn while_valid(caller: Caller, answer: impl Future<Output = Answered>) -> Answered {
+async fn while_valid(caller: Principal, answer: impl Future<Output = Answered>) -> Answered {
     tokio::select! {
         // Most answers are there at once.
         biased;
@@ -228,9 +230,9 @@ mod tests {
             (header::HeaderName::from_static(name), HeaderValue::from_static(value))
         });
         match token(&lines.collect(), route) {
-            Token::Absent => "(absent)".to_owned(),
-            Token::Unreadable => "(unreadable)".to_owned(),
-            Token::Sent(token) => token.to_owned(),
+            PresentedToken::Absent => "(absent)".to_owned(),
+            PresentedToken::Unreadable => "(unreadable)".to_owned(),
+            PresentedToken::Sent(token) => token.to_owned(),
         }
     }
 
@@ -251,7 +253,7 @@ mod tests {
         for line in ["Bearer a", "Bearer b"] {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(line));
         }
-        assert!(matches!(token(&headers, Route::Changes), Token::Unreadable));
+        assert!(matches!(token(&headers, Route::Changes), PresentedToken::Unreadable));
     }
 
     #[test]

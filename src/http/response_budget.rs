@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::options::HttpOptions;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemType};
 
 /// Answers up to this size need no room.
 const SMALL_BYTES_MAX: usize = 16 * 1024;
@@ -21,24 +21,24 @@ const UNIT_BYTES: usize = 1024;
 
 /// The room of all answers. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Room {
+pub(crate) struct ResponseBudget {
     free: Arc<Semaphore>,
     units: u32,
 }
 
 /// Room that an answer takes until it is dropped. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct BudgetPermit {
     units: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-impl Default for Room {
+impl Default for ResponseBudget {
     fn default() -> Self {
         Self::new(HttpOptions::ANSWERS_BYTES_MAX)
     }
 }
 
-impl Room {
+impl ResponseBudget {
     pub(crate) fn new(bytes: usize) -> Self {
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         Self { free: Arc::new(Semaphore::new(units as usize)), units }
@@ -46,43 +46,43 @@ impl Room {
 
     /// Room for one more answer. One that needs more than there is at all has it when nobody else
     /// has any.
-    pub(crate) fn take(&self, bytes: usize) -> Result<Taken, Problem> {
+    pub(crate) fn take(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
         if bytes <= SMALL_BYTES_MAX {
-            return Ok(Taken::default());
+            return Ok(BudgetPermit::default());
         }
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).min(self.units);
         let taken = Arc::clone(&self.free).try_acquire_many_owned(units);
         let units = taken.map_err(|_| full())?;
-        Ok(Taken { units: Some(Arc::new(units)) })
+        Ok(BudgetPermit { units: Some(Arc::new(units)) })
     }
 }
 
-impl Taken {
+impl BudgetPermit {
     /// The same bytes; when the last of those who hold them lets go, so does the room.
     pub(crate) fn keep(&self, bytes: impl Into<Bytes>) -> Bytes {
         let bytes = bytes.into();
         if self.units.is_none() {
             return bytes;
         }
-        Bytes::from_owner(Kept { bytes, _taken: self.clone() })
+        Bytes::from_owner(BudgetedBytes { bytes, _taken: self.clone() })
     }
 }
 
 fn full() -> Problem {
     Problem::new(
-        Kind::AnswersFull,
+        ProblemType::AnswersFull,
         "answers that other clients have not read yet take all the room there is \
          (http.answers_max_bytes): ask again, or for less",
     )
 }
 
 /// Bytes, and the room they take.
-struct Kept {
+struct BudgetedBytes {
     bytes: Bytes,
-    _taken: Taken,
+    _taken: BudgetPermit,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for BudgetedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn room_comes_back_with_the_last_who_holds_the_bytes() {
-        let room = Room::new(100 << 10);
+        let room = ResponseBudget::new(100 << 10);
         let taken = room.take(80 << 10).unwrap();
         let bytes = taken.keep(vec![7; 80 << 10]);
         drop(taken);
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn small_answers_need_none_and_huge_ones_all() {
-        let room = Room::new(100 << 10);
+        let room = ResponseBudget::new(100 << 10);
         let huge = room.take(1 << 40).unwrap();
         assert!(room.take(SMALL_BYTES_MAX + 1).is_err());
         assert!(room.take(SMALL_BYTES_MAX).is_ok());

@@ -14,9 +14,9 @@ const UNASKED_BYTES_MAX: usize = 256;
 
 /// Tells when whoever writes has nothing left to write.
 #[derive(Default)]
-pub(crate) struct Flushed(AtomicU8);
+pub(crate) struct FlushSignal(AtomicU8);
 
-impl Flushed {
+impl FlushSignal {
     const UNASKED: u8 = 0;
     const ASKED: u8 = 1;
     const FLUSHED: u8 = 2;
@@ -45,15 +45,15 @@ impl Flushed {
 }
 
 /// The socket.
-pub(crate) struct Lent<IO> {
+pub(crate) struct ReclaimableIo<IO> {
     io: IO,
     /// Read before anything that the socket has.
     before: Bytes,
-    flushed: Arc<Flushed>,
+    flushed: Arc<FlushSignal>,
 }
 
-impl<IO> Lent<IO> {
-    pub(crate) fn new(io: IO, flushed: Arc<Flushed>) -> Self {
+impl<IO> ReclaimableIo<IO> {
+    pub(crate) fn new(io: IO, flushed: Arc<FlushSignal>) -> Self {
         Self { io, before: Bytes::new(), flushed }
     }
 
@@ -65,7 +65,7 @@ impl<IO> Lent<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> Lent<IO> {
+impl<IO: AsyncRead + Unpin> ReclaimableIo<IO> {
     /// Ready when the client is gone. What it says meanwhile is kept; once it says something, it is
     /// not listened to any more.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -83,7 +83,7 @@ impl<IO: AsyncRead + Unpin> Lent<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Lent<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for ReclaimableIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,7 +98,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Lent<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Lent<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for ReclaimableIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

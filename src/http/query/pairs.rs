@@ -12,12 +12,12 @@ pub(super) const WHERE: &str = "where";
 
 /// The decoded text of each of `N` known parameters, where it was sent. No allocation where
 /// nothing needs decoding: most polls.
-pub(super) struct Sent<'a, const N: usize> {
+pub(super) struct QueryPairs<'a, const N: usize> {
     names: [&'static str; N],
     texts: [Option<Cow<'a, str>>; N],
 }
 
-impl<'a, const N: usize> Sent<'a, N> {
+impl<'a, const N: usize> QueryPairs<'a, N> {
     /// Takes `query` apart; a name that is not among `names` is refused.
     pub(super) fn read(query: &'a str, names: [&'static str; N]) -> Result<Self, Problem> {
         let mut sent = Self { names, texts: [const { None }; N] };

@@ -11,7 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::body::body;
-use super::room::Taken;
+use super::response_budget::BudgetPermit;
 use crate::row::Row;
 use crate::store::{ChangeSet, PollChange};
 use crate::version::Version;
@@ -25,7 +25,7 @@ const DETAIL_BYTES: usize = 96;
 
 /// An answer that is to be written.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct BodyContent {
     pub(crate) answer: ChangeSet,
     /// The row of each change, in their order, as far as there are any.
     pub(crate) rows: Vec<Option<Row>>,
@@ -33,7 +33,7 @@ pub(crate) struct Content {
     pub(crate) detail: bool,
 }
 
-impl Content {
+impl BodyContent {
     /// Everything at once.
     pub(crate) fn whole(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes());
@@ -45,7 +45,7 @@ impl Content {
     }
 
     /// A body that is written as the client reads, and holds the room until then.
-    pub(crate) fn body(self: Arc<Self>, taken: Taken) -> Body {
+    pub(crate) fn body(self: Arc<Self>, taken: BudgetPermit) -> Body {
         let mut place = 0;
         body(move |out| {
             let _reading = &taken;
@@ -133,7 +133,7 @@ fn write_version(version: Version, out: &mut Vec<u8>) {
 /// What changed since the version sent.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only the schema of what `encode` writes")]
-pub(crate) struct ChangesAnswer {
+pub(crate) struct ChangesBody {
     /// Send it back as `after` in the next request.
     #[schema(example = "5f3a9c01-0000000001a2b3c8")]
     version: String,

@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::sent::{Sent, WHERE};
+use super::pairs::{QueryPairs, WHERE};
 use crate::http::problem::{Problem, shown};
 
 /// Conditions as a client writes them; what columns they mean depends on the tables asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Narrowing(Vec<Clause>);
+pub(crate) struct RowFilter(Vec<FilterTerm>);
 
 /// A column, perhaps with its table before it, and the value it is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Clause {
+pub(crate) struct FilterTerm {
     pub(crate) column: String,
     pub(crate) value: String,
 }
 
-impl Narrowing {
+impl RowFilter {
     /// Reads `owner_id:5,orders.country:fr`. What is part of a name or value is percent-encoded, a
     /// `,` or `:` above all: so the text is split first and decoded after.
-    pub(super) fn sent<const N: usize>(sent: &Sent<N>) -> Result<Self, Problem> {
+    pub(super) fn sent<const N: usize>(sent: &QueryPairs<N>) -> Result<Self, Problem> {
         let Some(text) = sent.text(WHERE) else { return Ok(Self::default()) };
         text.split(',').map(clause).collect::<Result<_, _>>().map(Self)
     }
@@ -40,7 +40,7 @@ impl Narrowing {
                     )));
                 }
             };
-            Ok(Clause { column: column.clone(), value })
+            Ok(FilterTerm { column: column.clone(), value })
         };
         members.iter().map(clause).collect::<Result<_, _>>().map(Self)
     }
@@ -49,12 +49,12 @@ impl Narrowing {
         self.0.is_empty()
     }
 
-    pub(crate) fn clauses(&self) -> &[Clause] {
+    pub(crate) fn clauses(&self) -> &[FilterTerm] {
         &self.0
     }
 }
 
-fn clause(text: &str) -> Result<Clause, Problem> {
+fn clause(text: &str) -> Result<FilterTerm, Problem> {
     let Some((column, value)) = text.split_once(':').filter(|(column, _)| !column.is_empty())
     else {
         return Err(Problem::invalid(format!(
@@ -62,7 +62,7 @@ fn clause(text: &str) -> Result<Clause, Problem> {
             shown(text)
         )));
     };
-    Ok(Clause { column: decode(column)?, value: decode(value)? })
+    Ok(FilterTerm { column: decode(column)?, value: decode(value)? })
 }
 
 fn decode(text: &str) -> Result<String, Problem> {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<Vec<(String, String)>, String> {
-        let narrowing = Sent::read(query, [WHERE]).and_then(|sent| Narrowing::sent(&sent));
+        let narrowing = QueryPairs::read(query, [WHERE]).and_then(|sent| RowFilter::sent(&sent));
         let narrowing = narrowing.map_err(|problem| problem.detail().to_owned())?;
         Ok(narrowing.0.into_iter().map(|clause| (clause.column, clause.value)).collect())
     }
@@ -106,7 +106,7 @@ mod tests {
             assert!(read(bad).unwrap_err().contains("column:value"), "{bad}");
         }
         assert!(read("where=a:%25ff").unwrap_err().contains("not UTF-8"));
-        let member = |value: Value| Narrowing::members(&BTreeMap::from([("a".to_owned(), value)]));
+        let member = |value: Value| RowFilter::members(&BTreeMap::from([("a".to_owned(), value)]));
         assert!(member(Value::Null).unwrap_err().detail().contains("string, number or boolean"));
         assert_eq!(member(5.into()).unwrap().clauses().len(), 1);
     }

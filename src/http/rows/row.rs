@@ -6,19 +6,19 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::Head;
 use super::id;
-use super::reach::reach;
 use super::refusal::held;
-use super::served::Served;
-use crate::http::access::Caller;
-use crate::http::api::Api;
+use super::wait_for_position::reach;
+use super::x_cache::XCache;
+use crate::http::access::Principal;
 use crate::http::conditional::content_etag;
 use crate::http::documented::{
     InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem, RowsParameters,
 };
 use crate::http::observe::{HIGHWATER_VERSION, version_header};
 use crate::http::path;
-use crate::http::problem::{Kind, Problem, ProblemBody, shown};
+use crate::http::problem::{Problem, ProblemBody, ProblemType, shown};
 use crate::http::query::RowQuery;
+use crate::http::state::AppState;
 use crate::store::{ReadRow, ScopedResource};
 
 /// One row
@@ -59,12 +59,15 @@ use crate::store::{ReadRow, ScopedResource};
         InternalProblem,
     )
 )]
-pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn row(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (asked, _) = request.into_parts();
     let query = RowQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
     let RowQuery { narrowing, patience } = query;
     let until = patience.ends();
-    let caller = Caller::of(&asked.extensions);
+    let caller = Principal::of(&asked.extensions);
     api.require_was_ready(&caller)?;
     let name = path::table(asked.uri.path())?;
     let ScopedResource { table, view } =
@@ -75,12 +78,12 @@ pub(crate) async fn row(State(api): State<Api>, request: Request) -> Result<Resp
     let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
     // A row of others is none, in every respect.
     let row = row.filter(|row| view.matches(row));
-    let served = Served::from(origin, &api);
+    let served = XCache::from(origin, &api);
     served.count(&table);
     let Some(row) = row else {
         let detail =
             format!("{} has no row with the id {}", table.name, shown(&format!("{key:?}")));
-        let mut absent = Problem::new(Kind::UnknownRow, detail).into_response();
+        let mut absent = Problem::new(ProblemType::UnknownRow, detail).into_response();
         absent.headers_mut().insert(HIGHWATER_VERSION, version_header(version));
         // Where nothing was found would tell whether there is something that others see.
         if view.is_all() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::http::api::Api;
+use crate::http::state::AppState;
 use crate::store::{self, Resource, RowOrigin};
 
 /// `hit`, `miss` or `stale`.
@@ -16,7 +16,7 @@ const AGE_SECONDS_MAX: u64 = 1 << 31;
 
 /// Where rows came from.
 #[derive(Clone, Copy)]
-pub(super) enum Served {
+pub(super) enum XCache {
     /// From memory, which follows the database.
     Hit,
     /// From the database.
@@ -24,12 +24,12 @@ pub(super) enum Served {
     /// From memory while the change stream is away: as it was so long ago at least.
     Stale(Duration),
     /// From somewhere: to tell from where would tell too much.
-    Untold,
+    Omitted,
 }
 
-impl Served {
+impl XCache {
     /// What it means now that rows came from there.
-    pub(super) fn from(origin: RowOrigin, api: &Api) -> Self {
+    pub(super) fn from(origin: RowOrigin, api: &AppState) -> Self {
         match (origin, api.silence()) {
             (RowOrigin::Database, _) => Self::Miss,
             (RowOrigin::Memory, None) => Self::Hit,
@@ -42,7 +42,7 @@ impl Served {
             Self::Hit => Some(store::CacheResult::Hit),
             Self::Miss => Some(store::CacheResult::Miss),
             Self::Stale(_) => Some(store::CacheResult::Stale),
-            Self::Untold => None,
+            Self::Omitted => None,
         }
     }
 

@@ -9,16 +9,16 @@ use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Head, begin};
-use super::reach::reach;
 use super::refusal::held;
-use super::served::Served;
-use crate::http::access::{Caller, Readable, narrowed};
-use crate::http::api::Api;
+use super::wait_for_position::reach;
+use super::x_cache::XCache;
+use crate::http::access::{AuthorizedResource, Principal, narrowed};
 use crate::http::body::{CHUNK_BYTES, body};
 use crate::http::conditional::etag;
 use crate::http::documented::{NotModified, RowsParameters, TableProblems};
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemType};
 use crate::http::query::StoreQuery;
+use crate::http::state::AppState;
 use crate::key::Key;
 use crate::store::{Directory, Resource, RowOrigin, StoreImage, TableImage};
 
@@ -56,11 +56,14 @@ use crate::store::{Directory, Resource, RowOrigin, StoreImage, TableImage};
         TableProblems,
     )
 )]
-pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn store(
+    State(api): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (asked, _) = request.into_parts();
     let query = StoreQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
     let until = query.patience.ends();
-    let caller = Caller::of(&asked.extensions);
+    let caller = Principal::of(&asked.extensions);
     api.require_was_ready(&caller)?;
     let directory = api.store().directory();
     let tables = match &query.tables {
@@ -71,7 +74,7 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
     reach(&api, query.patience.at_least, until).await?;
     let room = api.room_for_picture()?;
     let picture = api.store().picture(&parts, until).await?;
-    let served = Served::from(RowOrigin::Memory, &api);
+    let served = XCache::from(RowOrigin::Memory, &api);
     for part in &parts {
         served.count(&part.table);
     }
@@ -81,20 +84,23 @@ pub(crate) async fn store(State(api): State<Api>, request: Request) -> Result<Re
 
 fn named(
     directory: &Directory,
-    caller: &Caller,
+    caller: &Principal,
     names: &[String],
-) -> Result<Vec<Readable>, Problem> {
+) -> Result<Vec<AuthorizedResource>, Problem> {
     let tables = caller.tables(directory, names)?;
     tables.iter().try_for_each(|readable| held(&readable.table).map(drop))?;
     Ok(tables)
 }
 
-fn preloaded(directory: &Directory, caller: &Caller) -> Result<Vec<Readable>, Problem> {
+fn preloaded(
+    directory: &Directory,
+    caller: &Principal,
+) -> Result<Vec<AuthorizedResource>, Problem> {
     let tables = caller.all(directory).into_iter();
     let tables: Vec<_> = tables.filter(|r| r.table.table.rows.is_preloaded()).collect();
     if tables.is_empty() {
         return Err(Problem::new(
-            Kind::RowsNotHeld,
+            ProblemType::RowsNotHeld,
             "no table is preloaded; one that is to be needs rows = \"preload\" in the configuration",
         ));
     }
@@ -104,7 +110,7 @@ fn preloaded(directory: &Directory, caller: &Caller) -> Result<Vec<Readable>, Pr
 /// The body: it holds the picture, never the bytes; and its room until it is read.
 fn written(picture: StoreImage, room: OwnedSemaphorePermit) -> Body {
     let StoreImage { version, tables, .. } = picture;
-    let mut tables = tables.into_iter().map(Member::new);
+    let mut tables = tables.into_iter().map(DumpedTable::new);
     let mut current = None;
     let mut begun = false;
     body(move |out| {
@@ -130,13 +136,13 @@ fn written(picture: StoreImage, room: OwnedSemaphorePermit) -> Body {
 }
 
 /// A table's member of the body, and how far it is written.
-struct Member {
+struct DumpedTable {
     table: Arc<Resource>,
     rows: TableImage,
     last: Option<Key>,
 }
 
-impl Member {
+impl DumpedTable {
     fn new((table, rows): (Arc<Resource>, TableImage)) -> Self {
         Self { table, rows, last: None }
     }

@@ -27,13 +27,13 @@ const READ_BUFFER_BYTES: usize = 512;
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// The connection, once it speaks WebSocket.
-pub(crate) struct Wire {
+pub(crate) struct WsWire {
     frames: WebSocketStream<TokioIo<Upgraded>>,
     write_max: Duration,
 }
 
 /// What a client said.
-pub(crate) enum Said {
+pub(crate) enum ClientMessage {
     Text(String),
     /// Something without meaning for us, but it lives.
     Alive,
@@ -44,9 +44,9 @@ pub(crate) enum Said {
 }
 
 /// The client is gone, or takes nothing.
-pub(crate) struct Lost;
+pub(crate) struct Disconnected;
 
-impl Wire {
+impl WsWire {
     pub(crate) async fn new(upgraded: Upgraded, write_max: Duration) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -59,27 +59,29 @@ impl Wire {
     }
 
     /// What the client says next. Cancel safe.
-    pub(crate) async fn hear(&mut self) -> Said {
+    pub(crate) async fn hear(&mut self) -> ClientMessage {
         match self.frames.next().await {
-            Some(Ok(Message::Text(text))) => Said::Text(text.as_str().to_owned()),
+            Some(Ok(Message::Text(text))) => ClientMessage::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(_))) => {
-                Said::Wrong(CloseCode::Unsupported, "send text, not binary")
+                ClientMessage::Wrong(CloseCode::Unsupported, "send text, not binary")
             }
             // The answer to a ping or a close is sent by the library.
-            Some(Ok(_)) => Said::Alive,
-            Some(Err(Error::Utf8(_))) => Said::Wrong(CloseCode::Invalid, "text must be UTF-8"),
+            Some(Ok(_)) => ClientMessage::Alive,
+            Some(Err(Error::Utf8(_))) => {
+                ClientMessage::Wrong(CloseCode::Invalid, "text must be UTF-8")
+            }
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                Said::Wrong(CloseCode::Size, "a message may have 64 KiB")
+                ClientMessage::Wrong(CloseCode::Size, "a message may have 64 KiB")
             }
             Some(Err(Error::Protocol(_))) => {
-                Said::Wrong(CloseCode::Protocol, "this is not what RFC 6455 allows")
+                ClientMessage::Wrong(CloseCode::Protocol, "this is not what RFC 6455 allows")
             }
-            Some(Err(_)) | None => Said::Gone,
+            Some(Err(_)) | None => ClientMessage::Gone,
         }
     }
 
     /// Sends a text message. Returns when the connection has taken it.
-    pub(crate) async fn tell(&mut self, mut text: Bytes) -> Result<(), Lost> {
+    pub(crate) async fn tell(&mut self, mut text: Bytes) -> Result<(), Disconnected> {
         let mut code = Data::Text;
         loop {
             let fragment = text.split_to(text.len().min(FRAGMENT_BYTES_MAX));
@@ -92,7 +94,7 @@ impl Wire {
         }
     }
 
-    pub(crate) async fn ping(&mut self) -> Result<(), Lost> {
+    pub(crate) async fn ping(&mut self) -> Result<(), Disconnected> {
         self.send(Message::Ping(Bytes::new())).await
     }
 
@@ -108,10 +110,10 @@ impl Wire {
         let _ = timeout(CLOSE_MAX, goodbye).await;
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Lost> {
+    async fn send(&mut self, message: Message) -> Result<(), Disconnected> {
         match timeout(self.write_max, self.frames.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Lost),
+            Ok(Err(_)) | Err(_) => Err(Disconnected),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::api::Api;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemType};
 use crate::http::query::AtLeast;
+use crate::http::state::AppState;
 use crate::lsn::Lsn;
 use crate::version::{Position, Version};
 
@@ -16,7 +16,7 @@ use crate::version::{Position, Version};
 /// the other died than [`SEEN_WITHIN`](crate::http::api::SEEN_WITHIN), and one that was not
 /// stopped and goes on answering us. A version names its history, and has no such hole.
 pub(super) async fn reach(
-    api: &Api,
+    api: &AppState,
     at_least: Option<AtLeast>,
     until: Instant,
 ) -> Result<(), Problem> {
@@ -25,7 +25,7 @@ pub(super) async fn reach(
         && timeout_at(until, api.wait_for_stream()).await.is_err()
     {
         return Err(Problem::new(
-            Kind::NotApplied,
+            ProblemType::NotApplied,
             "the change stream is away, or its server was not seen just now, and an LSN does \
              not say of which server it is: ask again, give it longer with `wait`, or ask for a version",
         ));
@@ -36,7 +36,7 @@ pub(super) async fn reach(
     }
     if timeout_at(until, api.store().hurry_applied(goal)).await.is_err() {
         return Err(Problem::new(
-            Kind::NotApplied,
+            ProblemType::NotApplied,
             format!(
                 "the position asked for is {}, and this instance has applied {}: ask again, or \
                  give it longer with `wait`",
@@ -54,7 +54,7 @@ pub(super) async fn reach(
 }
 
 /// Where that is in the history being followed.
-fn wanted(api: &Api, at_least: AtLeast) -> Result<Position, Problem> {
+fn wanted(api: &AppState, at_least: AtLeast) -> Result<Position, Problem> {
     let applied = applied(api)?;
     match at_least {
         AtLeast::Lsn(lsn) => Ok(Position::after_commit(end_of_record(lsn))),
@@ -65,7 +65,7 @@ fn wanted(api: &Api, at_least: AtLeast) -> Result<Position, Problem> {
     }
 }
 
-fn applied(api: &Api) -> Result<Version, Problem> {
+fn applied(api: &AppState) -> Result<Version, Problem> {
     api.store().applied().ok_or_else(Problem::not_started)
 }
 
@@ -99,7 +99,7 @@ fn end_of_record(lsn: Lsn) -> Lsn {
 
 fn other_history(version: Version, applied: Version) -> Problem {
     Problem::new(
-        Kind::OtherHistory,
+        ProblemType::OtherHistory,
         format!(
             "the version is of the history {:08x}, and this instance follows {:08x}: the database \
              was restored, promoted or replaced since, or it is another one; begin again without \

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 
-use super::answer::Content;
+use super::changes_body::BodyContent;
 use super::encoding::Encoding;
-use super::room::Taken;
+use super::response_budget::BudgetPermit;
 use crate::version::{VERSION_TEXT_MAX, Version};
 
 /// Smaller bodies are sent as they are: compressing them costs more than it saves.
@@ -23,7 +23,7 @@ const EVENT_FRAME_BYTES: usize = 16;
 
 /// An encoded answer, and what has to be known of it without reading it.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct EncodedResponse {
     /// The answer's version.
     pub(crate) version: Version,
     /// The newest change to the tables asked about.
@@ -38,7 +38,7 @@ pub(crate) struct Told {
     pub(crate) made_at: Instant,
     json: Json,
     /// What it takes of the room for answers, shared by its forms.
-    taken: Taken,
+    taken: BudgetPermit,
     event: OnceLock<Bytes>,
     compressed: [OnceLock<Option<Bytes>>; Encoding::ALL.len()],
 }
@@ -49,13 +49,13 @@ enum Json {
     Whole(Bytes),
     /// Too long to be written before somebody needs it in one piece.
     Long {
-        content: Arc<Content>,
+        content: Arc<BodyContent>,
         whole: OnceLock<Bytes>,
     },
 }
 
-impl Told {
-    pub(crate) fn new(content: Content, taken: Taken) -> Self {
+impl EncodedResponse {
+    pub(crate) fn new(content: BodyContent, taken: BudgetPermit) -> Self {
         let answer = &content.answer;
         Self {
             version: answer.version,
@@ -128,7 +128,7 @@ impl Told {
 }
 
 impl Json {
-    fn new(content: Content, taken: &Taken) -> Self {
+    fn new(content: BodyContent, taken: &BudgetPermit) -> Self {
         if content.bytes() <= WHOLE_BYTES_MAX {
             return Self::Whole(taken.keep(content.whole()));
         }
