@@ -16,13 +16,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::sleep;
 
-use crate::support::database::{Database, make_tables};
-use crate::support::http::HttpClient;
+use crate::support::database::{BenchDatabase, make_tables};
+use crate::support::http::BenchHttpClient;
 use crate::support::plot::Bars;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::rival::{Effort, Rival, compete};
 use crate::support::samples::Samples;
-use crate::support::service::{Service, free_address};
+use crate::support::service::{BenchService, free_address};
 use crate::support::{Common, output_dir};
 
 /// Requests under way at once: what a browser allows itself for one host.
@@ -45,16 +45,16 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let python = virtual_environment()?;
-    let database = Database::start(common, &[]).await?;
+    let database = BenchDatabase::start(common, &[]).await?;
     make_tables(&database, options.tables, options.rows).await?;
     let modes = (1..=options.tables).map(|n| (format!("tables.items_{n}.rows"), "preload"));
     let modes = modes.collect::<Vec<_>>();
     let mut settings = vec![("postgres.publication", "bench"), ("postgres.slot", "bench")];
     settings.extend(modes.iter().map(|(key, mode)| (key.as_str(), *mode)));
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
     service.wait_until_healthy().await?;
-    let mut report = Report::new("django");
+    let mut report = BenchReport::new("django");
     report.keep("postgresql", database.server.installation().version());
     report.keep("tables", options.tables);
     report.keep("rows", options.rows);
@@ -67,10 +67,10 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 /// All lists of the project against one answer of ours.
 async fn compare_lists(
     python: &Path,
-    database: &Database,
-    service: &Service,
+    database: &BenchDatabase,
+    service: &BenchService,
     options: &Options,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let gunicorn = Gunicorn::start(python, database, options, 2).await?;
     let (mut lists, mut store) = (Samples::default(), Samples::default());
@@ -102,10 +102,10 @@ async fn compare_lists(
 /// The view of changed ids against a poll of ours, nothing new in either.
 async fn compare_polls(
     python: &Path,
-    database: &Database,
-    service: &Service,
+    database: &BenchDatabase,
+    service: &BenchService,
     options: &Options,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     // Two workers would each know only what went through themselves.
     let gunicorn = Gunicorn::start(python, database, options, 1).await?;
@@ -115,7 +115,7 @@ async fn compare_polls(
     let version = CHANGED.min(options.rows);
     let answer = gunicorn.get(&format!("/update?after={version}")).await?;
     ensure!(answer.contains("\"changes\": []"), "something was new: {answer}");
-    let mut client = HttpClient::connect(service.address).await?;
+    let mut client = BenchHttpClient::connect(service.address).await?;
     let first: serde_json::Value = serde_json::from_slice(client.get("/v1/changes").await?)?;
     let after = first.get("version").and_then(|v| v.as_str()).context("no version")?;
     let path = format!("/v1/changes?after={after}");
@@ -145,7 +145,7 @@ async fn time_of_lists(address: SocketAddr, tables: u32) -> anyhow::Result<Durat
     let started = Instant::now();
     let connections = (0..BROWSER_CONNECTIONS).map(|first| async move {
         for table in (1 + first..=tables).step_by(BROWSER_CONNECTIONS as usize) {
-            let mut client = HttpClient::connect(address).await?;
+            let mut client = BenchHttpClient::connect(address).await?;
             client.get(&format!("/api/items_{table}/")).await?;
         }
         anyhow::Ok(())
@@ -155,7 +155,7 @@ async fn time_of_lists(address: SocketAddr, tables: u32) -> anyhow::Result<Durat
 }
 
 async fn time_of_store(address: SocketAddr) -> anyhow::Result<Duration> {
-    let mut client = HttpClient::connect(address).await?;
+    let mut client = BenchHttpClient::connect(address).await?;
     let started = Instant::now();
     client.get("/v1/store").await?;
     Ok(started.elapsed())
@@ -201,7 +201,7 @@ struct Gunicorn {
 impl Gunicorn {
     async fn start(
         python: &Path,
-        database: &Database,
+        database: &BenchDatabase,
         options: &Options,
         workers: u32,
     ) -> anyhow::Result<Self> {
@@ -242,7 +242,7 @@ impl Gunicorn {
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let mut client = HttpClient::connect(self.address).await?;
+        let mut client = BenchHttpClient::connect(self.address).await?;
         Ok(String::from_utf8_lossy(client.get(path).await?).into_owned())
     }
 

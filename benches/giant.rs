@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::Common;
-use crate::support::database::{Database, Session};
-use crate::support::http::HttpClient;
+use crate::support::database::{BenchDatabase, BenchSession};
+use crate::support::http::BenchHttpClient;
 use crate::support::process;
-use crate::support::report::{Report, print_table};
+use crate::support::report::{BenchReport, print_table};
 use crate::support::samples::figure;
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -36,8 +36,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(common, &[]).await?;
-    let mut report = Report::new("giant");
+    let database = BenchDatabase::start(common, &[]).await?;
+    let mut report = BenchReport::new("giant");
     report.keep("postgresql", database.server.installation().version());
     report.keep("rows", options.rows);
     let has_parallel = database.server.installation().major() >= PARALLEL_SINCE;
@@ -108,7 +108,7 @@ impl Measured {
     }
 }
 
-async fn measure(database: &Database, rows: u32, streaming: &str) -> anyhow::Result<Measured> {
+async fn measure(database: &BenchDatabase, rows: u32, streaming: &str) -> anyhow::Result<Measured> {
     let session = &database.session;
     session
         .execute(
@@ -124,7 +124,7 @@ async fn measure(database: &Database, rows: u32, streaming: &str) -> anyhow::Res
         ("postgres.slot", slot.as_str()),
         ("postgres.streaming", streaming),
     ];
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(session.lsn("pg_current_wal_lsn()").await?).await?;
     let walsender: i32 = session
         .value(&format!("SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{slot}'"))
@@ -133,8 +133,8 @@ async fn measure(database: &Database, rows: u32, streaming: &str) -> anyhow::Res
     let cpu_before = (process::cpu(walsender)?, service.cpu()?);
     let memory_before = process::peak_bytes(service.pid())?;
 
-    let giant = Session::open(&database.url()).await?;
-    let watcher = Session::open(&database.url()).await?;
+    let giant = BenchSession::open(&database.url()).await?;
+    let watcher = BenchSession::open(&database.url()).await?;
     let mut small = Small::start(&service, database).await?;
     let mut oldest = 0.0_f64;
 
@@ -191,8 +191,8 @@ async fn measure(database: &Database, rows: u32, streaming: &str) -> anyhow::Res
 
 /// Small commits, each of which somebody waits for.
 struct Small {
-    writer: Session,
-    client: HttpClient,
+    writer: BenchSession,
+    client: BenchHttpClient,
     version: String,
     start: String,
     next: u64,
@@ -201,10 +201,10 @@ struct Small {
 }
 
 impl Small {
-    async fn start(service: &Service, database: &Database) -> anyhow::Result<Self> {
-        let mut client = HttpClient::connect(service.address).await?;
+    async fn start(service: &BenchService, database: &BenchDatabase) -> anyhow::Result<Self> {
+        let mut client = BenchHttpClient::connect(service.address).await?;
         let version = version(client.get("/v1/changes?tables=small").await?)?;
-        let writer = Session::open(&database.url()).await?;
+        let writer = BenchSession::open(&database.url()).await?;
         let start = version.clone();
         let (delays, looked) = (Histogram::new(3)?, Instant::now());
         Ok(Self { writer, client, version, start, next: 1, delays, looked })
@@ -233,7 +233,7 @@ impl Small {
     }
 
     /// How long ago the server heard of the service, now and then; otherwise 0.
-    async fn status_age(&mut self, watcher: &Session) -> anyhow::Result<f64> {
+    async fn status_age(&mut self, watcher: &BenchSession) -> anyhow::Result<f64> {
         if self.looked.elapsed() < LOOK_INTERVAL {
             return Ok(0.0);
         }

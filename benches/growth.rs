@@ -11,7 +11,7 @@ use highwater::change::Op;
 use crate::support::filled::{Filled, Numbers};
 use crate::support::plot::Lines;
 use crate::support::process::resident_bytes;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
 
 /// Polls are timed so often; the medians are told.
@@ -40,7 +40,7 @@ struct Point {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let mut report = Report::new("growth");
+    let mut report = BenchReport::new("growth");
     let over_ids = decades(1000, options.ids_max)
         .map(|ids| measure(ids, ids, 1))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -78,7 +78,7 @@ fn measure(size: u32, ids: u32, tables: u32) -> anyhow::Result<Point> {
     Ok(Point { size, poll_ns: polls.median(), apply_ns, bytes_per_id })
 }
 
-fn tell(report: &mut Report, what: &str, points: &[Point]) {
+fn tell(report: &mut BenchReport, what: &str, points: &[Point]) {
     let row = |p: &Point| {
         let figures = [p.poll_ns, p.apply_ns, p.bytes_per_id].map(figure);
         [vec![format!("{} {what}", p.size)], figures.to_vec()].concat()

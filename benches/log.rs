@@ -12,7 +12,7 @@ use highwater::change::Op;
 
 use crate::support::filled::{CHANGES_BEHIND, Filled, Numbers};
 use crate::support::process::resident_bytes;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
 
 /// Ids in the small log.
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let mut report = Report::new("log");
+    let mut report = BenchReport::new("log");
     report.keep("ids", options.ids);
     let mut many = measure_memory(options.ids, &mut report)?;
     measure_polls(&mut many, options, &mut report)?;
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Fills a log, and tells what it costs.
-fn measure_memory(ids: u32, report: &mut Report) -> anyhow::Result<Filled> {
+fn measure_memory(ids: u32, report: &mut BenchReport) -> anyhow::Result<Filled> {
     let stages: [(&str, Op, Vec<u32>); 2] = [
         ("each inserted once", Op::Insert, (0..ids).collect()),
         ("each updated once more, in random order", Op::Update, shuffled(ids)),
@@ -61,7 +61,11 @@ fn measure_memory(ids: u32, report: &mut Report) -> anyhow::Result<Filled> {
 }
 
 /// Times polls of both logs in turns.
-fn measure_polls(many: &mut Filled, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+fn measure_polls(
+    many: &mut Filled,
+    options: &Options,
+    report: &mut BenchReport,
+) -> anyhow::Result<()> {
     let mut few = Filled::open(1)?;
     few.change_all(Op::Insert, &(0..FEW_IDS).collect::<Vec<_>>());
     let (mut of_few, mut of_many) = (Samples::default(), Samples::default());

@@ -32,7 +32,7 @@ use clap::{Parser, Subcommand};
 
 use support::bare::Bare;
 use support::clients::Clients;
-use support::load::Load;
+use support::load::WriteLoad;
 use support::{Common, block_on};
 
 #[derive(Parser)]
@@ -43,11 +43,11 @@ struct Arguments {
     #[command(flatten)]
     suite: suite::Options,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<BenchCommand>,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum BenchCommand {
     /// How fast a backlog is drained from a slot
     Drain(drain::Options),
     /// From COMMIT until a client knows
@@ -77,7 +77,7 @@ enum Command {
 
     /// The load generator, a process of its own.
     #[command(hide = true)]
-    Load(Load),
+    Load(WriteLoad),
     /// The server to compare with, likewise.
     #[command(hide = true)]
     Bare(Bare),
@@ -89,17 +89,17 @@ enum Command {
     Broadcast,
     /// The reader to compare with, likewise.
     #[command(hide = true)]
-    Reader(drain::reader::Reader),
+    Reader(drain::reader::MinimalReader),
 }
 
 fn main() -> anyhow::Result<()> {
     let Arguments { common, suite, command } = Arguments::parse();
     match &command {
-        Some(Command::Load(load)) => return load.run_here(),
-        Some(Command::Bare(bare)) => return bare.serve(),
-        Some(Command::Reader(reader)) => return reader.run(),
-        Some(Command::Clients(clients)) => return clients.run(),
-        Some(Command::Broadcast) => return fanout::Broadcast::serve(),
+        Some(BenchCommand::Load(load)) => return load.run_here(),
+        Some(BenchCommand::Bare(bare)) => return bare.serve(),
+        Some(BenchCommand::Reader(reader)) => return reader.run(),
+        Some(BenchCommand::Clients(clients)) => return clients.run(),
+        Some(BenchCommand::Broadcast) => return fanout::Broadcast::serve(),
         _ if !common.bench => {
             println!("nothing is measured; run: cargo bench");
             return Ok(());
@@ -108,22 +108,22 @@ fn main() -> anyhow::Result<()> {
     }
     match command {
         None => suite.run(&common),
-        Some(Command::Drain(options)) => block_on(drain::run(&common, &options)),
-        Some(Command::Latency(options)) => block_on(latency::run(&common, &options)),
-        Some(Command::Polls(options)) => block_on(polls::run(&common, &options)),
-        Some(Command::Fanout(options)) => block_on(fanout::run(&common, &options)),
-        Some(Command::Mixed(options)) => block_on(mixed::run(&common, &options)),
-        Some(Command::Giant(options)) => block_on(giant::run(&common, &options)),
-        Some(Command::Log(options)) => log::run(&options),
-        Some(Command::Growth(options)) => growth::run(&options),
-        Some(Command::Ingest) => {
+        Some(BenchCommand::Drain(options)) => block_on(drain::run(&common, &options)),
+        Some(BenchCommand::Latency(options)) => block_on(latency::run(&common, &options)),
+        Some(BenchCommand::Polls(options)) => block_on(polls::run(&common, &options)),
+        Some(BenchCommand::Fanout(options)) => block_on(fanout::run(&common, &options)),
+        Some(BenchCommand::Mixed(options)) => block_on(mixed::run(&common, &options)),
+        Some(BenchCommand::Giant(options)) => block_on(giant::run(&common, &options)),
+        Some(BenchCommand::Log(options)) => log::run(&options),
+        Some(BenchCommand::Growth(options)) => growth::run(&options),
+        Some(BenchCommand::Ingest) => {
             ingest::run();
             Ok(())
         }
-        Some(Command::Preload(options)) => block_on(preload::run(&common, &options)),
-        Some(Command::Rows(options)) => block_on(rows::run(&common, &options)),
-        Some(Command::Store(options)) => block_on(store::run(&common, &options)),
-        Some(Command::Django(options)) => block_on(django::run(&common, &options)),
+        Some(BenchCommand::Preload(options)) => block_on(preload::run(&common, &options)),
+        Some(BenchCommand::Rows(options)) => block_on(rows::run(&common, &options)),
+        Some(BenchCommand::Store(options)) => block_on(store::run(&common, &options)),
+        Some(BenchCommand::Django(options)) => block_on(django::run(&common, &options)),
         // A process that another one of this program started: done above.
         Some(_) => Ok(()),
     }

@@ -12,12 +12,12 @@ use anyhow::Context;
 
 use crate::latency::watch;
 use crate::support::Common;
-use crate::support::clients::{Clients, ClientsProcess, Kind};
-use crate::support::database::Database;
-use crate::support::http::HttpClient;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::clients::{Clients, ClientsProcess, CrowdKind};
+use crate::support::database::BenchDatabase;
+use crate::support::http::BenchHttpClient;
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::figure;
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 use crate::support::writers::{Commits, make_table};
 
 /// Connections that share the polls: each asks often, so an answer has few changes.
@@ -38,12 +38,12 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(common, &[("fsync", "off")]).await?;
+    let database = BenchDatabase::start(common, &[("fsync", "off")]).await?;
     make_table(&database.session).await?;
     let settings = [("postgres.publication", "bench"), ("postgres.slot", "bench")];
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
-    let mut client = HttpClient::connect(service.address).await?;
+    let mut client = BenchHttpClient::connect(service.address).await?;
     let first: serde_json::Value = serde_json::from_slice(client.get("/v1/changes").await?)?;
     let after = first.get("version").and_then(|v| v.as_str()).context("no version")?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few commits")]
@@ -56,8 +56,8 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
         last: count,
         rate: options.polls_per_second,
     };
-    let waiting = ClientsProcess::start(&clients(Kind::Stream, options.waiting)).await?;
-    let polling = ClientsProcess::start(&clients(Kind::Follow, POLLING_CONNECTIONS)).await?;
+    let waiting = ClientsProcess::start(&clients(CrowdKind::Stream, options.waiting)).await?;
+    let polling = ClientsProcess::start(&clients(CrowdKind::Follow, POLLING_CONNECTIONS)).await?;
     let cpu_before = service.cpu()?;
     let rate = options.commits_per_second;
     let commits = Commits { first: 1, count, rate, also: &|_| String::new(), on_sent: &|_| () };
@@ -77,7 +77,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
         &[&title, "commits/s", "polls/s", "p50 ms", "p99 ms", "p99.9 ms", "most ms", "CPUs"],
         &[[vec!["highwater".to_owned()], row].concat()],
     );
-    let mut report = Report::new("mixed");
+    let mut report = BenchReport::new("mixed");
     report.keep("postgresql", database.server.installation().version());
     report.keep("seconds", took.as_secs_f64());
     report.keep("told_ms_p50_p99_p999", quantiles);

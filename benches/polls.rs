@@ -11,14 +11,14 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 
 use crate::support::Common;
-use crate::support::bare::{Answer, BareServer};
-use crate::support::database::Database;
-use crate::support::http::HttpClient;
+use crate::support::bare::{BareServer, CannedResponse};
+use crate::support::database::BenchDatabase;
+use crate::support::http::BenchHttpClient;
 use crate::support::nginx::Nginx;
 use crate::support::plot::Bars;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::rival::{Effort, Rival, compete};
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 
 /// Changes that a poll has to tell.
 const CASES: [u32; 3] = [0, 10, 1000];
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(common, &[]).await?;
+    let database = BenchDatabase::start(common, &[]).await?;
     database
         .session
         .execute(
@@ -40,8 +40,8 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
         )
         .await?;
     let settings = [("postgres.publication", "bench"), ("postgres.slot", "bench")];
-    let mut service = Service::start(&database.url(), &settings)?;
-    let mut report = Report::new("polls");
+    let mut service = BenchService::start(&database.url(), &settings)?;
+    let mut report = BenchReport::new("polls");
     report.keep("postgresql", database.server.installation().version());
     report.keep("connections", options.effort.connections);
     report.keep("seconds", options.effort.seconds);
@@ -67,8 +67,8 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 
 /// Changes so many rows; the path of a poll that is told of them.
 async fn prepare(
-    database: &Database,
-    service: &mut Service,
+    database: &BenchDatabase,
+    service: &mut BenchService,
     changes: u32,
 ) -> anyhow::Result<String> {
     let session = &database.session;
@@ -85,16 +85,20 @@ async fn prepare(
 
 async fn version(address: SocketAddr) -> anyhow::Result<Version> {
     #[derive(Deserialize)]
-    struct Polled {
+    struct PollBatch {
         version: String,
     }
-    let mut client = HttpClient::connect(address).await?;
-    let polled: Polled = serde_json::from_slice(client.get("/v1/changes?tables=items").await?)?;
+    let mut client = BenchHttpClient::connect(address).await?;
+    let polled: PollBatch = serde_json::from_slice(client.get("/v1/changes?tables=items").await?)?;
     Ok(polled.version.parse()?)
 }
 
-async fn compare(service: &Service, path: &str, options: &Options) -> anyhow::Result<Vec<Rival>> {
-    let answer = Answer::of(service.address, path).await?;
+async fn compare(
+    service: &BenchService,
+    path: &str,
+    options: &Options,
+) -> anyhow::Result<Vec<Rival>> {
+    let answer = CannedResponse::of(service.address, path).await?;
     let bare = BareServer::start(&answer).await?;
     let mut rivals = vec![
         Rival::new("highwater", &[service.pid()], service.address, path),

@@ -19,11 +19,11 @@ use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::process::Command;
 
 use crate::support::Common;
-use crate::support::database::Database;
+use crate::support::database::BenchDatabase;
 use crate::support::plot::Bars;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::Samples;
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 
 /// Our rate as a part of psql's.
 const LEAST_RATIO: f64 = 0.7;
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(common, &[]).await?;
+    let database = BenchDatabase::start(common, &[]).await?;
     let table = make_table(&database, options.rows).await?;
     let target = ConnectOptions::parse(&database.url(), &LibpqEnvironment::default())?;
     let loader = PgLoader::new(LoaderOptions::new(target));
@@ -56,7 +56,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     }
     let rows = names.iter().zip(&rates).map(|(name, rate)| vec![(*name).into(), rate.to_string()]);
     print_table(&["reader", "rows/s"], &rows.collect::<Vec<_>>());
-    let mut report = Report::new("preload");
+    let mut report = BenchReport::new("preload");
     report.keep("postgresql", database.server.installation().version());
     report.keep("rows", options.rows);
     let [psql, loader, service] = &rates;
@@ -74,7 +74,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 }
 
 /// The service, from its start until the whole table is in memory.
-async fn start_with_table(database: &Database) -> anyhow::Result<Duration> {
+async fn start_with_table(database: &BenchDatabase) -> anyhow::Result<Duration> {
     let settings = [
         ("postgres.publication", "bench"),
         ("postgres.slot", "bench"),
@@ -82,7 +82,7 @@ async fn start_with_table(database: &Database) -> anyhow::Result<Duration> {
         ("tables.items.rows", "preload"),
         ("cache.preload_max_bytes", "16GiB"),
     ];
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     let end = database.session.lsn("pg_current_wal_lsn()").await?;
     service.wait_until_applied(end).await?;
     let time = service.wait_until_healthy().await?;
@@ -92,7 +92,7 @@ async fn start_with_table(database: &Database) -> anyhow::Result<Duration> {
 }
 
 /// A narrow table, and what the loader knows of it.
-async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>> {
+async fn make_table(database: &BenchDatabase, rows: u32) -> anyhow::Result<Arc<Table>> {
     let sql = format!(
         "CREATE TABLE items (id bigint PRIMARY KEY, owner int, name text, changed timestamptz);
          INSERT INTO items SELECT n, n % 1000, 'item ' || n, '2024-01-31Z'::timestamptz + n * interval '1 s'
@@ -138,7 +138,7 @@ async fn make_table(database: &Database, rows: u32) -> anyhow::Result<Arc<Table>
     }))
 }
 
-async fn copy_with_psql(database: &Database) -> anyhow::Result<Duration> {
+async fn copy_with_psql(database: &BenchDatabase) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let status = Command::new(database.client_program("psql"))
         .args(["--no-psqlrc", "--quiet", "--command", "copy items to stdout", &database.url()])

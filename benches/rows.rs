@@ -13,14 +13,14 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::support::Common;
-use crate::support::bare::{Answer, BareServer};
-use crate::support::database::Database;
-use crate::support::http::HttpClient;
+use crate::support::bare::{BareServer, CannedResponse};
+use crate::support::database::BenchDatabase;
+use crate::support::http::BenchHttpClient;
 use crate::support::plot::Bars;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::rival::{Effort, Rival, compete};
 use crate::support::samples::figure;
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 
 const LEAST_RATIO: f64 = 0.8;
 const MOST_BYTES: f64 = 120.0;
@@ -44,19 +44,19 @@ pub(crate) struct Options {
 const WAYS: [&str; 2] = ["lazy", "preload"];
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(common, &[]).await?;
+    let database = BenchDatabase::start(common, &[]).await?;
     for table in WAYS {
         create(&database, table, FEW).await?;
     }
     database.session.execute("CREATE PUBLICATION bench FOR TABLE lazy, preload").await?;
-    let mut report = Report::new("rows");
+    let mut report = BenchReport::new("rows");
     report.keep("postgresql", database.server.installation().version());
     measure_hits(&database, options, &mut report).await?;
     measure_memory(&database, options, &mut report).await?;
     report.finish()
 }
 
-async fn create(database: &Database, table: &str, rows: u32) -> anyhow::Result<()> {
+async fn create(database: &BenchDatabase, table: &str, rows: u32) -> anyhow::Result<()> {
     let create = format!(
         "CREATE TABLE {table} (id bigint PRIMARY KEY, owner int, name text, changed timestamptz)"
     );
@@ -64,7 +64,7 @@ async fn create(database: &Database, table: &str, rows: u32) -> anyhow::Result<(
     fill(database, table, 1, rows).await
 }
 
-async fn fill(database: &Database, table: &str, first: u32, last: u32) -> anyhow::Result<()> {
+async fn fill(database: &BenchDatabase, table: &str, first: u32, last: u32) -> anyhow::Result<()> {
     let insert = format!(
         "INSERT INTO {table} SELECT n, n % 1000, 'item ' || n, \
          '2024-01-31Z'::timestamptz + n * interval '1 s' FROM generate_series({first}, {last}) n"
@@ -72,7 +72,7 @@ async fn fill(database: &Database, table: &str, first: u32, last: u32) -> anyhow
     database.session.execute(&insert).await
 }
 
-async fn start(database: &Database) -> anyhow::Result<Service> {
+async fn start(database: &BenchDatabase) -> anyhow::Result<BenchService> {
     let settings = [
         ("postgres.publication", "bench"),
         ("postgres.slot", "bench"),
@@ -83,24 +83,24 @@ async fn start(database: &Database) -> anyhow::Result<Service> {
         ("cache.preload_max_bytes", "16GiB"),
     ];
     database.wait_until_alone().await?;
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
     service.wait_until_healthy().await?;
     Ok(service)
 }
 
 async fn measure_hits(
-    database: &Database,
+    database: &BenchDatabase,
     options: &Options,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let service = start(database).await?;
     let mut plot = Bars::new("Row hits", "answers a second");
     for way in WAYS {
         let path = format!("/v1/tables/{way}/rows/77");
         // The first one loads a lazy row.
-        HttpClient::connect(service.address).await?.get(&path).await?;
-        let answer = Answer::of(service.address, &path).await?;
+        BenchHttpClient::connect(service.address).await?.get(&path).await?;
+        let answer = CannedResponse::of(service.address, &path).await?;
         ensure!(answer.has_header("x-cache", "hit"), "not in memory: {}", answer.body);
         let bare = BareServer::start(&answer).await?;
         let mut rivals = [
@@ -123,16 +123,16 @@ async fn measure_hits(
 
 /// What one service's memory was.
 #[derive(Clone, Copy, Serialize)]
-struct Held {
+struct CachedVariant {
     rows: u32,
     resident_bytes: u64,
     document_bytes: f64,
 }
 
 async fn measure_memory(
-    database: &Database,
+    database: &BenchDatabase,
     options: &Options,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let few = [held(database, "lazy", FEW).await?, held(database, "preload", FEW).await?];
     for table in WAYS {
@@ -161,7 +161,7 @@ async fn measure_memory(
 }
 
 /// Waits until so many lazy rows are in their place.
-async fn wait_until_settled(client: &mut HttpClient, rows: u32) -> anyhow::Result<()> {
+async fn wait_until_settled(client: &mut BenchHttpClient, rows: u32) -> anyhow::Result<()> {
     loop {
         let status: serde_json::Value = serde_json::from_slice(client.get("/v1/status").await?)?;
         let tables = status.get("tables").and_then(serde_json::Value::as_array);
@@ -178,9 +178,9 @@ async fn wait_until_settled(client: &mut HttpClient, rows: u32) -> anyhow::Resul
 }
 
 /// Starts a service on the tables as they are, and reads all lazy rows if these are meant.
-async fn held(database: &Database, way: &str, rows: u32) -> anyhow::Result<Held> {
+async fn held(database: &BenchDatabase, way: &str, rows: u32) -> anyhow::Result<CachedVariant> {
     let service = start(database).await?;
-    let mut client = HttpClient::connect(service.address).await?;
+    let mut client = BenchHttpClient::connect(service.address).await?;
     let mut document_bytes = 0;
     for first in (1..=rows).step_by(BATCH as usize).take(if way == "lazy" { usize::MAX } else { 1 })
     {
@@ -195,5 +195,5 @@ async fn held(database: &Database, way: &str, rows: u32) -> anyhow::Result<Held>
     let document_bytes = document_bytes as f64 / f64::from(BATCH.min(rows));
     let resident_bytes = service.resident_bytes()?;
     service.stop()?;
-    Ok(Held { rows, resident_bytes, document_bytes })
+    Ok(CachedVariant { rows, resident_bytes, document_bytes })
 }

@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 
 use crate::support::Common;
 use crate::support::bare::BareServer;
-use crate::support::database::{Database, make_tables};
+use crate::support::database::{BenchDatabase, make_tables};
 use crate::support::plot::Bars;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 
 const LEAST_RATIO: f64 = 0.5;
 /// So much may be on its way to one client, and in the allocator's hands.
@@ -36,13 +36,13 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let database = Database::start(common, &[]).await?;
+    let database = BenchDatabase::start(common, &[]).await?;
     make_tables(&database, options.tables, options.rows).await?;
     let modes = (1..=options.tables).map(|n| (format!("tables.items_{n}.rows"), "preload"));
     let modes = modes.collect::<Vec<_>>();
     let mut settings = vec![("postgres.publication", "bench"), ("postgres.slot", "bench")];
     settings.extend(modes.iter().map(|(key, mode)| (key.as_str(), *mode)));
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
     service.wait_until_healthy().await?;
 
@@ -77,7 +77,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
         mebibytes(most),
         mebibytes(after)
     );
-    let mut report = Report::new("store");
+    let mut report = BenchReport::new("store");
     report.keep("postgresql", database.server.installation().version());
     report.keep("bytes", bytes);
     report.keep("resident_bytes", [before, most, after]);

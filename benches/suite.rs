@@ -17,17 +17,17 @@ const TIME_MAX: Duration = Duration::from_mins(6);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One benchmark: the name of its results, its command line, and what `--quick` adds to it.
-struct Entry {
+struct SuiteEntry {
     name: &'static str,
     command: &'static str,
     quick: &'static str,
 }
 
-const fn entry(name: &'static str, command: &'static str, quick: &'static str) -> Entry {
-    Entry { name, command, quick }
+const fn entry(name: &'static str, command: &'static str, quick: &'static str) -> SuiteEntry {
+    SuiteEntry { name, command, quick }
 }
 
-const SUITE: &[Entry] = &[
+const SUITE: &[SuiteEntry] = &[
     entry("drain", "drain", "--rows 20000 --runs 1"),
     entry("drain-wide", "drain --shape wide", "--rows 5000 --runs 1"),
     entry("drain-unix", "drain --transport unix", "--rows 20000 --runs 1"),
@@ -67,7 +67,8 @@ impl Options {
             let known = SUITE.iter().map(|e| e.name).collect::<Vec<_>>().join(", ");
             bail!("there is no benchmark {unknown}; there are: {known}");
         }
-        let wanted = |e: &&Entry| self.only.is_empty() || self.only.iter().any(|n| n == e.name);
+        let wanted =
+            |e: &&SuiteEntry| self.only.is_empty() || self.only.iter().any(|n| n == e.name);
         let (mut results, mut failed) = (Vec::new(), Vec::new());
         for entry in SUITE.iter().filter(wanted) {
             println!("\n=== {}", entry.name);
@@ -86,7 +87,7 @@ impl Options {
     }
 
     /// Runs one, and reads what it kept.
-    fn run_one(&self, entry: &Entry, common: &Common) -> anyhow::Result<Value> {
+    fn run_one(&self, entry: &SuiteEntry, common: &Common) -> anyhow::Result<Value> {
         let file = output_dir()?.join(format!("{}.json", entry.name));
         // An older result must not be taken for this one.
         let _ = std::fs::remove_file(&file);

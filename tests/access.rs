@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::jwt::{Signer, seconds_from_now};
-use crate::support::{Highwater, PATIENCE, Postgres, Program};
+use crate::support::{Highwater, PATIENCE, Program, TestPostgres};
 
 const READER: &str = "hw_reader_of_items";
 const OTHER: &str = "hw_reader_of_users";
@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(8);
 
 /// The program with tokens, on a database with `items` and `users`.
 struct Guarded {
-    pg: Postgres,
+    pg: TestPostgres,
     service: Highwater,
     _program: Program,
     log: tempfile::NamedTempFile,
@@ -45,7 +45,7 @@ impl Guarded {
     }
 
     async fn with_keys(files: &[KeyFile<'_>], settings: &[(&str, &str)]) -> Self {
-        let pg = Postgres::start().await;
+        let pg = TestPostgres::start().await;
         pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
         pg.execute("CREATE TABLE users (id int PRIMARY KEY)").await;
         pg.execute("CREATE PUBLICATION highwater FOR TABLE items, users").await;
@@ -99,7 +99,7 @@ impl Guarded {
         response.text().await.unwrap()
     }
 
-    async fn socket(&self, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
+    async fn socket(&self, headers: &[(&'static str, &str)]) -> Result<AccessSocket, u16> {
         let address = self.service.url().replace("http://", "");
         let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
         for (name, value) in headers {
@@ -107,7 +107,7 @@ impl Guarded {
         }
         let stream = TcpStream::connect(address).await.unwrap();
         match client_async(request, stream).await {
-            Ok((socket, _)) => Ok(Socket(socket)),
+            Ok((socket, _)) => Ok(AccessSocket(socket)),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
@@ -133,9 +133,9 @@ impl Bearer {
     }
 }
 
-struct Socket(WebSocketStream<TcpStream>);
+struct AccessSocket(WebSocketStream<TcpStream>);
 
-impl Socket {
+impl AccessSocket {
     async fn subscribe(&mut self) -> Value {
         let message = Message::text(r#"{"subscribe":{"tables":["items"]}}"#);
         self.0.send(message).await.unwrap();
@@ -467,7 +467,7 @@ async fn a_token_that_was_made_is_known_by_the_lines_that_came_with_it() {
     let lines = said.split_once("[auth.tokens.shop]\n").expect("lines for the configuration").1;
     assert!(lines.contains("hash = \"sha256:") && lines.contains("tables = [\"items\"]"), "{said}");
     assert!(!lines.contains(&token));
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     pg.execute("CREATE PUBLICATION highwater FOR TABLE items").await;
     let folder = tempfile::tempdir().unwrap();
@@ -482,7 +482,7 @@ async fn a_token_that_was_made_is_known_by_the_lines_that_came_with_it() {
 
 #[tokio::test]
 async fn without_its_keys_it_does_not_start() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let variables = [
         ("HIGHWATER_AUTH__MODE", "token"),
         ("HIGHWATER_AUTH__JWT__TABLES", "*"),
@@ -497,7 +497,7 @@ async fn without_its_keys_it_does_not_start() {
 
 #[tokio::test]
 async fn check_looks_at_the_keys_of_jwts() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     pg.execute("CREATE PUBLICATION highwater FOR TABLE items").await;
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 /// Two tables of the shop, published.
 const SHOP: &str = "
@@ -11,8 +11,8 @@ const SHOP: &str = "
     CREATE PUBLICATION highwater FOR TABLE items, users;
 ";
 
-async fn shop() -> Postgres {
-    let pg = Postgres::start().await;
+async fn shop() -> TestPostgres {
+    let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     pg
 }
@@ -182,7 +182,7 @@ async fn a_long_poll_without_news_ends_in_time_with_a_newer_version() {
 
 #[tokio::test]
 async fn keys_are_rendered_exactly_as_to_jsonb_does() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TYPE mood AS ENUM ('so \"so\"', 'glad');
          CREATE DOMAIN code AS varchar(10); CREATE DOMAIN inner_code AS code;",
@@ -288,7 +288,7 @@ fn decimal(text: &str) -> (bool, String, i64) {
 
 #[tokio::test]
 async fn composite_keys_are_arrays_in_key_order() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE lines (line int, note text, \"order\" uuid, PRIMARY KEY (\"order\", line));
          CREATE PUBLICATION highwater FOR TABLE lines",

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 /// How long a command may take before the test has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -58,11 +58,11 @@ impl Finished {
 }
 
 /// The flags that lead a command to this test's database and its own slot.
-fn of(pg: &Postgres, url: &str) -> Vec<String> {
+fn of(pg: &TestPostgres, url: &str) -> Vec<String> {
     ["--url", url, "--slot", &format!("slot_{}", pg.database())].map(str::to_owned).into()
 }
 
-async fn command(pg: &Postgres, words: &[&str]) -> Finished {
+async fn command(pg: &TestPostgres, words: &[&str]) -> Finished {
     let flags = of(pg, &pg.url());
     let flags: Vec<&str> = words.iter().copied().chain(flags.iter().map(String::as_str)).collect();
     highwater(&flags).await
@@ -70,7 +70,7 @@ async fn command(pg: &Postgres, words: &[&str]) -> Finished {
 
 #[tokio::test]
 async fn setting_up_makes_a_database_ready_and_tearing_down_leaves_nothing() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     let left = format!(
         "SELECT (SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots \
@@ -98,7 +98,7 @@ async fn setting_up_makes_a_database_ready_and_tearing_down_leaves_nothing() {
 
 #[tokio::test]
 async fn what_setup_prints_can_be_run_as_it_stands() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let role = format!("Reader of {}", pg.database());
     pg.execute("CREATE TABLE \"Order lines\" (a int, b int, PRIMARY KEY (a, b))").await;
     let printed = command(&pg, &["setup", "--role", &role]).await.expect(0).out();
@@ -116,7 +116,7 @@ async fn what_setup_prints_can_be_run_as_it_stands() {
 
 #[tokio::test]
 async fn a_role_that_may_only_replicate_and_connect_is_enough() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let role = format!("hw_{}", pg.database());
     pg.execute(&format!(
         "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items; \
@@ -152,7 +152,7 @@ async fn a_role_that_may_only_replicate_and_connect_is_enough() {
 
 #[tokio::test]
 async fn a_table_whose_updates_fail_is_shouted_about_and_the_fix_mends_it() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE log (at int NOT NULL UNIQUE, line text); INSERT INTO log VALUES (1, 'a'); \
          CREATE PUBLICATION highwater FOR ALL TABLES WITH (publish_via_partition_root = true)",
@@ -175,7 +175,7 @@ async fn a_table_whose_updates_fail_is_shouted_about_and_the_fix_mends_it() {
 
 #[tokio::test]
 async fn setting_up_never_breaks_the_application() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE log (line text); INSERT INTO log VALUES ('a')").await;
     command(&pg, &["setup", "--tables", "log"]).await.expect(0).says("-- CAREFUL: log has no key");
     for wish in [&["--tables", "log"][..], &["--all-tables"]] {
@@ -191,7 +191,7 @@ async fn setting_up_never_breaks_the_application() {
 
 #[tokio::test]
 async fn a_deferrable_primary_key_tells_nothing_apart() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE log (id int PRIMARY KEY DEFERRABLE); INSERT INTO log VALUES (1); \
          CREATE PUBLICATION highwater FOR TABLE log",
@@ -204,7 +204,7 @@ async fn a_deferrable_primary_key_tells_nothing_apart() {
 
 #[tokio::test]
 async fn partitions_are_looked_at_through_their_root() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY) PARTITION BY RANGE (id); \
          CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (10); \
@@ -220,7 +220,7 @@ async fn partitions_are_looked_at_through_their_root() {
 
 #[tokio::test]
 async fn tables_are_added_to_a_publication_that_is_there() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); \
          CREATE PUBLICATION highwater FOR TABLE a",
@@ -237,7 +237,7 @@ async fn tables_are_added_to_a_publication_that_is_there() {
 
 #[tokio::test]
 async fn a_slot_in_use_is_not_dropped() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     command(&pg, &["setup", "--apply"]).await.expect(0);
     let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
@@ -257,7 +257,7 @@ async fn a_slot_in_use_is_not_dropped() {
 
 #[tokio::test]
 async fn somebody_elses_slot_is_left_alone() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     let slot = format!("slot_{}", pg.database());
     pg.query(&format!("SELECT pg_create_physical_replication_slot('{slot}')")).await;
@@ -270,7 +270,8 @@ async fn somebody_elses_slot_is_left_alone() {
 #[tokio::test]
 async fn open_transactions_that_a_new_slot_waits_for_are_named() {
     let pg =
-        Postgres::private(ServerOptions::default().setting("max_prepared_transactions", "1")).await;
+        TestPostgres::private(ServerOptions::default().setting("max_prepared_transactions", "1"))
+            .await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
     )
@@ -294,7 +295,7 @@ async fn a_server_without_logical_decoding_is_not_ready() {
         .setting("wal_level", "replica")
         .setting("max_replication_slots", "1")
         .setting("wal_sender_timeout", "0");
-    let pg = Postgres::private(options).await;
+    let pg = TestPostgres::private(options).await;
     pg.query("SELECT pg_create_physical_replication_slot('other')").await;
     command(&pg, &["check"])
         .await
@@ -425,7 +426,7 @@ async fn tail_ends_quietly_when_nobody_reads_and_when_asked_to() {
 
 #[tokio::test]
 async fn reload_makes_a_running_service_read_a_table_again() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
     )
@@ -448,7 +449,7 @@ async fn reload_makes_a_running_service_read_a_table_again() {
 
 #[tokio::test]
 async fn verify_compares_what_is_in_memory_with_the_database() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, n int);
          INSERT INTO items SELECT g, g FROM generate_series(1, 1000) g;

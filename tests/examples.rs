@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::{Highwater, PATIENCE, Postgres};
+use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 const SHOP: &str = "
     CREATE TABLE items (id bigint PRIMARY KEY, name text);
@@ -15,12 +15,12 @@ const SHOP: &str = "
 ";
 
 /// `examples/poll.py`, running.
-struct Client {
+struct ExampleClient {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Client {
+impl ExampleClient {
     fn start(arguments: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/poll.py");
         let mut process = Command::new("python3")
@@ -57,10 +57,10 @@ impl Client {
 
 #[tokio::test]
 async fn the_readmes_client_prints_what_changes() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     let hw = Highwater::start(&pg).await;
-    let mut client = Client::start(&[&hw.url()]);
+    let mut client = ExampleClient::start(&[&hw.url()]);
     let everything = ["items: read it again in full", "order_lines: read it again in full"];
     assert_eq!(client.lines().await, everything);
     pg.execute("INSERT INTO items VALUES (7, 'tea'); INSERT INTO order_lines VALUES (1, 2)").await;
@@ -75,14 +75,14 @@ async fn the_readmes_client_prints_what_changes() {
 
 #[tokio::test]
 async fn the_readmes_client_outlives_the_service_and_misses_nothing() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     // A free port that stays the same across the restart.
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let listen = [("http.listen", port.as_str())];
     // Nobody listens yet: the client waits for it.
-    let mut client = Client::start(&[&format!("http://{port}"), "items"]);
+    let mut client = ExampleClient::start(&[&format!("http://{port}"), "items"]);
     let hw = Highwater::start_with(&pg, &listen).await;
     assert_eq!(client.line().await, "items: read it again in full");
     pg.execute("INSERT INTO items VALUES (1, 'a')").await;
@@ -99,10 +99,10 @@ async fn the_readmes_client_outlives_the_service_and_misses_nothing() {
 
 #[tokio::test]
 async fn the_readmes_client_says_what_was_asked_wrongly_and_ends() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     let hw = Highwater::start(&pg).await;
-    let client = Client::start(&[&hw.url(), "no_such_table"]);
+    let client = ExampleClient::start(&[&hw.url(), "no_such_table"]);
     let ended = timeout(PATIENCE, client.process.wait_with_output()).await.unwrap().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{said}");

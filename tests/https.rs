@@ -11,10 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::commands::{finish, highwater, program};
-use crate::support::{Authority, Files, Highwater, PATIENCE, Postgres, Signed, trusting};
+use crate::support::{
+    CertificateAuthority, CertificateFiles, Highwater, PATIENCE, SignedPair, TestPostgres, trusting,
+};
 
-async fn shop() -> Postgres {
-    let pg = Postgres::start().await;
+async fn shop() -> TestPostgres {
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
     )
@@ -23,21 +25,21 @@ async fn shop() -> Postgres {
 }
 
 /// The files of a pair, and the settings that name them.
-struct Pair {
-    files: Files,
+struct TlsPair {
+    files: CertificateFiles,
     certificate: String,
     key: String,
 }
 
-impl Pair {
-    fn new(signed: &Signed) -> Self {
-        let files = Files::new();
+impl TlsPair {
+    fn new(signed: &SignedPair) -> Self {
+        let files = CertificateFiles::new();
         let certificate = files.write("tls.crt", &signed.certificate);
         let key = files.write("tls.key", &signed.key);
         Self { files, certificate, key }
     }
 
-    fn replace(&self, signed: &Signed) {
+    fn replace(&self, signed: &SignedPair) {
         self.files.write("tls.crt", &signed.certificate);
         self.files.write("tls.key", &signed.key);
     }
@@ -54,14 +56,14 @@ impl Pair {
     }
 }
 
-fn signed_by(authority: &Authority) -> Signed {
+fn signed_by(authority: &CertificateAuthority) -> SignedPair {
     authority.sign("highwater", &["127.0.0.1", "localhost"])
 }
 
 #[tokio::test]
 async fn clients_are_answered_over_tls_by_either_protocol() {
-    let (pg, authority) = (shop().await, Authority::new());
-    let pair = Pair::new(&signed_by(&authority));
+    let (pg, authority) = (shop().await, CertificateAuthority::new());
+    let pair = TlsPair::new(&signed_by(&authority));
     let service = Highwater::launch(&pg, &pair.settings()).await.trusting(&authority);
     service.ready().await;
     let url = service.url();
@@ -93,7 +95,7 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
     }
 
     // Those who don't know the authority, and those who speak in clear text, hear nothing.
-    let stranger = trusting(&Authority::new()).build().unwrap();
+    let stranger = trusting(&CertificateAuthority::new()).build().unwrap();
     assert!(stranger.get(format!("{url}/livez")).send().await.is_err());
     let mut plain = TcpStream::connect(service.address()).await.unwrap();
     plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -111,8 +113,8 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
 
 #[tokio::test]
 async fn operators_on_the_loopback_interface_are_answered_in_clear_text() {
-    let (pg, authority) = (shop().await, Authority::new());
-    let pair = Pair::new(&signed_by(&authority));
+    let (pg, authority) = (shop().await, CertificateAuthority::new());
+    let pair = TlsPair::new(&signed_by(&authority));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let admin = free.to_string();
     let settings = [&pair.settings()[..], &[("http.admin_listen", &admin)]].concat();
@@ -133,8 +135,8 @@ async fn asked(url: &str) -> Option<StatusCode> {
 
 #[tokio::test]
 async fn a_new_certificate_is_taken_when_asked_to_and_a_broken_one_is_not() {
-    let (pg, old, new) = (shop().await, Authority::new(), Authority::new());
-    let pair = Pair::new(&signed_by(&old));
+    let (pg, old, new) = (shop().await, CertificateAuthority::new(), CertificateAuthority::new());
+    let pair = TlsPair::new(&signed_by(&old));
     let log_file = pair.files.write("log", "");
     let log = || std::fs::read_to_string(&log_file).unwrap();
     let (service, running) = Highwater::program_as(
@@ -175,7 +177,7 @@ async fn a_new_certificate_is_taken_when_asked_to_and_a_broken_one_is_not() {
 }
 
 /// Whether a new connection shows a certificate that this authority signed.
-async fn is_trusted(authority: &Authority, address: SocketAddr) -> bool {
+async fn is_trusted(authority: &CertificateAuthority, address: SocketAddr) -> bool {
     let client = trusting(authority).build().unwrap();
     client.get(format!("https://{address}/livez")).send().await.is_ok()
 }
@@ -190,8 +192,8 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
 
 #[tokio::test]
 async fn the_commands_ask_over_tls() {
-    let (pg, authority) = (shop().await, Authority::new());
-    let pair = Pair::new(&signed_by(&authority));
+    let (pg, authority) = (shop().await, CertificateAuthority::new());
+    let pair = TlsPair::new(&signed_by(&authority));
     let ca = pair.files.write("ca.crt", authority.pem());
     let settings = [&pair.settings()[..], &[("tables.items.rows", "lazy")]].concat();
     let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
@@ -219,9 +221,9 @@ async fn the_commands_ask_over_tls() {
 
 #[tokio::test]
 async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
-    let (pg, authority) = (shop().await, Authority::new());
+    let (pg, authority) = (shop().await, CertificateAuthority::new());
     let (one, other) = (signed_by(&authority), signed_by(&authority));
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let [certificate, key] = [files.write("c", &one.certificate), files.write("k", &one.key)];
     let other = files.write("other", &other.key);
     let text = files.write("text", "hello\n");
@@ -263,8 +265,8 @@ async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
 
 #[tokio::test]
 async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
-    let (pg, authority) = (shop().await, Authority::new());
-    let pair = Pair::new(&signed_by(&authority));
+    let (pg, authority) = (shop().await, CertificateAuthority::new());
+    let pair = TlsPair::new(&signed_by(&authority));
     let settings = [&pair.settings()[..], &[("http.head_timeout", "2s")]].concat();
     let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
     service.ready().await;

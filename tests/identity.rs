@@ -1,10 +1,10 @@
 //! Replica identities, keys and their absence.
 
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
 async fn every_replica_identity_with_a_key_tells_ids() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE d (id int PRIMARY KEY, v int);
          CREATE TABLE i (id int PRIMARY KEY, code text NOT NULL UNIQUE, v int);
@@ -32,7 +32,7 @@ async fn every_replica_identity_with_a_key_tells_ids() {
 
 #[tokio::test]
 async fn tables_whose_changes_have_no_id_are_announced_and_reset() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE nokey (v int); CREATE TABLE nothing (id int PRIMARY KEY);
          ALTER TABLE nothing REPLICA IDENTITY NOTHING;
@@ -57,7 +57,7 @@ async fn tables_whose_changes_have_no_id_are_announced_and_reset() {
 
 #[tokio::test]
 async fn a_long_toasted_key_is_told() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE docs (path text PRIMARY KEY, v int, body text);
          ALTER TABLE docs ALTER path SET STORAGE EXTERNAL, ALTER body SET STORAGE EXTERNAL;
@@ -77,7 +77,7 @@ async fn a_long_toasted_key_is_told() {
 
 #[tokio::test]
 async fn partitions_are_told_as_their_root() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int, day int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
          CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
@@ -100,7 +100,7 @@ async fn partitions_are_told_as_their_root() {
 
 #[tokio::test]
 async fn leaves_are_tables_of_their_own_without_the_root() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
@@ -117,7 +117,7 @@ async fn leaves_are_tables_of_their_own_without_the_root() {
 
 #[tokio::test]
 async fn awkward_names_and_several_schemas_are_told_apart() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         r#"CREATE SCHEMA shop; CREATE SCHEMA "Up.per";
          CREATE TABLE items (id int PRIMARY KEY); CREATE TABLE shop.items (id int PRIMARY KEY);

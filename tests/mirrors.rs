@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::support::{Highwater, Mirror, Postgres, Session};
+use crate::support::{Highwater, LocalCopy, TestPostgres, TestSession};
 
 const TABLES: &str = "
     CREATE TABLE a (id int PRIMARY KEY, v int);
@@ -15,9 +15,9 @@ const TABLES: &str = "
 ";
 
 /// A writer's dice.
-struct Dice(fastrand::Rng);
+struct MirrorRng(fastrand::Rng);
 
-impl Dice {
+impl MirrorRng {
     fn id(&mut self) -> i32 {
         self.0.i32(1..200)
     }
@@ -59,8 +59,8 @@ impl Dice {
     }
 }
 
-async fn write(session: &Session, seed: u64, until: &AtomicBool) -> usize {
-    let mut dice = Dice(fastrand::Rng::with_seed(seed));
+async fn write(session: &TestSession, seed: u64, until: &AtomicBool) -> usize {
+    let mut dice = MirrorRng(fastrand::Rng::with_seed(seed));
     let mut commits = 0;
     while !until.load(Ordering::Relaxed) {
         let statements: Vec<String> = (0..dice.0.usize(1..4)).map(|_| dice.statement()).collect();
@@ -78,7 +78,7 @@ async fn write(session: &Session, seed: u64, until: &AtomicBool) -> usize {
 
 /// Polls until told to stop.
 async fn follow(
-    mirror: &mut Mirror,
+    mirror: &mut LocalCopy,
     service: &Highwater,
     pause: Duration,
     until: &AtomicBool,
@@ -98,13 +98,13 @@ async fn follow(
 async fn story(settings: &[(&'static str, &str)], pairs: bool) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let service = Highwater::start_with(&pg, settings).await;
     let mut mirrors = Vec::new();
     for limit in [1, 7, 1000, 10_000] {
-        mirrors.push(Mirror::new(&pg, &["a", "b", "c"], limit).await);
-        mirrors.push(Mirror::new(&pg, &["c"], limit).await);
+        mirrors.push(LocalCopy::new(&pg, &["a", "b", "c"], limit).await);
+        mirrors.push(LocalCopy::new(&pg, &["c"], limit).await);
     }
     let sessions = join_all((0..3).map(|_| pg.connect())).await;
     let stop = AtomicBool::new(false);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::ServerOptions;
 use tokio::task::JoinSet;
 
-use crate::support::{Highwater, PATIENCE, Postgres, installation};
+use crate::support::{Highwater, PATIENCE, TestPostgres, installation};
 
 /// Polls until a reset of `table` is told after `version`; answers with the version then.
 async fn until_reset(hw: &Highwater, table: &str, version: &str) -> String {
@@ -23,7 +23,7 @@ async fn until_reset(hw: &Highwater, table: &str, version: &str) -> String {
 
 #[tokio::test]
 async fn a_table_that_joins_is_told_from_its_reset_on() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
          CREATE PUBLICATION highwater FOR TABLE a",
@@ -40,7 +40,7 @@ async fn a_table_that_joins_is_told_from_its_reset_on() {
 
 #[tokio::test]
 async fn what_was_written_before_a_table_joined_and_committed_after_is_a_second_reset() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
          CREATE PUBLICATION highwater FOR TABLE a",
@@ -58,7 +58,7 @@ async fn what_was_written_before_a_table_joined_and_committed_after_is_a_second_
 
 #[tokio::test]
 async fn a_table_that_leaves_is_unknown_and_its_absence_is_not_forgotten() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
          CREATE PUBLICATION highwater FOR TABLE a, b",
@@ -78,7 +78,7 @@ async fn a_table_that_leaves_is_unknown_and_its_absence_is_not_forgotten() {
 
 #[tokio::test]
 async fn leaving_and_joining_between_two_looks_is_a_reset() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
     let hw = Highwater::start(&pg).await;
@@ -93,7 +93,7 @@ async fn leaving_and_joining_between_two_looks_is_a_reset() {
 
 #[tokio::test]
 async fn a_table_dropped_and_created_again_is_a_reset() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
     let hw = Highwater::start(&pg).await;
@@ -110,7 +110,7 @@ async fn a_table_dropped_and_created_again_is_a_reset() {
 
 #[tokio::test]
 async fn a_table_of_a_publication_for_all_tables_is_told_once_it_exists() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE PUBLICATION highwater FOR ALL TABLES").await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -125,7 +125,7 @@ async fn a_table_of_a_publication_for_all_tables_is_told_once_it_exists() {
 
 #[tokio::test]
 async fn a_renamed_table_goes_by_its_new_name() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
     let hw = Highwater::start(&pg).await;
@@ -143,7 +143,7 @@ async fn a_renamed_table_goes_by_its_new_name() {
 
 #[tokio::test]
 async fn a_changed_definition_resets_and_a_changed_key_is_told_with_the_new_one() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, code text NOT NULL); INSERT INTO a VALUES (1, 'x');
          CREATE PUBLICATION highwater FOR TABLE a",
@@ -175,7 +175,7 @@ async fn a_changed_definition_resets_and_a_changed_key_is_told_with_the_new_one(
 
 #[tokio::test]
 async fn an_attached_partition_resets_its_root() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
@@ -194,7 +194,7 @@ async fn an_attached_partition_resets_its_root() {
 /// Without the event trigger, and faster than Highwater looks.
 #[tokio::test]
 async fn a_partition_that_came_and_went_or_went_and_came_resets_its_root() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
          CREATE TABLE kept PARTITION OF events FOR VALUES FROM (1) TO (10);
@@ -240,7 +240,7 @@ async fn attached_and_detached(
     makes_leaf: &'static str,
 ) {
     let by = if makes_leaf.is_empty() { "" } else { "PARTITION BY RANGE (id)" };
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(&format!(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
@@ -269,7 +269,7 @@ async fn attached_and_detached(
 
 #[tokio::test]
 async fn with_the_event_trigger_a_leaf_is_followed_from_the_commit_that_attached_it() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE loose (id int PRIMARY KEY);
@@ -299,7 +299,7 @@ async fn a_row_that_leaves_the_filter_is_deleted_and_one_that_enters_is_inserted
         // Row filters and column lists came with PostgreSQL 15: there is nothing to test before.
         return;
     }
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int, state int, secret text, PRIMARY KEY (id, state));
          CREATE PUBLICATION highwater FOR TABLE a (id, state) WHERE (state > 0);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::ServerOptions;
 use tokio::net::TcpSocket;
 
-use crate::support::{Highwater, Mirror, Poll, Postgres, Socket, Stream};
+use crate::support::{Highwater, LocalCopy, Poll, PushSocket, PushStream, TestPostgres};
 
 const TABLE: &str =
     "CREATE TABLE a (id int PRIMARY KEY, v int); CREATE PUBLICATION highwater FOR TABLE a";
@@ -25,13 +25,13 @@ macro_rules! catch_up {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mirrors_that_are_pushed_to_equal_the_database() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
-    let mut streamed = Mirror::new(&pg, &["a"], 7).await;
-    let mut socketed = Mirror::new(&pg, &["a"], 1000).await;
-    let mut stream = Stream::open(&hw, "tables=a&limit=7", None).await;
-    let mut socket = Socket::open(&hw, r#""tables":["a"]"#).await;
+    let mut streamed = LocalCopy::new(&pg, &["a"], 7).await;
+    let mut socketed = LocalCopy::new(&pg, &["a"], 1000).await;
+    let mut stream = PushStream::open(&hw, "tables=a&limit=7", None).await;
+    let mut socket = PushSocket::open(&hw, r#""tables":["a"]"#).await;
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let writer = async {
@@ -76,10 +76,10 @@ async fn mirrors_that_are_pushed_to_equal_the_database() {
 #[tokio::test]
 async fn a_stream_resumes_by_its_last_id_across_a_restart() {
     // Without neighbours, whose open transactions would make a slot reach back to before the table.
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
-    let mut stream = Stream::open(&hw, "", None).await;
+    let mut stream = PushStream::open(&hw, "", None).await;
     assert_eq!(stream.next().await.unwrap().reset, ["a"]);
     pg.execute("INSERT INTO a VALUES (1, 0)").await;
     assert_eq!(stream.next().await.unwrap().changes, ["insert a 1"]);
@@ -89,18 +89,18 @@ async fn a_stream_resumes_by_its_last_id_across_a_restart() {
     assert_eq!(stream.next().await, None, "a stream ends in order");
     pg.execute("INSERT INTO a VALUES (2, 0)").await;
     let hw = Highwater::start(&pg).await;
-    let mut stream = Stream::open(&hw, "", stream.last_id.as_deref()).await;
+    let mut stream = PushStream::open(&hw, "", stream.last_id.as_deref()).await;
     let told = stream.next().await.unwrap();
     assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 2".to_owned()]));
 }
 
 #[tokio::test]
 async fn the_service_ends_although_sockets_are_open() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
-    let mut reads = Socket::open(&hw, "").await;
-    let never_reads = Socket::open(&hw, "").await;
+    let mut reads = PushSocket::open(&hw, "").await;
+    let never_reads = PushSocket::open(&hw, "").await;
     assert_eq!(reads.next().await.unwrap().reset, ["a"]);
     let began = Instant::now();
     let (stopped, closed) = tokio::join!(hw.stop(), reads.next());
@@ -114,7 +114,7 @@ async fn the_service_ends_although_sockets_are_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_that_never_read_cost_little_memory() {
     const SOCKETS: usize = 500;
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     pg.execute("INSERT INTO a SELECT g, 0 FROM generate_series(1, 1000) g").await;
     let (hw, program) = Highwater::program(&pg, &[]).await;
@@ -125,7 +125,7 @@ async fn sockets_that_never_read_cost_little_memory() {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let stream = socket.connect(address.parse().unwrap()).await.unwrap();
-        sockets.push(Socket::on(stream, &address, "").await);
+        sockets.push(PushSocket::on(stream, &address, "").await);
     }
     for _ in 0..50 {
         pg.execute("UPDATE a SET v = v + 1").await;

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use futures_util::SinkExt as _;
 use highwater::throwaway::{ServerOptions, Shutdown};
 
-use crate::support::{Highwater, PATIENCE, Postgres};
+use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 const TABLE: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a";
 
 /// A server without neighbours: while transactions of others are open, a slot reaches back to before
 /// the table was made, and a restart rightly resets a table that may have changed since.
-async fn quiet() -> Postgres {
-    Postgres::private(ServerOptions::default()).await
+async fn quiet() -> TestPostgres {
+    TestPostgres::private(ServerOptions::default()).await
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn who_was_told_a_part_of_a_commit_is_told_the_rest_after_a_restart() {
 
 #[tokio::test]
 async fn a_definition_changed_while_the_service_was_down_is_a_reset() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -142,7 +142,7 @@ async fn a_partitioned_table_is_not_reset_by_a_restart_where_the_event_trigger_w
 
 #[tokio::test]
 async fn two_instances_understand_each_others_versions() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let one = Highwater::start(&pg).await;
     let slot = format!("{}_other", pg.database());
@@ -161,7 +161,7 @@ async fn two_instances_understand_each_others_versions() {
 
 #[tokio::test]
 async fn a_killed_walsender_is_replaced_and_nothing_is_missed() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -185,7 +185,7 @@ async fn a_killed_walsender_is_replaced_and_nothing_is_missed() {
 
 #[tokio::test]
 async fn a_slot_lost_is_replaced_and_everybody_is_reset() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -213,7 +213,7 @@ async fn a_slot_lost_is_replaced_and_everybody_is_reset() {
 
 #[tokio::test]
 async fn the_servers_own_restart_is_not_delayed_and_not_noticed_by_clients() {
-    let mut pg = Postgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -253,7 +253,7 @@ async fn a_busy_slot_is_waited_for_and_taken_over() {
 
 #[tokio::test]
 async fn an_idle_publication_on_a_busy_server_lets_wal_go() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(TABLE).await;
     pg.execute("CREATE TABLE noise (id int)").await;
     let hw = Highwater::start_with(&pg, &[("postgres.resume_max_wal", "1MiB")]).await;

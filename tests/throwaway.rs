@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use highwater::throwaway::{Server, ServerOptions, Shutdown};
 
-use crate::support::{Postgres, installation};
+use crate::support::{TestPostgres, installation};
 
 #[tokio::test]
 async fn every_test_has_a_database_of_its_own() {
-    let (one, other) = tokio::join!(Postgres::start(), Postgres::start());
+    let (one, other) = tokio::join!(TestPostgres::start(), TestPostgres::start());
     one.execute("CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1), (2)").await;
     assert_ne!(one.database(), other.database());
     assert_eq!(one.server().pid(), other.server().pid());
@@ -23,7 +23,7 @@ async fn every_test_has_a_database_of_its_own() {
 
 #[tokio::test]
 async fn the_server_is_ready_for_logical_replication_and_is_the_version_asked_for() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let row = pg
         .query_one(
             "SELECT current_setting('wal_level'), current_setting('server_version_num')::int / 10000",
@@ -38,9 +38,9 @@ async fn the_server_is_ready_for_logical_replication_and_is_the_version_asked_fo
 
 #[tokio::test]
 async fn both_addresses_lead_to_the_same_database() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     for url in [pg.url(), pg.socket_url()] {
-        let session = crate::support::Session::open(&url).await;
+        let session = crate::support::TestSession::open(&url).await;
         assert_eq!(session.value::<String>("SELECT current_database()::text").await, pg.database());
         let row = session.client().query_one("SELECT host(inet_client_addr())", &[]).await.unwrap();
         assert_eq!(row.get::<_, Option<&str>>(0).is_some(), url == pg.url(), "{url}");
@@ -56,7 +56,7 @@ async fn a_private_server_has_its_own_settings_files_and_rules() {
     }
     .setting("cluster_name", "it's mine")
     .setting("max_connections", "20");
-    let pg = Postgres::private(options).await;
+    let pg = TestPostgres::private(options).await;
     assert_eq!(pg.value::<String>("SHOW cluster_name").await, "it's mine");
     assert_eq!(pg.value::<String>("SHOW max_connections").await, "20");
     assert_eq!(pg.value::<String>("SELECT pg_read_file('passwords.txt')").await, "it's secret");
@@ -74,9 +74,10 @@ async fn a_private_server_has_its_own_settings_files_and_rules() {
 #[tokio::test]
 async fn an_unrelated_server_is_another_database_system() {
     let of = "SELECT system_identifier::text FROM pg_control_system()";
-    let shared = Postgres::start().await.value::<String>(of).await;
-    let private = Postgres::private(ServerOptions::default()).await.value::<String>(of).await;
-    let unrelated = Postgres::unrelated(ServerOptions::default()).await.value::<String>(of).await;
+    let shared = TestPostgres::start().await.value::<String>(of).await;
+    let private = TestPostgres::private(ServerOptions::default()).await.value::<String>(of).await;
+    let unrelated =
+        TestPostgres::unrelated(ServerOptions::default()).await.value::<String>(of).await;
     assert_eq!(shared, private);
     assert_ne!(shared, unrelated);
 }
@@ -84,7 +85,7 @@ async fn an_unrelated_server_is_another_database_system() {
 #[tokio::test]
 async fn without_tcp_it_is_reached_over_its_socket_only() {
     let options = ServerOptions { listen_tcp: false, ..ServerOptions::default() };
-    let pg = Postgres::private(options).await;
+    let pg = TestPostgres::private(options).await;
     assert_eq!(pg.url(), pg.socket_url());
     assert_eq!(pg.value::<String>("SHOW listen_addresses").await, "");
     let mode = std::fs::metadata(pg.server().socket_dir()).unwrap().permissions().mode();
@@ -93,7 +94,7 @@ async fn without_tcp_it_is_reached_over_its_socket_only() {
 
 #[tokio::test]
 async fn committed_rows_outlive_stops_and_kills_but_not_the_server() {
-    let mut pg = Postgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     let url = pg.url();
     for (id, mode) in [(1, Shutdown::Fast), (2, Shutdown::Immediate)] {

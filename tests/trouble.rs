@@ -9,7 +9,7 @@ use highwater::throwaway::{Server, ServerOptions};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Highwater, PATIENCE, Postgres};
+use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 /// `highwater` with these arguments and nothing of our environment.
 fn highwater(arguments: &[&str]) -> Command {
@@ -49,7 +49,7 @@ fn assert_fails(output: &Output, code: i32, words: &[&str]) {
 
 #[tokio::test]
 async fn a_missing_publication_is_told_with_the_way_to_make_it() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let output = run(&pg.url(), &["--slot", pg.database()]).await;
     assert_fails(&output, 1, &["publication \"highwater\" does not exist", "highwater setup"]);
     let slots =
@@ -59,7 +59,7 @@ async fn a_missing_publication_is_told_with_the_way_to_make_it() {
 
 #[tokio::test]
 async fn wal_level_replica_is_told_with_the_setting() {
-    let pg = Postgres::private(ServerOptions::default().setting("wal_level", "replica")).await;
+    let pg = TestPostgres::private(ServerOptions::default().setting("wal_level", "replica")).await;
     pg.execute("CREATE PUBLICATION highwater").await;
     let output = run(&pg.url(), &[]).await;
     assert_fails(&output, 1, &["wal_level = logical"]);
@@ -69,7 +69,7 @@ async fn wal_level_replica_is_told_with_the_setting() {
 
 #[tokio::test]
 async fn a_role_without_the_right_is_told_with_the_sql() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let role = format!("plain_{}", pg.database());
     pg.execute(&format!("CREATE ROLE {role} LOGIN; CREATE PUBLICATION highwater")).await;
     let url = with_user(pg.server(), &role, pg.database());
@@ -82,7 +82,7 @@ async fn a_role_without_the_right_is_told_with_the_sql() {
 async fn a_wrong_password_and_an_unknown_database_are_told() {
     let hba = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
     let options = ServerOptions { hba: Some(hba.into()), ..ServerOptions::default() };
-    let pg = Postgres::private(options).await;
+    let pg = TestPostgres::private(options).await;
     pg.execute("CREATE ROLE app LOGIN REPLICATION PASSWORD 'right'").await;
     let port = pg.server().port();
     let output =
@@ -96,7 +96,7 @@ async fn a_wrong_password_and_an_unknown_database_are_told() {
 
 #[tokio::test]
 async fn a_slot_of_another_plugin_is_left_alone() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE PUBLICATION highwater").await;
     let slot = pg.database();
     // A physical slot, because test_decoding is not everywhere.
@@ -123,7 +123,7 @@ async fn something_that_is_not_postgresql_is_recognised() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_waited_for_and_said_to_be_so() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").port()
@@ -159,7 +159,7 @@ async fn bad_configuration_is_exit_code_two() {
 
 #[tokio::test]
 async fn a_port_in_use_is_told_with_the_flag() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let child = highwater(&["run", "--url", &pg.url(), "--listen", &address])
@@ -172,7 +172,7 @@ async fn a_port_in_use_is_told_with_the_flag() {
 
 #[tokio::test]
 async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
     let port = {

@@ -4,14 +4,14 @@ use clap::ValueEnum;
 
 /// What a row looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shape {
+pub(crate) enum LoadShape {
     /// An id and a number.
     Small,
     /// Some 30 columns and 500 bytes, as many tables of applications have.
     Wide,
 }
 
-impl Shape {
+impl LoadShape {
     /// Columns beside the id.
     const WIDE_COLUMNS: u32 = 30;
 
@@ -40,8 +40,8 @@ impl Shape {
 
 /// One kind of backlog.
 #[derive(Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) shape: Shape,
+pub(crate) struct WalLoad {
+    pub(crate) shape: LoadShape,
     pub(crate) rows: u32,
     pub(crate) rows_per_commit: u32,
     /// The first id.
@@ -50,7 +50,7 @@ pub(crate) struct Load {
     pub(crate) updated: Option<u32>,
 }
 
-impl Load {
+impl WalLoad {
     pub(crate) fn name(&self) -> String {
         let Self { rows, rows_per_commit, .. } = self;
         match rows_per_commit {

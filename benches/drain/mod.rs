@@ -29,15 +29,15 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use crate::support::Common;
-use crate::support::database::Database;
+use crate::support::database::BenchDatabase;
 use crate::support::plot::Bars;
 use crate::support::process;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
-use crate::support::service::Service;
+use crate::support::service::BenchService;
 
-use load::{Load, Shape};
-use reader::{Reader, ReaderPace};
+use load::{LoadShape, WalLoad};
+use reader::{MinimalReader, ReaderPace};
 
 const PUBLICATION: &str = "bench";
 /// The same table, of which only the id is published.
@@ -61,7 +61,7 @@ const EVERYTHING_BY_ID: &[(&str, &str)] = &[
 
 /// How the readers connect.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Transport {
+enum DrainTransport {
     Tcp,
     Unix,
 }
@@ -77,10 +77,10 @@ pub(crate) struct Options {
     /// Rows of each commit; 0 stands for all.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1, 0])]
     commits: Vec<u32>,
-    #[arg(long, value_enum, default_value_t = Shape::Small)]
-    shape: Shape,
-    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
-    transport: Transport,
+    #[arg(long, value_enum, default_value_t = LoadShape::Small)]
+    shape: LoadShape,
+    #[arg(long, value_enum, default_value_t = DrainTransport::Tcp)]
+    transport: DrainTransport,
     /// Updates of rows that are there; the service holds them not at all, lazily, and all of them.
     #[arg(long)]
     held: bool,
@@ -91,8 +91,8 @@ pub(crate) struct Options {
 impl Options {
     fn rows(&self) -> u32 {
         self.rows.unwrap_or(match self.shape {
-            Shape::Small => 400_000,
-            Shape::Wide => 200_000,
+            LoadShape::Small => 400_000,
+            LoadShape::Wide => 200_000,
         })
     }
 
@@ -100,18 +100,18 @@ impl Options {
     fn name(&self) -> &'static str {
         match (self.held, self.shape, self.transport) {
             (true, ..) => "drain-held",
-            (_, Shape::Wide, _) => "drain-wide",
-            (.., Transport::Unix) => "drain-unix",
+            (_, LoadShape::Wide, _) => "drain-wide",
+            (.., DrainTransport::Unix) => "drain-unix",
             _ => "drain",
         }
     }
 
-    fn loads(&self) -> Vec<Load> {
+    fn loads(&self) -> Vec<WalLoad> {
         let (rows, mut first) = (self.rows(), 1);
         let loads = self.commits.iter().map(|&rows_per_commit| {
             let rows_per_commit = if rows_per_commit == 0 { rows } else { rows_per_commit };
             let updated = self.held.then_some((rows / UPDATES_PER_ROW).max(rows_per_commit));
-            let load = Load { shape: self.shape, rows, rows_per_commit, first, updated };
+            let load = WalLoad { shape: self.shape, rows, rows_per_commit, first, updated };
             first += rows;
             load
         });
@@ -120,8 +120,8 @@ impl Options {
     }
 
     /// Ways in which the service takes part.
-    fn ways(&self, load: &Load) -> Vec<Way> {
-        let way = |name, settings: &[(&'static str, &'static str)]| Way {
+    fn ways(&self, load: &WalLoad) -> Vec<DrainVariant> {
+        let way = |name, settings: &[(&'static str, &'static str)]| DrainVariant {
             name,
             publication: PUBLICATION,
             settings: [EVERYTHING_BY_ID, settings].concat(),
@@ -131,26 +131,26 @@ impl Options {
             ways.push(way("highwater, lazy", &[("tables.items.rows", "lazy")]));
             ways.push(way("highwater, preload", &[("tables.items.rows", "preload")]));
         }
-        if self.shape == Shape::Wide {
-            ways.push(Way { publication: OF_IDS, ..way("highwater, column list", &[]) });
+        if self.shape == LoadShape::Wide {
+            ways.push(DrainVariant { publication: OF_IDS, ..way("highwater, column list", &[]) });
         }
         if load.is_one_commit() {
-            ways.push(Way { settings: vec![], ..way("highwater, a reset", &[]) });
+            ways.push(DrainVariant { settings: vec![], ..way("highwater, a reset", &[]) });
         }
         ways
     }
 }
 
 /// One way in which the service takes part.
-struct Way {
+struct DrainVariant {
     name: &'static str,
     publication: &'static str,
     settings: Vec<(&'static str, &'static str)>,
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let bench = Bench::start(common, options).await?;
-    let mut report = Report::new(options.name());
+    let bench = DrainBench::start(common, options).await?;
+    let mut report = BenchReport::new(options.name());
     report.keep("postgresql", bench.database.server.installation().version());
     report.keep("rows", options.rows());
     let idle = bench.idle_start().await?;
@@ -170,7 +170,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     report.finish()
 }
 
-fn judge(options: &Options, load: &Load, readers: &[Read], report: &mut Report) {
+fn judge(options: &Options, load: &WalLoad, readers: &[Read], report: &mut BenchReport) {
     let of = |name: &str| readers.iter().find(|reader| reader.name == name);
     let (Some(ours), Some(theirs)) = (of("highwater"), of("pg_recvlogical")) else { return };
     let what = |what: &str| format!("{}: {what}", load.name());
@@ -186,7 +186,7 @@ fn judge(options: &Options, load: &Load, readers: &[Read], report: &mut Report) 
     // A commit of everything is sent by the walsender as fast as it can, whoever reads.
     let least = if load.is_one_commit() { 1.0 } else { 2.5 };
     let faster = theirs.seconds.ratio_to(&ours.seconds);
-    if options.transport == Transport::Tcp && options.shape == Shape::Small {
+    if options.transport == DrainTransport::Tcp && options.shape == LoadShape::Small {
         report.judge(what("rate / pg_recvlogical's"), faster, Goal::AtLeast(least));
     } else {
         report.keep(&what("rate / pg_recvlogical's"), faster);
@@ -270,14 +270,14 @@ impl std::fmt::Display for IdleStart {
     }
 }
 
-struct Bench<'a> {
+struct DrainBench<'a> {
     options: &'a Options,
-    database: Database,
+    database: BenchDatabase,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> DrainBench<'a> {
     async fn start(common: &Common, options: &'a Options) -> anyhow::Result<Self> {
-        let database = Database::start(common, &[]).await?;
+        let database = BenchDatabase::start(common, &[]).await?;
         let columns = options.shape.columns();
         database
             .session
@@ -287,7 +287,7 @@ impl<'a> Bench<'a> {
                  CREATE PUBLICATION {PUBLICATION} FOR TABLE items"
             ))
             .await?;
-        if options.shape == Shape::Wide {
+        if options.shape == LoadShape::Wide {
             let of_ids = format!("CREATE PUBLICATION {OF_IDS} FOR TABLE items (id)");
             database.session.execute(&of_ids).await?;
         }
@@ -295,7 +295,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Loads, then lets the readers take turns.
-    async fn measure(&self, load: &Load, idle: &IdleStart) -> anyhow::Result<Vec<Read>> {
+    async fn measure(&self, load: &WalLoad, idle: &IdleStart) -> anyhow::Result<Vec<Read>> {
         let session = &self.database.session;
         if let Some(rows_before) = load.rows_before() {
             session.execute(&rows_before).await?;
@@ -336,8 +336,8 @@ impl<'a> Bench<'a> {
 
     fn url(&self) -> String {
         match self.options.transport {
-            Transport::Tcp => self.database.url(),
-            Transport::Unix => self.database.socket_url(),
+            DrainTransport::Tcp => self.database.url(),
+            DrainTransport::Unix => self.database.socket_url(),
         }
     }
 
@@ -356,12 +356,12 @@ impl<'a> Bench<'a> {
     fn minimal_reader(&self, end: Lsn, binary: bool) -> anyhow::Result<Command> {
         let server = &self.database.server;
         let address = match self.options.transport {
-            Transport::Tcp => format!("127.0.0.1:{}", server.port()),
-            Transport::Unix => {
+            DrainTransport::Tcp => format!("127.0.0.1:{}", server.port()),
+            DrainTransport::Unix => {
                 format!("{}/.s.PGSQL.{}", server.socket_dir().display(), server.port())
             }
         };
-        let reader = Reader {
+        let reader = MinimalReader {
             server: address,
             slot: COPY.into(),
             publication: PUBLICATION.into(),
@@ -376,7 +376,7 @@ impl<'a> Bench<'a> {
 
     /// One run of a reader that is not ours.
     async fn other(&self, mut command: Command) -> anyhow::Result<Cost> {
-        let turn = Turn::begin(self).await?;
+        let turn = DrainTurn::begin(self).await?;
         let cpu_before = process::cpu_of_ended_children(std::process::id())?;
         let started = Instant::now();
         let status = command.kill_on_drop(true).status().await;
@@ -392,7 +392,12 @@ impl<'a> Bench<'a> {
     }
 
     /// One run of ours; what an idle start costs is not counted as processor time.
-    async fn highwater(&self, end: Lsn, way: &Way, idle: &IdleStart) -> anyhow::Result<Cost> {
+    async fn highwater(
+        &self,
+        end: Lsn,
+        way: &DrainVariant,
+        idle: &IdleStart,
+    ) -> anyhow::Result<Cost> {
         let cost = self.highwater_from_start(end, way).await?;
         let less = |time: Duration, idle: &Samples| {
             time.saturating_sub(Duration::from_secs_f64(idle.median()))
@@ -404,11 +409,11 @@ impl<'a> Bench<'a> {
         })
     }
 
-    async fn highwater_from_start(&self, end: Lsn, way: &Way) -> anyhow::Result<Cost> {
-        let turn = Turn::begin(self).await?;
+    async fn highwater_from_start(&self, end: Lsn, way: &DrainVariant) -> anyhow::Result<Cost> {
+        let turn = DrainTurn::begin(self).await?;
         let mut settings = vec![("postgres.slot", COPY), ("postgres.publication", way.publication)];
         settings.extend(&way.settings);
-        let mut service = Service::start(&self.url(), &settings)?;
+        let mut service = BenchService::start(&self.url(), &settings)?;
         let time = service.wait_until_applied(end).await?;
         // Held rows are there when they can be read.
         let time = time.max(service.wait_until_healthy().await?);
@@ -420,7 +425,7 @@ impl<'a> Bench<'a> {
     async fn idle_start(&self) -> anyhow::Result<IdleStart> {
         self.create_slot(BEFORE).await?;
         let end = self.end_of_wal().await?;
-        let way = Way { name: "", publication: PUBLICATION, settings: vec![] };
+        let way = DrainVariant { name: "", publication: PUBLICATION, settings: vec![] };
         let mut idle = IdleStart::default();
         for _ in 0..self.options.runs {
             let cost = self.highwater_from_start(end, &way).await?;
@@ -443,13 +448,13 @@ impl<'a> Bench<'a> {
 }
 
 /// One reader's turn: its copy of the slot, and what the server does for it.
-struct Turn<'a> {
-    bench: &'a Bench<'a>,
+struct DrainTurn<'a> {
+    bench: &'a DrainBench<'a>,
     server_cpu_before: Duration,
 }
 
-impl<'a> Turn<'a> {
-    async fn begin(bench: &'a Bench<'a>) -> anyhow::Result<Self> {
+impl<'a> DrainTurn<'a> {
+    async fn begin(bench: &'a DrainBench<'a>) -> anyhow::Result<Self> {
         let copy = format!("SELECT pg_copy_logical_replication_slot('{BEFORE}', '{COPY}')");
         bench.database.session.execute(&copy).await?;
         let server_cpu_before = process::cpu_of_ended_children(bench.database.postmaster()?)?;

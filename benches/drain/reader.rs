@@ -18,7 +18,7 @@ const BUFFER_BYTES_MAX: usize = 64 << 20;
 
 /// What to read, and how.
 #[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Reader {
+pub(crate) struct MinimalReader {
     /// `127.0.0.1:5432`, or the path of a Unix socket.
     #[arg(long)]
     pub(crate) server: String,
@@ -50,10 +50,10 @@ pub(crate) struct ReaderPace {
     pub(crate) rcvbuf: Option<usize>,
 }
 
-trait Connection: Read + Write {}
-impl<T: Read + Write> Connection for T {}
+trait MinimalConnection: Read + Write {}
+impl<T: Read + Write> MinimalConnection for T {}
 
-impl Reader {
+impl MinimalReader {
     /// The arguments with which this program runs it.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut line = format!(
@@ -76,7 +76,7 @@ impl Reader {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let over_tcp = !self.server.starts_with('/');
         let pause = self.pace.pause_us.unwrap_or(if over_tcp { 1000 } else { 0 });
-        let mut stream = Stream {
+        let mut stream = MinimalStream {
             connection: self.connect()?,
             buffer: vec![0; self.pace.buffer_bytes],
             start: 0,
@@ -89,7 +89,7 @@ impl Reader {
         Ok(())
     }
 
-    fn connect(&self) -> anyhow::Result<Box<dyn Connection>> {
+    fn connect(&self) -> anyhow::Result<Box<dyn MinimalConnection>> {
         if self.server.starts_with('/') {
             return Ok(Box::new(UnixStream::connect(&self.server).context("connect")?));
         }
@@ -103,17 +103,17 @@ impl Reader {
 }
 
 /// What has been received: messages of a tag, a length and a body.
-struct Stream {
-    connection: Box<dyn Connection>,
+struct MinimalStream {
+    connection: Box<dyn MinimalConnection>,
     buffer: Vec<u8>,
     start: usize,
     filled: usize,
     reads: u64,
 }
 
-impl Stream {
+impl MinimalStream {
     /// Logs in (the server trusts), and starts the stream.
-    fn begin(&mut self, reader: &Reader) -> anyhow::Result<()> {
+    fn begin(&mut self, reader: &MinimalReader) -> anyhow::Result<()> {
         let mut body = 196_608_u32.to_be_bytes().to_vec();
         body.extend_from_slice(b"user\0postgres\0database\0postgres\0replication\0database\0\0");
         self.send(None, &body)?;

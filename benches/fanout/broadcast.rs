@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::writers::Sent;
+use crate::support::writers::SendTimes;
 
 /// Messages that a slow client may be behind: more than a run has.
 const BEHIND_MAX: usize = 1 << 16;
@@ -107,8 +107,8 @@ impl Broadcaster {
     }
 
     /// Has so many messages told, at this rate.
-    pub(super) async fn broadcast(&mut self, count: usize, rate: f64) -> anyhow::Result<Sent> {
-        let sent = Sent::new(count);
+    pub(super) async fn broadcast(&mut self, count: usize, rate: f64) -> anyhow::Result<SendTimes> {
+        let sent = SendTimes::new(count);
         let begun = Instant::now();
         for number in 0..count {
             sleep_until(begun + Duration::from_secs_f64(number as f64 / rate)).await;

@@ -16,15 +16,15 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::support::Common;
-use crate::support::clients::{Clients, ClientsProcess, Kind, Told};
-use crate::support::database::Database;
-use crate::support::http::HttpClient;
+use crate::support::clients::{Clients, ClientsProcess, CrowdKind, CrowdResult};
+use crate::support::database::BenchDatabase;
+use crate::support::http::BenchHttpClient;
 use crate::support::plot::Bars;
 use crate::support::process;
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
-use crate::support::service::Service;
-use crate::support::writers::{Commits, Sent, make_table};
+use crate::support::service::BenchService;
+use crate::support::writers::{Commits, SendTimes, make_table};
 
 pub(crate) use broadcast::Broadcast;
 use broadcast::Broadcaster;
@@ -60,11 +60,11 @@ struct Shown {
 }
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let mut report = Report::new("fanout");
+    let mut report = BenchReport::new("fanout");
     let mut plot = Bars::new("From COMMIT until the last client is told", "ms, median");
     for rate in &options.rates {
         let mut all = Vec::new();
-        for kind in [Kind::Stream, Kind::Socket, Kind::Poll] {
+        for kind in [CrowdKind::Stream, CrowdKind::Socket, CrowdKind::Poll] {
             all.push(ours(common, options, kind, *rate).await?);
         }
         all.push(bare(options, *rate).await?);
@@ -95,7 +95,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     report.finish()
 }
 
-fn judge(all: &[Shown], report: &mut Report) {
+fn judge(all: &[Shown], report: &mut BenchReport) {
     let Some((bare, ours)) = all.split_last() else { return };
     for shown in ours {
         let Shown { name, rate, .. } = shown;
@@ -108,17 +108,22 @@ fn judge(all: &[Shown], report: &mut Report) {
 }
 
 /// The service and its clients.
-async fn ours(common: &Common, options: &Options, kind: Kind, rate: f64) -> anyhow::Result<Shown> {
-    let database = Database::start(common, &[("fsync", "off")]).await?;
+async fn ours(
+    common: &Common,
+    options: &Options,
+    kind: CrowdKind,
+    rate: f64,
+) -> anyhow::Result<Shown> {
+    let database = BenchDatabase::start(common, &[("fsync", "off")]).await?;
     make_table(&database.session).await?;
     let settings = [
         ("postgres.publication", "bench"),
         ("postgres.slot", "bench"),
         ("http.push_clients_max", "15000"),
     ];
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
-    let mut client = HttpClient::connect(service.address).await?;
+    let mut client = BenchHttpClient::connect(service.address).await?;
     let first: serde_json::Value = serde_json::from_slice(client.get("/v1/changes").await?)?;
     let after = first.get("version").and_then(|v| v.as_str()).context("no version")?;
     let count = commits(options, rate);
@@ -135,7 +140,7 @@ async fn ours(common: &Common, options: &Options, kind: Kind, rate: f64) -> anyh
     sleep(REST).await;
     let memory = service.resident_bytes()?.saturating_sub(before);
     let cpu_before = service.cpu()?;
-    let sent = Sent::new(count);
+    let sent = SendTimes::new(count);
     let commits = Commits { first: 1, count, rate, also: &|_| String::new(), on_sent: &|_| () };
     commits.run(&database, &sent).await?;
     let told = clients.told().await?;
@@ -152,7 +157,7 @@ async fn bare(options: &Options, rate: f64) -> anyhow::Result<Shown> {
     let before = process::resident_bytes(server.pid()?)?;
     let clients = Clients {
         address: server.address,
-        kind: Kind::Stream,
+        kind: CrowdKind::Stream,
         count: options.clients,
         after: String::new(),
         last: count,
@@ -178,8 +183,8 @@ fn shown(
     name: &str,
     options: &Options,
     rate: f64,
-    told: &Told,
-    sent: &Sent,
+    told: &CrowdResult,
+    sent: &SendTimes,
     cpu: Duration,
     memory: u64,
 ) -> Shown {

@@ -20,15 +20,15 @@ use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::Common;
-use crate::support::database::Database;
-use crate::support::http::HttpClient;
+use crate::support::database::BenchDatabase;
+use crate::support::http::BenchHttpClient;
 use crate::support::plot::{Bars, Lines};
-use crate::support::report::{Goal, Report, print_table};
+use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
-use crate::support::service::Service;
-use crate::support::writers::{Commits, Sent, make_table};
+use crate::support::service::BenchService;
+use crate::support::writers::{Commits, SendTimes, make_table};
 
-use receiver::{Receiver, Way};
+use receiver::{DeliveryMethod, Receiver};
 
 /// A delivery that takes longer is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,14 +60,14 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let fsync = if options.fsync { "on" } else { "off" };
-    let database = Database::start(common, &[("fsync", fsync)]).await?;
+    let database = BenchDatabase::start(common, &[("fsync", fsync)]).await?;
     make_table(&database.session).await?;
     let settings = [("postgres.publication", "bench"), ("postgres.slot", "bench")];
-    let mut service = Service::start(&database.url(), &settings)?;
+    let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;
-    let mut bench = Bench { database, service, next: 1, options };
+    let mut bench = LatencyBench { database, service, next: 1, options };
     let round_trip = bench.round_trip().await?;
-    let mut report = Report::new("latency");
+    let mut report = BenchReport::new("latency");
     report.keep("postgresql", bench.database.server.installation().version());
     report.keep("fsync", fsync);
     report.keep("HTTP round trip, ms", round_trip);
@@ -86,7 +86,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 
 /// The delays of one way at one rate.
 pub(crate) struct Delays {
-    way: Way,
+    way: DeliveryMethod,
     /// Nanoseconds.
     times: Histogram<u64>,
     /// Whether the commits came as often as they should.
@@ -112,7 +112,7 @@ impl Delays {
     }
 }
 
-fn tell(rate: f64, fsync: &str, told: &[Delays], report: &mut Report) {
+fn tell(rate: f64, fsync: &str, told: &[Delays], report: &mut BenchReport) {
     let title = format!("{rate} commits/s, ms (fsync {fsync})");
     let rows = told.iter().map(Delays::row).collect::<Vec<_>>();
     print_table(&[&title, "p50", "p99", "p99.9", "commits", ""], &rows);
@@ -122,13 +122,14 @@ fn tell(rate: f64, fsync: &str, told: &[Delays], report: &mut Report) {
     }
 }
 
-fn judge(rate: f64, told: &[Delays], round_trip: f64, report: &mut Report) {
-    let of = |way: Way| told.iter().find(|delays| delays.way == way);
-    for way in Way::OURS {
+fn judge(rate: f64, told: &[Delays], round_trip: f64, report: &mut BenchReport) {
+    let of = |way: DeliveryMethod| told.iter().find(|delays| delays.way == way);
+    for way in DeliveryMethod::OURS {
         let Some(ours) = of(way) else { continue };
         let (name, p50) = (way.name(), ours.milliseconds(0.5));
         if rate == QUIET_RATE
-            && let (Some(minimal), Some(notify)) = (of(Way::Replication), of(Way::Notify))
+            && let (Some(minimal), Some(notify)) =
+                (of(DeliveryMethod::Replication), of(DeliveryMethod::Notify))
         {
             let yardstick = minimal.milliseconds(0.5) + round_trip;
             let what = format!("p50 at {rate}/s, {name} / minimal client and a round trip");
@@ -143,7 +144,7 @@ fn judge(rate: f64, told: &[Delays], round_trip: f64, report: &mut Report) {
     }
 }
 
-fn plot(all: &[(f64, Vec<Delays>)], report: &mut Report) {
+fn plot(all: &[(f64, Vec<Delays>)], report: &mut BenchReport) {
     let mut bars = Bars::new("From COMMIT until a client knows", "ms, median");
     for (rate, told) in all {
         let bar = |d: &Delays| (d.way.name().to_owned(), d.milliseconds(0.5));
@@ -151,7 +152,7 @@ fn plot(all: &[(f64, Vec<Delays>)], report: &mut Report) {
     }
     report.plot("p50", bars.to_svg());
     let mut lines = Lines::new("From COMMIT until a client knows: 99 of 100", "commits/s", "ms");
-    for way in Way::ALL {
+    for way in DeliveryMethod::ALL {
         let point = |(rate, told): &(f64, Vec<Delays>)| {
             let delays = told.iter().find(|delays| delays.way == way)?;
             Some((*rate, delays.milliseconds(0.99)))
@@ -161,18 +162,18 @@ fn plot(all: &[(f64, Vec<Delays>)], report: &mut Report) {
     report.plot("p99", lines.to_svg());
 }
 
-struct Bench<'a> {
-    database: Database,
-    service: Service,
+struct LatencyBench<'a> {
+    database: BenchDatabase,
+    service: BenchService,
     /// The id of the next commit.
     next: usize,
     options: &'a Options,
 }
 
-impl Bench<'_> {
+impl LatencyBench<'_> {
     /// The median time of a small request, in ms.
     async fn round_trip(&self) -> anyhow::Result<f64> {
-        let mut client = HttpClient::connect(self.service.address).await?;
+        let mut client = BenchHttpClient::connect(self.service.address).await?;
         let mut times = Samples::default();
         for _ in 0..ROUND_TRIPS {
             let started = Instant::now();
@@ -184,10 +185,10 @@ impl Bench<'_> {
 
     async fn measure(&mut self, rate: f64) -> anyhow::Result<Vec<Delays>> {
         if rate < TOGETHER_BELOW {
-            return self.turn(&Way::ALL, rate, COMMITS_TOGETHER).await;
+            return self.turn(&DeliveryMethod::ALL, rate, COMMITS_TOGETHER).await;
         }
         let mut all = Vec::new();
-        for way in Way::ALL {
+        for way in DeliveryMethod::ALL {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
             let count = (rate * self.options.seconds) as usize;
             all.extend(self.turn(&[way], rate, count).await?);
@@ -196,7 +197,12 @@ impl Bench<'_> {
     }
 
     /// So many commits, of which all these clients are told.
-    async fn turn(&mut self, ways: &[Way], rate: f64, count: usize) -> anyhow::Result<Vec<Delays>> {
+    async fn turn(
+        &mut self,
+        ways: &[DeliveryMethod],
+        rate: f64,
+        count: usize,
+    ) -> anyhow::Result<Vec<Delays>> {
         let mut receivers = Vec::new();
         for way in ways {
             let address = self.service.address;
@@ -204,9 +210,9 @@ impl Bench<'_> {
         }
         // The clients have asked, and the server is at rest.
         sleep(Duration::from_millis(100)).await;
-        let (first, sent) = (self.next, Sent::new(count));
+        let (first, sent) = (self.next, SendTimes::new(count));
         self.next += count;
-        let notifies = ways.contains(&Way::Notify);
+        let notifies = ways.contains(&DeliveryMethod::Notify);
         let also = |id: usize| {
             if notifies { format!("; NOTIFY told, '{id}'") } else { String::new() }
         };
@@ -241,7 +247,7 @@ async fn listen(
     receiver: &mut Receiver,
     first: usize,
     count: usize,
-    sent: &Sent,
+    sent: &SendTimes,
 ) -> anyhow::Result<Histogram<u64>> {
     let mut times = Histogram::new(3)?;
     let mut known = vec![false; count];
@@ -265,13 +271,13 @@ async fn listen(
 
 /// One way alone, of the commits that a caller makes: for a benchmark that does more.
 pub(crate) async fn watch(
-    database: &Database,
-    service: &Service,
+    database: &BenchDatabase,
+    service: &BenchService,
     commits: &Commits<'_>,
 ) -> anyhow::Result<(Delays, Duration)> {
-    let way = Way::Stream;
+    let way = DeliveryMethod::Stream;
     let mut receiver = Receiver::open(way, database, service.address).await?;
-    let sent = Sent::new(commits.count);
+    let sent = SendTimes::new(commits.count);
     let listening = listen(&mut receiver, commits.first, commits.count, &sent);
     let listening = timeout_after_silence(listening, commits.rate, commits.count * 2);
     let (took, times) = tokio::try_join!(commits.run(database, &sent), listening)?;

@@ -18,8 +18,8 @@ use tokio_postgres::AsyncMessage;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::support::database::{Database, Session};
-use crate::support::http::HttpClient;
+use crate::support::database::{BenchDatabase, BenchSession};
+use crate::support::http::BenchHttpClient;
 
 /// Notifications on their way; more than come while one is looked at.
 const NOTIFICATIONS_MAX: usize = 100_000;
@@ -28,7 +28,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A way to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum DeliveryMethod {
     LongPoll,
     Stream,
     Socket,
@@ -37,7 +37,7 @@ pub(crate) enum Way {
     Notify,
 }
 
-impl Way {
+impl DeliveryMethod {
     pub(super) const ALL: [Self; 5] =
         [Self::LongPoll, Self::Stream, Self::Socket, Self::Replication, Self::Notify];
     pub(super) const OURS: [Self; 3] = [Self::LongPoll, Self::Stream, Self::Socket];
@@ -55,27 +55,27 @@ impl Way {
 
 /// A client that is told.
 pub(crate) enum Receiver {
-    LongPoll { client: HttpClient, after: String },
+    LongPoll { client: BenchHttpClient, after: String },
     Stream { stream: TcpStream, unread: Vec<u8> },
     Socket(Box<WebSocketStream<TcpStream>>),
     Replication { copy: Box<CopyBoth>, slot: &'static str },
-    Notify { ids: mpsc::Receiver<usize>, _session: Session },
+    Notify { ids: mpsc::Receiver<usize>, _session: BenchSession },
 }
 
 /// What is read of an answer.
 #[derive(Deserialize)]
-struct Answer {
+struct ReceivedChanges {
     version: String,
     reset: Vec<String>,
-    changes: Vec<Change>,
+    changes: Vec<ReceivedChange>,
 }
 
 #[derive(Deserialize)]
-struct Change {
+struct ReceivedChange {
     id: usize,
 }
 
-impl Answer {
+impl ReceivedChanges {
     fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         let answer: Self = serde_json::from_slice(bytes)
             .with_context(|| String::from_utf8_lossy(bytes).into_owned())?;
@@ -90,17 +90,19 @@ impl Answer {
 
 impl Receiver {
     pub(crate) async fn open(
-        way: Way,
-        database: &Database,
+        way: DeliveryMethod,
+        database: &BenchDatabase,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let after = version(address).await?;
         Ok(match way {
-            Way::LongPoll => Self::LongPoll { client: HttpClient::connect(address).await?, after },
-            Way::Stream => stream(address, &after).await?,
-            Way::Socket => socket(address, &after).await?,
-            Way::Replication => replication(database).await?,
-            Way::Notify => notify(database).await?,
+            DeliveryMethod::LongPoll => {
+                Self::LongPoll { client: BenchHttpClient::connect(address).await?, after }
+            }
+            DeliveryMethod::Stream => stream(address, &after).await?,
+            DeliveryMethod::Socket => socket(address, &after).await?,
+            DeliveryMethod::Replication => replication(database).await?,
+            DeliveryMethod::Notify => notify(database).await?,
         })
     }
 
@@ -109,7 +111,7 @@ impl Receiver {
         match self {
             Self::LongPoll { client, after } => {
                 let path = format!("/v1/changes?limit=10000&wait=60s&after={after}");
-                let answer = Answer::read(client.get(&path).await?)?;
+                let answer = ReceivedChanges::read(client.get(&path).await?)?;
                 after.clone_from(&answer.version);
                 Ok(answer.ids())
             }
@@ -121,7 +123,7 @@ impl Receiver {
             },
             Self::Socket(socket) => loop {
                 match socket.next().await.context("the socket was closed")?? {
-                    Message::Text(text) => return Ok(Answer::read(text.as_bytes())?.ids()),
+                    Message::Text(text) => return Ok(ReceivedChanges::read(text.as_bytes())?.ids()),
                     Message::Close(why) => bail!("the socket was closed: {why:?}"),
                     _ => {}
                 }
@@ -136,7 +138,7 @@ impl Receiver {
     }
 
     /// Leaves nothing behind.
-    pub(crate) async fn close(self, database: &Database) -> anyhow::Result<()> {
+    pub(crate) async fn close(self, database: &BenchDatabase) -> anyhow::Result<()> {
         let Self::Replication { copy, slot } = self else { return Ok(()) };
         copy.finish().await?;
         let free = format!(
@@ -151,18 +153,18 @@ impl Receiver {
 
 async fn version(address: SocketAddr) -> anyhow::Result<String> {
     #[derive(Deserialize)]
-    struct Polled {
+    struct LatencyPoller {
         version: String,
     }
-    let mut client = HttpClient::connect(address).await?;
-    let polled: Polled = serde_json::from_slice(client.get("/v1/changes").await?)?;
+    let mut client = BenchHttpClient::connect(address).await?;
+    let polled: LatencyPoller = serde_json::from_slice(client.get("/v1/changes").await?)?;
     Ok(polled.version)
 }
 
 async fn stream(address: SocketAddr, after: &str) -> anyhow::Result<Receiver> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let request = HttpClient::request(&format!("/v1/stream?limit=10000&after={after}"));
+    let request = BenchHttpClient::request(&format!("/v1/stream?limit=10000&after={after}"));
     stream.write_all(&request).await?;
     let mut unread = Vec::with_capacity(READ_BYTES);
     while !unread.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -183,7 +185,7 @@ fn take_events(unread: &mut Vec<u8>) -> anyhow::Result<Option<Vec<usize>>> {
         let data = rest.get(place + BEFORE.len()..).unwrap_or_default();
         let end = data.windows(2).position(|end| end == b"\n\n").unwrap_or(data.len());
         let (data, behind) = data.split_at(end);
-        ids.extend(Answer::read(data)?.ids());
+        ids.extend(ReceivedChanges::read(data)?.ids());
         rest = behind;
     }
     Ok((!ids.is_empty()).then_some(ids))
@@ -198,7 +200,7 @@ async fn socket(address: SocketAddr, after: &str) -> anyhow::Result<Receiver> {
     Ok(Receiver::Socket(Box::new(socket)))
 }
 
-async fn replication(database: &Database) -> anyhow::Result<Receiver> {
+async fn replication(database: &BenchDatabase) -> anyhow::Result<Receiver> {
     let slot = "minimal_client";
     let create = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
     database.session.execute(&create).await?;
@@ -246,9 +248,9 @@ fn inserted(message: &[u8]) -> anyhow::Result<Option<usize>> {
     Ok(Some(std::str::from_utf8(id)?.parse()?))
 }
 
-async fn notify(database: &Database) -> anyhow::Result<Receiver> {
+async fn notify(database: &BenchDatabase) -> anyhow::Result<Receiver> {
     let (told, ids) = mpsc::channel(NOTIFICATIONS_MAX);
-    let session = Session::open_listening(&database.url(), move |message| {
+    let session = BenchSession::open_listening(&database.url(), move |message| {
         if let AsyncMessage::Notification(notification) = message
             && let Ok(id) = notification.payload().parse()
         {

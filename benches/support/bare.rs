@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tower_http::services::ServeFile;
 
-use super::http::HttpClient;
+use super::http::BenchHttpClient;
 
 /// What the process is told to serve, at every path.
 #[derive(clap::Args)]
@@ -31,14 +31,14 @@ pub(crate) struct Bare {
 
 /// An answer, to be given again.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct CannedResponse {
     headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl CannedResponse {
     pub(crate) async fn of(address: SocketAddr, path: &str) -> anyhow::Result<Self> {
-        let mut client = HttpClient::connect(address).await?;
+        let mut client = BenchHttpClient::connect(address).await?;
         let body = String::from_utf8(client.get(path).await?.to_vec())?;
         let head = std::str::from_utf8(client.head())?;
         Ok(Self { headers: headers(head), body })
@@ -68,7 +68,7 @@ pub(crate) struct BareServer {
 
 impl BareServer {
     /// One that gives this answer.
-    pub(crate) async fn start(answer: &Answer) -> anyhow::Result<Self> {
+    pub(crate) async fn start(answer: &CannedResponse) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::new().context("make a temporary file")?;
         serde_json::to_writer(&file, answer)?;
         let mut server = Self::spawn("--answer", file.path()).await?;
@@ -121,7 +121,7 @@ impl Bare {
 }
 
 /// A router that gives the answer again and again.
-fn again(answer: &Answer) -> anyhow::Result<Router> {
+fn again(answer: &CannedResponse) -> anyhow::Result<Router> {
     let mut headers = HeaderMap::new();
     for (name, value) in &answer.headers {
         headers.insert(name.parse::<HeaderName>()?, value.parse::<HeaderValue>()?);

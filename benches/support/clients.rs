@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::http::HttpClient;
+use super::http::BenchHttpClient;
 
 /// Connections that are being opened at once.
 const OPENED_AT_ONCE: usize = 64;
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How the clients are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum CrowdKind {
     /// Server-Sent Events; or whatever a bare server sends in their place.
     Stream,
     Socket,
@@ -42,7 +42,7 @@ pub(crate) enum Kind {
     Follow,
 }
 
-impl Kind {
+impl CrowdKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stream => "SSE",
@@ -63,7 +63,7 @@ pub(crate) struct Clients {
     #[arg(long)]
     pub(crate) address: SocketAddr,
     #[arg(long, value_enum)]
-    pub(crate) kind: Kind,
+    pub(crate) kind: CrowdKind,
     #[arg(long)]
     pub(crate) count: usize,
     /// The version to begin with.
@@ -79,7 +79,7 @@ pub(crate) struct Clients {
 
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct CrowdResult {
     /// Whether every client was told every id exactly once, and of no reset.
     pub(crate) complete: bool,
     pub(crate) answers: u64,
@@ -125,7 +125,7 @@ impl ClientsProcess {
     }
 
     /// Waits until every client was told everything.
-    pub(crate) async fn told(mut self) -> anyhow::Result<Told> {
+    pub(crate) async fn told(mut self) -> anyhow::Result<CrowdResult> {
         let line = self.lines.next_line().await?.context("the clients failed")?;
         self.child.wait().await?;
         Ok(serde_json::from_str(&line)?)
@@ -140,12 +140,12 @@ impl Clients {
         Ok(())
     }
 
-    async fn listen(&self) -> anyhow::Result<Told> {
-        let tally = Rc::new(RefCell::new(Tally::new(self.last, self.count)));
+    async fn listen(&self) -> anyhow::Result<CrowdResult> {
+        let tally = Rc::new(RefCell::new(CrowdTally::new(self.last, self.count)));
         let mut clients = Vec::with_capacity(self.count);
         while clients.len() < self.count {
             let some = (clients.len()..self.count).take(OPENED_AT_ONCE);
-            let opened = some.map(|_| Client::open(self, Rc::clone(&tally)));
+            let opened = some.map(|_| CrowdClient::open(self, Rc::clone(&tally)));
             clients.extend(try_join_all(opened).await?);
         }
         println!("connected");
@@ -171,7 +171,7 @@ impl Clients {
 
 /// What all clients were told.
 #[derive(Default)]
-struct Tally {
+struct CrowdTally {
     clients: usize,
     /// Of each id, by how many.
     told_to: Vec<usize>,
@@ -186,7 +186,7 @@ struct Tally {
     heard: Option<Instant>,
 }
 
-impl Tally {
+impl CrowdTally {
     fn new(last: usize, clients: usize) -> Self {
         let zero = || vec![0; last];
         Self {
@@ -228,8 +228,8 @@ impl Tally {
         self.complete == self.told_to.len() || silent
     }
 
-    fn told(self) -> Told {
-        Told {
+    fn told(self) -> CrowdResult {
+        CrowdResult {
             complete: self.complete == self.told_to.len() && !self.wrong,
             answers: self.answers,
             bytes: self.bytes,
@@ -240,26 +240,33 @@ impl Tally {
 }
 
 /// One client.
-enum Client {
+enum CrowdClient {
     /// Is told.
-    Pushed { stream: TcpStream, tally: Rc<RefCell<Tally>> },
+    Pushed { stream: TcpStream, tally: Rc<RefCell<CrowdTally>> },
     /// Asks.
-    Asking { client: HttpClient, after: String, kind: Kind, tally: Rc<RefCell<Tally>> },
+    Asking {
+        client: BenchHttpClient,
+        after: String,
+        kind: CrowdKind,
+        tally: Rc<RefCell<CrowdTally>>,
+    },
 }
 
-impl Client {
-    async fn open(clients: &Clients, tally: Rc<RefCell<Tally>>) -> anyhow::Result<Self> {
+impl CrowdClient {
+    async fn open(clients: &Clients, tally: Rc<RefCell<CrowdTally>>) -> anyhow::Result<Self> {
         let Clients { address, kind, after, .. } = clients;
         let (address, kind) = (*address, *kind);
-        if matches!(kind, Kind::Poll | Kind::Follow) {
-            let client = HttpClient::connect(address).await?;
+        if matches!(kind, CrowdKind::Poll | CrowdKind::Follow) {
+            let client = BenchHttpClient::connect(address).await?;
             return Ok(Self::Asking { client, after: after.clone(), kind, tally });
         }
         let mut stream = TcpStream::connect(address).await.context("connect")?;
         stream.set_nodelay(true)?;
         let (request, status) = match kind {
-            Kind::Socket => (UPGRADE.to_vec(), "101"),
-            _ => (HttpClient::request(&format!("/v1/stream?limit=10000&after={after}")), "200"),
+            CrowdKind::Socket => (UPGRADE.to_vec(), "101"),
+            _ => {
+                (BenchHttpClient::request(&format!("/v1/stream?limit=10000&after={after}")), "200")
+            }
         };
         stream.write_all(&request).await?;
         let mut head = Vec::new();
@@ -268,7 +275,7 @@ impl Client {
         }
         let said = std::str::from_utf8(head.get(9..12).unwrap_or_default()).unwrap_or_default();
         ensure!(said == status, "status {said}: {}", String::from_utf8_lossy(&head));
-        if kind == Kind::Socket {
+        if kind == CrowdKind::Socket {
             stream.write_all(&subscribe(after)).await?;
         }
         Ok(Self::Pushed { stream, tally })
@@ -279,14 +286,14 @@ impl Client {
         match self {
             Self::Pushed { stream, tally } => listen_to(stream, &tally).await,
             Self::Asking { client, after, kind, tally } => {
-                let pace = (kind == Kind::Follow).then_some((first, every));
+                let pace = (kind == CrowdKind::Follow).then_some((first, every));
                 ask(client, after, pace, &tally).await
             }
         }
     }
 }
 
-async fn listen_to(mut stream: TcpStream, tally: &RefCell<Tally>) -> anyhow::Result<()> {
+async fn listen_to(mut stream: TcpStream, tally: &RefCell<CrowdTally>) -> anyhow::Result<()> {
     let mut buffer = Vec::with_capacity(READ_BYTES);
     loop {
         if stream.read_buf(&mut buffer).await.context("receive")? == 0 {
@@ -298,10 +305,10 @@ async fn listen_to(mut stream: TcpStream, tally: &RefCell<Tally>) -> anyhow::Res
 }
 
 async fn ask(
-    mut client: HttpClient,
+    mut client: BenchHttpClient,
     mut after: String,
     pace: Option<(Instant, Duration)>,
-    tally: &RefCell<Tally>,
+    tally: &RefCell<CrowdTally>,
 ) -> anyhow::Result<()> {
     let mut due = pace.map(|(first, _)| first);
     let wait = if pace.is_some() { "0" } else { "60s" };
@@ -320,7 +327,7 @@ async fn ask(
 }
 
 /// Counts the ids in what was received; tells how much of it need not be looked at again.
-fn take_ids(bytes: &[u8], tally: &RefCell<Tally>) -> usize {
+fn take_ids(bytes: &[u8], tally: &RefCell<CrowdTally>) -> usize {
     const BEFORE: &[u8] = br#""id":"#;
     const RESET: &[u8] = br#""reset":[""#;
     let mut tally = tally.borrow_mut();

@@ -18,12 +18,12 @@ const DATABASE: &str = "postgres";
 const REAP_TIME: Duration = Duration::from_millis(100);
 
 /// A server of the benchmark's own, and a session on it.
-pub(crate) struct Database {
+pub(crate) struct BenchDatabase {
     pub(crate) server: Server,
-    pub(crate) session: Session,
+    pub(crate) session: BenchSession,
 }
 
-impl Database {
+impl BenchDatabase {
     /// Starts a server with settings that keep background work out of the figures.
     pub(crate) async fn start(common: &Common, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let quiet = [
@@ -38,7 +38,7 @@ impl Database {
         }
         let server = Server::start(&installation(common)?, &options)?;
         println!("PostgreSQL {}, a private server", server.installation().version());
-        let session = Session::open(&server.url(DATABASE)).await?;
+        let session = BenchSession::open(&server.url(DATABASE)).await?;
         Ok(Self { server, session })
     }
 
@@ -77,7 +77,11 @@ impl Database {
 }
 
 /// Tables `items_1`, `items_2`, … of so many rows each, published as `bench`.
-pub(crate) async fn make_tables(database: &Database, tables: u32, rows: u32) -> anyhow::Result<()> {
+pub(crate) async fn make_tables(
+    database: &BenchDatabase,
+    tables: u32,
+    rows: u32,
+) -> anyhow::Result<()> {
     for table in 1..=tables {
         let make = format!(
             "CREATE TABLE items_{table} \
@@ -103,13 +107,13 @@ fn installation(common: &Common) -> anyhow::Result<Installation> {
 }
 
 /// One SQL session.
-pub(crate) struct Session {
+pub(crate) struct BenchSession {
     pub(crate) client: Client,
     /// Drives the connection; ends when the session is dropped.
     _driver: JoinSet<()>,
 }
 
-impl Session {
+impl BenchSession {
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
         Self::open_listening(url, |_| ()).await
     }

@@ -15,7 +15,7 @@ const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// One connection; another one where the server ends it after an answer.
-pub(crate) struct HttpClient {
+pub(crate) struct BenchHttpClient {
     address: SocketAddr,
     stream: TcpStream,
     /// The server said that it ends the connection.
@@ -25,7 +25,7 @@ pub(crate) struct HttpClient {
     head: usize,
 }
 
-impl HttpClient {
+impl BenchHttpClient {
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = open(address).await?;
         let buffer = Vec::with_capacity(16 * 1024);

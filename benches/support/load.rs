@@ -15,11 +15,11 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::http::HttpClient;
+use super::http::BenchHttpClient;
 
 /// What to ask, and how hard.
 #[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Load {
+pub(crate) struct WriteLoad {
     #[arg(long)]
     pub(crate) address: SocketAddr,
     #[arg(long)]
@@ -44,7 +44,7 @@ pub(crate) struct Outcome {
     pub(crate) p99_us: u64,
 }
 
-impl Load {
+impl WriteLoad {
     /// Runs this program again as the generator (its subcommand `load`).
     pub(crate) async fn run_apart(&self) -> anyhow::Result<Outcome> {
         let program = std::env::current_exe().context("find this program")?;
@@ -80,7 +80,7 @@ impl Load {
     async fn generate(&self) -> anyhow::Result<Outcome> {
         let mut clients = Vec::new();
         for _ in 0..self.connections {
-            clients.push(HttpClient::connect(self.address).await?);
+            clients.push(BenchHttpClient::connect(self.address).await?);
         }
         let started = Instant::now();
         let end = started + Duration::from_secs_f64(self.seconds);
@@ -90,8 +90,8 @@ impl Load {
             // Each a little later than the one before, so that they don't ask all at once.
             let apart = every
                 .map_or(Duration::ZERO, |e| e.mul_f64(f64::from(place) / self.connections as f64));
-            let pace = Pace { next: started + apart, every };
-            loops.spawn(ask_until(end, pace, client, HttpClient::request(&self.path)));
+            let pace = WriteRate { next: started + apart, every };
+            loops.spawn(ask_until(end, pace, client, BenchHttpClient::request(&self.path)));
         }
         let mut times = Histogram::<u64>::new(3)?;
         while let Some(asked) = loops.join_next().await {
@@ -107,12 +107,12 @@ impl Load {
 }
 
 /// When a connection asks next.
-struct Pace {
+struct WriteRate {
     next: Instant,
     every: Option<Duration>,
 }
 
-impl Pace {
+impl WriteRate {
     /// When it may ask: a late one is counted from when it should have been, so that a server which
     /// stalls doesn't hide it.
     async fn wait(&mut self, now: Instant) -> Instant {
@@ -127,8 +127,8 @@ impl Pace {
 /// One connection's loop: the time of each answer in microseconds.
 async fn ask_until(
     end: Instant,
-    mut pace: Pace,
-    mut client: HttpClient,
+    mut pace: WriteRate,
+    mut client: BenchHttpClient,
     request: Vec<u8>,
 ) -> anyhow::Result<Histogram<u64>> {
     let mut times = Histogram::new(3)?;

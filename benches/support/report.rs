@@ -56,14 +56,14 @@ impl Judged {
 }
 
 /// The results of one run of one benchmark.
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     name: String,
     kept: Map<String, Value>,
     goals: Vec<Judged>,
     plots: Vec<(String, String)>,
 }
 
-impl Report {
+impl BenchReport {
     pub(crate) fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let mut report =

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::load::Load;
+use super::load::WriteLoad;
 use super::process;
 use super::samples::Samples;
 
@@ -58,7 +58,7 @@ impl Rival {
     }
 
     async fn turn(&mut self, effort: &Effort, warm_up: bool) -> anyhow::Result<()> {
-        let load = Load {
+        let load = WriteLoad {
             address: self.address,
             path: self.path.clone(),
             connections: effort.connections,

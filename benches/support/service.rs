@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::http::HttpClient;
+use super::http::BenchHttpClient;
 use super::output_dir;
 use super::process;
 
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The service, running; ended when dropped.
-pub(crate) struct Service {
+pub(crate) struct BenchService {
     child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) started: Instant,
@@ -32,22 +32,22 @@ pub(crate) struct Service {
 
 /// What is read of `/v1/status`.
 #[derive(Deserialize)]
-struct Status {
-    source: Source,
-    applied: Option<Applied>,
+struct ServiceReadiness {
+    source: ServiceSource,
+    applied: Option<ServiceApplied>,
 }
 
 #[derive(Deserialize)]
-struct Source {
+struct ServiceSource {
     was_ready: bool,
 }
 
 #[derive(Deserialize)]
-struct Applied {
+struct ServiceApplied {
     lsn: String,
 }
 
-impl Service {
+impl BenchService {
     /// Starts the service on the database at `url`. `settings` are configuration keys like
     /// `postgres.slot`. Its log goes to `target/bench/service.log`.
     pub(crate) fn start(url: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
@@ -92,9 +92,9 @@ impl Service {
 
     /// Waits until it is ready in every respect (`/readyz`): tables that are to be in memory are.
     pub(crate) async fn wait_until_healthy(&mut self) -> anyhow::Result<Duration> {
-        let mut client = HttpClient::connect(self.address).await?;
+        let mut client = BenchHttpClient::connect(self.address).await?;
         loop {
-            client.send(&HttpClient::request("/readyz")).await?;
+            client.send(&BenchHttpClient::request("/readyz")).await?;
             if client.receive().await? == 200 {
                 return Ok(self.started.elapsed());
             }
@@ -112,7 +112,7 @@ impl Service {
 
     async fn wait_until(
         &mut self,
-        reached: impl Fn(&Status) -> anyhow::Result<bool>,
+        reached: impl Fn(&ServiceReadiness) -> anyhow::Result<bool>,
     ) -> anyhow::Result<Duration> {
         let mut client = None;
         loop {
@@ -121,10 +121,11 @@ impl Service {
             }
             if client.is_none() {
                 // Refused until it listens.
-                client = HttpClient::connect(self.address).await.ok();
+                client = BenchHttpClient::connect(self.address).await.ok();
             }
             if let Some(client) = &mut client {
-                let status: Status = serde_json::from_slice(client.get("/v1/status").await?)?;
+                let status: ServiceReadiness =
+                    serde_json::from_slice(client.get("/v1/status").await?)?;
                 if reached(&status)? {
                     return Ok(self.started.elapsed());
                 }
@@ -151,14 +152,14 @@ impl Service {
     }
 }
 
-impl Status {
+impl ServiceReadiness {
     fn has_applied(&self, end: Lsn) -> anyhow::Result<bool> {
         let Some(applied) = &self.applied else { return Ok(false) };
         Ok(applied.lsn.parse::<Lsn>()? >= end)
     }
 }
 
-impl Drop for Service {
+impl Drop for BenchService {
     fn drop(&mut self) {
         // After `stop` there is nothing left to end.
         let _ = self.child.kill();

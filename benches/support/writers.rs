@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep_until};
 
 use super::clients::now_us;
-use super::database::{Database, Session};
+use super::database::{BenchDatabase, BenchSession};
 
 /// The table of such rows.
 pub(crate) const TABLE: &str = "told";
@@ -17,12 +17,12 @@ const COMMITS_OF_ONE_SESSION: f64 = 800.0;
 
 /// When each commit was sent: `sent[id - first]`.
 #[derive(Clone, Default)]
-pub(crate) struct Sent(Rc<RefCell<Vec<Moment>>>);
+pub(crate) struct SendTimes(Rc<RefCell<Vec<Moment>>>);
 
 /// By two clocks; `None` before it was sent.
 type Moment = Option<(Instant, u64)>;
 
-impl Sent {
+impl SendTimes {
     pub(crate) fn new(count: usize) -> Self {
         Self(Rc::new(RefCell::new(vec![None; count])))
     }
@@ -45,7 +45,7 @@ impl Sent {
 }
 
 /// The table, empty, published as `bench`.
-pub(crate) async fn make_table(session: &Session) -> anyhow::Result<()> {
+pub(crate) async fn make_table(session: &BenchSession) -> anyhow::Result<()> {
     session
         .execute(&format!(
             "CREATE TABLE {TABLE} (id bigint PRIMARY KEY); CREATE PUBLICATION bench FOR TABLE {TABLE}"
@@ -67,11 +67,15 @@ pub(crate) struct Commits<'a> {
 
 impl Commits<'_> {
     /// Commits at the rate. Late commits are made up for, as other users' would be.
-    pub(crate) async fn run(&self, database: &Database, sent: &Sent) -> anyhow::Result<Duration> {
+    pub(crate) async fn run(
+        &self,
+        database: &BenchDatabase,
+        sent: &SendTimes,
+    ) -> anyhow::Result<Duration> {
         let sessions = (self.rate / COMMITS_OF_ONE_SESSION).ceil().clamp(1.0, 8.0);
         let mut writers = Vec::new();
         while (writers.len() as f64) < sessions {
-            let session = Session::open(&database.url()).await?;
+            let session = BenchSession::open(&database.url()).await?;
             session.execute("SET synchronous_commit = on").await?;
             writers.push(session);
         }

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::{ServerOptions, Shutdown};
 
 use super::{inserted, quiet};
-use crate::support::{Highwater, PATIENCE, Postgres, Proxy, Slots, position};
+use crate::support::{Highwater, PATIENCE, Proxy, Slots, TestPostgres, position};
 
 /// A server and its standby.
-struct Pair {
-    primary: Postgres,
-    standby: Postgres,
+struct PrimaryAndStandby {
+    primary: TestPostgres,
+    standby: TestPostgres,
 }
 
-impl Pair {
+impl PrimaryAndStandby {
     /// The standby has the slot of a service that ran before it was made, or none.
     async fn start(slots: Slots) -> Self {
         let mut primary = quiet(ServerOptions::default()).await;
@@ -57,7 +57,7 @@ pub(super) async fn until_another_epoch(hw: &Highwater, version: &str) -> String
 
 #[tokio::test]
 async fn a_promoted_standby_without_the_slot_is_found_and_everybody_is_reset() {
-    let pair = Pair::start(Slots::None).await;
+    let pair = PrimaryAndStandby::start(Slots::None).await;
     let hw = pair.highwater().await;
     let start = hw.version().await;
     pair.primary.execute("INSERT INTO a VALUES (1)").await;
@@ -76,7 +76,7 @@ async fn a_promoted_standby_without_the_slot_is_found_and_everybody_is_reset() {
 
 #[tokio::test]
 async fn a_promoted_standby_with_the_slot_goes_on_without_a_reset() {
-    let pair = Pair::start(Slots::Copied).await;
+    let pair = PrimaryAndStandby::start(Slots::Copied).await;
     let hw = pair.highwater().await;
     let start = hw.version().await;
     pair.primary.execute("INSERT INTO a VALUES (1)").await;
@@ -106,7 +106,7 @@ async fn a_promoted_standby_with_the_slot_goes_on_without_a_reset() {
 
 #[tokio::test]
 async fn commits_that_a_failover_takes_back_are_forgotten_and_everybody_is_reset() {
-    let pair = Pair::start(Slots::Copied).await;
+    let pair = PrimaryAndStandby::start(Slots::Copied).await;
     let hw = pair.highwater().await;
     let start = hw.version().await;
     pair.primary.execute("INSERT INTO a VALUES (1)").await;

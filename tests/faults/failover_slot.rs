@@ -6,13 +6,13 @@ use highwater::throwaway::ServerOptions;
 
 use super::failover::until_another_epoch;
 use super::{inserted, quiet};
-use crate::support::{Highwater, Postgres, Slots, installation};
+use crate::support::{Highwater, Slots, TestPostgres, installation};
 
 /// The standby looks for slots to copy every 30 s at the latest.
 const COPY_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until the standby has a copy of the slot that outlives a promotion.
-async fn until_copied(primary: &Postgres, standby: &Postgres) -> Duration {
+async fn until_copied(primary: &TestPostgres, standby: &TestPostgres) -> Duration {
     let copied = format!(
         "SELECT EXISTS (SELECT FROM pg_replication_slots
          WHERE slot_name = '{}' AND synced AND NOT temporary)",

@@ -6,7 +6,7 @@ use highwater::database::sql::EVENT_TRIGGER;
 use highwater::throwaway::{ServerOptions, Shutdown};
 use serde_json::Value;
 
-use crate::support::{Highwater, Mirror, Postgres, Session, is_same_json};
+use crate::support::{Highwater, LocalCopy, TestPostgres, TestSession, is_same_json};
 
 const TABLES: &str = "
     CREATE TABLE items (id int PRIMARY KEY, name text, body text, n int);
@@ -22,17 +22,17 @@ const TABLES: &str = "
 const GROW: &str = "INSERT INTO noise SELECT g, repeat('x', 100) FROM generate_series(1, 1500) g";
 
 /// A server that streams early, with tables whose rows are preloaded, lazy and not held.
-async fn server() -> Postgres {
+async fn server() -> TestPostgres {
     let options = ServerOptions::default()
         .setting("logical_decoding_work_mem", "64kB")
         .setting("max_prepared_transactions", "5");
-    let pg = Postgres::private(options).await;
+    let pg = TestPostgres::private(options).await;
     pg.execute(TABLES).await;
     pg
 }
 
 /// An instance with a slot of its own.
-async fn instance(pg: &Postgres, streaming: &str, slot: &str) -> Highwater {
+async fn instance(pg: &TestPostgres, streaming: &str, slot: &str) -> Highwater {
     let settings = [
         ("postgres.slot", slot),
         ("postgres.streaming", streaming),
@@ -43,7 +43,7 @@ async fn instance(pg: &Postgres, streaming: &str, slot: &str) -> Highwater {
 }
 
 /// Statements of one session, each of which runs after those of the others that stand before it.
-async fn play(sessions: &[Session], story: &[(usize, &str)]) {
+async fn play(sessions: &[TestSession], story: &[(usize, &str)]) {
     for (session, sql) in story {
         let sql = sql.replace("GROW", GROW);
         sessions[*session].execute(&sql).await;
@@ -94,7 +94,7 @@ const IN_TURNS: &[(usize, &str)] = &[
     ),
 ];
 
-async fn sessions(pg: &Postgres) -> Vec<Session> {
+async fn sessions(pg: &TestPostgres) -> Vec<TestSession> {
     let mut sessions = Vec::new();
     for _ in 0..4 {
         sessions.push(pg.connect().await);
@@ -103,7 +103,7 @@ async fn sessions(pg: &Postgres) -> Vec<Session> {
 }
 
 /// How many transactions the slot has streamed.
-async fn streamed(pg: &Postgres, slot: &str) -> i64 {
+async fn streamed(pg: &TestPostgres, slot: &str) -> i64 {
     let sql =
         format!("SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = '{slot}'");
     let began = Instant::now();
@@ -118,7 +118,7 @@ async fn streamed(pg: &Postgres, slot: &str) -> i64 {
 }
 
 /// The rows that an instance serves are the database's.
-async fn assert_rows(pg: &Postgres, service: &Highwater) {
+async fn assert_rows(pg: &TestPostgres, service: &Highwater) {
     service.applied(pg).await;
     let whole = service.fetch("/v1/store?tables=items").await;
     assert_eq!(whole.status, 200, "{:?}", whole.body);
@@ -183,7 +183,7 @@ async fn definitions_that_change_inside_a_streamed_transaction_are_followed() {
         }
         let slot = format!("trigger_{with_trigger}");
         let service = instance(&pg, "on", &slot).await;
-        let mut mirror = Mirror::new(&pg, &["items", "notes", "ids"], 100).await;
+        let mut mirror = LocalCopy::new(&pg, &["items", "notes", "ids"], 100).await;
         mirror.catch_up(&service).await;
         let story: &[(usize, &str)] = &[
             (0, "BEGIN; UPDATE items SET n = 5 WHERE id = 5; GROW"),

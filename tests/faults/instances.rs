@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::ServerOptions;
 
 use super::quiet;
-use crate::support::{Highwater, Kind, Mirror, Postgres, Proxy, Session};
+use crate::support::{Highwater, LocalCopy, Proxy, SessionKind, TestPostgres, TestSession};
 
 /// How long there are writes.
 const STORY: Duration = Duration::from_secs(8);
@@ -16,16 +16,16 @@ const DISTURBED_EVERY: Duration = Duration::from_millis(700);
 const TRANSACTIONS: &str = "CREATE PROCEDURE transactions() LANGUAGE plpgsql AS $$BEGIN
     FOR i IN 1..20000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$";
 
-async fn instance(pg: &Postgres, number: usize) -> Highwater {
+async fn instance(pg: &TestPostgres, number: usize) -> Highwater {
     instance_behind(&pg.url(), pg, number).await
 }
 
-async fn instance_behind(url: &str, pg: &Postgres, number: usize) -> Highwater {
+async fn instance_behind(url: &str, pg: &TestPostgres, number: usize) -> Highwater {
     let slot = format!("{}_{number}", pg.database());
     Highwater::start_with(pg, &[("postgres.slot", &slot), ("postgres.url", url)]).await
 }
 
-async fn write(session: &Session, stop: &AtomicBool) -> usize {
+async fn write(session: &TestSession, stop: &AtomicBool) -> usize {
     let mut commits = 0;
     while !stop.load(Ordering::Relaxed) {
         let (id, other) = (fastrand::i32(0..300), fastrand::i32(0..300));
@@ -46,9 +46,9 @@ async fn write(session: &Session, stop: &AtomicBool) -> usize {
 
 /// Restarts the instances in turn, and ends their walsenders in between, until told to stop.
 async fn disturb(
-    pg: &Postgres,
+    pg: &TestPostgres,
     instances: &mut [Option<Highwater>; 2],
-    mirrors: &mut [Mirror],
+    mirrors: &mut [LocalCopy],
     stop: &AtomicBool,
 ) -> usize {
     let mut disturbances = 0;
@@ -90,7 +90,7 @@ async fn clients_that_switch_between_instances_at_every_poll_miss_nothing_and_ar
     let mut instances = [Some(instance(&pg, 0).await), Some(instance(&pg, 1).await)];
     let mut mirrors = Vec::new();
     for limit in [3, 10_000] {
-        let mut mirror = Mirror::new(&pg, &["a"], limit).await;
+        let mut mirror = LocalCopy::new(&pg, &["a"], limit).await;
         mirror.catch_up(instances[0].as_ref().expect("it is up")).await;
         mirrors.push(mirror);
     }
@@ -131,7 +131,7 @@ async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does
     let start = quick.version().await;
     slow.applied(&pg).await;
 
-    proxy.silence(Kind::Sql);
+    proxy.silence(SessionKind::Sql);
     pg.execute("ALTER PUBLICATION highwater ADD TABLE b").await;
     let mut joined = quick.poll(&format!("after={start}&wait=5s")).await;
     while joined.reset != ["b"] {
@@ -158,7 +158,7 @@ async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_no
     let start = quick.version().await;
     slow.applied(&pg).await;
 
-    proxy.silence(Kind::Sql);
+    proxy.silence(SessionKind::Sql);
     // No row is written, so the stream says nothing of it.
     pg.execute("ALTER TABLE a ADD COLUMN found int DEFAULT 1").await;
     let mut found = quick.poll(&format!("after={start}&wait=10s")).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::ServerOptions;
 
 use super::quiet;
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 /// Rows of the commit.
 const ROWS: u32 = 2_000_000;
@@ -38,7 +38,7 @@ async fn a_giant_commit_is_a_reset_while_memory_stays_flat_and_others_are_served
 
 /// Commits this together with row `first` of table `b`, then one more row of `b`, and polls until they are
 /// told; answers how long the slowest poll took.
-async fn giant(hw: &Highwater, pg: &Postgres, sql: &str, first: i32) -> Duration {
+async fn giant(hw: &Highwater, pg: &TestPostgres, sql: &str, first: i32) -> Duration {
     let start = hw.version().await;
     let writer = pg.connect().await;
     writer.execute(&format!("BEGIN; {sql}; INSERT INTO b VALUES ({first}); COMMIT")).await;

@@ -14,12 +14,12 @@ mod rows;
 mod server;
 mod slot;
 
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 use highwater::throwaway::ServerOptions;
 
 /// A server without neighbours, whose slots reach back to nobody else's transactions, with table `a`.
-async fn quiet(options: ServerOptions) -> Postgres {
-    let pg = Postgres::private(options).await;
+async fn quiet(options: ServerOptions) -> TestPostgres {
+    let pg = TestPostgres::private(options).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
     pg

@@ -7,9 +7,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{inserted, quiet};
-use crate::support::{Highwater, Kind, PATIENCE, Postgres, Proxy};
+use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, TestPostgres};
 
-async fn behind(proxy: &Proxy, pg: &Postgres) -> Highwater {
+async fn behind(proxy: &Proxy, pg: &TestPostgres) -> Highwater {
     Highwater::start_with(pg, &[("postgres.url", &proxy.url(pg.database()))]).await
 }
 
@@ -51,7 +51,7 @@ async fn a_stream_gone_silent_is_replaced_and_its_walsender_ended() {
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
-    proxy.silence(Kind::Replication);
+    proxy.silence(SessionKind::Replication);
     pg.execute("INSERT INTO a VALUES (1)").await;
     let noticed = until_connections(&proxy, 2).await;
     hw.ready().await;
@@ -67,7 +67,7 @@ async fn looks_that_get_no_answer_do_not_harm_the_stream() {
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
-    proxy.silence(Kind::Sql);
+    proxy.silence(SessionKind::Sql);
     for id in 1..=15 {
         pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -78,7 +78,7 @@ async fn looks_that_get_no_answer_do_not_harm_the_stream() {
 }
 
 /// Stops the walsender while it is at work on a transaction of 3 million rows that nobody published.
-async fn stop_at_work(pg: &Postgres) -> Pid {
+async fn stop_at_work(pg: &TestPostgres) -> Pid {
     let state = format!(
         "SELECT active_pid, coalesce(wait_event_type, '') FROM pg_replication_slots
          JOIN pg_stat_activity ON pid = active_pid WHERE slot_name = '{}'",
@@ -216,9 +216,9 @@ async fn another_system_behind_the_same_address_resets_everybody() {
     let before = hw.told(&pg, "a", &hw.version().await).await.version;
 
     // Same tables, same oids, and as much WAL: only the system identifier differs.
-    let other = Postgres::unrelated(ServerOptions::default()).await;
+    let other = TestPostgres::unrelated(ServerOptions::default()).await;
     other.execute(&format!("CREATE DATABASE {}", pg.database())).await;
-    let there = crate::support::Session::open(&other.server().socket_url(pg.database())).await;
+    let there = crate::support::TestSession::open(&other.server().socket_url(pg.database())).await;
     there.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a; INSERT INTO a VALUES (7)").await;
     proxy.switch(&other);
     until_connections(&proxy, 2).await;
@@ -240,7 +240,7 @@ async fn another_system_behind_the_same_address_resets_everybody() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_yet_is_named_before_the_publication_is_made() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
     let proxy = Proxy::start(&pg).await;
     proxy.cut();

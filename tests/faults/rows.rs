@@ -3,7 +3,7 @@
 use highwater::throwaway::ServerOptions;
 
 use super::{inserted, quiet};
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
 async fn a_client_in_the_middle_of_a_copy_goes_on_after_a_restart() {
@@ -44,7 +44,7 @@ async fn a_truncated_table_stays_published() {
 
 #[tokio::test]
 async fn leaves_published_on_their_own_tell_every_row() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE low PARTITION OF events FOR VALUES FROM (1) TO (10);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use highwater::throwaway::ServerOptions;
 
 use super::{inserted, quiet};
-use crate::support::{Highwater, Kind, PATIENCE, Postgres, Proxy};
+use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, TestPostgres};
 
 /// A server that takes WAL away from slots that keep more than a segment.
-async fn impatient() -> Postgres {
+async fn impatient() -> TestPostgres {
     let options = ServerOptions::default()
         .setting("max_slot_wal_keep_size", "16MB")
         .setting("wal_sender_timeout", "60s");
@@ -16,7 +16,7 @@ async fn impatient() -> Postgres {
 }
 
 /// Writes WAL until the slot is invalidated.
-async fn until_lost(pg: &Postgres) {
+async fn until_lost(pg: &TestPostgres) {
     let began = Instant::now();
     let lost = format!(
         "SELECT wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = '{}'",
@@ -45,7 +45,7 @@ async fn until_reset(hw: &Highwater, after: &str) -> String {
 }
 
 /// Everything after a reset is told again.
-async fn assert_tells(hw: &Highwater, pg: &Postgres, after: &str) {
+async fn assert_tells(hw: &Highwater, pg: &TestPostgres, after: &str) {
     pg.execute("INSERT INTO a VALUES (1000)").await;
     let told = hw.told(pg, "a", after).await;
     assert_eq!((told.reset.len(), told.changes), (0, inserted(1000..=1000)));
@@ -57,7 +57,7 @@ async fn a_slot_invalidated_while_its_connection_hangs_is_replaced() {
     let proxy = Proxy::start(&pg).await;
     let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let start = hw.version().await;
-    proxy.silence(Kind::Replication);
+    proxy.silence(SessionKind::Replication);
     pg.execute("INSERT INTO a VALUES (1)").await;
     until_lost(&pg).await;
     let began = Instant::now();
@@ -162,7 +162,7 @@ async fn a_slot_recreated_in_the_very_moment_of_the_start_is_a_reset() {
 
 #[tokio::test]
 async fn a_slot_older_than_the_publication_is_made_to_work() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     let slot = pg.database();
     pg.query(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
@@ -198,7 +198,7 @@ async fn a_publication_dropped_and_made_again_is_a_reset_and_keeps_no_wal_meanwh
 async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
     let pg = quiet(ServerOptions::default()).await;
     pg.execute("CREATE DATABASE busy").await;
-    let busy = crate::support::Session::open(&pg.server().socket_url("busy")).await;
+    let busy = crate::support::TestSession::open(&pg.server().socket_url("busy")).await;
     busy.execute("CREATE TABLE noise (id int)").await;
     let window = [("postgres.resume_max_wal", "1MiB"), ("postgres.resume_window", "1s")];
     let hw = Highwater::start_with(&pg, &window).await;

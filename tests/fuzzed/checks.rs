@@ -73,13 +73,13 @@ pub(crate) fn frame(bytes: &[u8]) {
 const EXPECTED: &[u16] = &[200, 304, 400, 403, 404, 405, 406, 409, 426, 503];
 
 /// A service without a database, which waits for nothing.
-pub(crate) struct Service {
+pub(crate) struct FuzzedService {
     router: Router,
     runtime: tokio::runtime::Runtime,
     _writer: Writer,
 }
 
-impl Service {
+impl FuzzedService {
     /// Caught up, with tables of every kind of key.
     pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use checks::Service;
+use checks::FuzzedService;
 
 /// Every input that a fuzzer found worth keeping, by name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -44,7 +44,7 @@ fn changed(corpus: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn the_corpus_is_read_or_refused() {
-    let service = Service::start();
+    let service = FuzzedService::start();
     for bytes in corpus("pgoutput") {
         checks::pgoutput(&bytes);
     }
@@ -70,7 +70,7 @@ fn what_chance_makes_of_frames_is_read_or_refused() {
 
 #[test]
 fn what_chance_makes_of_requests_is_answered_in_order() {
-    let service = Service::start();
+    let service = FuzzedService::start();
     let config = ProptestConfig::with_cases(1_000);
     proptest!(config, |(bytes in changed(corpus("http")))| service.request(&bytes));
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::{Files, Highwater, PATIENCE, Postgres};
+use crate::support::{CertificateFiles, Highwater, PATIENCE, TestPostgres};
 
 /// How a client of HTTP/2 begins, with empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -20,8 +20,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// Requests at once when many are sent.
 const AT_ONCE: usize = 20;
 
-async fn shop() -> Postgres {
-    let pg = Postgres::start().await;
+async fn shop() -> TestPostgres {
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1); \
          CREATE PUBLICATION highwater FOR TABLE items",
@@ -99,7 +99,7 @@ async fn hundreds_who_never_finish_asking_keep_nobody_waiting() {
 #[tokio::test]
 async fn ten_thousand_junk_requests_cost_nothing_but_their_time() {
     let pg = shop().await;
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let log = files.write("log", "");
     let file = Stdio::from(File::create(&log).unwrap());
     let settings = [("HIGHWATER_TABLES__ITEMS__ROWS", "lazy")];

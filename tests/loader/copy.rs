@@ -5,11 +5,11 @@ use highwater::load::{CopySink, LoadError, Loader, ReadPoint};
 use highwater::row::Row;
 
 use super::{Received, copied, described, described_with, load, loader, options};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 #[tokio::test]
 async fn a_table_is_copied_whole_in_one_snapshot() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, v text); ANALYZE a;
          INSERT INTO a SELECT n, 'row ' || n FROM generate_series(1, 12345) n; ANALYZE a;
@@ -28,7 +28,7 @@ async fn a_table_is_copied_whole_in_one_snapshot() {
 
 #[tokio::test]
 async fn snapshots_that_are_not_wanted_are_followed_by_others() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let a = described(&pg, "a").await;
     let mut received = Received { unwanted: 3, ..Received::default() };
@@ -52,7 +52,7 @@ async fn who_receives_can_stop_the_copy() {
             Err(LoadError::Stopped)
         }
     }
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 5000)",
     )
@@ -63,7 +63,7 @@ async fn who_receives_can_stop_the_copy() {
 
 #[tokio::test]
 async fn rows_the_publication_leaves_out_are_as_good_as_absent() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, number int, k0 bool, v0 text);
          INSERT INTO a VALUES (1, 5, true, 'x'), (2, 50, true, 'x'), (3, 50, false, 'x')",
@@ -84,7 +84,7 @@ async fn rows_the_publication_leaves_out_are_as_good_as_absent() {
 
 #[tokio::test]
 async fn a_partitioned_table_has_its_partitions_rows_and_a_parent_only_its_own() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
          CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);

@@ -3,7 +3,7 @@
 use highwater::load::LoadError;
 
 use super::{described, error, load, loader};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 fn pair(key: &str, row: &str) -> (String, String) {
     (key.into(), row.into())
@@ -11,7 +11,7 @@ fn pair(key: &str, row: &str) -> (String, String) {
 
 #[tokio::test]
 async fn rows_are_found_in_the_order_asked_and_absent_ones_are_told() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a VALUES (1, 'x'), (2, NULL)",
     )
@@ -31,7 +31,7 @@ async fn rows_are_found_in_the_order_asked_and_absent_ones_are_told() {
 
 #[tokio::test]
 async fn a_key_spelled_in_another_way_is_told_as_the_database_writes_it() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE u (id uuid PRIMARY KEY); CREATE TABLE n (id numeric PRIMARY KEY);
            CREATE TABLE t (id timestamptz PRIMARY KEY);
@@ -63,7 +63,7 @@ async fn a_key_spelled_in_another_way_is_told_as_the_database_writes_it() {
 
 #[tokio::test]
 async fn keys_of_several_columns_and_of_any_text_are_found() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         r#"CREATE SCHEMA "S.x"; CREATE TYPE "S.x"."m'd" AS ENUM ('it''s', 'b');
            CREATE DOMAIN "S.x".small AS int CHECK (VALUE < 10);
@@ -84,7 +84,7 @@ async fn keys_of_several_columns_and_of_any_text_are_found() {
 
 #[tokio::test]
 async fn a_key_that_is_no_value_of_its_type_is_refused_alone_and_absent_among_others() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id smallint PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 900)",
     )
@@ -112,7 +112,7 @@ async fn a_key_that_is_no_value_of_its_type_is_refused_alone_and_absent_among_ot
 
 #[tokio::test]
 async fn a_composite_key_that_is_refused_names_its_column() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (x int, y date, PRIMARY KEY (x, y))").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let told = error(&loader, &a, r#"[1,"2024-02-30"]"#).await.to_string();
@@ -126,7 +126,7 @@ async fn a_composite_key_that_is_refused_names_its_column() {
 
 #[tokio::test]
 async fn rows_are_found_through_the_index_with_and_without_statistics() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE big (id bigint PRIMARY KEY, v int, w jsonb) WITH (autovacuum_enabled = off);
          INSERT INTO big SELECT n, n, '{}' FROM generate_series(1, 200000) n",
@@ -157,7 +157,7 @@ async fn rows_are_found_through_the_index_with_and_without_statistics() {
 
 #[tokio::test]
 async fn keys_of_an_extensions_type_are_compared_as_it_compares() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let there = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
     if pg.value::<i64>(there).await == 0 {
         return;

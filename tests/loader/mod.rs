@@ -19,24 +19,24 @@ use highwater::table::{
 };
 use highwater::wire::{ConnectOptions, LibpqEnvironment};
 
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 fn options(url: &str) -> LoaderOptions {
     LoaderOptions::new(ConnectOptions::parse(url, &LibpqEnvironment::default()).unwrap())
 }
 
-fn loader(pg: &Postgres) -> PgLoader {
+fn loader(pg: &TestPostgres) -> PgLoader {
     PgLoader::new(options(&pg.socket_url()))
 }
 
 /// The table as a look at the catalog describes it now.
-async fn described(pg: &Postgres, name: &str) -> Arc<Table> {
+async fn described(pg: &TestPostgres, name: &str) -> Arc<Table> {
     described_with(pg, name, |_| {}).await
 }
 
 /// The same, changed before it is used.
 async fn described_with(
-    pg: &Postgres,
+    pg: &TestPostgres,
     name: &str,
     change: impl FnOnce(&mut RowCachePlan),
 ) -> Arc<Table> {
@@ -77,7 +77,7 @@ async fn described_with(
     })
 }
 
-async fn columns(pg: &Postgres, table: u32) -> Vec<Column> {
+async fn columns(pg: &TestPostgres, table: u32) -> Vec<Column> {
     pg.execute("SET search_path = ''").await;
     let rows = pg
         .query(&format!(
@@ -111,7 +111,7 @@ async fn columns(pg: &Postgres, table: u32) -> Vec<Column> {
     rows.iter().map(column).collect()
 }
 
-async fn key(pg: &Postgres, table: u32) -> Vec<String> {
+async fn key(pg: &TestPostgres, table: u32) -> Vec<String> {
     let rows = pg
         .query(&format!(
             "SELECT a.attname::text FROM pg_index i,

@@ -9,9 +9,9 @@ use highwater::snapshot::Xid;
 use tokio::time::sleep;
 
 use super::{copied, described, error, load, loader};
-use crate::support::{Postgres, Session};
+use crate::support::{TestPostgres, TestSession};
 
-async fn xid(session: &Session) -> Xid {
+async fn xid(session: &TestSession) -> Xid {
     let full: String = session.value("SELECT pg_current_xact_id()::text").await;
     let full: u64 = full.parse().unwrap();
     Xid(u32::try_from(full & u64::from(u32::MAX)).unwrap())
@@ -19,7 +19,7 @@ async fn xid(session: &Session) -> Xid {
 
 #[tokio::test]
 async fn what_is_not_committed_is_not_seen_and_then_it_is() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let writer = pg.connect().await;
@@ -69,7 +69,7 @@ async fn a_table_that_is_not_as_described_is_outdated() {
         "DROP TABLE a; CREATE TABLE a (id int PRIMARY KEY, v int)",
         "DROP TABLE a; CREATE VIEW a AS SELECT 1 AS id, 1 AS v",
     ] {
-        let pg = Postgres::start().await;
+        let pg = TestPostgres::start().await;
         pg.execute("CREATE SCHEMA other; CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
         let (loader, a) = (loader(&pg), described(&pg, "a").await);
         load(&loader, &a, &["1"]).await;
@@ -83,7 +83,7 @@ async fn a_table_that_is_not_as_described_is_outdated() {
 /// A rewritten table looks empty to a snapshot from before: nothing may be told of it.
 #[tokio::test]
 async fn a_definition_that_changes_while_a_load_waits_is_noticed() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let other = pg.connect().await;
@@ -102,7 +102,7 @@ async fn a_definition_that_changes_while_a_load_waits_is_noticed() {
 
 #[tokio::test]
 async fn a_table_that_stays_locked_is_unavailable_and_then_it_is_there() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let other = pg.connect().await;
@@ -115,7 +115,7 @@ async fn a_table_that_stays_locked_is_unavailable_and_then_it_is_there() {
 
 #[tokio::test]
 async fn the_strongest_lock_taken_is_that_of_a_query() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 3000)",
     )

@@ -11,16 +11,16 @@ use highwater::throwaway::{ServerOptions, Shutdown};
 use tokio::time::sleep;
 
 use super::{described, error, load, loader, options};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 const OURS: &str = "FROM pg_stat_activity WHERE application_name = 'highwater loader' \
                     AND datname = current_database()";
 
-async fn count(pg: &Postgres) -> i64 {
+async fn count(pg: &TestPostgres) -> i64 {
     pg.value(&format!("SELECT count(*) {OURS}")).await
 }
 
-async fn until_sessions(pg: &Postgres, wanted: i64) {
+async fn until_sessions(pg: &TestPostgres, wanted: i64) {
     while count(pg).await != wanted {
         sleep(Duration::from_millis(5)).await;
     }
@@ -28,7 +28,7 @@ async fn until_sessions(pg: &Postgres, wanted: i64) {
 
 #[tokio::test]
 async fn no_more_sessions_are_opened_than_allowed() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let a = described(&pg, "a").await;
     let mut limits = options(&pg.socket_url());
@@ -56,7 +56,7 @@ async fn no_more_sessions_are_opened_than_allowed() {
 
 #[tokio::test]
 async fn a_session_is_used_again_also_after_an_error() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let pid = || {
@@ -75,7 +75,7 @@ async fn a_session_is_used_again_also_after_an_error() {
 
 #[tokio::test]
 async fn an_idle_session_that_ended_is_replaced_unnoticed() {
-    let mut pg = Postgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
@@ -95,7 +95,7 @@ async fn an_idle_session_that_ended_is_replaced_unnoticed() {
 
 #[tokio::test]
 async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server_is_another() {
-    let mut pg = Postgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
@@ -120,7 +120,7 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
 
 #[tokio::test]
 async fn a_copy_has_a_session_of_its_own_and_closes_it() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
     let a = described(&pg, "a").await;
     let mut limits = options(&pg.socket_url());
@@ -131,7 +131,7 @@ async fn a_copy_has_a_session_of_its_own_and_closes_it() {
 
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_cancelled() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let slow = super::described_with(&pg, "a", |held| {
         held.filter = Some("pg_sleep(id * 30) IS NOT NULL".into());

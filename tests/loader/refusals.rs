@@ -4,10 +4,10 @@ use highwater::database::loader::PgLoader;
 use highwater::load::LoadError;
 
 use super::{copied, described, error, load, options};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 /// A loader as a role of this name without any rights but these.
-async fn as_role(pg: &Postgres, role: &str) -> PgLoader {
+async fn as_role(pg: &TestPostgres, role: &str) -> PgLoader {
     pg.execute(&format!("CREATE ROLE {role} LOGIN REPLICATION")).await;
     PgLoader::new(options(&pg.server().socket_url_as(role, pg.database())))
 }
@@ -18,7 +18,7 @@ fn refused(error: LoadError) -> String {
 }
 
 /// The statements after "mend it with", run.
-async fn mend(pg: &Postgres, text: &str) {
+async fn mend(pg: &TestPostgres, text: &str) {
     let (_, sql) = text.split_once("mend it with ").unwrap();
     let sql = sql.split(", or with").next().unwrap();
     pg.execute(sql).await;
@@ -26,7 +26,7 @@ async fn mend(pg: &Postgres, text: &str) {
 
 #[tokio::test]
 async fn a_table_that_may_not_be_read_is_refused_with_the_grant() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE SCHEMA shop; CREATE TABLE shop.a (id int PRIMARY KEY); INSERT INTO shop.a VALUES (1);
          CREATE TABLE part (id int PRIMARY KEY) PARTITION BY LIST (id);
@@ -44,7 +44,7 @@ async fn a_table_that_may_not_be_read_is_refused_with_the_grant() {
 
 #[tokio::test]
 async fn rows_that_row_level_security_hides_are_refused_not_missing() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);
          ALTER TABLE a ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON a USING (id > 1);

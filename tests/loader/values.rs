@@ -4,7 +4,7 @@ use highwater::load::LoadError;
 use serde_json::Value;
 
 use super::{copied, described, described_with, load, loader};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 /// One column of each family, and values at the edges.
 const TABLE: &str = r#"
@@ -49,7 +49,7 @@ fn decimals(json: &str) -> Value {
 
 #[tokio::test]
 async fn every_value_is_what_to_jsonb_makes_of_it_loaded_or_copied() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     pg.execute("SET TimeZone = 'UTC'").await;
     let (loader, v) = (loader(&pg), described(&pg, "v").await);
@@ -67,7 +67,7 @@ async fn every_value_is_what_to_jsonb_makes_of_it_loaded_or_copied() {
 
 #[tokio::test]
 async fn members_stand_in_column_order_and_only_those_asked_for() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(r#"CREATE TABLE a ("z ""z" int, id int PRIMARY KEY, c text); INSERT INTO a VALUES (1, 2, 'x')"#)
         .await;
     let loader = loader(&pg);
@@ -84,7 +84,7 @@ async fn members_stand_in_column_order_and_only_those_asked_for() {
 
 #[tokio::test]
 async fn a_row_that_the_database_cannot_render_either_is_named_and_the_others_are_loaded() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         r#"CREATE TABLE a (id int PRIMARY KEY, j json);
            INSERT INTO a SELECT g, '1' FROM generate_series(1, 700) g;

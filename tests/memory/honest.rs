@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Highwater, Postgres, Session};
+use crate::support::{Highwater, TestPostgres, TestSession};
 
 /// No answer takes longer, beyond what it was to wait, on a machine that has much else to do.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -19,13 +19,13 @@ pub(super) struct Honest<'a> {
     hw: &'a Highwater,
     /// Others may see that it has waited for long.
     is_behind: &'a AtomicBool,
-    writer: Session,
+    writer: TestSession,
     version: String,
 }
 
 /// How they were served.
 #[derive(Default)]
-pub(super) struct Served {
+pub(super) struct HonestClients {
     /// How long each change took from its commit until it was told.
     told: Vec<Duration>,
     /// How long answers took that were not to wait.
@@ -33,13 +33,17 @@ pub(super) struct Served {
 }
 
 impl<'a> Honest<'a> {
-    pub(super) async fn new(hw: &'a Highwater, pg: &Postgres, is_behind: &'a AtomicBool) -> Self {
+    pub(super) async fn new(
+        hw: &'a Highwater,
+        pg: &TestPostgres,
+        is_behind: &'a AtomicBool,
+    ) -> Self {
         Self { hw, is_behind, writer: pg.connect().await, version: hw.version().await }
     }
 
     /// Writes, waits until that is told, and reads it.
-    pub(super) async fn ask(mut self, until: Instant) -> Served {
-        let mut served = Served::default();
+    pub(super) async fn ask(mut self, until: Instant) -> HonestClients {
+        let mut served = HonestClients::default();
         let mut count: i64 = 0;
         while Instant::now() < until {
             count += 1;
@@ -79,7 +83,7 @@ impl<'a> Honest<'a> {
     }
 }
 
-impl Served {
+impl HonestClients {
     /// Fails unless all were served in time.
     pub(super) fn assert_served(&self) {
         assert!(self.told.len() >= 3, "{self}");
@@ -87,7 +91,7 @@ impl Served {
     }
 }
 
-impl fmt::Display for Served {
+impl fmt::Display for HonestClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let middle = |times: &[Duration]| times.get(times.len() / 2).copied();
         write!(

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 /// From one turn of a writer to the next.
 const OFTEN: Duration = Duration::from_millis(250);
@@ -29,7 +29,7 @@ pub(super) const SQL: &str = "
 
 /// How often each writer was done.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct WrittenRows {
     _hot: u32,
     _wide: u32,
     _wide_in_one: u32,
@@ -42,8 +42,12 @@ pub(super) struct Written {
 const TURNS_MIN: u32 = 24;
 
 /// Writes until then, each kind in a session of its own.
-pub(super) async fn write(pg: &Postgres, until: Instant, is_behind: &AtomicBool) -> Written {
-    let load = Load { pg, until, is_behind };
+pub(super) async fn write(
+    pg: &TestPostgres,
+    until: Instant,
+    is_behind: &AtomicBool,
+) -> WrittenRows {
+    let load = MemoryLoad { pg, until, is_behind };
     let (hot, wide, wide_in_one, large, growing, giant) = tokio::join!(
         load.repeat(OFTEN, |_| "UPDATE hot SET n = n + 1".into()),
         // 1.6 MB of keys a commit, and never the same.
@@ -67,7 +71,7 @@ pub(super) async fn write(pg: &Postgres, until: Instant, is_behind: &AtomicBool)
                 .into()
         }),
     );
-    Written {
+    WrittenRows {
         _hot: hot,
         _wide: wide,
         _wide_in_one: wide_in_one,
@@ -85,13 +89,13 @@ fn insert_wide(from: u32, rows: u32) -> String {
 }
 
 /// Who writes.
-struct Load<'a> {
-    pg: &'a Postgres,
+struct MemoryLoad<'a> {
+    pg: &'a TestPostgres,
     until: Instant,
     is_behind: &'a AtomicBool,
 }
 
-impl Load<'_> {
+impl MemoryLoad<'_> {
     /// Writes again and again, but not while the stream is behind: memory is what is to be too little.
     async fn repeat(&self, pause: Duration, sql: impl Fn(u32) -> String) -> u32 {
         let session = self.pg.connect().await;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use highwater::throwaway::ServerOptions;
 
-use crate::support::{Highwater, Postgres, Program};
+use crate::support::{Highwater, Program, TestPostgres};
 use crowd::Crowd;
 use honest::Honest;
 
@@ -61,7 +61,7 @@ fn bound(connections: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_clients_are_answered() {
-    let pg = Postgres::private(
+    let pg = TestPostgres::private(
         ServerOptions::default()
             .setting("logical_decoding_work_mem", "64kB")
             .setting("wal_sender_timeout", "10s"),
@@ -96,7 +96,7 @@ async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_client
     drop((idle, crowd));
 }
 
-fn report(program: &Program, connections: u64, honest: &honest::Served) {
+fn report(program: &Program, connections: u64, honest: &honest::HonestClients) {
     eprintln!(
         "{} MiB at most, of {} MiB that {connections} connections and the limits add up to; {honest}",
         program.peak_memory() / MIB,

@@ -5,11 +5,11 @@ use std::time::Duration;
 use highwater::throwaway::{ServerOptions, Shutdown};
 
 use super::header;
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_in_memory_are_served_while_the_database_is_away_and_others_are_not() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text);
          INSERT INTO items SELECT g, 'n' || g FROM generate_series(1, 9) g;

@@ -6,12 +6,12 @@ use highwater::throwaway::ServerOptions;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{Highwater, Kind, PATIENCE, Postgres, Proxy, Slots};
+use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, Slots, TestPostgres};
 
 /// Everything of the two servers is the same but what was written since: names, OIDs, definitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_server_that_is_not_followed_are_never_served() {
-    let mut pg = Postgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text);
          CREATE TABLE all_items (id int PRIMARY KEY, name text);
@@ -67,7 +67,7 @@ async fn rows_of_a_server_that_is_not_followed_are_never_served() {
 /// be that of the one promoted meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'ours');
          CREATE PUBLICATION highwater FOR TABLE items;",
@@ -86,7 +86,7 @@ async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
     assert_eq!(read(&lsn, "5s").await, 200);
 
     // The stream is silent, as over a giant transaction; a look shows that the server is there.
-    proxy.silence(Kind::Replication);
+    proxy.silence(SessionKind::Replication);
     sleep(Duration::from_millis(2500)).await;
     assert_eq!((read(&lsn, "2s").await, service.disconnect_reason().await), (200, None));
     proxy.heal();

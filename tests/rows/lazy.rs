@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{header, items, read, row};
-use crate::support::{Highwater, PATIENCE, Postgres};
+use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 #[tokio::test]
 async fn a_row_is_loaded_once_and_kept_current_from_the_stream() {
@@ -66,7 +66,7 @@ async fn changes_carry_their_rows() {
 
 #[tokio::test]
 async fn large_values_that_did_not_change_stay() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE docs (id int PRIMARY KEY, n int, big text);
          ALTER TABLE docs ALTER big SET STORAGE EXTERNAL;
@@ -94,7 +94,7 @@ async fn large_values_that_did_not_change_stay() {
 
 #[tokio::test]
 async fn ids_are_found_however_they_are_spelled() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE u (id uuid PRIMARY KEY, v int);
          CREATE TABLE pairs (a text, b int, v int, PRIMARY KEY (a, b));

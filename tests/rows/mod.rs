@@ -11,11 +11,11 @@ mod zoo;
 
 use serde_json::Value;
 
-use crate::support::{Highwater, Postgres, Reply};
+use crate::support::{Highwater, HttpReply, TestPostgres};
 
 /// A service on a table `items (id, name, price)` of a few rows whose rows are held as `mode` says.
-async fn items(mode: &str, settings: &[(&'static str, &str)]) -> (Postgres, Highwater) {
-    let pg = Postgres::start().await;
+async fn items(mode: &str, settings: &[(&'static str, &str)]) -> (TestPostgres, Highwater) {
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text, price int);
          INSERT INTO items SELECT g, 'item ' || g, g FROM generate_series(1, 9) g;
@@ -28,21 +28,21 @@ async fn items(mode: &str, settings: &[(&'static str, &str)]) -> (Postgres, High
 }
 
 /// Reads a path of the table's rows once everything committed before is applied.
-async fn read(service: &Highwater, pg: &Postgres, path: &str) -> Reply {
+async fn read(service: &Highwater, pg: &TestPostgres, path: &str) -> HttpReply {
     let lsn: String = pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
     let joint = if path.contains('?') { '&' } else { '?' };
     service.fetch(&format!("/v1/tables/{path}{joint}at_least={lsn}")).await
 }
 
 /// The document of one row, which must be there.
-async fn row(service: &Highwater, pg: &Postgres, path: &str) -> Value {
+async fn row(service: &Highwater, pg: &TestPostgres, path: &str) -> Value {
     let reply = read(service, pg, path).await;
     assert_eq!(reply.status, 200, "{path}: {:?}", reply.body);
     reply.body
 }
 
 /// Every row of a preloaded table, as the store gives them.
-async fn store(service: &Highwater, pg: &Postgres, table: &str) -> Vec<Value> {
+async fn store(service: &Highwater, pg: &TestPostgres, table: &str) -> Vec<Value> {
     let lsn: String = pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
     let reply = service.fetch(&format!("/v1/store?tables={table}&at_least={lsn}")).await;
     assert_eq!(reply.status, 200, "{table}: {:?}", reply.body);
@@ -50,6 +50,6 @@ async fn store(service: &Highwater, pg: &Postgres, table: &str) -> Vec<Value> {
 }
 
 /// What a header of an answer says.
-fn header<'a>(reply: &'a Reply, name: &str) -> &'a str {
+fn header<'a>(reply: &'a HttpReply, name: &str) -> &'a str {
     reply.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{header, items, read, row, store};
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
 async fn a_preloaded_table_is_served_whole_in_key_order() {
@@ -27,7 +27,7 @@ async fn a_preloaded_table_is_served_whole_in_key_order() {
 
 #[tokio::test]
 async fn what_is_committed_while_the_copy_runs_is_neither_lost_nor_done_twice() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE t (id int PRIMARY KEY, n int);
          INSERT INTO t SELECT g, 0 FROM generate_series(1, 50000) g;
@@ -71,7 +71,7 @@ async fn truncate_and_large_commits_leave_the_table_complete() {
 
 #[tokio::test]
 async fn a_table_that_does_not_fit_is_refused_with_the_remedy() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE big (id int PRIMARY KEY, v text);
          CREATE TABLE small (id int PRIMARY KEY);

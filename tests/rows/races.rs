@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Highwater, Postgres, Session};
+use crate::support::{Highwater, TestPostgres, TestSession};
 
 const ROWS: i32 = 40;
 
@@ -19,7 +19,7 @@ fn duration() -> Duration {
 }
 
 /// Raises a counter in a row and answers with its value and a position behind the commit.
-async fn raise(session: &Session, id: i32) -> (i64, String) {
+async fn raise(session: &TestSession, id: i32) -> (i64, String) {
     let value =
         session.value::<i32>(&format!("UPDATE t SET n = n + 1 WHERE id = {id} RETURNING n")).await;
     (i64::from(value), session.value("SELECT pg_current_wal_insert_lsn()::text").await)
@@ -30,7 +30,7 @@ fn counter(row: &Value) -> i64 {
 }
 
 /// Writes and reads its own writes.
-async fn write(session: &Session, service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
+async fn write(session: &TestSession, service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -74,7 +74,7 @@ async fn watch(service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
 async fn story(settings: &[(&'static str, &str)]) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(&format!(
         "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, pad text);
          ALTER TABLE t ALTER pad SET STORAGE EXTERNAL;
@@ -117,8 +117,8 @@ async fn own_writes_are_read_while_a_table_is_copied_again_and_again() {
 }
 
 /// Two tables whose sums every transaction keeps opposite.
-async fn accounts(mode: &str) -> (Postgres, Highwater) {
-    let pg = Postgres::start().await;
+async fn accounts(mode: &str) -> (TestPostgres, Highwater) {
+    let pg = TestPostgres::start().await;
     pg.execute(&format!(
         "CREATE TABLE plus (id int PRIMARY KEY, v int NOT NULL);
          CREATE TABLE minus (id int PRIMARY KEY, v int NOT NULL);
@@ -132,7 +132,7 @@ async fn accounts(mode: &str) -> (Postgres, Highwater) {
     (pg, service)
 }
 
-async fn transfer(session: &Session, seed: u64, stop: &AtomicBool) {
+async fn transfer(session: &TestSession, seed: u64, stop: &AtomicBool) {
     let mut dice = fastrand::Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
         let (a, b, v) = (dice.i32(1..=ROWS), dice.i32(1..=ROWS), dice.i32(-9..9));
@@ -149,7 +149,7 @@ fn sum(rows: &Value) -> i64 {
 }
 
 /// Transfers for a while, watched by `look`.
-async fn transfers(pg: &Postgres, look: impl AsyncFn()) {
+async fn transfers(pg: &TestPostgres, look: impl AsyncFn()) {
     let sessions = join_all((0..3).map(|_| pg.connect())).await;
     let stop = AtomicBool::new(false);
     let writers = join_all(sessions.iter().zip(0..).map(|(s, seed)| transfer(s, seed, &stop)));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::store;
-use crate::support::{Highwater, PATIENCE, Postgres};
+use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 /// Two tables of the same rows, one held lazily and one whole.
 const SHAPES: &str = "
@@ -20,7 +20,7 @@ const SHAPES: &str = "
 /// Runs `change` (with TABLE for each table's name), waits until both tables are reset, and
 /// compares every row with the database.
 async fn after(change: &str) {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(SHAPES).await;
     let settings = [("tables.lazy.rows", "lazy"), ("tables.whole.rows", "preload")];
     let service = Highwater::start_with(&pg, &settings).await;
@@ -40,7 +40,7 @@ async fn after(change: &str) {
     }
 }
 
-async fn rows(pg: &Postgres, table: &str) -> Vec<Value> {
+async fn rows(pg: &TestPostgres, table: &str) -> Vec<Value> {
     let rows: String = pg
         .value(&format!(
             "SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY id), '[]')::text FROM {table} t"
@@ -109,7 +109,7 @@ async fn a_value_of_an_enum_renamed() {
 
 #[tokio::test]
 async fn a_table_dropped_and_created_again() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(SHAPES).await;
     let settings = [("tables.lazy.rows", "lazy"), ("tables.whole.rows", "preload")];
     let service = Highwater::start_with(&pg, &settings).await;
@@ -129,7 +129,7 @@ async fn a_table_dropped_and_created_again() {
 
 #[tokio::test]
 async fn a_partition_attached_and_detached() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE lazy (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
          CREATE TABLE lazy_1 PARTITION OF lazy FOR VALUES FROM (0) TO (100);
@@ -166,7 +166,7 @@ async fn a_partition_attached_and_detached() {
 /// TRUNCATE of a leaf is published neither as such nor for its root.
 #[tokio::test]
 async fn a_partition_truncated() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE lazy (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE lazy_1 PARTITION OF lazy FOR VALUES FROM (0) TO (100);
@@ -188,7 +188,7 @@ async fn a_partition_truncated() {
 
 #[tokio::test]
 async fn generated_columns_are_in_no_row() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE whole (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED);
          INSERT INTO whole VALUES (1, 1);

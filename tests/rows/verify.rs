@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::support::{Highwater, Postgres, Session};
+use crate::support::{Highwater, TestPostgres, TestSession};
 
 const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY, n int NOT NULL, big text);
     CREATE TABLE b (k text, l int, n int NOT NULL, PRIMARY KEY (k, l));
@@ -14,7 +14,7 @@ const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY, n int NOT NULL, big te
     CREATE PUBLICATION highwater FOR TABLE a, b;";
 
 /// Writes of every kind until the time is up.
-async fn write(session: &Session, seed: u64, until: tokio::time::Instant) {
+async fn write(session: &TestSession, seed: u64, until: tokio::time::Instant) {
     let mut dice = fastrand::Rng::with_seed(seed);
     while tokio::time::Instant::now() < until {
         let (id, other) = (dice.i32(1..=400), dice.i32(1..=400));
@@ -49,7 +49,7 @@ async fn counted(service: &Highwater) -> (u64, u64) {
 }
 
 async fn no_alarm(mode: &str, settings: &[(&'static str, &str)]) {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let checks =
         [("consistency.interval", "10ms"), ("tables.a.rows", mode), ("tables.b.rows", mode)];

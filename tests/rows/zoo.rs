@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::header;
 
-use crate::support::{Highwater, Postgres, config, is_same_json};
+use crate::support::{Highwater, TestPostgres, config, is_same_json};
 
 /// The table of types of which only the database can tell the JSON: it can't be preloaded.
 const STRANGERS: &str = "strangers";
 
-async fn zoo() -> (Postgres, Vec<String>) {
-    let pg = Postgres::start().await;
+async fn zoo() -> (TestPostgres, Vec<String>) {
+    let pg = TestPostgres::start().await;
     pg.execute(include_str!("../fixtures/zoo.sql")).await;
     let tables = pg
         .query("SELECT relname::text FROM pg_class WHERE relnamespace = 'zoo'::regnamespace AND relkind = 'r' ORDER BY 1")
@@ -24,7 +24,7 @@ async fn zoo() -> (Postgres, Vec<String>) {
     (pg, tables)
 }
 
-async fn service(pg: &Postgres, tables: &[String], mode: RowMode) -> Highwater {
+async fn service(pg: &TestPostgres, tables: &[String], mode: RowMode) -> Highwater {
     let mut config = config(pg, &[]);
     config.rows = tables
         .iter()
@@ -36,7 +36,7 @@ async fn service(pg: &Postgres, tables: &[String], mode: RowMode) -> Highwater {
 }
 
 /// Every row as the database sees it, by its id.
-async fn truth(pg: &Postgres, table: &str) -> BTreeMap<i64, String> {
+async fn truth(pg: &TestPostgres, table: &str) -> BTreeMap<i64, String> {
     pg.execute("SET TimeZone = 'UTC'").await;
     let rows = pg.query(&format!("SELECT id, to_jsonb(t)::text FROM zoo.{table} t")).await;
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
@@ -52,7 +52,7 @@ fn assert_same(served: &[Value], truth: &BTreeMap<i64, String>, whence: &str) {
 }
 
 /// Changes every row without changing it: the stream sends it whole, but for large values.
-async fn touch(pg: &Postgres, service: &Highwater, table: &str) {
+async fn touch(pg: &TestPostgres, service: &Highwater, table: &str) {
     pg.execute(&format!("UPDATE zoo.{table} SET id = id")).await;
     service.applied(pg).await;
 }

@@ -5,11 +5,11 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::told;
-use crate::support::{Highwater, Postgres, config};
+use crate::support::{Highwater, TestPostgres, config};
 
 #[tokio::test]
 async fn scope_columns_of_the_identity_index_are_told_by_its_keys() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int NOT NULL, owner_id uuid NOT NULL, note text);
          CREATE UNIQUE INDEX by_owner ON orders (owner_id, id);
@@ -43,7 +43,7 @@ async fn scope_columns_of_the_identity_index_are_told_by_its_keys() {
 
 #[tokio::test]
 async fn a_table_that_does_not_tell_whose_row_it_was_is_refused_with_the_remedy() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, owner_id int, price numeric);
          CREATE PUBLICATION highwater FOR TABLE orders;",
@@ -70,7 +70,7 @@ async fn a_table_that_does_not_tell_whose_row_it_was_is_refused_with_the_remedy(
 
 #[tokio::test]
 async fn every_partition_has_to_tell_whose_row_it_was() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, owner_id int) PARTITION BY RANGE (id);
          CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100);
@@ -95,7 +95,7 @@ async fn every_partition_has_to_tell_whose_row_it_was() {
 
 #[tokio::test]
 async fn check_prints_the_statement_that_lets_changes_tell_whose_row_it_was() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, owner_id int);
          CREATE PUBLICATION highwater FOR TABLE orders

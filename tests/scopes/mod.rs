@@ -6,7 +6,7 @@ mod rows;
 
 use highwater::throwaway::ServerOptions;
 
-use crate::support::{Highwater, Poll, Postgres};
+use crate::support::{Highwater, Poll, TestPostgres};
 
 /// A table of orders told by the whole old row, each with a value that is stored out of line.
 const ORDERS: &str = "
@@ -23,15 +23,15 @@ const ORDERS: &str = "
 const SCOPE: (&str, &str) = ("tables.orders.scope", "owner_id, land");
 
 /// A service on [`ORDERS`].
-async fn orders(settings: &[(&'static str, &str)]) -> (Postgres, Highwater) {
-    let pg = Postgres::start().await;
+async fn orders(settings: &[(&'static str, &str)]) -> (TestPostgres, Highwater) {
+    let pg = TestPostgres::start().await;
     pg.execute(ORDERS).await;
     let service = Highwater::start_with(&pg, &[&[SCOPE], settings].concat()).await;
     (pg, service)
 }
 
 /// Everything since `after` that who asks `where` so is told.
-async fn told(service: &Highwater, pg: &Postgres, filter: &str, after: &str) -> Poll {
+async fn told(service: &Highwater, pg: &TestPostgres, filter: &str, after: &str) -> Poll {
     service.applied(pg).await;
     service.poll(&format!("tables=orders&where={filter}&after={after}")).await
 }
@@ -140,7 +140,7 @@ async fn a_truncate_concerns_everybody_and_nothing_is_told_from_before_it() {
 #[tokio::test]
 async fn scopes_are_told_exactly_across_a_restart() {
     // A server without neighbours: see the tests of restarts.
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     pg.execute(ORDERS).await;
     let service = Highwater::start_with(&pg, &[SCOPE]).await;
     let start = service.version().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::orders;
-use crate::support::{Socket, Stream};
+use crate::support::{PushSocket, PushStream};
 
 /// How long others' changes are watched for.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -40,13 +40,13 @@ async fn a_stream_and_a_socket_tell_their_own_changes_only() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     let query = format!("tables=orders&where=owner_id:1&after={start}");
-    let mut stream = Stream::open(&service, &query, None).await;
+    let mut stream = PushStream::open(&service, &query, None).await;
     let subscribe = format!(
         r#""tables":["orders"],"after":"{start}","where":{{"orders.owner_id":1,"land":"de"}}"#
     );
-    let mut socket = Socket::open(&service, &subscribe).await;
+    let mut socket = PushSocket::open(&service, &subscribe).await;
     let subscribe = format!(r#""after":"{start}","where":{{"owner_id":1}},"mode":"version""#);
-    let mut versions = Socket::open(&service, &subscribe).await;
+    let mut versions = PushSocket::open(&service, &subscribe).await;
     pg.execute("UPDATE orders SET note = 'x' WHERE owner_id <> 1").await;
     for told in [
         tokio::time::timeout(QUIET, stream.next()).await.is_ok(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::orders;
-use crate::support::{Highwater, Postgres};
+use crate::support::{Highwater, TestPostgres};
 
 fn ids(rows: &Value) -> Vec<i64> {
     let rows = rows.as_array().unwrap_or_else(|| panic!("{rows}"));
@@ -11,7 +11,7 @@ fn ids(rows: &Value) -> Vec<i64> {
 }
 
 /// Reads a path once everything committed before is applied.
-async fn read(service: &Highwater, pg: &Postgres, path: &str) -> crate::support::Reply {
+async fn read(service: &Highwater, pg: &TestPostgres, path: &str) -> crate::support::HttpReply {
     let lsn: String = pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
     let joint = if path.contains('?') { '&' } else { '?' };
     service.fetch(&format!("/v1/{path}{joint}at_least={lsn}")).await

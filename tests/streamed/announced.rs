@@ -5,7 +5,7 @@ use highwater::database::sql::{DROP_EVENT_TRIGGER, EVENT_TRIGGER};
 
 use super::follower::Follower;
 use super::lazy;
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 const TABLES: &str = "
     CREATE TYPE mood AS ENUM ('a', 'b'); CREATE DOMAIN moods AS mood[]; CREATE TYPE pair AS (x int, m moods);
@@ -18,7 +18,7 @@ const TABLES: &str = "
 
 #[tokio::test]
 async fn changed_definitions_reset_exactly_the_tables_concerned_in_their_commit() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     pg.execute(EVENT_TRIGGER).await;
     pg.execute(EVENT_TRIGGER).await;
@@ -52,7 +52,7 @@ async fn changed_definitions_reset_exactly_the_tables_concerned_in_their_commit(
 
 #[tokio::test]
 async fn what_is_temporary_or_fails_announces_nothing_and_no_statement_fails_by_it() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     pg.execute(EVENT_TRIGGER).await;
     let mut follower = Follower::start(&pg, vec![lazy("plain")]).await;

@@ -5,18 +5,18 @@ use highwater::table::{RowCaching, RowMode, RowsConfig};
 use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 
 use super::{has_lists_and_filters, lazy};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
-async fn connect(pg: &Postgres) -> WalsenderConnection {
+async fn connect(pg: &TestPostgres) -> WalsenderConnection {
     let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
     WalsenderConnection::connect_sql(&target).await.unwrap()
 }
 
-async fn look(pg: &Postgres, wanted: &[RowsConfig]) -> Vec<CatalogTable> {
+async fn look(pg: &TestPostgres, wanted: &[RowsConfig]) -> Vec<CatalogTable> {
     read_catalog(&mut connect(pg).await, "highwater", wanted, &[]).await.unwrap()
 }
 
-async fn look_at(pg: &Postgres, wanted: RowsConfig) -> CatalogTable {
+async fn look_at(pg: &TestPostgres, wanted: RowsConfig) -> CatalogTable {
     let name = wanted.table.replace("public.", "");
     let tables = look(pg, &[wanted]).await;
     tables.into_iter().find(|t| t.table.name.to_string() == name).expect("published")
@@ -42,7 +42,7 @@ const ZOO: &str = "
 
 #[tokio::test]
 async fn columns_keys_and_names_are_told_as_sql_needs_them() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(ZOO).await;
     let table = look_at(&pg, lazy("public.zoo")).await.table;
     let held = table.rows.held().expect("held");
@@ -75,7 +75,7 @@ async fn columns_keys_and_names_are_told_as_sql_needs_them() {
 
 #[tokio::test]
 async fn what_cant_be_held_is_refused_with_its_remedy() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(ZOO).await;
     for (wanted, words) in [
         (lazy("nokey"), "add a primary key"),
@@ -99,7 +99,7 @@ async fn what_cant_be_held_is_refused_with_its_remedy() {
 
 #[tokio::test]
 async fn whatever_changes_rows_without_events_changes_the_definition() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(ZOO).await;
     let mut before = look_at(&pg, lazy("zoo")).await.definition;
     for change in [
@@ -127,7 +127,7 @@ async fn whatever_changes_rows_without_events_changes_the_definition() {
 
 #[tokio::test]
 async fn a_load_computes_the_same_definition() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(ZOO).await;
     let query = include_str!("../../sql/table_definition.sql");
     let mut connection = connect(&pg).await;
@@ -143,7 +143,7 @@ async fn what_is_published_of_a_table_is_part_of_its_membership() {
     if !has_lists_and_filters() {
         return;
     }
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE t (id int PRIMARY KEY, a int, b int);
          CREATE PUBLICATION highwater FOR TABLE t (id, a) WHERE (id > 1)",

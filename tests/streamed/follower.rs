@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{PATIENCE, Postgres};
+use crate::support::{PATIENCE, TestPostgres};
 
 /// A running session, and everything it has told.
 pub(super) struct Follower {
@@ -45,7 +45,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Follows the publication `highwater` through a slot named after the database.
     #[allow(clippy::disallowed_methods, reason = "joined in stop")]
-    pub(super) async fn start(pg: &Postgres, rows: Vec<RowsConfig>) -> Self {
+    pub(super) async fn start(pg: &TestPostgres, rows: Vec<RowsConfig>) -> Self {
         let options = ReplicationOptions {
             target: ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
             publication: "highwater".into(),
@@ -102,7 +102,7 @@ impl Follower {
     }
 
     /// Reads until everything is told that has been committed.
-    pub(super) async fn catch_up(&mut self, pg: &Postgres) {
+    pub(super) async fn catch_up(&mut self, pg: &TestPostgres) {
         let now: String = pg.value("SELECT pg_current_wal_flush_lsn()::text").await;
         let now: Lsn = now.parse().unwrap();
         while self.position < now {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::follower::Follower;
 use super::{has_lists_and_filters, lazy};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 const SETUP: &str = "
   CREATE TYPE mood AS ENUM ('sad', 'it''s \"ok\"');
@@ -45,7 +45,7 @@ const CHANGES: &[&str] = &[
 
 #[tokio::test]
 async fn every_row_told_is_the_databases_own_json() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(SETUP).await;
     let (list, filter) =
         if has_lists_and_filters() { ("(id, shown)", "WHERE (id > 3)") } else { ("", "") };
@@ -87,7 +87,7 @@ fn told(follower: &Follower, table: &str) -> BTreeSet<String> {
     rows.into_iter().flat_map(|rows| rows.values().map(row)).collect()
 }
 
-async fn expected(pg: &Postgres, rows: &str) -> BTreeSet<String> {
+async fn expected(pg: &TestPostgres, rows: &str) -> BTreeSet<String> {
     pg.execute("SET TimeZone = 'UTC'").await;
     let query = format!("SELECT to_jsonb(r)::text FROM ({rows}) r");
     pg.query(&query).await.iter().map(|row| canonical(row.get(0))).collect()

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::follower::Follower;
 use super::lazy;
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE quiet (id int);
     CREATE PUBLICATION highwater FOR TABLE a";
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn a_position_on_a_quiet_server_is_reached_within_a_round_trip() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let mut follower = Follower::start(&pg, vec![]).await;
     follower.catch_up(&pg).await;
@@ -33,7 +33,7 @@ async fn a_position_on_a_quiet_server_is_reached_within_a_round_trip() {
 
 #[tokio::test]
 async fn a_look_is_taken_when_somebody_wishes_it() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let mut follower = Follower::start(&pg, vec![lazy("a")]).await;
     let definition = |follower: &Follower| {

@@ -10,18 +10,18 @@ use tempfile::TempDir;
 static AUTHORITIES: AtomicU32 = AtomicU32::new(1);
 
 /// Someone who signs certificates.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate and its key, in PEM form.
-pub(crate) struct Signed {
+pub(crate) struct SignedPair {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -38,7 +38,7 @@ impl Authority {
         &self.pem
     }
 
-    pub(crate) fn sign(&self, common_name: &str, alternative_names: &[&str]) -> Signed {
+    pub(crate) fn sign(&self, common_name: &str, alternative_names: &[&str]) -> SignedPair {
         self.sign_with(&rcgen::PKCS_ECDSA_P256_SHA256, common_name, alternative_names)
     }
 
@@ -47,20 +47,20 @@ impl Authority {
         algorithm: &'static rcgen::SignatureAlgorithm,
         common_name: &str,
         alternative_names: &[&str],
-    ) -> Signed {
+    ) -> SignedPair {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let names: Vec<String> = alternative_names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Signed { certificate, key: key.serialize_pem() }
+        SignedPair { certificate, key: key.serialize_pem() }
     }
 }
 
 /// Files only their owner may read.
-pub(crate) struct Files(TempDir);
+pub(crate) struct CertificateFiles(TempDir);
 
-impl Files {
+impl CertificateFiles {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -75,7 +75,7 @@ impl Files {
 }
 
 /// A certificate of X.509 version 1, as `openssl x509 -req` made them for decades, and its key.
-pub(crate) fn of_version_1() -> Signed {
+pub(crate) fn of_version_1() -> SignedPair {
     let certificate = "-----BEGIN CERTIFICATE-----
 MIIBKTCB0AIUOZauE9R84AHx+OwgFD/CYW67KQkwCgYIKoZIzj0EAwIwGDEWMBQG
 A1UEAwwNT2xkIGF1dGhvcml0eTAgFw0yNjExMjExMDUxNDZaGA8yMTI2MTAyODEw
@@ -92,5 +92,5 @@ AVcpvrSzvsSONMHHOgEl/nN8WHihRANCAAR4tzwf4u6frTMvgZPu4VlF5zV/syzf
 P1M21qFUorQQ47AfuqRkv6eGYr4wRUc8kQXskRakHz0oS9vxllO75M2W
 -----END PRIVATE KEY-----
 ";
-    Signed { certificate: certificate.into(), key: key.into() }
+    SignedPair { certificate: certificate.into(), key: key.into() }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use highwater::throwaway::{ServerOptions, Shutdown};
 
-use super::{PATIENCE, Postgres};
+use super::{PATIENCE, TestPostgres};
 
 /// What a copy has of the server's replication slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Slots {
     Copied,
 }
 
-impl Postgres {
+impl TestPostgres {
     /// A standby that receives everything from here. The server is restarted for it.
     pub(crate) async fn standby(&mut self, slots: Slots, options: ServerOptions) -> Self {
         let server = self.server();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Authority, Postgres};
+use super::{CertificateAuthority, TestPostgres};
 
 /// How long anything may take in a test before it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ pub(crate) struct Highwater {
 
 /// An answer of any endpoint.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct HttpReply {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Value,
@@ -36,19 +36,19 @@ pub(crate) struct Reply {
 impl Highwater {
     /// Starts on the publication `highwater` of this database, with a slot named after the
     /// database, and waits until it is ready.
-    pub(crate) async fn start(pg: &Postgres) -> Self {
+    pub(crate) async fn start(pg: &TestPostgres) -> Self {
         Self::start_with(pg, &[]).await
     }
 
     /// …with settings of the test's own, as `("log.max_changes", "10")`.
-    pub(crate) async fn start_with(pg: &Postgres, settings: &[(&'static str, &str)]) -> Self {
+    pub(crate) async fn start_with(pg: &TestPostgres, settings: &[(&'static str, &str)]) -> Self {
         let service = Self::launch(pg, settings).await;
         service.ready().await;
         service
     }
 
     /// …without waiting until it is ready.
-    pub(crate) async fn launch(pg: &Postgres, settings: &[(&'static str, &str)]) -> Self {
+    pub(crate) async fn launch(pg: &TestPostgres, settings: &[(&'static str, &str)]) -> Self {
         Self::launch_as(&config(pg, settings)).await
     }
 
@@ -65,16 +65,16 @@ impl Highwater {
     }
 
     /// The program itself, as a process of its own that is killed when dropped.
-    pub(crate) async fn program(pg: &Postgres, settings: &[(&str, &str)]) -> (Self, Program) {
+    pub(crate) async fn program(pg: &TestPostgres, settings: &[(&str, &str)]) -> (Self, Program) {
         Self::program_as(pg, settings, Stdio::null(), None).await
     }
 
     /// …that writes its log there, and is asked over TLS if an authority is to be trusted.
     pub(crate) async fn program_as(
-        pg: &Postgres,
+        pg: &TestPostgres,
         settings: &[(&str, &str)],
         log: Stdio,
-        authority: Option<&Authority>,
+        authority: Option<&CertificateAuthority>,
     ) -> (Self, Program) {
         Self::program_at(&pg.url(), pg.database(), settings, log, authority).await
     }
@@ -85,7 +85,7 @@ impl Highwater {
         slot: &str,
         settings: &[(&str, &str)],
         log: Stdio,
-        authority: Option<&Authority>,
+        authority: Option<&CertificateAuthority>,
     ) -> (Self, Program) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -116,7 +116,7 @@ impl Highwater {
     }
 
     /// Asks over TLS from now on.
-    pub(crate) fn trusting(mut self, authority: &Authority) -> Self {
+    pub(crate) fn trusting(mut self, authority: &CertificateAuthority) -> Self {
         self.client = trusting(authority).build().expect("an HTTP client");
         self.scheme = "https";
         self
@@ -158,19 +158,19 @@ impl Highwater {
     }
 
     /// Fetches a path.
-    pub(crate) async fn fetch(&self, path: &str) -> Reply {
+    pub(crate) async fn fetch(&self, path: &str) -> HttpReply {
         self.fetch_with(path, &[]).await
     }
 
     /// …with headers.
-    pub(crate) async fn fetch_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn fetch_with(&self, path: &str, headers: &[(&str, &str)]) -> HttpReply {
         let request = self.client.get(format!("{}{path}", self.url()));
         reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
             .await
     }
 
     /// Posts to a path.
-    pub(crate) async fn post(&self, path: &str) -> Reply {
+    pub(crate) async fn post(&self, path: &str) -> HttpReply {
         reply(self.client.post(format!("{}{path}", self.url()))).await
     }
 
@@ -196,7 +196,7 @@ impl Highwater {
     }
 
     /// Everything since `after` in these tables, once all that is committed now has been applied.
-    pub(crate) async fn told(&self, pg: &Postgres, tables: &str, after: &str) -> Poll {
+    pub(crate) async fn told(&self, pg: &TestPostgres, tables: &str, after: &str) -> Poll {
         self.applied(pg).await;
         self.poll(&format!("tables={tables}&after={after}&limit=10000")).await
     }
@@ -221,7 +221,7 @@ impl Highwater {
     }
 
     /// Waits until everything committed before this call is applied.
-    pub(crate) async fn applied(&self, pg: &Postgres) {
+    pub(crate) async fn applied(&self, pg: &TestPostgres) {
         // A transaction of its own, so that everything before it is flushed.
         let lsn: String = pg.value("SELECT pg_logical_emit_message(true, 'test', '')::text").await;
         let goal = lsn_number(&lsn);
@@ -239,12 +239,12 @@ impl Drop for Highwater {
     }
 }
 
-async fn reply(request: reqwest::RequestBuilder) -> Reply {
+async fn reply(request: reqwest::RequestBuilder) -> HttpReply {
     let response = request.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("a whole body");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Reply { status, headers, body }
+    HttpReply { status, headers, body }
 }
 
 fn client() -> reqwest::Client {
@@ -258,7 +258,7 @@ fn client_builder() -> reqwest::ClientBuilder {
 }
 
 /// A client that trusts an authority, too.
-pub(crate) fn trusting(authority: &Authority) -> reqwest::ClientBuilder {
+pub(crate) fn trusting(authority: &CertificateAuthority) -> reqwest::ClientBuilder {
     let certificate = reqwest::Certificate::from_pem(authority.pem().as_bytes());
     client_builder().add_root_certificate(certificate.expect("a certificate"))
 }
@@ -305,7 +305,7 @@ impl Drop for Program {
 }
 
 /// The configuration of a test's service.
-pub(crate) fn config(pg: &Postgres, settings: &[(&'static str, &str)]) -> Config {
+pub(crate) fn config(pg: &TestPostgres, settings: &[(&'static str, &str)]) -> Config {
     let mut all = BTreeMap::from([
         ("postgres.url", pg.url()),
         ("postgres.slot", pg.database().to_owned()),

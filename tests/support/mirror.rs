@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Highwater, Poll, Postgres, Session};
+use super::{Highwater, Poll, TestPostgres, TestSession};
 
 /// A copy of the ids of some tables, kept by polling.
-pub(crate) struct Mirror {
+pub(crate) struct LocalCopy {
     tables: Vec<&'static str>,
     limit: usize,
     version: Option<String>,
     /// The ids of each table, as JSON text.
     pub(crate) ids: BTreeMap<String, BTreeSet<String>>,
-    session: Session,
+    session: TestSession,
     pub(crate) polls: usize,
     pub(crate) resets: usize,
     pub(crate) changes: usize,
 }
 
-impl Mirror {
+impl LocalCopy {
     /// Knows nothing yet.
-    pub(crate) async fn new(pg: &Postgres, tables: &[&'static str], limit: usize) -> Self {
+    pub(crate) async fn new(pg: &TestPostgres, tables: &[&'static str], limit: usize) -> Self {
         Self {
             tables: tables.to_vec(),
             limit,
@@ -112,7 +112,7 @@ impl Mirror {
 }
 
 /// The ids of a table, as `to_jsonb` renders its primary key.
-async fn database_ids(session: &Session, table: &str) -> BTreeSet<String> {
+async fn database_ids(session: &TestSession, table: &str) -> BTreeSet<String> {
     let key: String = session
         .value(&format!(
             "SELECT CASE WHEN count(*) = 1 THEN 'to_jsonb(' || min(quote_ident(attname)) || ')'

@@ -11,11 +11,13 @@ mod proxy;
 mod push;
 
 pub(crate) use ::highwater::row::is_same_json;
-pub(crate) use certificates::{Authority, Files, Signed, of_version_1};
+pub(crate) use certificates::{CertificateAuthority, CertificateFiles, SignedPair, of_version_1};
 pub(crate) use copy::Slots;
-pub(crate) use highwater::{Highwater, PATIENCE, Poll, Program, Reply, config, position, trusting};
-pub(crate) use mirror::Mirror;
+pub(crate) use highwater::{
+    Highwater, HttpReply, PATIENCE, Poll, Program, config, position, trusting,
+};
+pub(crate) use mirror::LocalCopy;
 pub(crate) use names::Name;
-pub(crate) use postgres::{Postgres, Session, installation};
-pub(crate) use proxy::{Kind, Proxy};
-pub(crate) use push::{Socket, Stream};
+pub(crate) use postgres::{TestPostgres, TestSession, installation};
+pub(crate) use proxy::{Proxy, SessionKind};
+pub(crate) use push::{PushSocket, PushStream};

@@ -9,11 +9,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::Files;
+use super::CertificateFiles;
 
 /// A name whose meaning the test says.
 pub(crate) struct Name {
-    files: Files,
+    files: CertificateFiles,
     library: PathBuf,
 }
 
@@ -23,7 +23,7 @@ impl Name {
 
     /// A name that means nothing yet.
     pub(crate) fn new() -> Self {
-        let files = Files::new();
+        let files = CertificateFiles::new();
         let library = PathBuf::from(files.write("names", "")).with_file_name("libnames.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/names.c");
         let compiled = Command::new("cc")

@@ -20,10 +20,10 @@ static SHARED: OnceLock<Server> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(1);
 
 /// A database for one test, and a session in it.
-pub(crate) struct Postgres {
+pub(crate) struct TestPostgres {
     server: Home,
     database: String,
-    session: Session,
+    session: TestSession,
 }
 
 /// Whose server it is.
@@ -32,9 +32,9 @@ enum Home {
     Private(Box<Server>),
 }
 
-impl Postgres {
+impl TestPostgres {
     /// A new database on the shared server. Slots are the server's: name them after
-    /// [`Postgres::database`], and drop them.
+    /// [`TestPostgres::database`], and drop them.
     pub(crate) async fn start() -> Self {
         let server = blocking(|| SHARED.get_or_init(start_shared_server)).await;
         Self::in_new_database(Home::Shared(server)).await
@@ -56,15 +56,15 @@ impl Postgres {
     /// A server that begins with the files of another one, and with its database.
     pub(crate) async fn of_template(options: ServerOptions, database: &str) -> Self {
         let server = blocking(move || start_server(options)).await;
-        let session = Session::open(&server.socket_url(database)).await;
+        let session = TestSession::open(&server.socket_url(database)).await;
         Self { server: Home::Private(Box::new(server)), database: database.into(), session }
     }
 
     async fn in_new_database(server: Home) -> Self {
         let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let url = server.get().socket_url("postgres");
-        Session::open(&url).await.execute(&format!("CREATE DATABASE {database}")).await;
-        let session = Session::open(&server.get().socket_url(&database)).await;
+        TestSession::open(&url).await.execute(&format!("CREATE DATABASE {database}")).await;
+        let session = TestSession::open(&server.get().socket_url(&database)).await;
         Self { server, database, session }
     }
 
@@ -89,8 +89,8 @@ impl Postgres {
     }
 
     /// One more session in the same database.
-    pub(crate) async fn connect(&self) -> Session {
-        Session::open(&self.server().socket_url(&self.database)).await
+    pub(crate) async fn connect(&self) -> TestSession {
+        TestSession::open(&self.server().socket_url(&self.database)).await
     }
 
     /// Replaces the session after the server was stopped.
@@ -129,12 +129,12 @@ impl Home {
 }
 
 /// One SQL session. Every method panics with the server's message when it fails.
-pub(crate) struct Session {
+pub(crate) struct TestSession {
     client: Client,
     driver: JoinHandle<()>,
 }
 
-impl Session {
+impl TestSession {
     /// Connects.
     #[allow(clippy::disallowed_methods, reason = "aborted when the session is dropped")]
     pub(crate) async fn open(url: &str) -> Self {
@@ -172,7 +172,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for TestSession {
     fn drop(&mut self) {
         self.driver.abort();
     }

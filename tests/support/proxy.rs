@@ -11,11 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{PATIENCE, Postgres};
+use super::{PATIENCE, TestPostgres};
 
 /// What a client asked for in its first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SessionKind {
     /// A walsender.
     Replication,
     /// An ordinary session.
@@ -25,13 +25,13 @@ pub(crate) enum Kind {
 /// A running proxy; dropped, it ends with its connections.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyInner>,
     accepting: JoinHandle<()>,
 }
 
-struct Shared {
+struct ProxyInner {
     upstream: Mutex<SocketAddr>,
-    faults: watch::Sender<Faults>,
+    faults: watch::Sender<ProxyFaults>,
     /// Where the next server's row that holds these bytes is damaged.
     damage: Mutex<Option<&'static [u8]>>,
     damaged: AtomicBool,
@@ -42,7 +42,7 @@ struct Shared {
 
 /// What goes wrong. Numbers are connections' own, counted from 1.
 #[derive(Clone, Copy, Default)]
-struct Faults {
+struct ProxyFaults {
     /// The number the next connection gets, less one.
     opened: usize,
     /// Nothing passes on connections up to this number, and their ends learn of nothing.
@@ -60,29 +60,29 @@ struct Faults {
     delay: Duration,
 }
 
-impl Faults {
-    fn is_silent(&self, number: usize, kind: Kind) -> bool {
+impl ProxyFaults {
+    fn is_silent(&self, number: usize, kind: SessionKind) -> bool {
         number
             <= match kind {
-                Kind::Replication => self.silent_replication_until,
-                Kind::Sql => self.silent_sql_until,
+                SessionKind::Replication => self.silent_replication_until,
+                SessionKind::Sql => self.silent_sql_until,
             }
     }
 }
 
 impl Proxy {
     /// A network without faults in front of this server.
-    pub(crate) async fn start(pg: &Postgres) -> Self {
+    pub(crate) async fn start(pg: &TestPostgres) -> Self {
         Self::start_at(pg, "127.0.0.1:0").await
     }
 
     /// …listening there.
     #[allow(clippy::disallowed_methods, reason = "aborted when the proxy is dropped")]
-    pub(crate) async fn start_at(pg: &Postgres, place: &str) -> Self {
+    pub(crate) async fn start_at(pg: &TestPostgres, place: &str) -> Self {
         let listener = TcpListener::bind(place).await.expect("a port");
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyInner {
             upstream: Mutex::new(address(pg)),
-            faults: watch::Sender::new(Faults::default()),
+            faults: watch::Sender::new(ProxyFaults::default()),
             damage: Mutex::new(None),
             damaged: AtomicBool::new(false),
             is_starting: AtomicBool::new(false),
@@ -105,10 +105,10 @@ impl Proxy {
 
     /// From now on nothing passes on the present connections of this kind, like behind a firewall
     /// that has forgotten them. New ones are fine.
-    pub(crate) fn silence(&self, kind: Kind) {
+    pub(crate) fn silence(&self, kind: SessionKind) {
         self.change(|faults| match kind {
-            Kind::Replication => faults.silent_replication_until = faults.opened,
-            Kind::Sql => faults.silent_sql_until = faults.opened,
+            SessionKind::Replication => faults.silent_replication_until = faults.opened,
+            SessionKind::Sql => faults.silent_sql_until = faults.opened,
         });
     }
 
@@ -167,13 +167,13 @@ impl Proxy {
     }
 
     /// New connections lead to another server; the present ones are reset.
-    pub(crate) fn switch(&self, pg: &Postgres) {
+    pub(crate) fn switch(&self, pg: &TestPostgres) {
         self.lead_new_ones_to(pg);
         self.reset();
     }
 
     /// New connections lead to another server; the present ones stay.
-    pub(crate) fn lead_new_ones_to(&self, pg: &Postgres) {
+    pub(crate) fn lead_new_ones_to(&self, pg: &TestPostgres) {
         *self.shared.upstream.lock().unwrap() = address(pg);
     }
 
@@ -193,7 +193,7 @@ impl Proxy {
         self.shared.replication_connections.load(Ordering::Relaxed)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Faults)) {
+    fn change(&self, change: impl FnOnce(&mut ProxyFaults)) {
         self.shared.faults.send_modify(change);
     }
 }
@@ -207,12 +207,12 @@ impl Drop for Proxy {
     }
 }
 
-fn address(pg: &Postgres) -> SocketAddr {
+fn address(pg: &TestPostgres) -> SocketAddr {
     ([127, 0, 0, 1], pg.server().port()).into()
 }
 
 #[allow(clippy::disallowed_methods, reason = "reset when the proxy is dropped")]
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<ProxyInner>) {
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
         if shared.faults.borrow().refuses {
@@ -227,12 +227,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn carry(number: usize, mut client: TcpStream, shared: Arc<Shared>) {
+async fn carry(number: usize, mut client: TcpStream, shared: Arc<ProxyInner>) {
     let mut first = vec![0; 1024];
     let Ok(count @ 1..) = client.read(&mut first).await else { return };
     first.truncate(count);
     let is_replication = first.windows(12).any(|word| word == b"replication\0");
-    let kind = if is_replication { Kind::Replication } else { Kind::Sql };
+    let kind = if is_replication { SessionKind::Replication } else { SessionKind::Sql };
     if is_replication {
         shared.replication_connections.fetch_add(1, Ordering::Relaxed);
     }
@@ -251,34 +251,34 @@ async fn carry(number: usize, mut client: TcpStream, shared: Arc<Shared>) {
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let wire = Wire { number, kind, shared };
+    let wire = ProxiedWire { number, kind, shared };
     tokio::join!(wire.pass(from_client, to_server, false), wire.pass(from_server, to_client, true));
 }
 
 /// Waits while nothing passes; false when the connection is reset.
 async fn until_it_may_pass(
-    faults: &mut watch::Receiver<Faults>,
+    faults: &mut watch::Receiver<ProxyFaults>,
     number: usize,
-    kind: Kind,
+    kind: SessionKind,
 ) -> bool {
-    let reset = |faults: &Faults| number <= faults.reset_until;
-    let passes = |faults: &Faults| reset(faults) || !faults.is_silent(number, kind);
+    let reset = |faults: &ProxyFaults| number <= faults.reset_until;
+    let passes = |faults: &ProxyFaults| reset(faults) || !faults.is_silent(number, kind);
     faults.wait_for(passes).await.is_ok_and(|faults| !reset(&faults))
 }
 
 /// One connection.
-struct Wire {
+struct ProxiedWire {
     number: usize,
-    kind: Kind,
-    shared: Arc<Shared>,
+    kind: SessionKind,
+    shared: Arc<ProxyInner>,
 }
 
-impl Wire {
+impl ProxiedWire {
     async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, from_server: bool) {
         let mut faults = self.shared.faults.subscribe();
         let mut bytes = vec![0; 64 * 1024];
         loop {
-            let cut = |f: &Faults| {
+            let cut = |f: &ProxyFaults| {
                 self.number <= f.reset_until || (from_server && self.number <= f.half_closed_until)
             };
             let count = tokio::select! {
@@ -293,7 +293,7 @@ impl Wire {
                 return;
             }
             let piece = &mut bytes[..count];
-            if from_server && self.kind == Kind::Replication {
+            if from_server && self.kind == SessionKind::Replication {
                 self.damage(piece);
             }
             if piece.windows(17).any(|word| word == b"START_REPLICATION") {

@@ -8,14 +8,14 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::{Highwater, PATIENCE, Poll};
 
 /// A reader of Server-Sent Events.
-pub(crate) struct Stream {
+pub(crate) struct PushStream {
     response: reqwest::Response,
     unread: String,
     /// The id of the last event.
     pub(crate) last_id: Option<String>,
 }
 
-impl Stream {
+impl PushStream {
     pub(crate) async fn open(service: &Highwater, query: &str, last_id: Option<&str>) -> Self {
         let response = service.open(&format!("/v1/stream?{query}"), last_id).await;
         assert_eq!(response.status().as_u16(), 200);
@@ -41,9 +41,9 @@ impl Stream {
 }
 
 /// A WebSocket.
-pub(crate) struct Socket(pub(crate) WebSocketStream<TcpStream>);
+pub(crate) struct PushSocket(pub(crate) WebSocketStream<TcpStream>);
 
-impl Socket {
+impl PushSocket {
     /// Subscribes with what stands between the braces.
     pub(crate) async fn open(service: &Highwater, subscribe: &str) -> Self {
         let address = service.url().replace("http://", "");

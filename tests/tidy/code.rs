@@ -2,14 +2,14 @@
 
 /// A token, with the line it stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token<'a> {
+pub(crate) struct CodeToken<'a> {
     /// The word, `::`, or one character of punctuation.
     pub(crate) text: &'a str,
     /// From 1.
     pub(crate) line: usize,
 }
 
-impl Token<'_> {
+impl CodeToken<'_> {
     /// Whether it is an identifier, a keyword or a number.
     pub(crate) fn is_word(&self) -> bool {
         self.text.starts_with(|c: char| c == '_' || c.is_alphanumeric())
@@ -17,13 +17,13 @@ impl Token<'_> {
 }
 
 /// Splits code into tokens; comments and the insides of literals are passed over.
-pub(crate) fn tokens(code: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(code: &str) -> Vec<CodeToken<'_>> {
     let mut tokens = Vec::new();
     let (mut rest, mut line) = (code, 1);
     while let Some(first) = rest.chars().next() {
         let length = skipped(rest).unwrap_or_else(|| {
             let length = token_length(rest, first);
-            tokens.push(Token { text: &rest[..length], line });
+            tokens.push(CodeToken { text: &rest[..length], line });
             length
         });
         line += rest[..length].matches('\n').count();

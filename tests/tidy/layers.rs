@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::paths::{Outline, outline};
-use super::tree::File;
+use super::tree::SourceFile;
 
 /// Values: everything may speak of them. Among themselves they only have to stay free of cycles.
 const VALUES: &[&str] = &[
@@ -119,11 +119,11 @@ const CRATES: &[(&str, &[&str])] = &[
 
 /// What the sources under `src/` name.
 pub(crate) struct House {
-    rooms: Vec<Room>,
+    rooms: Vec<LayerRoom>,
 }
 
 /// A source file.
-struct Room {
+struct LayerRoom {
     path: String,
     /// `["wire", "target"]`; the crate's root is `[]`, `main.rs` is `["main"]`.
     module: Vec<String>,
@@ -131,7 +131,7 @@ struct Room {
     test: bool,
 }
 
-impl Room {
+impl LayerRoom {
     fn top(&self) -> Option<&str> {
         self.module.first().map(String::as_str)
     }
@@ -146,13 +146,13 @@ struct Edge<'a> {
 
 impl House {
     /// Reads every `src/**.rs`.
-    pub(crate) fn of(files: &[File]) -> Self {
-        let mut rooms: Vec<Room> = files
+    pub(crate) fn of(files: &[SourceFile]) -> Self {
+        let mut rooms: Vec<LayerRoom> = files
             .iter()
             .filter_map(|file| {
                 let module = module_of(&file.path)?;
                 let outline = outline(&file.text, &module);
-                Some(Room { path: file.path.clone(), module, outline, test: false })
+                Some(LayerRoom { path: file.path.clone(), module, outline, test: false })
             })
             .collect();
         mark_tests(&mut rooms);
@@ -291,8 +291,8 @@ impl House {
         self.rooms.iter().any(|room| room.top() == Some(module))
     }
 
-    fn users_of(&self, name: &str) -> Vec<(&Room, usize)> {
-        let named = |room: &'_ &Room| !room.test;
+    fn users_of(&self, name: &str) -> Vec<(&LayerRoom, usize)> {
+        let named = |room: &'_ &LayerRoom| !room.test;
         let rooms = self.rooms.iter().filter(named);
         rooms
             .flat_map(|room| {
@@ -313,7 +313,7 @@ fn module_of(path: &str) -> Option<Vec<String>> {
 }
 
 /// A file is a test's when a `#[cfg(test)] mod` leads to it, or to what it is inside of.
-fn mark_tests(rooms: &mut [Room]) {
+fn mark_tests(rooms: &mut [LayerRoom]) {
     let mut tests: Vec<Vec<String>> = Vec::new();
     for room in rooms.iter() {
         for child in room.outline.children.iter().filter(|child| child.test) {
@@ -337,7 +337,8 @@ mod tests {
     use super::*;
 
     fn house(files: &[(&str, &str)]) -> House {
-        let file = |&(path, text): &(&str, &str)| File { path: path.into(), text: text.into() };
+        let file =
+            |&(path, text): &(&str, &str)| SourceFile { path: path.into(), text: text.into() };
         House::of(&files.iter().map(file).collect::<Vec<_>>())
     }
 

@@ -1,6 +1,6 @@
 //! The paths a source file names, and where they lead: to a module of ours or to a crate.
 
-use super::code::{Token, tokens};
+use super::code::{CodeToken, tokens};
 
 /// A path as written, like `crate::wire::Target` or `tokio::time::sleep`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) struct Child {
 
 /// Reads a file whose module is `module`, like `["wire", "target"]`; `[]` is the crate's root.
 pub(crate) fn outline(code: &str, module: &[String]) -> Outline {
-    let mut reader = Reader {
+    let mut reader = PathReader {
         tokens: tokens(code),
         at: 0,
         module: module.to_vec(),
@@ -46,34 +46,34 @@ pub(crate) fn outline(code: &str, module: &[String]) -> Outline {
 
 /// A `{` that is open.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Block {
+enum UseBlock {
     Plain,
     Module { test: bool },
 }
 
-struct Reader<'a> {
-    tokens: Vec<Token<'a>>,
+struct PathReader<'a> {
+    tokens: Vec<CodeToken<'a>>,
     at: usize,
     /// Where we are, inline modules included.
     module: Vec<String>,
-    blocks: Vec<Block>,
+    blocks: Vec<UseBlock>,
     outline: Outline,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PathReader<'a> {
     fn text(&self, at: usize) -> &'a str {
         self.tokens.get(at).map_or("", |token| token.text)
     }
 
     fn step(&mut self) {
         match self.text(self.at) {
-            "{" => self.blocks.push(Block::Plain),
+            "{" => self.blocks.push(UseBlock::Plain),
             "}" => {
-                if let Some(Block::Module { .. }) = self.blocks.pop() {
+                if let Some(UseBlock::Module { .. }) = self.blocks.pop() {
                     self.module.pop();
                 }
             }
-            "mod" if self.tokens.get(self.at + 1).is_some_and(Token::is_word) => {
+            "mod" if self.tokens.get(self.at + 1).is_some_and(CodeToken::is_word) => {
                 return self.declaration();
             }
             _ if self.begins_path() => return self.path(),
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
             ";" => self.outline.children.push(Child { name, test }),
             "{" => {
                 self.module.push(name);
-                self.blocks.push(Block::Module { test });
+                self.blocks.push(UseBlock::Module { test });
             }
             _ => {}
         }
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     fn in_test(&self) -> bool {
-        self.blocks.contains(&Block::Module { test: true })
+        self.blocks.contains(&UseBlock::Module { test: true })
     }
 
     fn begins_path(&self) -> bool {
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.text(self.at) {
                 "{" => return self.group(&names, found),
-                _ if self.tokens.get(self.at).is_some_and(Token::is_word) => {
+                _ if self.tokens.get(self.at).is_some_and(CodeToken::is_word) => {
                     names.push(self.text(self.at).to_owned());
                     self.at += 1;
                 }

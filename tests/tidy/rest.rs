@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::tree::File;
+use super::tree::SourceFile;
 
 /// A longer source file is hard to hold in the head.
 const LINES_MAX: usize = 400;
 
 /// Source files that are too long; `tests` are the files that ship in no binary.
-pub(crate) fn long_files(files: &[File], tests: &BTreeSet<&str>) -> Vec<String> {
-    let shipped = |file: &&File| file.is_in("src", "rs") && !tests.contains(file.path.as_str());
+pub(crate) fn long_files(files: &[SourceFile], tests: &BTreeSet<&str>) -> Vec<String> {
+    let shipped =
+        |file: &&SourceFile| file.is_in("src", "rs") && !tests.contains(file.path.as_str());
     let sources = files.iter().filter(shipped);
     let long = sources.filter(|file| file.text.lines().count() > LINES_MAX);
     long.map(|file| {
@@ -23,8 +24,8 @@ pub(crate) fn long_files(files: &[File], tests: &BTreeSet<&str>) -> Vec<String> 
 }
 
 /// Files of `sql/` that nothing includes.
-pub(crate) fn unused_sql(files: &[File]) -> Vec<String> {
-    let sources: Vec<&File> = files.iter().filter(|file| file.is_in("src", "rs")).collect();
+pub(crate) fn unused_sql(files: &[SourceFile]) -> Vec<String> {
+    let sources: Vec<&SourceFile> = files.iter().filter(|file| file.is_in("src", "rs")).collect();
     let sql = files.iter().filter(|file| file.is_in("sql", "sql"));
     let unused = sql.filter(|file| {
         let named = format!("{}\"", file.path);
@@ -78,7 +79,7 @@ pub(crate) fn alerts_without_runbook(rules: &str, readme: &str) -> Vec<String> {
 }
 
 /// Links of a document in the repository's root that lead to no file or heading.
-pub(crate) fn broken_links(readme: &str, files: &[File]) -> Vec<String> {
+pub(crate) fn broken_links(readme: &str, files: &[SourceFile]) -> Vec<String> {
     let headings: BTreeSet<String> = readme
         .lines()
         .filter(|line| line.starts_with('#'))
@@ -107,8 +108,8 @@ fn anchor(heading: &str) -> String {
 mod tests {
     use super::*;
 
-    fn file(path: &str, text: &str) -> File {
-        File { path: path.into(), text: text.into() }
+    fn file(path: &str, text: &str) -> SourceFile {
+        SourceFile { path: path.into(), text: text.into() }
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::path::Path;
 
 /// A file.
 #[derive(Clone, Debug)]
-pub(crate) struct File {
+pub(crate) struct SourceFile {
     /// From the repository's root, with `/`.
     pub(crate) path: String,
     /// Empty where it is no text.
     pub(crate) text: String,
 }
 
-impl File {
+impl SourceFile {
     /// Whether it lies somewhere in `folder` and its name ends with `.extension`.
     pub(crate) fn is_in(&self, folder: &str, extension: &str) -> bool {
         let inside = self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
@@ -23,7 +23,7 @@ impl File {
 const NOT_OURS: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
 
 /// Every file, by path.
-pub(crate) fn files() -> Vec<File> {
+pub(crate) fn files() -> Vec<SourceFile> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -37,7 +37,7 @@ pub(crate) fn text(path: &str) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("read {path}: {error}"))
 }
 
-fn collect(directory: &Path, prefix: &str, files: &mut Vec<File>) {
+fn collect(directory: &Path, prefix: &str, files: &mut Vec<SourceFile>) {
     let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{prefix}: {error}"));
     for entry in entries {
         let entry = entry.expect("a directory can be read to its end");
@@ -52,7 +52,7 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<File>) {
         } else if file_type.is_file() {
             // A picture has no text.
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            files.push(File { path, text });
+            files.push(SourceFile { path, text });
         }
     }
 }

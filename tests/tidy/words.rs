@@ -1,6 +1,6 @@
 //! What no file of the repository may say.
 
-use super::tree::File;
+use super::tree::SourceFile;
 
 /// Text that must not appear, and what to do instead. In pieces, so that this file may stay.
 const FORBIDDEN: &[(&str, &str)] = &[
@@ -43,7 +43,7 @@ const HOSTS: &[&str] = &[
 const RESERVED: &[&str] = &[".example", ".invalid", ".test", "example.com", "example.org"];
 
 /// Every line that says what it must not.
-pub(crate) fn forbidden(files: &[File]) -> Vec<String> {
+pub(crate) fn forbidden(files: &[SourceFile]) -> Vec<String> {
     each_line(files, |line| {
         let word = FORBIDDEN.iter().find(|(word, _)| line.contains(word));
         if let Some((word, instead)) = word {
@@ -60,14 +60,14 @@ pub(crate) fn forbidden(files: &[File]) -> Vec<String> {
 }
 
 /// Every link to a host that is not known.
-pub(crate) fn unknown_hosts(files: &[File]) -> Vec<String> {
+pub(crate) fn unknown_hosts(files: &[SourceFile]) -> Vec<String> {
     each_line(files, |line| {
         let host = hosts(line).into_iter().find(|host| !may_be_named(host))?;
         Some(format!("links to {host}; if readers need that page, add its host to HOSTS"))
     })
 }
 
-fn each_line(files: &[File], check: impl Fn(&str) -> Option<String>) -> Vec<String> {
+fn each_line(files: &[SourceFile], check: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
         for (at, line) in file.text.lines().enumerate() {
@@ -108,8 +108,8 @@ fn may_be_named(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> [File; 1] {
-        [File { path: "README.md".into(), text: text.into() }]
+    fn file(text: &str) -> [SourceFile; 1] {
+        [SourceFile { path: "README.md".into(), text: text.into() }]
     }
 
     #[test]

@@ -8,15 +8,15 @@ use highwater::lsn::Lsn;
 use highwater::throwaway::ServerOptions;
 use tokio::task::JoinSet;
 
-use super::faults::Faults;
+use super::faults::FaultInjector;
 use super::instance::{Instance, tail};
-use super::link::{Link, Refusal};
-use super::mirrors::{Mirror, kinds};
+use super::link::{ProxiedLink, Refusal};
+use super::mirrors::{ReplicaClient, kinds};
 use super::tally::Count;
 use super::truth::truth;
-use super::world::{Phase, World};
+use super::world::{ChaosPhase, ChaosScenario};
 use super::{migrations, readers, schema, writers};
-use crate::support::{Postgres, position};
+use crate::support::{TestPostgres, position};
 
 /// The longest storm.
 const STORM_MAX: Duration = Duration::from_secs(12);
@@ -37,10 +37,10 @@ const LAST_WORD: &str = "UPDATE plus SET n = n WHERE id = 1";
 /// The whole run.
 pub(crate) async fn torture(seed: u64, duration: Duration) {
     eprintln!("HIGHWATER_TORTURE_SEED={seed} for {} s", duration.as_secs());
-    let mut story = Story::start(seed, duration).await;
+    let mut story = FaultPlan::start(seed, duration).await;
     let mut tasks = story.tasks();
     story.lead().await;
-    story.world.phase.send_replace(Phase::End);
+    story.world.phase.send_replace(ChaosPhase::End);
     while let Some(ended) = tasks.join_next().await {
         if let Err(panic) = ended {
             story.world.fail("a task", &panic.to_string());
@@ -49,23 +49,23 @@ pub(crate) async fn torture(seed: u64, duration: Duration) {
     story.verdict();
 }
 
-struct Story {
-    world: Arc<World>,
-    pg: Postgres,
-    faults: Faults,
-    link: Link,
+struct FaultPlan {
+    world: Arc<ChaosScenario>,
+    pg: TestPostgres,
+    faults: FaultInjector,
+    link: ProxiedLink,
     dice: fastrand::Rng,
     duration: Duration,
     began: Instant,
 }
 
-impl Story {
+impl FaultPlan {
     async fn start(seed: u64, duration: Duration) -> Self {
         let options = ServerOptions::default()
             .setting("max_prepared_transactions", "20")
             .setting("logical_decoding_work_mem", "64kB")
             .setting("wal_sender_timeout", "10s");
-        let pg = Postgres::private(options).await;
+        let pg = TestPostgres::private(options).await;
         pg.execute(schema::SQL).await;
         let mut dice = fastrand::Rng::with_seed(seed);
         let has_trigger = dice.bool();
@@ -82,9 +82,9 @@ impl Story {
         let one = Instance::new(&pg, "one", ONE, &directory).await;
         let other = Instance::new(&pg, "two", TWO, &directory).await;
         let url = pg.socket_url();
-        let world = World::new(seed, [one, other], has_trigger, directory, url);
-        let link = Link::new(&world);
-        let faults = Faults::new(world.dice(5000), duration);
+        let world = ChaosScenario::new(seed, [one, other], has_trigger, directory, url);
+        let link = ProxiedLink::new(&world);
+        let faults = FaultInjector::new(world.dice(5000), duration);
         Self { world, pg, faults, link, dice, duration, began: Instant::now() }
     }
 
@@ -103,7 +103,7 @@ impl Story {
         }
         tasks.spawn(migrations::migrate(world.clone()));
         for (kind, number) in kinds().into_iter().zip(0..) {
-            tasks.spawn(Mirror::new(world, kind, number).run());
+            tasks.spawn(ReplicaClient::new(world, kind, number).run());
         }
         tasks
     }
@@ -115,7 +115,7 @@ impl Story {
         let mut number = 0;
         while self.began.elapsed() < self.duration && !self.world.has_ended() {
             number += 1;
-            self.world.phase.send_replace(Phase::Storm);
+            self.world.phase.send_replace(ChaosPhase::Storm);
             let until = Instant::now() + storm;
             self.faults.strike(&self.world, &mut self.pg, until).await;
             if !self.world.has_ended() {
@@ -128,9 +128,9 @@ impl Story {
         let began = Instant::now();
         // Not over the end, which a failure may have brought.
         self.world.phase.send_if_modified(|phase| {
-            let goes_on = !matches!(phase, Phase::End);
+            let goes_on = !matches!(phase, ChaosPhase::End);
             if goes_on {
-                *phase = Phase::Pause;
+                *phase = ChaosPhase::Pause;
             }
             goes_on
         });
@@ -150,7 +150,7 @@ impl Story {
             return;
         }
         let ready = began.elapsed();
-        self.world.phase.send_replace(Phase::Calm { number, goal, truth: Arc::new(truth) });
+        self.world.phase.send_replace(ChaosPhase::Calm { number, goal, truth: Arc::new(truth) });
         let all = kinds().len();
         while self.world.compared().len() < all && !self.world.has_ended() {
             tokio::time::sleep(Duration::from_millis(10)).await;

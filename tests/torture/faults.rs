@@ -7,9 +7,9 @@ use highwater::throwaway::{ServerOptions, Shutdown};
 use tokio::task::block_in_place;
 
 use super::instance::Instance;
-use super::link::{Link, Refusal};
-use super::world::World;
-use crate::support::{Kind, Postgres, Slots};
+use super::link::{ProxiedLink, Refusal};
+use super::world::ChaosScenario;
+use crate::support::{SessionKind, Slots, TestPostgres};
 
 /// How long a fault waits for what it needs; without it, it did not strike.
 const SETUP_TIME_MAX: Duration = Duration::from_secs(8);
@@ -99,15 +99,15 @@ impl Fault {
 }
 
 /// Who makes them.
-pub(crate) struct Faults {
+pub(crate) struct FaultInjector {
     dice: fastrand::Rng,
     duration: Duration,
     /// Shuffled; every kind comes before one comes again.
     bag: Vec<Fault>,
-    idle: Option<Link>,
+    idle: Option<ProxiedLink>,
 }
 
-impl Faults {
+impl FaultInjector {
     pub(crate) fn new(dice: fastrand::Rng, duration: Duration) -> Self {
         Self { dice, duration, bag: Vec::new(), idle: None }
     }
@@ -115,11 +115,11 @@ impl Faults {
     /// Lets faults strike until then.
     pub(crate) async fn strike(
         &mut self,
-        world: &std::sync::Arc<World>,
-        pg: &mut Postgres,
+        world: &std::sync::Arc<ChaosScenario>,
+        pg: &mut TestPostgres,
         until: Instant,
     ) {
-        let mut link = Link::new(world);
+        let mut link = ProxiedLink::new(world);
         while Instant::now() < until && !world.has_ended() {
             let fault = self.draw();
             let instance = &world.instances[self.dice.usize(0..2)];
@@ -147,7 +147,7 @@ impl Faults {
     }
 
     /// Ends what lasts.
-    pub(crate) fn heal(&mut self, world: &World) {
+    pub(crate) fn heal(&mut self, world: &ChaosScenario) {
         self.idle = None;
         for instance in &world.instances {
             instance.proxy.heal();
@@ -173,10 +173,10 @@ impl Faults {
     async fn one(
         &mut self,
         fault: Fault,
-        world: &std::sync::Arc<World>,
+        world: &std::sync::Arc<ChaosScenario>,
         at: &Instance,
-        link: &mut Link,
-        pg: &mut Postgres,
+        link: &mut ProxiedLink,
+        pg: &mut TestPostgres,
         lasts: Duration,
     ) -> bool {
         let proxy = &at.proxy;
@@ -204,8 +204,8 @@ impl Faults {
             NetworkHalfClosed => proxy.half_close(),
             NetworkCut => proxy.cut(),
             NetworkSilent => proxy.black_hole(),
-            StreamSilent => proxy.silence(Kind::Replication),
-            SqlSilent => proxy.silence(Kind::Sql),
+            StreamSilent => proxy.silence(SessionKind::Replication),
+            SqlSilent => proxy.silence(SessionKind::Sql),
             NetworkSlow => proxy.delay(Duration::from_millis(self.dice.u64(1..30))),
             SlotDropped => {
                 let change = format!("SELECT pg_drop_replication_slot('{}')", at.slot);
@@ -228,7 +228,7 @@ impl Faults {
                 return reloading.is_ok_and(|reply| reply.status().as_u16() == 202);
             }
             IdleInTransaction => {
-                let mut idle = Link::new(world);
+                let mut idle = ProxiedLink::new(world);
                 let sql =
                     "BEGIN; INSERT INTO beat VALUES (-1, 0) ON CONFLICT (id) DO UPDATE SET n = 0";
                 let struck = idle.execute(sql).await.is_ok();
@@ -248,18 +248,18 @@ impl Faults {
     }
 }
 
-async fn end_walsenders(link: &mut Link) -> Result<(), Refusal> {
+async fn end_walsenders(link: &mut ProxiedLink) -> Result<(), Refusal> {
     link.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await
 }
 
-async fn restart(pg: &mut Postgres, mode: Shutdown) -> bool {
+async fn restart(pg: &mut TestPostgres, mode: Shutdown) -> bool {
     block_in_place(|| pg.server().restart(mode)).expect("the server starts again");
     pg.reconnect().await;
     true
 }
 
 /// Does something to a slot while its holder is cut off.
-async fn tamper(at: &Instance, link: &mut Link, change: &str) -> bool {
+async fn tamper(at: &Instance, link: &mut ProxiedLink, change: &str) -> bool {
     at.proxy.cut();
     let began = Instant::now();
     let mut struck = false;
@@ -272,8 +272,8 @@ async fn tamper(at: &Instance, link: &mut Link, change: &str) -> bool {
 }
 
 /// Writes WAL until the server takes it away from a slot whose reader hangs.
-async fn invalidate(at: &Instance, link: &mut Link) -> Result<bool, Refusal> {
-    at.proxy.silence(Kind::Replication);
+async fn invalidate(at: &Instance, link: &mut ProxiedLink) -> Result<bool, Refusal> {
+    at.proxy.silence(SessionKind::Replication);
     let struck = until_invalid(at, link).await;
     at.proxy.heal();
     link.execute("ALTER SYSTEM RESET max_slot_wal_keep_size").await?;
@@ -281,7 +281,7 @@ async fn invalidate(at: &Instance, link: &mut Link) -> Result<bool, Refusal> {
     struck
 }
 
-async fn until_invalid(at: &Instance, link: &mut Link) -> Result<bool, Refusal> {
+async fn until_invalid(at: &Instance, link: &mut ProxiedLink) -> Result<bool, Refusal> {
     link.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'").await?;
     link.execute("SELECT pg_reload_conf()").await?;
     // The service may replace the slot before we see it lost.
@@ -304,7 +304,7 @@ async fn until_invalid(at: &Instance, link: &mut Link) -> Result<bool, Refusal> 
 }
 
 /// A standby takes the place of the server, with or without its last commits.
-async fn promote(world: &World, pg: &mut Postgres, lasts: Duration) {
+async fn promote(world: &ChaosScenario, pg: &mut TestPostgres, lasts: Duration) {
     let standby = pg.standby(Slots::None, ServerOptions::default()).await;
     world.sleep(lasts).await;
     block_in_place(|| pg.server().kill()).expect("killed");

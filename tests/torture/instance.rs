@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::schema::{Rows, TABLES};
-use crate::support::{Postgres, Proxy};
+use super::schema::{RowSet, TABLES};
+use crate::support::{Proxy, TestPostgres};
 
 /// Ends within this after SIGTERM. The promise is 5 s; the rest is for a busy machine.
 const STOP_TIME_MAX: Duration = Duration::from_secs(9);
@@ -37,7 +37,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// Writes its configuration into `directory` and does not start it yet.
     pub(crate) async fn new(
-        pg: &Postgres,
+        pg: &TestPostgres,
         name: &'static str,
         settings: &str,
         directory: &Path,
@@ -53,7 +53,7 @@ impl Instance {
              streaming = {streaming:?}\n[http]\nlisten = {address:?}\n{settings}\n",
             proxy.url(pg.database())
         );
-        for (table, rows) in TABLES.iter().filter(|(_, rows)| *rows != Rows::Off) {
+        for (table, rows) in TABLES.iter().filter(|(_, rows)| *rows != RowSet::Off) {
             let rows = format!("{rows:?}").to_lowercase();
             let _ = write!(text, "[tables.{table}]\nrows = {rows:?}\n");
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use highwater::lsn::Lsn;
 use serde_json::Value;
 
-use super::answer::{Answer, epoch};
-use super::schema::{Rows, rows_of};
+use super::answer::{PollAnswer, epoch};
+use super::schema::{RowSet, rows_of};
 use crate::support::is_same_json;
 
 /// A copy of some tables: the ids, and the rows where it was told them.
@@ -53,7 +53,7 @@ impl Knowledge {
     }
 
     /// Believes an answer. `wants_rows`: rows were asked for.
-    pub(crate) fn believe(&mut self, answer: &Answer, wants_rows: bool) -> Result<(), String> {
+    pub(crate) fn believe(&mut self, answer: &PollAnswer, wants_rows: bool) -> Result<(), String> {
         let before = self.version.clone().unwrap_or_default();
         self.advance(&answer.version)?;
         let is_complete = std::mem::replace(&mut self.is_complete, !answer.more);
@@ -72,7 +72,7 @@ impl Knowledge {
                 return Err(format!("{table} is reset, and {id} told"));
             }
             let is_certain = !(self.is_told_late && ["parts", "joins"].contains(&table.as_str()));
-            let has_row = rows_of(table) != Rows::Off && op != "delete";
+            let has_row = rows_of(table) != RowSet::Off && op != "delete";
             if wants_rows && is_certain && has_row && change.row.is_none() {
                 return Err(format!("{op} {table} {id} comes without its row"));
             }

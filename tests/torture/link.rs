@@ -8,15 +8,15 @@ use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, Row};
 
 use super::tally::Count;
-use super::world::World;
+use super::world::ChaosScenario;
 
 /// Longer than a lock is waited for, shorter than anybody's patience.
 const SETTINGS: &str = "SET lock_timeout = '2s'; SET statement_timeout = '20s'";
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A session, connected when it is needed.
-pub(crate) struct Link {
-    world: Arc<World>,
+pub(crate) struct ProxiedLink {
+    world: Arc<ChaosScenario>,
     open: Option<Open>,
 }
 
@@ -41,8 +41,8 @@ pub(crate) enum Refusal {
     Refused(String),
 }
 
-impl Link {
-    pub(crate) fn new(world: &Arc<World>) -> Self {
+impl ProxiedLink {
+    pub(crate) fn new(world: &Arc<ChaosScenario>) -> Self {
         Self { world: world.clone(), open: None }
     }
 

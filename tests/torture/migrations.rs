@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{Link, Refusal};
+use super::link::{ProxiedLink, Refusal};
 use super::tally::Count;
-use super::world::World;
+use super::world::ChaosScenario;
 
 /// Columns that a migration may drop or rename.
 const COLUMNS_MAX: u32 = 6;
 
 /// Changes definitions until the end.
-pub(crate) async fn migrate(world: Arc<World>) {
-    let (mut link, mut dice) = (Link::new(&world), world.dice(4000));
+pub(crate) async fn migrate(world: Arc<ChaosScenario>) {
+    let (mut link, mut dice) = (ProxiedLink::new(&world), world.dice(4000));
     let mut number = 0;
     while world.may_write().await {
         number += 1;

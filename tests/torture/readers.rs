@@ -7,19 +7,19 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::answer::{Trouble, epoch, fetch};
+use super::answer::{PollTrouble, epoch, fetch};
 use super::knowledge::newer;
-use super::link::Link;
+use super::link::ProxiedLink;
 use super::tally::Count;
-use super::world::World;
+use super::world::ChaosScenario;
 use super::writers::NAMES;
 
 /// Few, so that changes come while the same rows are being loaded.
 const HOT_ROWS: i32 = 3;
 
 /// Writes a row, and reads it with its commit's position from either instance.
-pub(crate) async fn own_writes(world: Arc<World>, number: u64) {
-    let (mut link, mut dice) = (Link::new(&world), world.dice(2000 + number));
+pub(crate) async fn own_writes(world: Arc<ChaosScenario>, number: u64) {
+    let (mut link, mut dice) = (ProxiedLink::new(&world), world.dice(2000 + number));
     while world.may_write().await {
         let (id, generation) = (dice.i32(1..=HOT_ROWS), world.generation());
         let update = format!("UPDATE own SET n = nextval('ticks') WHERE id = {id} RETURNING n");
@@ -45,7 +45,7 @@ pub(crate) async fn own_writes(world: Arc<World>, number: u64) {
                 let what = format!("wrote n = {written} into {id}, then read {row}");
                 world.fail("own writes", &what);
             }
-            Err(Trouble::Later) => world.tally.add(Count::Waits, 1),
+            Err(PollTrouble::Later) => world.tally.add(Count::Waits, 1),
             Err(trouble) => world.fail("own writes", &format!("{trouble:?}")),
         }
         world.sleep(Duration::from_millis(dice.u64(0..30))).await;
@@ -53,7 +53,7 @@ pub(crate) async fn own_writes(world: Arc<World>, number: u64) {
 }
 
 /// Reads rows of one instance, which must not go back while it lives.
-pub(crate) async fn watch(world: Arc<World>, number: usize) {
+pub(crate) async fn watch(world: Arc<ChaosScenario>, number: usize) {
     let instance = &world.instances[number];
     let mut dice = world.dice(3000 + number as u64);
     let mut newest = BTreeMap::<String, Value>::new();
@@ -80,8 +80,8 @@ pub(crate) async fn watch(world: Arc<World>, number: usize) {
                     world.tally.add(Count::RowsWatched, 1);
                 }
             }
-            Err(Trouble::Absent) => world.tally.add(Count::RowsWatched, 1),
-            Err(Trouble::Wrong(what)) => world.fail("rows again and again", &what),
+            Err(PollTrouble::Absent) => world.tally.add(Count::RowsWatched, 1),
+            Err(PollTrouble::Wrong(what)) => world.fail("rows again and again", &what),
             Err(_) => world.tally.add(Count::Waits, 1),
         }
         world.sleep(Duration::from_millis(dice.u64(5..60))).await;

@@ -2,31 +2,31 @@
 
 /// What a service holds of a table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rows {
+pub(crate) enum RowSet {
     Off,
     Lazy,
     Preload,
 }
 
 /// Every table there is at the start.
-pub(crate) const TABLES: &[(&str, Rows)] = &[
-    ("plain", Rows::Off),
-    ("child", Rows::Off),
-    ("again", Rows::Off),
-    ("nokey", Rows::Off),
-    ("\"odd.name\"", Rows::Off),
-    ("beat", Rows::Off),
-    ("pair", Rows::Lazy),
-    ("toasty", Rows::Lazy),
-    ("form", Rows::Lazy),
-    ("own", Rows::Lazy),
-    ("joins", Rows::Lazy),
-    ("plus", Rows::Preload),
-    ("minus", Rows::Preload),
-    ("words", Rows::Preload),
-    ("toast", Rows::Preload),
-    ("parts", Rows::Preload),
-    ("shape", Rows::Preload),
+pub(crate) const TABLES: &[(&str, RowSet)] = &[
+    ("plain", RowSet::Off),
+    ("child", RowSet::Off),
+    ("again", RowSet::Off),
+    ("nokey", RowSet::Off),
+    ("\"odd.name\"", RowSet::Off),
+    ("beat", RowSet::Off),
+    ("pair", RowSet::Lazy),
+    ("toasty", RowSet::Lazy),
+    ("form", RowSet::Lazy),
+    ("own", RowSet::Lazy),
+    ("joins", RowSet::Lazy),
+    ("plus", RowSet::Preload),
+    ("minus", RowSet::Preload),
+    ("words", RowSet::Preload),
+    ("toast", RowSet::Preload),
+    ("parts", RowSet::Preload),
+    ("shape", RowSet::Preload),
 ];
 
 /// The preloaded tables, as a list of parameters.
@@ -72,6 +72,6 @@ pub(crate) const SQL: &str = r#"
 pub(crate) const EVENT_TRIGGER: &str = include_str!("../../sql/event_trigger.sql");
 
 /// What is held of a table's rows; tables made later are of the first kind.
-pub(crate) fn rows_of(table: &str) -> Rows {
-    TABLES.iter().find(|(name, _)| *name == table).map_or(Rows::Off, |(_, rows)| *rows)
+pub(crate) fn rows_of(table: &str) -> RowSet {
+    TABLES.iter().find(|(name, _)| *name == table).map_or(RowSet::Off, |(_, rows)| *rows)
 }

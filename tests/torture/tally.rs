@@ -43,12 +43,12 @@ const FAULTS_A_SECOND: f64 = 0.1;
 
 /// Counts from all tasks.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct ChaosCounters {
     counts: Mutex<BTreeMap<Count, usize>>,
     faults: Mutex<BTreeMap<&'static str, usize>>,
 }
 
-impl Tally {
+impl ChaosCounters {
     pub(crate) fn add(&self, what: Count, many: usize) {
         *self.counts.lock().unwrap().entry(what).or_default() += many;
     }
@@ -78,7 +78,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for ChaosCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} faults: {:?}", self.faults(), self.faults.lock().unwrap())?;
         write!(f, "{:?}", self.counts.lock().unwrap())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::link::{Link, Refusal};
+use super::link::{ProxiedLink, Refusal};
 
 /// Rows of one table: id as JSON to row as JSON.
 pub(crate) type Rows = BTreeMap<String, String>;
@@ -13,7 +13,7 @@ pub(crate) type Rows = BTreeMap<String, String>;
 pub(crate) type Truth = BTreeMap<String, Rows>;
 
 /// Reads everything that is published.
-pub(crate) async fn truth(link: &mut Link) -> Result<Truth, Refusal> {
+pub(crate) async fn truth(link: &mut ProxiedLink) -> Result<Truth, Refusal> {
     let names = "SELECT format(CASE WHEN tablename LIKE '%.%' THEN '%I' ELSE '%s' END, tablename)
                  FROM pg_publication_tables WHERE pubname = 'highwater'";
     let mut truth = Truth::new();
@@ -26,7 +26,7 @@ pub(crate) async fn truth(link: &mut Link) -> Result<Truth, Refusal> {
 }
 
 /// Reads one table, by the name a service gives it.
-pub(crate) async fn rows_of(link: &mut Link, table: &str) -> Result<Rows, Refusal> {
+pub(crate) async fn rows_of(link: &mut ProxiedLink, table: &str) -> Result<Rows, Refusal> {
     let key: String = link
         .value(&format!(
             "SELECT CASE count(*) WHEN 0 THEN 'to_jsonb(t)' WHEN 1 THEN 'to_jsonb(' || min(quote_ident(attname)) || ')'

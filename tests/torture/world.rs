@@ -10,12 +10,12 @@ use highwater::lsn::Lsn;
 use tokio::sync::watch;
 
 use super::instance::Instance;
-use super::tally::Tally;
+use super::tally::ChaosCounters;
 use super::truth::Truth;
 
 /// Where the story is.
 #[derive(Clone)]
-pub(crate) enum Phase {
+pub(crate) enum ChaosPhase {
     /// Everybody does what they do.
     Storm,
     /// Writers pause; mirrors go on.
@@ -27,15 +27,15 @@ pub(crate) enum Phase {
 }
 
 /// Shared by all tasks.
-pub(crate) struct World {
+pub(crate) struct ChaosScenario {
     pub(crate) seed: u64,
     pub(crate) instances: [Instance; 2],
     /// Whether the event trigger is there: then changed definitions are told in commit order.
     pub(crate) has_trigger: bool,
-    pub(crate) tally: Tally,
+    pub(crate) tally: ChaosCounters,
     /// Where logs are kept.
     pub(crate) directory: PathBuf,
-    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) phase: watch::Sender<ChaosPhase>,
     url: Mutex<String>,
     /// How often the database has become another one.
     generation: AtomicUsize,
@@ -45,7 +45,7 @@ pub(crate) struct World {
     failures: Mutex<Vec<String>>,
 }
 
-impl World {
+impl ChaosScenario {
     pub(crate) fn new(
         seed: u64,
         instances: [Instance; 2],
@@ -57,9 +57,9 @@ impl World {
             seed,
             instances,
             has_trigger,
-            tally: Tally::default(),
+            tally: ChaosCounters::default(),
             directory,
-            phase: watch::Sender::new(Phase::Pause),
+            phase: watch::Sender::new(ChaosPhase::Pause),
             url: Mutex::new(url),
             generation: AtomicUsize::new(0),
             writers_active: AtomicUsize::new(0),
@@ -93,7 +93,7 @@ impl World {
         let text = format!("{who}: {what}");
         eprintln!("FAILED {text}");
         self.failures.lock().unwrap().push(text);
-        self.phase.send_replace(Phase::End);
+        self.phase.send_replace(ChaosPhase::End);
     }
 
     pub(crate) fn failures(&self) -> Vec<String> {
@@ -101,21 +101,22 @@ impl World {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(*self.phase.borrow(), Phase::End)
+        matches!(*self.phase.borrow(), ChaosPhase::End)
     }
 
     /// Waits until writers may write, counting them in; false at the end.
     pub(crate) async fn may_write(&self) -> bool {
         let mut phase = self.phase.subscribe();
-        let writing = phase.wait_for(|phase| matches!(phase, Phase::Storm | Phase::End)).await;
-        let writing = writing.is_ok_and(|phase| matches!(*phase, Phase::Storm));
+        let writing =
+            phase.wait_for(|phase| matches!(phase, ChaosPhase::Storm | ChaosPhase::End)).await;
+        let writing = writing.is_ok_and(|phase| matches!(*phase, ChaosPhase::Storm));
         if writing {
             self.writers_active.fetch_add(1, Ordering::SeqCst);
         }
         writing
     }
 
-    /// The other end of [`World::may_write`].
+    /// The other end of [`ChaosScenario::may_write`].
     pub(crate) fn has_written(&self) {
         self.writers_active.fetch_sub(1, Ordering::SeqCst);
     }
@@ -144,7 +145,7 @@ impl World {
         let mut phase = self.phase.subscribe();
         tokio::select! {
             () = tokio::time::sleep(duration) => {}
-            _ = phase.wait_for(|phase| matches!(phase, Phase::End)) => {}
+            _ = phase.wait_for(|phase| matches!(phase, ChaosPhase::End)) => {}
         }
     }
 }

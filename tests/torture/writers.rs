@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{Link, Refusal};
+use super::link::{ProxiedLink, Refusal};
 use super::tally::Count;
-use super::world::World;
+use super::world::ChaosScenario;
 
 /// Text keys that URLs, SQL and JSON would rather not see.
 pub(crate) const NAMES: &[&str] = &[
@@ -37,16 +37,16 @@ const MANY: i32 = 600;
 const TOO_MANY: i32 = 2_500;
 
 /// A part of a transaction.
-struct Part {
+struct WriterPart {
     sql: String,
     /// Rows come or go: one at a time in such a table, so that a counter taken early is not used late.
     locks: &'static [i32],
 }
 
 /// A writer's dice.
-pub(crate) struct Dice(pub(crate) fastrand::Rng);
+pub(crate) struct WriterRng(pub(crate) fastrand::Rng);
 
-impl Dice {
+impl WriterRng {
     fn id(&mut self) -> i32 {
         self.0.i32(1..150)
     }
@@ -56,7 +56,7 @@ impl Dice {
         format!("'{}'", NAMES[self.0.usize(..NAMES.len())].replace('\'', "''"))
     }
 
-    fn part(&mut self) -> Part {
+    fn part(&mut self) -> WriterPart {
         let (sql, locks): (String, &'static [i32]) = match self.0.u32(0..100) {
             0..18 => (self.plain(), &[1]),
             18..22 => (self.child(), &[1]),
@@ -72,7 +72,7 @@ impl Dice {
             98 => (self.truncate(), &[1, 2, 3, 4]),
             _ => (self.big(), &[1]),
         };
-        Part { sql, locks }
+        WriterPart { sql, locks }
     }
 
     fn plain(&mut self) -> String {
@@ -249,12 +249,12 @@ impl Dice {
 
     /// Up to the end, which is the caller's.
     fn transaction(&mut self) -> String {
-        let parts: Vec<Part> = (0..self.0.usize(1..5)).map(|_| self.part()).collect();
+        let parts: Vec<WriterPart> = (0..self.0.usize(1..5)).map(|_| self.part()).collect();
         let mut locks: Vec<i32> = parts.iter().flat_map(|part| part.locks).copied().collect();
         locks.sort_unstable();
         locks.dedup();
         let locks = locks.iter().map(|lock| format!("SELECT pg_advisory_xact_lock({lock});"));
-        let parts = parts.iter().zip(0..).map(|(Part { sql, .. }, number)| match self.0.u32(0..9) {
+        let parts = parts.iter().zip(0..).map(|(WriterPart { sql, .. }, number)| match self.0.u32(0..9) {
             0 => format!("SAVEPOINT s{number}; {sql}; ROLLBACK TO s{number};"),
             1 => format!(
                 "SAVEPOINT s{number}; {sql}; SAVEPOINT t; {sql}; ROLLBACK TO t; RELEASE s{number};"
@@ -267,8 +267,8 @@ impl Dice {
 }
 
 /// Writes to all tables but those of [`transfer`], while writers may.
-pub(crate) async fn write(world: Arc<World>, number: u64) {
-    let (mut link, mut dice) = (Link::new(&world), Dice(world.dice(number)));
+pub(crate) async fn write(world: Arc<ChaosScenario>, number: u64) {
+    let (mut link, mut dice) = (ProxiedLink::new(&world), WriterRng(world.dice(number)));
     let mut prepared = 0;
     while world.may_write().await {
         let sql = dice.transaction();
@@ -289,8 +289,8 @@ pub(crate) async fn write(world: Arc<World>, number: u64) {
 
 /// What is left prepared by a fault is ended in the calm.
 async fn two_phases(
-    link: &mut Link,
-    dice: &mut Dice,
+    link: &mut ProxiedLink,
+    dice: &mut WriterRng,
     sql: &str,
     name: &str,
 ) -> Result<(), Refusal> {
@@ -301,7 +301,10 @@ async fn two_phases(
 }
 
 /// Ends what was left prepared, one way or the other.
-pub(crate) async fn end_prepared(link: &mut Link, dice: &mut fastrand::Rng) -> Result<(), Refusal> {
+pub(crate) async fn end_prepared(
+    link: &mut ProxiedLink,
+    dice: &mut fastrand::Rng,
+) -> Result<(), Refusal> {
     for row in link.query("SELECT gid FROM pg_prepared_xacts ORDER BY gid").await? {
         let end = if dice.bool() { "ROLLBACK" } else { "COMMIT" };
         link.execute(&format!("{end} PREPARED '{}'", row.get::<_, &str>(0))).await?;
@@ -310,7 +313,7 @@ pub(crate) async fn end_prepared(link: &mut Link, dice: &mut fastrand::Rng) -> R
 }
 
 /// Counts, and waits where the server is away.
-pub(crate) async fn after(world: &World, outcome: &Result<(), Refusal>) {
+pub(crate) async fn after(world: &ChaosScenario, outcome: &Result<(), Refusal>) {
     match outcome {
         Ok(()) => world.tally.add(Count::Commits, 1),
         Err(Refusal::Away) => world.sleep(Duration::from_millis(100)).await,
@@ -320,8 +323,8 @@ pub(crate) async fn after(world: &World, outcome: &Result<(), Refusal>) {
 
 /// Moves amounts between `plus` and `minus`, which sum to zero in every commit. Rows 1 to 10 are
 /// always there.
-pub(crate) async fn transfer(world: Arc<World>, number: u64) {
-    let (mut link, mut dice) = (Link::new(&world), world.dice(500 + number));
+pub(crate) async fn transfer(world: Arc<ChaosScenario>, number: u64) {
+    let (mut link, mut dice) = (ProxiedLink::new(&world), world.dice(500 + number));
     while world.may_write().await {
         let (a, b, x, v) = (dice.i32(1..=10), dice.i32(1..=10), dice.i32(11..60), dice.i32(-9..9));
         let plus = format!("UPDATE plus SET v = v + {v}, n = nextval('ticks') WHERE id = {a};");

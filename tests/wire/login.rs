@@ -5,7 +5,7 @@ use highwater::wire::{ConnectError, WalsenderConnection};
 
 use super::servers::{self, Impostor, url};
 use super::{ask, open, refusal, target, value};
-use crate::support::{Authority, Postgres};
+use crate::support::{CertificateAuthority, TestPostgres};
 
 #[tokio::test]
 async fn passwords_are_proven_as_the_server_asks_for_it() {
@@ -31,7 +31,7 @@ async fn passwords_are_proven_as_the_server_asks_for_it() {
 
 #[tokio::test]
 async fn a_password_is_never_sent_in_the_clear_over_tcp() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &["127.0.0.1"]), &authority).await;
     for sslmode in ["require", "prefer"] {
         open(&url(&pg, "clear:secret", &format!("sslmode={sslmode}"))).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_password_is_never_sent_in_the_clear_over_tcp() {
 
 #[tokio::test]
 async fn sessions_show_values_the_same_way_whatever_is_configured() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let role = format!("odd_{}", pg.database());
     pg.execute(&format!(
         "CREATE ROLE {role} LOGIN REPLICATION;
@@ -82,7 +82,7 @@ async fn sessions_show_values_the_same_way_whatever_is_configured() {
 
 #[tokio::test]
 async fn a_unix_socket_needs_no_tls() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     for sslmode in ["disable", "require", "verify-full"] {
         let mut connection = open(&format!("{}?sslmode={sslmode}", pg.socket_url())).await.unwrap();
         assert_eq!(value(&mut connection, "SELECT inet_client_addr() IS NULL").await, "t");
@@ -93,7 +93,7 @@ async fn a_unix_socket_needs_no_tls() {
 
 #[tokio::test]
 async fn the_first_host_that_will_do_is_taken() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let dead = Impostor::answering(b"").await;
     let gone = Impostor::answering(b"").await.port;
     let (port, database) = (pg.server().port(), pg.database());
@@ -125,7 +125,7 @@ async fn the_first_host_that_will_do_is_taken() {
 async fn a_host_that_refuses_us_ends_the_search() {
     let pg = servers::plain().await;
     let wrong = url(&pg, "scram:wrong", "").replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:");
-    let other = Postgres::start().await.server().port();
+    let other = TestPostgres::start().await.server().port();
     let wrong = wrong.replace("/test", &format!(",127.0.0.1:{other}/test"));
     let error = WalsenderConnection::connect(&target(&wrong)).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("28P01"));
@@ -175,7 +175,7 @@ async fn a_refusal_says_what_to_do() {
 
 #[tokio::test]
 async fn walsenders_are_limited() {
-    let pg = Postgres::private(ServerOptions::default().setting("max_wal_senders", "1")).await;
+    let pg = TestPostgres::private(ServerOptions::default().setting("max_wal_senders", "1")).await;
     let only = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
     let error = WalsenderConnection::connect(&target(&pg.url())).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("53300"));
@@ -185,7 +185,7 @@ async fn walsenders_are_limited() {
 
 #[tokio::test]
 async fn a_server_that_is_stopping_or_gone_may_come_back() {
-    let pg = Postgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(ServerOptions::default()).await;
     let target = target(&pg.url());
     let mut connection = WalsenderConnection::connect(&target).await.unwrap();
     pg.server().stop(Shutdown::Immediate).unwrap();

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::support::{Authority, Postgres, Signed};
+use crate::support::{CertificateAuthority, SignedPair, TestPostgres};
 
 /// Roles named after the way in that `HBA` has for them; the password of each is `secret`.
 const ROLES: [&str; 8] =
@@ -24,12 +24,15 @@ host    all trusted     127.0.0.1/32 trust
 ";
 
 /// A server without TLS, with the rules above.
-pub(super) async fn plain() -> Postgres {
+pub(super) async fn plain() -> TestPostgres {
     start(ServerOptions { hba: Some(HBA.into()), ..ServerOptions::default() }).await
 }
 
 /// A server with TLS, with the rules above. It accepts clients that `authority` vouches for.
-pub(super) async fn encrypted(server: &Signed, authority: &Authority) -> Postgres {
+pub(super) async fn encrypted(
+    server: &SignedPair,
+    authority: &CertificateAuthority,
+) -> TestPostgres {
     let files = [
         ("tls.crt", server.certificate.as_str()),
         ("tls.key", server.key.as_str()),
@@ -47,8 +50,8 @@ pub(super) async fn encrypted(server: &Signed, authority: &Authority) -> Postgre
     start(options).await
 }
 
-async fn start(options: ServerOptions) -> Postgres {
-    let pg = Postgres::private(options).await;
+async fn start(options: ServerOptions) -> TestPostgres {
+    let pg = TestPostgres::private(options).await;
     for role in ROLES {
         let kind = if role == "md5er" { "md5" } else { "scram-sha-256" };
         pg.execute(&format!(
@@ -60,7 +63,7 @@ async fn start(options: ServerOptions) -> Postgres {
 }
 
 /// `postgres://role@127.0.0.1:port/database?parameters`
-pub(super) fn url(pg: &Postgres, role: &str, parameters: &str) -> String {
+pub(super) fn url(pg: &TestPostgres, role: &str, parameters: &str) -> String {
     let (port, database) = (pg.server().port(), pg.database());
     format!("postgres://{role}@127.0.0.1:{port}/{database}?{parameters}")
 }

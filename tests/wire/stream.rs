@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::servers::{self, url};
 use super::target;
-use crate::support::{Authority, Postgres};
+use crate::support::{CertificateAuthority, TestPostgres};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ fn is_insert(frame: &Frame<'_>) -> bool {
 const TABLE: &str =
     "CREATE TABLE items (id int PRIMARY KEY, t text); CREATE PUBLICATION p FOR TABLE items";
 
-async fn tell_an_insert(pg: &Postgres, url: &str, slot: &str) -> CopyBoth {
+async fn tell_an_insert(pg: &TestPostgres, url: &str, slot: &str) -> CopyBoth {
     let mut copy = stream(url, slot).await;
     pg.execute("INSERT INTO items VALUES (1, 'one')").await;
     let mut tags = Vec::new();
@@ -86,7 +86,7 @@ async fn tell_an_insert(pg: &Postgres, url: &str, slot: &str) -> CopyBoth {
 
 #[tokio::test]
 async fn changes_and_keepalives_arrive_and_status_updates_move_the_slot() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     for (url, is_socket) in [(pg.url(), false), (pg.socket_url(), true)] {
         let slot = format!("{}_{is_socket}", pg.database());
@@ -127,7 +127,7 @@ async fn changes_and_keepalives_arrive_and_status_updates_move_the_slot() {
 
 #[tokio::test]
 async fn changes_arrive_through_tls() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &[]), &authority).await;
     pg.execute(TABLE).await;
     let copy = tell_an_insert(&pg, &url(&pg, "trusted", "sslmode=require"), "tls").await;
@@ -136,7 +136,7 @@ async fn changes_arrive_through_tls() {
 
 #[tokio::test]
 async fn rows_larger_than_the_buffer_arrive_whole() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let slot = format!("{}_large", pg.database());
     let mut copy = stream(&pg.url(), &slot).await;
@@ -157,7 +157,7 @@ async fn rows_larger_than_the_buffer_arrive_whole() {
 
 #[tokio::test]
 async fn an_error_inside_the_stream_is_told() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let slot = format!("{}_ended", pg.database());
     let mut copy = stream(&pg.url(), &slot).await;
@@ -179,7 +179,7 @@ async fn an_error_inside_the_stream_is_told() {
 #[tokio::test]
 async fn a_server_that_stops_ends_the_stream() {
     for (mode, expected) in [(Shutdown::Fast, "shutting down"), (Shutdown::Immediate, "")] {
-        let pg = Arc::new(Postgres::private(ServerOptions::default()).await);
+        let pg = Arc::new(TestPostgres::private(ServerOptions::default()).await);
         pg.execute(TABLE).await;
         let mut copy = tell_an_insert(&pg, &pg.url(), "stopped").await;
         let server = Arc::clone(&pg);
@@ -218,7 +218,7 @@ async fn confirm_to_end(copy: &mut CopyBoth) -> WireError {
 
 #[tokio::test]
 async fn an_identity_names_the_cluster() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let mut connection = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
     let identity = connection.identify_system().await.unwrap();
     let expected: String =

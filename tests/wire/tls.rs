@@ -6,7 +6,7 @@ use highwater::wire::WalsenderConnection;
 
 use super::servers::{self, url};
 use super::{ask, open, refusal, target, value};
-use crate::support::{Authority, Files, Postgres, of_version_1};
+use crate::support::{CertificateAuthority, CertificateFiles, TestPostgres, of_version_1};
 
 const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
@@ -21,7 +21,7 @@ async fn is_encrypted(url: &str) -> bool {
 
 #[tokio::test]
 async fn each_sslmode_encrypts_when_it_says_so() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let with = servers::encrypted(&authority.sign("db", &["127.0.0.1"]), &authority).await;
     let without = servers::plain().await;
     for (sslmode, if_offered, if_not) in [
@@ -46,7 +46,7 @@ async fn each_sslmode_encrypts_when_it_says_so() {
 
 #[tokio::test]
 async fn allow_and_prefer_fall_back_when_the_rules_refuse_the_first_way() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &[]), &authority).await;
     assert!(is_encrypted(&url(&pg, "encrypted", "sslmode=allow")).await);
     assert!(!is_encrypted(&url(&pg, "unencrypted", "sslmode=prefer")).await);
@@ -58,8 +58,8 @@ async fn allow_and_prefer_fall_back_when_the_rules_refuse_the_first_way() {
     let said = refusal(&url(&pg, "banned", "sslmode=prefer")).await;
     assert!(said.contains("SSL encryption"), "{said}");
     // A certificate that is refused: prefer does without, as libpq does.
-    let files = Files::new();
-    let root = files.write("other.crt", Authority::new().pem());
+    let files = CertificateFiles::new();
+    let root = files.write("other.crt", CertificateAuthority::new().pem());
     assert!(
         !is_encrypted(&url(&pg, "trusted", &format!("sslmode=prefer&sslrootcert={root}"))).await
     );
@@ -67,7 +67,8 @@ async fn allow_and_prefer_fall_back_when_the_rules_refuse_the_first_way() {
 
 #[tokio::test]
 async fn the_servers_certificate_is_checked_as_far_as_sslmode_says() {
-    let (authority, stranger, files) = (Authority::new(), Authority::new(), Files::new());
+    let (authority, stranger, files) =
+        (CertificateAuthority::new(), CertificateAuthority::new(), CertificateFiles::new());
     let pg = servers::encrypted(&authority.sign("x", &["db.example"]), &authority).await;
     let ours = files.write("root.crt", authority.pem());
     let other = files.write("other.crt", stranger.pem());
@@ -120,7 +121,7 @@ async fn the_servers_certificate_is_checked_as_far_as_sslmode_says() {
 
 #[tokio::test]
 async fn an_old_certificate_encrypts_but_proves_nothing() {
-    let (authority, files) = (Authority::new(), Files::new());
+    let (authority, files) = (CertificateAuthority::new(), CertificateFiles::new());
     let pg = servers::encrypted(&of_version_1(), &authority).await;
     for parameters in ["sslmode=prefer", "sslmode=require&channel_binding=require"] {
         assert!(is_encrypted(&url(&pg, "scram:secret", parameters)).await);
@@ -133,7 +134,7 @@ async fn an_old_certificate_encrypts_but_proves_nothing() {
 
 #[tokio::test]
 async fn an_address_can_be_in_the_certificate() {
-    let (authority, files) = (Authority::new(), Files::new());
+    let (authority, files) = (CertificateAuthority::new(), CertificateFiles::new());
     let pg = servers::encrypted(&authority.sign("x", &["127.0.0.1"]), &authority).await;
     let root = files.write("root.crt", authority.pem());
     let parameters = format!("sslmode=verify-full&sslrootcert={root}");
@@ -142,7 +143,8 @@ async fn an_address_can_be_in_the_certificate() {
 
 #[tokio::test]
 async fn a_client_certificate_is_who_we_are() {
-    let (authority, stranger, files) = (Authority::new(), Authority::new(), Files::new());
+    let (authority, stranger, files) =
+        (CertificateAuthority::new(), CertificateAuthority::new(), CertificateFiles::new());
     let pg = servers::encrypted(&authority.sign("db", &["127.0.0.1"]), &authority).await;
     let mine = authority.sign("certified", &[]);
     let certificate = files.write("client.crt", &mine.certificate);
@@ -171,7 +173,7 @@ async fn a_client_certificate_is_who_we_are() {
 #[tokio::test]
 async fn scram_is_bound_to_the_channel_where_that_is_asked_for() {
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
-        let authority = Authority::new();
+        let authority = CertificateAuthority::new();
         let pg = servers::encrypted(&authority.sign_with(algorithm, "db", &[]), &authority).await;
         for binding in ["require", "prefer", "disable"] {
             let parameters = format!("sslmode=require&channel_binding={binding}");
@@ -193,7 +195,7 @@ async fn scram_is_bound_to_the_channel_where_that_is_asked_for() {
 
 #[tokio::test]
 async fn direct_negotiation_needs_a_server_that_knows_it() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &[]), &authority).await;
     let major = pg.value::<i32>("SELECT current_setting('server_version_num')::int / 10000").await;
     let url = url(&pg, "trusted", "sslmode=require&sslnegotiation=direct");
@@ -206,7 +208,7 @@ async fn direct_negotiation_needs_a_server_that_knows_it() {
 
 #[tokio::test]
 async fn large_answers_come_whole_through_tls() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &[]), &authority).await;
     let target = target(&url(&pg, "trusted", "sslmode=require"));
     let mut connection = WalsenderConnection::connect(&target).await.unwrap();
@@ -216,5 +218,5 @@ async fn large_answers_come_whole_through_tls() {
         ask(&target, "SELECT length(repeat('highwater', 500000))").await.unwrap(),
         "4500000"
     );
-    drop::<Postgres>(pg);
+    drop::<TestPostgres>(pg);
 }

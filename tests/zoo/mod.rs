@@ -8,7 +8,7 @@ mod types;
 use highwater::json_type::{JsonShape, JsonType};
 use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 
-use crate::support::{Postgres, is_same_json};
+use crate::support::{TestPostgres, is_same_json};
 use types::Types;
 
 const ZOO: &str = include_str!("../fixtures/zoo.sql");
@@ -30,19 +30,19 @@ const UNINHABITED: &[&str] = &[
 ];
 
 /// A session as the service opens it, whose settings decide what types print.
-async fn pinned_session(pg: &Postgres) -> WalsenderConnection {
+async fn pinned_session(pg: &TestPostgres) -> WalsenderConnection {
     let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
     WalsenderConnection::connect_sql(&target).await.unwrap()
 }
 
-struct Column {
+struct ZooColumn {
     table: String,
     name: String,
     form: Option<JsonShape>,
 }
 
 /// The columns of the zoo's tables but for their keys.
-async fn columns(connection: &mut WalsenderConnection) -> Vec<Column> {
+async fn columns(connection: &mut WalsenderConnection) -> Vec<ZooColumn> {
     let types = Types::read(connection).await;
     let rows = connection
         .simple_query(
@@ -55,7 +55,7 @@ async fn columns(connection: &mut WalsenderConnection) -> Vec<Column> {
     let column = |row: Vec<Option<String>>| {
         let [table, name, oid] = row.try_into().unwrap();
         let form = types.form(oid.unwrap().parse().unwrap());
-        Column { table: table.unwrap(), name: name.unwrap(), form }
+        ZooColumn { table: table.unwrap(), name: name.unwrap(), form }
     };
     rows.into_iter().map(column).collect()
 }
@@ -89,11 +89,11 @@ fn is_refused(form: JsonShape, text: &str) -> bool {
 
 #[tokio::test]
 async fn every_value_of_the_zoo_is_rendered_as_to_jsonb_does() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(ZOO).await;
     let mut connection = pinned_session(&pg).await;
     let (mut values, mut wrong) = (0, Vec::new());
-    for Column { table, name, form } in columns(&mut connection).await {
+    for ZooColumn { table, name, form } in columns(&mut connection).await {
         let Some(form) = form else { continue };
         let sql = format!(
             r#"SELECT "{name}", to_jsonb("{name}") FROM zoo.{table} WHERE "{name}" IS NOT NULL"#
@@ -115,10 +115,10 @@ async fn every_value_of_the_zoo_is_rendered_as_to_jsonb_does() {
 
 #[tokio::test]
 async fn only_strangers_are_left_to_the_database_and_nobody_is_forgotten() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     pg.execute(ZOO).await;
     let mut connection = pinned_session(&pg).await;
-    for Column { table, name, form } in columns(&mut connection).await {
+    for ZooColumn { table, name, form } in columns(&mut connection).await {
         assert_eq!(form.is_none(), table == STRANGERS, "{table}.{name} has the form {form:?}");
     }
     let absent = connection

@@ -5,7 +5,7 @@ use proptest::strategy::{BoxedStrategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use super::{Types, difference, is_refused, pinned_session};
-use crate::support::Postgres;
+use crate::support::TestPostgres;
 
 /// Values of each type.
 const VALUES: usize = 200;
@@ -18,7 +18,7 @@ type Family = (&'static str, BoxedStrategy<String>);
 
 #[tokio::test]
 async fn random_values_are_rendered_as_to_jsonb_does() {
-    let pg = Postgres::start().await;
+    let pg = TestPostgres::start().await;
     let mut connection = pinned_session(&pg).await;
     let types = Types::read(&mut connection).await;
     connection

@@ -6,10 +6,10 @@ use highwater::json_type::{JsonShape, TypeClass, TypeFacts};
 use highwater::wire::WalsenderConnection;
 
 /// Every type of a database.
-pub(super) struct Types(HashMap<u32, Type>);
+pub(super) struct Types(HashMap<u32, ZooType>);
 
 /// A row of `pg_type`.
-struct Type {
+struct ZooType {
     class: TypeClass,
     delimiter: u8,
     /// The type beneath a domain.
@@ -33,7 +33,7 @@ impl Types {
             .unwrap();
         let numbered = |row: Vec<Option<String>>| {
             let text = |place: usize| row[place].as_deref().unwrap();
-            let described = Type {
+            let described = ZooType {
                 class: TypeClass::from_typtype(text(1).parse().unwrap()).unwrap(),
                 delimiter: text(2).as_bytes()[0],
                 base: text(3).parse().unwrap(),

@@ -11,14 +11,14 @@ use highwater::lsn::Lsn;
 use serde_json::Value;
 
 use self::push::Push;
-use super::answer::{Answer, Trouble, epoch, fetch};
+use super::answer::{PollAnswer, PollTrouble, epoch, fetch};
 use super::instance::Instance;
 use super::knowledge::Knowledge;
-use super::link::{Link, Refusal};
-use super::schema::{PRELOADED, Rows, rows_of};
+use super::link::{ProxiedLink, Refusal};
+use super::schema::{PRELOADED, RowSet, rows_of};
 use super::tally::Count;
 use super::truth::{self, Truth};
-use super::world::{Phase, World};
+use super::world::{ChaosPhase, ChaosScenario};
 
 /// PostgreSQL sends a commit to the change stream a moment before new queries see it: who reads the
 /// database itself after a reset waits for that moment.
@@ -36,7 +36,7 @@ const COME_AND_GO: &[&str] = &["again", "again_b", "joins"];
 
 /// How it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
+pub(crate) enum ClientChannel {
     /// By asking, with this `wait`.
     Poll(&'static str),
     Sse,
@@ -45,7 +45,7 @@ pub(crate) enum Channel {
 
 /// Where it reads what was reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum ReadSource {
     Database,
     /// All its tables at one version.
     Store,
@@ -63,10 +63,10 @@ pub(crate) enum Whom {
 
 /// A kind of mirror.
 #[derive(Clone, Debug)]
-pub(crate) struct Kind {
+pub(crate) struct ClientKind {
     pub(crate) name: &'static str,
-    pub(crate) channel: Channel,
-    pub(crate) source: Source,
+    pub(crate) channel: ClientChannel,
+    pub(crate) source: ReadSource,
     pub(crate) whom: Whom,
     /// `include=rows`.
     pub(crate) rows: bool,
@@ -76,9 +76,9 @@ pub(crate) struct Kind {
 }
 
 /// All there are.
-pub(crate) fn kinds() -> Vec<Kind> {
-    use {Channel::*, Source::*, Whom::*};
-    let kind = |name, channel, source, whom, rows, limit, pause_millis| Kind {
+pub(crate) fn kinds() -> Vec<ClientKind> {
+    use {ClientChannel::*, ReadSource::*, Whom::*};
+    let kind = |name, channel, source, whom, rows, limit, pause_millis| ClientKind {
         name,
         channel,
         source,
@@ -104,10 +104,10 @@ pub(crate) fn kinds() -> Vec<Kind> {
 }
 
 /// One mirror.
-pub(crate) struct Mirror {
-    kind: Kind,
-    world: Arc<World>,
-    link: Link,
+pub(crate) struct ReplicaClient {
+    kind: ClientKind,
+    world: Arc<ChaosScenario>,
+    link: ProxiedLink,
     dice: fastrand::Rng,
     knowledge: Knowledge,
     push: Option<Push>,
@@ -115,14 +115,14 @@ pub(crate) struct Mirror {
     has_more: bool,
 }
 
-impl Mirror {
+impl ReplicaClient {
     /// Knows nothing yet.
-    pub(crate) fn new(world: &Arc<World>, kind: Kind, number: u64) -> Self {
-        let knowledge = Knowledge::new(kind.source == Source::Store, !world.has_trigger);
+    pub(crate) fn new(world: &Arc<ChaosScenario>, kind: ClientKind, number: u64) -> Self {
+        let knowledge = Knowledge::new(kind.source == ReadSource::Store, !world.has_trigger);
         Self {
             kind,
             world: world.clone(),
-            link: Link::new(world),
+            link: ProxiedLink::new(world),
             dice: world.dice(1000 + number),
             knowledge,
             push: None,
@@ -138,14 +138,14 @@ impl Mirror {
         loop {
             let phase = phases.borrow_and_update().clone();
             match phase {
-                Phase::End => return,
-                Phase::Calm { number, goal, truth } if number > calms => {
+                ChaosPhase::End => return,
+                ChaosPhase::Calm { number, goal, truth } if number > calms => {
                     calms = number;
                     self.settle(goal, &truth).await;
                     self.world.was_compared(self.kind.name);
                 }
-                Phase::Calm { .. } => drop(phases.changed().await),
-                Phase::Storm | Phase::Pause => {
+                ChaosPhase::Calm { .. } => drop(phases.changed().await),
+                ChaosPhase::Storm | ChaosPhase::Pause => {
                     self.step().await;
                     let pause =
                         Duration::from_millis(self.dice.u64(self.kind.pause_millis.clone()));
@@ -200,7 +200,7 @@ impl Mirror {
     fn compare<'a>(&self, truth: &'a Truth) -> Result<(), (&'a str, String)> {
         let (mut tables, mut rows) = (0, 0);
         for (table, real) in truth.iter().filter(|(table, _)| self.follows(table)) {
-            let with_rows = self.kind.rows && rows_of(table) != Rows::Off;
+            let with_rows = self.kind.rows && rows_of(table) != RowSet::Off;
             let compared = self.knowledge.compare(table, real, with_rows);
             rows += compared.map_err(|difference| (table.as_str(), difference))?;
             tables += 1;
@@ -215,7 +215,7 @@ impl Mirror {
     }
 
     fn holds(&self, table: &str) -> bool {
-        self.kind.source == Source::Database || PRELOADED.split(',').any(|name| name == table)
+        self.kind.source == ReadSource::Database || PRELOADED.split(',').any(|name| name == table)
     }
 
     fn fail(&self, what: &str) {
@@ -226,18 +226,18 @@ impl Mirror {
     async fn step(&mut self) {
         match self.ask_and_believe().await {
             Ok(()) => {}
-            Err(Trouble::Later) => {
+            Err(PollTrouble::Later) => {
                 self.push = None;
                 self.world.tally.add(Count::Waits, 1);
                 self.world.sleep(Duration::from_millis(50)).await;
             }
-            Err(Trouble::OtherHistory) => self.knowledge.forget(),
-            Err(Trouble::Absent) => self.fail("a row's absence is no answer here"),
-            Err(Trouble::Wrong(what)) => self.fail(&what),
+            Err(PollTrouble::OtherHistory) => self.knowledge.forget(),
+            Err(PollTrouble::Absent) => self.fail("a row's absence is no answer here"),
+            Err(PollTrouble::Wrong(what)) => self.fail(&what),
         }
     }
 
-    async fn ask_and_believe(&mut self) -> Result<(), Trouble> {
+    async fn ask_and_believe(&mut self) -> Result<(), PollTrouble> {
         if self.knowledge.stale.is_empty()
             && let Some(answer) = self.next().await?
         {
@@ -246,29 +246,29 @@ impl Mirror {
         self.read_again().await
     }
 
-    fn believe(&mut self, answer: &Answer) -> Result<(), Trouble> {
+    fn believe(&mut self, answer: &PollAnswer) -> Result<(), PollTrouble> {
         self.has_more = answer.more;
         let tally = &self.world.tally;
         tally.add(Count::Answers, 1);
         tally.add(Count::Changes, answer.changes.len());
         tally.add(Count::Resets, answer.reset.len());
-        self.knowledge.believe(answer, self.kind.rows).map_err(Trouble::Wrong)?;
+        self.knowledge.believe(answer, self.kind.rows).map_err(PollTrouble::Wrong)?;
         self.check_sums()
     }
 
     /// The next answer; `None` if there is none for a while.
-    async fn next(&mut self) -> Result<Option<Answer>, Trouble> {
+    async fn next(&mut self) -> Result<Option<PollAnswer>, PollTrouble> {
         let world = self.world.clone();
         let instance = self.instance(&world);
         let query = self.query();
         match self.kind.channel {
-            Channel::Poll(wait) => {
+            ClientChannel::Poll(wait) => {
                 let path = format!("/v1/changes?{query}&wait={wait}");
-                Answer::read(&fetch(instance, &path).await?.0).map(Some)
+                PollAnswer::read(&fetch(instance, &path).await?.0).map(Some)
             }
-            Channel::Sse | Channel::Socket => {
+            ClientChannel::Sse | ClientChannel::Socket => {
                 if self.push.is_none() {
-                    let is_socket = self.kind.channel == Channel::Socket;
+                    let is_socket = self.kind.channel == ClientChannel::Socket;
                     let open = if is_socket {
                         Push::socket(instance, &self.subscription()).await
                     } else {
@@ -281,7 +281,7 @@ impl Mirror {
         }
     }
 
-    fn instance<'a>(&mut self, world: &'a World) -> &'a Instance {
+    fn instance<'a>(&mut self, world: &'a ChaosScenario) -> &'a Instance {
         match self.kind.whom {
             Whom::One(number) => &world.instances[number],
             Whom::InTurn => {
@@ -300,7 +300,7 @@ impl Mirror {
         if self.kind.rows {
             query.push_str("&include=rows");
         }
-        if self.kind.source != Source::Database {
+        if self.kind.source != ReadSource::Database {
             query.push_str("&tables=");
             query.push_str(PRELOADED);
         }
@@ -312,40 +312,40 @@ impl Mirror {
         format!("\"after\":{after},\"limit\":{}", self.kind.limit)
     }
 
-    async fn read_again(&mut self) -> Result<(), Trouble> {
+    async fn read_again(&mut self) -> Result<(), PollTrouble> {
         if self.knowledge.stale.is_empty() {
             return Ok(());
         }
         // What comes next was made for an older version.
         match self.kind.source {
-            Source::Database => self.read_database().await,
-            Source::Store => {
+            ReadSource::Database => self.read_database().await,
+            ReadSource::Store => {
                 self.push = None;
                 self.read_store().await
             }
-            Source::Pages => self.read_pages().await,
+            ReadSource::Pages => self.read_pages().await,
         }
     }
 
-    async fn read_database(&mut self) -> Result<(), Trouble> {
+    async fn read_database(&mut self) -> Result<(), PollTrouble> {
         tokio::time::sleep(MOMENT).await;
         for table in self.knowledge.stale.clone() {
             match truth::rows_of(&mut self.link, &table).await {
                 Ok(rows) => {
                     let parse = |row: String| serde_json::from_str(&row).expect("JSON");
                     let rows = rows.into_iter().map(|(id, row)| (id, Some(parse(row)))).collect();
-                    self.knowledge.learn(&table, rows, true).map_err(Trouble::Wrong)?;
+                    self.knowledge.learn(&table, rows, true).map_err(PollTrouble::Wrong)?;
                 }
                 Err(Refusal::Refused(said)) if said.contains("does not exist") => {
                     self.knowledge.drop_table(&table);
                 }
-                Err(_) => return Err(Trouble::Later),
+                Err(_) => return Err(PollTrouble::Later),
             }
         }
         Ok(())
     }
 
-    async fn read_store(&mut self) -> Result<(), Trouble> {
+    async fn read_store(&mut self) -> Result<(), PollTrouble> {
         let world = self.world.clone();
         let version = self.knowledge.version.clone().unwrap_or_default();
         let path = format!("/v1/store?tables={PRELOADED}&at_least={version}&wait=5s");
@@ -354,15 +354,15 @@ impl Mirror {
         let same_history = epoch(&version) == epoch(at);
         for table in PRELOADED.split(',') {
             let rows = keyed(table, &body[table])?;
-            self.knowledge.learn(table, rows, same_history).map_err(Trouble::Wrong)?;
+            self.knowledge.learn(table, rows, same_history).map_err(PollTrouble::Wrong)?;
         }
-        self.knowledge.advance(at).map_err(Trouble::Wrong)?;
+        self.knowledge.advance(at).map_err(PollTrouble::Wrong)?;
         self.has_more = false;
         self.knowledge.is_complete = true;
         self.check_sums()
     }
 
-    async fn read_pages(&mut self) -> Result<(), Trouble> {
+    async fn read_pages(&mut self) -> Result<(), PollTrouble> {
         let world = self.world.clone();
         let version = self.knowledge.version.clone().unwrap_or_default();
         for table in self.knowledge.stale.clone() {
@@ -375,14 +375,14 @@ impl Mirror {
                 let Some(next) = body["next"].as_str() else { break };
                 cursor = format!("&cursor={next}");
             }
-            self.knowledge.learn(&table, rows, true).map_err(Trouble::Wrong)?;
+            self.knowledge.learn(&table, rows, true).map_err(PollTrouble::Wrong)?;
         }
         Ok(())
     }
 
     /// Two tables sum to zero in every commit.
-    fn check_sums(&self) -> Result<(), Trouble> {
-        let is_exact = self.kind.source == Source::Store;
+    fn check_sums(&self) -> Result<(), PollTrouble> {
+        let is_exact = self.kind.source == ReadSource::Store;
         let knows = is_exact && !self.has_more && self.knowledge.stale.is_empty();
         let (true, Some(plus), Some(minus)) =
             (knows, self.knowledge.table("plus"), self.knowledge.table("minus"))
@@ -395,13 +395,13 @@ impl Mirror {
         if sum == 0 {
             return Ok(());
         }
-        Err(Trouble::Wrong(format!("the sums differ by {sum} at {:?}", self.knowledge.version)))
+        Err(PollTrouble::Wrong(format!("the sums differ by {sum} at {:?}", self.knowledge.version)))
     }
 }
 
 /// Rows of a preloaded table by id.
-fn keyed(table: &str, rows: &Value) -> Result<BTreeMap<String, Option<Value>>, Trouble> {
+fn keyed(table: &str, rows: &Value) -> Result<BTreeMap<String, Option<Value>>, PollTrouble> {
     let key = if table == "words" { "name" } else { "id" };
-    let rows = rows.as_array().ok_or_else(|| Trouble::Wrong(format!("no rows of {table}")))?;
+    let rows = rows.as_array().ok_or_else(|| PollTrouble::Wrong(format!("no rows of {table}")))?;
     Ok(rows.iter().map(|row| (row[key].to_string(), Some(row.clone()))).collect())
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::answer::{Answer, Trouble};
+use crate::answer::{PollAnswer, PollTrouble};
 use crate::instance::Instance;
 
 /// Nothing for so long is no answer for now.
@@ -23,56 +23,60 @@ pub(crate) enum Push {
 }
 
 impl Push {
-    pub(crate) async fn events(instance: &Instance, query: &str) -> Result<Self, Trouble> {
+    pub(crate) async fn events(instance: &Instance, query: &str) -> Result<Self, PollTrouble> {
         let url = format!("{}/v1/stream?{query}", instance.url());
-        let response = instance.client.get(url).send().await.map_err(|_| Trouble::Later)?;
+        let response = instance.client.get(url).send().await.map_err(|_| PollTrouble::Later)?;
         match response.status().as_u16() {
             200 => Ok(Self::Events { response, unread: Vec::new() }),
-            503 => Err(Trouble::Later),
-            status => Err(Trouble::Wrong(format!("/v1/stream: {status}"))),
+            503 => Err(PollTrouble::Later),
+            status => Err(PollTrouble::Wrong(format!("/v1/stream: {status}"))),
         }
     }
 
-    pub(crate) async fn socket(instance: &Instance, subscribe: &str) -> Result<Self, Trouble> {
+    pub(crate) async fn socket(instance: &Instance, subscribe: &str) -> Result<Self, PollTrouble> {
         let address = instance.address();
         let opening = async {
-            let stream = TcpStream::connect(address).await.map_err(|_| Trouble::Later)?;
+            let stream = TcpStream::connect(address).await.map_err(|_| PollTrouble::Later)?;
             let opened = client_async(format!("ws://{address}/v1/ws"), stream).await;
-            let (mut socket, _) = opened.map_err(|_| Trouble::Later)?;
+            let (mut socket, _) = opened.map_err(|_| PollTrouble::Later)?;
             let message = Message::text(format!("{{\"subscribe\":{{{subscribe}}}}}"));
-            socket.send(message).await.map_err(|_| Trouble::Later)?;
+            socket.send(message).await.map_err(|_| PollTrouble::Later)?;
             Ok(Self::Socket(Box::new(socket)))
         };
-        timeout(OPEN_TIME_MAX, opening).await.unwrap_or(Err(Trouble::Later))
+        timeout(OPEN_TIME_MAX, opening).await.unwrap_or(Err(PollTrouble::Later))
     }
 
     /// The next answer; `None` if there is none for a while.
-    pub(crate) async fn next(&mut self) -> Result<Option<Answer>, Trouble> {
+    pub(crate) async fn next(&mut self) -> Result<Option<PollAnswer>, PollTrouble> {
         match timeout(SILENCE, self.text()).await {
             Ok(text) => {
                 let text = text?;
                 let body = serde_json::from_str(&text);
-                let body: serde_json::Value = body.map_err(|_| Trouble::Wrong(text.clone()))?;
+                let body: serde_json::Value = body.map_err(|_| PollTrouble::Wrong(text.clone()))?;
                 if body.get("error").is_some() {
                     let is_temporary = body["error"]["status"] == 503;
-                    return Err(if is_temporary { Trouble::Later } else { Trouble::Wrong(text) });
+                    return Err(if is_temporary {
+                        PollTrouble::Later
+                    } else {
+                        PollTrouble::Wrong(text)
+                    });
                 }
-                Answer::read(&body).map(Some)
+                PollAnswer::read(&body).map(Some)
             }
             Err(_) => Ok(None),
         }
     }
 
     /// The next answer's JSON.
-    async fn text(&mut self) -> Result<String, Trouble> {
+    async fn text(&mut self) -> Result<String, PollTrouble> {
         match self {
             Self::Events { response, unread } => loop {
                 if let Some(end) = unread.windows(2).position(|two| two == b"\n\n") {
                     let event: Vec<u8> = unread.drain(..end + 2).collect();
                     let event = String::from_utf8(event)
-                        .map_err(|_| Trouble::Wrong("an event is no UTF-8".into()))?;
+                        .map_err(|_| PollTrouble::Wrong("an event is no UTF-8".into()))?;
                     if event.contains("event: problem") {
-                        return Err(Trouble::Later);
+                        return Err(PollTrouble::Later);
                     }
                     let data = event.lines().find_map(|line| line.strip_prefix("data: "));
                     if let Some(data) = data {
@@ -82,13 +86,13 @@ impl Push {
                 }
                 match response.chunk().await {
                     Ok(Some(chunk)) => unread.extend_from_slice(&chunk),
-                    _ => return Err(Trouble::Later),
+                    _ => return Err(PollTrouble::Later),
                 }
             },
             Self::Socket(socket) => loop {
                 match socket.next().await {
                     Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Trouble::Later),
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(PollTrouble::Later),
                     Some(Ok(_)) => {}
                 }
             },
