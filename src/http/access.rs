@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
-use super::problem::{Problem, shown};
-use super::query::RowFilter;
 use crate::auth::{Access, TokenIdentity};
+use crate::http::params::RowFilter;
+use crate::http::response::problem::{Problem, shown};
 use crate::scope::{RowScope, ScopeCondition, ScopeConditions};
 use crate::store::{Directory, Resource, ResourceSelection, ScopedResource};
 

@@ -29,52 +29,19 @@
 //! ([`crate::source::SourceStatus`]).
 
 mod access;
-mod auth_layer;
-mod body;
-mod changes;
-mod changes_body;
-mod chunked_writer;
-mod compress;
-mod conditional;
-mod connection;
+mod api;
 mod console;
-mod cors;
-mod detach;
-mod documented;
-mod encoded_response;
-mod encoding;
-mod health;
-mod metrics_page;
-mod observe;
-mod openapi;
-mod openmetrics;
+mod middleware;
 mod options;
-mod path;
-mod poll;
-mod problem;
-mod push;
-mod quality;
-mod query;
-mod rate;
-mod reclaimable_io;
-mod reload;
-mod request_id;
-mod response_budget;
-mod response_cache;
-mod router;
-mod routes;
-mod rows;
+mod params;
+mod response;
 mod server;
-mod state;
-mod status;
+
 #[cfg(test)]
 mod tests;
-mod timeouts;
-mod tls;
-mod verify;
 
+pub use api::router::{admin_router, router};
+pub use middleware::rate::RateLimit;
 pub use options::{AllowedOrigin, HttpOptions, HttpServerOptions, ParseOriginError, PushOptions};
-pub use rate::RateLimit;
-pub use router::{admin_router, router};
-pub use server::{ListenerConfig, serve};
-pub use tls::{Certificates, ReloadOutcome, TlsError, TlsFiles};
+pub use server::serve::{ListenerConfig, serve};
+pub use server::tls::{Certificates, ReloadOutcome, TlsError, TlsFiles};

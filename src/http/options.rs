@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 
-use super::rate::RateLimit;
 use crate::auth::TokenVerifier;
+use crate::http::middleware::rate::RateLimit;
 
 /// Options of the HTTP side.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use crate::http::problem::{Problem, ProblemType};
-use crate::http::state::AppState;
+use crate::http::api::state::AppState;
+use crate::http::response::problem::{Problem, ProblemType};
 
 /// The page.
 pub(crate) async fn page(State(api): State<AppState>, headers: HeaderMap) -> Response {

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::conditional::{content_etag, has_match};
+use crate::http::response::conditional::{content_etag, has_match};
 
 /// What the page may do: load files of its own, ask its own server. No inline code or style, no
 /// frames around it, and no text that becomes HTML.

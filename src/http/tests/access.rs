@@ -3,8 +3,8 @@
 use super::*;
 use crate::auth::{Access, AuthOptions, Granted, StaticToken, TokenHash, TokenVerifier};
 use crate::change::Op::{Insert, Update};
-use crate::http::rate::RateLimit;
-use crate::http::routes::{Route, RouteAccess};
+use crate::http::api::routes::{Route, RouteAccess};
+use crate::http::middleware::rate::RateLimit;
 
 /// Reads `items` only.
 const READER: &str = "reader-token";

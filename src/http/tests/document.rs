@@ -1,7 +1,7 @@
 use super::rows::Shop;
 use super::*;
 use crate::change::Op::{Delete, Insert};
-use crate::http::routes::Route;
+use crate::http::api::routes::Route;
 
 async fn document() -> Value {
     TestService::start().get("/openapi.json").await.json()

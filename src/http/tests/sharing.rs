@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::change::Op::Insert;
-use crate::http::encoded_response::EncodedResponse;
-use crate::http::encoding::Encoding;
-use crate::http::response_cache::{ResponseCache, ResponseKey};
+use crate::http::response::encoded_response::EncodedResponse;
+use crate::http::response::encoding::Encoding;
+use crate::http::response::response_cache::{ResponseCache, ResponseKey};
 use crate::store::ResourceSelection;
 
 fn question(service: &TestService, table: &str, after: u64) -> ResponseKey {

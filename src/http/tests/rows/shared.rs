@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::*;
-use crate::http::encoded_response::EncodedResponse;
-use crate::http::response_cache::{ResponseCache, ResponseKey};
+use crate::http::response::encoded_response::EncodedResponse;
+use crate::http::response::response_cache::{ResponseCache, ResponseKey};
 use crate::store::ResourceSelection;
 
 /// What changed since the start.

@@ -1,0 +1,8 @@
+//! What stands around every handler: authentication, rate limits, metrics, compression, CORS.
+
+pub(in crate::http) mod auth_layer;
+pub(in crate::http) mod compress;
+pub(in crate::http) mod cors;
+pub(in crate::http) mod observe;
+pub(in crate::http) mod rate;
+pub(in crate::http) mod request_id;
