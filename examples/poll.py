@@ -16,11 +16,11 @@ while True:
             news = json.load(answer)
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError) and error.code < 500:
-            sys.exit(error.read().decode())  # asked wrongly: asking again won't help
-        time.sleep(2)  # not ready, restarting, unreachable: ask again with the same version
+            sys.exit(error.read().decode())  # a bad request: repeating it won't help
+        time.sleep(2)  # not ready, restarting, unreachable: repeat with the same version
         continue
     for table in news["reset"]:
         print(f"{table}: read it again in full", flush=True)
     for change in news["changes"]:
         print(change["table"], json.dumps(change["id"]), change["op"], flush=True)
-    query["after"] = news["version"]  # only now: after a crash in between, it is all told again
+    query["after"] = news["version"]  # only now: after a crash in between, the same changes come again

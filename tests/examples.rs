@@ -1,4 +1,4 @@
-//! The example client, run as a reader of the README runs it.
+//! The example client, run as a reader of the polling guide runs it.
 
 use std::process::Stdio;
 
@@ -56,7 +56,7 @@ impl ExampleClient {
 }
 
 #[tokio::test]
-async fn the_readmes_client_prints_what_changes() {
+async fn the_example_client_prints_what_changes() {
     let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     let hw = Highwater::start(&pg).await;
@@ -74,14 +74,14 @@ async fn the_readmes_client_prints_what_changes() {
 }
 
 #[tokio::test]
-async fn the_readmes_client_outlives_the_service_and_misses_nothing() {
+async fn the_example_client_outlives_the_service_and_misses_nothing() {
     let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     // A free port that stays the same across the restart.
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let listen = [("http.listen", port.as_str())];
-    // Nobody listens yet: the client waits for it.
+    // Nothing listens yet: the client waits for it.
     let mut client = ExampleClient::start(&[&format!("http://{port}"), "items"]);
     let hw = Highwater::start_with(&pg, &listen).await;
     assert_eq!(client.line().await, "items: read it again in full");
@@ -98,7 +98,7 @@ async fn the_readmes_client_outlives_the_service_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn the_readmes_client_says_what_was_asked_wrongly_and_ends() {
+async fn the_example_client_reports_a_wrong_request_and_exits() {
     let pg = TestPostgres::start().await;
     pg.execute(SHOP).await;
     let hw = Highwater::start(&pg).await;

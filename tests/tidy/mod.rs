@@ -83,18 +83,21 @@ fn the_readmes_links_lead_somewhere() {
 #[test]
 fn the_readme_lists_every_setting() {
     let table = readme::settings_table();
-    let finding = readme::missing(&tree::text("README.md"), &table, "the table of settings");
+    let finding = readme::missing(&tree::file("README.md"), &table, "the table of settings");
     assert_tidy(finding.as_slice());
 }
 
 #[test]
-fn the_client_in_the_readme_is_the_one_that_is_tested() {
+fn the_client_in_the_guide_is_the_one_that_is_tested() {
     let client = format!("```python\n{}```\n", tree::text("examples/poll.py"));
-    let finding = readme::missing(&tree::text("README.md"), &client, "the example client");
+    let guide = tree::file("docs/src/guides/polling.md");
+    let finding = readme::missing(&guide, &client, "the example client");
     assert_tidy(finding.as_slice());
 }
 
 #[test]
-fn the_configuration_in_the_readme_is_accepted() {
-    assert_tidy(&readme::refused_configuration(&tree::text("README.md")));
+fn configurations_in_documents_are_accepted() {
+    let documents = tree::files().into_iter().filter(|file| file.path.ends_with(".md"));
+    let findings = documents.flat_map(|document| readme::refused_configurations(&document));
+    assert_tidy(&findings.collect::<Vec<_>>());
 }

@@ -1,6 +1,8 @@
-//! What the README repeats must be what is true.
+//! What documents repeat from the code or from other files must be what these say.
 
 use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, SettingSpec, Sources, TABLE_SETTINGS};
+
+use super::tree::File;
 
 /// The README's table of settings, as it must be.
 pub(crate) fn settings_table() -> String {
@@ -19,27 +21,37 @@ fn row(setting: &SettingSpec) -> String {
     format!("| `{}` | {default} | {form} | {meaning} |\n", setting.key)
 }
 
-/// A finding unless `readme` holds `part`, which is `what`.
-pub(crate) fn missing(readme: &str, part: &str, what: &str) -> Option<String> {
-    let finding = || format!("README.md: {what} is out of date; it must be\n\n{part}");
-    (!readme.contains(part)).then(finding)
+/// A finding unless the document holds `part`, which is `what`.
+pub(crate) fn missing(document: &File, part: &str, what: &str) -> Option<String> {
+    let finding = || format!("{}: {what} is out of date; it must be\n\n{part}", document.path);
+    (!document.text.contains(part)).then(finding)
 }
 
-/// What the service would say to the configuration that `readme` shows.
-pub(crate) fn refused_configuration(readme: &str) -> Vec<String> {
-    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    // Others show a part.
-    let block = blocks.into_iter().find(|block| block.contains("[postgres]"));
-    let Some(block) = block else { return vec!["README.md: show a configuration file".into()] };
+/// Configurations in the document that the service would not accept. Most show a part of a file: the
+/// only setting without a default, the database's address, is added to them.
+pub(crate) fn refused_configurations(document: &File) -> Vec<String> {
+    let blocks = document.text.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let refused = blocks.filter_map(|block| refusal(block).map(|error| (block, error)));
+    refused
+        .map(|(block, error)| {
+            format!("{}: this configuration is not accepted: {error}\n\n{block}", document.path)
+        })
+        .collect()
+}
+
+/// Why the service does not accept this configuration.
+fn refusal(block: &str) -> Option<String> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let [file, password] = ["highwater.toml", "password"].map(|name| directory.path().join(name));
-    std::fs::write(&password, "secret").expect("a file can be written");
-    let here = block.replace("/run/secrets/highwater", &password.display().to_string());
-    std::fs::write(&file, here).expect("a file can be written");
-    match Config::load(&Sources { file: Some(&file), ..Sources::default() }) {
-        Ok(_) => Vec::new(),
-        Err(errors) => vec![format!("README.md: the configuration shown is refused: {errors}")],
+    let [file, secret] = ["highwater.toml", "secret"].map(|name| directory.path().join(name));
+    std::fs::write(&secret, "secret").expect("a file can be written");
+    let mut text = block.replace("/run/secrets/highwater", &secret.display().to_string());
+    if !block.contains("[postgres]") {
+        text.insert_str(0, "[postgres]\nurl = \"postgres://db.example/app\"\n");
     }
+    std::fs::write(&file, text).expect("a file can be written");
+    let sources = Sources { file: Some(&file), ..Sources::default() };
+    Config::load(&sources).err().map(|errors| errors.to_string())
 }
 
 #[cfg(test)]
@@ -59,18 +71,27 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_would_be_refused_is_found() {
-        let refused =
-            refused_configuration("```toml\n[postgres]\nulr = \"postgres://db/app\"\n```");
-        assert!(refused[0].contains("postgres.url"), "{refused:?}");
-        let accepted = "```toml\n[postgres]\nurl = \"postgres://db/app\"\n```";
-        assert_eq!(refused_configuration(accepted), Vec::<String>::new());
+    fn a_configuration_that_is_not_accepted_is_found() {
+        let page = |text: &str| File { path: "page.md".into(), text: text.into() };
+        let wrong = page(
+            "```toml\n[postgres]\nulr = \"postgres://db/app\"\n```\n\
+             ```toml\n[tables.items]\nrows = \"all\"\n```",
+        );
+        let found = refused_configurations(&wrong);
+        assert!(found[0].contains("postgres.url"), "{found:?}");
+        assert!(found[1].contains("tables.items.rows"), "{found:?}");
+        let accepted = page(
+            "```toml\n[postgres]\nurl = \"postgres://db/app\"\n```\n\
+             ```toml\n[tables.items]\nrows = \"lazy\"\n```",
+        );
+        assert_eq!(refused_configurations(&accepted), Vec::<String>::new());
     }
 
     #[test]
     fn what_is_out_of_date_is_found() {
-        assert_eq!(missing("a\nb\n", "a\n", "the letter"), None);
-        let found = missing("b", "a", "the letter").unwrap();
-        assert_eq!(found, "README.md: the letter is out of date; it must be\n\na");
+        let page = |text: &str| File { path: "page.md".into(), text: text.into() };
+        assert_eq!(missing(&page("a\nb\n"), "a\n", "the letter"), None);
+        let found = missing(&page("b"), "a", "the letter").unwrap();
+        assert_eq!(found, "page.md: the letter is out of date; it must be\n\na");
     }
 }

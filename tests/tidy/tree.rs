@@ -31,6 +31,11 @@ pub(crate) fn files() -> Vec<SourceFile> {
     files
 }
 
+/// One file.
+pub(crate) fn file(path: &str) -> File {
+    File { path: path.to_owned(), text: text(path) }
+}
+
 /// The text of one file.
 pub(crate) fn text(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -23,6 +23,8 @@ const IGNORE_REASONS: &[&str] = &[" = \"started by ", " = \"downloads from ", " 
 
 /// Whose pages may be linked to. Hosts without a dot and reserved names need no permission.
 const HOSTS: &[&str] = &[
+    "debezium.io",
+    "docs.djangoproject.com",
     "docs.rs",
     "github.com",
     "html.spec.whatwg.org",
@@ -30,6 +32,9 @@ const HOSTS: &[&str] = &[
     "keepachangelog.com",
     "opensource.org",
     "prometheus.io",
+    "readyset.io",
+    "redis.io",
+    "rust-lang.github.io",
     "semver.org",
     "spec.openapis.org",
     "www.apache.org",
