@@ -6,9 +6,9 @@
 #![allow(clippy::indexing_slicing, reason = "in a test a panic is a failure like any other")]
 
 mod code;
+mod documents;
 mod layers;
 mod paths;
-mod readme;
 mod rest;
 mod tree;
 mod words;
@@ -81,9 +81,10 @@ fn the_readmes_links_lead_somewhere() {
 }
 
 #[test]
-fn the_readme_lists_every_setting() {
-    let table = readme::settings_table();
-    let finding = readme::missing(&tree::file("README.md"), &table, "the table of settings");
+fn the_reference_lists_every_setting() {
+    let table = documents::settings_table();
+    let page = tree::file("docs/src/reference/configuration.md");
+    let finding = documents::missing(&page, &table, "the table of settings");
     assert_tidy(finding.as_slice());
 }
 
@@ -91,13 +92,13 @@ fn the_readme_lists_every_setting() {
 fn the_client_in_the_guide_is_the_one_that_is_tested() {
     let client = format!("```python\n{}```\n", tree::text("examples/poll.py"));
     let guide = tree::file("docs/src/guides/polling.md");
-    let finding = readme::missing(&guide, &client, "the example client");
+    let finding = documents::missing(&guide, &client, "the example client");
     assert_tidy(finding.as_slice());
 }
 
 #[test]
 fn configurations_in_documents_are_accepted() {
     let documents = tree::files().into_iter().filter(|file| file.path.ends_with(".md"));
-    let findings = documents.flat_map(|document| readme::refused_configurations(&document));
+    let findings = documents.flat_map(|document| documents::refused_configurations(&document));
     assert_tidy(&findings.collect::<Vec<_>>());
 }

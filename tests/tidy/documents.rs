@@ -4,7 +4,7 @@ use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, SettingSpec, Sources, T
 
 use super::tree::File;
 
-/// The README's table of settings, as it must be.
+/// The table of settings of the configuration reference, as it must be.
 pub(crate) fn settings_table() -> String {
     let rows = SETTINGS.iter().chain(AUTH_SETTINGS).chain(TABLE_SETTINGS).map(row);
     std::iter::once("| key | default | may be | meaning |\n| --- | --- | --- | --- |\n".to_owned())
