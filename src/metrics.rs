@@ -70,10 +70,10 @@ pub struct Metrics {
     pub push_clients: IntGaugeVec,
     /// Connections open on both listeners.
     pub http_connections: IntGauge,
-    /// Connections that we closed, by reason: `head`, `idle`, `tls`.
+    /// Connections closed by the service, by reason: `header_timeout`, `idle_timeout`, `tls_handshake`.
     pub http_connections_closed: IntCounterVec,
-    /// Until when the certificate in use is valid; no series without TLS.
-    pub tls_certificate_expires: IntGaugeVec,
+    /// Expiry of the certificate in use, in seconds since 1970; no series without TLS.
+    pub tls_certificate_expiry: IntGaugeVec,
     /// HTTP requests answered; `route` is the route's pattern, never the path sent.
     pub http_requests: IntCounterVec,
     /// Time until the answer's head was ready, waiting included.
@@ -288,12 +288,12 @@ impl Metrics {
                     &["reason"],
                 ),
             )?,
-            tls_certificate_expires: add(
+            tls_certificate_expiry: add(
                 r,
                 IntGaugeVec::new(
                     Opts::new(
-                        "highwater_tls_certificate_expires_timestamp_seconds",
-                        "Until when the certificate in use is valid",
+                        "highwater_tls_certificate_expiry_timestamp_seconds",
+                        "Expiry time of the certificate in use",
                     ),
                     &[],
                 ),

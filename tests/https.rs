@@ -104,10 +104,10 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     let metrics = service.fetch("/metrics").await.body.to_string();
     assert!(
-        metrics.contains("highwater_http_connections_closed_total{reason=\\\"tls\\\"} 2"),
+        metrics.contains("highwater_http_connections_closed_total{reason=\\\"tls_handshake\\\"} 2"),
         "{metrics}"
     );
-    assert!(metrics.contains("highwater_tls_certificate_expires_timestamp_seconds "), "{metrics}");
+    assert!(metrics.contains("highwater_tls_certificate_expiry_timestamp_seconds "), "{metrics}");
     service.stop().await.unwrap();
 }
 
@@ -289,6 +289,6 @@ async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
         assert!(rest.is_empty());
     }
     let metrics = service.fetch("/metrics").await.body.to_string();
-    assert!(metrics.contains("{reason=\\\"head\\\"} 300"), "{metrics}");
+    assert!(metrics.contains("{reason=\\\"header_timeout\\\"} 300"), "{metrics}");
     service.stop().await.unwrap();
 }

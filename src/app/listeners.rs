@@ -132,7 +132,7 @@ async fn watch(
 /// Says until when the certificate is valid.
 fn tell(certificates: &Certificates, metrics: &Metrics) {
     let seconds = certificates.valid_until();
-    metrics.tls_certificate_expires.with_label_values::<&str>(&[]).set(seconds);
+    metrics.tls_certificate_expiry.with_label_values::<&str>(&[]).set(seconds);
     let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     if until < Timestamp::now() {
         tracing::warn!(%until, "the TLS certificate has expired: clients will refuse it");

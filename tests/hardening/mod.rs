@@ -91,7 +91,9 @@ async fn hundreds_who_never_finish_asking_keep_nobody_waiting() {
         rest(stream).await;
     }
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    let closed = metric(&service, "highwater_http_connections_closed_total{reason=\"head\"}").await;
+    let closed =
+        metric(&service, "highwater_http_connections_closed_total{reason=\"header_timeout\"}")
+            .await;
     assert!(closed >= 500.0, "{closed}");
     service.stop().await.unwrap();
 }
@@ -216,8 +218,9 @@ async fn an_idle_connection_is_closed_and_a_held_poll_is_not() {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let poll = format!("{}/v1/changes?after={version}&wait=2s", service.url());
     assert_eq!(client.get(poll).send().await.unwrap().status(), StatusCode::OK);
-    let closed =
-        async || metric(&service, "highwater_http_connections_closed_total{reason=\"idle\"}").await;
+    let closed = async || {
+        metric(&service, "highwater_http_connections_closed_total{reason=\"idle_timeout\"}").await
+    };
     let started = Instant::now();
     while closed().await < 2.0 {
         assert!(started.elapsed() < PATIENCE, "that of HTTP/2 is closed as well");

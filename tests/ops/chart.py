@@ -1,4 +1,4 @@
-"""Renders the chart with each of its ci/*.yaml, and looks at what comes out.
+"""Renders the chart with each of its ci/*.yaml and checks the result.
 
     python3 tests/ops/chart.py HIGHWATER PROMTOOL
 
@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/highwater"
-# What only a cluster with the Prometheus operator knows, and the validator does not.
+# Kinds of the Prometheus operator, which the validator does not know.
 CUSTOM_KINDS = {"ServiceMonitor", "PrometheusRule"}
 
 
@@ -25,11 +25,11 @@ def main():
         documents = [document for document in yaml.safe_load_all(rendered) if document]
         expect_confined(file, documents)
         expect_accepted(file, documents, highwater)
-        expect_as_written(documents, promtool)
+        expect_unchanged(documents, promtool)
         expect_one_protocol(file, documents)
-    refused("does not say where the database is", "postgres.urlKey")
-    refused("has a misspelled value", "replica", "--set", "postgres.url=postgres://db/app,replica=2")
-    print(f"{len(values)} sets of values are fine")
+    expect_refused("no database URL", "postgres.urlKey")
+    expect_refused("misspelled value", "replica", "--set", "postgres.url=postgres://db/app,replica=2")
+    print(f"{len(values)} sets of values are valid")
 
 
 def helm(*arguments):
@@ -44,9 +44,9 @@ def render(*arguments):
     return rendered.stdout
 
 
-def refused(why, said, *arguments):
+def expect_refused(why, message, *arguments):
     rendered = helm("template", "hw", CHART, *arguments)
-    assert rendered.returncode != 0 and said in rendered.stderr, f"values whose author {why}: {rendered.stderr}"
+    assert rendered.returncode != 0 and message in rendered.stderr, f"{why}: {rendered.stderr}"
 
 
 def expect_valid(file, rendered):
@@ -61,7 +61,7 @@ def expect_valid(file, rendered):
 
 
 def expect_confined(file, documents):
-    """No container may do more than it must, or take what it wants."""
+    """Every container is unprivileged and has a memory limit."""
     pods = [document["spec"]["template"]["spec"] for document in documents if document["kind"] in ("StatefulSet", "Job")]
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
@@ -73,7 +73,7 @@ def expect_confined(file, documents):
 
 
 def expect_accepted(file, documents, highwater):
-    """The service takes the configuration, every variable of the pod included; there is no such database."""
+    """The service accepts the configuration and every variable of the pod; the database does not exist."""
     config = next(d["data"] for d in documents if d["kind"] == "ConfigMap" and "highwater.toml" in d["data"])
     pod = next(d for d in documents if d["kind"] == "StatefulSet")["spec"]["template"]["spec"]
     environment = {entry["name"]: entry.get("value", "1") for entry in pod["containers"][0]["env"]}
@@ -89,12 +89,12 @@ def expect_accepted(file, documents, highwater):
         if "HIGHWATER_POSTGRES__URL" in environment:
             environment["HIGHWATER_POSTGRES__URL"] = "host=/nowhere dbname=app"
         checked = subprocess.run([highwater, "check"], env=environment, capture_output=True, text=True)
-    # 2 is bad configuration, 1 that nothing listens there.
+    # Exit code 2 is a configuration error, 1 a failed connection.
     assert checked.returncode == 1, f"{file.name}: {checked.returncode}: {checked.stderr}"
 
 
 def expect_one_protocol(file, documents):
-    """Probes and Prometheus ask in the way in which the pods answer."""
+    """Probes and Prometheus use the scheme that the pods serve."""
     container = next(d for d in documents if d["kind"] == "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
     named = {entry["name"]: entry.get("value", "") for entry in container["env"]}
     files = [named[name] for name in named if name.startswith("HIGHWATER_HTTP__TLS_")]
@@ -106,14 +106,14 @@ def expect_one_protocol(file, documents):
         assert monitor["spec"]["endpoints"][0].get("scheme", "http").upper() in schemes, file.name
 
 
-def expect_as_written(documents, promtool):
-    """Rules and dashboards come out as they are in grafana/, but for the place of the runbook."""
+def expect_unchanged(documents, promtool):
+    """Rules and dashboards equal the files in grafana/, except for the prefix of runbook_url."""
     for document in documents:
         if document["kind"] == "PrometheusRule":
             written = yaml.safe_load((ROOT / "grafana/rules.yaml").read_text())
             rules = [rule for group in document["spec"]["groups"] for rule in group["rules"]]
             links = [rule["annotations"].pop("runbook_url") for rule in rules if "alert" in rule]
-            assert all(link.startswith("https://docs.example/highwater/README.md#") for link in links), links
+            assert all(link.startswith("https://docs.example/highwater/docs/src/operations/runbook.md#") for link in links), links
             for group in written["groups"]:
                 for rule in group["rules"]:
                     rule.get("annotations", {}).pop("runbook_url", None)

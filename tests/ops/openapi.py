@@ -1,11 +1,11 @@
-"""Asks a running Highwater what its OpenAPI document allows, and what it does not, and looks whether it keeps its word.
+"""Sends requests that the OpenAPI document allows, and others, and checks the responses against the document.
 
     tests/fixtures/with_server.sh SERVER_BIN_DIR python3 tests/ops/openapi.py HIGHWATER
 
-Once with everything open, and once with tokens: as nobody, as a reader of one table, and as an operator. So 401 and
-403 are held against the document, too.
+Once without authentication, and once with tokens: without a token, as a reader of one table, and as an administrator. So
+401 and 403 are checked against the document, too.
 
-Needs `schemathesis` on the path. Streams are left out, because they don't end, and so is the socket.
+Needs `schemathesis` on the path. Streams and the WebSocket are left out, because they do not end.
 """
 
 import hashlib, os, re, subprocess, sys, tempfile
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from running import fetch, free_address, psql, start, wait_for
 
-# The same requests every time.
+# Makes the requests reproducible.
 SEED = 20261126
 EXAMPLES = 40
-# A hang is a failure.
+# Time limit of one run: a hang is a failure.
 SECONDS_MAX = 600
 
 TABLES = """
@@ -31,10 +31,10 @@ INSERT INTO order_lines SELECT n, 'a,b/' || n, '{"a": 1e400}' FROM generate_seri
 ALTER TABLE events REPLICA IDENTITY NOTHING;
 CREATE PUBLICATION highwater FOR TABLE items, users, order_lines, events WITH (publish = 'insert');
 """
-# So that a long poll is not held for long.
+# Frequent writes, so that long polls end soon.
 WRITES = "UPDATE items SET name = name WHERE id = 1 \\; INSERT INTO events SELECT now(), 'tick' \\watch 0.1"
 
-# 503 is an answer like others where the document has it: the service, or a position, is not ready.
+# 503 is a regular response where the document has it: the service, or a position, is not ready.
 EXPECTATIONS = """
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "503"]
@@ -50,24 +50,24 @@ rows = "lazy"
 """
 
 
-READER, OPERATOR = "hw_reader_of_items", "hw_operator"
+READER, ADMIN = "hw_reader_of_items", "hw_admin"
 
 
-def known(name, token, rights):
+def token_section(name, token, rights):
     return f'[auth.tokens.{name}]\nhash = "sha256:{hashlib.sha256(token.encode()).hexdigest()}"\n{rights}\n'
 
 
-TOKENS = '[auth]\nmode = "token"\n' + known("reader", READER, 'tables = ["items"]') + known(
-    "operator", OPERATOR, "admin = true"
+TOKENS = '[auth]\nmode = "token"\n' + token_section("reader", READER, 'tables = ["items"]') + token_section(
+    "admin", ADMIN, "admin = true"
 )
 
-# Who asks with what, how, and what must be among the answers, or nothing was tried. With tokens the same handlers are
-# asked again: the cases that are made of the document one by one are enough.
-OPEN = [("everybody", None, "examples,coverage,fuzzing", {200, 404})]
+# Caller, token, phases, and the statuses that must occur, or nothing was tested. With tokens the handlers are the same, so
+# the cases generated from the document one by one are enough.
+OPEN = [("anyone", None, "examples,coverage,fuzzing", {200, 404})]
 GUARDED = [
-    ("nobody", None, "examples,coverage", {401}),
+    ("a caller without a token", None, "examples,coverage", {401}),
     ("a reader", READER, "examples,coverage", {200, 403, 404}),
-    ("an operator", OPERATOR, "examples,coverage", {200, 202, 404}),
+    ("an administrator", ADMIN, "examples,coverage", {200, 202, 404}),
 ]
 
 
@@ -80,38 +80,38 @@ def main():
         start(stack, home / "writes.log", ["psql", "--quiet", f"--file={home}/writes.sql"])
         (home / "schemathesis.toml").write_text(EXPECTATIONS)
         results = [
-            ask(home, highwater, "open", CONFIGURATION, OPEN),
-            ask(home, highwater, "guarded", CONFIGURATION + TOKENS, GUARDED),
+            run(home, highwater, "open", CONFIGURATION, OPEN),
+            run(home, highwater, "guarded", CONFIGURATION + TOKENS, GUARDED),
         ]
     sys.exit(max(results))
 
 
-def ask(home, highwater, name, configuration, callers):
-    """Asks one Highwater as each of the callers."""
+def run(home, highwater, name, configuration, callers):
+    """Runs the requests of each caller against one Highwater."""
     with ExitStack() as stack:
         address = start_highwater(stack, home, highwater, name, configuration)
-        results = [ask_as(home, address, *caller) for caller in callers]
+        results = [run_as(home, address, *caller) for caller in callers]
         wait_for(f"http://{address}/readyz")
         log = (home / f"{name}.log").read_text()
     if "panicked" in log or "ERROR" in log:
-        sys.exit(f"the log of Highwater:\n{log}")
+        sys.exit(f"Highwater's log:\n{log}")
     return max(results)
 
 
-def ask_as(home, address, caller, token, phases, expected):
+def run_as(home, address, caller, token, phases, expected):
     print(f"--- as {caller}", flush=True)
-    before = answered(address)
+    before = status_counts(address)
     checked = subprocess.run(command(address, token, phases), cwd=home, timeout=SECONDS_MAX)
-    missing = expected - {status for status, count in answered(address).items() if count > before.get(status, 0)}
+    missing = expected - {status for status, count in status_counts(address).items() if count > before.get(status, 0)}
     if missing:
-        sys.exit(f"as {caller}: no answer had the status {sorted(missing)}")
+        sys.exit(f"as {caller}: no response had the status {sorted(missing)}")
     return checked.returncode
 
 
-def answered(address):
-    """How many answers there were of each status."""
+def status_counts(address):
+    """The number of responses by status."""
     counts = {}
-    for line in fetch(f"http://{address}/metrics", OPERATOR).splitlines():
+    for line in fetch(f"http://{address}/metrics", ADMIN).splitlines():
         if found := re.match(r'highwater_http_requests_total{.*status="(\d+)".*} (\d+)', line):
             status, count = map(int, found.groups())
             counts[status] = counts.get(status, 0) + count

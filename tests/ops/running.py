@@ -1,4 +1,4 @@
-"""Programs that run for the length of a check, and asking them."""
+"""Programs that run for the duration of a check, and requests to them."""
 
 import socket, subprocess, sys, time
 from urllib.error import HTTPError
@@ -25,7 +25,7 @@ def wait_for(url):
     deadline = time.monotonic() + START_MAX_SECONDS
     while status(url) != 200:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} has not answered 200 within {START_MAX_SECONDS} s")
+            raise TimeoutError(f"{url} did not return 200 within {START_MAX_SECONDS} s")
         time.sleep(0.05)
 
 
@@ -41,7 +41,7 @@ def status(url):
 
 
 def fetch(url, token):
-    """An answer's text."""
+    """The text of a response."""
     with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=10) as answer:
         return answer.read().decode()
 

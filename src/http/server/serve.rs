@@ -212,7 +212,7 @@ impl ListenerContext {
             }
             Some(Ok(stream)) => Box::pin(self.talk(stream, pace, connection)).await,
             Some(Err(error)) => {
-                self.counts.handshake.inc();
+                self.counts.tls_handshake.inc();
                 tracing::debug!(%error, "a TLS handshake failed");
             }
             None => {}
@@ -301,9 +301,9 @@ async fn begins_as_http1(stream: &TcpStream) -> io::Result<bool> {
 /// The metrics of connections, looked up once.
 struct ConnectionCounts {
     open: IntGauge,
-    head: IntCounter,
-    idle: IntCounter,
-    handshake: IntCounter,
+    header_timeout: IntCounter,
+    idle_timeout: IntCounter,
+    tls_handshake: IntCounter,
 }
 
 impl ConnectionCounts {
@@ -311,16 +311,16 @@ impl ConnectionCounts {
         let closed = |reason| metrics.http_connections_closed.with_label_values(&[reason]);
         Self {
             open: metrics.http_connections.clone(),
-            head: closed("head"),
-            idle: closed("idle"),
-            handshake: closed("tls"),
+            header_timeout: closed("header_timeout"),
+            idle_timeout: closed("idle_timeout"),
+            tls_handshake: closed("tls_handshake"),
         }
     }
 
     fn closed(&self, late: TimeoutKind) {
         match late {
-            TimeoutKind::Head => self.head.inc(),
-            TimeoutKind::Idle => self.idle.inc(),
+            TimeoutKind::Head => self.header_timeout.inc(),
+            TimeoutKind::Idle => self.idle_timeout.inc(),
         }
     }
 }

@@ -47,12 +47,12 @@ pub(in crate::store) enum LoadOutcome {
     /// There is none.
     Absent,
     /// The snapshot was too old, or the stream did not send what it should be joined with.
-    Again,
+    Retried,
     /// The database could not be asked, or refused.
     Failed,
 }
 
-const OUTCOMES: [&str; 4] = ["loaded", "absent", "again", "failed"];
+const OUTCOMES: [&str; 4] = ["loaded", "absent", "retried", "failed"];
 
 /// Handles to one table's counters. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -98,11 +98,11 @@ impl RowMetrics {
     }
 
     pub(in crate::store) fn count_load(&self, outcome: LoadOutcome) {
-        let [loaded, absent, again, failed] = &self.loads;
+        let [loaded, absent, retried, failed] = &self.loads;
         match outcome {
             LoadOutcome::Loaded => loaded.inc(),
             LoadOutcome::Absent => absent.inc(),
-            LoadOutcome::Again => again.inc(),
+            LoadOutcome::Retried => retried.inc(),
             LoadOutcome::Failed => failed.inc(),
         }
     }

@@ -268,7 +268,7 @@ impl PendingRows {
                     asked.due = RequiredXids::one(last);
                     asked.chain = PendingChanges::default();
                 }
-                return (LoadDisposition::Again(asked.tries), Some(LoadOutcome::Again));
+                return (LoadDisposition::Again(asked.tries), Some(LoadOutcome::Retried));
             }
         };
         let outcome = if row.is_some() { LoadOutcome::Loaded } else { LoadOutcome::Absent };
