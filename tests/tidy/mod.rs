@@ -8,6 +8,7 @@
 mod code;
 mod documents;
 mod layers;
+mod links;
 mod paths;
 mod rest;
 mod tree;
@@ -64,20 +65,31 @@ fn every_sql_file_is_used() {
 }
 
 #[test]
-fn every_metric_is_explained_in_the_readme() {
-    let (source, readme) = (tree::text("src/metrics.rs"), tree::text("README.md"));
-    assert_tidy(&rest::undocumented_metrics(&source, &readme));
+fn every_metric_is_documented() {
+    let files = tree::files();
+    let find = |path: &str| files.iter().find(|file| file.path == path);
+    let page = find("docs/src/reference/metrics.md").or(find("docs/src/operations/monitoring.md"));
+    let page = page.expect("a page of the book documents the metrics");
+    assert_tidy(&rest::undocumented_metrics(&tree::text("src/metrics.rs"), page));
 }
 
 #[test]
-fn every_alert_is_explained_in_the_readme() {
-    let (rules, readme) = (tree::text("grafana/rules.yaml"), tree::text("README.md"));
-    assert_tidy(&rest::alerts_without_runbook(&rules, &readme));
+fn every_alert_is_in_the_runbook() {
+    let files = tree::files();
+    let find = |path: &str| files.iter().find(|file| file.path == path);
+    let rules = find("grafana/rules.yaml").expect("alerting rules");
+    let runbook = find("docs/src/operations/runbook.md").expect("a runbook");
+    assert_tidy(&rest::alerts_without_runbook(rules, runbook));
 }
 
 #[test]
-fn the_readmes_links_lead_somewhere() {
-    assert_tidy(&rest::broken_links(&tree::text("README.md"), &tree::files()));
+fn links_in_documents_work() {
+    assert_tidy(&links::broken(&tree::files()));
+}
+
+#[test]
+fn every_page_is_part_of_the_book() {
+    assert_tidy(&links::pages_outside_the_book(&tree::files()));
 }
 
 #[test]

@@ -1,13 +1,14 @@
-//! Small rules: lengths, SQL files, what the README must name.
+//! Small rules: file lengths, SQL files, documented metrics and alerts.
 
 use std::collections::BTreeSet;
 
+use super::links::anchor;
 use super::tree::SourceFile;
 
-/// A longer source file is hard to hold in the head.
+/// Lines of a source file at most: a longer one is hard to keep in mind.
 const LINES_MAX: usize = 400;
 
-/// Source files that are too long; `tests` are the files that ship in no binary.
+/// Source files beyond [`LINES_MAX`]; `tests` are the files that no binary contains.
 pub(crate) fn long_files(files: &[SourceFile], tests: &BTreeSet<&str>) -> Vec<String> {
     let shipped =
         |file: &&SourceFile| file.is_in("src", "rs") && !tests.contains(file.path.as_str());
@@ -23,7 +24,7 @@ pub(crate) fn long_files(files: &[SourceFile], tests: &BTreeSet<&str>) -> Vec<St
     .collect()
 }
 
-/// Files of `sql/` that nothing includes.
+/// Files of `sql/` that no source file includes.
 pub(crate) fn unused_sql(files: &[SourceFile]) -> Vec<String> {
     let sources: Vec<&SourceFile> = files.iter().filter(|file| file.is_in("src", "rs")).collect();
     let sql = files.iter().filter(|file| file.is_in("sql", "sql"));
@@ -36,7 +37,7 @@ pub(crate) fn unused_sql(files: &[SourceFile]) -> Vec<String> {
         .collect()
 }
 
-/// The names `highwater_…` in a text, as metrics are called.
+/// The metric names (`highwater_…`) in a text.
 pub(crate) fn metric_names(text: &str) -> BTreeSet<&str> {
     let part_of_name = |c: char| c == '_' || c.is_ascii_alphanumeric();
     let words = text.split(|c| !part_of_name(c));
@@ -48,60 +49,42 @@ pub(crate) fn metric_names(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Metrics that only one of source and README knows.
-pub(crate) fn undocumented_metrics(source: &str, readme: &str) -> Vec<String> {
-    let (made, told) = (metric_names(source), metric_names(readme));
-    let missing = made
-        .difference(&told)
-        .map(|name| format!("README.md: say what {name} means, in the table of metrics"));
-    let stale = told
-        .difference(&made)
-        .map(|name| format!("README.md: there is no metric {name} in src/metrics.rs; remove it"));
+/// Metrics that only one of the source and the documentation page knows.
+pub(crate) fn undocumented_metrics(source: &str, page: &SourceFile) -> Vec<String> {
+    let (registered, documented) = (metric_names(source), metric_names(&page.text));
+    let missing = registered
+        .difference(&documented)
+        .map(|name| format!("{}: document {name}, which src/metrics.rs registers", page.path));
+    let stale = documented
+        .difference(&registered)
+        .map(|name| format!("{}: src/metrics.rs registers no {name}; remove it", page.path));
     missing.chain(stale).collect()
 }
 
-/// Alerts without a heading of their own in the README, or whose `runbook_url` leads elsewhere.
-pub(crate) fn alerts_without_runbook(rules: &str, readme: &str) -> Vec<String> {
+/// Alerts without a heading of their own in the runbook, headings without an alert, and a
+/// `runbook_url` that leads elsewhere.
+pub(crate) fn alerts_without_runbook(rules: &SourceFile, runbook: &SourceFile) -> Vec<String> {
     let headings: BTreeSet<&str> =
-        readme.lines().filter_map(|line| line.strip_prefix("#### ")).collect();
-    let values = |key| move |line: &str| Some(line.trim().strip_prefix(key)?.trim().to_owned());
-    let alerts: Vec<String> = rules.lines().filter_map(values("- alert:")).collect();
-    let links: Vec<String> = rules.lines().filter_map(values("runbook_url:")).collect();
+        runbook.text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let values = |key| {
+        let value = move |line: &str| Some(line.trim().strip_prefix(key)?.trim().to_owned());
+        rules.text.lines().filter_map(value).collect::<Vec<_>>()
+    };
+    let (alerts, links) = (values("- alert:"), values("runbook_url:"));
     let expected: Vec<String> =
-        alerts.iter().map(|alert| format!("README.md#{}", anchor(alert))).collect();
+        alerts.iter().map(|alert| format!("{}#{}", runbook.path, anchor(alert))).collect();
     let unexplained = alerts
         .iter()
         .filter(|alert| !headings.contains(alert.as_str()))
-        .map(|alert| format!("README.md: say in the runbook what to do about {alert}"));
-    let astray = (links != expected)
-        .then(|| format!("grafana/rules.yaml: the runbook_urls must be {expected:?}"));
-    unexplained.chain(astray).collect()
-}
-
-/// Links of a document in the repository's root that lead to no file or heading.
-pub(crate) fn broken_links(readme: &str, files: &[SourceFile]) -> Vec<String> {
-    let headings: BTreeSet<String> = readme
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| anchor(line.trim_start_matches('#').trim()))
-        .collect();
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let broken = links.filter(|link| {
-        if let Some(heading) = link.strip_prefix('#') {
-            return !headings.contains(heading);
-        }
-        let file = link.split('#').next().unwrap_or(link).trim_end_matches('/');
-        let exists =
-            files.iter().any(|f| f.path == file || f.path.starts_with(&format!("{file}/")));
-        !link.contains("://") && !exists
-    });
-    broken.map(|link| format!("README.md: the link `{link}` leads nowhere")).collect()
-}
-
-/// A heading as forges make an anchor of it.
-fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>().to_lowercase()
+        .map(|alert| format!("{}: add a heading `## {alert}` with what to do", runbook.path));
+    let stale = headings
+        .iter()
+        .filter(|heading| heading.starts_with("Highwater"))
+        .filter(|heading| alerts.iter().all(|alert| alert != *heading))
+        .map(|heading| format!("{}: there is no alert {heading}; remove it", runbook.path));
+    let elsewhere = (links != expected)
+        .then(|| format!("{}: the runbook_urls must be {expected:?}", rules.path));
+    unexplained.chain(stale).chain(elsewhere).collect()
 }
 
 #[cfg(test)]
@@ -127,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn sql_that_nothing_includes_is_found() {
+    fn unused_sql_is_found() {
         let source = "include_str!(\"../../sql/slot.sql\")";
         let files = [file("src/a.rs", source), file("sql/slot.sql", ""), file("sql/lost.sql", "")];
         assert_eq!(
@@ -137,42 +120,35 @@ mod tests {
     }
 
     #[test]
-    fn metrics_and_readme_are_compared_both_ways() {
+    fn metrics_and_documentation_are_compared_both_ways() {
         let source = r#""highwater_polls_total" "highwater_log_bytes""#;
+        let page = file("metrics.md", "`highwater_polls_total`, `highwater_old`");
         assert_eq!(
-            undocumented_metrics(source, "`highwater_polls_total`, `highwater_old`"),
+            undocumented_metrics(source, &page),
             [
-                "README.md: say what highwater_log_bytes means, in the table of metrics",
-                "README.md: there is no metric highwater_old in src/metrics.rs; remove it",
+                "metrics.md: document highwater_log_bytes, which src/metrics.rs registers",
+                "metrics.md: src/metrics.rs registers no highwater_old; remove it",
             ]
         );
     }
 
     #[test]
-    fn alerts_that_nobody_explains_are_found() {
-        let rules = "- alert: SlotGone\n  runbook_url: README.md#slotgone\n";
-        assert_eq!(alerts_without_runbook(rules, "#### SlotGone\n"), Vec::<String>::new());
+    fn alerts_and_runbook_are_compared_both_ways() {
+        let rules =
+            file("rules.yaml", "- alert: HighwaterDown\n  runbook_url: book.md#highwaterdown\n");
+        let runbook = file("book.md", "## HighwaterDown\n");
+        assert_eq!(alerts_without_runbook(&rules, &runbook), Vec::<String>::new());
         assert_eq!(
-            alerts_without_runbook(rules, "#### Other\n"),
-            ["README.md: say in the runbook what to do about SlotGone"]
-        );
-        let astray = rules.replace("#slotgone", "#other");
-        assert_eq!(
-            alerts_without_runbook(&astray, "#### SlotGone\n"),
-            [r#"grafana/rules.yaml: the runbook_urls must be ["README.md#slotgone"]"#]
-        );
-    }
-
-    #[test]
-    fn links_that_lead_nowhere_are_found() {
-        let readme = "# What it is, in short\n[a](#what-it-is-in-short) [b](#lost) [c](sql/) \
-             [d](sql/lost.sql) [e](https://docs.rs/) [f](sql/slot.sql#L1)";
-        assert_eq!(
-            broken_links(readme, &[file("sql/slot.sql", "")]),
+            alerts_without_runbook(&rules, &file("book.md", "## HighwaterUp\n")),
             [
-                "README.md: the link `#lost` leads nowhere",
-                "README.md: the link `sql/lost.sql` leads nowhere",
+                "book.md: add a heading `## HighwaterDown` with what to do",
+                "book.md: there is no alert HighwaterUp; remove it",
             ]
+        );
+        let elsewhere = file("rules.yaml", &rules.text.replace("#highwaterdown", "#other"));
+        assert_eq!(
+            alerts_without_runbook(&elsewhere, &runbook),
+            [r#"rules.yaml: the runbook_urls must be ["book.md#highwaterdown"]"#]
         );
     }
 }
