@@ -2,7 +2,7 @@
 
 use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, SettingSpec, Sources, TABLE_SETTINGS};
 
-use super::tree::File;
+use super::tree::SourceFile;
 
 /// The table of settings of the configuration reference, as it must be.
 pub(crate) fn settings_table() -> String {
@@ -22,14 +22,14 @@ fn row(setting: &SettingSpec) -> String {
 }
 
 /// A finding unless the document holds `part`, which is `what`.
-pub(crate) fn missing(document: &File, part: &str, what: &str) -> Option<String> {
+pub(crate) fn missing(document: &SourceFile, part: &str, what: &str) -> Option<String> {
     let finding = || format!("{}: {what} is out of date; it must be\n\n{part}", document.path);
     (!document.text.contains(part)).then(finding)
 }
 
 /// Configurations in the document that the service would not accept. Most show a part of a file: the
 /// only setting without a default, the database's address, is added to them.
-pub(crate) fn refused_configurations(document: &File) -> Vec<String> {
+pub(crate) fn refused_configurations(document: &SourceFile) -> Vec<String> {
     let blocks = document.text.split("```toml\n").skip(1);
     let blocks = blocks.filter_map(|rest| rest.split("```").next());
     let refused = blocks.filter_map(|block| refusal(block).map(|error| (block, error)));
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_is_not_accepted_is_found() {
-        let page = |text: &str| File { path: "page.md".into(), text: text.into() };
+        let page = |text: &str| SourceFile { path: "page.md".into(), text: text.into() };
         let wrong = page(
             "```toml\n[postgres]\nulr = \"postgres://db/app\"\n```\n\
              ```toml\n[tables.items]\nrows = \"all\"\n```",
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_is_out_of_date_is_found() {
-        let page = |text: &str| File { path: "page.md".into(), text: text.into() };
+        let page = |text: &str| SourceFile { path: "page.md".into(), text: text.into() };
         assert_eq!(missing(&page("a\nb\n"), "a\n", "the letter"), None);
         let found = missing(&page("b"), "a", "the letter").unwrap();
         assert_eq!(found, "page.md: the letter is out of date; it must be\n\na");

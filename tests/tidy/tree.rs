@@ -32,8 +32,8 @@ pub(crate) fn files() -> Vec<SourceFile> {
 }
 
 /// One file.
-pub(crate) fn file(path: &str) -> File {
-    File { path: path.to_owned(), text: text(path) }
+pub(crate) fn file(path: &str) -> SourceFile {
+    SourceFile { path: path.to_owned(), text: text(path) }
 }
 
 /// The text of one file.
