@@ -55,7 +55,7 @@
 //! | API | [`http`] | knows the store, never PostgreSQL |
 //! | program | [`config`] [`app`] [`cli`] | reads the configuration, puts the parts together, speaks to people |
 //!
-//! [`throwaway`], a private PostgreSQL for the demo and the tests, stands beside: nothing that serves
+//! [`temp_postgres`], a private PostgreSQL for the demo and the tests, stands beside: nothing that serves
 //! clients uses it. For a first reading take the modules in the order of the table; or begin with
 //! [`version`], [`store`] and [`replication::assembler`], which hold the ideas.
 //!
@@ -136,4 +136,4 @@ pub mod app;
 
 pub mod cli;
 
-pub mod throwaway;
+pub mod temp_postgres;

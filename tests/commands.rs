@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -269,9 +269,10 @@ async fn somebody_elses_slot_is_left_alone() {
 
 #[tokio::test]
 async fn open_transactions_that_a_new_slot_waits_for_are_named() {
-    let pg =
-        TestPostgres::private(ServerOptions::default().setting("max_prepared_transactions", "1"))
-            .await;
+    let pg = TestPostgres::private(
+        TempPostgresOptions::default().setting("max_prepared_transactions", "1"),
+    )
+    .await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE items",
     )
@@ -291,7 +292,7 @@ async fn open_transactions_that_a_new_slot_waits_for_are_named() {
 
 #[tokio::test]
 async fn a_server_without_logical_decoding_is_not_ready() {
-    let options = ServerOptions::default()
+    let options = TempPostgresOptions::default()
         .setting("wal_level", "replica")
         .setting("max_replication_slots", "1")
         .setting("wal_sender_timeout", "0");

@@ -22,7 +22,7 @@ mod restart;
 mod rows;
 mod scopes;
 mod streamed;
-mod throwaway;
+mod temp_postgres;
 mod tidy;
 mod trouble;
 mod wire;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use tokio::task::JoinSet;
 
 use crate::support::{Highwater, PATIENCE, TestPostgres, installation};
@@ -269,7 +269,7 @@ async fn attached_and_detached(
 
 #[tokio::test]
 async fn with_the_event_trigger_a_leaf_is_followed_from_the_commit_that_attached_it() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE loose (id int PRIMARY KEY);

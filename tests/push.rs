@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use tokio::net::TcpSocket;
 
 use crate::support::{Highwater, LocalCopy, Poll, PushSocket, PushStream, TestPostgres};
@@ -76,7 +76,7 @@ async fn mirrors_that_are_pushed_to_equal_the_database() {
 #[tokio::test]
 async fn a_stream_resumes_by_its_last_id_across_a_restart() {
     // Without neighbours, whose open transactions would make a slot reach back to before the table.
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let mut stream = PushStream::open(&hw, "", None).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use crate::support::{Highwater, PATIENCE, TestPostgres};
 
@@ -12,7 +12,7 @@ const TABLE: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION hig
 /// A server without neighbours: while transactions of others are open, a slot reaches back to before
 /// the table was made, and a restart rightly resets a table that may have changed since.
 async fn quiet() -> TestPostgres {
-    TestPostgres::private(ServerOptions::default()).await
+    TestPostgres::private(TempPostgresOptions::default()).await
 }
 
 #[tokio::test]
@@ -213,14 +213,14 @@ async fn a_slot_lost_is_replaced_and_everybody_is_reset() {
 
 #[tokio::test]
 async fn the_servers_own_restart_is_not_delayed_and_not_noticed_by_clients() {
-    let mut pg = TestPostgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1)").await;
     hw.applied(&pg).await;
     let began = Instant::now();
-    pg.server().restart(Shutdown::Fast).expect("the server restarts");
+    pg.server().restart(ShutdownMode::Fast).expect("the server restarts");
     assert!(began.elapsed() < Duration::from_secs(10), "the server waited for us");
     pg.reconnect().await;
     assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "reads go on");
@@ -253,7 +253,7 @@ async fn a_busy_slot_is_waited_for_and_taken_over() {
 
 #[tokio::test]
 async fn an_idle_publication_on_a_busy_server_lets_wal_go() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(TABLE).await;
     pg.execute("CREATE TABLE noise (id int)").await;
     let hw = Highwater::start_with(&pg, &[("postgres.resume_max_wal", "1MiB")]).await;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{Server, ServerOptions};
+use highwater::temp_postgres::{TempPostgres, TempPostgresOptions};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -59,7 +59,8 @@ async fn a_missing_publication_is_told_with_the_way_to_make_it() {
 
 #[tokio::test]
 async fn wal_level_replica_is_told_with_the_setting() {
-    let pg = TestPostgres::private(ServerOptions::default().setting("wal_level", "replica")).await;
+    let pg =
+        TestPostgres::private(TempPostgresOptions::default().setting("wal_level", "replica")).await;
     pg.execute("CREATE PUBLICATION highwater").await;
     let output = run(&pg.url(), &[]).await;
     assert_fails(&output, 1, &["wal_level = logical"]);
@@ -81,7 +82,7 @@ async fn a_role_without_the_right_is_told_with_the_sql() {
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_database_are_told() {
     let hba = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
-    let options = ServerOptions { hba: Some(hba.into()), ..ServerOptions::default() };
+    let options = TempPostgresOptions { hba: Some(hba.into()), ..TempPostgresOptions::default() };
     let pg = TestPostgres::private(options).await;
     pg.execute("CREATE ROLE app LOGIN REPLICATION PASSWORD 'right'").await;
     let port = pg.server().port();
@@ -217,6 +218,6 @@ async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
     pg.query(&format!("SELECT pg_drop_replication_slot('{}')", pg.database())).await;
 }
 
-fn with_user(server: &Server, user: &str, database: &str) -> String {
+fn with_user(server: &TempPostgres, user: &str, database: &str) -> String {
     format!("postgres://{user}@127.0.0.1:{}/{database}", server.port())
 }

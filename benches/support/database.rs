@@ -1,11 +1,11 @@
-//! A throw-away PostgreSQL for one benchmark, and an SQL session in it.
+//! A temporary PostgreSQL for one benchmark, and an SQL session in it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use highwater::lsn::Lsn;
-use highwater::throwaway::{FindOptions, Installation, Server, ServerOptions};
+use highwater::temp_postgres::{FindOptions, Installation, TempPostgres, TempPostgresOptions};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
@@ -19,7 +19,7 @@ const REAP_TIME: Duration = Duration::from_millis(100);
 
 /// A server of the benchmark's own, and a session on it.
 pub(crate) struct BenchDatabase {
-    pub(crate) server: Server,
+    pub(crate) server: TempPostgres,
     pub(crate) session: BenchSession,
 }
 
@@ -32,11 +32,11 @@ impl BenchDatabase {
             ("max_wal_size", "16GB"),
             ("shared_buffers", "256MB"),
         ];
-        let mut options = ServerOptions::default();
+        let mut options = TempPostgresOptions::default();
         for (name, value) in quiet.iter().chain(settings) {
             options = options.setting(name, value);
         }
-        let server = Server::start(&installation(common)?, &options)?;
+        let server = TempPostgres::start(&installation(common)?, &options)?;
         println!("PostgreSQL {}, a private server", server.installation().version());
         let session = BenchSession::open(&server.url(DATABASE)).await?;
         Ok(Self { server, session })

@@ -1,4 +1,4 @@
-//! What the benchmarks share: a throw-away PostgreSQL, the service as a child process, a small
+//! What the benchmarks share: a temporary PostgreSQL, the service as a child process, a small
 //! HTTP client and load generator, and how figures are summed up, printed and kept.
 //!
 //! Every benchmark compares two things in one run on one machine, taking turns; what it tells is

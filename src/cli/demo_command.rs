@@ -12,17 +12,18 @@ use super::progress::Terminal;
 use super::{logging, signals};
 use crate::app::App;
 use crate::config::{Config, Environment, Flag, Sources};
-use crate::throwaway::{FindOptions, cache_directory};
+use crate::temp_postgres::{FindOptions, cache_directory};
 
 /// Watch it work: no database needed
 ///
-/// Starts a private PostgreSQL, opens a small shop in it, runs the service, changes rows in the ways
-/// that other means of invalidation miss, and shows what was committed and what a client was told.
-/// Nothing is left behind.
+/// Starts a private PostgreSQL with a small shop in it, runs the service, changes rows in the ways that
+/// other means of invalidation miss, and prints what was committed and what a client received. Without
+/// PostgreSQL on this machine its programs are downloaded into the user's cache directory; nothing is
+/// installed. At the end the private server and its files are deleted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater demo --for 20s")]
 pub(crate) struct DemoArgs {
-    /// End after so long [default: Ctrl-C]
+    /// End after this time [default: at Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     run_for: Option<Duration>,
     /// Loopback address to listen on [default: 127.0.0.1:8080, or a free port]
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(),
     Box::pin(demo).await.map_err(CommandFailure::failed)
 }
 
-/// The service of the demo: configured by what the demo asks for and nothing else.
+/// Runs the service with the demo's configuration; environment and files are ignored.
 async fn serve(
     request: ServiceRequest,
     stop: CancellationToken,
@@ -59,7 +60,7 @@ async fn serve(
         setting("postgres.publication", request.publication),
         setting("postgres.slot", request.slot),
     ];
-    flags.extend(request.rows_held.iter().map(|(key, value)| setting(key, value)));
+    flags.extend(request.row_cache_settings.iter().map(|(key, value)| setting(key, value)));
     let sources = Sources { flags, ..Sources::default() };
     let config = Config::load(&sources)?;
     let app = App::on(&config, request.listener, None)?;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The console, the demo's story and push, in a real browser.
+# The console, the demo's playground and push, in a real browser.
 #
 #   tests/browser/check.sh HIGHWATER SERVER_BIN_DIR [README_PICTURE]
 #

@@ -1,4 +1,4 @@
-// The console and the demo's story, played by clicks and keys in a real browser:
+// The console and the demo's playground, operated by clicks and keys in a real browser:
 //
 //   node console.mjs HIGHWATER PICTURES [README_PICTURE]
 //
@@ -47,8 +47,8 @@ async function reads(page, selector, wanted, patience) {
 }
 
 /** The list on the right, as `update 7`, from the top. */
-function told(page) {
-  return page.$$eval("#told > li", (items) => items.map((item) => `${item.querySelector(".op")?.dataset.op} ${item.dataset.id}`));
+function received(page) {
+  return page.$$eval("#received > li", (items) => items.map((item) => `${item.querySelector(".op")?.dataset.op} ${item.dataset.id}`));
 }
 
 /** Does something; `expected` must then be at the top of the list in time. */
@@ -56,19 +56,19 @@ async function moves(page, doing, expected) {
   const started = performance.now();
   await doing();
   const fits = (top) => (expected instanceof RegExp ? expected.test(top) : top === expected);
-  await until(`"${expected}" is at the top`, async () => fits((await told(page))[0]), MOVED_WITHIN);
+  await until(`"${expected}" is at the top`, async () => fits((await received(page))[0]), MOVED_WITHIN);
   return Math.round(performance.now() - started);
 }
 
-const button = (page, id, act) => page.locator(`#rows tr[data-id="${id}"] button[data-act="${act}"]`);
+const button = (page, id, action) => page.locator(`#rows tr[data-id="${id}"] button[data-action="${action}"]`);
 
-/** Others change rows, too; then not any more. */
+/** Pauses the other changes and waits until the list is still. */
 async function quiet(page) {
-  await page.click("#business");
-  await until("the others pause", async () => (await page.getAttribute("#business", "aria-pressed")) === "true");
+  await page.click("#traffic");
+  await until("other changes pause", async () => (await page.getAttribute("#traffic", "aria-pressed")) === "true");
   let before;
   await until("nothing moves", async () => {
-    const now = (await told(page)).join();
+    const now = (await received(page)).join();
     const same = now === before;
     before = now;
     await page.waitForTimeout(700);
@@ -76,22 +76,22 @@ async function quiet(page) {
   });
 }
 
-async function playsTheStory(page) {
-  await until("the list has every item", async () => (await told(page)).length >= 18);
-  // The last step of the story on the terminal.
+async function playsTheScenario(page) {
+  await until("the list has every item", async () => (await received(page)).length >= 18);
+  // The last step of the scenario.
   await reads(page, "#resets", /order_lines[^]*TRUNCATE/, 60_000);
   await quiet(page);
   const times = [];
   times.push(await moves(page, () => button(page, 7, "sell").click(), "update 7"));
   times.push(await moves(page, () => button(page, 12, "raise").click(), "update 12"));
   times.push(await moves(page, () => button(page, 7, "raise").click(), "update 7"));
-  assert.deepEqual((await told(page)).slice(0, 2), ["update 7", "update 12"]);
+  assert.deepEqual((await received(page)).slice(0, 2), ["update 7", "update 12"]);
   assert.match(await text(page, "#sql"), /UPDATE items SET price = round\(price \* 1\.10, 2\) WHERE id = 7; 1 row/);
-  assert.match(await text(page, "#told > li .news"), /told \d+ ms after COMMIT/);
+  assert.match(await text(page, "#received > li .latency"), /received \d+ ms after COMMIT/);
 
   await page.getByRole("button", { name: "10 % off all tea" }).click();
   const teas = await until("all tea is at the top", async () => {
-    const top = (await told(page)).slice(0, 6);
+    const top = (await received(page)).slice(0, 6);
     return top.every((line) => /^update (3|6|9|12|15|18)$/.test(line)) && new Set(top).size === 6;
   }, MOVED_WITHIN);
   assert.ok(teas);
@@ -101,7 +101,7 @@ async function playsTheStory(page) {
   await until("the row is gone on the left", async () => (await button(page, 12, "remove").count()) === 0);
   const focused = await page.evaluate(() => document.activeElement.ariaLabel);
   assert.match(focused, /^Delete .*\(13\)$/, "focus goes to the next row");
-  console.log(`the story: rows at the top after ${times.join(", ")} ms, clicks included`);
+  console.log(`the playground: rows at the top after ${times.join(", ")} ms, clicks included`);
 }
 
 async function showsLiveChanges(page) {
@@ -120,9 +120,9 @@ async function showsLiveChanges(page) {
   // Many changes: the page stays as small as it was.
   await page.evaluate(async () => {
     const headers = { "Content-Type": "application/json" };
-    const act = (body) => fetch("/demo/acts", { method: "POST", headers, body: JSON.stringify(body) });
-    for (let turn = 0; turn < 300; turn++) await act({ act: "sell", id: 1 });
-    await act({ act: "restock" });
+    const run = (body) => fetch("/demo/actions", { method: "POST", headers, body: JSON.stringify(body) });
+    for (let turn = 0; turn < 300; turn++) await run({ action: "sell", id: 1 });
+    await run({ action: "restock" });
   });
   await reads(page, "#live-foot", /the newest 250 of them kept/);
   assert.equal(await page.locator("#live tr").count(), 250);
@@ -173,7 +173,7 @@ async function pollsByHand(page) {
 async function worksByKeyboard(page) {
   await page.evaluate(() => (document.activeElement.blur(), scrollTo(0, 0)));
   await page.reload();
-  await until("the list is there", async () => (await told(page)).length > 0);
+  await until("the list is there", async () => (await received(page)).length > 0);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.className), "skip");
   assert.ok((await page.locator(".skip").boundingBox()).y >= 0, "the skip link is seen when it has the focus");
@@ -213,7 +213,7 @@ async function looksRight() {
   };
   for (const [name, options] of Object.entries(looks)) {
     const page = await open({ reducedMotion: "reduce", ...options });
-    await until("the list is there", async () => (await told(page)).length > 0);
+    await until("the list is there", async () => (await received(page)).length > 0);
     await reads(page, "#phase", /^Up to date/);
     await moves(page, () => button(page, 8, "sell").click(), "update 8");
     assert.equal(await page.evaluate(() => document.getAnimations().length), 0, "nothing moves for who wants it still");
@@ -272,13 +272,13 @@ async function livesWithoutStatus() {
 
 /** Requests that no page but ours may make. */
 async function refusesStrangers() {
-  const ask = (headers, body = '{"act":"sale"}') =>
-    fetch(`${base}demo/acts`, { method: "POST", headers, body }).then(({ status }) => status);
+  const ask = (headers, body = '{"action":"sale"}') =>
+    fetch(`${base}demo/actions`, { method: "POST", headers, body }).then(({ status }) => status);
   const json = { "Content-Type": "application/json" };
   assert.equal(await ask({ ...json, Origin: "http://evil.example" }), 403);
   assert.equal(await ask({ ...json, Origin: "null" }), 403);
   assert.equal(await ask({ "Content-Type": "text/plain" }), 415);
-  assert.equal(await ask(json, '{"act":"drop"}'), 400);
+  assert.equal(await ask(json, '{"action":"drop"}'), 400);
   assert.equal(await ask({ ...json, Origin: base.replace(/\/$/, "") }), 200);
   console.log("other pages can't press the buttons");
 }
@@ -288,7 +288,7 @@ await run(async () => {
   [, base] = await until("the demo is ready", () => /(http:\/\/127\.0\.0\.1:\d+\/)/.exec(demo.printed), 120_000);
   browser = await launch();
   const page = await open();
-  await playsTheStory(page);
+  await playsTheScenario(page);
   await showsLiveChanges(page);
   await showsTheState(page);
   await pollsByHand(page);

@@ -10,7 +10,7 @@ use highwater::replication::{
     TransactionLimits,
 };
 use highwater::source::{SourceStatus, StreamRequests};
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::support::PATIENCE;
 #[allow(clippy::disallowed_methods, reason = "joined at the end")]
 async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "2s")).await;
+    let pg = quiet(TempPostgresOptions::default().setting("wal_sender_timeout", "2s")).await;
     let options = ReplicationOptions {
         target: ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap(),
         publication: "highwater".into(),

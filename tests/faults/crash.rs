@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use super::{inserted, quiet};
 use crate::support::Highwater;
 
 #[tokio::test]
 async fn a_killed_server_recovers_and_everything_is_told_once() {
-    let mut pg = quiet(ServerOptions::default()).await;
+    let mut pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start_with(&pg, &[("postgres.resume_window", "0s")]).await;
     let start = hw.version().await;
     let mut version = start.clone();
@@ -23,7 +23,7 @@ async fn a_killed_server_recovers_and_everything_is_told_once() {
         // Confirmed, but not yet durably: the slot's position is written at checkpoints.
         let began = Instant::now();
         pg.server().kill().expect("killed");
-        pg.server().restart(Shutdown::Immediate).expect("recovered");
+        pg.server().restart(ShutdownMode::Immediate).expect("recovered");
         pg.reconnect().await;
         let told = hw.told(&pg, "a", &version).await;
         eprintln!("server crash: answered as before {:?} after it", began.elapsed());
@@ -38,7 +38,7 @@ async fn a_killed_server_recovers_and_everything_is_told_once() {
 /// A commit that nobody waits for (`synchronous_commit = off`) can be read before it is durable.
 #[tokio::test]
 async fn a_row_that_a_crash_took_back_is_read_again() {
-    let options = ServerOptions::default().setting("wal_writer_delay", "10s");
+    let options = TempPostgresOptions::default().setting("wal_writer_delay", "10s");
     let mut pg = quiet(options).await;
     pg.execute(
         "CREATE TABLE r (id int PRIMARY KEY, v text); ALTER PUBLICATION highwater ADD TABLE r",
@@ -54,7 +54,7 @@ async fn a_row_that_a_crash_took_back_is_read_again() {
         // Another row, so that it has to be read.
         let seen = hw.fetch("/v1/tables/r/rows/1?at_least=0/0").await.body["v"].clone();
         pg.server().kill().expect("killed");
-        pg.server().restart(Shutdown::Immediate).expect("recovered");
+        pg.server().restart(ShutdownMode::Immediate).expect("recovered");
         pg.reconnect().await;
         let now: String = pg.value("SELECT v FROM r").await;
         lost += usize::from(seen == "lost" && now == "kept");
@@ -79,12 +79,12 @@ async fn a_row_that_a_crash_took_back_is_read_again() {
 
 #[tokio::test]
 async fn a_server_that_restarts_in_a_loop_is_followed() {
-    let mut pg = quiet(ServerOptions::default()).await;
+    let mut pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     for id in 1..=8 {
         pg.execute(&format!("INSERT INTO a VALUES ({id})")).await;
-        let mode = if id % 2 == 0 { Shutdown::Fast } else { Shutdown::Immediate };
+        let mode = if id % 2 == 0 { ShutdownMode::Fast } else { ShutdownMode::Immediate };
         let began = Instant::now();
         pg.server().restart(mode).expect("the server restarts");
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
@@ -100,7 +100,7 @@ async fn a_server_that_restarts_in_a_loop_is_followed() {
 
 #[tokio::test]
 async fn a_killed_service_takes_up_where_its_clients_are() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let (mut hw, mut program) = Highwater::program(&pg, &[]).await;
     let start = hw.version().await;
     let mut version = start.clone();

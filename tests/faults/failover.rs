@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use super::{inserted, quiet};
 use crate::support::{Highwater, PATIENCE, Proxy, Slots, TestPostgres, position};
@@ -18,9 +18,9 @@ struct PrimaryAndStandby {
 impl PrimaryAndStandby {
     /// The standby has the slot of a service that ran before it was made, or none.
     async fn start(slots: Slots) -> Self {
-        let mut primary = quiet(ServerOptions::default()).await;
+        let mut primary = quiet(TempPostgresOptions::default()).await;
         Highwater::start(&primary).await.stop().await.expect("a clean end");
-        let standby = primary.standby(slots, ServerOptions::default()).await;
+        let standby = primary.standby(slots, TempPostgresOptions::default()).await;
         Self { primary, standby }
     }
 
@@ -137,7 +137,7 @@ async fn commits_that_a_failover_takes_back_are_forgotten_and_everybody_is_reset
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_restored_behind_the_same_address_resets_everybody() {
-    let mut pg = quiet(ServerOptions::default()).await;
+    let mut pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let start = hw.version().await;
@@ -170,7 +170,7 @@ async fn a_backup_restored_behind_the_same_address_resets_everybody() {
 /// The disk is set back to a snapshot: the same server, the same timeline, other commits.
 #[tokio::test]
 async fn storage_that_is_set_back_is_noticed_and_everybody_is_reset() {
-    let mut pg = quiet(ServerOptions::default()).await;
+    let mut pg = quiet(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE r (id int PRIMARY KEY, v text); ALTER PUBLICATION highwater ADD TABLE r",
     )
@@ -181,19 +181,19 @@ async fn storage_that_is_set_back_is_noticed_and_everybody_is_reset() {
     hw.applied(&pg).await;
     let aside = tempfile::tempdir().expect("a temporary directory");
     let aside = aside.path().join("data");
-    pg.server().stop(Shutdown::Fast).expect("it stops");
+    pg.server().stop(ShutdownMode::Fast).expect("it stops");
     copy_data(&pg.server().data_dir(), &aside);
-    pg.server().restart(Shutdown::Fast).expect("it starts");
+    pg.server().restart(ShutdownMode::Fast).expect("it starts");
     pg.reconnect().await;
     pg.execute("INSERT INTO a SELECT generate_series(100, 5000); UPDATE r SET v = 'phantom'").await;
     let phantom = hw.told(&pg, "a,r", &start).await;
     assert_eq!((phantom.reset.len(), phantom.more), (0, false));
 
-    pg.server().stop(Shutdown::Fast).expect("it stops");
+    pg.server().stop(ShutdownMode::Fast).expect("it stops");
     std::fs::remove_dir_all(pg.server().data_dir()).expect("a directory");
     copy_data(&aside, &pg.server().data_dir());
     let began = Instant::now();
-    pg.server().restart(Shutdown::Fast).expect("it starts");
+    pg.server().restart(ShutdownMode::Fast).expect("it starts");
     pg.reconnect().await;
     pg.execute("INSERT INTO a VALUES (2)").await;
     until_another_epoch(&hw, &phantom.version).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use super::failover::until_another_epoch;
 use super::{inserted, quiet};
@@ -33,9 +33,9 @@ async fn a_standby_that_copies_the_slot_goes_on_without_a_reset() {
     if installation().major() < 17 {
         return;
     }
-    let mut primary = quiet(ServerOptions::default()).await;
+    let mut primary = quiet(TempPostgresOptions::default()).await;
     primary.execute("SELECT pg_create_physical_replication_slot('standby', true)").await;
-    let options = ServerOptions::default()
+    let options = TempPostgresOptions::default()
         .setting("primary_slot_name", "standby")
         .setting("hot_standby_feedback", "on")
         .setting("sync_replication_slots", "on");
@@ -75,7 +75,7 @@ async fn a_slot_is_not_made_one_that_standbys_copy_where_that_is_not_wanted() {
     if installation().major() < 17 {
         return;
     }
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let failover = "SELECT failover FROM pg_replication_slots";
     for (settings, expected) in [
         (&[("postgres.temporary_slot", "true")][..], false),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use highwater::database::sql::EVENT_TRIGGER;
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use serde_json::Value;
 
 use crate::support::{Highwater, LocalCopy, TestPostgres, TestSession, is_same_json};
@@ -23,7 +23,7 @@ const GROW: &str = "INSERT INTO noise SELECT g, repeat('x', 100) FROM generate_s
 
 /// A server that streams early, with tables whose rows are preloaded, lazy and not held.
 async fn server() -> TestPostgres {
-    let options = ServerOptions::default()
+    let options = TempPostgresOptions::default()
         .setting("logical_decoding_work_mem", "64kB")
         .setting("max_prepared_transactions", "5");
     let pg = TestPostgres::private(options).await;
@@ -234,7 +234,7 @@ async fn a_server_that_dies_in_the_middle_of_streamed_transactions_sends_them_ag
     let mut pg = server().await;
     let service = instance(&pg, "on", "on").await;
     let start = service.version().await;
-    for mode in [Shutdown::Immediate, Shutdown::Fast] {
+    for mode in [ShutdownMode::Immediate, ShutdownMode::Fast] {
         let open = pg.connect().await;
         open.execute(&format!(
             "BEGIN; INSERT INTO ids VALUES ('prepared', 1); {GROW}; PREPARE TRANSACTION 'kept'"

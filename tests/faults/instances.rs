@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use super::quiet;
 use crate::support::{Highwater, LocalCopy, Proxy, SessionKind, TestPostgres, TestSession};
@@ -82,7 +82,7 @@ async fn disturb(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_switch_between_instances_at_every_poll_miss_nothing_and_are_never_reset() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     // A table made only just before the slot could have been made after it, for all that a restart
     // knows while others write: it would be reset.
     pg.execute(TRANSACTIONS).await;
@@ -122,7 +122,7 @@ async fn clients_that_switch_between_instances_at_every_poll_miss_nothing_and_ar
 /// about the time after that.
 #[tokio::test]
 async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does_not_know_it_yet() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute(include_str!("../../sql/event_trigger.sql")).await;
     pg.execute("CREATE TABLE b (id int PRIMARY KEY)").await;
     let proxy = Proxy::start(&pg).await;
@@ -151,7 +151,7 @@ async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does
 /// finds it first tells the others.
 #[tokio::test]
 async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_not_looked() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let quick = instance(&pg, 0).await;
     let slow = instance_behind(&proxy.url(pg.database()), &pg, 1).await;
@@ -173,7 +173,7 @@ async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_no
 /// Who is alone tells nobody: nothing is written into the database.
 #[tokio::test]
 async fn a_changed_definition_is_not_announced_where_there_is_no_other_slot() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("SELECT pg_create_logical_replication_slot('peek', 'test_decoding')").await;
     let messages = async || {
         let sql = "SELECT count(*) FROM pg_logical_slot_peek_changes('peek', NULL, NULL)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use super::quiet;
 use crate::support::{Highwater, TestPostgres};
@@ -14,7 +14,7 @@ const GROWTH_MAX: u64 = 64 << 20;
 
 #[tokio::test]
 async fn a_giant_commit_is_a_reset_while_memory_stays_flat_and_others_are_served() {
-    let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "8s")).await;
+    let pg = quiet(TempPostgresOptions::default().setting("wal_sender_timeout", "8s")).await;
     pg.execute("CREATE TABLE b (id int PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE b")
         .await;
     let (hw, program) = Highwater::program(&pg, &[]).await;

@@ -15,10 +15,10 @@ mod server;
 mod slot;
 
 use crate::support::TestPostgres;
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 /// A server without neighbours, whose slots reach back to nobody else's transactions, with table `a`.
-async fn quiet(options: ServerOptions) -> TestPostgres {
+async fn quiet(options: TempPostgresOptions) -> TestPostgres {
     let pg = TestPostgres::private(options).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;

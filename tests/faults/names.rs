@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use super::{inserted, quiet};
 use crate::support::{Highwater, Name, Proxy};
@@ -14,7 +14,7 @@ const SECOND: &str = "127.0.0.2";
 
 #[tokio::test]
 async fn a_name_is_looked_up_anew_at_every_connection() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let before = Proxy::start(&pg).await;
     let port = before.address().port();
     let after = Proxy::start_at(&pg, &format!("{SECOND}:{port}")).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -25,7 +25,7 @@ async fn until_connections(proxy: &Proxy, count: usize) -> Duration {
 
 #[tokio::test]
 async fn a_black_hole_is_noticed_told_and_survived() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
@@ -47,7 +47,7 @@ async fn a_black_hole_is_noticed_told_and_survived() {
 #[tokio::test]
 async fn a_stream_gone_silent_is_replaced_and_its_walsender_ended() {
     // The server itself would need a minute to notice, holding the slot.
-    let pg = quiet(ServerOptions::default().setting("wal_sender_timeout", "60s")).await;
+    let pg = quiet(TempPostgresOptions::default().setting("wal_sender_timeout", "60s")).await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
@@ -63,7 +63,7 @@ async fn a_stream_gone_silent_is_replaced_and_its_walsender_ended() {
 
 #[tokio::test]
 async fn looks_that_get_no_answer_do_not_harm_the_stream() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
@@ -99,7 +99,7 @@ async fn stop_at_work(pg: &TestPostgres) -> Pid {
 
 #[tokio::test]
 async fn a_silent_walsender_at_work_is_probed_and_not_cut_off() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE noise (id int)").await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
@@ -122,7 +122,7 @@ async fn a_silent_walsender_at_work_is_probed_and_not_cut_off() {
 
 #[tokio::test]
 async fn reset_and_half_closed_connections_cost_nobody_a_reset() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
@@ -142,7 +142,7 @@ async fn reset_and_half_closed_connections_cost_nobody_a_reset() {
 
 #[tokio::test]
 async fn a_damaged_message_is_an_error_and_a_reconnect() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE t (id text PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE t")
         .await;
     let proxy = Proxy::start(&pg).await;
@@ -168,7 +168,7 @@ async fn a_damaged_message_is_an_error_and_a_reconnect() {
 
 #[tokio::test]
 async fn a_stream_that_fails_at_one_place_for_ever_is_given_up_with_a_reset() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE t (id text PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE t")
         .await;
     let proxy = Proxy::start(&pg).await;
@@ -191,7 +191,7 @@ async fn a_stream_that_fails_at_one_place_for_ever_is_given_up_with_a_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fast_shutdown_is_not_delayed_over_a_long_way() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     pg.execute("INSERT INTO a VALUES (1)").await;
@@ -200,7 +200,7 @@ async fn a_fast_shutdown_is_not_delayed_over_a_long_way() {
     proxy.delay(Duration::from_millis(80));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
-    tokio::task::block_in_place(|| pg.server().stop(Shutdown::Fast)).expect("it stops");
+    tokio::task::block_in_place(|| pg.server().stop(ShutdownMode::Fast)).expect("it stops");
     let took = began.elapsed();
     eprintln!("fast shutdown over 160 ms: {took:?}");
     assert!(took < Duration::from_secs(5), "the server waited for us for {took:?}");
@@ -209,14 +209,14 @@ async fn a_fast_shutdown_is_not_delayed_over_a_long_way() {
 
 #[tokio::test]
 async fn another_system_behind_the_same_address_resets_everybody() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = behind(&proxy, &pg).await;
     pg.execute("INSERT INTO a VALUES (1)").await;
     let before = hw.told(&pg, "a", &hw.version().await).await.version;
 
     // Same tables, same oids, and as much WAL: only the system identifier differs.
-    let other = TestPostgres::unrelated(ServerOptions::default()).await;
+    let other = TestPostgres::unrelated(TempPostgresOptions::default()).await;
     other.execute(&format!("CREATE DATABASE {}", pg.database())).await;
     let there = crate::support::TestSession::open(&other.server().socket_url(pg.database())).await;
     there.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a; INSERT INTO a VALUES (7)").await;
@@ -240,7 +240,7 @@ async fn another_system_behind_the_same_address_resets_everybody() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_yet_is_named_before_the_publication_is_made() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
     let proxy = Proxy::start(&pg).await;
     proxy.cut();

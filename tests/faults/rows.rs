@@ -1,13 +1,13 @@
 //! Rows that share a position, tables that are emptied, partitions on their own.
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use super::{inserted, quiet};
 use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
 async fn a_client_in_the_middle_of_a_copy_goes_on_after_a_restart() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     // COPY writes many rows with one WAL record.
@@ -26,7 +26,7 @@ async fn a_client_in_the_middle_of_a_copy_goes_on_after_a_restart() {
 
 #[tokio::test]
 async fn a_truncated_table_stays_published() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1); TRUNCATE a").await;
@@ -44,7 +44,7 @@ async fn a_truncated_table_stays_published() {
 
 #[tokio::test]
 async fn leaves_published_on_their_own_tell_every_row() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE low PARTITION OF events FOR VALUES FROM (1) TO (10);

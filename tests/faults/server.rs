@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use super::{inserted, quiet};
 use crate::support::Highwater;
 
 #[tokio::test]
 async fn a_fast_shutdown_does_not_wait_for_what_we_have_not_confirmed() {
-    let mut pg = quiet(ServerOptions::default()).await;
+    let mut pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a SELECT generate_series(1, 100)").await;
@@ -21,11 +21,11 @@ async fn a_fast_shutdown_does_not_wait_for_what_we_have_not_confirmed() {
     );
     assert!(pg.value::<bool>(&unconfirmed).await, "the window is open");
     let began = Instant::now();
-    pg.server().stop(Shutdown::Fast).expect("it stops");
+    pg.server().stop(ShutdownMode::Fast).expect("it stops");
     let took = began.elapsed();
     eprintln!("fast shutdown: {took:?}");
     assert!(took < Duration::from_secs(3), "the server waited for us for {took:?}");
-    pg.server().restart(Shutdown::Fast).expect("it starts");
+    pg.server().restart(ShutdownMode::Fast).expect("it starts");
     pg.reconnect().await;
     let told = hw.told(&pg, "a", &start).await;
     assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=100)));

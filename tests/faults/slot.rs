@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use super::{inserted, quiet};
 use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, TestPostgres};
 
 /// A server that takes WAL away from slots that keep more than a segment.
 async fn impatient() -> TestPostgres {
-    let options = ServerOptions::default()
+    let options = TempPostgresOptions::default()
         .setting("max_slot_wal_keep_size", "16MB")
         .setting("wal_sender_timeout", "60s");
     quiet(options).await
@@ -95,7 +95,7 @@ async fn a_slot_invalidated_while_the_service_is_down_is_replaced() {
 
 #[tokio::test]
 async fn a_slot_recreated_or_moved_while_the_service_is_down_is_a_reset() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let slot = pg.database();
     for tampering in [
         format!(
@@ -117,7 +117,7 @@ async fn a_slot_recreated_or_moved_while_the_service_is_down_is_a_reset() {
 
 #[tokio::test]
 async fn a_slot_recreated_or_moved_while_the_connection_was_lost_is_a_reset() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let slot = pg.database();
@@ -142,7 +142,7 @@ async fn a_slot_recreated_or_moved_while_the_connection_was_lost_is_a_reset() {
 
 #[tokio::test]
 async fn a_slot_recreated_in_the_very_moment_of_the_start_is_a_reset() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let start = hw.version().await;
@@ -162,7 +162,7 @@ async fn a_slot_recreated_in_the_very_moment_of_the_start_is_a_reset() {
 
 #[tokio::test]
 async fn a_slot_older_than_the_publication_is_made_to_work() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     let slot = pg.database();
     pg.query(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
@@ -176,7 +176,7 @@ async fn a_slot_older_than_the_publication_is_made_to_work() {
 
 #[tokio::test]
 async fn a_publication_dropped_and_made_again_is_a_reset_and_keeps_no_wal_meanwhile() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("DROP PUBLICATION highwater; INSERT INTO a VALUES (1)").await;
@@ -196,7 +196,7 @@ async fn a_publication_dropped_and_made_again_is_a_reset_and_keeps_no_wal_meanwh
 
 #[tokio::test]
 async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE DATABASE busy").await;
     let busy = crate::support::TestSession::open(&pg.server().socket_url("busy")).await;
     busy.execute("CREATE TABLE noise (id int)").await;
@@ -229,7 +229,7 @@ async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
 
 #[tokio::test]
 async fn what_blocks_the_creation_of_the_slot_is_said() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let other = pg.connect().await;
     other.execute("SET application_name = 'forgotten'; BEGIN; INSERT INTO a VALUES (1)").await;
     let hw = Highwater::launch(&pg, &[]).await;
@@ -245,7 +245,7 @@ async fn what_blocks_the_creation_of_the_slot_is_said() {
 
 #[tokio::test]
 async fn what_changes_in_definitions_while_the_slot_is_made_is_known_when_ready() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE b (id int PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE b")
         .await;
     let other = pg.connect().await;
@@ -263,7 +263,7 @@ async fn what_changes_in_definitions_while_the_slot_is_made_is_known_when_ready(
 
 #[tokio::test]
 async fn a_standby_takes_over_from_a_killed_instance_within_a_second() {
-    let pg = quiet(ServerOptions::default()).await;
+    let pg = quiet(TempPostgresOptions::default()).await;
     let (first, program) = Highwater::program(&pg, &[]).await;
     let start = first.version().await;
     let second = Highwater::launch(&pg, &[]).await;

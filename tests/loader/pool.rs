@@ -7,7 +7,7 @@ use highwater::database::loader::PgLoader;
 use highwater::key::Key;
 use highwater::load::{LoadError, Loader};
 use highwater::source::PostmasterId;
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use tokio::time::sleep;
 
 use super::{described, error, load, loader, options};
@@ -75,19 +75,19 @@ async fn a_session_is_used_again_also_after_an_error() {
 
 #[tokio::test]
 async fn an_idle_session_that_ended_is_replaced_unnoticed() {
-    let mut pg = TestPostgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
     join_all((0..4).map(|_| loader.load(&a, &key))).await;
     pg.execute(&format!("SELECT pg_terminate_backend(pid) {OURS}")).await;
     load(&loader, &a, &["1"]).await;
-    pg.server().restart(Shutdown::Immediate).unwrap();
+    pg.server().restart(ShutdownMode::Immediate).unwrap();
     load(&loader, &a, &["1"]).await;
-    pg.server().stop(Shutdown::Fast).unwrap();
+    pg.server().stop(ShutdownMode::Fast).unwrap();
     let told = error(&loader, &a, "1").await;
     assert!(matches!(told, LoadError::Unavailable(_)), "{told}");
-    pg.server().restart(Shutdown::Fast).unwrap();
+    pg.server().restart(ShutdownMode::Fast).unwrap();
     load(&loader, &a, &["1"]).await;
     pg.reconnect().await;
     assert_eq!(count(&pg).await, 1);
@@ -95,7 +95,7 @@ async fn an_idle_session_that_ended_is_replaced_unnoticed() {
 
 #[tokio::test]
 async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server_is_another() {
-    let mut pg = TestPostgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
@@ -111,7 +111,7 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
     assert_eq!(count(&pg).await, 1);
     loader.leave(first);
     until_sessions(&pg, 0).await;
-    pg.server().restart(Shutdown::Fast).unwrap();
+    pg.server().restart(ShutdownMode::Fast).unwrap();
     pg.reconnect().await;
     let second = loader.load(&a, &key).await.unwrap().at.server;
     assert_eq!(second, PostmasterId(pg.value(&told).await));

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use crate::support::{Highwater, Program, TestPostgres};
 use crowd::Crowd;
@@ -62,7 +62,7 @@ fn bound(connections: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_clients_are_answered() {
     let pg = TestPostgres::private(
-        ServerOptions::default()
+        TempPostgresOptions::default()
             .setting("logical_decoding_work_mem", "64kB")
             .setting("wal_sender_timeout", "10s"),
     )

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use super::header;
 use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_in_memory_are_served_while_the_database_is_away_and_others_are_not() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text);
          INSERT INTO items SELECT g, 'n' || g FROM generate_series(1, 9) g;
@@ -25,7 +25,7 @@ async fn rows_in_memory_are_served_while_the_database_is_away_and_others_are_not
     ];
     let service = Highwater::start_with(&pg, &settings).await;
     assert_eq!(service.fetch("/v1/tables/items/rows/1").await.status, 200);
-    tokio::task::block_in_place(|| pg.server().stop(Shutdown::Fast)).expect("it stops");
+    tokio::task::block_in_place(|| pg.server().stop(ShutdownMode::Fast)).expect("it stops");
     service.until_trouble("").await;
     let stale = service.fetch("/v1/tables/items/rows/1").await;
     assert_eq!((stale.status, header(&stale, "x-cache")), (200, "stale"));
@@ -36,7 +36,7 @@ async fn rows_in_memory_are_served_while_the_database_is_away_and_others_are_not
     assert_eq!(absent.status, 503, "{:?}", absent.body);
     assert!(absent.body["detail"].as_str().unwrap().contains("database"), "{:?}", absent.body);
     assert_eq!(service.fetch("/v1/store").await.status, 200);
-    tokio::task::block_in_place(|| pg.server().restart(Shutdown::Fast)).expect("it starts");
+    tokio::task::block_in_place(|| pg.server().restart(ShutdownMode::Fast)).expect("it starts");
     service.ready().await;
     let fresh = service.fetch("/v1/tables/items/rows/2").await;
     assert_eq!((fresh.status, header(&fresh, "x-cache")), (200, "miss"));

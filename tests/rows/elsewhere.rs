@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -11,7 +11,7 @@ use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, Slots, TestPostgre
 /// Everything of the two servers is the same but what was written since: names, OIDs, definitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_server_that_is_not_followed_are_never_served() {
-    let mut pg = TestPostgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text);
          CREATE TABLE all_items (id int PRIMARY KEY, name text);
@@ -67,7 +67,7 @@ async fn rows_of_a_server_that_is_not_followed_are_never_served() {
 /// be that of the one promoted meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'ours');
          CREATE PUBLICATION highwater FOR TABLE items;",

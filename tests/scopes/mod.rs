@@ -4,7 +4,7 @@ mod identity;
 mod push;
 mod rows;
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 
 use crate::support::{Highwater, Poll, TestPostgres};
 
@@ -140,7 +140,7 @@ async fn a_truncate_concerns_everybody_and_nothing_is_told_from_before_it() {
 #[tokio::test]
 async fn scopes_are_told_exactly_across_a_restart() {
     // A server without neighbours: see the tests of restarts.
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(ORDERS).await;
     let service = Highwater::start_with(&pg, &[SCOPE]).await;
     let start = service.version().await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use super::{PATIENCE, TestPostgres};
 
@@ -19,7 +19,7 @@ pub(crate) enum Slots {
 
 impl TestPostgres {
     /// A standby that receives everything from here. The server is restarted for it.
-    pub(crate) async fn standby(&mut self, slots: Slots, options: ServerOptions) -> Self {
+    pub(crate) async fn standby(&mut self, slots: Slots, options: TempPostgresOptions) -> Self {
         let server = self.server();
         let primary = format!(
             "host={} port={} user=postgres dbname=postgres",
@@ -35,22 +35,27 @@ impl TestPostgres {
     /// What becomes of a backup that is made now, once it is restored: the same up to here, and then
     /// a timeline of its own. The server is restarted for it.
     pub(crate) async fn restored(&mut self, slots: Slots) -> Self {
-        let options = ServerOptions::default().setting("restore_command", "false");
+        let options = TempPostgresOptions::default().setting("restore_command", "false");
         let restored = self.copied(slots, "recovery.signal", options).await;
         restored.until("NOT pg_is_in_recovery()").await;
         restored
     }
 
-    async fn copied(&mut self, slots: Slots, signal: &str, mut options: ServerOptions) -> Self {
+    async fn copied(
+        &mut self,
+        slots: Slots,
+        signal: &str,
+        mut options: TempPostgresOptions,
+    ) -> Self {
         let server = self.server();
-        server.stop(Shutdown::Fast).expect("it stops");
+        server.stop(ShutdownMode::Fast).expect("it stops");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let data = directory.path().join(server.installation().version());
         copy(&server.data_dir(), &data, slots);
         options.templates = Some(directory.path().to_path_buf());
         options.files.push((signal.into(), String::new()));
         let copy = Self::of_template(options, self.database()).await;
-        self.server().restart(Shutdown::Fast).expect("it starts again");
+        self.server().restart(ShutdownMode::Fast).expect("it starts again");
         self.reconnect().await;
         copy
     }

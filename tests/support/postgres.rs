@@ -6,15 +6,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use highwater::throwaway::{
-    FindOptions, Installation, Server, ServerOptions, cache_directory, fetch,
+use highwater::temp_postgres::{
+    FindOptions, Installation, TempPostgres, TempPostgresOptions, cache_directory, fetch,
 };
 use tokio::task::JoinHandle;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, Row};
 
 /// The shared server. It is never dropped: its watchdog ends it after this process.
-static SHARED: OnceLock<Server> = OnceLock::new();
+static SHARED: OnceLock<TempPostgres> = OnceLock::new();
 
 /// Gives every test's database a name of its own.
 static DATABASES: AtomicU32 = AtomicU32::new(1);
@@ -28,8 +28,8 @@ pub(crate) struct TestPostgres {
 
 /// Whose server it is.
 enum Home {
-    Shared(&'static Server),
-    Private(Box<Server>),
+    Shared(&'static TempPostgres),
+    Private(Box<TempPostgres>),
 }
 
 impl TestPostgres {
@@ -42,19 +42,19 @@ impl TestPostgres {
 
     /// A server of the test's own: for other settings, and to be stopped or killed. Its system
     /// identifier is that of the shared server.
-    pub(crate) async fn private(mut options: ServerOptions) -> Self {
+    pub(crate) async fn private(mut options: TempPostgresOptions) -> Self {
         options.templates = Some(templates());
         Self::unrelated(options).await
     }
 
     /// A server of the test's own that is another database system than all others.
-    pub(crate) async fn unrelated(options: ServerOptions) -> Self {
+    pub(crate) async fn unrelated(options: TempPostgresOptions) -> Self {
         let server = blocking(move || start_server(options)).await;
         Self::in_new_database(Home::Private(Box::new(server))).await
     }
 
     /// A server that begins with the files of another one, and with its database.
-    pub(crate) async fn of_template(options: ServerOptions, database: &str) -> Self {
+    pub(crate) async fn of_template(options: TempPostgresOptions, database: &str) -> Self {
         let server = blocking(move || start_server(options)).await;
         let session = TestSession::open(&server.socket_url(database)).await;
         Self { server: Home::Private(Box::new(server)), database: database.into(), session }
@@ -114,13 +114,13 @@ impl TestPostgres {
     }
 
     /// The server.
-    pub(crate) fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &TempPostgres {
         self.server.get()
     }
 }
 
 impl Home {
-    fn get(&self) -> &Server {
+    fn get(&self) -> &TempPostgres {
         match self {
             Self::Shared(server) => server,
             Self::Private(server) => server,
@@ -221,14 +221,15 @@ fn roomy_memory() -> Option<PathBuf> {
 }
 
 /// With room for the slots of tests that failed before they dropped them.
-fn start_shared_server() -> Server {
-    let options = ServerOptions { templates: Some(templates()), ..ServerOptions::default() };
+fn start_shared_server() -> TempPostgres {
+    let options =
+        TempPostgresOptions { templates: Some(templates()), ..TempPostgresOptions::default() };
     start_server(options.setting("max_replication_slots", "500"))
 }
 
-fn start_server(mut options: ServerOptions) -> Server {
+fn start_server(mut options: TempPostgresOptions) -> TempPostgres {
     options.parent = options.parent.or_else(roomy_memory);
-    Server::start(&installation(), &options).unwrap_or_else(|error| panic!("{error}"))
+    TempPostgres::start(&installation(), &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Runs blocking work beside the test's runtime.

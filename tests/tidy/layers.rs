@@ -38,12 +38,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Knows no PostgreSQL.
     ("http", &["store", "auth"]),
     // A private server: of no use to anything that ships answers.
-    ("throwaway", &[]),
+    ("temp_postgres", &[]),
     // Reads text into the options that each module declares.
     ("config", &["wire", "replication", "store", "auth", "http"]),
     // Puts the parts together.
     ("app", &["wire", "replication", "database", "store", "auth", "http", "config"]),
-    ("cli", &["wire", "database", "auth", "throwaway", "config", "app"]),
+    ("cli", &["wire", "database", "auth", "temp_postgres", "config", "app"]),
     // `main.rs`
     ("main", &["cli"]),
 ];
@@ -75,7 +75,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("tokio_util", &["wire", "replication", "store", "http", "app", "cli"]),
     ("postgres_protocol", &["wire", "replication"]),
-    ("tokio_postgres", &["database", "throwaway", "cli"]),
+    ("tokio_postgres", &["database", "temp_postgres", "cli"]),
     ("rustls", &["wire", "database", "auth", "http", "cli"]),
     ("tokio_rustls", &["wire", "http"]),
     ("rustls_native_certs", &["wire"]),
@@ -113,8 +113,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["store"]),
     ("imbl", &["store"]),
     ("anyhow", &["app", "cli", "main"]),
-    ("nix", &["throwaway"]),
-    ("tempfile", &["throwaway"]),
+    ("nix", &["temp_postgres"]),
+    ("tempfile", &["temp_postgres"]),
 ];
 
 /// What the sources under `src/` name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use highwater::lsn::Lsn;
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use tokio::task::JoinSet;
 
 use super::faults::FaultInjector;
@@ -61,7 +61,7 @@ struct FaultPlan {
 
 impl FaultPlan {
     async fn start(seed: u64, duration: Duration) -> Self {
-        let options = ServerOptions::default()
+        let options = TempPostgresOptions::default()
             .setting("max_prepared_transactions", "20")
             .setting("logical_decoding_work_mem", "64kB")
             .setting("wal_sender_timeout", "10s");

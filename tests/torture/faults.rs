@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use tokio::task::block_in_place;
 
 use super::instance::Instance;
@@ -182,11 +182,11 @@ impl FaultInjector {
         let proxy = &at.proxy;
         match fault {
             WalsenderEnded => return end_walsenders(link).await.is_ok(),
-            ServerRestarted => return restart(pg, Shutdown::Fast).await,
-            ServerStoppedAtOnce => return restart(pg, Shutdown::Immediate).await,
+            ServerRestarted => return restart(pg, ShutdownMode::Fast).await,
+            ServerStoppedAtOnce => return restart(pg, ShutdownMode::Immediate).await,
             ServerKilled => {
                 block_in_place(|| pg.server().kill()).expect("killed");
-                return restart(pg, Shutdown::Immediate).await;
+                return restart(pg, ShutdownMode::Immediate).await;
             }
             ServiceKilled => {
                 at.kill();
@@ -252,7 +252,7 @@ async fn end_walsenders(link: &mut ProxiedLink) -> Result<(), Refusal> {
     link.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await
 }
 
-async fn restart(pg: &mut TestPostgres, mode: Shutdown) -> bool {
+async fn restart(pg: &mut TestPostgres, mode: ShutdownMode) -> bool {
     block_in_place(|| pg.server().restart(mode)).expect("the server starts again");
     pg.reconnect().await;
     true
@@ -305,7 +305,7 @@ async fn until_invalid(at: &Instance, link: &mut ProxiedLink) -> Result<bool, Re
 
 /// A standby takes the place of the server, with or without its last commits.
 async fn promote(world: &ChaosScenario, pg: &mut TestPostgres, lasts: Duration) {
-    let standby = pg.standby(Slots::None, ServerOptions::default()).await;
+    let standby = pg.standby(Slots::None, TempPostgresOptions::default()).await;
     world.sleep(lasts).await;
     block_in_place(|| pg.server().kill()).expect("killed");
     standby.promote().await;

@@ -1,6 +1,6 @@
 //! Who we are, proven in every way; and which server of several is wanted.
 
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use highwater::wire::{ConnectError, WalsenderConnection};
 
 use super::servers::{self, Impostor, url};
@@ -175,7 +175,8 @@ async fn a_refusal_says_what_to_do() {
 
 #[tokio::test]
 async fn walsenders_are_limited() {
-    let pg = TestPostgres::private(ServerOptions::default().setting("max_wal_senders", "1")).await;
+    let pg =
+        TestPostgres::private(TempPostgresOptions::default().setting("max_wal_senders", "1")).await;
     let only = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
     let error = WalsenderConnection::connect(&target(&pg.url())).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("53300"));
@@ -185,10 +186,10 @@ async fn walsenders_are_limited() {
 
 #[tokio::test]
 async fn a_server_that_is_stopping_or_gone_may_come_back() {
-    let pg = TestPostgres::private(ServerOptions::default()).await;
+    let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     let target = target(&pg.url());
     let mut connection = WalsenderConnection::connect(&target).await.unwrap();
-    pg.server().stop(Shutdown::Immediate).unwrap();
+    pg.server().stop(ShutdownMode::Immediate).unwrap();
     let error = connection.simple_query("SELECT 1").await.unwrap_err();
     assert!(error.sqlstate().is_none_or(|state| state == "57P02"), "{error}");
     let error: ConnectError = WalsenderConnection::connect(&target).await.err().unwrap();

@@ -1,6 +1,6 @@
 //! PostgreSQL servers with rules of their own, and servers that are something else.
 
-use highwater::throwaway::ServerOptions;
+use highwater::temp_postgres::TempPostgresOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -25,7 +25,7 @@ host    all trusted     127.0.0.1/32 trust
 
 /// A server without TLS, with the rules above.
 pub(super) async fn plain() -> TestPostgres {
-    start(ServerOptions { hba: Some(HBA.into()), ..ServerOptions::default() }).await
+    start(TempPostgresOptions { hba: Some(HBA.into()), ..TempPostgresOptions::default() }).await
 }
 
 /// A server with TLS, with the rules above. It accepts clients that `authority` vouches for.
@@ -38,10 +38,10 @@ pub(super) async fn encrypted(
         ("tls.key", server.key.as_str()),
         ("clients.crt", authority.pem()),
     ];
-    let options = ServerOptions {
+    let options = TempPostgresOptions {
         hba: Some(HBA.into()),
         files: files.map(|(name, content)| (name.to_owned(), content.to_owned())).to_vec(),
-        ..ServerOptions::default()
+        ..TempPostgresOptions::default()
     }
     .setting("ssl", "on")
     .setting("ssl_cert_file", "tls.crt")
@@ -50,7 +50,7 @@ pub(super) async fn encrypted(
     start(options).await
 }
 
-async fn start(options: ServerOptions) -> TestPostgres {
+async fn start(options: TempPostgresOptions) -> TestPostgres {
     let pg = TestPostgres::private(options).await;
     for role in ROLES {
         let kind = if role == "md5er" { "md5" } else { "scram-sha-256" };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::lsn::Lsn;
-use highwater::throwaway::{ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use highwater::wire::{CopyBoth, Frame, StatusUpdate, WalsenderConnection, WireError};
 use tokio::time::timeout;
 
@@ -178,8 +178,8 @@ async fn an_error_inside_the_stream_is_told() {
 
 #[tokio::test]
 async fn a_server_that_stops_ends_the_stream() {
-    for (mode, expected) in [(Shutdown::Fast, "shutting down"), (Shutdown::Immediate, "")] {
-        let pg = Arc::new(TestPostgres::private(ServerOptions::default()).await);
+    for (mode, expected) in [(ShutdownMode::Fast, "shutting down"), (ShutdownMode::Immediate, "")] {
+        let pg = Arc::new(TestPostgres::private(TempPostgresOptions::default()).await);
         pg.execute(TABLE).await;
         let mut copy = tell_an_insert(&pg, &pg.url(), "stopped").await;
         let server = Arc::clone(&pg);

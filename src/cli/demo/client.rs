@@ -1,71 +1,70 @@
-//! A client like any other: it polls over HTTP, and knows nothing but the last version it was given.
+//! An ordinary client: it polls over HTTP, and its only state is the version of the last response.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How much longer than the poll's own wait an answer may take.
+/// Limit for a response beyond the poll's own wait.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// An answer to a poll.
+/// The response to a poll.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Answer {
-    /// Where the client is now.
+pub(crate) struct PollResponse {
+    /// The position up to which the client now knows all changes.
     pub(crate) version: String,
-    /// Whether the rest follows from `version`.
+    /// Whether further changes are available at once, from `version` on.
     pub(crate) more: bool,
-    /// Tables to be read again in full.
+    /// Tables that the client has to read again in full.
     pub(crate) reset: Vec<String>,
-    /// Rows that changed.
-    pub(crate) changes: Vec<Change>,
+    /// Changed rows.
+    pub(crate) changes: Vec<PolledChange>,
 }
 
-impl Answer {
-    /// Whether it tells of anything.
+impl PollResponse {
+    /// Whether it reports neither changes nor resets.
     pub(crate) fn is_empty(&self) -> bool {
         self.reset.is_empty() && self.changes.is_empty()
     }
 }
 
-/// A row that changed.
+/// A changed row.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Change {
-    /// Its table.
+pub(crate) struct PolledChange {
     pub(crate) table: String,
-    /// Its id: a JSON scalar, or an array where the key has several columns.
+    /// A JSON scalar, or an array for a key of several columns.
     pub(crate) id: serde_json::Value,
     /// `insert`, `update` or `delete`.
     pub(crate) op: String,
 }
 
-/// Polls one service.
+/// A client of one service, without authentication.
 pub(crate) struct PollingClient {
     http: reqwest::Client,
     changes: String,
-    /// The version of the last answer, sent back as `after`.
+    /// The version of the last response, sent as `after`; `None` before the first one.
     version: Option<String>,
 }
 
 impl PollingClient {
-    /// A client of the service at `base`, like `http://127.0.0.1:8080`, without a version yet.
+    /// A client of the service at `base`, such as `http://127.0.0.1:8080`.
     pub(crate) fn new(base: &str) -> reqwest::Result<Self> {
-        // reqwest wants a TLS provider to exist even though this is plain HTTP; an error says
-        // that there is one already.
+        // reqwest requires a TLS provider even for plain HTTP; an error means that one is installed
+        // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // The service is on this machine, whatever proxies the environment names.
+        // The service is on this machine: the environment's proxies do not apply.
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http, changes: format!("{base}/v1/changes"), version: None })
     }
 
-    /// Asks what changed since the last answer, and lets the service wait this long for it.
-    pub(crate) async fn poll(&mut self, wait: Duration) -> reqwest::Result<Answer> {
+    /// Requests the changes since the last response; the service waits up to `wait` for some.
+    pub(crate) async fn poll(&mut self, wait: Duration) -> reqwest::Result<PollResponse> {
         let mut query = vec![("wait", format!("{}ms", wait.as_millis()))];
         if let Some(version) = &self.version {
             query.push(("after", version.clone()));
         }
         let request = self.http.get(&self.changes).query(&query).timeout(wait + GRACE);
-        let answer: Answer = request.send().await?.error_for_status()?.json().await?;
-        self.version = Some(answer.version.clone());
-        Ok(answer)
+        let response: PollResponse = request.send().await?.error_for_status()?.json().await?;
+        self.version = Some(response.version.clone());
+        Ok(response)
     }
 }

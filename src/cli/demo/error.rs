@@ -1,50 +1,50 @@
-//! What can end the demo early.
+//! Errors that end the demo.
 
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::throwaway::ThrowawayError;
+use crate::temp_postgres::TempPostgresError;
 
 /// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// There is no server to show anything on.
+    /// The temporary server could not be provided.
     #[error(transparent)]
-    Server(#[from] ThrowawayError),
-    /// A bug: the thread that starts and stops the server panicked.
+    Server(#[from] TempPostgresError),
+    /// A bug: the thread that starts or stops the server panicked.
     #[error("start or stop the server: {0}")]
     Thread(#[from] tokio::task::JoinError),
-    /// The address can't be listened on.
+    /// Binding the address failed.
     #[error("listen on {address}: {source}; name another with --listen")]
     Listen {
-        /// The address.
+        /// The requested address.
         address: SocketAddr,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Others could reach the address.
+    /// Other machines could reach the address.
     #[error(
-        "the demo asks nobody who they are, so it listens on this machine only: {0} is not a \
+        "the demo has no authentication, so it listens on loopback addresses only: {0} is not a \
          loopback address"
     )]
     NotLoopback(SocketAddr),
-    /// The shop's database refused something.
-    #[error("{doing}: {}", said(.source))]
+    /// A statement in the shop's database failed.
+    #[error("{doing}: {}", server_message(.source))]
     Sql {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// What PostgreSQL said.
+        /// tokio-postgres's error, with PostgreSQL's message inside.
         source: tokio_postgres::Error,
     },
-    /// The service ended, or did not stop.
+    /// The service ended by itself, or did not stop.
     #[error("the service: {0}")]
     Service(Box<dyn Error + Send + Sync>),
-    /// The service did not answer as it should.
+    /// A poll failed, or its response was not understood.
     #[error("poll the service: {}", with_causes(.0))]
     Poll(reqwest::Error),
-    /// Nobody can read it.
-    #[error("write the story: {0}")]
+    /// Writing to the terminal failed.
+    #[error("write to standard output: {0}")]
     Screen(io::Error),
 }
 
@@ -57,18 +57,18 @@ impl DemoError {
         move |source| Self::Listen { address, source }
     }
 
-    /// Whether the reader went away, as `head` does: no failure of the demo.
+    /// Whether the reader closed the pipe, as `head` does: the demo ends without a failure then.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Screen(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// The server's own message, which tokio-postgres keeps out of its text.
-pub(super) fn said(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
+/// The server's own message, which tokio-postgres leaves out of its `Display` text.
+pub(super) fn server_message(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
-/// reqwest says only that sending failed; why is in its causes.
+/// The error with its causes: reqwest's own text only states that sending failed.
 fn with_causes(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -1,17 +1,18 @@
-//! `highwater demo`: the whole service on a private PostgreSQL, and a story to watch.
+//! `highwater demo`: the whole service on a private PostgreSQL, with changes to watch.
 //!
-//! [`run`] starts a throw-away server, opens a small `shop` in it, lets the service it is given
-//! serve that, lets the `story` happen, polls like any other `client`, and writes on the
-//! `screen` what was committed and what was told. In a browser the console shows the same: the `counter`
-//! adds a table with buttons to it. However it ends, nothing is left behind.
+//! [`run`] starts a temporary server and creates a small `shop` in it (the `environment`), runs the
+//! given service on it, executes the `scenario`, polls as an ordinary `client`, and prints on the
+//! `screen` what was committed and what the client received. In a browser the console shows the same:
+//! the `playground` adds a table with buttons to it. However the demo ends, it cleans up.
 
+mod actors;
 mod client;
-mod counter;
+mod environment;
 mod error;
+mod playground;
+mod scenario;
 mod screen;
 mod shop;
-mod stage;
-mod story;
 
 use std::future::Future;
 use std::io::Write;
@@ -27,66 +28,66 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::DemoError;
 
-use crate::throwaway::FindOptions;
-use client::PollingClient;
-use counter::Counter;
-use screen::{Opening, Screen};
-use stage::Stage;
-use story::{EVERYDAY, STORY, Step};
+use crate::temp_postgres::FindOptions;
+use client::{PollResponse, PollingClient};
+use environment::DemoEnvironment;
+use playground::Playground;
+use scenario::{BACKGROUND, SCENARIO, ScenarioStep};
+use screen::{DemoScreen, Introduction};
 
-/// The time to read between two steps, unless told otherwise.
+/// The default of [`DemoOptions::pause`]: time for a person to read.
 pub const PAUSE_DEFAULT: Duration = Duration::from_millis(1500);
-/// How long the service may take until it answers the first poll.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long the service may take to stop.
-const STOPPED_WITHIN: Duration = Duration::from_secs(10);
-/// How long the client waits to be told of a commit.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
-/// How long it waits where there is nothing to tell.
-const SILENCE: Duration = Duration::from_millis(700);
-/// How often a quiet shop is looked at.
-const QUIET_LOOK: Duration = Duration::from_millis(300);
-/// How long a poll is already held when something is committed.
+/// Limit for the service to answer the first poll.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit for the service to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The poll's wait for a step that commits changes.
+const CHANGE_WAIT: Duration = Duration::from_secs(5);
+/// The poll's wait for a step that is rolled back, so that no change arrives.
+const ROLLBACK_WAIT: Duration = Duration::from_millis(700);
+/// The poll's wait while the traffic is paused in the browser.
+const PAUSED_WAIT: Duration = Duration::from_millis(300);
+/// Delay of a step after its poll was sent, so that the service already holds the poll at the commit.
 const HEAD_START: Duration = Duration::from_millis(30);
 
-/// What the demo can be told.
+/// Options of the demo.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// Where PostgreSQL's programs may be.
+    /// Where to search for PostgreSQL's programs, and where to download them to.
     pub find: FindOptions,
-    /// Where the service listens: loopback only, as it asks nobody who they are.
+    /// The service's address: loopback only, because the demo has no authentication.
     pub listen: SocketAddr,
-    /// Whether another port does as well when that one is taken: nobody asked for it.
+    /// Whether to use another port if that one is in use: it is a default, not the user's choice.
     pub any_port: bool,
-    /// Ends the demo so long after the service was started.
+    /// Ends the demo this long after the service was started; `None` runs it until `end`.
     pub run_for: Option<Duration>,
-    /// Time to read between two steps; [`PAUSE_DEFAULT`] suits a person.
+    /// Time between two steps.
     pub pause: Duration,
 }
 
-/// What the service is asked to serve, until its [`CancellationToken`] is cancelled.
+/// The configuration of the service that the demo runs until it cancels the [`CancellationToken`].
 #[derive(Debug)]
 pub struct ServiceRequest {
-    /// The shop's database, as a role that may only replicate, connect and read. Over the Unix
-    /// socket: `postgres://highwater@%2Ftmp%2F…:port/shop`.
+    /// The URL of the shop's database over the Unix socket, with a role that may only replicate,
+    /// connect and read: `postgres://highwater@%2Ftmp%2F…:port/shop`.
     pub database_url: String,
-    /// The publication, which exists.
+    /// The publication; it exists already.
     pub publication: &'static str,
-    /// The slot, to be created.
+    /// The slot; the service creates it.
     pub slot: &'static str,
-    /// Where to listen: bound already, so that nobody takes the port meanwhile.
+    /// The bound listener, so that no other process takes the port meanwhile.
     pub listener: TcpListener,
-    /// Settings that say which tables' rows are held.
-    pub rows_held: &'static [(&'static str, &'static str)],
-    /// Routes that are answered beside the service's own.
+    /// Settings that make the service cache rows of some tables.
+    pub row_cache_settings: &'static [(&'static str, &'static str)],
+    /// Routes to serve in addition to the service's own.
     pub pages: Router,
-    /// What makes them a part of the console: HTML for its head.
+    /// HTML for the head of the console's page, which loads the playground.
     pub console_head: &'static str,
 }
 
-/// Runs the demo until `end` is done, [`DemoOptions::run_for`] is over, or nobody reads `out`.
+/// Runs the demo until `end` completes, [`DemoOptions::run_for`] has passed, or `out` is closed.
 ///
-/// `serve` is the service: a future that ends soon after the token is cancelled.
+/// `serve` runs the service: a future that completes soon after the token is cancelled.
 pub async fn run<Serve, Running, E>(
     options: DemoOptions,
     end: impl Future<Output = ()>,
@@ -100,43 +101,43 @@ where
 {
     let mut end = pin!(end);
     let (listener, taken) = listen(&options).await?;
-    let stage = tokio::select! {
-        stage = Stage::set_up(options.find.clone()) => stage?,
+    let environment = tokio::select! {
+        environment = DemoEnvironment::set_up(options.find.clone()) => environment?,
         () = &mut end => return Ok(()),
     };
     let base =
         format!("http://{}", listener.local_addr().map_err(DemoError::listen(options.listen))?);
-    let mut screen = Screen::new(out);
-    let (counter, open) = Counter::new(stage.players().clone());
+    let mut screen = DemoScreen::new(out);
+    let (playground, traffic) = Playground::new(environment.actors().clone());
     let request = ServiceRequest {
-        database_url: stage.server().socket_url_as(shop::ROLE, shop::DATABASE),
+        database_url: environment.server().socket_url_as(shop::ROLE, shop::DATABASE),
         publication: shop::PUBLICATION,
         slot: shop::SLOT,
         listener,
-        rows_held: shop::ROWS_HELD,
-        pages: counter.router(),
-        console_head: counter::HEAD,
+        row_cache_settings: shop::ROW_CACHE_SETTINGS,
+        pages: playground.router(),
+        console_head: playground::HEAD,
     };
     let stop = CancellationToken::new();
     let mut running = pin!(serve(request, stop.clone()));
 
-    let opening = Opening {
-        server_version: stage.server().installation().version(),
+    let introduction = Introduction {
+        server_version: environment.server().installation().version(),
         base: &base,
         taken: taken.map(|address| address.to_string()),
-        psql: stage.psql(),
+        psql: environment.psql(),
     };
     let outcome = tokio::select! {
-        outcome = show(&options, &opening, &stage, open, &mut screen) => outcome,
+        outcome = play(&options, &introduction, &environment, traffic, &mut screen) => outcome,
         () = &mut end => Ok(()),
-        () = over(options.run_for) => Ok(()),
+        () = elapsed(options.run_for) => Ok(()),
         ended = &mut running => {
             return Err(DemoError::Service(ended.err().map_or_else(|| "it ended".into(), Into::into)));
         }
     };
     stop.cancel();
-    let stopped = timeout(STOPPED_WITHIN, running).await;
-    stage.tear_down().await?;
+    let stopped = timeout(STOP_TIMEOUT, running).await;
+    environment.tear_down().await?;
     match outcome {
         Err(error) if error.is_broken_pipe() => return Ok(()),
         outcome => outcome?,
@@ -151,7 +152,8 @@ where
     }
 }
 
-/// Binds the address asked for; if another will do, another, with the one that is taken.
+/// Binds the requested address. If it is in use and any port will do, binds another one and returns the
+/// address in use, too.
 async fn listen(options: &DemoOptions) -> Result<(TcpListener, Option<SocketAddr>), DemoError> {
     let address = options.listen;
     if !address.ip().is_loopback() {
@@ -167,103 +169,103 @@ async fn listen(options: &DemoOptions) -> Result<(TcpListener, Option<SocketAddr
     }
 }
 
-/// Done when the time is over; never if there is no such time.
-async fn over(run_for: Option<Duration>) {
+/// Completes after the duration; never for `None`.
+async fn elapsed(run_for: Option<Duration>) {
     match run_for {
         Some(duration) => sleep(duration).await,
         None => std::future::pending().await,
     }
 }
 
-/// The performance: the opening, the story once, then everyday business for ever.
-async fn show<W: Write>(
+/// Prints the introduction, runs the scenario once, then background traffic without end.
+async fn play<W: Write>(
     options: &DemoOptions,
-    opening: &Opening<'_>,
-    stage: &Stage,
-    open: watch::Receiver<bool>,
-    screen: &mut Screen<W>,
+    introduction: &Introduction<'_>,
+    environment: &DemoEnvironment,
+    traffic: watch::Receiver<bool>,
+    screen: &mut DemoScreen<W>,
 ) -> Result<(), DemoError> {
-    let mut client = PollingClient::new(opening.base).map_err(DemoError::Poll)?;
-    let answer = first_answer(&mut client).await?;
-    screen.opening(opening, &answer.version).map_err(DemoError::Screen)?;
-    screen.start(&answer).map_err(DemoError::Screen)?;
-    for (number, step) in (1..).zip(STORY) {
-        pause(options.pause, &open, &mut client, screen).await?;
-        perform(Some(number), step, stage, &mut client, screen).await?;
+    let mut client = PollingClient::new(introduction.base).map_err(DemoError::Poll)?;
+    let response = first_poll(&mut client).await?;
+    screen.introduction(introduction, &response.version).map_err(DemoError::Screen)?;
+    screen.first_poll(&response).map_err(DemoError::Screen)?;
+    for (number, step) in (1..).zip(SCENARIO) {
+        pause(options.pause, &traffic, &mut client, screen).await?;
+        run_step(Some(number), step, environment, &mut client, screen).await?;
     }
-    let for_how_long = if options.run_for.is_some() { "for a while" } else { "until Ctrl-C" };
-    screen.everyday(for_how_long).map_err(DemoError::Screen)?;
-    for step in EVERYDAY.iter().cycle() {
-        pause(options.pause, &open, &mut client, screen).await?;
-        perform(None, step, stage, &mut client, screen).await?;
+    let end = if options.run_for.is_some() { "the time is over" } else { "Ctrl-C" };
+    screen.scenario_over(end).map_err(DemoError::Screen)?;
+    for step in BACKGROUND.iter().cycle() {
+        pause(options.pause, &traffic, &mut client, screen).await?;
+        run_step(None, step, environment, &mut client, screen).await?;
     }
     Ok(())
 }
 
-/// Asks until the service answers.
-async fn first_answer(client: &mut PollingClient) -> Result<client::Answer, DemoError> {
+/// Polls until the service responds.
+async fn first_poll(client: &mut PollingClient) -> Result<PollResponse, DemoError> {
     let started = Instant::now();
     loop {
         match client.poll(Duration::ZERO).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if started.elapsed() > READY_WITHIN => return Err(DemoError::Poll(error)),
+            Ok(response) => return Ok(response),
+            Err(error) if started.elapsed() > READY_TIMEOUT => return Err(DemoError::Poll(error)),
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-/// Time to read, in which the client hears what others change; longer while somebody in a browser
-/// wants the shop to be quiet.
+/// Waits for `duration`, and longer while the traffic is paused in the browser. Meanwhile the client
+/// polls for changes that the demo did not make.
 async fn pause<W: Write>(
     duration: Duration,
-    open: &watch::Receiver<bool>,
+    traffic: &watch::Receiver<bool>,
     client: &mut PollingClient,
-    screen: &mut Screen<W>,
+    screen: &mut DemoScreen<W>,
 ) -> Result<(), DemoError> {
     let mut until = Instant::now() + duration;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let answer = client.poll(left).await.map_err(DemoError::Poll)?;
-        if !answer.is_empty() {
-            screen.meanwhile(&answer).map_err(DemoError::Screen)?;
+        let response = client.poll(left).await.map_err(DemoError::Poll)?;
+        if !response.is_empty() {
+            screen.foreign_changes(&response).map_err(DemoError::Screen)?;
         }
-        if !*open.borrow() {
-            until = Instant::now() + QUIET_LOOK;
-        } else if Instant::now() >= until && !answer.more {
+        if !*traffic.borrow() {
+            until = Instant::now() + PAUSED_WAIT;
+        } else if Instant::now() >= until && !response.more {
             return Ok(());
         }
     }
 }
 
-/// Lets one step happen while a poll is held, and shows both.
-async fn perform<W: Write>(
+/// Runs one step while the service holds a poll, and prints both.
+async fn run_step<W: Write>(
     number: Option<usize>,
-    step: &Step,
-    stage: &Stage,
+    step: &ScenarioStep,
+    environment: &DemoEnvironment,
     client: &mut PollingClient,
-    screen: &mut Screen<W>,
+    screen: &mut DemoScreen<W>,
 ) -> Result<(), DemoError> {
-    let wait = if step.is_told() { TOLD_WITHIN } else { SILENCE };
-    let told = async {
-        let mut answer = client.poll(wait).await?;
+    let wait = if step.commits() { CHANGE_WAIT } else { ROLLBACK_WAIT };
+    let received = async {
+        let mut response = client.poll(wait).await?;
         let at = Instant::now();
-        while answer.more {
+        while response.more {
             let rest = client.poll(Duration::ZERO).await?;
-            answer.more = rest.more;
-            answer.reset.extend(rest.reset);
-            answer.changes.extend(rest.changes);
+            response.more = rest.more;
+            response.reset.extend(rest.reset);
+            response.changes.extend(rest.changes);
         }
-        Ok((answer, at))
+        Ok((response, at))
     };
     let committed = async {
         sleep(HEAD_START).await;
-        step.happen(stage.players()).await.map(|()| Instant::now())
+        step.run(environment.actors()).await.map(|()| Instant::now())
     };
-    let (told, committed) = tokio::join!(told, committed);
+    let (received, committed) = tokio::join!(received, committed);
     let committed = committed.map_err(DemoError::sql(step.title))?;
-    let (answer, at) = told.map_err(DemoError::Poll)?;
-    let after = at.saturating_duration_since(committed);
-    screen.step(number, step, &answer, after).map_err(DemoError::Screen)
+    let (response, at) = received.map_err(DemoError::Poll)?;
+    let latency = at.saturating_duration_since(committed);
+    screen.step(number, step, &response, latency).map_err(DemoError::Screen)
 }
 
 #[cfg(test)]

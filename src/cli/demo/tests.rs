@@ -1,4 +1,4 @@
-//! The demo on a real server: the story does what it says, and the demo ends without a trace.
+//! The demo on a real server: the scenario makes the changes it announces, and the demo cleans up.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -10,6 +10,9 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::*;
+
+/// Limit for the demo to end: generous, because the machine may be slow.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
 fn find() -> FindOptions {
@@ -30,12 +33,12 @@ fn options() -> DemoOptions {
     }
 }
 
-/// What a slot of the shop's publication gives since the last look, as `I items`, `U items`, …
-/// with `T` for a TRUNCATE: read off the first bytes of pgoutput's messages.
-async fn decoded(stage: &Stage) -> Vec<String> {
-    let sql = "SELECT data FROM pg_logical_slot_get_binary_changes('look', NULL, NULL, \
+/// The changes that a slot of the shop's publication returns since the last call, as `I items`,
+/// `U items`, … with `T` for a TRUNCATE: parsed from the first bytes of pgoutput's messages.
+async fn decoded(environment: &DemoEnvironment) -> Vec<String> {
+    let sql = "SELECT data FROM pg_logical_slot_get_binary_changes('test', NULL, NULL, \
                'proto_version', '1', 'publication_names', 'highwater')";
-    let rows = stage.players().second.query(sql, &[]).await.unwrap();
+    let rows = environment.actors().second.query(sql, &[]).await.unwrap();
     let mut changes = Vec::new();
     for row in rows {
         let message: &[u8] = row.get(0);
@@ -48,27 +51,27 @@ async fn decoded(stage: &Stage) -> Vec<String> {
         };
         let oid = u32::from_be_bytes(oid.try_into().unwrap());
         let name = "SELECT $1::oid::regclass::text";
-        let table = stage.players().second.query_one(name, &[&oid]).await.unwrap();
+        let table = environment.actors().second.query_one(name, &[&oid]).await.unwrap();
         changes.push(format!("{tag} {}", table.get::<_, &str>(0)));
     }
     changes
 }
 
-async fn stage_with_a_slot() -> Stage {
-    let stage = Stage::set_up(find()).await.unwrap();
-    let make = "SELECT pg_create_logical_replication_slot('look', 'pgoutput')";
-    stage.players().second.execute(make, &[]).await.unwrap();
-    stage
+async fn environment_with_slot() -> DemoEnvironment {
+    let environment = DemoEnvironment::set_up(find()).await.unwrap();
+    let create = "SELECT pg_create_logical_replication_slot('test', 'pgoutput')";
+    environment.actors().second.execute(create, &[]).await.unwrap();
+    environment
 }
 
 #[tokio::test]
-async fn every_step_of_the_story_changes_what_it_says() {
-    let stage = stage_with_a_slot().await;
+async fn every_step_of_the_scenario_makes_the_expected_changes() {
+    let environment = environment_with_slot().await;
     let mut seen = Vec::new();
-    for step in STORY {
-        step.happen(stage.players()).await.unwrap();
-        let changes = decoded(&stage).await;
-        assert_eq!(changes.is_empty(), !step.is_told(), "{}", step.title);
+    for step in SCENARIO {
+        step.run(environment.actors()).await.unwrap();
+        let changes = decoded(&environment).await;
+        assert_eq!(changes.is_empty(), !step.commits(), "{}", step.title);
         let kinds: BTreeSet<String> = changes.iter().cloned().collect();
         seen.push((changes.len(), kinds.into_iter().collect::<Vec<_>>().join(", ")));
     }
@@ -85,30 +88,30 @@ async fn every_step_of_the_story_changes_what_it_says() {
     ];
     let seen: Vec<_> = seen.iter().map(|(count, kinds)| (*count, kinds.as_str())).collect();
     assert_eq!(seen, expected);
-    stage.tear_down().await.unwrap();
+    environment.tear_down().await.unwrap();
 }
 
 #[tokio::test]
-async fn everyday_business_goes_on_and_keeps_the_shop_small() {
-    let stage = stage_with_a_slot().await;
-    for step in STORY {
-        step.happen(stage.players()).await.unwrap();
+async fn background_traffic_changes_rows_and_keeps_the_tables_small() {
+    let environment = environment_with_slot().await;
+    for step in SCENARIO {
+        step.run(environment.actors()).await.unwrap();
     }
-    for step in (0..40).flat_map(|_| EVERYDAY) {
-        decoded(&stage).await;
-        step.happen(stage.players()).await.unwrap();
-        assert!(!decoded(&stage).await.is_empty(), "{}", step.title);
+    for step in (0..40).flat_map(|_| BACKGROUND) {
+        decoded(&environment).await;
+        step.run(environment.actors()).await.unwrap();
+        assert!(!decoded(&environment).await.is_empty(), "{}", step.title);
     }
     let count = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_lines)";
-    let rows: i64 = stage.players().second.query_one(count, &[]).await.unwrap().get(0);
+    let rows: i64 = environment.actors().second.query_one(count, &[]).await.unwrap().get(0);
     assert!(rows < 60, "{rows}");
-    stage.tear_down().await.unwrap();
+    environment.tear_down().await.unwrap();
 }
 
 #[tokio::test]
 async fn the_service_s_role_can_replicate_and_read_but_not_write() {
-    let stage = Stage::set_up(find()).await.unwrap();
-    let url = stage.server().socket_url_as(shop::ROLE, shop::DATABASE);
+    let environment = DemoEnvironment::set_up(find()).await.unwrap();
+    let url = environment.server().socket_url_as(shop::ROLE, shop::DATABASE);
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     let work = async move {
         let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
@@ -127,11 +130,11 @@ async fn the_service_s_role_can_replicate_and_read_but_not_write() {
     };
     let (connection, ()) = tokio::join!(connection, work);
     connection.unwrap();
-    stage.tear_down().await.unwrap();
+    environment.tear_down().await.unwrap();
 }
 
-/// Asks the counter for something; tells the status and what it says.
-async fn counter_says(
+/// Sends a request to the playground; returns the status and the JSON body.
+async fn request_playground(
     router: &axum::Router,
     method: &str,
     path: &str,
@@ -149,48 +152,52 @@ async fn counter_says(
 }
 
 #[tokio::test]
-async fn the_counter_s_buttons_change_the_shop() {
-    let stage = stage_with_a_slot().await;
-    let (counter, open) = Counter::new(stage.players().clone());
-    let router = counter.router();
+async fn the_playground_s_buttons_change_the_shop() {
+    let environment = environment_with_slot().await;
+    let (playground, traffic) = Playground::new(environment.actors().clone());
+    let router = playground.router();
     let ours = [("host", "127.0.0.1:8080"), ("content-type", "application/json")];
-    for (act, changes, rows) in [
-        (r#"{"act":"raise","id":2}"#, "U items", 1),
-        (r#"{"act":"sell","id":3}"#, "U items", 1),
-        (r#"{"act":"sale"}"#, "U items", 6),
-        (r#"{"act":"restock"}"#, "U items", 1),
-        (r#"{"act":"add"}"#, "I items", 1),
-        (r#"{"act":"sell","id":4711}"#, "", 0),
+    for (action, changes, rows) in [
+        (r#"{"action":"raise","id":2}"#, "U items", 1),
+        (r#"{"action":"sell","id":3}"#, "U items", 1),
+        (r#"{"action":"sale"}"#, "U items", 6),
+        (r#"{"action":"restock"}"#, "U items", 1),
+        (r#"{"action":"add"}"#, "I items", 1),
+        (r#"{"action":"sell","id":4711}"#, "", 0),
     ] {
-        let (status, said) = counter_says(&router, "POST", "/demo/acts", &ours, act).await;
-        assert_eq!((status, &said["rows"]), (200, &rows.into()), "{act}: {said}");
-        let kinds: BTreeSet<String> = decoded(&stage).await.into_iter().collect();
-        assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(", "), changes, "{act}");
+        let (status, body) =
+            request_playground(&router, "POST", "/demo/actions", &ours, action).await;
+        assert_eq!((status, &body["rows"]), (200, &rows.into()), "{action}: {body}");
+        let kinds: BTreeSet<String> = decoded(&environment).await.into_iter().collect();
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(", "), changes, "{action}");
     }
-    // Order lines go with their item.
-    let act = r#"{"act":"remove","id":3}"#;
-    assert_eq!(counter_says(&router, "POST", "/demo/acts", &ours, act).await.1["rows"], 1);
-    assert!(decoded(&stage).await.contains(&"D order_lines".to_owned()));
+    // Order lines are deleted with their item.
+    let action = r#"{"action":"remove","id":3}"#;
+    assert_eq!(
+        request_playground(&router, "POST", "/demo/actions", &ours, action).await.1["rows"],
+        1
+    );
+    assert!(decoded(&environment).await.contains(&"D order_lines".to_owned()));
 
-    // There is room for so many items, and no more.
+    // The number of items is limited.
     for _ in 0..60 {
-        counter_says(&router, "POST", "/demo/acts", &ours, r#"{"act":"add"}"#).await;
+        request_playground(&router, "POST", "/demo/actions", &ours, r#"{"action":"add"}"#).await;
     }
-    let (_, said) = counter_says(&router, "GET", "/demo/items", &ours, "").await;
-    assert_eq!(said["items"].as_array().unwrap().len(), 60);
-    assert_eq!((&said["open"], *open.borrow()), (&true.into(), true));
-    let close = r#"{"open":false}"#;
-    assert_eq!(counter_says(&router, "POST", "/demo/business", &ours, close).await.0, 200);
-    assert!(!*open.borrow());
+    let (_, body) = request_playground(&router, "GET", "/demo/items", &ours, "").await;
+    assert_eq!(body["items"].as_array().unwrap().len(), 60);
+    assert_eq!((&body["traffic"], *traffic.borrow()), (&true.into(), true));
+    let pause = r#"{"running":false}"#;
+    assert_eq!(request_playground(&router, "POST", "/demo/traffic", &ours, pause).await.0, 200);
+    assert!(!*traffic.borrow());
     drop(router);
-    stage.tear_down().await.unwrap();
+    environment.tear_down().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_counter_does_nothing_for_strangers() {
-    let stage = stage_with_a_slot().await;
-    let (counter, open) = Counter::new(stage.players().clone());
-    let router = counter.router();
+async fn the_playground_rejects_requests_of_other_pages() {
+    let environment = environment_with_slot().await;
+    let (playground, traffic) = Playground::new(environment.actors().clone());
+    let router = playground.router();
     let (host, json) = (("host", "localhost:1"), ("content-type", "application/json"));
     for (headers, expected) in [
         (vec![host, json, ("origin", "http://evil.example")], 403),
@@ -201,35 +208,38 @@ async fn the_counter_does_nothing_for_strangers() {
         (vec![host, ("content-type", "text/plain")], 415),
     ] {
         for (path, body) in
-            [("/demo/acts", r#"{"act":"sale"}"#), ("/demo/business", r#"{"open":false}"#)]
+            [("/demo/actions", r#"{"action":"sale"}"#), ("/demo/traffic", r#"{"running":false}"#)]
         {
-            let (status, _) = counter_says(&router, "POST", path, &headers, body).await;
+            let (status, _) = request_playground(&router, "POST", path, &headers, body).await;
             assert_eq!(status, expected, "{path} {headers:?}");
         }
     }
-    let strange =
-        counter_says(&router, "GET", "/demo/items", &[("host", "evil.example")], "").await;
-    assert_eq!(strange.0, 403);
-    for body in [r#"{"act":"drop"}"#, r#"{"act":"sell","id":"1; DROP TABLE items"}"#, "", "[]"] {
-        let (status, _) = counter_says(&router, "POST", "/demo/acts", &[host, json], body).await;
+    let foreign =
+        request_playground(&router, "GET", "/demo/items", &[("host", "evil.example")], "").await;
+    assert_eq!(foreign.0, 403);
+    for body in
+        [r#"{"action":"drop"}"#, r#"{"action":"sell","id":"1; DROP TABLE items"}"#, "", "[]"]
+    {
+        let (status, _) =
+            request_playground(&router, "POST", "/demo/actions", &[host, json], body).await;
         assert_eq!(status, 400, "{body}");
     }
-    assert!(decoded(&stage).await.is_empty() && *open.borrow());
+    assert!(decoded(&environment).await.is_empty() && *traffic.borrow());
     drop(router);
-    stage.tear_down().await.unwrap();
+    environment.tear_down().await.unwrap();
 }
 
-/// A service that only pretends: it answers the first poll with a reset, every other with one
-/// change, and notes what it was asked.
-async fn pretend(
+/// A fake service: it answers the first poll with a reset, every other one with one change, and records
+/// the versions in the requests.
+async fn fake_service(
     request: ServiceRequest,
     stop: CancellationToken,
-    asked: Arc<Mutex<Vec<String>>>,
+    versions: Arc<Mutex<Vec<String>>>,
 ) -> std::io::Result<()> {
-    let answer = |Query(query): Query<Vec<(String, String)>>| async move {
+    let respond = |Query(query): Query<Vec<(String, String)>>| async move {
         let after = query.iter().find(|(name, _)| name == "after").map(|(_, value)| value.clone());
         let number: u64 = after.as_ref().map_or(0, |version| version.parse().unwrap());
-        asked.lock().unwrap().extend(after);
+        versions.lock().unwrap().extend(after);
         let waits = query.iter().any(|(name, value)| name == "wait" && value != "0ms");
         sleep(Duration::from_millis(1)).await;
         axum::Json(if number == 0 {
@@ -241,36 +251,64 @@ async fn pretend(
             json!({"version": number.to_string(), "more": false, "reset": [], "changes": []})
         })
     };
-    let router = axum::Router::new().route("/v1/changes", get(answer));
+    let router = axum::Router::new().route("/v1/changes", get(respond));
     axum::serve(request.listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-/// What the demo wrote, without colours.
-fn plain(out: &[u8]) -> String {
-    anstream::adapter::strip_str(std::str::from_utf8(out).unwrap()).to_string()
+/// The demo's output, readable while the demo runs.
+#[derive(Clone, Default)]
+struct SharedOutput(Arc<Mutex<Vec<u8>>>);
+
+impl SharedOutput {
+    /// The text so far, without colours.
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap();
+        anstream::adapter::strip_str(std::str::from_utf8(&bytes).unwrap()).to_string()
+    }
+
+    /// Completes when the output contains `text`.
+    fn printed(&self, text: &'static str) -> impl Future<Output = ()> + use<> {
+        let out = self.clone();
+        async move {
+            while !out.text().contains(text) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+impl Write for SharedOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
-async fn the_demo_tells_its_story_and_leaves_nothing_behind() {
-    let (mut out, asked) = (Vec::new(), Arc::default());
+async fn the_demo_runs_its_scenario_and_cleans_up() {
+    let (out, versions) = (SharedOutput::default(), Arc::default());
     let directory = Arc::new(Mutex::new(String::new()));
     let serve = |request: ServiceRequest, stop| {
         directory.lock().unwrap().clone_from(&request.database_url);
-        pretend(request, stop, Arc::clone(&asked))
+        fake_service(request, stop, Arc::clone(&versions))
     };
-    let options = DemoOptions { run_for: Some(Duration::from_secs(3)), ..options() };
-    run(options, std::future::pending(), &mut out, serve).await.unwrap();
+    let options = DemoOptions { run_for: Some(Duration::from_hours(1)), ..options() };
+    // By progress and not after a fixed time, because the machine may be slow.
+    let background = out.printed(BACKGROUND[0].title);
+    run(options, background, out.clone(), serve).await.unwrap();
 
-    let told = plain(&out);
-    for step in STORY {
-        assert!(told.contains(step.title), "{told}");
+    let printed = out.text();
+    for step in SCENARIO {
+        assert!(printed.contains(step.title), "{printed}");
     }
-    assert!(told.contains("reset   items (read in full)"), "{told}");
-    assert!(told.contains("told       update  items 1\n"), "{told}");
-    assert!(told.contains("Business goes on for a while."), "{told}");
-    assert!(told.ends_with("Nothing is left of the shop and its server.\n"), "{told}");
-    // Every poll but the first sent back the version it was given.
-    assert_eq!(asked.lock().unwrap()[..2], ["1", "1"]);
+    assert!(printed.contains("reset   items (read in full)"), "{printed}");
+    assert!(printed.contains("received   update  items 1\n"), "{printed}");
+    assert!(printed.contains("Background traffic continues until the time is over."), "{printed}");
+    assert!(printed.ends_with("The server and its files are deleted.\n"), "{printed}");
+    // Every poll but the first sends the version of the response before it.
+    assert_eq!(versions.lock().unwrap()[..2], ["1", "1"]);
 
     let url = directory.lock().unwrap().clone();
     let encoded = url.split('@').nth(1).unwrap().split(':').next().unwrap();
@@ -280,11 +318,19 @@ async fn the_demo_tells_its_story_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn the_demo_ends_after_the_given_time() {
+    let options = DemoOptions { run_for: Some(Duration::from_millis(300)), ..options() };
+    let serve = |request, stop| fake_service(request, stop, Arc::default());
+    let ended = timeout(PATIENCE, run(options, std::future::pending(), Vec::new(), serve));
+    ended.await.expect("it ends by itself").unwrap();
+}
+
+#[tokio::test]
 async fn ctrl_c_ends_it_at_any_time() {
     for milliseconds in [0, 300, 1500] {
         let end = sleep(Duration::from_millis(milliseconds));
-        let serve = |request, stop| pretend(request, stop, Arc::default());
-        let ended = timeout(Duration::from_secs(20), run(options(), end, Vec::new(), serve));
+        let serve = |request, stop| fake_service(request, stop, Arc::default());
+        let ended = timeout(PATIENCE, run(options(), end, Vec::new(), serve));
         ended.await.expect("it ends soon").unwrap();
     }
 }
@@ -297,9 +343,9 @@ async fn a_service_that_fails_ends_the_demo_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
-    struct Gone;
-    impl Write for Gone {
+async fn a_closed_pipe_is_no_failure() {
+    struct ClosedPipe;
+    impl Write for ClosedPipe {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
             Err(std::io::ErrorKind::BrokenPipe.into())
         }
@@ -307,14 +353,14 @@ async fn a_reader_that_goes_away_is_no_failure() {
             Ok(())
         }
     }
-    let serve = |request, stop| pretend(request, stop, Arc::default());
-    run(options(), std::future::pending(), Gone, serve).await.unwrap();
+    let serve = |request, stop| fake_service(request, stop, Arc::default());
+    run(options(), std::future::pending(), ClosedPipe, serve).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_taken_port_is_replaced_only_if_nobody_asked_for_it() {
-    let somebody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = somebody.local_addr().unwrap();
+async fn a_port_in_use_is_replaced_only_if_it_is_the_default() {
+    let occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = occupied.local_addr().unwrap();
     let any = DemoOptions { listen: address, any_port: true, ..options() };
     let (listener, taken) = listen(&any).await.unwrap();
     assert_eq!(taken, Some(address));

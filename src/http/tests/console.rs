@@ -92,8 +92,8 @@ async fn names_that_are_no_files_are_problems_and_make_no_labels() {
         client.get(&format!("/console/{name}")).await.problem(404);
     }
     client.get("/console/a/b").await.problem(404);
-    // The demo's part is the demo's.
-    for path in ["/demo/story.js", "/demo/items", "/demo/acts"] {
+    // Only the demo serves its playground.
+    for path in ["/demo/playground.js", "/demo/items", "/demo/actions"] {
         client.get(path).await.problem(404);
     }
     assert!(!client.get("/").await.body.windows(5).any(|part| part == b"/demo"));

@@ -1,4 +1,4 @@
-//! The user the server runs as: PostgreSQL's programs refuse root.
+//! The operating-system user that the server runs as: PostgreSQL's programs refuse root.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -7,20 +7,20 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User};
 
-use super::error::ThrowawayError;
+use super::error::TempPostgresError;
 
 /// An unprivileged user of this machine.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct ServerUser {
     name: String,
     uid: u32,
     gid: u32,
 }
 
-impl Account {
-    /// Whom to run the server as: `None` (ourselves) unless we are root; then `postgres` where
-    /// there is such a user, else `nobody`.
-    pub fn unprivileged() -> Result<Option<Self>, ThrowawayError> {
+impl ServerUser {
+    /// The user to run the server as: `None` (the current one) unless this process is root; then
+    /// `postgres` if that user exists, else `nobody`.
+    pub fn unprivileged() -> Result<Option<Self>, TempPostgresError> {
         if !Uid::effective().is_root() {
             return Ok(None);
         }
@@ -30,15 +30,16 @@ impl Account {
             .map(|user| {
                 Some(Self { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() })
             })
-            .ok_or(ThrowawayError::NoUnprivilegedUser)
+            .ok_or(TempPostgresError::NoUnprivilegedUser)
     }
 
-    /// The user's name.
+    /// The login name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether this user can go into `directory`, as far as the permission bits tell.
+    /// Whether the permission bits let this user enter `directory`. Access control lists are not
+    /// considered.
     pub(crate) fn can_enter(&self, directory: &Path) -> bool {
         let Ok(directory) = directory.canonicalize() else { return false };
         directory.ancestors().all(|ancestor| {
@@ -56,21 +57,24 @@ impl Account {
     }
 }
 
-/// A command that will run as `account`, without the supplementary groups of root.
-pub(crate) fn command_as(account: Option<&Account>, program: &Path) -> Command {
+/// A command that runs as `user`, without root's supplementary groups.
+pub(crate) fn command_as(user: Option<&ServerUser>, program: &Path) -> Command {
     let mut command = Command::new(program);
-    if let Some(account) = account {
-        command.uid(account.uid).gid(account.gid);
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
     }
     command
 }
 
-/// Gives one file or directory to `account`.
-pub(crate) fn give(account: Option<&Account>, path: &Path) -> Result<(), ThrowawayError> {
-    let Some(account) = account else { return Ok(()) };
-    chown(path, Some(account.uid), Some(account.gid)).map_err(ThrowawayError::files(format!(
+/// Makes `user` the owner of one file or directory.
+pub(crate) fn change_owner(
+    user: Option<&ServerUser>,
+    path: &Path,
+) -> Result<(), TempPostgresError> {
+    let Some(user) = user else { return Ok(()) };
+    chown(path, Some(user.uid), Some(user.gid)).map_err(TempPostgresError::files(format!(
         "give {} to {}",
         path.display(),
-        account.name
+        user.name
     )))
 }

@@ -1,11 +1,11 @@
-//! The throw-away PostgreSQL: it starts as anybody, does as it is told, and leaves nothing behind.
+//! The temporary PostgreSQL: it starts as anybody, does as it is told, and leaves nothing behind.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use highwater::throwaway::{Server, ServerOptions, Shutdown};
+use highwater::temp_postgres::{ShutdownMode, TempPostgres, TempPostgresOptions};
 
 use crate::support::{TestPostgres, installation};
 
@@ -49,10 +49,10 @@ async fn both_addresses_lead_to_the_same_database() {
 
 #[tokio::test]
 async fn a_private_server_has_its_own_settings_files_and_rules() {
-    let options = ServerOptions {
+    let options = TempPostgresOptions {
         hba: Some("local all all trust\nhost all all 127.0.0.1/32 reject\n".into()),
         files: vec![("passwords.txt".into(), "it's secret".into())],
-        ..ServerOptions::default()
+        ..TempPostgresOptions::default()
     }
     .setting("cluster_name", "it's mine")
     .setting("max_connections", "20");
@@ -75,16 +75,17 @@ async fn a_private_server_has_its_own_settings_files_and_rules() {
 async fn an_unrelated_server_is_another_database_system() {
     let of = "SELECT system_identifier::text FROM pg_control_system()";
     let shared = TestPostgres::start().await.value::<String>(of).await;
-    let private = TestPostgres::private(ServerOptions::default()).await.value::<String>(of).await;
+    let private =
+        TestPostgres::private(TempPostgresOptions::default()).await.value::<String>(of).await;
     let unrelated =
-        TestPostgres::unrelated(ServerOptions::default()).await.value::<String>(of).await;
+        TestPostgres::unrelated(TempPostgresOptions::default()).await.value::<String>(of).await;
     assert_eq!(shared, private);
     assert_ne!(shared, unrelated);
 }
 
 #[tokio::test]
 async fn without_tcp_it_is_reached_over_its_socket_only() {
-    let options = ServerOptions { listen_tcp: false, ..ServerOptions::default() };
+    let options = TempPostgresOptions { listen_tcp: false, ..TempPostgresOptions::default() };
     let pg = TestPostgres::private(options).await;
     assert_eq!(pg.url(), pg.socket_url());
     assert_eq!(pg.value::<String>("SHOW listen_addresses").await, "");
@@ -94,10 +95,10 @@ async fn without_tcp_it_is_reached_over_its_socket_only() {
 
 #[tokio::test]
 async fn committed_rows_outlive_stops_and_kills_but_not_the_server() {
-    let mut pg = TestPostgres::private(ServerOptions::default()).await;
+    let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     let url = pg.url();
-    for (id, mode) in [(1, Shutdown::Fast), (2, Shutdown::Immediate)] {
+    for (id, mode) in [(1, ShutdownMode::Fast), (2, ShutdownMode::Immediate)] {
         pg.execute(&format!("INSERT INTO items VALUES ({id})")).await;
         let before = pg.server().pid();
         pg.server().restart(mode).unwrap();
@@ -107,7 +108,7 @@ async fn committed_rows_outlive_stops_and_kills_but_not_the_server() {
     pg.execute("INSERT INTO items VALUES (3)").await;
     pg.server().kill().unwrap();
     assert_eq!(pg.server().pid(), None);
-    pg.server().restart(Shutdown::Fast).unwrap();
+    pg.server().restart(ShutdownMode::Fast).unwrap();
     pg.reconnect().await;
     assert_eq!(pg.value::<i64>("SELECT count(*) FROM items").await, 3);
     assert_eq!(pg.url(), url);
@@ -120,8 +121,8 @@ async fn committed_rows_outlive_stops_and_kills_but_not_the_server() {
 
 #[test]
 fn a_server_that_can_t_start_says_why() {
-    let options = ServerOptions::default().setting("shared_buffers", "a lot");
-    let error = Server::start(&installation(), &options).unwrap_err().to_string();
+    let options = TempPostgresOptions::default().setting("shared_buffers", "a lot");
+    let error = TempPostgres::start(&installation(), &options).unwrap_err().to_string();
     assert!(error.contains("shared_buffers"), "{error}");
 }
 

@@ -1,4 +1,5 @@
-//! A cluster's files: made by `initdb` in a temporary directory, configured before it starts.
+//! The files of a database cluster: created by `initdb` in a temporary directory and configured
+//! before the server starts.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
@@ -8,15 +9,15 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::account::{Account, command_as, give};
-use super::error::{ThrowawayError, last_lines};
+use super::error::{TempPostgresError, last_lines};
 use super::installation::Installation;
+use super::server_user::{ServerUser, change_owner, command_as};
 
-/// The superuser of every throw-away cluster.
+/// The superuser of every temporary cluster.
 pub(crate) const SUPERUSER: &str = "postgres";
 
-/// Settings of every throw-away cluster; what a caller sets comes after them and so wins.
-/// Nothing of it outlives the process, so nothing needs to reach the disk.
+/// Default settings. A caller's settings follow them in `postgresql.conf` and so override them.
+/// The data does not outlive this process, so nothing has to reach the disk.
 const SETTINGS: &[(&str, &str)] = &[
     ("wal_level", "logical"),
     ("fsync", "off"),
@@ -29,44 +30,44 @@ const SETTINGS: &[(&str, &str)] = &[
     ("timezone", "UTC"),
 ];
 
-/// libpq's and the server's variables that would change what the programs do.
+/// Environment variables of libpq and of the server that would change what the programs do.
 const VARIABLES_UNSET: &[&str] =
     &["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGTZ", "PGDATESTYLE"];
 
-/// A cluster that isn't running. Dropping it removes it.
+/// A cluster on disk, without a server. Dropping it deletes its files.
 pub(crate) struct Cluster {
     installation: Installation,
-    account: Option<Account>,
+    server_user: Option<ServerUser>,
     directory: TempDir,
 }
 
 impl Cluster {
-    /// Makes a new cluster with trust authentication: the databases `postgres`, `template0` and
-    /// `template1`, encoding UTF8, locale C. Where `templates` names a directory it is a copy of
-    /// the one kept there, and so has the same system identifier.
+    /// Creates a cluster with trust authentication and the databases `postgres`, `template0` and
+    /// `template1`, encoding UTF8, locale C. With `templates` it is a copy of the cluster that is
+    /// stored in that directory for this server version, and so has the same system identifier.
     pub(crate) fn init(
         installation: &Installation,
         templates: Option<&Path>,
         parent: Option<&Path>,
-    ) -> Result<Self, ThrowawayError> {
-        let account = Account::unprivileged()?;
-        let directory = temporary_directory(account.as_ref(), parent)?;
-        let cluster = Self { installation: installation.clone(), account, directory };
+    ) -> Result<Self, TempPostgresError> {
+        let server_user = ServerUser::unprivileged()?;
+        let directory = temporary_directory(server_user.as_ref(), parent)?;
+        let cluster = Self { installation: installation.clone(), server_user, directory };
         let Some(templates) = templates else {
             cluster.initdb()?;
             return Ok(cluster);
         };
         let template = templates.join(installation.version());
         if template.is_dir() {
-            copy_tree(&template, &cluster.data(), cluster.account())?;
+            copy_tree(&template, &cluster.data(), cluster.server_user())?;
         } else {
             cluster.initdb()?;
-            cluster.keep_as(&template)?;
+            cluster.store_as(&template)?;
         }
         Ok(cluster)
     }
 
-    fn initdb(&self) -> Result<(), ThrowawayError> {
+    fn initdb(&self) -> Result<(), TempPostgresError> {
         let initdb = self.installation.program("initdb");
         let output = self
             .command(&initdb)
@@ -76,24 +77,24 @@ impl Cluster {
             .args(["--encoding", "UTF8", "--locale", "C", "--no-sync"])
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| ThrowawayError::Run { program: initdb, source })?;
+            .map_err(|source| TempPostgresError::Run { program: initdb, source })?;
         if output.status.success() {
             return Ok(());
         }
         let output = last_lines(&String::from_utf8_lossy(&output.stderr));
-        Err(ThrowawayError::Failed { program: "initdb".into(), output })
+        Err(TempPostgresError::Failed { program: "initdb".into(), output })
     }
 
-    /// Keeps a copy of the new cluster as a template, whole or not at all.
-    fn keep_as(&self, template: &Path) -> Result<(), ThrowawayError> {
+    /// Stores a copy of the new cluster as a template, atomically.
+    fn store_as(&self, template: &Path) -> Result<(), TempPostgresError> {
         let parent = template.parent().unwrap_or(template);
-        let doing = || ThrowawayError::files(format!("keep {}", template.display()));
+        let doing = || TempPostgresError::files(format!("store {}", template.display()));
         std::fs::create_dir_all(parent).map_err(doing())?;
         let unfinished = TempDir::with_prefix_in("unfinished-", parent).map_err(doing())?;
         let copy = unfinished.path().join("data");
         copy_tree(&self.data(), &copy, None)?;
         match std::fs::rename(&copy, template) {
-            // Another process was faster; its template is as good.
+            // Another process created the same template first: use that one.
             Err(_) if template.is_dir() => Ok(()),
             outcome => outcome.map_err(doing()),
         }
@@ -103,11 +104,11 @@ impl Cluster {
     pub(crate) fn configure<'a>(
         &self,
         settings: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<(), ThrowawayError> {
+    ) -> Result<(), TempPostgresError> {
         use std::fmt::Write as _;
         let mut text = String::new();
         for (name, value) in settings {
-            // Writing to a string can't fail.
+            // Writing to a `String` can't fail.
             let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
         }
         let file = self.data().join("postgresql.conf");
@@ -115,31 +116,36 @@ impl Cluster {
             .append(true)
             .open(&file)
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(ThrowawayError::files(format!("write {}", file.display())))
+            .map_err(TempPostgresError::files(format!("write {}", file.display())))
     }
 
-    /// The settings of every throw-away cluster.
-    pub(crate) fn configure_basics(&self) -> Result<(), ThrowawayError> {
+    /// Writes the default settings.
+    pub(crate) fn configure_defaults(&self) -> Result<(), TempPostgresError> {
         let socket_dir = self.socket_dir().to_string_lossy().into_owned();
         let settings = SETTINGS.iter().copied();
         self.configure(settings.chain([("unix_socket_directories", socket_dir.as_str())]))
     }
 
-    /// Writes a file into the data directory that only the server's user can read: what
-    /// PostgreSQL demands of keys and password files.
-    pub(crate) fn write_file(&self, name: &str, content: &str) -> Result<PathBuf, ThrowawayError> {
+    /// Writes a file into the data directory that only the server's user can read, as PostgreSQL
+    /// requires of keys and password files.
+    pub(crate) fn write_file(
+        &self,
+        name: &str,
+        content: &str,
+    ) -> Result<PathBuf, TempPostgresError> {
         let file = self.data().join(name);
         let doing = format!("write {}", file.display());
         std::fs::write(&file, content)
             .and_then(|()| std::fs::set_permissions(&file, Permissions::from_mode(0o600)))
-            .map_err(ThrowawayError::files(doing))?;
-        give(self.account.as_ref(), &file)?;
+            .map_err(TempPostgresError::files(doing))?;
+        change_owner(self.server_user.as_ref(), &file)?;
         Ok(file)
     }
 
-    /// One of PostgreSQL's programs, to be run as the server's user, untouched by our environment.
+    /// One of PostgreSQL's programs, run as the server's user and without the variables of this
+    /// process that would change what it does.
     pub(crate) fn command(&self, program: &Path) -> Command {
-        let mut command = command_as(self.account.as_ref(), program);
+        let mut command = command_as(self.server_user.as_ref(), program);
         command.current_dir(self.directory.path()).env("LC_ALL", "C");
         for name in VARIABLES_UNSET {
             command.env_remove(name);
@@ -147,84 +153,83 @@ impl Cluster {
         command
     }
 
-    /// The server program.
+    /// The path of the server program.
     pub(crate) fn postgres(&self) -> PathBuf {
         self.installation.program("postgres")
     }
 
-    /// The installation the cluster was made with.
+    /// The installation that created the cluster.
     pub(crate) fn installation(&self) -> &Installation {
         &self.installation
     }
 
-    /// Whom the server runs as.
-    pub(crate) fn account(&self) -> Option<&Account> {
-        self.account.as_ref()
+    /// The user the server runs as; `None` is the current one.
+    pub(crate) fn server_user(&self) -> Option<&ServerUser> {
+        self.server_user.as_ref()
     }
 
-    /// Everything there is of the cluster.
+    /// The temporary directory that holds everything of the cluster.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Where the Unix socket is: others can't enter it.
+    /// The directory of the Unix socket, which other users can't enter.
     pub(crate) fn socket_dir(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    /// The server's log.
+    /// The server's log file.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.path().join("log")
     }
 }
 
-/// A new directory in `parent` that only the server's user can enter.
+/// Creates a directory in `parent` that only the server's user can enter.
 fn temporary_directory(
-    account: Option<&Account>,
+    user: Option<&ServerUser>,
     parent: Option<&Path>,
-) -> Result<TempDir, ThrowawayError> {
-    let parent = parent.map_or_else(|| usual_parent(account), Path::to_path_buf);
+) -> Result<TempDir, TempPostgresError> {
+    let parent = parent.map_or_else(|| default_parent(user), Path::to_path_buf);
     let directory = tempfile::Builder::new()
         .prefix("highwater-")
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&parent)
-        .map_err(ThrowawayError::files(format!("make a directory in {}", parent.display())))?;
-    give(account, directory.path())?;
+        .map_err(TempPostgresError::files(format!("create a directory in {}", parent.display())))?;
+    change_owner(user, directory.path())?;
     Ok(directory)
 }
 
-/// The system's directory for temporary files, unless the server's user can't enter it or it
-/// would make the path of a Unix socket too long.
-fn usual_parent(account: Option<&Account>) -> PathBuf {
+/// The system's directory for temporary files, or `/tmp` if the server's user can't enter it or
+/// the path of a Unix socket in it would be too long.
+fn default_parent(user: Option<&ServerUser>) -> PathBuf {
     /// The shortest limit of a Unix socket's path is 104 bytes (macOS), with `/.s.PGSQL.12345`.
     const LENGTH_MAX: usize = 70;
-    let usual = std::env::temp_dir();
-    let short = usual.as_os_str().len() <= LENGTH_MAX;
-    let suits = short && account.is_none_or(|account| account.can_enter(&usual));
-    if suits { usual } else { PathBuf::from("/tmp") }
+    let preferred = std::env::temp_dir();
+    let short = preferred.as_os_str().len() <= LENGTH_MAX;
+    let usable = short && user.is_none_or(|user| user.can_enter(&preferred));
+    if usable { preferred } else { PathBuf::from("/tmp") }
 }
 
-/// Copies a directory with everything in it, giving the copies to `account`. A new cluster holds
-/// only files and directories.
-fn copy_tree(from: &Path, to: &Path, account: Option<&Account>) -> Result<(), ThrowawayError> {
-    let doing = || ThrowawayError::files(format!("copy {} to {}", from.display(), to.display()));
+/// Copies a directory recursively; the copies belong to `user`. A new cluster holds only files and
+/// directories.
+fn copy_tree(from: &Path, to: &Path, user: Option<&ServerUser>) -> Result<(), TempPostgresError> {
+    let doing = || TempPostgresError::files(format!("copy {} to {}", from.display(), to.display()));
     std::fs::create_dir(to).map_err(doing())?;
     let permissions = std::fs::metadata(from).map_err(doing())?.permissions();
     std::fs::set_permissions(to, permissions).map_err(doing())?;
-    give(account, to)?;
+    change_owner(user, to)?;
     for entry in std::fs::read_dir(from).map_err(doing())? {
         let entry = entry.map_err(doing())?;
         let copy = to.join(entry.file_name());
         if entry.file_type().map_err(doing())?.is_dir() {
-            copy_tree(&entry.path(), &copy, account)?;
+            copy_tree(&entry.path(), &copy, user)?;
         } else {
             std::fs::copy(entry.path(), &copy).map_err(doing())?;
-            give(account, &copy)?;
+            change_owner(user, &copy)?;
         }
     }
     Ok(())

