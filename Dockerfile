@@ -5,8 +5,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin highwater \
-    && cp target/release/highwater /highwater
+    cargo build --profile dist --locked --bin highwater \
+    && cp target/dist/highwater /highwater
 
 # glibc, libgcc and the certificates of public authorities; no shell, no package manager. Not musl: its
 # allocator is slow where many threads allocate.

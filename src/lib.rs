@@ -136,4 +136,5 @@ pub mod app;
 
 pub mod cli;
 
+#[cfg(feature = "demo")]
 pub mod temp_postgres;

@@ -2,8 +2,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::progress::Terminal;
 use crate::config::{LogFormat, LoggingConfig};
@@ -12,15 +14,16 @@ use crate::config::{LogFormat, LoggingConfig};
 /// its lines appear on.
 pub(crate) fn install(logging: &LoggingConfig) -> Terminal {
     // The configuration has checked the filter.
-    let filter = EnvFilter::try_new(&logging.level).unwrap_or_default();
+    let filter = logging.level.parse();
+    let filter = filter.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::ERROR));
     let terminal = Terminal::default();
-    let builder =
-        SubscriberBuilder::default().with_env_filter(filter).with_writer(terminal.clone());
     let colour = std::io::stderr().is_terminal()
         && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let lines = tracing_subscriber::fmt::layer().with_writer(terminal.clone());
+    let registry = tracing_subscriber::registry().with(filter);
     let installed = match logging.format {
-        LogFormat::Text => builder.with_ansi(colour).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(colour)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     drop(installed);
     terminal

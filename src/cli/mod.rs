@@ -3,7 +3,9 @@
 //! 0: fine. 1: it failed, and standard error says what and what to do. 2: bad usage or configuration.
 
 mod check;
+#[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "demo")]
 mod demo_command;
 mod failure;
 mod flags;
@@ -32,7 +34,7 @@ use failure::CommandFailure;
 /// Tells applications which rows of their PostgreSQL database changed.
 #[derive(Debug, Parser)]
 #[command(name = "highwater", version, max_term_width = 100, subcommand_required = true)]
-#[command(after_help = "Try it without a database: highwater demo")]
+#[cfg_attr(feature = "demo", command(after_help = "Try it without a database: highwater demo"))]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -44,6 +46,7 @@ enum Command {
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Teardown(teardown::TeardownArgs),
+    #[cfg(feature = "demo")]
     Demo(demo_command::DemoArgs),
     Tail(tail::TailArgs),
     Status(status::StatusArgs),
@@ -78,6 +81,7 @@ async fn perform(command: Command, environment: &Environment) -> Result<(), Comm
         Command::Check(args) => check::run(args, environment).await,
         Command::Setup(args) => setup::run(args, environment).await,
         Command::Teardown(args) => teardown::run(args, environment).await,
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo_command::run(args, environment).await,
         Command::Tail(args) => tail::run(args, environment).await,
         Command::Status(args) => status::run(args, environment).await,

@@ -208,9 +208,9 @@ pub(super) fn slot(text: &str) -> Result<String, ValueError> {
     Ok(text.to_owned())
 }
 
-/// A filter in the syntax of `RUST_LOG`.
+/// A log filter: comma-separated levels, each optionally for one module (`MODULE=LEVEL`).
 pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
+    match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("not a log filter; write off, error, warn, info, debug or trace, also per \
                        module as in info,highwater::store=debug"
