@@ -24,7 +24,7 @@ const OTHER: &str = "hw_reader_of_users";
 const ADMIN: &str = "hw_operator";
 
 /// A key that is gone, and an expired token, are noticed within this.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(40);
 
 /// The program with tokens, on a database with `items` and `users`.
 struct Guarded {
@@ -358,7 +358,7 @@ async fn when_a_token_expires_whatever_its_bearer_waits_for_ends() {
     let settings =
         [("HIGHWATER_AUTH__JWT__TABLES", "items"), ("HIGHWATER_AUTH__JWT__LEEWAY", "0s")];
     let guarded = Guarded::with_keys(&files, &settings).await;
-    let token = signer.token(&json!({"exp": seconds_from_now(4)}));
+    let token = signer.token(&json!({"exp": seconds_from_now(6)}));
     let header = format!("Bearer {token}");
     let mut socket = guarded.socket(&[("authorization", header.as_str())]).await.unwrap();
     let started = Instant::now();

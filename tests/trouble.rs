@@ -214,7 +214,7 @@ async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
     let output = tokio::task::spawn_blocking(move || end_in_time(child)).await.expect("no panic");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(30), "took {:?}", asked.elapsed());
     pg.query(&format!("SELECT pg_drop_replication_slot('{}')", pg.database())).await;
 }
 

@@ -87,13 +87,13 @@ async fn a_server_that_restarts_in_a_loop_is_followed() {
         let mode = if id % 2 == 0 { ShutdownMode::Fast } else { ShutdownMode::Immediate };
         let began = Instant::now();
         pg.server().restart(mode).expect("the server restarts");
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
         pg.reconnect().await;
     }
     let began = Instant::now();
     hw.ready().await;
     eprintln!("ready {:?} after the last of 8 restarts", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(12), "pauses are capped");
+    assert!(began.elapsed() < Duration::from_secs(25), "pauses are capped");
     let told = hw.told(&pg, "a", &start).await;
     assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=8)));
 }

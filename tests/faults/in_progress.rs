@@ -217,7 +217,7 @@ async fn definitions_that_change_inside_a_streamed_transaction_are_followed() {
             if whole.status == 200 && *n == 9 {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "{whole:?}");
+            assert!(began.elapsed() < Duration::from_mins(1), "{whole:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_rows(&pg, &service).await;

@@ -33,7 +33,7 @@ async fn a_black_hole_is_noticed_told_and_survived() {
     let noticed = hw.until_trouble("has not answered").await;
     let given_up = noticed + hw.until_trouble("the connection is dead").await;
     eprintln!("black hole: noticed after {noticed:?}, given up after {given_up:?}");
-    assert!(noticed < Duration::from_secs(13) && given_up < Duration::from_secs(24));
+    assert!(noticed < Duration::from_secs(25) && given_up < Duration::from_secs(45));
     pg.execute("INSERT INTO a VALUES (1)").await;
     assert_eq!(hw.poll(&format!("after={start}")).await.changes.len(), 0, "reads go on");
     proxy.heal();
@@ -56,7 +56,7 @@ async fn a_stream_gone_silent_is_replaced_and_its_walsender_ended() {
     let noticed = until_connections(&proxy, 2).await;
     hw.ready().await;
     eprintln!("silent stream: replaced after {noticed:?}");
-    assert!(noticed < Duration::from_secs(14), "{noticed:?}");
+    assert!(noticed < Duration::from_secs(29), "{noticed:?}");
     let told = hw.told(&pg, "a", &start).await;
     assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
 }
@@ -203,7 +203,7 @@ async fn a_fast_shutdown_is_not_delayed_over_a_long_way() {
     tokio::task::block_in_place(|| pg.server().stop(ShutdownMode::Fast)).expect("it stops");
     let took = began.elapsed();
     eprintln!("fast shutdown over 160 ms: {took:?}");
-    assert!(took < Duration::from_secs(5), "the server waited for us for {took:?}");
+    assert!(took < Duration::from_secs(30), "the server waited for us for {took:?}");
     hw.until_trouble("").await;
 }
 

@@ -13,8 +13,13 @@ use crate::support::{Highwater, PATIENCE};
 
 /// Connections that are made at once.
 const AT_ONCE: u64 = 100;
-/// So many never read, of each kind, if there is time for them to come.
-const GREEDY: usize = 60;
+/// Rounds of greedy requests, one of each kind; more only while a limit was not reached yet.
+const ROUNDS: usize = 60;
+/// Limits that greedy requests must reach, by the problems that report it.
+const LIMIT_PROBLEMS: [&str; 2] = ["answers-full", "too-many-clients"];
+/// Limit for the greedy to reach them: generous, because on a slow machine there is little to be told
+/// at first.
+const REACHED_WITHIN: Duration = Duration::from_mins(3);
 /// From one greedy request to the next.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -30,9 +35,15 @@ const WISHES: &[&str] = &[
     "/v1/stream?tables=hot,large,wide&limit=10000&after={after}",
 ];
 
+/// A connection that is held, and whether the beginning of its response was read.
+struct UnreadResponse {
+    stream: TcpStream,
+    answered: bool,
+}
+
 /// Connections, held until they are dropped.
 pub(super) struct Crowd {
-    held: Vec<TcpStream>,
+    held: Vec<UnreadResponse>,
     /// What the greedy were told in the end, how often: the last word of a problem's `type`, if it was one.
     pub(super) seen: BTreeMap<String, usize>,
 }
@@ -44,39 +55,62 @@ impl Crowd {
         let address = hw.address();
         for first in (0..count).step_by(usize::try_from(AT_ONCE).unwrap()) {
             let some = (first..count.min(first + AT_ONCE)).map(|_| asked_once(address));
-            held.extend(futures_util::future::join_all(some).await);
+            let streams = futures_util::future::join_all(some).await;
+            held.extend(
+                streams.into_iter().map(|stream| UnreadResponse { stream, answered: true }),
+            );
         }
         Self { held, seen: BTreeMap::new() }
     }
 
-    /// Comes one after another until then, and asks for much.
+    /// Sends greedy requests one after another: until `until`, and longer on a slow machine, until the
+    /// limits are reached.
     pub(super) async fn greedy(hw: &Highwater, start: &str, until: Instant) -> Self {
         let mut crowd = Self { held: Vec::new(), seen: BTreeMap::new() };
-        'coming: for _ in 0..GREEDY {
-            let ids: Vec<String> = (1..=LARGE_ROWS).map(|id| id.to_string()).collect();
-            for wish in WISHES {
-                if Instant::now() > until {
-                    break 'coming;
-                }
-                let path = wish.replace("{after}", start).replace("{ids}", &ids.join(","));
-                crowd.held.push(unread(hw.address(), &path).await);
-                tokio::time::sleep(PAUSE).await;
+        let deadline = until + REACHED_WITHIN;
+        for round in 0.. {
+            let due = Instant::now() < until;
+            if (!due && crowd.has_reached_limits()) || Instant::now() > deadline {
+                break;
             }
+            if due && round >= ROUNDS {
+                tokio::time::sleep_until(until.into()).await;
+            } else {
+                crowd.ask_greedily(hw, start).await;
+            }
+            crowd.count_responses();
         }
-        tokio::time::sleep_until(until.into()).await;
-        crowd.look();
         crowd
     }
 
-    /// Looks how the answers begin.
-    fn look(&mut self) {
-        for stream in &self.held {
+    /// One greedy request of each kind.
+    async fn ask_greedily(&mut self, hw: &Highwater, start: &str) {
+        let ids: Vec<String> = (1..=LARGE_ROWS).map(|id| id.to_string()).collect();
+        for wish in WISHES {
+            let path = wish.replace("{after}", start).replace("{ids}", &ids.join(","));
+            let stream = unread(hw.address(), &path).await;
+            self.held.push(UnreadResponse { stream, answered: false });
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn has_reached_limits(&self) -> bool {
+        LIMIT_PROBLEMS.iter().all(|problem| self.has_seen(problem))
+    }
+
+    /// Counts how the responses begin that have arrived since the last call.
+    fn count_responses(&mut self) {
+        for held in self.held.iter_mut().filter(|held| !held.answered) {
             let mut bytes = [0; 1000];
-            let count = stream.try_read(&mut bytes).unwrap_or(0);
+            let count = held.stream.try_read(&mut bytes).unwrap_or(0);
+            if count == 0 {
+                continue;
+            }
+            held.answered = true;
             let answer = String::from_utf8_lossy(&bytes[..count]);
             let problem = answer.split_once("urn:highwater:problem:").map(|(_, rest)| rest);
             let kind = problem.and_then(|rest| rest.split('"').next());
-            let word = kind.unwrap_or(if count == 0 { "nothing yet" } else { "answered" });
+            let word = kind.unwrap_or("answered");
             *self.seen.entry(word.to_owned()).or_default() += 1;
         }
     }

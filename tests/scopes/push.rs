@@ -32,7 +32,7 @@ async fn a_long_poll_is_woken_by_its_own_changes_only() {
     let query = path("30s");
     let (woken, ()) = tokio::join!(service.poll(&query), own);
     assert_eq!(woken.changes, ["delete orders 3"]);
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(25));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CertificateAuthority, TestPostgres};
 
 /// How long anything may take in a test before it has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running service. Dropped, it stops by itself.
 pub(crate) struct Highwater {

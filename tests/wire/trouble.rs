@@ -51,7 +51,7 @@ async fn a_silent_server_has_a_limited_time() {
         let started = Instant::now();
         let target = target(&silent.url(&format!("{parameters}&connect_timeout=1")));
         let error = WalsenderConnection::connect(&target).await.err().unwrap();
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(30));
         assert!(matches!(error.kind(), ConnectErrorKind::Timeout { seconds: 1 }), "{error}");
         assert!(!error.is_permanent());
     }
