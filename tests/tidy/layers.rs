@@ -113,7 +113,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["store"]),
     ("imbl", &["store"]),
     ("anyhow", &["app", "cli", "main"]),
-    ("nix", &["temp_postgres"]),
+    ("nix", &["wire", "temp_postgres"]),
     ("tempfile", &["temp_postgres"]),
 ];
 
