@@ -5,8 +5,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 /// Handles to all metrics of one instance. Cloning shares them.
@@ -29,38 +29,6 @@ pub struct Metrics {
     pub replication_lag_seconds: Gauge,
     /// WAL the slot makes the server keep.
     pub slot_retained_wal_bytes: IntGauge,
-
-    /// Commits applied that touched a published table.
-    pub transactions: IntCounter,
-    /// Row changes applied.
-    pub changes: IntCounterVec,
-    /// From the commit's timestamp on the server until polls can see it.
-    pub commit_to_visible_seconds: Histogram,
-    /// Ids the version log remembers.
-    pub log_entries: IntGaugeVec,
-    /// Memory of the version log.
-    pub log_bytes: IntGauge,
-    /// How far back the log can tell every change.
-    pub log_floor_age_seconds: GaugeVec,
-    /// Tables that had to be read again.
-    pub resets: IntCounterVec,
-
-    /// Requests for rows, by whether they were in memory.
-    pub cache_requests: IntCounterVec,
-    /// Rows in memory.
-    pub cache_entries: IntGaugeVec,
-    /// Memory of the rows.
-    pub cache_bytes: IntGaugeVec,
-    /// Rows that left because the cache was full.
-    pub cache_evictions: IntCounterVec,
-    /// Rows asked of the database.
-    pub cache_loads: IntCounterVec,
-    /// Time of one query for rows.
-    pub cache_load_seconds: Histogram,
-    /// Rows in memory compared with the database.
-    pub consistency_checks: IntCounter,
-    /// Rows that differed.
-    pub consistency_violations: IntCounter,
 
     /// Polls answered.
     pub polls: IntCounterVec,
@@ -90,195 +58,78 @@ impl Metrics {
         let r = &Registry::new();
         let metrics = Self {
             registry: r.clone(),
-            replication_connected: add(
+            replication_connected: register(
                 r,
                 IntGauge::new(
                     "highwater_replication_connected",
                     "1 while the replication stream is connected",
                 ),
             )?,
-            replication_standby: add(
+            replication_standby: register(
                 r,
                 IntGauge::new(
                     "highwater_replication_standby",
                     "1 while another consumer holds the slot and this instance waits for it",
                 ),
             )?,
-            replication_reconnects: add(
+            replication_reconnects: register(
                 r,
                 IntCounter::new(
                     "highwater_replication_reconnects_total",
                     "Replication connections made after the first",
                 ),
             )?,
-            replication_received_bytes: add(
+            replication_received_bytes: register(
                 r,
                 IntCounter::new(
                     "highwater_replication_received_bytes_total",
                     "Bytes of the replication protocol received",
                 ),
             )?,
-            replication_lag_bytes: add(
+            replication_lag_bytes: register(
                 r,
                 IntGauge::new(
                     "highwater_replication_lag_bytes",
                     "Bytes of WAL the server has written and this instance has not applied",
                 ),
             )?,
-            replication_lag_seconds: add(
+            replication_lag_seconds: register(
                 r,
                 Gauge::new(
                     "highwater_replication_lag_seconds",
                     "Seconds since this instance was last caught up with the server; 0 while it is",
                 ),
             )?,
-            slot_retained_wal_bytes: add(
+            slot_retained_wal_bytes: register(
                 r,
                 IntGauge::new(
                     "highwater_slot_retained_wal_bytes",
                     "Bytes of WAL the replication slot makes the server keep",
                 ),
             )?,
-            transactions: add(
-                r,
-                IntCounter::new(
-                    "highwater_transactions_total",
-                    "Commits applied that touched a published table",
-                ),
-            )?,
-            changes: add(
-                r,
-                IntCounterVec::new(
-                    Opts::new("highwater_changes_total", "Row changes applied"),
-                    &["table", "op"],
-                ),
-            )?,
-            commit_to_visible_seconds: add(
-                r,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "highwater_commit_to_visible_seconds",
-                        "From the commit's timestamp on the server until polls can see it",
-                    )
-                    .buckets(vec![
-                        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-                        30.0, 300.0,
-                    ]),
-                ),
-            )?,
-            log_entries: add(
-                r,
-                IntGaugeVec::new(
-                    Opts::new("highwater_log_entries", "Ids the version log remembers"),
-                    &["table"],
-                ),
-            )?,
-            log_bytes: add(
-                r,
-                IntGauge::new("highwater_log_bytes", "Memory of the version log in bytes"),
-            )?,
-            log_floor_age_seconds: add(
-                r,
-                GaugeVec::new(
-                    Opts::new(
-                        "highwater_log_floor_age_seconds",
-                        "Age of the oldest version from which every change can still be told",
-                    ),
-                    &["table"],
-                ),
-            )?,
-            resets: add(
-                r,
-                IntCounterVec::new(
-                    Opts::new(
-                        "highwater_resets_total",
-                        "Times a table's readers had to read it again",
-                    ),
-                    &["table", "reason"],
-                ),
-            )?,
-            cache_requests: add(
-                r,
-                IntCounterVec::new(
-                    Opts::new("highwater_cache_requests_total", "Requests for rows"),
-                    &["table", "result"],
-                ),
-            )?,
-            cache_entries: add(
-                r,
-                IntGaugeVec::new(
-                    Opts::new("highwater_cache_entries", "Rows in memory"),
-                    &["table"],
-                ),
-            )?,
-            cache_bytes: add(
-                r,
-                IntGaugeVec::new(
-                    Opts::new("highwater_cache_bytes", "Memory of the rows in bytes"),
-                    &["table"],
-                ),
-            )?,
-            cache_evictions: add(
-                r,
-                IntCounterVec::new(
-                    Opts::new(
-                        "highwater_cache_evictions_total",
-                        "Rows that left memory because the cache was full",
-                    ),
-                    &["table"],
-                ),
-            )?,
-            cache_loads: add(
-                r,
-                IntCounterVec::new(
-                    Opts::new("highwater_cache_loads_total", "Rows asked of the database"),
-                    &["table", "outcome"],
-                ),
-            )?,
-            cache_load_seconds: add(
-                r,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "highwater_cache_load_seconds",
-                        "Seconds that one query for rows took",
-                    )
-                    .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0]),
-                ),
-            )?,
-            consistency_checks: add(
-                r,
-                IntCounter::new(
-                    "highwater_consistency_checks_total",
-                    "Rows in memory compared with the database",
-                ),
-            )?,
-            consistency_violations: add(
-                r,
-                IntCounter::new(
-                    "highwater_consistency_violations_total",
-                    "Rows in memory that were not what the database says",
-                ),
-            )?,
-            polls: add(
+            polls: register(
                 r,
                 IntCounterVec::new(
                     Opts::new("highwater_polls_total", "Polls answered"),
                     &["outcome"],
                 ),
             )?,
-            poll_waiters: add(r, IntGauge::new("highwater_poll_waiters", "Long polls being held"))?,
-            push_clients: add(
+            poll_waiters: register(
+                r,
+                IntGauge::new("highwater_poll_waiters", "Long polls being held"),
+            )?,
+            push_clients: register(
                 r,
                 IntGaugeVec::new(
                     Opts::new("highwater_push_clients", "Clients being pushed to"),
                     &["kind"],
                 ),
             )?,
-            http_connections: add(
+            http_connections: register(
                 r,
                 IntGauge::new("highwater_http_connections", "HTTP connections open"),
             )?,
-            http_connections_closed: add(
+            http_connections_closed: register(
                 r,
                 IntCounterVec::new(
                     Opts::new(
@@ -288,7 +139,7 @@ impl Metrics {
                     &["reason"],
                 ),
             )?,
-            tls_certificate_expiry: add(
+            tls_certificate_expiry: register(
                 r,
                 IntGaugeVec::new(
                     Opts::new(
@@ -298,14 +149,14 @@ impl Metrics {
                     &[],
                 ),
             )?,
-            http_requests: add(
+            http_requests: register(
                 r,
                 IntCounterVec::new(
                     Opts::new("highwater_http_requests_total", "HTTP requests answered"),
                     &["route", "method", "status"],
                 ),
             )?,
-            http_request_seconds: add(
+            http_request_seconds: register(
                 r,
                 HistogramVec::new(
                     HistogramOpts::new(
@@ -319,7 +170,7 @@ impl Metrics {
                 ),
             )?,
         };
-        add(
+        register(
             r,
             IntGaugeVec::new(
                 Opts::new("highwater_build_info", "Always 1; the version is a label"),
@@ -335,7 +186,7 @@ impl Metrics {
 }
 
 /// Registers a metric and hands it back.
-fn add<C: Collector + Clone + 'static>(
+pub(crate) fn register<C: Collector + Clone + 'static>(
     registry: &Registry,
     metric: prometheus::Result<C>,
 ) -> prometheus::Result<C> {
@@ -351,9 +202,8 @@ mod tests {
     #[test]
     fn every_metric_is_described_well() {
         let metrics = Metrics::new().unwrap();
-        metrics.resets.with_label_values(&["items", "truncate"]).inc();
         let families = metrics.registry.gather();
-        assert!(families.iter().any(|f| f.name() == "highwater_resets_total"));
+        assert!(families.iter().any(|f| f.name() == "highwater_replication_connected"));
         assert!(families.iter().any(|f| f.name() == "highwater_build_info"));
     }
 }

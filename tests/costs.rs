@@ -25,7 +25,7 @@ use highwater::http::{HttpOptions, HttpServerOptions, ListenerConfig, router, se
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
 use highwater::source::{Phase, SourceStatus, StreamRequests};
-use highwater::store::{self, Limits, Store, Writer};
+use highwater::store::{self, Limits, Store, StoreMetrics, Writer};
 use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -83,8 +83,11 @@ struct Opened {
 
 fn open() -> Opened {
     let metrics = Metrics::new().unwrap();
-    let (writer, store) =
-        store::open(Limits::default(), StreamRequests::default(), metrics.clone());
+    let (writer, store) = store::open(
+        Limits::default(),
+        StreamRequests::default(),
+        StoreMetrics::register(&metrics.registry).unwrap(),
+    );
     let mut picture = SourceStatus::new("db".into(), "publication".into(), "slot".into());
     (picture.phase, picture.was_ready) = (Phase::Streaming, true);
     let (source, seen) = watch::channel(picture);

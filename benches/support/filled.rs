@@ -6,12 +6,14 @@ use anyhow::Context;
 use highwater::change::{Change, CommitTime, Event, Op, Started, Transaction};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
-use highwater::metrics::Metrics;
 use highwater::snapshot::Xid;
 use highwater::source::{PostmasterId, StreamRequests};
-use highwater::store::{self, ChangeQuery, Limits, LogLimits, ResourceSelection, Store, Writer};
+use highwater::store::{
+    self, ChangeQuery, Limits, LogLimits, ResourceSelection, Store, StoreMetrics, Writer,
+};
 use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
+use prometheus::Registry;
 
 /// The first table; the others follow.
 const TABLE: u32 = 16_384;
@@ -38,7 +40,7 @@ impl Filled {
         let (mut writer, store) = store::open(
             Limits { log: limits, ..Limits::default() },
             StreamRequests::default(),
-            Metrics::new()?,
+            StoreMetrics::register(&Registry::new())?,
         );
         let table = |number: u32| Table {
             oid: TableOid(TABLE + number),
@@ -114,7 +116,7 @@ impl Filled {
     }
 
     fn poll(&self, after: Option<Version>) -> anyhow::Result<()> {
-        let query = ChangeQuery { tables: &ResourceSelection::All, after, limit: 1000 };
+        let query = ChangeQuery { resources: &ResourceSelection::All, after, limit: 1000 };
         let answer = std::hint::black_box(self.store.changes(&query)).context("not started")?;
         anyhow::ensure!(answer.changes.len() == CHANGES_BEHIND, "told {}", answer.changes.len());
         Ok(())

@@ -19,11 +19,10 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenVerifier;
-use crate::change::Event;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
 use crate::database::{self, setup};
@@ -34,15 +33,11 @@ use crate::replication::{
     ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, TransactionLimits,
 };
 use crate::source::{Phase, SourceStatus, StreamRequests};
-use crate::store::{self, CheckPace, Limits, LogLimits, RowLimits, Store};
+use crate::store::{self, Applier, CheckPace, Limits, LogLimits, RowLimits, Store, StoreMetrics};
 use crate::wire::ConnectError;
 use listeners::{Listeners, bind};
 pub use preloads::{Preloading, Preloads};
 
-/// Batches between stream and store. Few: each may hold a large transaction.
-const BATCHES_MAX: usize = 4;
-/// Old changes are forgotten this often.
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// Until the publication is found or made, the server is asked this often.
 const SETUP_RETRY: Duration = Duration::from_secs(1);
 /// What is still running this long after the end was asked for is abandoned.
@@ -97,7 +92,9 @@ impl App {
     ) -> anyhow::Result<Self> {
         let (requests, metrics) =
             (StreamRequests::default(), Metrics::new().context("register the metrics")?);
-        let (writer, store) = store::open(limits(config), requests.clone(), metrics.clone());
+        let store_metrics =
+            StoreMetrics::register(&metrics.registry).context("register the store's metrics")?;
+        let (writer, store) = store::open(limits(config), requests.clone(), store_metrics);
         Ok(Self {
             main,
             http: http_options(config, admin.is_some())?,
@@ -225,7 +222,7 @@ impl IngestHandle {
             .enable_all()
             .build()
             .context("start the ingest runtime")?;
-        let (events, incoming) = mpsc::channel(BATCHES_MAX);
+        let (events, incoming) = mpsc::channel(Applier::BATCHES_MAX);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
         let options = self.session.clone();
         let status = self.status.clone();
@@ -242,8 +239,8 @@ impl IngestHandle {
                 publish(&options, &status, shutdown).await?;
             }
             // The session owns the sending end: when it returns, the applier ends too.
-            let (streamed, ()) =
-                tokio::join!(session.run(), apply(self.writer, incoming, applied_in));
+            let applier = Applier::new(self.writer);
+            let (streamed, ()) = tokio::join!(session.run(), applier.run(incoming, applied_in));
             streamed.map_err(anyhow::Error::from)
         });
         // A host name that is still being looked up is not waited for.
@@ -284,30 +281,6 @@ async fn publish(
                 done?.iter().for_each(|what| tracing::info!("{what}"));
                 return Ok(());
             }
-        }
-    }
-}
-
-/// Applies batches as they come; forgets what is old.
-async fn apply(
-    mut writer: store::Writer,
-    mut incoming: mpsc::Receiver<Vec<Event>>,
-    applied: watch::Sender<Lsn>,
-) {
-    let mut expire = interval(EXPIRE_INTERVAL);
-    expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            batch = incoming.recv() => {
-                let Some(batch) = batch else { return };
-                let reached = batch.iter().rev().find_map(Event::reaches);
-                writer.apply(batch);
-                if let Some(reached) = reached {
-                    applied.send_replace(reached);
-                }
-            }
-            () = writer.wanted() => writer.carry_out(),
-            _ = expire.tick() => writer.expire(jiff::Timestamp::now()),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Principal {
 
     /// Every table that the caller may read, ordered by displayed name.
     pub(crate) fn all(&self, directory: &Directory) -> Vec<AuthorizedResource> {
-        let tables = directory.tables().iter();
+        let tables = directory.resources().iter();
         tables.filter_map(|table| self.readable(directory, table)).collect()
     }
 
@@ -164,7 +164,7 @@ impl Principal {
             Self::Anonymous => return None,
         };
         // Where the rows can't be told apart, who may not see all of them sees none.
-        match RowScope::of(&table.table, &rows) {
+        match RowScope::of(table.table(), &rows) {
             Ok(_) => Some(AuthorizedResource { table: table.clone(), rows }),
             Err(reason) => {
                 tracing::debug!(%reason, "a token limits rows by it, so it does not read the table");
@@ -197,15 +197,15 @@ pub(crate) fn narrowed(
     let parts = tables.iter().zip(added).map(|(readable, added)| {
         let conditions = readable.rows.and(&added.into_iter().collect());
         // Every column was looked for before: a table without it shows nothing.
-        let view = RowScope::of(&readable.table.table, &conditions).unwrap_or(RowScope::Nothing);
-        ScopedResource { table: readable.table.clone(), view }
+        let scope = RowScope::of(readable.table.table(), &conditions).unwrap_or(RowScope::Nothing);
+        ScopedResource { resource: readable.table.clone(), scope }
     });
     Ok(parts.collect())
 }
 
 /// The scope column of the table that `name` means: alone, or behind the table's name.
 fn meant(directory: &Directory, table: &Arc<Resource>, name: &str) -> Option<String> {
-    let has = |column: &str| table.table.scope.iter().any(|scope| scope.name == column);
+    let has = |column: &str| table.scope_columns().iter().any(|scope| scope.name == column);
     if has(name) {
         return Some(name.to_owned());
     }
@@ -217,7 +217,7 @@ fn meant(directory: &Directory, table: &Arc<Resource>, name: &str) -> Option<Str
 fn no_scope_column(name: &str, tables: &[AuthorizedResource]) -> Problem {
     let of_table = |readable: &AuthorizedResource| {
         let table = readable.table.clone();
-        let columns = table.table.scope.clone().into_iter();
+        let columns = table.scope_columns().to_vec().into_iter();
         columns.map(move |column| format!("{}.{}", table.name, column.name))
     };
     let known: Vec<String> = tables.iter().flat_map(of_table).collect();

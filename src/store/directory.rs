@@ -1,4 +1,4 @@
-//! Which tables are published, and by which names they are found.
+//! The published resources: by which names they are found, and which of them a request is about.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,181 +6,214 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-use super::meters::{CacheResult, RowMetrics};
-use super::signals::AtomicPosition;
-use crate::metrics::Metrics;
+use super::metrics::{CacheResult, RowMetrics, StoreMetrics};
+use super::notifications::AtomicPosition;
 use crate::scope::RowScope;
-use crate::table::{Table, TableOid};
+use crate::table::{Column, RowCaching, Table, TableOid, Tracking};
 
-/// A published table as readers hold it: its definition, its name ready for JSON, and the signals
-/// that let a reader see without a lock that nothing happened to it.
+/// What a client's name for a set of rows stands for, as readers hold it: a published table. Carries
+/// its definition, its name ready for JSON, its metrics, and the notifications that let a reader
+/// see without a lock that nothing happened to it.
 ///
-/// A table whose definition changes, or that leaves the publication, gets another one or none:
-/// whoever still holds this one is woken, and told of a reset.
+/// A table whose definition changes is replaced by a new resource, one that leaves the publication
+/// by none: readers that hold the old one are woken and get a reset.
 #[derive(Debug)]
 pub struct Resource {
-    /// The definition.
-    pub table: Arc<Table>,
+    definition: Arc<Table>,
     /// The displayed name.
     pub name: String,
     /// The displayed name as a JSON string, quotes included.
     pub name_json: String,
-    /// Where its newest change or reset is.
-    pub(super) mark: AtomicPosition,
-    /// Woken when `mark` rises.
+    /// The position of its newest change or reset.
+    pub(super) newest: AtomicPosition,
+    /// Notified when `newest` rises.
     pub(super) changed: Notify,
     pub(super) row_metrics: RowMetrics,
-    /// Under which its rows are found in the cache; 0: they are not.
+    /// The generation under which its rows are found in the shared cache; 0: they are not there.
     generation: AtomicU64,
 }
 
 impl Resource {
-    pub(super) fn new(table: Table, metrics: &Metrics) -> Self {
+    pub(super) fn new(table: Table, metrics: &StoreMetrics) -> Self {
         let name = table.name.to_string();
         let name_json = serde_json::Value::from(name.as_str()).to_string();
         Self {
-            table: Arc::new(table),
+            definition: Arc::new(table),
             row_metrics: RowMetrics::new(metrics, &name),
             name,
             name_json,
-            mark: AtomicPosition::default(),
+            newest: AtomicPosition::default(),
             changed: Notify::new(),
             generation: AtomicU64::new(0),
         }
     }
 
-    /// Counts a request for a row of it.
-    pub fn count_request(&self, served: CacheResult) {
-        self.row_metrics.count_request(served);
+    /// The table it stands for.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.definition
     }
 
-    /// Where its rows are in the cache, if they are read through.
+    /// The relation's OID: unique among the published resources.
+    pub fn oid(&self) -> TableOid {
+        self.definition.oid
+    }
+
+    /// Names of the key's columns, in key order; empty when there is no key.
+    pub fn key_columns(&self) -> &[String] {
+        &self.definition.key_columns
+    }
+
+    /// The columns by whose values callers see some of its rows only.
+    pub fn scope_columns(&self) -> &[Column] {
+        &self.definition.scope
+    }
+
+    /// Whether its changes are known by id.
+    pub fn tracking(&self) -> &Tracking {
+        &self.definition.tracking
+    }
+
+    /// Whether and how its rows are cached.
+    pub fn row_caching(&self) -> &RowCaching {
+        &self.definition.rows
+    }
+
+    /// Counts a request for one of its rows.
+    pub fn count_request(&self, result: CacheResult) {
+        self.row_metrics.count_request(result);
+    }
+
+    /// The generation under which its rows are found in the shared cache, if it is cached lazily.
     pub(super) fn generation(&self) -> Option<u64> {
         Some(self.generation.load(SeqCst)).filter(|generation| *generation > 0)
     }
 
-    pub(super) fn show_generation(&self, generation: u64) {
+    pub(super) fn set_generation(&self, generation: u64) {
         self.generation.store(generation, SeqCst);
     }
 
-    /// The relation's OID.
-    pub fn oid(&self) -> TableOid {
-        self.table.oid
+    /// Ends lookups in the shared cache and the notifications: the resource was replaced or removed.
+    pub(super) fn close(&self) {
+        self.newest.close();
+        self.set_generation(0);
     }
 }
 
-/// The published tables at some moment. Cheap to share; replaced as a whole when they change.
+/// The published resources at one moment. Cheap to share; replaced as a whole when they change.
 #[derive(Debug, Default)]
 pub struct Directory {
-    tables: Vec<Arc<Resource>>,
+    resources: Vec<Arc<Resource>>,
     spellings: HashMap<String, Arc<Resource>>,
 }
 
 impl Directory {
-    pub(super) fn new(mut tables: Vec<Arc<Resource>>) -> Self {
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
-        let spellings = spellings(&tables);
-        Self { tables, spellings }
+    pub(super) fn new(mut resources: Vec<Arc<Resource>>) -> Self {
+        resources.sort_by(|a, b| a.name.cmp(&b.name));
+        let spellings = spellings(&resources);
+        Self { resources, spellings }
     }
 
-    /// Every published table, ordered by displayed name.
-    pub fn tables(&self) -> &[Arc<Resource>] {
-        &self.tables
+    /// Every published resource, ordered by displayed name.
+    pub fn resources(&self) -> &[Arc<Resource>] {
+        &self.resources
     }
 
-    /// The table that a client means by `spelling`.
+    /// The resource that a client means by `spelling`.
     pub fn resolve(&self, spelling: &str) -> Option<&Arc<Resource>> {
         self.spellings.get(spelling)
     }
 }
 
-/// A spelling that several tables share belongs to the one that displays as it, else to nobody.
-fn spellings(tables: &[Arc<Resource>]) -> HashMap<String, Arc<Resource>> {
-    let mut shared: HashMap<String, Option<Arc<Resource>>> = HashMap::new();
-    for table in tables {
-        for spelling in table.table.name.spellings() {
-            shared.entry(spelling).and_modify(|owner| *owner = None).or_insert(Some(table.clone()));
+/// All spellings with their resources. One that several share belongs to the resource that displays
+/// as it, else to none.
+fn spellings(resources: &[Arc<Resource>]) -> HashMap<String, Arc<Resource>> {
+    let mut owners: HashMap<String, Option<Arc<Resource>>> = HashMap::new();
+    for resource in resources {
+        for spelling in resource.definition.name.spellings() {
+            let owner = Some(resource.clone());
+            owners.entry(spelling).and_modify(|owner| *owner = None).or_insert(owner);
         }
     }
-    for table in tables {
-        shared.insert(table.name.clone(), Some(table.clone()));
+    for resource in resources {
+        owners.insert(resource.name.clone(), Some(resource.clone()));
     }
-    shared.into_iter().filter_map(|(spelling, owner)| Some((spelling, owner?))).collect()
+    owners.into_iter().filter_map(|(spelling, owner)| Some((spelling, owner?))).collect()
+}
+
+/// The resources that a request is about.
+#[derive(Clone, Debug)]
+pub enum ResourceSelection {
+    /// Every resource that is published when the request is answered.
+    All,
+    /// These, each once.
+    Listed(Vec<ScopedResource>),
+}
+
+/// A resource that a request is about, and which of its rows.
+#[derive(Clone, Debug)]
+pub struct ScopedResource {
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// The rows that exist for the caller.
+    pub scope: RowScope,
 }
 
 impl From<Arc<Resource>> for ScopedResource {
-    /// All of its rows.
-    fn from(table: Arc<Resource>) -> Self {
-        Self { table, view: RowScope::AllRows }
+    /// All rows of a resource.
+    fn from(resource: Arc<Resource>) -> Self {
+        Self { resource, scope: RowScope::AllRows }
     }
-}
-
-/// The tables a question is about.
-#[derive(Clone, Debug)]
-pub enum ResourceSelection {
-    /// Every published table, whichever these are when the answer is made.
-    All,
-    /// These, each once.
-    Tables(Vec<ScopedResource>),
-}
-
-/// A table that a question is about, and which of its rows.
-#[derive(Clone, Debug)]
-pub struct ScopedResource {
-    /// The table.
-    pub table: Arc<Resource>,
-    /// The rows asked about: to who asks there are no others.
-    pub view: RowScope,
 }
 
 impl ResourceSelection {
-    /// The named tables, in the order given; repeated ones count once.
-    pub fn tables(tables: impl IntoIterator<Item = Arc<Resource>>) -> Self {
-        Self::scoped(tables.into_iter().map(ScopedResource::from))
+    /// All rows of some resources, in the order given; repeated ones count once.
+    pub fn unscoped(resources: impl IntoIterator<Item = Arc<Resource>>) -> Self {
+        Self::scoped(resources.into_iter().map(ScopedResource::from))
     }
 
-    /// The same of parts of tables.
-    pub fn scoped(parts: impl IntoIterator<Item = ScopedResource>) -> Self {
+    /// Some rows of some resources, in the order given; of repeated resources the first counts.
+    pub fn scoped(resources: impl IntoIterator<Item = ScopedResource>) -> Self {
         let mut unique: Vec<ScopedResource> = Vec::new();
-        for part in parts {
-            if !unique.iter().any(|known| known.table.oid() == part.table.oid()) {
-                unique.push(part);
+        for scoped in resources {
+            if !unique.iter().any(|known| known.resource.oid() == scoped.resource.oid()) {
+                unique.push(scoped);
             }
         }
-        Self::Tables(unique)
+        Self::Listed(unique)
     }
 
-    /// Whether all rows are asked about, of whatever tables.
-    pub(super) fn is_unlimited(&self) -> bool {
+    /// Whether it includes all rows of its resources.
+    pub(super) fn is_unscoped(&self) -> bool {
         match self {
             Self::All => true,
-            Self::Tables(parts) => parts.iter().all(|part| part.view.is_all()),
+            Self::Listed(resources) => resources.iter().all(|scoped| scoped.scope.is_all()),
         }
     }
 
-    /// Which rows of a table are asked about.
-    pub(super) fn view_of(&self, table: &Resource) -> &RowScope {
+    /// The rows of a resource that it includes.
+    pub(super) fn scope_of(&self, resource: &Resource) -> &RowScope {
         match self {
             Self::All => &RowScope::AllRows,
-            Self::Tables(parts) => {
-                let part = parts.iter().find(|part| part.table.oid() == table.oid());
-                part.map_or(&RowScope::Nothing, |part| &part.view)
+            Self::Listed(resources) => {
+                let scoped = resources.iter().find(|s| s.resource.oid() == resource.oid());
+                scoped.map_or(&RowScope::Nothing, |scoped| &scoped.scope)
             }
         }
     }
 }
 
-/// Equal when they hold the same rows of the same tables, as they are defined now, in the same order.
+/// Equal when they include the same rows of the same resources, as they are defined now, in the same
+/// order.
 impl PartialEq for ResourceSelection {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, Self::All) => true,
-            (Self::Tables(ours), Self::Tables(theirs)) => {
+            (Self::Listed(ours), Self::Listed(theirs)) => {
                 ours.len() == theirs.len()
                     && ours
                         .iter()
                         .zip(theirs)
-                        .all(|(a, b)| Arc::ptr_eq(&a.table, &b.table) && a.view == b.view)
+                        .all(|(a, b)| Arc::ptr_eq(&a.resource, &b.resource) && a.scope == b.scope)
             }
             _ => false,
         }
@@ -189,8 +222,10 @@ impl PartialEq for ResourceSelection {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
-    use crate::table::{RowCaching, TableName, Tracking};
+    use crate::table::TableName;
 
     fn published(oid: u32, schema: &str, name: &str) -> Arc<Resource> {
         let table = Table {
@@ -201,36 +236,36 @@ mod tests {
             rows: RowCaching::Disabled,
             scope: vec![],
         };
-        Arc::new(Resource::new(table, &Metrics::new().unwrap()))
+        Arc::new(Resource::new(table, &StoreMetrics::register(&Registry::new()).unwrap()))
     }
 
-    fn found(directory: &Directory, spelling: &str) -> Option<u32> {
+    fn resolved(directory: &Directory, spelling: &str) -> Option<u32> {
         directory.resolve(spelling).map(|table| table.oid().0)
     }
 
     #[test]
-    fn a_table_is_found_by_any_of_its_spellings() {
+    fn a_table_resolves_by_any_of_its_spellings() {
         let directory =
             Directory::new(vec![published(2, "shop", "items"), published(1, "public", "items")]);
         for spelling in ["items", "public.items", "\"items\"", "\"public\".\"items\""] {
-            assert_eq!(found(&directory, spelling), Some(1), "{spelling}");
+            assert_eq!(resolved(&directory, spelling), Some(1), "{spelling}");
         }
-        assert_eq!(found(&directory, "shop.items"), Some(2));
-        assert_eq!(found(&directory, "shop"), None);
-        let names: Vec<_> = directory.tables().iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(resolved(&directory, "shop.items"), Some(2));
+        assert_eq!(resolved(&directory, "shop"), None);
+        let names: Vec<_> = directory.resources().iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names, ["items", "shop.items"]);
     }
 
     #[test]
-    fn a_shared_spelling_belongs_to_the_table_that_displays_as_it_or_to_nobody() {
+    fn a_shared_spelling_belongs_to_the_table_that_displays_as_it_or_to_none() {
         // `a.b` is how table b of schema a displays; public."a.b" may be spelled so, too.
         let directory = Directory::new(vec![published(1, "a", "b"), published(2, "public", "a.b")]);
-        assert_eq!(found(&directory, "a.b"), Some(1));
-        assert_eq!(found(&directory, "\"a.b\""), Some(2));
+        assert_eq!(resolved(&directory, "a.b"), Some(1));
+        assert_eq!(resolved(&directory, "\"a.b\""), Some(2));
         // x."y.z" and "x.y".z may both be spelled x.y.z, and neither displays as it.
         let directory = Directory::new(vec![published(1, "x", "y.z"), published(2, "x.y", "z")]);
-        assert_eq!(found(&directory, "x.y.z"), None);
-        assert_eq!(found(&directory, "x.\"y.z\""), Some(1));
+        assert_eq!(resolved(&directory, "x.y.z"), None);
+        assert_eq!(resolved(&directory, "x.\"y.z\""), Some(1));
     }
 
     #[test]
@@ -241,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_holds_each_table_once() {
+    fn a_selection_lists_each_resource_once() {
         let table = published(1, "public", "a");
         let other = published(2, "public", "b");
-        let ResourceSelection::Tables(tables) =
-            ResourceSelection::tables([table.clone(), other, table])
+        let ResourceSelection::Listed(listed) =
+            ResourceSelection::unscoped([table.clone(), other, table])
         else {
             panic!("a list");
         };
-        assert_eq!(tables.iter().map(|part| part.table.oid().0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(listed.iter().map(|scoped| scoped.resource.oid().0).collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -1,20 +1,19 @@
-//! What the version log may hold.
+//! The store's limits.
 
 use std::time::Duration;
 
-/// Bounds of the version log. At each of them the oldest changes are forgotten and the floor of
-/// their table rises: clients from before it are told to read the table again.
+/// Limits of the version log. At each of them the oldest changes are evicted and the floor of
+/// their table rises: clients with an older version get a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLimits {
-    /// What one table may remember: an id counts once, however often it changed, and once more
-    /// for every time it was deleted and inserted again.
+    /// Entries of one table's log: an id counts once, however often it changed, and once more
+    /// for every time it was deleted and inserted again (`log.max_changes`).
     pub max_changes: usize,
-    /// How long a change is remembered, by the commit's timestamp. Looked at by
-    /// [`Writer::expire`](super::Writer::expire).
+    /// Age of a change, by the commit's timestamp, at which it is evicted (`log.max_age`). Enforced
+    /// by [`Writer::expire`](super::Writer::expire).
     pub max_age: Duration,
-    /// Memory of all tables' logs together, in bytes. At it the table that holds most forgets.
-    /// Looked at after every lock hold of the writer, so it can be exceeded meanwhile by what
-    /// one commit brings.
+    /// Memory of all tables' logs together, in bytes (`log.max_bytes`). At it the largest log evicts.
+    /// Enforced after every lock hold of the writer, so one commit's changes may exceed it meanwhile.
     pub max_bytes: usize,
 }
 
@@ -28,21 +27,23 @@ impl Default for LogLimits {
     }
 }
 
-/// Bounds of the rows in memory.
+/// Limits of the cached rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowLimits {
-    /// Memory of all lazily held rows together, in bytes (`cache.max_bytes`). Beyond it the least
+    /// Memory of all lazily cached rows together, in bytes (`cache.max_bytes`). Beyond it the least
     /// recently used are evicted.
     pub max_bytes: u64,
-    /// A lazily held row that nobody used for so long is dropped (`cache.time_to_idle`).
+    /// Time without reads or changes after which a lazily cached row is dropped
+    /// (`cache.time_to_idle`).
     pub time_to_idle: Option<Duration>,
-    /// A lazily held row is dropped so long after it came, used or not (`cache.time_to_live`).
+    /// Time after its last load or change at which a lazily cached row is dropped, used or not
+    /// (`cache.time_to_live`).
     pub time_to_live: Option<Duration>,
     /// Memory of one preloaded table, in bytes (`cache.max_preload_bytes`). A table that needs more
-    /// is not held: its rows are refused, with the reason.
+    /// is not cached: requests for its rows fail, with the reason.
     pub max_preload_bytes: usize,
-    /// Rows that may wait to be loaded (`cache.max_pending_loads`). Beyond it a reader is told to
-    /// come again.
+    /// Rows that may wait to be loaded (`cache.max_pending_loads`). Beyond it requests for more fail
+    /// as temporarily unavailable.
     pub max_pending_loads: usize,
 }
 
@@ -58,25 +59,25 @@ impl Default for RowLimits {
     }
 }
 
-/// How rows in memory are compared with the database all the time.
+/// The pace at which cached rows are compared with the database in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckPace {
-    /// Time from one check to the next (`consistency.interval`).
+    /// Interval between two checks (`consistency.interval`).
     pub interval: Duration,
-    /// Rows in memory that one check takes, at most [`CheckPace::ROWS_MAX`] (`consistency.rows`).
+    /// Cached rows compared by one check, at most [`CheckPace::ROWS_MAX`] (`consistency.rows`).
     pub rows: usize,
 }
 
 impl CheckPace {
-    /// Rows that are compared at once: they fit one query, also with ids between them.
+    /// Maximum of `rows`: they fit one query together with as many ids between them.
     pub const ROWS_MAX: usize = 250;
 }
 
-/// The bounds of the store.
+/// All limits of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Those of the version log.
+    /// Limits of the version log.
     pub log: LogLimits,
-    /// Those of the rows.
+    /// Limits of the cached rows.
     pub rows: RowLimits,
 }

@@ -1,4 +1,4 @@
-//! Several tables' changes as one list, in commit order.
+//! A merge of several tables' changes into one list, in commit order.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,25 +12,25 @@ use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
 
-/// The last change to one id, relative to what was asked after.
+/// The last change to one id, relative to the version that a query starts after.
 #[derive(Clone, Debug)]
 pub struct PollChange {
     /// The table.
-    pub table: Arc<Resource>,
-    /// The row.
+    pub resource: Arc<Resource>,
+    /// The row's id.
     pub key: Key,
     /// `insert` if the row exists and did not before, `update` if it did, `delete` if it is gone.
     pub op: Op,
-    /// Where the change is in commit order.
+    /// The change's position in commit order.
     pub position: Position,
     /// When it was committed, by the database server's clock.
     pub committed_at: CommitTime,
 }
 
-/// A merge of the logs added to it, by position.
+/// An iterator over the changes of several logs, by position.
 pub(super) struct Merge<'a, I: Iterator<Item = LatestChange<'a>>> {
     logs: Vec<(&'a StoredTable, Peekable<I>)>,
-    /// The next position of every log that has one, with the log's number.
+    /// The next position of every log that has one, with the log's index.
     next: BinaryHeap<Reverse<(Position, usize)>>,
 }
 
@@ -49,7 +49,7 @@ impl<'a, I: Iterator<Item = LatestChange<'a>>> Merge<'a, I> {
         }
     }
 
-    /// Where the next change is, if there is one.
+    /// The position of the next change.
     pub(super) fn next_position(&self) -> Option<Position> {
         self.next.peek().map(|Reverse((position, _))| *position)
     }
@@ -61,16 +61,16 @@ impl<'a, I: Iterator<Item = LatestChange<'a>>> Iterator for Merge<'a, I> {
     fn next(&mut self) -> Option<PollChange> {
         let Reverse((_, number)) = self.next.pop()?;
         let (table, changes) = self.logs.get_mut(number)?;
-        let told = changes.next()?;
+        let latest = changes.next()?;
         if let Some(following) = changes.peek() {
             self.next.push(Reverse((following.position, number)));
         }
         Some(PollChange {
-            table: table.published.clone(),
-            key: told.key.clone(),
-            op: told.op,
-            position: told.position,
-            committed_at: told.committed_at,
+            resource: table.resource.clone(),
+            key: latest.key.clone(),
+            op: latest.op,
+            position: latest.position,
+            committed_at: latest.committed_at,
         })
     }
 }

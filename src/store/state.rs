@@ -1,24 +1,25 @@
 //! Everything that readers see, under one lock.
 //!
-//! One `RwLock` over all tables, not one for each: an answer about several tables must show a
+//! One `RwLock` over all tables, not one for each: a change set of several tables must show a
 //! commit that touched two of them in both or in none (P2), so a reader would have to hold all of
 //! their locks anyway, and the writer all of those a commit touches. Readers share the lock, copy
-//! what they tell and leave; the writer holds it for some thousand changes at a time
-//! (one commit is never divided). Readers to whom nothing is new never come here, see
-//! [`signals`](super::signals).
+//! what they return and release it; the writer holds it for some thousand changes at a time
+//! (one commit is never divided). Readers without news never take it: see
+//! [`notifications`](super::notifications).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::consistency::Verifications;
 use super::directory::{Directory, Resource};
 use super::limits::RowLimits;
 use super::log::{Evict, ScopedLog, VersionLog};
-use super::meters::TableMetrics;
+use super::metrics::TableMetrics;
+use super::notifications::Notifications;
 use super::resets::Resets;
-use super::rows::{LoadQueue, RowCache, TableRows, Verifications};
-use super::signals::Notifications;
+use super::rows::{RowCache, RowQueue, TableRows};
 use crate::history::TimelineHistory;
 use crate::source::{PostmasterId, StreamRequests};
 use crate::table::TableOid;
@@ -31,53 +32,53 @@ pub struct Store {
     pub(super) requests: StreamRequests,
 }
 
-/// What the writer and the readers share.
+/// The part of the store that the writer and the readers share.
 #[derive(Debug)]
 pub(super) struct StoreInner {
     pub(super) state: RwLock<StoreState>,
     /// Replaced under the lock of `state`; read without it.
     pub(super) directory: RwLock<Arc<Directory>>,
-    pub(super) signals: Notifications,
-    /// The rows that are read through.
+    pub(super) notifications: Notifications,
+    /// The rows of lazy tables.
     pub(super) cache: RowCache,
     pub(super) limits: RowLimits,
-    /// Tables that somebody wants to begin anew.
+    /// Tables to be loaded and reset by the writer (`POST /admin/reload`).
     pub(super) reloads: Mutex<BTreeSet<TableOid>>,
-    /// Somebody wants all rows to be compared with the database.
+    /// Requests to compare all cached rows with the database.
     pub(super) verifications: Verifications,
 }
 
-/// The logs, and how far they are.
+/// The logs and rows of all tables, at one position of one history.
 #[derive(Debug)]
 pub(super) struct StoreState {
     /// The history being followed; `None` before the first start.
     pub(super) history: Option<TimelineHistory>,
-    /// The server that sends the stream, or did last; `None` before the first start.
+    /// The server that sends the stream, or sent it last; `None` before the first start.
     pub(super) server: Option<PostmasterId>,
-    /// Everything up to here is in the logs.
+    /// Everything up to here has been applied.
     pub(super) applied: Position,
     /// The newest change to any table, or reset. Never goes back within a history.
     pub(super) newest: Position,
     pub(super) tables: BTreeMap<TableOid, StoredTable>,
-    /// The rows that wait to be read from the database. Locked by those who share the state.
-    pub(super) loads: Mutex<LoadQueue>,
+    /// The rows that wait to be loaded. Locked by holders of the shared state lock.
+    pub(super) loads: Mutex<RowQueue>,
 }
 
 /// One published table.
 #[derive(Debug)]
 pub(super) struct StoredTable {
-    pub(super) published: Arc<Resource>,
+    pub(super) resource: Arc<Resource>,
     pub(super) log: VersionLog,
-    /// The same for who sees one scope, for every combination of scope columns.
+    /// The same by scope, one for every combination of scope columns.
     pub(super) scoped: Vec<ScopedLog>,
-    /// Its rows, if they are held.
+    /// Its rows, if they are cached.
     pub(super) rows: Option<TableRows>,
-    /// Version of the newest change, or reset: that of the whole commit.
+    /// Position of the newest change or reset: that of the whole commit.
     pub(super) newest: Position,
-    pub(super) meters: TableMetrics,
-    /// Its resets, also those under an earlier definition.
+    pub(super) metrics: TableMetrics,
+    /// Its resets, those under an earlier definition included.
     pub(super) resets: Resets,
-    /// Whether those who wait for it are to be woken when this lock hold ends.
+    /// Whether its waiters are to be woken when this lock hold ends.
     pub(super) touched: bool,
 }
 
@@ -89,12 +90,12 @@ impl StoreInner {
             applied: Position::START,
             newest: Position::START,
             tables: BTreeMap::new(),
-            loads: Mutex::default(),
+            loads: Mutex::new(RowQueue::new(limits.max_pending_loads)),
         };
         Self {
             state: RwLock::new(state),
             directory: RwLock::default(),
-            signals: Notifications::new(),
+            notifications: Notifications::new(),
             cache: RowCache::new(&limits),
             limits,
             reloads: Mutex::default(),
@@ -104,22 +105,22 @@ impl StoreInner {
 }
 
 impl StoredTable {
-    /// All its logs.
+    /// Its logs, the scoped ones included.
     pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut dyn Evict> {
         let scoped = self.scoped.iter_mut().map(ScopedLog::as_evict);
         std::iter::once(&mut self.log as &mut dyn Evict).chain(scoped)
     }
 
-    /// Memory of all its logs.
+    /// Memory of its logs, in bytes.
     pub(super) fn log_bytes(&self) -> usize {
         self.log.bytes() + self.scoped.iter().map(ScopedLog::bytes).sum::<usize>()
     }
 
-    /// Notes a change or reset, and, once, that those who wait for the table are to be woken.
+    /// Notes a change or reset, and, once, that the table's waiters are to be woken.
     pub(super) fn touch(&mut self, newest: Position, touched: &mut Vec<Arc<Resource>>) {
         self.newest = newest;
         if !std::mem::replace(&mut self.touched, true) {
-            touched.push(self.published.clone());
+            touched.push(self.resource.clone());
         }
     }
 }
@@ -130,17 +131,17 @@ impl StoreState {
         self.history.as_ref().map(TimelineHistory::epoch)
     }
 
-    /// Everything up to here is in the logs; `None` before the first start.
+    /// The applied position as a version; `None` before the first start.
     pub(super) fn version(&self) -> Option<Version> {
         Some(Version { epoch: self.epoch()?, position: self.applied })
     }
 
-    /// Where a version is in the history being followed, if it is true there.
+    /// The position of a version in the history being followed; `None` if it does not belong there.
     pub(super) fn position_of(&self, version: Version) -> Option<Position> {
         self.history.as_ref()?.position_of(version)
     }
 
-    /// Memory of all logs.
+    /// Memory of all logs, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.tables.values().map(StoredTable::log_bytes).sum()
     }

@@ -1,15 +1,15 @@
-//! How the logs are doing, as `/v1/status` tells.
+//! The state of the version logs, for `/v1/status`.
 
 use std::sync::Arc;
 
 use super::directory::Resource;
-use super::meters::ChangeCounts;
+use super::metrics::ChangeCounts;
 use super::resets::Resets;
 use super::state::Store;
 use crate::change::CommitTime;
 use crate::version::{Epoch, Position};
 
-/// A picture of the logs.
+/// A snapshot of all version logs.
 #[derive(Clone, Debug)]
 pub struct StoreStatus {
     /// The history being followed; `None` before the stream first started.
@@ -22,18 +22,18 @@ pub struct StoreStatus {
     pub tables: Vec<TableStatus>,
 }
 
-/// A picture of one table's log.
+/// A snapshot of one table's log.
 #[derive(Clone, Debug)]
 pub struct TableStatus {
-    /// The table: its name, key and tracking.
-    pub table: Arc<Resource>,
-    /// Ids remembered.
+    /// The table.
+    pub resource: Arc<Resource>,
+    /// Distinct ids in the log.
     pub entries: usize,
-    /// The oldest position from which every change can be told.
+    /// The oldest position from which every change is known.
     pub floor: Position,
     /// When the floor was committed, or raised if that was between commits.
     pub floor_time: CommitTime,
-    /// The newest change, or reset.
+    /// The position of the newest change or reset.
     pub newest: Position,
     /// Memory of its logs, in bytes.
     pub bytes: usize,
@@ -44,24 +44,24 @@ pub struct TableStatus {
 }
 
 impl Store {
-    /// How the logs are doing.
+    /// The state of the version logs.
     pub fn status(&self) -> StoreStatus {
         let state = self.shared.state.read();
         let mut tables: Vec<TableStatus> = state
             .tables
             .values()
             .map(|table| TableStatus {
-                table: table.published.clone(),
+                resource: table.resource.clone(),
                 entries: table.log.ids(),
                 floor: table.log.floor(),
                 floor_time: table.log.floor_time(),
                 newest: table.newest,
                 bytes: table.log_bytes(),
-                changes: table.meters.counts(),
+                changes: table.metrics.counts(),
                 resets: table.resets,
             })
             .collect();
-        tables.sort_by(|a, b| a.table.name.cmp(&b.table.name));
+        tables.sort_by(|a, b| a.resource.name.cmp(&b.resource.name));
         let bytes = state.bytes();
         StoreStatus { epoch: state.epoch(), applied: state.applied, bytes, tables }
     }

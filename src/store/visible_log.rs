@@ -1,38 +1,38 @@
-//! What one caller sees of a table's log: all of it, one scope, or nothing.
+//! The changes of a table that are visible to one caller: all of them, those of one scope, or none.
 
 use super::log::{LatestChange, ScopedLog, VersionLog};
 use super::state::StoredTable;
 use crate::scope::{RowScope, ScopeMatch};
 use crate::version::Position;
 
-/// A part of a table's changes, which to who asks is the whole.
+/// The changes of a table that are visible to one caller.
 #[derive(Clone, Copy)]
 pub(super) enum VisibleLog<'a> {
     All(&'a VersionLog),
     Scope(&'a ScopedLog, &'a ScopeMatch),
-    /// Only that the table is reset.
+    /// Resets only.
     Nothing(&'a VersionLog),
 }
 
 impl StoredTable {
-    /// What is seen of its changes.
-    pub(super) fn seen<'a>(&'a self, view: &'a RowScope) -> VisibleLog<'a> {
-        match view {
+    /// The changes visible in a scope.
+    pub(super) fn visible<'a>(&'a self, scope: &'a RowScope) -> VisibleLog<'a> {
+        match scope {
             RowScope::AllRows => VisibleLog::All(&self.log),
             RowScope::Nothing => VisibleLog::Nothing(&self.log),
-            RowScope::Scope(seen) => {
-                let log = self.scoped.iter().find(|log| log.columns() == seen.columns);
-                log.map_or(VisibleLog::Nothing(&self.log), |log| VisibleLog::Scope(log, seen))
+            RowScope::Scope(matched) => {
+                let log = self.scoped.iter().find(|log| log.columns() == matched.columns);
+                log.map_or(VisibleLog::Nothing(&self.log), |log| VisibleLog::Scope(log, matched))
             }
         }
     }
 
-    /// Version of the newest change that is seen, or reset: that of the whole commit.
-    pub(super) fn newest_seen(&self, view: &RowScope) -> Position {
-        match self.seen(view) {
+    /// Position of the newest visible change or reset: that of the whole commit.
+    pub(super) fn newest_visible(&self, scope: &RowScope) -> Position {
+        match self.visible(scope) {
             VisibleLog::All(_) => self.newest,
             VisibleLog::Nothing(log) => log.reset_position(),
-            VisibleLog::Scope(log, seen) => match log.head(&seen.values) {
+            VisibleLog::Scope(log, matched) => match log.head(&matched.values) {
                 head if head == log.reset_position() => head,
                 change => Position::after_commit(change.lsn),
             },
@@ -41,7 +41,7 @@ impl StoredTable {
 }
 
 impl<'a> VisibleLog<'a> {
-    /// The oldest position from which every change that is seen can be told.
+    /// The oldest position from which every visible change is known.
     pub(super) fn floor(self) -> Position {
         match self {
             Self::All(log) => log.floor(),
@@ -50,11 +50,11 @@ impl<'a> VisibleLog<'a> {
         }
     }
 
-    /// The newest change that is seen, or reset.
+    /// The position of the newest visible change or reset.
     pub(super) fn head(self) -> Position {
         match self {
             Self::All(log) => log.head(),
-            Self::Scope(log, seen) => log.head(&seen.values),
+            Self::Scope(log, matched) => log.head(&matched.values),
             Self::Nothing(log) => log.reset_position(),
         }
     }
@@ -66,7 +66,7 @@ impl<'a> VisibleLog<'a> {
     ) -> Box<dyn Iterator<Item = LatestChange<'a>> + 'a> {
         match self {
             Self::All(log) => Box::new(log.after(position)),
-            Self::Scope(log, seen) => Box::new(log.after(&seen.values, position)),
+            Self::Scope(log, matched) => Box::new(log.after(&matched.values, position)),
             Self::Nothing(_) => Box::new(std::iter::empty()),
         }
     }

@@ -15,7 +15,7 @@ use highwater::metrics::Metrics;
 use highwater::pgoutput::{LogicalMessage, Streamed, Tuple, decode, decode_streamed};
 use highwater::snapshot::Xid;
 use highwater::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
-use highwater::store::{self, Limits, Writer};
+use highwater::store::{self, Limits, StoreMetrics, Writer};
 use highwater::table::{
     Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
 };
@@ -84,8 +84,11 @@ impl FuzzedService {
     pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let metrics = Metrics::new().expect("metrics");
-        let (mut writer, store) =
-            store::open(Limits::default(), StreamRequests::default(), metrics.clone());
+        let (mut writer, store) = store::open(
+            Limits::default(),
+            StreamRequests::default(),
+            StoreMetrics::register(&metrics.registry).expect("store metrics"),
+        );
         writer.apply(vec![started(), commit()]);
         let mut status = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         status.phase = Phase::Streaming;

@@ -120,7 +120,7 @@ async fn rows_that_are_off_or_unknown_say_so() {
     let reply = read(&service, &pg, "items/rows/1").await;
     assert_eq!(reply.status, 409, "{:?}", reply.body);
     let detail = reply.body["detail"].as_str().unwrap();
-    assert!(detail.contains("items") && detail.contains("not held"), "{detail}");
+    assert!(detail.contains("items") && detail.contains("not cached"), "{detail}");
     assert_eq!(read(&service, &pg, "nothing/rows/1").await.status, 404);
     assert_eq!(service.fetch("/v1/store?tables=items").await.status, 409);
 }

@@ -186,7 +186,7 @@ pub(crate) struct UpgradeProblem(#[to_schema] ProblemBody<'static>);
     content_type = "application/problem+json",
     example = json!({
         "type": "urn:highwater:problem:rows-not-held", "title": "Rows are not held", "status": 409,
-        "detail": "the rows of items are not held in memory; to be served, they need rows = \
+        "detail": "the rows of items are not cached; to be served, they need rows = \
             \"lazy\" or \"preload\" in the configuration",
         "request_id": "d5e1",
     })

@@ -83,9 +83,9 @@ pub(crate) fn resolve(
     let selection = caller.selection(&api.store().directory(), names, narrowing)?;
     if rows
         && names.is_some()
-        && let ResourceSelection::Tables(parts) = &selection
+        && let ResourceSelection::Listed(parts) = &selection
     {
-        parts.iter().try_for_each(|part| held(&part.table).map(drop))?;
+        parts.iter().try_for_each(|part| held(&part.resource).map(drop))?;
     }
     Ok(selection)
 }

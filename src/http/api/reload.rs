@@ -81,6 +81,6 @@ pub(crate) fn named_tables(
 ) -> Result<Vec<Arc<Resource>>, Problem> {
     Ok(match query.table {
         Some(name) => vec![Principal::Unrestricted.table(&api.store().directory(), &name)?.table],
-        None => api.store().directory().tables().to_vec(),
+        None => api.store().directory().resources().to_vec(),
     })
 }

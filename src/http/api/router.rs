@@ -173,8 +173,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
         let metrics = Metrics::new().unwrap();
-        let (_writer, store) =
-            store::open(Limits::default(), StreamRequests::default(), metrics.clone());
+        let (_writer, store) = store::open(
+            Limits::default(),
+            StreamRequests::default(),
+            store::StoreMetrics::register(&metrics.registry).unwrap(),
+        );
         let picture = SourceStatus::new(String::new(), String::new(), String::new());
         let options = HttpOptions::default();
         let build = Build::new(store, watch::channel(picture).1, &metrics, &options);

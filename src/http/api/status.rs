@@ -254,7 +254,7 @@ pub(crate) async fn status(State(api): State<AppState>) -> Response {
         tables: store
             .tables
             .iter()
-            .map(|table| in_status(table, rows.remove(&table.table.name), store.epoch, now))
+            .map(|table| in_status(table, rows.remove(&table.resource.name), store.epoch, now))
             .collect(),
     };
     let mut response = Json(status).into_response();
@@ -304,14 +304,14 @@ fn in_status(
     epoch: Option<Epoch>,
     now: CommitTime,
 ) -> TableInStatus {
-    let table = &status.table.table;
+    let table = status.resource.table();
     let (tracking, reason) = match &table.tracking {
         Tracking::Ids => (TrackingWord::Ids, None),
         Tracking::ResetOnly(why) => (TrackingWord::ResetOnly, Some(why.clone())),
     };
     let version = |position: Position| epoch.map(|epoch| Version { epoch, position }.to_string());
     TableInStatus {
-        table: status.table.name.clone(),
+        table: status.resource.name.clone(),
         mode: mode(&table.rows),
         rows: rows_in_status(mode(&table.rows), rows),
         tracking,

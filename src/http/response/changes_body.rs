@@ -107,7 +107,7 @@ fn comma(place: usize, out: &mut Vec<u8>) {
 
 fn write_change(change: &PollChange, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"table":"#);
-    out.extend_from_slice(change.table.name_json.as_bytes());
+    out.extend_from_slice(change.resource.name_json.as_bytes());
     out.extend_from_slice(br#","id":"#);
     change.key.write_json(out);
     out.extend_from_slice(br#","op":""#);

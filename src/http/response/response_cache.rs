@@ -99,7 +99,7 @@ impl ResponseCache {
         until: Instant,
     ) -> Result<Arc<EncodedResponse>, Problem> {
         let ResponseKey { tables, after, limit, detail, rows } = question;
-        let query = ChangeQuery { tables, after: *after, limit: *limit };
+        let query = ChangeQuery { resources: tables, after: *after, limit: *limit };
         let found = if *rows {
             store.changes_with_rows(&query, until).await?
         } else {

@@ -33,7 +33,7 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
 use crate::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
-use crate::store::{self, Limits, Store, Writer};
+use crate::store::{self, Limits, Store, StoreMetrics, Writer};
 use crate::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use crate::version::Epoch;
 
@@ -62,6 +62,7 @@ struct TestClient {
     admin: Router,
     store: Store,
     metrics: Metrics,
+    store_metrics: StoreMetrics,
 }
 
 /// An answer, read to its end.
@@ -92,12 +93,19 @@ impl TestService {
     fn connecting(options: &HttpOptions) -> Self {
         let metrics = Metrics::new().unwrap();
         let requests = StreamRequests::default();
-        let (writer, store) = store::open(Limits::default(), requests.clone(), metrics.clone());
+        let store_metrics = StoreMetrics::register(&metrics.registry).unwrap();
+        let (writer, store) =
+            store::open(Limits::default(), requests.clone(), store_metrics.clone());
         let picture = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
         let (source, seen) = watch::channel(picture);
         let router = router(store.clone(), seen.clone(), &metrics, options);
         let admin = admin_router(store.clone(), seen, &metrics, options);
-        Self { writer, source, requests, client: TestClient { router, admin, store, metrics } }
+        Self {
+            writer,
+            source,
+            requests,
+            client: TestClient { router, admin, store, metrics, store_metrics },
+        }
     }
 
     fn begin(&mut self, epoch: Epoch, from: u64) {

@@ -12,7 +12,7 @@ use crate::store::ResourceSelection;
 
 fn question(service: &TestService, table: &str, after: u64) -> ResponseKey {
     let directory = service.client.store.directory();
-    let tables = ResourceSelection::tables([directory.resolve(table).unwrap().clone()]);
+    let tables = ResourceSelection::unscoped([directory.resolve(table).unwrap().clone()]);
     let after = Some(version(after).parse().unwrap());
     ResponseKey { tables, after, limit: 1000, detail: false, rows: false }
 }

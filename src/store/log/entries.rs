@@ -1,4 +1,4 @@
-//! What a log remembers, without its floor.
+//! The entries of a log, without its floor.
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
@@ -14,37 +14,37 @@ use crate::change::{CommitTime, Op};
 use crate::key::Key;
 use crate::version::Position;
 
-/// What a log tells of.
+/// The identity of a log's entries: a row's id, or an id within a scope.
 pub(crate) trait LogKey: Eq + Hash + Debug {
-    /// The order of changes once more, for each group of ids that is read by itself.
-    type Partitions: Groups<Self>;
+    /// Additional orders of the changes, one for each group of ids that is read by itself.
+    type Partitions: Partitions<Self>;
 
     /// The row's id.
     fn key(&self) -> &Key;
 
-    /// Bytes it occupies outside of its own.
+    /// Memory on the heap, in bytes.
     fn heap_bytes(&self) -> usize;
 }
 
-/// Follows what happens to the places of ids. `is_live` says so of a place as long as it is that of
-/// its record's last change.
-pub(crate) trait Groups<K: ?Sized>: Debug + Default {
-    /// A change took its place; it is not the id's first if that is known.
-    fn touched(
+/// Orders of changes by group of ids, which follow the order of all changes. `is_live` is true for an
+/// entry while it is that of its record's last change.
+pub(crate) trait Partitions<K: ?Sized>: Debug + Default {
+    /// Adds the entry of a change. `again` if it supersedes an earlier entry of the id.
+    fn add(
         &mut self,
         id: &K,
-        place: OrderEntry,
+        entry: OrderEntry,
         again: bool,
         is_live: impl Fn(&OrderEntry) -> bool,
     );
 
-    /// The id's last change, the oldest of all, is about to be forgotten.
-    fn forget(&mut self, id: &K, is_live: impl Fn(&OrderEntry) -> bool);
+    /// Removes the id's last change, the oldest of all, before its record is evicted.
+    fn evict(&mut self, id: &K, is_live: impl Fn(&OrderEntry) -> bool);
 
-    /// The id's record has another slot now.
+    /// Notes that the id's record has another slot now.
     fn rename(&mut self, id: &K, position: Position, to: u32);
 
-    /// Memory allocated.
+    /// Memory allocated, in bytes.
     fn bytes(&self) -> usize;
 }
 
@@ -54,18 +54,18 @@ pub(crate) struct LogEntries<K: LogKey> {
     records: Slab<LogRecord<K>>,
     /// By key, every record.
     index: Index,
-    /// The last change of every record. A place whose position is not its record's is dead.
+    /// The last change of every record. An entry whose position is not its record's is superseded.
     order: Order,
-    /// Where a row came to exist again; its slot is that of the [`PastLifetimes`], whose first
-    /// lifetime ended before. None of these places dies before it is forgotten.
+    /// The positions at which a row came to exist again; the slot is that of the [`PastLifetimes`],
+    /// whose first lifetime ended before. None of these entries is superseded.
     past: Order,
-    histories: Slab<PastLifetimes>,
+    lifetimes: Slab<PastLifetimes>,
     /// Keys are chosen by the users of the application, so the hashes must not be predictable:
     /// this one is seeded at random.
     hasher: DefaultHashBuilder,
-    /// What keys and histories point to.
+    /// Memory that keys and lifetimes have on the heap.
     heap_bytes: usize,
-    pub(super) groups: K::Partitions,
+    pub(super) partitions: K::Partitions,
 }
 
 impl<K: LogKey> Default for LogEntries<K> {
@@ -75,10 +75,10 @@ impl<K: LogKey> Default for LogEntries<K> {
             index: Index::default(),
             order: Order::default(),
             past: Order::default(),
-            histories: Slab::default(),
+            lifetimes: Slab::default(),
             hasher: DefaultHashBuilder::default(),
             heap_bytes: 0,
-            groups: K::Partitions::default(),
+            partitions: K::Partitions::default(),
         }
     }
 }
@@ -97,16 +97,16 @@ impl<K: LogKey> LogEntries<K> {
             + self.index.bytes()
             + self.order.bytes()
             + self.past.bytes()
-            + self.histories.bytes()
+            + self.lifetimes.bytes()
             + self.heap_bytes
-            + self.groups.bytes()
+            + self.partitions.bytes()
     }
 
     pub(super) fn apply(&mut self, key: K, op: Op, position: Position, at: CommitTime) {
         let hash = self.hash_of(&key);
         match self.find(hash, &key) {
             Some(slot) => self.change(slot, op, position, at),
-            None => self.remember(hash, LogRecord::new(key, op, position), at),
+            None => self.add(hash, LogRecord::new(key, op, position), at),
         }
     }
 
@@ -120,51 +120,51 @@ impl<K: LogKey> LogEntries<K> {
             .find(hash, |slot| self.records.get(slot).is_some_and(|record| record.key == *key))
     }
 
-    /// The upper half: the better one of the hasher's.
+    /// The upper half of the hash: the better one of this hasher.
     fn hash_of(&self, key: &K) -> u32 {
         (self.hasher.hash_one(key) >> u32::BITS) as u32
     }
 
-    fn remember(&mut self, hash: u32, record: LogRecord<K>, at: CommitTime) {
+    fn add(&mut self, hash: u32, record: LogRecord<K>, at: CommitTime) {
         self.heap_bytes += record.key.heap_bytes();
         let position = record.position();
         let slot = self.records.insert(record);
         self.index.insert(hash, slot);
         self.order.push(OrderEntry::new(position, at, slot));
-        self.follow(slot, OrderEntry::new(position, at, slot), false);
+        self.add_to_partition(slot, OrderEntry::new(position, at, slot), false);
     }
 
     fn change(&mut self, slot: u32, op: Op, position: Position, at: CommitTime) {
         let Some(record) = self.records.get_mut(slot) else { return };
         if !record.exists {
             let ended = record.begin_again(position);
-            if record.history == NO_PAST {
-                record.history = self.histories.insert(PastLifetimes::new(slot));
+            if record.past == NO_PAST {
+                record.past = self.lifetimes.insert(PastLifetimes::new(slot));
             }
-            let history = record.history;
-            self.past.push(OrderEntry::new(position, at, history));
-            self.heap_bytes += self.histories.get_mut(history).map_or(0, |h| h.push(ended));
+            let past = record.past;
+            self.past.push(OrderEntry::new(position, at, past));
+            self.heap_bytes += self.lifetimes.get_mut(past).map_or(0, |past| past.push(ended));
         }
         record.touch(op, position);
         self.order.push(OrderEntry::new(position, at, slot));
         let records = &self.records;
-        self.order.mark_superseded(|place| is_live(records, place));
-        self.follow(slot, OrderEntry::new(position, at, slot), true);
+        self.order.mark_superseded(|entry| is_live(records, entry));
+        self.add_to_partition(slot, OrderEntry::new(position, at, slot), true);
     }
 
-    fn follow(&mut self, slot: u32, place: OrderEntry, again: bool) {
+    fn add_to_partition(&mut self, slot: u32, entry: OrderEntry, again: bool) {
         let records = &self.records;
         let Some(record) = records.get(slot) else { return };
-        self.groups.touched(&record.key, place, again, |place| is_live(records, place));
+        self.partitions.add(&record.key, entry, again, |entry| is_live(records, entry));
     }
 
-    /// Forgets the change, or the earlier lifetime of a row, that is first in commit order.
-    /// Tells where the log begins then.
-    pub(super) fn forget_oldest(&mut self) -> Option<(Position, CommitTime)> {
+    /// Evicts the change, or the earlier lifetime of a row, that is first in commit order. Returns its
+    /// position and time: the log's new floor.
+    pub(super) fn evict_oldest(&mut self) -> Option<(Position, CommitTime)> {
         let oldest = *self.oldest()?;
         match self.past.front() {
-            Some(past) if past.position() <= oldest.position() => self.forget_lifetime(),
-            _ => self.forget_record(),
+            Some(past) if past.position() <= oldest.position() => self.evict_lifetime(),
+            _ => self.evict_record(),
         }
         if self.records.len() == 0 {
             *self = Self::default();
@@ -172,44 +172,44 @@ impl<K: LogKey> LogEntries<K> {
         Some((oldest.position(), oldest.committed_at))
     }
 
-    /// When the first thing in commit order was committed.
+    /// When the first entry in commit order was committed.
     pub(super) fn oldest_time(&mut self) -> Option<CommitTime> {
-        self.oldest().map(|place| place.committed_at)
+        self.oldest().map(|entry| entry.committed_at)
     }
 
     fn oldest(&mut self) -> Option<&OrderEntry> {
         let records = &self.records;
-        self.order.skip_superseded(|place| is_live(records, place));
+        self.order.skip_superseded(|entry| is_live(records, entry));
         let change = self.order.front()?;
         let past = self.past.front();
         past.filter(|past| past.position() <= change.position()).or(Some(change))
     }
 
-    fn forget_lifetime(&mut self) {
-        let Some(place) = self.past.pop_front() else { return };
-        let Some(history) = self.histories.get_mut(place.slot) else { return };
-        self.heap_bytes -= history.pop_front();
-        if !history.is_empty() {
+    fn evict_lifetime(&mut self) {
+        let Some(entry) = self.past.pop_front() else { return };
+        let Some(past) = self.lifetimes.get_mut(entry.slot) else { return };
+        self.heap_bytes -= past.pop_front();
+        if !past.is_empty() {
             return;
         }
-        if let Some(record) = self.records.get_mut(history.record) {
-            record.history = NO_PAST;
+        if let Some(record) = self.records.get_mut(past.record) {
+            record.past = NO_PAST;
         }
-        self.histories.remove(place.slot);
+        self.lifetimes.remove(entry.slot);
     }
 
-    fn forget_record(&mut self) {
-        let Some(place) = self.order.pop_front() else { return };
-        let Some(hash) = self.records.get(place.slot).map(|r| self.hash_of(&r.key)) else {
+    fn evict_record(&mut self) {
+        let Some(entry) = self.order.pop_front() else { return };
+        let Some(hash) = self.records.get(entry.slot).map(|r| self.hash_of(&r.key)) else {
             return;
         };
-        self.index.remove(hash, place.slot);
+        self.index.remove(hash, entry.slot);
         let records = &self.records;
-        if let Some(record) = records.get(place.slot) {
-            self.groups.forget(&record.key, |place| is_live(records, place));
+        if let Some(record) = records.get(entry.slot) {
+            self.partitions.evict(&record.key, |entry| is_live(records, entry));
         }
-        if let Some(record) = self.records.remove(place.slot) {
-            debug_assert_eq!(record.history, NO_PAST, "lifetimes are forgotten first");
+        if let Some(record) = self.records.remove(entry.slot) {
+            debug_assert_eq!(record.past, NO_PAST, "lifetimes are evicted first");
             self.heap_bytes -= record.key.heap_bytes();
         }
     }
@@ -228,30 +228,30 @@ impl<K: LogKey> LogEntries<K> {
             let Some(record) = self.records.get(to) else { continue };
             self.index.rename(self.hash_of(&record.key), from, to);
             self.order.rename(record.position(), to);
-            self.groups.rename(&record.key, record.position(), to);
-            if let Some(history) = self.histories.get_mut(record.history) {
-                history.record = to;
+            self.partitions.rename(&record.key, record.position(), to);
+            if let Some(past) = self.lifetimes.get_mut(record.past) {
+                past.record = to;
             }
         }
     }
 
     pub(super) fn after(&self, position: Position) -> impl Iterator<Item = LatestChange<'_>> {
-        self.order.after(position).filter_map(move |place| self.told(place, position))
+        self.order.after(position).filter_map(move |entry| self.latest(entry, position))
     }
 
-    /// What is to be told of the change at a place, if it is the last one to its id.
-    pub(super) fn told(&self, place: &OrderEntry, after: Position) -> Option<LatestChange<'_>> {
-        let record = self.records.get(place.slot)?;
-        (record.position() == place.position()).then(|| LatestChange {
+    /// The change of an entry relative to `after`, if it is the last one to its id.
+    pub(super) fn latest(&self, entry: &OrderEntry, after: Position) -> Option<LatestChange<'_>> {
+        let record = self.records.get(entry.slot)?;
+        (record.position() == entry.position()).then(|| LatestChange {
             key: record.key.key(),
             op: self.op_since(record, after),
-            position: place.position(),
-            committed_at: place.committed_at,
+            position: entry.position(),
+            committed_at: entry.committed_at,
         })
     }
 
-    /// What happened to the row from `position` on, at or after the floor and before its last
-    /// change.
+    /// The operation that leads from the row at `position` to the row now. The position is at or after
+    /// the floor and before the row's last change.
     fn op_since(&self, record: &LogRecord<K>, position: Position) -> Op {
         match record.exists {
             false => Op::Delete,
@@ -262,11 +262,11 @@ impl<K: LogKey> LogEntries<K> {
 
     fn existed_at(&self, record: &LogRecord<K>, position: Position) -> bool {
         record.born() <= position
-            || self.histories.get(record.history).is_some_and(|h| h.existed_at(position))
+            || self.lifetimes.get(record.past).is_some_and(|past| past.existed_at(position))
     }
 }
 
-/// Ids by themselves, in one order.
+/// Unscoped ids have one order, and no partitions.
 impl LogKey for Key {
     type Partitions = ();
 
@@ -279,17 +279,17 @@ impl LogKey for Key {
     }
 }
 
-impl<K> Groups<K> for () {
-    fn touched(&mut self, _: &K, _: OrderEntry, _: bool, _: impl Fn(&OrderEntry) -> bool) {}
-    fn forget(&mut self, _: &K, _: impl Fn(&OrderEntry) -> bool) {}
+impl<K> Partitions<K> for () {
+    fn add(&mut self, _: &K, _: OrderEntry, _: bool, _: impl Fn(&OrderEntry) -> bool) {}
+    fn evict(&mut self, _: &K, _: impl Fn(&OrderEntry) -> bool) {}
     fn rename(&mut self, _: &K, _: Position, _: u32) {}
     fn bytes(&self) -> usize {
         0
     }
 }
 
-/// Whether a place is that of its record's last change. Positions are unique, so the place of a
-/// record that is gone is never taken for that of another one in the same slot.
-fn is_live<K>(records: &Slab<LogRecord<K>>, place: &OrderEntry) -> bool {
-    records.get(place.slot).is_some_and(|record| record.position() == place.position())
+/// Whether an entry is that of its record's last change. Positions are unique, so the entry of an
+/// evicted record is never taken for that of another one in the same slot.
+fn is_live<K>(records: &Slab<LogRecord<K>>, entry: &OrderEntry) -> bool {
+    records.get(entry.slot).is_some_and(|record| record.position() == entry.position())
 }

@@ -1,17 +1,17 @@
-//! From a key's hash to the slot of its record, growing a little at a time.
+//! An index from a key's hash to the slot of its record, which grows in small steps.
 //!
-//! One hash table over millions of keys doubles in one go: hundreds of milliseconds in which
-//! nobody can read. This one is made of many small tables, and every [`SPLIT_AT`] new keys one
-//! of them, whose turn it is, is split in two (linear hashing: W. Litwin, VLDB 1980). The longest
+//! One hash table over millions of keys doubles at once: hundreds of milliseconds in which readers
+//! are blocked. This index is made of many small tables, and every [`SPLIT_AT`] new keys the next
+//! one in turn is split in two (linear hashing: W. Litwin, VLDB 1980). The longest
 //! stall is that of one small table.
 
 use hashbrown::HashTable;
 
-/// Keys a shard holds on average before the next one in turn is split. Between one and two times
-/// that many are in a shard; both fit well below 7/8 of a power of two.
+/// Average number of keys in a shard at which the next one in turn is split. Between one and two
+/// times that many are in a shard; both fit well below 7/8 of a power of two.
 const SPLIT_AT: usize = 880;
 
-/// Slots by hash.
+/// Slots by the hashes of their records' keys.
 #[derive(Debug)]
 pub(super) struct Index {
     shards: Vec<HashTable<HashedSlot>>,
@@ -37,8 +37,8 @@ impl HashedSlot {
     }
 }
 
-/// The hash as a shard's own table uses it: all its bits, in places that the choice of the shard
-/// says nothing about.
+/// The hash as a shard's own table uses it: all its bits, in positions that are independent of the
+/// choice of the shard.
 fn spread(hash: u32) -> u64 {
     // The multiplier is 2^64 divided by the golden ratio (Knuth, TAOCP 3, 6.4).
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
@@ -51,18 +51,18 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Memory allocated.
+    /// Memory allocated, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + self.shards.capacity() * size_of::<HashTable<HashedSlot>>()
     }
 
-    /// The slot under `hash` that `is_it`.
-    pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let is_it = |entry: &HashedSlot| entry.hash == hash && is_it(entry.slot);
-        self.shards.get(self.shard_of(hash))?.find(spread(hash), is_it).map(|entry| entry.slot)
+    /// The slot under `hash` for which `is_match` is true.
+    pub(super) fn find(&self, hash: u32, mut is_match: impl FnMut(u32) -> bool) -> Option<u32> {
+        let is_match = |entry: &HashedSlot| entry.hash == hash && is_match(entry.slot);
+        self.shards.get(self.shard_of(hash))?.find(spread(hash), is_match).map(|entry| entry.slot)
     }
 
-    /// Adds a slot that is not there yet.
+    /// Adds a slot that is not in the index yet.
     pub(super) fn insert(&mut self, hash: u32, slot: u32) {
         if self.len >= self.shards.len() * SPLIT_AT {
             self.split_next();
@@ -76,7 +76,6 @@ impl Index {
         }
     }
 
-    /// Removes a slot.
     pub(super) fn remove(&mut self, hash: u32, slot: u32) {
         let number = self.shard_of(hash);
         let Some(shard) = self.shards.get_mut(number) else { return };
@@ -90,7 +89,7 @@ impl Index {
         }
     }
 
-    /// Lets a key's entry name another slot.
+    /// Replaces a key's slot.
     pub(super) fn rename(&mut self, hash: u32, from: u32, to: u32) {
         let number = self.shard_of(hash);
         let shard = self.shards.get_mut(number);
@@ -109,7 +108,7 @@ impl Index {
         if wide < self.shards.len() { wide } else { bits & (round - 1) }
     }
 
-    /// Shards at the beginning of this round: the power of two not above their number.
+    /// Number of shards at the beginning of this round: the power of two not above their number.
     fn round(&self) -> usize {
         1 << self.shards.len().ilog2()
     }
@@ -129,8 +128,8 @@ impl Index {
                 shard.insert_unique(entry.spread(), entry, HashedSlot::spread);
             }
             self.bytes += shard.allocation_size();
-            if let Some(place) = self.shards.get_mut(number) {
-                *place = shard;
+            if let Some(target) = self.shards.get_mut(number) {
+                *target = shard;
             }
         }
     }
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_found_through_many_splits() {
+    fn all_slots_are_found_after_many_splits() {
         let hasher = RandomState::new();
         let count = 50_000;
         let index = filled(&hasher, count);
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_gone_and_gives_memory_back() {
+    fn removed_slots_are_gone_and_give_memory_back() {
         let hasher = RandomState::new();
         let count = 20_000;
         let mut index = filled(&hasher, count);
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_can_name_another_slot() {
+    fn a_slot_can_be_replaced() {
         let hasher = RandomState::new();
         let mut index = filled(&hasher, 5_000);
         index.rename(hash(&hasher, 77), 77, 9_000);

@@ -1,21 +1,21 @@
 //! One table's version log: the last change to each id, in commit order.
 //!
-//! * [`record`] what is known of one id: 48 bytes, in a [`slab`].
-//! * [`index`] finds an id's record by its key.
-//! * [`order`] lists the changes in commit order, 24 bytes each. Touching an id moves it to the
-//!   end. A poll is one search for the client's position, then the places after it.
-//! * [`scoped`] tells each scope of a table's rows what concerns it.
-//! * `past` lists, in the same way, where rows came to exist *again*. To say `insert` or `update`
-//!   truly to any client, the log must know whether the row existed at that client's version,
-//!   so it keeps when the row's earlier lifetimes began and ended.
+//! * [`record`]: the state of one id, 48 bytes in a [`slab`].
+//! * [`index`]: the records by key.
+//! * [`order`]: the changes in commit order, 24 bytes each. A change to an id moves it to the end.
+//!   A poll is one search for the client's position, then the entries after it.
+//! * [`scoped`]: the same log for every scope of a table's rows.
+//! * `past`: an order of the positions at which rows came to exist *again*. To report `insert` or
+//!   `update` correctly to any client, the log must know whether the row existed at that client's
+//!   version, so it keeps when the row's earlier lifetimes began and ended.
 //!
-//! What is remembered is forgotten in commit order, and the *floor* rises with it: from the floor
-//! on everything can be told, below nothing is. Rows' earlier lifetimes are forgotten in the same
-//! order, by where they were followed by a new one. As that is never after the row's last
-//! change, a record that is forgotten has no history any more, and no reference dangles. (A
-//! history linked from record to record would do with less memory for each row that comes back,
-//! but a row that is deleted and inserted again and again, as a lock is, would cost readers a
-//! step for each time; here it costs them one binary search.)
+//! Entries are evicted in commit order, and the *floor* rises with them: from the floor on every
+//! change is known, below it none is. Rows' earlier lifetimes are evicted in the same order, by the
+//! position at which a new one followed. As that is never after the row's last change, an evicted
+//! record has no past lifetimes any more, and no reference dangles. (Lifetimes linked from record
+//! to record would need less memory for each row that comes back, but a row that is deleted and
+//! inserted many times, as a lock is, would cost readers a step for each time; here it costs them
+//! one binary search.)
 
 mod entries;
 mod index;
@@ -38,38 +38,38 @@ pub(super) struct VersionLog<K: LogKey = Key> {
     floor: Position,
     floor_time: CommitTime,
     head: Position,
-    /// Where the last reset was, or where the log began.
-    began: Position,
+    /// The position of the last reset, or of the log's begin.
+    reset_position: Position,
 }
 
-/// What is done to any log, whatever it tells of.
+/// Eviction and expiry, implemented by every log.
 pub(super) trait Evict {
-    /// What is remembered: ids, and earlier lifetimes of rows.
+    /// Number of entries: ids, and earlier lifetimes of rows.
     fn len(&self) -> usize;
 
-    /// Memory allocated.
+    /// Memory allocated, in bytes.
     fn bytes(&self) -> usize;
 
-    /// Forgets the oldest thing remembered, if there is one.
+    /// Evicts the oldest entry. Returns whether there was one.
     fn evict_oldest(&mut self) -> bool;
 
-    /// Forgets the oldest thing remembered if it was committed before `time`.
+    /// Evicts the oldest entry if it was committed before `time`. Returns whether it was.
     fn expire_oldest(&mut self, time: CommitTime) -> bool;
 
-    /// Whether a part of the memory could be given back without forgetting anything.
+    /// Whether a chunk of memory could be given back without an eviction.
     fn has_spare_chunk(&self) -> bool;
 
-    /// Whether less than half of the memory for records is used, and some could be given back.
+    /// Whether less than half of the memory for records is used, and a chunk could be given back.
     fn is_sparse(&self) -> bool;
 
-    /// Gives a part of the memory back: as much as [`SPARE`] forgotten ids occupied.
+    /// Gives a chunk of memory back: as much as [`SPARE`] evicted ids occupied.
     fn release_chunk(&mut self);
 }
 
-/// How many forgotten ids make room for one chunk to be given back.
+/// Number of evicted ids that make room for one chunk to be given back.
 pub(super) const SPARE: usize = slab::CHUNK;
 
-/// One id's last change, relative to some position.
+/// The last change to one id, relative to the position that a query starts after.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LatestChange<'a> {
     pub(super) key: &'a Key,
@@ -79,12 +79,18 @@ pub(super) struct LatestChange<'a> {
 }
 
 impl<K: LogKey> VersionLog<K> {
-    /// An empty log that knows nothing of what was at or before `floor`.
+    /// An empty log; no change at or before `floor` is known.
     pub(super) fn new(floor: Position, floor_time: CommitTime) -> Self {
-        Self { entries: LogEntries::default(), floor, floor_time, head: floor, began: floor }
+        Self {
+            entries: LogEntries::default(),
+            floor,
+            floor_time,
+            head: floor,
+            reset_position: floor,
+        }
     }
 
-    /// The oldest position from which every change can be told.
+    /// The oldest position from which every change is known.
     pub(super) fn floor(&self) -> Position {
         self.floor
     }
@@ -94,27 +100,27 @@ impl<K: LogKey> VersionLog<K> {
         self.floor_time
     }
 
-    /// The newest change or reset. Never below the floor.
+    /// The position of the newest change or reset. Never below the floor.
     pub(super) fn head(&self) -> Position {
         self.head
     }
 
-    /// Where the last reset was, or where the log began.
+    /// The position of the last reset, or of the log's begin.
     pub(super) fn reset_position(&self) -> Position {
-        self.began
+        self.reset_position
     }
 
-    /// Where the last change of an id is, if it is remembered.
+    /// The position of the last change to an id, if that is in the log.
     pub(super) fn last_position(&self, key: &K) -> Option<Position> {
         self.entries.last_position(key)
     }
 
-    /// Ids remembered.
+    /// Number of ids.
     pub(super) fn ids(&self) -> usize {
         self.entries.ids()
     }
 
-    /// Takes a change, and forgets the oldest ones beyond `max_changes`.
+    /// Adds a change, and evicts the oldest entries beyond `max_changes`.
     pub(super) fn apply(
         &mut self,
         key: K,
@@ -129,27 +135,27 @@ impl<K: LogKey> VersionLog<K> {
         while self.len() > max_changes && self.evict_oldest() {}
     }
 
-    /// Forgets everything up to `floor`, which is beyond every change so far. What was held is
-    /// handed out, because dropping it may take longer than the lock should be held.
+    /// Removes everything up to `floor`, which is beyond every change so far. Returns the entries,
+    /// because dropping them may take longer than the lock should be held.
     pub(super) fn reset(&mut self, floor: Position, floor_time: CommitTime) -> LogEntries<K> {
         self.floor = floor;
-        self.began = floor;
+        self.reset_position = floor;
         self.floor_time = floor_time;
         self.head = floor;
         std::mem::take(&mut self.entries)
     }
 
-    /// What is held, to be dropped where no lock is held.
+    /// The entries, to be dropped where no lock is held.
     pub(super) fn into_entries(self) -> LogEntries<K> {
         self.entries
     }
 
     /// The last change of each id changed after `position`, in commit order, with the operation
-    /// that is true relative to `position`, which must not be below the floor.
+    /// relative to `position`, which must not be below the floor.
     ///
-    /// A row that did not exist at `position` and does not now is told as `delete` all the same.
-    /// A client that was sent to read the table may have read it *after* the version it was
-    /// given, and hold the row.
+    /// A row that did not exist at `position` and does not now is a `delete` all the same: a client
+    /// that got a reset may have read the table *after* the version it was given, and have the
+    /// row.
     pub(super) fn after(&self, position: Position) -> impl Iterator<Item = LatestChange<'_>> {
         self.entries.after(position)
     }
@@ -165,7 +171,7 @@ impl<K: LogKey> Evict for VersionLog<K> {
     }
 
     fn evict_oldest(&mut self) -> bool {
-        let Some((position, committed_at)) = self.entries.forget_oldest() else { return false };
+        let Some((position, committed_at)) = self.entries.evict_oldest() else { return false };
         self.floor = position;
         self.floor_time = committed_at;
         true

@@ -1,16 +1,17 @@
 //! The commit order of a table's changes.
 //!
-//! Every change takes a place at the end; the place of the same id's change before is dead then.
-//! Dead places are swept away in small steps, one for every [`SEGMENT`] places that died, by two
-//! rules that bound what a reader has to step over:
+//! Every change adds an entry at the end, which supersedes that of the same id's change before.
+//! Superseded entries are removed in small steps, one for every [`SEGMENT`] of them, by two rules
+//! that bound the number a reader has to skip:
 //!
 //! * *Recent ones first.* The k-th step sweeps the last 1, 2, 4, … segments, as many as the
-//!   largest power of two that divides k (at most [`RECENT`]). A few hot ids that change all the
-//!   time leave the end of the order as short as they are few.
-//! * *All in turn.* While more than a fifth of all places is dead, a step also sweeps [`ROTATION`]
-//!   segments wherever the last one stopped. So dead places stay a fraction of the live ones.
+//!   largest power of two that divides k (at most [`RECENT`]). So the end of the order stays as
+//!   short as the few hot ids that change all the time are many.
+//! * *All in turn.* While more than a fifth of all entries is superseded, a step also sweeps
+//!   [`ROTATION`] segments from where the last one stopped. So superseded entries stay a fraction of
+//!   the live ones.
 //!
-//! What is left of a segment fills up the one before it. A step looks at a bounded number of places.
+//! What is left of a segment fills up the one before it. A step reads a bounded number of entries.
 
 use std::collections::VecDeque;
 
@@ -18,20 +19,20 @@ use crate::change::CommitTime;
 use crate::lsn::Lsn;
 use crate::version::Position;
 
-/// Places in one segment.
+/// Entries in one segment.
 const SEGMENT: usize = 1024;
-/// Segments at the end that one step sweeps at most by the first rule.
+/// Maximum number of segments at the end that one step sweeps by the first rule.
 const RECENT: usize = 16;
 /// Segments that one step sweeps by the second rule.
 const ROTATION: usize = 8;
 
-/// A change's place in commit order.
+/// A change in commit order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OrderEntry {
     lsn: Lsn,
     pub(super) committed_at: CommitTime,
     ordinal: u32,
-    /// Whose change it is.
+    /// The slot of the changed record.
     pub(super) slot: u32,
 }
 
@@ -45,21 +46,21 @@ impl OrderEntry {
     }
 }
 
-/// Places by rising position.
+/// Entries by rising position.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// None is empty.
+    /// No segment is empty.
     segments: VecDeque<VecDeque<OrderEntry>>,
-    /// Places, dead ones included.
+    /// Number of entries, superseded ones included.
     len: usize,
-    dead: usize,
-    /// Places all segments have memory for.
+    superseded: usize,
+    /// Number of entries that all segments have memory for.
     allocated: usize,
-    /// Places that died since the last step.
-    died: usize,
-    /// Steps done.
+    /// Entries superseded since the last step.
+    since_step: usize,
+    /// Number of steps done.
     steps: usize,
-    /// Where the rotation goes on.
+    /// Index of the segment with which the rotation continues.
     next: usize,
 }
 
@@ -73,9 +74,9 @@ impl Order {
             + self.segments.capacity() * size_of::<VecDeque<OrderEntry>>()
     }
 
-    /// Takes the next place. Its position is greater than every other's.
-    pub(super) fn push(&mut self, place: OrderEntry) {
-        debug_assert!(self.last().is_none_or(|last| last.position() < place.position()));
+    /// Adds an entry. Its position is greater than every other's.
+    pub(super) fn push(&mut self, entry: OrderEntry) {
+        debug_assert!(self.last().is_none_or(|last| last.position() < entry.position()));
         if self.segments.back().is_none_or(|segment| segment.len() >= SEGMENT) {
             // A small table's only segment grows step by step.
             let room = if self.segments.is_empty() { 0 } else { SEGMENT };
@@ -84,7 +85,7 @@ impl Order {
         }
         if let Some(segment) = self.segments.back_mut() {
             self.allocated -= segment.capacity();
-            segment.push_back(place);
+            segment.push_back(entry);
             self.allocated += segment.capacity();
             self.len += 1;
         }
@@ -98,32 +99,33 @@ impl Order {
         self.segments.back()?.back()
     }
 
-    /// Takes the first place out, which is a live one.
+    /// Removes the first entry, which is a live one.
     pub(super) fn pop_front(&mut self) -> Option<OrderEntry> {
         let segment = self.segments.front_mut()?;
-        let place = segment.pop_front()?;
+        let entry = segment.pop_front()?;
         self.len -= 1;
         if segment.is_empty() {
             self.allocated -= segment.capacity();
             self.segments.pop_front();
             self.next = self.next.saturating_sub(1);
         }
-        Some(place)
+        Some(entry)
     }
 
-    /// Takes dead places out until the first one is live.
+    /// Removes superseded entries until the first one is live.
     pub(super) fn skip_superseded(&mut self, is_live: impl Fn(&OrderEntry) -> bool) {
-        while self.front().is_some_and(|place| !is_live(place)) {
+        while self.front().is_some_and(|entry| !is_live(entry)) {
             self.pop_front();
-            self.dead -= 1;
+            self.superseded -= 1;
         }
     }
 
-    /// The places after `position`, dead ones included.
+    /// The entries after `position`, superseded ones included.
     pub(super) fn after(&self, position: Position) -> impl Iterator<Item = &OrderEntry> {
-        let behind = |place: &OrderEntry| place.position() <= position;
-        let first = self.segments.partition_point(|segment| segment.back().is_some_and(behind));
-        let start = self.segments.get(first).map_or(0, |segment| segment.partition_point(behind));
+        let is_before = |entry: &OrderEntry| entry.position() <= position;
+        let first = self.segments.partition_point(|segment| segment.back().is_some_and(is_before));
+        let start =
+            self.segments.get(first).map_or(0, |segment| segment.partition_point(is_before));
         let (head, tail) = match self.segments.get(first) {
             Some(segment) => (Some(segment.range(start..)), self.segments.range(first + 1..)),
             None => (None, self.segments.range(..0)),
@@ -131,36 +133,36 @@ impl Order {
         head.into_iter().flatten().chain(tail.flatten())
     }
 
-    /// Lets the place at `position` name another slot.
+    /// Gives the entry at `position` another slot.
     pub(super) fn rename(&mut self, position: Position, to: u32) {
-        let before = |place: &OrderEntry| place.position() < position;
+        let before = |entry: &OrderEntry| entry.position() < position;
         let first = self.segments.partition_point(|segment| segment.back().is_some_and(before));
         let Some(segment) = self.segments.get_mut(first) else { return };
         let at = segment.partition_point(before);
-        if let Some(place) = segment.get_mut(at).filter(|place| place.position() == position) {
-            place.slot = to;
+        if let Some(entry) = segment.get_mut(at).filter(|entry| entry.position() == position) {
+            entry.slot = to;
         }
     }
 
-    /// A place died; sweeps when it is time.
+    /// Notes that an entry was superseded, and does a step when it is time.
     pub(super) fn mark_superseded(&mut self, is_live: impl Fn(&OrderEntry) -> bool) {
-        self.dead += 1;
-        self.died += 1;
-        if self.died < SEGMENT {
+        self.superseded += 1;
+        self.since_step += 1;
+        if self.since_step < SEGMENT {
             return;
         }
-        self.died = 0;
+        self.since_step = 0;
         self.steps += 1;
         let recent =
             (1 << self.steps.trailing_zeros().min(RECENT.ilog2())).min(self.segments.len());
         self.sweep(self.segments.len() - recent, recent, &is_live);
-        if self.dead * 5 > self.len {
+        if self.superseded * 5 > self.len {
             let start = if self.next < self.segments.len() { self.next } else { 0 };
             self.next = self.sweep(start, ROTATION, &is_live);
         }
     }
 
-    /// Sweeps `count` segments from number `start`; tells the number after the last of them.
+    /// Sweeps `count` segments from index `start`; returns the index after the last of them.
     fn sweep(
         &mut self,
         start: usize,
@@ -173,7 +175,7 @@ impl Order {
             let before = segment.len();
             segment.retain(is_live);
             self.len -= before - segment.len();
-            self.dead -= before - segment.len();
+            self.superseded -= before - segment.len();
             if !self.pack_left(number) {
                 number += 1;
             }
@@ -181,8 +183,8 @@ impl Order {
         number
     }
 
-    /// Fills the segment before this one with places from here. Drops this one if none is left,
-    /// and tells so.
+    /// Fills the segment before this one with entries of this one. Drops this one if none is left;
+    /// returns whether it was.
     fn pack_left(&mut self, number: usize) -> bool {
         let Some(mut segment) = self.segments.get_mut(number).map(std::mem::take) else {
             return false;
@@ -198,8 +200,8 @@ impl Order {
             self.segments.remove(number);
             return true;
         }
-        if let Some(place) = self.segments.get_mut(number) {
-            *place = segment;
+        if let Some(entry) = self.segments.get_mut(number) {
+            *entry = segment;
         }
         false
     }
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    /// An order with the truth about who is where.
+    /// An order with the expected position of every id.
     #[derive(Default)]
     struct TrackedOrder {
         order: Order,
@@ -225,22 +227,22 @@ mod tests {
             self.order.push(OrderEntry::new(position, CommitTime(0), slot));
             if self.newest.insert(slot, self.lsn).is_some() {
                 self.order
-                    .mark_superseded(|place| self.newest.get(&place.slot) == Some(&place.lsn.0));
+                    .mark_superseded(|entry| self.newest.get(&entry.slot) == Some(&entry.lsn.0));
             }
         }
 
         fn live_after(&self, lsn: u64) -> Vec<u64> {
             self.order
                 .after(Position::after_commit(Lsn(lsn)))
-                .filter(|place| self.newest.get(&place.slot) == Some(&place.lsn.0))
-                .map(|place| place.lsn.0)
+                .filter(|entry| self.newest.get(&entry.slot) == Some(&entry.lsn.0))
+                .map(|entry| entry.lsn.0)
                 .collect()
         }
 
         fn check(&self) {
             let order = &self.order;
             assert_eq!(order.len, order.segments.iter().map(VecDeque::len).sum::<usize>());
-            assert_eq!(order.dead, order.len - self.newest.len());
+            assert_eq!(order.superseded, order.len - self.newest.len());
             assert_eq!(
                 order.allocated,
                 order.segments.iter().map(VecDeque::capacity).sum::<usize>()
@@ -257,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_24_bytes() {
+    fn an_entry_is_24_bytes() {
         assert_eq!(size_of::<OrderEntry>(), 24);
     }
 
     #[test]
-    fn a_hot_id_stays_tiny() {
+    fn a_hot_id_needs_little_memory() {
         let mut tracked = TrackedOrder::default();
         for _ in 0..300_000 {
             tracked.touch(1);
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn hot_ids_behind_many_quiet_ones_stay_short_at_the_end() {
+    fn hot_ids_after_many_quiet_ones_stay_short_at_the_end() {
         let mut tracked = TrackedOrder::default();
         for slot in 0..100_000 {
             tracked.touch(slot);
@@ -281,14 +283,14 @@ mod tests {
         let after = Position::after_commit(Lsn(tracked.lsn));
         for n in 0..100_000_u32 {
             tracked.touch(n % 2_000);
-            let stepped_over = tracked.order.after(after).count();
-            assert!(n < 20_000 || stepped_over < 10 * 2_000, "{stepped_over} after {n}");
+            let skipped = tracked.order.after(after).count();
+            assert!(n < 20_000 || skipped < 10 * 2_000, "{skipped} after {n}");
         }
         tracked.check();
     }
 
     #[test]
-    fn dead_places_stay_a_fraction_of_the_live_ones() {
+    fn superseded_entries_stay_a_fraction_of_the_live_ones() {
         let mut tracked = TrackedOrder::default();
         let mut random = 1_u64;
         for _ in 0..400_000 {
@@ -296,13 +298,13 @@ mod tests {
             tracked.touch(u32::try_from((random >> 33) % 50_000).unwrap());
         }
         tracked.check();
-        assert!(tracked.order.dead * 3 < tracked.order.len, "{}", tracked.order.dead);
+        assert!(tracked.order.superseded * 3 < tracked.order.len, "{}", tracked.order.superseded);
         let bytes_each = tracked.order.bytes() / tracked.newest.len();
         assert!(bytes_each < 36, "{bytes_each}");
     }
 
     #[test]
-    fn places_leave_at_the_front_and_can_be_renamed() {
+    fn entries_are_removed_at_the_front_and_can_be_renamed() {
         let mut tracked = TrackedOrder::default();
         for slot in 0..5_000 {
             tracked.touch(slot);
@@ -313,16 +315,16 @@ mod tests {
         let renamed = tracked.order.after(Position::after_commit(Lsn(3_999 * 8))).next().unwrap();
         assert_eq!((renamed.position(), renamed.slot), (position, 70_000));
         for slot in 0..3_999 {
-            assert_eq!(tracked.order.pop_front().map(|place| place.slot), Some(slot));
+            assert_eq!(tracked.order.pop_front().map(|entry| entry.slot), Some(slot));
         }
         assert_eq!(tracked.order.len(), 1_001);
         tracked.touch(4_000);
         tracked.touch(4_001);
-        assert_eq!(tracked.order.pop_front().map(|place| place.slot), Some(70_000));
+        assert_eq!(tracked.order.pop_front().map(|entry| entry.slot), Some(70_000));
         tracked
             .order
-            .skip_superseded(|place| tracked.newest.get(&place.slot) == Some(&place.lsn.0));
-        assert_eq!(tracked.order.front().map(|place| place.slot), Some(4_002));
-        assert_eq!(tracked.order.dead, 0);
+            .skip_superseded(|entry| tracked.newest.get(&entry.slot) == Some(&entry.lsn.0));
+        assert_eq!(tracked.order.front().map(|entry| entry.slot), Some(4_002));
+        assert_eq!(tracked.order.superseded, 0);
     }
 }

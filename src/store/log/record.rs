@@ -1,4 +1,4 @@
-//! What is remembered of one id: its last change, and since when its row exists.
+//! The state of one id: its last change, and since when its row exists.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use crate::change::Op;
 use crate::lsn::Lsn;
 use crate::version::Position;
 
-/// Says that a record's row never came back from the dead, as far as the log remembers.
+/// The slot of a record without past lifetimes in the log.
 pub(super) const NO_PAST: u32 = u32::MAX;
 
 /// The newest state of one id. Positions are kept in parts, for 48 bytes instead of 64.
@@ -18,14 +18,14 @@ pub(super) struct LogRecord<K> {
     ordinal: u32,
     born_ordinal: u32,
     /// Slot of the row's earlier lifetimes, or [`NO_PAST`].
-    pub(super) history: u32,
+    pub(super) past: u32,
     /// Whether the last change left the row existing.
     pub(super) exists: bool,
 }
 
 impl<K> LogRecord<K> {
-    /// The record of an id of which nothing is remembered. Unless it comes to exist just now, its
-    /// row existed before: it could not be updated or deleted otherwise.
+    /// The record of an id that is not in the log. Unless this change inserts it, its row existed
+    /// before: it could not be updated or deleted otherwise.
     pub(super) fn new(key: K, op: Op, position: Position) -> Self {
         let born = if op == Op::Insert { position } else { Position::START };
         Self {
@@ -34,30 +34,29 @@ impl<K> LogRecord<K> {
             born_lsn: born.lsn,
             ordinal: position.ordinal,
             born_ordinal: born.ordinal,
-            history: NO_PAST,
+            past: NO_PAST,
             exists: op != Op::Delete,
         }
     }
 
-    /// Where its last change is.
+    /// The position of the last change.
     pub(super) fn position(&self) -> Position {
         Position { lsn: self.lsn, ordinal: self.ordinal }
     }
 
-    /// Where its row came to exist in the present lifetime (the last one, if it is gone);
-    /// [`Position::START`] if that was before all that is remembered.
+    /// The position at which the row's present lifetime began (the last one, if it is deleted);
+    /// [`Position::START`] if that was before the floor.
     pub(super) fn born(&self) -> Position {
         Position { lsn: self.born_lsn, ordinal: self.born_ordinal }
     }
 
-    /// A further change to the row.
     pub(super) fn touch(&mut self, op: Op, position: Position) {
         self.lsn = position.lsn;
         self.ordinal = position.ordinal;
         self.exists = op != Op::Delete;
     }
 
-    /// The row that was gone begins to exist again. Tells the lifetime that ended.
+    /// Begins another lifetime of a deleted row. Returns the one that ended.
     pub(super) fn begin_again(&mut self, born: Position) -> Lifetime {
         let ended = Lifetime::new(self.born(), self.position());
         self.born_lsn = born.lsn;
@@ -66,7 +65,8 @@ impl<K> LogRecord<K> {
     }
 }
 
-/// From where to where a row existed, once. Kept in parts like a [`LogRecord`].
+/// The positions at which an earlier lifetime of the row began and ended, in parts like those of a
+/// [`LogRecord`].
 #[derive(Debug)]
 pub(super) struct Lifetime {
     born_lsn: Lsn,
@@ -94,7 +94,7 @@ impl Lifetime {
     }
 }
 
-/// The lifetimes of a row before the one its record tells of, in order.
+/// The lifetimes of a row before the one in its record, in order.
 #[derive(Debug)]
 pub(super) struct PastLifetimes {
     /// Slot of the row's record.
@@ -111,18 +111,18 @@ impl PastLifetimes {
         self.lifetimes.is_empty()
     }
 
-    /// Adds a lifetime. Tells by how many bytes of memory this grew.
+    /// Adds a lifetime. Returns the bytes of memory by which this grew.
     pub(super) fn push(&mut self, ended: Lifetime) -> usize {
         let before = self.heap_bytes();
         if self.lifetimes.is_empty() {
-            // Most rows that come back do so once.
+            // Most rows that are inserted again are so once.
             self.lifetimes.reserve_exact(1);
         }
         self.lifetimes.push_back(ended);
         self.heap_bytes() - before
     }
 
-    /// Forgets the earliest lifetime. Tells how many bytes of memory were given back.
+    /// Removes the earliest lifetime. Returns the bytes of memory by which this shrank.
     pub(super) fn pop_front(&mut self) -> usize {
         let before = self.heap_bytes();
         self.lifetimes.pop_front();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_insert_tells_when_a_row_came_to_exist() {
+    fn only_an_insert_shows_when_a_row_came_to_exist() {
         let born = |op| LogRecord::new(Key::integer(1), op, at(5)).born();
         assert_eq!(born(Op::Insert), at(5));
         assert_eq!(born(Op::Update), Position::START);
@@ -169,25 +169,25 @@ mod tests {
     }
 
     #[test]
-    fn a_history_knows_when_the_row_existed() {
+    fn past_lifetimes_know_when_the_row_existed() {
         let mut record = LogRecord::new(Key::integer(1), Op::Delete, at(3));
-        let mut history = PastLifetimes::new(0);
-        history.push(record.begin_again(at(5)));
+        let mut past = PastLifetimes::new(0);
+        past.push(record.begin_again(at(5)));
         record.touch(Op::Insert, at(5));
         record.touch(Op::Delete, at(7));
-        // Deleted again without having been seen to come back: no lifetime in between.
-        history.push(record.begin_again(at(9)));
+        // Deleted again without an insert in between: no lifetime.
+        past.push(record.begin_again(at(9)));
         record.touch(Op::Delete, at(9));
-        history.push(record.begin_again(at(11)));
-        let existed: Vec<u64> = (1..12).filter(|lsn| history.existed_at(at(*lsn))).collect();
+        past.push(record.begin_again(at(11)));
+        let existed: Vec<u64> = (1..12).filter(|lsn| past.existed_at(at(*lsn))).collect();
         assert_eq!(existed, [1, 2, 5, 6]);
-        history.pop_front();
-        assert!(!history.existed_at(at(2)));
-        assert!(history.existed_at(at(6)));
-        history.pop_front();
-        assert!(!history.is_empty());
-        history.pop_front();
-        assert!(history.is_empty());
-        assert_eq!(history.heap_bytes(), 0);
+        past.pop_front();
+        assert!(!past.existed_at(at(2)));
+        assert!(past.existed_at(at(6)));
+        past.pop_front();
+        assert!(!past.is_empty());
+        past.pop_front();
+        assert!(past.is_empty());
+        assert_eq!(past.heap_bytes(), 0);
     }
 }

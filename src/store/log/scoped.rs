@@ -1,18 +1,19 @@
-//! The log of a table's rows by scope: each combination of values of some scope columns is told what
-//! concerns it, and nothing else is looked at for it.
+//! The log of a table's rows by scope: the changes for each combination of values of some scope
+//! columns, found without reading those of others.
 //!
-//! What is remembered of is an id *in a scope*. A row that moves from one scope to another is gone
-//! from the first and comes to exist in the second, as if its key had changed, and everything that a
-//! log knows of lifetimes holds for each of the two. Of one scope every id is told at most once.
+//! An entry is an id *in a scope*. A row that moves from one scope to another is deleted from the
+//! first and inserted into the second, as if its key had changed, and the log's rules for lifetimes
+//! apply to each of the two. In one scope every id has at most one entry.
 //!
-//! Beside the order of all changes, by which they are forgotten, every scope has the order of its own.
-//! So an answer costs what it tells, however much happens in other scopes, and takes no longer for it.
+//! Beside the order of all changes, by which they are evicted, every scope has an order of its own.
+//! So a query costs time for the changes it returns, however many there are in other scopes, and
+//! its duration reveals nothing of them.
 
 use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::entries::{Groups, LogKey};
+use super::entries::{LogKey, Partitions};
 use super::index::Index;
 use super::order::{Order, OrderEntry};
 use super::slab::Slab;
@@ -26,45 +27,45 @@ use crate::version::Position;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ScopedId {
     key: Key,
-    /// The scope's number while anything in it is remembered.
+    /// The scope's number; assigned while the scope has entries.
     scope: u32,
 }
 
-/// A table's log for callers who see the rows of one combination of scope columns' values.
+/// A table's log for callers whose scope is a combination of values of the same scope columns.
 #[derive(Debug)]
 pub(crate) struct ScopedLog {
-    /// Which of the table's scope columns count.
+    /// The scope columns whose values distinguish its scopes.
     columns: ScopeColumnSet,
     log: VersionLog<ScopedId>,
 }
 
-/// The scopes in which anything is remembered.
+/// The scopes that have entries.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    numbered: Slab<ScopeLog>,
-    /// By their values.
+    by_number: Slab<ScopeOrder>,
+    /// The scopes by their values.
     index: Index,
-    /// Seeded at random, as that of [`LogEntries`](super::Entries).
+    /// Seeded at random, like that of [`LogEntries`](super::LogEntries).
     hasher: DefaultHashBuilder,
-    /// What scopes point to.
+    /// Memory that scopes have on the heap.
     heap_bytes: usize,
 }
 
-/// One scope.
+/// One scope, with the order of its changes.
 #[derive(Debug)]
-struct ScopeLog {
+struct ScopeOrder {
     values: ScopeValues,
-    /// The last change of every id in it. The last place is always live.
+    /// The last change of every id in it. The last entry is never superseded.
     order: Order,
 }
 
 impl ScopedLog {
-    /// An empty log that knows nothing of what was at or before `floor`.
+    /// An empty log; no change at or before `floor` is known.
     pub(crate) fn new(columns: ScopeColumnSet, floor: Position, floor_time: CommitTime) -> Self {
         Self { columns, log: VersionLog::new(floor, floor_time) }
     }
 
-    /// Which of the table's scope columns count.
+    /// The scope columns whose values distinguish its scopes.
     pub(crate) fn columns(&self) -> ScopeColumnSet {
         self.columns
     }
@@ -73,22 +74,22 @@ impl ScopedLog {
         self.log.floor()
     }
 
-    /// Where the last reset was, or where the log began.
+    /// The position of the last reset, or of the log's begin.
     pub(crate) fn reset_position(&self) -> Position {
         self.log.reset_position()
     }
 
-    /// The newest change in a scope, or reset of the table.
+    /// The position of the newest change in a scope, or reset of the table.
     pub(crate) fn head(&self, values: &ScopeValues) -> Position {
-        let scopes = &self.log.entries.groups;
-        let scope = scopes.find(values).and_then(|number| scopes.numbered.get(number));
+        let scopes = &self.log.entries.partitions;
+        let scope = scopes.find(values).and_then(|number| scopes.by_number.get(number));
         let last = scope.and_then(|scope| scope.order.last());
-        last.map_or(self.log.reset_position(), |place| {
-            place.position().max(self.log.reset_position())
+        last.map_or(self.log.reset_position(), |entry| {
+            entry.position().max(self.log.reset_position())
         })
     }
 
-    /// Takes a change to a row, whose scope it knows.
+    /// Adds a change to a row in the scopes it had before and after.
     pub(crate) fn apply(
         &mut self,
         key: &Key,
@@ -108,7 +109,7 @@ impl ScopedLog {
             (Op::Insert | Op::Update, _, Some(values)) | (Op::Delete, Some(values), _) => {
                 self.put(key, op, values, (position, at), max_changes);
             }
-            // The assembler tells the scope of whatever it tells.
+            // Every change to a table with scope columns carries its scope.
             _ => debug_assert!(false, "a change without its scope"),
         }
     }
@@ -121,24 +122,25 @@ impl ScopedLog {
         (position, at): (Position, CommitTime),
         max_changes: usize,
     ) {
-        let scope = self.log.entries.groups.enter(values);
+        let scope = self.log.entries.partitions.enter(values);
         let id = ScopedId { key: key.clone(), scope };
         self.log.apply(id, op, position, at, max_changes);
     }
 
-    /// The last change of each id changed in a scope after `position`, as [`VersionLog::after`] tells them.
+    /// The last change of each id changed in a scope after `position`, like [`VersionLog::after`].
     pub(crate) fn after(
         &self,
         values: &ScopeValues,
         position: Position,
     ) -> impl Iterator<Item = LatestChange<'_>> {
         let entries = &self.log.entries;
-        let scope = entries.groups.find(values).and_then(|n| entries.groups.numbered.get(n));
-        let places = scope.into_iter().flat_map(move |scope| scope.order.after(position));
-        places.filter_map(move |place| entries.told(place, position))
+        let scope =
+            entries.partitions.find(values).and_then(|n| entries.partitions.by_number.get(n));
+        let changes = scope.into_iter().flat_map(move |scope| scope.order.after(position));
+        changes.filter_map(move |entry| entries.latest(entry, position))
     }
 
-    /// Forgets everything up to `floor`; hands out what was held.
+    /// Removes everything up to `floor`; returns the entries to be dropped where no lock is held.
     pub(crate) fn reset(&mut self, floor: Position, at: CommitTime) -> super::LogEntries<ScopedId> {
         self.log.reset(floor, at)
     }
@@ -151,7 +153,7 @@ impl ScopedLog {
         self.log.bytes()
     }
 
-    /// What is held, to be dropped where no lock is held.
+    /// The entries, to be dropped where no lock is held.
     pub(crate) fn into_entries(self) -> super::LogEntries<ScopedId> {
         self.log.into_entries()
     }
@@ -175,25 +177,26 @@ impl Scopes {
     }
 
     fn find(&self, values: &ScopeValues) -> Option<u32> {
-        let is_it = |number| self.numbered.get(number).is_some_and(|scope| scope.values == *values);
+        let is_it =
+            |number| self.by_number.get(number).is_some_and(|scope| scope.values == *values);
         self.index.find(self.hash_of(values), is_it)
     }
 
-    /// The number of the scope with these values, which something is about to be remembered of.
+    /// The number of the scope with these values, which is about to have an entry.
     fn enter(&mut self, values: ScopeValues) -> u32 {
         if let Some(known) = self.find(&values) {
             return known;
         }
         let hash = self.hash_of(&values);
         self.heap_bytes += values.heap_bytes();
-        let number = self.numbered.insert(ScopeLog { values, order: Order::default() });
+        let number = self.by_number.insert(ScopeOrder { values, order: Order::default() });
         self.index.insert(hash, number);
         number
     }
 
-    /// Does something to a scope's order; a scope that is empty then is no more.
+    /// Does something to a scope's order, and removes the scope if that is empty then.
     fn with_order(&mut self, number: u32, act: impl FnOnce(&mut Order)) {
-        let Some(scope) = self.numbered.get_mut(number) else { return };
+        let Some(scope) = self.by_number.get_mut(number) else { return };
         let before = scope.order.bytes();
         act(&mut scope.order);
         self.heap_bytes = self.heap_bytes + scope.order.bytes() - before;
@@ -203,31 +206,31 @@ impl Scopes {
     }
 
     fn leave(&mut self, number: u32) {
-        let Some(scope) = self.numbered.remove(number) else { return };
+        let Some(scope) = self.by_number.remove(number) else { return };
         self.heap_bytes -= scope.values.heap_bytes() + scope.order.bytes();
         self.index.remove(self.hash_of(&scope.values), number);
     }
 }
 
-impl Groups<ScopedId> for Scopes {
-    fn touched(
+impl Partitions<ScopedId> for Scopes {
+    fn add(
         &mut self,
         id: &ScopedId,
-        place: OrderEntry,
+        entry: OrderEntry,
         again: bool,
         is_live: impl Fn(&OrderEntry) -> bool,
     ) {
         self.with_order(id.scope, |order| {
-            order.push(place);
+            order.push(entry);
             if again {
                 order.mark_superseded(is_live);
             }
         });
     }
 
-    fn forget(&mut self, id: &ScopedId, is_live: impl Fn(&OrderEntry) -> bool) {
+    fn evict(&mut self, id: &ScopedId, is_live: impl Fn(&OrderEntry) -> bool) {
         self.with_order(id.scope, |order| {
-            // The oldest of all is the oldest of its scope, too.
+            // The oldest change of all is the oldest of its scope, too.
             order.skip_superseded(&is_live);
             order.pop_front();
             order.skip_superseded(is_live);
@@ -239,6 +242,6 @@ impl Groups<ScopedId> for Scopes {
     }
 
     fn bytes(&self) -> usize {
-        self.numbered.bytes() + self.index.bytes() + self.heap_bytes
+        self.by_number.bytes() + self.index.bytes() + self.heap_bytes
     }
 }

@@ -1,5 +1,5 @@
-//! Numbered places for values, in chunks: growing never moves anything, and shrinking gives
-//! memory back a chunk at a time.
+//! Numbered slots for values, in chunks: growing never moves a value, and shrinking gives memory
+//! back a chunk at a time.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ pub(super) const CHUNK: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     chunks: Vec<Chunk<T>>,
-    /// Numbers of the chunks that have a free slot.
-    roomy: BTreeSet<usize>,
+    /// Indexes of the chunks that have a free slot.
+    with_room: BTreeSet<usize>,
     len: usize,
 }
 
@@ -24,22 +24,22 @@ struct Chunk<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), roomy: BTreeSet::new(), len: 0 }
+        Self { chunks: Vec::new(), with_room: BTreeSet::new(), len: 0 }
     }
 }
 
 impl<T> Slab<T> {
-    /// Values held.
+    /// Number of values.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Slots that hold nothing, in chunks that exist.
+    /// Number of free slots in the existing chunks.
     pub(super) fn free_len(&self) -> usize {
         self.chunks.len() * CHUNK - self.len
     }
 
-    /// Memory allocated, without what the values themselves point to.
+    /// Memory allocated, in bytes, without that of the values on the heap.
     pub(super) fn bytes(&self) -> usize {
         match self.chunks.as_slice() {
             // A small table's only chunk grows step by step.
@@ -49,18 +49,18 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&T> {
-        let (chunk, place) = split(slot);
-        self.chunks.get(chunk)?.values.get(place)?.as_ref()
+        let (chunk, offset) = split(slot);
+        self.chunks.get(chunk)?.values.get(offset)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        let (chunk, place) = split(slot);
-        self.chunks.get_mut(chunk)?.values.get_mut(place)?.as_mut()
+        let (chunk, offset) = split(slot);
+        self.chunks.get_mut(chunk)?.values.get_mut(offset)?.as_mut()
     }
 
-    /// Stores `value` and tells its slot.
+    /// Stores a value and returns its slot.
     pub(super) fn insert(&mut self, value: T) -> u32 {
-        let number = match self.roomy.first() {
+        let number = match self.with_room.first() {
             Some(&number) => number,
             None => self.add_chunk(),
         };
@@ -68,41 +68,41 @@ impl<T> Slab<T> {
         let Some(chunk) = self.chunks.get_mut(number) else {
             unreachable!("a chunk with room exists")
         };
-        let place = chunk.put(value);
+        let offset = chunk.put(value);
         if chunk.is_full() {
-            self.roomy.remove(&number);
+            self.with_room.remove(&number);
         }
-        join(number, place)
+        join(number, offset)
     }
 
-    /// Takes the value out; the slot is free then.
+    /// Removes a value and frees its slot.
     pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
-        let (number, place) = split(slot);
+        let (number, offset) = split(slot);
         let chunk = self.chunks.get_mut(number)?;
         let was_full = chunk.is_full();
-        let value = chunk.values.get_mut(place)?.take()?;
-        chunk.free.push(u16::try_from(place).unwrap_or(u16::MAX));
+        let value = chunk.values.get_mut(offset)?.take()?;
+        chunk.free.push(u16::try_from(offset).unwrap_or(u16::MAX));
         if was_full {
-            self.roomy.insert(number);
+            self.with_room.insert(number);
         }
         self.len -= 1;
         Some(value)
     }
 
-    /// Gives the last chunk's memory back if the others have room for what it holds. Tells which
-    /// values moved, as (slot before, slot now); `None` if there is not enough room.
+    /// Gives the last chunk's memory back if the others have room for its values. Returns the moved
+    /// values as (slot before, slot now); `None` if there is not enough room.
     pub(super) fn drop_last_chunk(&mut self) -> Option<Vec<(u32, u32)>> {
         if self.free_len() < CHUNK {
             return None;
         }
         let last = self.chunks.pop()?;
         let number = self.chunks.len();
-        self.roomy.remove(&number);
+        self.with_room.remove(&number);
         let mut moved = Vec::new();
-        for (place, value) in last.values.into_iter().enumerate() {
+        for (offset, value) in last.values.into_iter().enumerate() {
             let Some(value) = value else { continue };
             self.len -= 1;
-            moved.push((join(number, place), self.insert(value)));
+            moved.push((join(number, offset), self.insert(value)));
         }
         Some(moved)
     }
@@ -111,7 +111,7 @@ impl<T> Slab<T> {
         let number = self.chunks.len();
         let values = if number == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) };
         self.chunks.push(Chunk { values, free: Vec::new() });
-        self.roomy.insert(number);
+        self.with_room.insert(number);
         number
     }
 }
@@ -122,10 +122,10 @@ impl<T> Chunk<T> {
     }
 
     fn put(&mut self, value: T) -> usize {
-        let place = self.free.pop().map(usize::from);
-        if let Some((place, free)) = place.and_then(|p| Some((p, self.values.get_mut(p)?))) {
+        let offset = self.free.pop().map(usize::from);
+        if let Some((offset, free)) = offset.and_then(|p| Some((p, self.values.get_mut(p)?))) {
             *free = Some(value);
-            return place;
+            return offset;
         }
         self.values.push(Some(value));
         self.values.len() - 1
@@ -138,8 +138,8 @@ fn split(slot: u32) -> (usize, usize) {
 }
 
 /// More than 2³² slots would be 200 GB of records; the limits are reached long before.
-fn join(chunk: usize, place: usize) -> u32 {
-    u32::try_from(chunk * CHUNK + place).unwrap_or(u32::MAX)
+fn join(chunk: usize, offset: usize) -> u32 {
+    u32::try_from(chunk * CHUNK + offset).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_freed_slot_is_used_again() {
+    fn a_freed_slot_is_reused() {
         let mut slab = Slab::default();
         let a = slab.insert("a");
         let b = slab.insert("b");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_slab_gives_everything_back() {
+    fn an_emptied_slab_gives_all_memory_back() {
         let mut slab = Slab::default();
         let slots: Vec<u32> = (0..2 * CHUNK).map(|n| slab.insert(n)).collect();
         for slot in slots {

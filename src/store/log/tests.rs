@@ -1,4 +1,4 @@
-//! The log alone: what it tells, forgets and weighs.
+//! The log alone: the changes it returns, evicts and counts.
 
 use Op::{Delete, Insert, Update};
 
@@ -19,7 +19,7 @@ fn empty() -> VersionLog {
     VersionLog::new(Position::START, CommitTime(0))
 }
 
-/// A log that took these changes to these ids, at positions 1, 2, 3, … and the same seconds.
+/// A log with these changes to these ids, at positions 1, 2, 3, … and the same seconds.
 fn log_of(changes: &[(i64, Op)], max_changes: usize) -> VersionLog {
     let mut log = empty();
     for ((id, op), lsn) in changes.iter().zip(1..) {
@@ -29,93 +29,93 @@ fn log_of(changes: &[(i64, Op)], max_changes: usize) -> VersionLog {
     log
 }
 
-fn told(log: &VersionLog, lsn: u64) -> String {
-    let one = |told: LatestChange| {
-        let sign = match told.op {
+fn changes(log: &VersionLog, lsn: u64) -> String {
+    let one = |change: LatestChange| {
+        let sign = match change.op {
             Op::Insert => '+',
             Op::Update => '~',
             Op::Delete => '-',
         };
-        format!("{:?}{sign}", told.key)
+        format!("{:?}{sign}", change.key)
     };
     log.after(after(lsn)).map(one).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn each_id_is_told_once_in_the_order_of_its_last_change() {
+fn each_id_is_reported_once_in_the_order_of_its_last_change() {
     let log = log_of(&[(1, Update), (2, Update), (1, Update), (3, Update), (2, Update)], PLENTY);
-    assert_eq!(told(&log, 0), "1~ 3~ 2~");
-    assert_eq!(told(&log, 3), "3~ 2~");
-    assert_eq!(told(&log, 5), "");
+    assert_eq!(changes(&log, 0), "1~ 3~ 2~");
+    assert_eq!(changes(&log, 3), "3~ 2~");
+    assert_eq!(changes(&log, 5), "");
     assert_eq!(log.head(), at(5));
     assert_eq!(log.floor(), Position::START);
 }
 
 #[test]
-fn the_operation_is_true_relative_to_the_position() {
+fn the_operation_is_relative_to_the_position() {
     let log = log_of(&[(1, Insert), (1, Update), (2, Update), (3, Delete), (1, Update)], PLENTY);
-    assert_eq!(told(&log, 0), "2~ 3- 1+");
-    assert_eq!(told(&log, 1), "2~ 3- 1~");
-    assert_eq!(told(&log, 3), "3- 1~");
+    assert_eq!(changes(&log, 0), "2~ 3- 1+");
+    assert_eq!(changes(&log, 1), "2~ 3- 1~");
+    assert_eq!(changes(&log, 3), "3- 1~");
 }
 
 #[test]
-fn a_row_that_came_back_existed_or_not_depending_on_when_one_looks() {
+fn a_row_inserted_again_existed_or_not_depending_on_the_position() {
     // Exists before 1; gone 1..2; exists 2..4; gone 4..6; exists 6..
     let changes =
         [(1, Delete), (1, Insert), (9, Update), (1, Delete), (9, Update), (1, Insert), (1, Update)];
     let log = log_of(&changes, PLENTY);
-    let sign = |lsn| told(&log, lsn).replace("9~ ", "");
+    let sign = |lsn| changes(&log, lsn).replace("9~ ", "");
     let seen: Vec<String> = (0..7).map(sign).collect();
     assert_eq!(seen, ["1~", "1+", "1~", "1~", "1+", "1+", "1~"]);
     assert_eq!(log.len(), 2 + 2);
 }
 
 #[test]
-fn a_row_that_came_and_went_is_told_as_deleted() {
+fn a_row_inserted_and_deleted_is_reported_as_deleted() {
     let log = log_of(&[(1, Insert), (1, Delete)], PLENTY);
-    assert_eq!(told(&log, 0), "1-");
+    assert_eq!(changes(&log, 0), "1-");
 }
 
 #[test]
-fn what_the_stream_left_out_is_taken_as_it_comes() {
+fn missing_operations_in_the_stream_are_tolerated() {
     // Inserted again without a delete: it existed all the time.
     let log = log_of(&[(1, Insert), (1, Insert)], PLENTY);
-    assert_eq!(told(&log, 1), "1~");
-    // Deleted twice: whoever has it must hear of it; and it did not exist in between.
+    assert_eq!(changes(&log, 1), "1~");
+    // Deleted twice: a client that has it must get the delete; and it did not exist in between.
     let log = log_of(&[(1, Delete), (1, Delete), (9, Update), (1, Update)], PLENTY);
-    assert_eq!(told(&log, 2), "9~ 1+");
-    assert_eq!(told(&log, 1), "9~ 1+");
-    assert_eq!(told(&log, 0), "9~ 1~");
+    assert_eq!(changes(&log, 2), "9~ 1+");
+    assert_eq!(changes(&log, 1), "9~ 1+");
+    assert_eq!(changes(&log, 0), "9~ 1~");
 }
 
 #[test]
-fn beyond_max_changes_the_oldest_are_forgotten() {
+fn the_oldest_changes_beyond_max_changes_are_evicted() {
     let mut log = log_of(&[(1, Update), (2, Update), (1, Update), (3, Update), (4, Update)], 3);
     assert_eq!(log.floor(), at(2));
     assert_eq!(log.floor_time(), CommitTime(2_000_000));
-    assert_eq!(told(&log, 2), "1~ 3~ 4~");
+    assert_eq!(changes(&log, 2), "1~ 3~ 4~");
     log.apply(Key::integer(5), Insert, at(6), CommitTime(0), 3);
     assert_eq!(log.floor(), at(3));
-    // What was forgotten is known anew.
+    // An evicted id is added anew.
     log.apply(Key::integer(2), Insert, at(7), CommitTime(0), 3);
-    assert_eq!(told(&log, 5), "5+ 2+");
+    assert_eq!(changes(&log, 5), "5+ 2+");
     log.apply(Key::integer(3), Delete, at(8), CommitTime(0), 0);
     assert_eq!((log.floor(), log.len()), (at(8), 0));
 }
 
 #[test]
-fn earlier_lifetimes_count_and_are_forgotten_in_order() {
+fn earlier_lifetimes_count_and_are_evicted_in_order() {
     let mut log =
         log_of(&[(1, Delete), (1, Insert), (1, Delete), (2, Update), (1, Insert)], PLENTY);
     assert_eq!((log.len(), log.ids()), (4, 2));
-    // Where the row came back first is the oldest thing remembered; then 2's update.
+    // The oldest entry is the position of the first reinsertion, then 2's update.
     assert!(log.evict_oldest());
     assert_eq!((log.floor(), log.len()), (at(2), 3));
-    assert_eq!((told(&log, 2), told(&log, 3)), ("2~ 1~".into(), "2~ 1+".into()));
+    assert_eq!((changes(&log, 2), changes(&log, 3)), ("2~ 1~".into(), "2~ 1+".into()));
     assert!(log.evict_oldest());
     assert_eq!((log.floor(), log.len()), (at(4), 2));
-    assert_eq!(told(&log, 4), "1+");
+    assert_eq!(changes(&log, 4), "1+");
     assert!(log.evict_oldest());
     assert!(log.evict_oldest());
     assert!(!log.evict_oldest());
@@ -123,38 +123,38 @@ fn earlier_lifetimes_count_and_are_forgotten_in_order() {
 }
 
 #[test]
-fn what_is_too_old_expires() {
+fn old_changes_expire() {
     let mut log = log_of(&[(1, Update), (2, Update), (3, Update)], PLENTY);
     while log.expire_oldest(CommitTime(3_000_000)) {}
-    assert_eq!((told(&log, 2), log.floor()), ("3~".into(), at(2)));
+    assert_eq!((changes(&log, 2), log.floor()), ("3~".into(), at(2)));
 }
 
 #[test]
-fn a_reset_forgets_everything() {
+fn a_reset_removes_everything() {
     let mut log = log_of(&[(1, Update), (2, Delete), (2, Insert)], PLENTY);
     drop(log.reset(after(9), CommitTime(5)));
     assert_eq!((log.floor(), log.head(), log.floor_time()), (after(9), after(9), CommitTime(5)));
-    assert_eq!((told(&log, 9), log.len()), (String::new(), 0));
+    assert_eq!((changes(&log, 9), log.len()), (String::new(), 0));
     log.apply(Key::integer(1), Update, at(10), CommitTime(0), PLENTY);
-    assert_eq!(told(&log, 9), "1~");
+    assert_eq!(changes(&log, 9), "1~");
 }
 
 #[test]
-fn memory_given_back_leaves_the_log_as_it_was() {
+fn giving_memory_back_keeps_the_entries() {
     let mut changes: Vec<(i64, Op)> = (0..4000).map(|id| (id, Insert)).collect();
     changes.extend((3000..3500).flat_map(|id| [(id, Delete), (id, Insert), (id, Update)]));
     let mut log = log_of(&changes, PLENTY);
     for _ in 0..2500 {
         log.evict_oldest();
     }
-    let before = (told(&log, 2500), told(&log, 5000), log.len());
+    let before = (changes(&log, 2500), changes(&log, 5000), log.len());
     let bytes = log.bytes();
     assert!(log.has_spare_chunk() && log.is_sparse());
     while log.has_spare_chunk() {
         log.release_chunk();
     }
     assert!(log.bytes() + 2 * 48 * SPARE <= bytes, "{} of {bytes}", log.bytes());
-    assert_eq!((told(&log, 2500), told(&log, 5000), log.len()), before);
+    assert_eq!((changes(&log, 2500), changes(&log, 5000), log.len()), before);
     for (id, lsn) in (2500..4000).zip(10_000..) {
         log.apply(Key::integer(id), Update, at(lsn), CommitTime(0), PLENTY);
     }
@@ -164,7 +164,7 @@ fn memory_given_back_leaves_the_log_as_it_was() {
 }
 
 #[test]
-fn keys_of_text_are_weighed() {
+fn text_keys_count_their_heap_bytes() {
     let mut log = empty();
     let before = log.bytes();
     log.apply(Key::json(&[b'x'; 10_000]), Insert, at(1), CommitTime(0), PLENTY);

@@ -1,9 +1,9 @@
-//! A copy of a whole table on its way.
+//! A copy of a whole table while it is being made.
 //!
 //! It is registered first, and its snapshot taken after: from the registration on, every change is
-//! kept in the *overlay*, one chain for each key. When all rows have come, the chains are laid over
+//! kept in the *overlay*, one list for each key. When all rows have come, the lists are applied to
 //! them by the rule of visibility, and when everything the snapshot contains has been applied the
-//! writer puts the result in its place. Most of the overlay is laid over without any lock
+//! writer puts the result in its place. Most of the overlay is applied without any lock
 //! ([`FinishedCopy::apply_overlay`]); only what came last is left to the writer.
 
 use std::collections::HashMap;
@@ -12,141 +12,157 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::time::Instant;
 
-use super::map::RowMap;
-use super::pending_changes::{PendingChanges, RowState};
-use super::recent_commits::RequiredXids;
+use super::row_map::RowMap;
 use crate::key::Key;
 use crate::load::ReadPoint;
-use crate::row::RowAfter;
+use crate::row::{Row, RowAfter};
 use crate::snapshot::Xid;
+use crate::store::cache::{PendingChanges, Presence, RequiredXids};
 
-/// What is being done for a preloaded table to have its rows.
+/// The state of the copy that gives a preloaded table its rows.
 #[derive(Debug)]
-pub(super) enum TableCopy {
-    /// Nothing: they are here.
+pub(in crate::store) enum TableCopy {
+    /// The rows are in memory.
     Idle,
-    /// A copy is needed.
-    Wanted(CopyRequest),
-    /// A copy is on its way.
-    Running(Box<ActiveCopy>),
-    /// They can't be held; why, and what mends it.
+    Requested(CopyRequest),
+    Active(Box<ActiveCopy>),
+    /// The rows can't be cached; the reason and remedy.
     Refused(String),
 }
 
-/// A copy that is needed.
+/// A request for a copy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CopyRequest {
-    /// Somebody asked for it: readers have to be told when it is there.
-    pub(super) reload: bool,
-    /// Not before this.
-    pub(super) from: Instant,
+pub(in crate::store) struct CopyRequest {
+    /// Whether a client requested it: then the table's readers get a reset when it is finished.
+    pub(in crate::store) reload: bool,
+    /// The earliest time to start.
+    pub(in crate::store) not_before: Instant,
     /// Copies that failed before.
-    pub(super) failures: u32,
+    pub(in crate::store) failures: u32,
 }
 
 impl TableCopy {
-    pub(super) fn wanted(reload: bool) -> Self {
-        Self::Wanted(CopyRequest { reload, from: Instant::now(), failures: 0 })
+    pub(in crate::store) fn requested(reload: bool) -> Self {
+        Self::Requested(CopyRequest { reload, not_before: Instant::now(), failures: 0 })
     }
 
-    /// The copy of this number, if it is on its way.
-    pub(super) fn running(&mut self, number: u64) -> Option<&mut ActiveCopy> {
+    /// The copy of this number, if it is running.
+    pub(in crate::store) fn active(&mut self, number: u64) -> Option<&mut ActiveCopy> {
         match self {
-            Self::Running(running) if running.number == number => Some(running),
+            Self::Active(active) if active.number == number => Some(active),
             _ => None,
         }
     }
 }
 
+/// A copy that is running, or finished and waiting for the writer.
 #[derive(Debug)]
-pub(super) struct ActiveCopy {
-    pub(super) number: u64,
-    pub(super) wanted: CopyRequest,
-    /// What its snapshot has to see.
-    pub(super) due: RequiredXids,
-    /// What it contains, once known.
-    pub(super) at: Option<Arc<ReadPoint>>,
-    pub(super) overlay: Overlay,
-    /// The result.
-    pub(super) built: Option<FinishedCopy>,
-    pub(super) progress: Arc<Progress>,
+pub(in crate::store) struct ActiveCopy {
+    pub(in crate::store) number: u64,
+    pub(in crate::store) request: CopyRequest,
+    /// The commits that its snapshot has to contain.
+    pub(in crate::store) required_xids: RequiredXids,
+    /// Its read point, once the snapshot is taken.
+    pub(in crate::store) at: Option<Arc<ReadPoint>>,
+    pub(in crate::store) overlay: Overlay,
+    /// Its rows, once all have come and most of the overlay is applied.
+    pub(in crate::store) finished: Option<FinishedCopy>,
+    pub(in crate::store) progress: Arc<Progress>,
 }
 
-/// How far a copy is.
+/// Rows copied so far, and the server's estimate of all.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
-    pub(super) rows: AtomicU64,
-    pub(super) estimate: AtomicU64,
+pub(in crate::store) struct Progress {
+    pub(in crate::store) rows: AtomicU64,
+    pub(in crate::store) estimate: AtomicU64,
 }
 
 impl Progress {
-    pub(super) fn rows(&self) -> u64 {
+    pub(in crate::store) fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
     }
 
-    pub(super) fn estimate(&self) -> u64 {
+    pub(in crate::store) fn estimate(&self) -> u64 {
         self.estimate.load(Relaxed)
     }
 }
 
 impl ActiveCopy {
-    pub(super) fn change(&mut self, key: &Key, xid: Xid, image: &RowAfter) {
+    pub(in crate::store) fn new(
+        number: u64,
+        request: CopyRequest,
+        required_xids: RequiredXids,
+    ) -> Self {
+        Self {
+            number,
+            request,
+            required_xids,
+            at: None,
+            overlay: Overlay::default(),
+            finished: None,
+            progress: Arc::default(),
+        }
+    }
+
+    /// Keeps a change for the overlay unless the snapshot contains it.
+    pub(in crate::store) fn change(&mut self, key: &Key, xid: Xid, after: &RowAfter) {
         if self.at.as_ref().is_none_or(|at| !at.snapshot.sees(xid)) {
-            self.overlay.push(key, xid, image.clone());
+            self.overlay.push(key, xid, after.clone());
         }
     }
 }
 
-/// What happened since a copy was registered.
+/// The changes since a copy was registered.
 #[derive(Debug, Default)]
-pub(super) struct Overlay {
-    chains: HashMap<Key, PendingChanges>,
+pub(in crate::store) struct Overlay {
+    changes: HashMap<Key, PendingChanges<Row>>,
     bytes: usize,
 }
 
 impl Overlay {
-    fn push(&mut self, key: &Key, xid: Xid, image: RowAfter) {
-        let chain = self.chains.entry(key.clone()).or_insert_with(|| {
+    fn push(&mut self, key: &Key, xid: Xid, after: RowAfter) {
+        let changes = self.changes.entry(key.clone()).or_insert_with(|| {
             self.bytes += size_of::<Key>() + key.heap_bytes();
             PendingChanges::default()
         });
-        let before = chain.bytes();
-        chain.push(xid, image);
-        self.bytes = (self.bytes + chain.bytes()).saturating_sub(before);
+        let before = changes.bytes();
+        changes.push(xid, after);
+        self.bytes = (self.bytes + changes.bytes()).saturating_sub(before);
     }
 
-    /// Keys that changed.
-    pub(super) fn len(&self) -> usize {
-        self.chains.len()
+    /// Number of keys that changed.
+    pub(in crate::store) fn len(&self) -> usize {
+        self.changes.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// Memory in bytes.
+    pub(in crate::store) fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
 /// The rows of a copy.
 #[derive(Debug, Default)]
-pub(super) struct FinishedCopy {
-    pub(super) rows: RowMap,
-    /// Keys under which it is not known what stands, with the transaction that changed them last.
-    pub(super) unknown: HashMap<Key, Xid>,
+pub(in crate::store) struct FinishedCopy {
+    pub(in crate::store) rows: RowMap,
+    /// Keys whose rows could not be resolved, each with the transaction that changed it last.
+    pub(in crate::store) unresolved: HashMap<Key, Xid>,
 }
 
 impl FinishedCopy {
-    pub(super) fn apply_overlay(&mut self, overlay: Overlay, at: &ReadPoint) {
-        for (key, chain) in overlay.chains {
-            let Some(last) = chain.last() else { continue };
-            let before = match self.unknown.remove(&key) {
-                Some(_) => RowState::Unknown,
-                None => RowState::of(self.rows.find(&key).cloned()),
+    pub(in crate::store) fn apply_overlay(&mut self, overlay: Overlay, at: &ReadPoint) {
+        for (key, changes) in overlay.changes {
+            let Some(last) = changes.last() else { continue };
+            let before = match self.unresolved.remove(&key) {
+                Some(_) => Presence::Unknown,
+                None => Presence::of(self.rows.find(&key).cloned()),
             };
-            match chain.resolve(before, &at.snapshot) {
-                RowState::Row(row) => self.rows.insert(key, row),
-                RowState::Absent => self.rows.remove(&key),
-                RowState::Unknown => {
+            match changes.resolve(before, &at.snapshot) {
+                Presence::Present(row) => self.rows.insert(key, row),
+                Presence::Absent => self.rows.remove(&key),
+                Presence::Unknown => {
                     self.rows.remove(&key);
-                    self.unknown.insert(key, last);
+                    self.unresolved.insert(key, last);
                 }
             }
         }

@@ -1,40 +1,40 @@
-//! What becomes of rows in memory, line by line, for who looks on (`logging.level`): HIT, MISS,
-//! POPULATE and INVALIDATE, with the table, and the id unless it is about all rows of it.
+//! Debug log lines of the row cache (`logging.level`): HIT, MISS, POPULATE and INVALIDATE, with the
+//! table, and with the id unless the line is about all rows of the table.
 
 use crate::key::Key;
 use crate::store::directory::Resource;
 
 /// A reader found the row in memory.
-pub(super) fn hit(table: &Resource, key: &Key) {
+pub(in crate::store) fn hit(table: &Resource, key: &Key) {
     tracing::debug!(table = table.name, id = ?key, "HIT");
 }
 
-/// A reader found all of the table in memory, and was given so many rows.
-pub(super) fn hit_many(table: &Resource, rows: usize) {
+/// A reader found all of the table in memory, and got this number of rows.
+pub(in crate::store) fn hit_many(table: &Resource, rows: usize) {
     tracing::debug!(table = table.name, rows, "HIT");
 }
 
 /// A reader waits for the database.
-pub(super) fn miss(table: &Resource, key: &Key) {
+pub(in crate::store) fn miss(table: &Resource, key: &Key) {
     tracing::debug!(table = table.name, id = ?key, "MISS");
 }
 
-/// What the database says of the row is in memory now.
-pub(super) fn populate(table: &Resource, key: &Key) {
+/// A loaded row, or its absence, was admitted.
+pub(in crate::store) fn populate(table: &Resource, key: &Key) {
     tracing::debug!(table = table.name, id = ?key, "POPULATE");
 }
 
 /// All rows of the table are in memory now.
-pub(super) fn populate_all(table: &Resource, rows: usize) {
+pub(in crate::store) fn populate_all(table: &Resource, rows: usize) {
     tracing::debug!(table = table.name, rows, "POPULATE");
 }
 
-/// After a change it is not known what stands there: the row left memory.
-pub(super) fn invalidate(table: &Resource, key: &Key) {
+/// A change made the row unknown, and it left memory.
+pub(in crate::store) fn invalidate(table: &Resource, key: &Key) {
     tracing::debug!(table = table.name, id = ?key, "INVALIDATE");
 }
 
-/// None of the table's rows is to be trusted any more: so many left memory.
-pub(super) fn invalidate_all(table: &Resource, rows: usize) {
+/// All rows of the table, of which there were this number, left memory.
+pub(in crate::store) fn invalidate_all(table: &Resource, rows: usize) {
     tracing::debug!(table = table.name, rows, "INVALIDATE");
 }

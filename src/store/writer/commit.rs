@@ -14,54 +14,54 @@ impl Writer {
         &mut self,
         state: &mut StoreState,
         transaction: Transaction,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
         let end = Position::after_commit(transaction.end_lsn);
         if end <= state.applied {
             return;
         }
-        aftermath.work += transaction.changes.len() + transaction.rows.len();
+        post_commit.work += transaction.changes.len() + transaction.rows.len();
         let at = transaction.committed_at;
-        let mut concerned = false;
+        let mut touches_published = false;
         for change in transaction.changes {
-            concerned |= self.change(state, change, transaction.end_lsn, at, aftermath);
+            touches_published |= self.change(state, change, transaction.end_lsn, at, post_commit);
         }
         for reset in transaction.resets {
             let Some(table) = state.tables.get_mut(&reset.table) else {
                 self.warn_unknown(reset.table);
                 continue;
             };
-            self.reset(table, end, at, reset.reason, aftermath);
-            concerned = true;
+            self.reset(table, end, at, reset.reason, post_commit);
+            touches_published = true;
         }
         let commit = RowCommit { end: transaction.end_lsn, xid: transaction.xid };
-        self.apply_rows(state, &commit, transaction.rows, aftermath);
+        self.apply_rows(state, &commit, transaction.rows, post_commit);
         state.applied = end;
-        if concerned {
+        if touches_published {
             state.newest = end;
             self.metrics.transactions.inc();
-            aftermath.committed.push(at);
+            post_commit.committed.push(at);
         }
     }
 
-    /// Applies one row's change. Tells whether its table is published.
+    /// Applies one row's change. Returns whether its table is published.
     fn change(
         &mut self,
         state: &mut StoreState,
         change: Change,
         end_lsn: Lsn,
         at: CommitTime,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) -> bool {
         let Some(table) = state.tables.get_mut(&change.table) else {
             self.warn_unknown(change.table);
             return false;
         };
-        table.meters.count(change.op);
+        table.metrics.count(change.op);
         let end = Position::after_commit(end_lsn);
-        if table.published.table.tracking == Tracking::Ids {
+        if *table.resource.tracking() == Tracking::Ids {
             let position = Position { lsn: end_lsn, ordinal: change.ordinal };
-            table.touch(end, &mut aftermath.touched);
+            table.touch(end, &mut post_commit.touched);
             let max_changes = self.limits.max_changes;
             for log in &mut table.scoped {
                 if let Some(scope) = &change.scope {
@@ -70,37 +70,37 @@ impl Writer {
             }
             table.log.apply(change.key, change.op, position, at, max_changes);
         } else if table.log.head() != end {
-            self.reset(table, end, at, ResetReason::NoKey, aftermath);
+            self.reset(table, end, at, ResetReason::NoKey, post_commit);
         }
         true
     }
 
-    /// Forgets all of a table's changes up to `floor`: its readers have to read it again.
+    /// Drops all of a table's changes up to `floor`: its readers have to read it again.
     pub(super) fn reset(
         &self,
         table: &mut StoredTable,
         floor: Position,
         at: CommitTime,
         reason: ResetReason,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
-        aftermath.work += 1;
-        aftermath.dropped.push(Box::new(table.log.reset(floor, at)));
+        post_commit.work += 1;
+        post_commit.dropped.push(Box::new(table.log.reset(floor, at)));
         for log in &mut table.scoped {
-            aftermath.dropped.push(Box::new(log.reset(floor, at)));
+            post_commit.dropped.push(Box::new(log.reset(floor, at)));
         }
-        table.touch(floor, &mut aftermath.touched);
+        table.touch(floor, &mut post_commit.touched);
         self.count_reset(table, LastReset { reason, at, position: floor });
     }
 
     pub(super) fn count_reset(&self, table: &mut StoredTable, reset: LastReset) {
-        let labels = [&*table.published.name, reset.reason.as_str()];
+        let labels = [&*table.resource.name, reset.reason.as_str()];
         self.metrics.resets.with_label_values(&labels).inc();
         table.resets.note(reset);
     }
 
     fn warn_unknown(&mut self, table: TableOid) {
-        // Nobody can ask for a table that is not published, so nobody misses anything.
+        // A table that is not published has no readers, so its changes are not missed.
         if !std::mem::replace(&mut self.warned_unknown, true) {
             tracing::warn!(oid = table.0, "ignoring changes to a table that is not published");
         }

@@ -1,7 +1,7 @@
-//! Which tables there are: at a start, and when the publication or a definition changes.
+//! The set of published tables: at a start, and when the publication or a definition changes.
 //!
-//! A reset that comes between two commits takes the position [`beyond`] the applied one, and
-//! the applied position moves there: see its documentation for why that is needed and true.
+//! A reset that comes between two commits takes the position [`reset_after`] the applied one, and
+//! the applied position moves there: see its documentation for why that is needed and correct.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::change::{CommitTime, Reset, ResetReason, Started};
 use crate::scope::ScopeColumnSet;
 use crate::store::directory::{Directory, Resource};
 use crate::store::log::{ScopedLog, VersionLog};
-use crate::store::meters::{self, TableMetrics};
+use crate::store::metrics::{self, TableMetrics};
+use crate::store::notifications::reset_after;
 use crate::store::resets::{LastReset, Resets};
 use crate::store::rows::TableRows;
-use crate::store::signals::reset_after;
 use crate::store::state::{StoreState, StoredTable};
 use crate::table::{Table, TableOid};
 use crate::version::Position;
 
-/// What becomes of the tables when a new list arrives.
+/// The difference between the tables and a new list of them.
 #[derive(Default)]
 struct MembershipPlan {
-    /// Tables that begin here, under a definition that was not known.
+    /// Tables that begin here, with a new definition.
     joining: Vec<(Table, Option<ResetReason>)>,
-    /// Tables that stay but begin anew.
+    /// Tables that stay and get a reset.
     restarting: Vec<(TableOid, ResetReason)>,
     /// Tables that are gone, or were defined differently.
     leaving: Vec<StoredTable>,
@@ -37,46 +37,52 @@ impl Writer {
         &self,
         state: &mut StoreState,
         started: Started,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
         state.server = Some(started.server);
-        let (Some(held), Some(applied)) = (state.history.clone(), state.version()) else {
-            return self.begin_history(state, started, aftermath);
+        let (Some(followed), Some(applied)) = (state.history.clone(), state.version()) else {
+            return self.begin_history(state, started, post_commit);
         };
-        if held.epoch() == started.history.epoch() {
+        if followed.epoch() == started.history.epoch() {
             let loads = state.loads.get_mut();
             for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
                 rows.mark_for_reload(applied.position.lsn, loads);
             }
         } else {
-            self.leave_history(state, aftermath);
+            self.leave_history(state, post_commit);
         }
         if started.history.position_of(applied).is_some() {
-            let history = started.history.continuing(&held);
-            self.carry_on(state, Started { history, ..started }, aftermath);
+            let history = started.history.continuing(&followed);
+            self.continue_history(state, Started { history, ..started }, post_commit);
         } else {
             let history = started.history.without_ancestors();
             let broken = started.broken.or(Some(ResetReason::NewHistory));
-            self.begin_history(state, Started { history, broken, ..started }, aftermath);
+            self.begin_history(state, Started { history, broken, ..started }, post_commit);
         }
     }
 
-    /// Another history takes over, perhaps one that goes on with the logs. The rows never do: a
-    /// query sees commits before the stream tells of them, so any of them may hold one that was
-    /// lost with the old server. All are asked for again.
-    fn leave_history(&self, state: &mut StoreState, aftermath: &mut PostCommit) {
-        self.shared.signals.leave_history();
+    /// Drops all rows, because another history takes over. Even if it continues the logs it does not
+    /// continue the rows: a query sees commits before the stream delivers them, so any row may hold
+    /// one that was lost with the old server.
+    fn leave_history(&self, state: &mut StoreState, post_commit: &mut PostCommit) {
+        self.shared.notifications.leave_history();
         for rows in state.tables.values_mut().filter_map(|table| table.rows.as_mut()) {
-            aftermath.dropped_rows.extend(rows.invalidate_all(state.applied.lsn));
+            post_commit.dropped_rows.extend(rows.invalidate_all(state.applied.lsn));
         }
     }
 
-    /// The first start, or another history than the one that is held: nothing of it means anything
-    /// there.
+    /// Begins with empty logs, at the first start or in a history that does not continue the followed
+    /// one.
     ///
-    /// Where it is one that the held one was an ancestor of, we told of commits that it lacks. Others
-    /// may have read such rows as well, whatever version they were given: none of before is believed.
-    fn begin_history(&self, state: &mut StoreState, started: Started, aftermath: &mut PostCommit) {
+    /// The new history may branch off the followed one before the applied position. Then commits were
+    /// reported that it lacks, and other clients may have read such rows as well, whatever their
+    /// version: so no earlier version is accepted.
+    fn begin_history(
+        &self,
+        state: &mut StoreState,
+        started: Started,
+        post_commit: &mut PostCommit,
+    ) {
         state.loads.get_mut().leave_history();
         state.history = Some(started.history);
         state.applied = Position::after_commit(started.from);
@@ -86,14 +92,19 @@ impl Writer {
             leaving: std::mem::take(&mut state.tables).into_values().collect(),
             ..MembershipPlan::default()
         };
-        self.enact(state, plan, aftermath);
+        self.apply_plan(state, plan, post_commit);
     }
 
-    /// The stream begins again, perhaps on another timeline that shares everything held. Where it
-    /// can't continue what is held, every table is reset.
-    fn carry_on(&self, state: &mut StoreState, started: Started, aftermath: &mut PostCommit) {
+    /// Continues the logs when the stream begins again, perhaps on another timeline that shares all of
+    /// them. If it starts too late or can't continue them, every table is reset.
+    fn continue_history(
+        &self,
+        state: &mut StoreState,
+        started: Started,
+        post_commit: &mut PostCommit,
+    ) {
         let from = Position::after_commit(started.from);
-        // What was committed between the applied position and a later beginning is never sent.
+        // The commits between the applied position and a later start are never sent.
         let gap = (from > state.applied).then_some(ResetReason::SlotLost);
         state.applied = state.applied.max(from);
         state.history = Some(started.history);
@@ -103,57 +114,62 @@ impl Writer {
             }
             None => Vec::new(),
         };
-        self.replace_tables(state, started.tables, &resets, aftermath);
+        self.replace_tables(state, started.tables, &resets, post_commit);
     }
 
     /// Replaces the set of tables. Those that are new, defined differently or named in `resets`
-    /// begin here; those that are missing are gone; the others stay as they are.
+    /// begin here; those that are missing are removed; the others stay as they are.
     pub(super) fn replace_tables(
         &self,
         state: &mut StoreState,
         tables: Vec<Table>,
         resets: &[Reset],
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
         let plan = plan(state, tables, resets);
         if !plan.joining.is_empty() || !plan.restarting.is_empty() {
             state.applied = reset_after(state.applied);
             state.newest = state.applied;
         }
-        self.enact(state, plan, aftermath);
+        self.apply_plan(state, plan, post_commit);
     }
 
-    fn enact(&self, state: &mut StoreState, plan: MembershipPlan, aftermath: &mut PostCommit) {
+    fn apply_plan(
+        &self,
+        state: &mut StoreState,
+        plan: MembershipPlan,
+        post_commit: &mut PostCommit,
+    ) {
         let now = CommitTime::from_timestamp(Timestamp::now());
         for (oid, reason) in plan.restarting {
             if let Some(table) = state.tables.get_mut(&oid) {
-                let lost =
+                let dropped =
                     table.rows.as_mut().and_then(|rows| rows.invalidate_all(state.applied.lsn));
-                aftermath.dropped_rows.extend(lost);
-                self.reset(table, state.applied, now, reason, aftermath);
+                post_commit.dropped_rows.extend(dropped);
+                self.reset(table, state.applied, now, reason, post_commit);
             }
         }
         let is_same = plan.joining.is_empty() && plan.leaving.is_empty();
         let left: BTreeMap<String, Resets> =
-            plan.leaving.into_iter().map(|table| leave(table, aftermath)).collect();
+            plan.leaving.into_iter().map(|table| leave(table, post_commit)).collect();
         for (table, reason) in plan.joining {
             let before = left.get(&table.name.to_string()).copied().unwrap_or_default();
-            self.join(state, table, reason, before, now, aftermath);
+            self.join(state, table, reason, before, now, post_commit);
         }
         if is_same {
             return;
         }
         let names: BTreeSet<&str> =
-            state.tables.values().map(|table| table.published.name.as_str()).collect();
+            state.tables.values().map(|table| table.resource.name.as_str()).collect();
         for name in left.keys().filter(|name| !names.contains(name.as_str())) {
-            meters::remove_table(&self.metrics, name);
+            metrics::remove_table(&self.metrics, name);
         }
-        let tables = state.tables.values().map(|table| table.published.clone()).collect();
+        let tables = state.tables.values().map(|table| table.resource.clone()).collect();
         *self.shared.directory.write() = Arc::new(Directory::new(tables));
     }
 
-    /// Adds a table whose changes can be told from the applied position on; `resets` are those of
-    /// its name before.
+    /// Adds a table whose changes are known from the applied position on; `resets` are those under the
+    /// same name before.
     fn join(
         &self,
         state: &mut StoreState,
@@ -161,25 +177,26 @@ impl Writer {
         reason: Option<ResetReason>,
         resets: Resets,
         now: CommitTime,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
-        let published = Arc::new(Resource::new(table, &self.metrics));
-        published.mark.set(state.applied);
-        aftermath.work += 1;
-        aftermath.touched.push(published.clone());
-        let meters = TableMetrics::new(&self.metrics, &published.name);
+        let resource = Arc::new(Resource::new(table, &self.metrics));
+        resource.newest.set(state.applied);
+        post_commit.work += 1;
+        post_commit.touched.push(resource.clone());
+        let metrics = TableMetrics::new(&self.metrics, &resource.name);
         let log = VersionLog::new(state.applied, now);
-        let scoped = ScopeColumnSet::all(published.table.scope.len())
+        let scoped = ScopeColumnSet::all(resource.scope_columns().len())
             .map(|columns| ScopedLog::new(columns, state.applied, now))
             .collect();
-        let rows = TableRows::new(&published, &self.shared.limits, state.applied.lsn);
+        let (cache, limits) = (&self.shared.cache, &self.shared.limits);
+        let rows = TableRows::new(&resource, cache, limits, state.applied.lsn);
         let newest = state.applied;
         let mut table =
-            StoredTable { published, log, scoped, rows, newest, meters, resets, touched: false };
+            StoredTable { resource, log, scoped, rows, newest, metrics, resets, touched: false };
         if let Some(reason) = reason {
             self.count_reset(&mut table, LastReset { reason, at: now, position: newest });
         }
-        state.tables.insert(table.published.oid(), table);
+        state.tables.insert(table.resource.oid(), table);
     }
 }
 
@@ -191,7 +208,7 @@ fn plan(state: &mut StoreState, tables: Vec<Table>, resets: &[Reset]) -> Members
     for table in tables {
         let reason = reasons.get(&table.oid).copied();
         match before.remove(&table.oid) {
-            Some(known) if *known.published.table == table => {
+            Some(known) if **known.resource.table() == table => {
                 plan.restarting.extend(reason.map(|reason| (table.oid, reason)));
                 state.tables.insert(table.oid, known);
             }
@@ -206,15 +223,14 @@ fn plan(state: &mut StoreState, tables: Vec<Table>, resets: &[Reset]) -> Members
     plan
 }
 
-/// Whoever waits for this table is woken: its signals never move again. Tells its name and resets.
-fn leave(table: StoredTable, aftermath: &mut PostCommit) -> (String, Resets) {
-    table.published.mark.close();
-    table.published.show_generation(0);
-    let name = table.published.name.clone();
-    aftermath.touched.push(table.published);
-    aftermath.dropped.push(Box::new(table.log.into_entries()));
+/// Closes a table's resource, so that its waiters are woken. Returns its name and resets.
+fn leave(table: StoredTable, post_commit: &mut PostCommit) -> (String, Resets) {
+    table.resource.close();
+    let name = table.resource.name.clone();
+    post_commit.touched.push(table.resource);
+    post_commit.dropped.push(Box::new(table.log.into_entries()));
     for log in table.scoped {
-        aftermath.dropped.push(Box::new(log.into_entries()));
+        post_commit.dropped.push(Box::new(log.into_entries()));
     }
     (name, table.resets)
 }

@@ -1,4 +1,4 @@
-//! The rows of a committed transaction, and what others ask of the writer.
+//! The rows of a committed transaction, and the requests of other tasks to the writer.
 
 use jiff::Timestamp;
 
@@ -7,8 +7,8 @@ use crate::change::{CommitTime, ResetReason};
 use crate::lsn::Lsn;
 use crate::row::{RowAfter, RowChange};
 use crate::snapshot::Xid;
+use crate::store::notifications::reset_after;
 use crate::store::rows::ApplyContext;
-use crate::store::signals::reset_after;
 use crate::store::state::StoreState;
 use crate::table::TableOid;
 
@@ -19,13 +19,13 @@ pub(super) struct RowCommit {
 }
 
 impl Writer {
-    /// Applies what a transaction did to rows.
+    /// Applies a transaction's changes to cached rows.
     pub(super) fn apply_rows(
         &self,
         state: &mut StoreState,
         commit: &RowCommit,
         rows: Vec<RowChange>,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
         if rows.is_empty() {
             return;
@@ -33,11 +33,11 @@ impl Writer {
         state.loads.get_mut().note_commit(commit.end, commit.xid);
         let mut rows = rows.into_iter().peekable();
         while let Some(change) = rows.next() {
-            // What was not sent of the row under its new key is still under the old one.
+            // Values that were not sent with the row's new key are still under the old one.
             if let Some(partial) = rows.next_if(|next| takes_values_from(next, &change)) {
-                self.apply_row(state, commit, partial, aftermath);
+                self.apply_row(state, commit, partial, post_commit);
             }
-            self.apply_row(state, commit, change, aftermath);
+            self.apply_row(state, commit, change, post_commit);
         }
     }
 
@@ -46,7 +46,7 @@ impl Writer {
         state: &mut StoreState,
         commit: &RowCommit,
         change: RowChange,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
         let (RowChange::Upsert { table, .. }
         | RowChange::Truncate(table)
@@ -54,72 +54,71 @@ impl Writer {
         let Some(rows) = state.tables.get_mut(&table).and_then(|table| table.rows.as_mut()) else {
             return;
         };
-        let mut applying = ApplyContext {
-            cache: &self.shared.cache,
-            loads: state.loads.get_mut(),
-            dropped: &mut aftermath.dropped_rows,
+        let mut context = ApplyContext {
+            queue: state.loads.get_mut(),
+            dropped: &mut post_commit.dropped_rows,
             xid: commit.xid,
             end: commit.end,
         };
         match change {
-            RowChange::Upsert { key, image, .. } => rows.change(key, image, &mut applying),
-            RowChange::Truncate(_) => rows.clear(&mut applying),
+            RowChange::Upsert { key, image, .. } => rows.change(key, image, &mut context),
+            RowChange::Truncate(_) => rows.truncate(&mut context),
             RowChange::Invalidate(_) => {
-                aftermath.dropped_rows.extend(rows.invalidate_all(commit.end))
+                post_commit.dropped_rows.extend(rows.invalidate_all(commit.end))
             }
         }
     }
 
-    /// Waits until somebody wants something of the writer: [`Writer::carry_out`] does it. Cancel
-    /// safe.
-    pub fn wanted(&self) -> impl Future<Output = ()> + use<> {
+    /// Waits until another task requests something of the writer: [`Writer::serve_requests`] does it.
+    /// Cancel safe.
+    pub fn requested(&self) -> impl Future<Output = ()> + use<> {
         let shared = self.shared.clone();
-        async move { shared.signals.writer_wanted.notified().await }
+        async move { shared.notifications.writer_requested.notified().await }
     }
 
-    /// Does what is wanted: puts finished copies in their place, and begins anew with tables that
-    /// somebody asked for (`POST /admin/reload`).
-    pub fn carry_out(&mut self) {
+    /// Serves the requests of other tasks: admits loaded rows, installs finished copies, and reloads
+    /// tables (`POST /admin/reload`).
+    pub fn serve_requests(&mut self) {
         let shared = self.shared.clone();
         let mut state = shared.state.write();
-        let mut aftermath = PostCommit::default();
-        let wanted = std::mem::take(&mut *shared.reloads.lock());
-        for table in wanted {
-            self.reload(&mut state, table, &mut aftermath);
+        let mut post_commit = PostCommit::default();
+        let reloads = std::mem::take(&mut *shared.reloads.lock());
+        for table in reloads {
+            self.reload(&mut state, table, &mut post_commit);
         }
-        self.settle_rows(&mut state, &mut aftermath);
-        publish(&mut state, &shared.signals);
+        self.admit_rows(&mut state, &mut post_commit);
+        publish(&mut state, &shared.notifications);
         drop(state);
-        self.finish(&shared.signals, aftermath);
+        self.finish(&shared.notifications, post_commit);
     }
 
-    fn reload(&self, state: &mut StoreState, oid: TableOid, aftermath: &mut PostCommit) {
+    fn reload(&self, state: &mut StoreState, oid: TableOid, post_commit: &mut PostCommit) {
         let applied = state.applied.lsn;
         let Some(table) = state.tables.get_mut(&oid) else { return };
         if let Some(rows) = &mut table.rows {
             if !rows.reload() {
                 return;
             }
-            aftermath.dropped_rows.extend(rows.invalidate_all(applied));
+            post_commit.dropped_rows.extend(rows.invalidate_all(applied));
         }
-        self.reset_between_commits(state, oid, aftermath);
+        self.reset_between_commits(state, oid, post_commit);
     }
 
-    /// Brings home what came from the database and can go there now.
-    pub(super) fn settle_rows(&self, state: &mut StoreState, aftermath: &mut PostCommit) {
+    /// Admits the rows that were loaded and can be admitted now.
+    pub(super) fn admit_rows(&self, state: &mut StoreState, post_commit: &mut PostCommit) {
         let applied = state.applied.lsn;
-        let loads = state.loads.get_mut();
+        let queue = state.loads.get_mut();
         let mut reloaded = Vec::new();
         for (oid, table) in &mut state.tables {
             let Some(rows) = &mut table.rows else { continue };
-            if rows.admit_ready(applied, &self.shared.cache, loads, &mut aftermath.dropped_rows) {
+            if rows.admit_ready(applied, queue, &mut post_commit.dropped_rows) {
                 reloaded.push(*oid);
             }
-            aftermath.wants_copy |= rows.wants_copy();
+            post_commit.copy_requested |= rows.requests_copy();
         }
-        aftermath.wants_rows = loads.has_work();
+        post_commit.loads_requested = queue.has_work();
         for oid in reloaded {
-            self.reset_between_commits(state, oid, aftermath);
+            self.reset_between_commits(state, oid, post_commit);
         }
     }
 
@@ -127,18 +126,18 @@ impl Writer {
         &self,
         state: &mut StoreState,
         oid: TableOid,
-        aftermath: &mut PostCommit,
+        post_commit: &mut PostCommit,
     ) {
         let floor = reset_after(state.applied);
         let Some(table) = state.tables.get_mut(&oid) else { return };
         let now = CommitTime::from_timestamp(Timestamp::now());
-        self.reset(table, floor, now, ResetReason::Reload, aftermath);
+        self.reset(table, floor, now, ResetReason::Reload, post_commit);
         state.applied = floor;
         state.newest = floor;
     }
 }
 
-/// Whether `change` takes missing values from the row that `before` removes.
+/// Whether `change` takes missing values from the row that `before` deletes.
 fn takes_values_from(change: &RowChange, before: &RowChange) -> bool {
     match (change, before) {
         (

@@ -73,7 +73,7 @@ pub(crate) async fn rows(
     api.require_was_ready(&caller)?;
     let name = path::table(asked.uri.path())?;
     let part = caller.part(&api.store().directory(), &name, &query.narrowing)?;
-    let columns = &held(&part.table)?.key;
+    let columns = &held(&part.resource)?.key;
     match query.wanted {
         RowsParams::Ids(ids) => {
             let keys = id::keys(&ids, columns)?;
@@ -84,7 +84,7 @@ pub(crate) async fn rows(
             let after = cursor.map(|cursor| cursor::key(&cursor, columns)).transpose()?;
             reach(&api, query.patience.at_least, until).await?;
             let page = api.store().page(&part, after.as_ref(), limit, until).await;
-            answer_page(&api, &caller, &part.table, page?, &asked.headers)
+            answer_page(&api, &caller, &part.resource, page?, &asked.headers)
         }
     }
 }
@@ -96,13 +96,13 @@ async fn by_id(
     asked: &HeaderMap,
     until: Instant,
 ) -> Result<Response, Problem> {
-    let ReadRows { version, rows, origin } = api.store().rows(&part.table, &keys, until).await?;
+    let ReadRows { version, rows, origin } = api.store().rows(&part.resource, &keys, until).await?;
     let mut served = XCache::from(origin, api);
-    served.count(&part.table);
+    served.count(&part.resource);
     let rows: Vec<Option<Row>> =
-        rows.into_iter().map(|row| row.filter(|row| part.view.matches(row))).collect();
+        rows.into_iter().map(|row| row.filter(|row| part.scope.matches(row))).collect();
     // Where it was looked for would tell whether there is something that others see.
-    if !part.view.is_all() && rows.iter().any(Option::is_none) {
+    if !part.scope.is_all() && rows.iter().any(Option::is_none) {
         served = XCache::Omitted;
     }
     let taken = api.room_for(rows.iter().flatten().map(|row| row.json().len()).sum())?;

@@ -6,7 +6,7 @@ use crate::table::{RowCachePlan, RowCaching};
 
 /// How the table's rows are held; a problem where they are not.
 pub(crate) fn held(table: &Resource) -> Result<&RowCachePlan, Problem> {
-    match &table.table.rows {
+    match table.row_caching() {
         RowCaching::Enabled(held) => Ok(held),
         RowCaching::Disabled => Err(RowsError::NotCached(table.name.clone()).into()),
         RowCaching::Unavailable(reason) => {

@@ -70,14 +70,14 @@ pub(crate) async fn row(
     let caller = Principal::of(&asked.extensions);
     api.require_was_ready(&caller)?;
     let name = path::table(asked.uri.path())?;
-    let ScopedResource { table, view } =
+    let ScopedResource { resource: table, scope } =
         caller.part(&api.store().directory(), &name, &narrowing)?;
     let id = path::row_id(asked.uri.path());
     let key = id::key(id, &held(&table)?.key)?;
     reach(&api, patience.at_least, until).await?;
     let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
     // A row of others is none, in every respect.
-    let row = row.filter(|row| view.matches(row));
+    let row = row.filter(|row| scope.matches(row));
     let served = XCache::from(origin, &api);
     served.count(&table);
     let Some(row) = row else {
@@ -86,7 +86,7 @@ pub(crate) async fn row(
         let mut absent = Problem::new(ProblemType::UnknownRow, detail).into_response();
         absent.headers_mut().insert(HIGHWATER_VERSION, version_header(version));
         // Where nothing was found would tell whether there is something that others see.
-        if view.is_all() {
+        if scope.is_all() {
             served.tell(absent.headers_mut());
         }
         return Ok(absent);

@@ -73,10 +73,10 @@ pub(crate) async fn store(
     let parts = narrowed(&directory, &tables, &query.narrowing)?;
     reach(&api, query.patience.at_least, until).await?;
     let room = api.room_for_picture()?;
-    let picture = api.store().picture(&parts, until).await?;
+    let picture = api.store().image(&parts, until).await?;
     let served = XCache::from(RowOrigin::Memory, &api);
     for part in &parts {
-        served.count(&part.table);
+        served.count(&part.resource);
     }
     let head = Head { version: picture.version, etag: etag(picture.newest, &caller), served };
     Ok(head.answer(&asked.headers, || written(picture, room)))
@@ -97,7 +97,7 @@ fn preloaded(
     caller: &Principal,
 ) -> Result<Vec<AuthorizedResource>, Problem> {
     let tables = caller.all(directory).into_iter();
-    let tables: Vec<_> = tables.filter(|r| r.table.table.rows.is_preloaded()).collect();
+    let tables: Vec<_> = tables.filter(|r| r.table.row_caching().is_preloaded()).collect();
     if tables.is_empty() {
         return Err(Problem::new(
             ProblemType::RowsNotHeld,

@@ -34,7 +34,7 @@ pub(super) async fn reach(
     if goal <= applied(api)?.position {
         return Ok(());
     }
-    if timeout_at(until, api.store().hurry_applied(goal)).await.is_err() {
+    if timeout_at(until, api.store().expedite_applied(goal)).await.is_err() {
         return Err(Problem::new(
             ProblemType::NotApplied,
             format!(

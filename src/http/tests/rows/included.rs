@@ -69,7 +69,7 @@ async fn a_named_table_must_hold_rows() {
         "/v1/changes?include=rows&tables=items,shop.%22a,b%22",
         "/v1/tables/shop.a%2Cb/changes?include=rows",
     ] {
-        assert!(shop.get(path).await.problem(409).contains("not held in memory"), "{path}");
+        assert!(shop.get(path).await.problem(409).contains("not cached"), "{path}");
     }
     shop.get("/v1/changes?include=row").await.problem(400);
     shop.get("/v1/tables/items/changes?include=rows").await.json();

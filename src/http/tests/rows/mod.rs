@@ -88,7 +88,7 @@ impl Shop {
         self.background.spawn(store.load_worker().run(self.database.clone(), token));
         let is_loading = |rows: &RowsStatus| matches!(rows.state, RowsState::Loading { .. });
         while store.rows_status().iter().any(is_loading) {
-            self.service.writer.carry_out();
+            self.service.writer.serve_requests();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -140,7 +140,7 @@ impl Shop {
 
     /// `cache_requests_total`.
     fn counted(&self, table: &str, result: &str) -> u64 {
-        self.service.client.metrics.cache_requests.with_label_values(&[table, result]).get()
+        self.service.client.store_metrics.cache_requests.with_label_values(&[table, result]).get()
     }
 }
 

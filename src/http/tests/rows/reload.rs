@@ -14,7 +14,7 @@ async fn a_table_or_all_are_reloaded() {
     assert_eq!(reply.status, 202);
     assert_eq!(reply.header("cache-control"), "no-store");
     assert_eq!(reply.body, r#"{"reloading":["users"]}"#);
-    shop.service.writer.carry_out();
+    shop.service.writer.serve_requests();
     assert_eq!(shop.get(path).await.header("x-cache"), "miss");
     let reply = post(router, "/admin/reload?table=all", &[]).await;
     assert_eq!(reply.body, r#"{"reloading":["items","lines","shop.\"a,b\"","users"]}"#);

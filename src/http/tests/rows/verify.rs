@@ -53,7 +53,7 @@ async fn one_verification_is_answered_at_a_time() {
     let first = tokio::time::timeout(Duration::from_millis(50), verify(&shop, "all")).await;
     assert!(first.is_err(), "it waits for its turn");
     let directory = shop.service.client.store.directory();
-    let waiting = shop.service.client.store.verify(directory.tables()).unwrap();
+    let waiting = shop.service.client.store.verify(directory.resources()).unwrap();
     assert!(verify(&shop, "items").await.problem(409).contains("already"));
     drop(waiting);
 }

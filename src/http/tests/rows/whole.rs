@@ -28,7 +28,7 @@ async fn whole_tables_are_at_one_version_which_comes_first() {
 async fn tables_that_are_not_preloaded_are_refused() {
     let shop = Shop::open().await;
     for (tables, says) in
-        [("items,users", "users are held lazily"), ("shop.%22a,b%22", "not held in memory")]
+        [("items,users", "users are cached lazily"), ("shop.%22a,b%22", "not cached")]
     {
         let reply = shop.get(&format!("/v1/store?tables={tables}")).await;
         assert!(reply.problem(409).contains(says), "{reply:?}");
