@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use highwater::pgoutput::decode;
-use highwater::source::StreamRequests;
+use highwater::source_status::StreamRequests;
 use highwater::store::{self, Limits, StoreMetrics};
 use prometheus::Registry;
 

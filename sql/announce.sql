@@ -1,6 +1,6 @@
--- Announces changed definitions that a look at the catalog has found, so that every instance resets the
--- tables at the same place in the change stream. Writes nothing where no other slot could be another
--- instance's, and on a standby, which can't be written to.
+-- Announces changed definitions that a catalog refresh has found, so that every instance resets the
+-- tables at the same position of the change stream. Writes nothing if no other slot could belong to
+-- another instance, and on a standby, which is read-only.
 SELECT pg_logical_emit_message(true, :'prefix', :'content')
 WHERE NOT pg_is_in_recovery() AND EXISTS (
     SELECT FROM pg_replication_slots

@@ -1,14 +1,14 @@
 -- Every table of a publication, with its identity key and two fingerprints, and the columns of those
--- whose rows, or rows by scope, are wanted.
+-- that are configured for row caching or scope.
 --
 -- The fingerprints hold catalog rows' OIDs and xmin, so that a table that left the publication and
--- joined it again between two looks is seen to have done so, although it looks the same as before.
--- A root's membership names what is below it, since when it is there, and the leaves' files: attaching,
--- detaching, dropping or truncating a leaf moves rows without events. One that came and went between two
--- looks leaves no trace in the catalog; but if a change of it was told, the stream has named it.
+-- joined it again between two refreshes differs from before, although its definition is the same.
+-- A root's membership names its partitions, since when they are attached, and the leaves' files:
+-- attaching, detaching, dropping or truncating a leaf moves rows without events. A partition that came
+-- and went between two refreshes leaves no trace in the catalog; but if it changed, the stream named it.
 --
 -- psql variables: publication
---   wanted: names of tables as a JSON array, without quotes; more may match than are meant
+--   configured: names of tables as a JSON array, without quotes; more may match than are meant
 --   definition: the query of table_definition.sql for the OID published.oid
 WITH RECURSIVE base_type (oid, base, delimiter) AS (
   SELECT t.oid, t.oid, t.typdelim FROM pg_type t WHERE t.typtype <> 'd'
@@ -24,7 +24,7 @@ WITH RECURSIVE base_type (oid, base, delimiter) AS (
       'class', t.typtype,
       'delimiter', b.delimiter,
       'is_array', t.typsubscript = 'array_subscript_handler'::regproc,
-      -- to_jsonb looks for such a cast only of types that are not built in.
+      -- to_jsonb uses such a cast only for types that are not built in.
       'has_json_cast', b.base >= 16384 AND b.base IN (
         SELECT k.castsource FROM pg_cast k WHERE k.casttarget = 'json'::regtype AND k.castmethod = 'f'
       )
@@ -35,15 +35,15 @@ WITH RECURSIVE base_type (oid, base, delimiter) AS (
     c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
     p.oid AS publication, p.xmin AS publication_xmin,
     i.indkey::int2[] AS key, i.indnkeyatts AS key_length,
-    -- Since PostgreSQL 15; what is not told is not limited.
+    -- Since PostgreSQL 15; without them the publication has no limit.
     to_jsonb(pt) -> 'attnames' AS listed,
     to_jsonb(pt) ->> 'rowfilter' AS row_filter,
     EXISTS (
-      SELECT FROM json_array_elements_text(:'wanted') AS wanted (name)
-      WHERE wanted.name IN (
+      SELECT FROM json_array_elements_text(:'configured') AS configured (name)
+      WHERE configured.name IN (
         translate(c.relname, '"', ''), translate(concat(n.nspname, '.', c.relname), '"', '')
       )
-    ) AS is_wanted
+    ) AS is_configured
   FROM pg_publication p
   JOIN pg_publication_tables pt ON pt.pubname = p.pubname
   JOIN pg_namespace n ON n.nspname = pt.schemaname
@@ -52,11 +52,11 @@ WITH RECURSIVE base_type (oid, base, delimiter) AS (
     AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END
   WHERE p.pubname = :'publication'
 ), shown AS (
-  -- The columns that are told of: those of keys, and all published ones where rows are wanted.
+  -- The columns of keys, and all published columns of configured tables.
   SELECT
     published.oid AS relation, a.attnum,
     array_position(published.key[0:published.key_length - 1], a.attnum) AS place_in_key,
-    published.is_wanted AND NOT a.attisdropped AND CASE
+    published.is_configured AND NOT a.attisdropped AND CASE
       WHEN a.attgenerated <> '' AND current_setting('server_version_num')::int < 180000 THEN false
       ELSE coalesce(published.listed ? a.attname, a.attgenerated = '')
     END AS is_published,
@@ -87,7 +87,7 @@ WITH RECURSIVE base_type (oid, base, delimiter) AS (
   FROM described GROUP BY relation
 )
 SELECT
-  published.oid,
+  published.oid::bigint AS oid,
   published.nspname,
   published.relname,
   published.relreplident,
@@ -107,7 +107,7 @@ SELECT
      WHERE r.prpubid = published.publication AND r.prrelid = published.oid),
     CASE WHEN published.relkind = 'p' THEN least(
       (SELECT min(age(c.xmin)) FROM pg_partition_tree(published.oid) t JOIN pg_class c ON c.oid = t.relid),
-      -- Since then nothing happened silently.
+      -- Since both triggers exist, every such change is announced in the stream.
       coalesce((SELECT min(age(e.xmin)) FROM pg_event_trigger e
                 WHERE e.evtname IN ('highwater_changed', 'highwater_dropped') AND e.evtenabled <> 'D'
                 HAVING count(*) = 2), 1)
@@ -115,11 +115,11 @@ SELECT
   coalesce(columns.published, '[]') AS columns,
   published.relkind = 'p' AS is_partitioned,
   published.row_filter,
-  -- Of a root, what its leaves say counts.
+  -- For a root, the replica identity of its leaves counts.
   published.relreplident = 'f' AND NOT EXISTS (
     SELECT FROM pg_partition_tree(published.oid) AS tree JOIN pg_class AS leaf ON leaf.oid = tree.relid
     WHERE published.relkind = 'p' AND tree.isleaf AND leaf.relreplident <> 'f'
-  ) AS tells_old_rows,
+  ) AS sends_old_rows,
   (SELECT coalesce(json_agg(t.relid::oid::bigint), '[]')
    FROM pg_partition_tree(published.oid) t WHERE published.relkind = 'p' AND t.isleaf) AS leaves
 FROM published

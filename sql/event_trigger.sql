@@ -1,12 +1,13 @@
--- Announces changed definitions in the change stream, in commit order: an ALTER TABLE, an enum label that
--- is renamed, a partition that is attached, a table that joins or leaves a publication. Without it
--- Highwater finds such changes by looking at the catalog, within seconds.
+-- Announces changed definitions in the change stream, in commit order: an ALTER TABLE, a renamed
+-- enum label, an attached partition, a table that joins or leaves a publication. Without it
+-- Highwater finds such changes by refreshing the catalog, within seconds.
 --
--- Creating event triggers takes a superuser. They write one logical message of the OIDs concerned
--- and nothing else, and an error of theirs is a warning: no statement of yours ever fails by them.
+-- Creating event triggers requires a superuser. They write one logical message of the OIDs
+-- concerned and nothing else, and an error inside them is a warning: none of your statements ever
+-- fails because of them.
 --
--- A table is named together with what it is a partition of, and with its own partitions; a type with
--- every table that has a column of it, however deep.
+-- A table is named together with its partition ancestors and its own partitions; a type with every
+-- table that has a column of it, however deep.
 CREATE OR REPLACE FUNCTION public.highwater_tables_of(relations oid[], types oid[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
   WITH RECURSIVE user_type (oid) AS (
@@ -46,7 +47,8 @@ DECLARE
   drops_tables boolean := false;
 BEGIN
   IF tg_event = 'sql_drop' THEN
-    -- What is dropped is in the catalog no more: casts and members of publications are told by name.
+    -- Dropped objects are no longer in the catalog: casts and members of publications are found by
+    -- name.
     SELECT
       array_agg(CASE dropped.object_type
         WHEN 'table column' THEN dropped.objid
@@ -91,8 +93,8 @@ BEGIN
     RETURN;
   END IF;
   tables := public.highwater_tables_of(array_remove(relations, NULL), array_remove(types, NULL));
-  -- An empty message asks for a look at the catalog, and says that a partition may be gone: of what it
-  -- was one nobody knows any more.
+  -- An empty message requests a catalog refresh, and means that a partition may be gone: its root
+  -- is no longer known.
   IF tables IS NOT NULL THEN
     PERFORM pg_logical_emit_message(true, 'highwater', tables);
   END IF;

@@ -1,9 +1,9 @@
--- What the catalog says of a table's key, columns and types, as one text, and how many transactions ago
--- any of it last changed. The text differs whenever rows may look different although none changed.
+-- The definition of a table's key, columns and types as one text, and how many transactions ago any of
+-- it last changed. The text differs whenever rows may be rendered differently although none changed.
 --
--- A column's xmin tells an ALTER TYPE … USING that ends at the same type. Types that are not built in
--- are followed to what they consist of: labels of an enum, attributes of a composite type, what is
--- beneath a domain, a range or an array, and the cast to json that to_jsonb would use.
+-- A column's xmin shows an ALTER TYPE … USING that ends at the same type. Types that are not built in
+-- are followed to their parts: labels of an enum, attributes of a composite type, the type beneath a
+-- domain, a range or an array, and the cast to json that to_jsonb would use.
 --
 -- psql variables: oid
 SELECT
@@ -17,12 +17,12 @@ CROSS JOIN LATERAL (
     string_agg(concat_ws(':', a.attname, a.atttypid, a.atttypmod, a.attnum, a.xmin), ',' ORDER BY a.attnum)
       FILTER (WHERE NOT a.attisdropped) AS definition,
     min(age(a.xmin)) AS changed_transactions_ago,
-    -- Those that are not built in have OIDs from 16384.
+    -- Types that are not built in have OIDs from 16384.
     array_agg(a.atttypid) FILTER (WHERE a.atttypid >= 16384) AS types
   FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
 ) own
--- Subqueries by OID, not joins: the planner takes recursion for much and would read the catalog
--- through for every table.
+-- Subqueries by OID, not joins: the planner overestimates the rows of a recursion and would scan the
+-- catalog once for every table.
 CROSS JOIN LATERAL (SELECT CASE WHEN own.types IS NOT NULL THEN (
   WITH RECURSIVE part (oid) AS (
     SELECT unnest(own.types)

@@ -1,4 +1,7 @@
-//! What the change stream says, once assembled: the only words that replication and store share.
+//! Events: what a source delivers and the store applies. They are serialisable
+//! ([`codec`](crate::codec)).
+
+use serde::{Deserialize, Serialize};
 
 use crate::history::TimelineHistory;
 use crate::key::Key;
@@ -6,22 +9,22 @@ use crate::lsn::Lsn;
 use crate::row::RowChange;
 use crate::scope::ScopeValues;
 use crate::snapshot::Xid;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::table::{Table, TableOid};
 
 /// What happened to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
-    /// The row came to exist.
+    /// The row did not exist before.
     Insert,
-    /// The row existed and exists.
+    /// The row existed before and exists after.
     Update,
-    /// The row is gone.
+    /// The row does not exist any more.
     Delete,
 }
 
 impl Op {
-    /// The word used in answers and metric labels.
+    /// The name used in responses and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Insert => "insert",
@@ -32,68 +35,68 @@ impl Op {
 }
 
 /// One row's change inside a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The table, by OID.
+    /// OID of the table.
     pub table: TableOid,
-    /// The row.
+    /// Key of the row.
     pub key: Key,
-    /// What happened to it.
+    /// Kind of the change.
     pub op: Op,
-    /// The place of this change among the row changes of its commit, from 1, the same on every
+    /// Ordinal of this change among the row changes of its commit, from 1, the same on every
     /// instance that reads the same publication. Rising, with gaps where changes were merged.
     pub ordinal: u32,
-    /// In whose sight, where the table has scope columns.
+    /// Scope before and after the change; `None` for unscoped tables.
     pub scope: Option<Box<ScopeTransition>>,
 }
 
-/// The scopes a row was in before and after a change: as far as it existed, and the one before an
-/// update only where it is another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The scope of a row before and after a change, on each side as far as the row existed; `before`
+/// of an update only if it differs from `after`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeTransition {
-    /// The values of all its scope columns before.
+    /// Values of all scope columns before the change.
     pub before: Option<ScopeValues>,
-    /// The values after.
+    /// Values of all scope columns after the change.
     pub after: Option<ScopeValues>,
 }
 
 impl ScopeTransition {
-    /// Bytes it occupies.
+    /// Memory it occupies, in bytes.
     pub fn bytes(&self) -> usize {
         let values = self.before.iter().chain(&self.after).map(ScopeValues::heap_bytes);
         size_of::<Self>() + values.sum::<usize>()
     }
 }
 
-/// Microseconds since 2000-01-01 00:00 UTC, as the protocol carries times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A commit's timestamp: microseconds since 2000-01-01 00:00 UTC, as in the replication protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CommitTime(pub i64);
 
 impl CommitTime {
     /// 2000-01-01 in Unix seconds.
     const POSTGRES_EPOCH_SECONDS: i64 = 946_684_800;
 
-    /// The same moment as a timestamp; out of range only for a nonsensical server clock.
+    /// The timestamp, unless it is out of range, as with a server clock that is badly wrong.
     pub fn to_timestamp(self) -> Option<jiff::Timestamp> {
         let unix = self.0.checked_add(Self::POSTGRES_EPOCH_SECONDS * 1_000_000)?;
         jiff::Timestamp::from_microsecond(unix).ok()
     }
 
-    /// The moment a timestamp names.
+    /// The commit time of a timestamp, in whole microseconds.
     pub fn from_timestamp(timestamp: jiff::Timestamp) -> Self {
         Self(timestamp.as_microsecond() - Self::POSTGRES_EPOCH_SECONDS * 1_000_000)
     }
 }
 
-/// Why a table's changes can't be told by id across some position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why a table's changes are not reported by id across some position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ResetReason {
     /// `TRUNCATE` named the table.
     Truncate,
-    /// A commit touched more rows of it than `log.max_transaction_changes` (or their keys more
-    /// bytes than `log.max_transaction_bytes`).
+    /// A commit changed more of its rows than `log.max_transaction_changes` (or their keys took
+    /// more bytes than `log.max_transaction_bytes`).
     LargeTransaction,
-    /// The table has no key that can be told; any change resets it.
+    /// The table has no key that can be rendered; every change resets it.
     NoKey,
     /// A change's key was not in the stream.
     UnknownKey,
@@ -103,14 +106,14 @@ pub enum ResetReason {
     Membership,
     /// The slot could not continue where it stood.
     SlotLost,
-    /// The stream belongs to another history (other cluster, timeline or database).
+    /// The stream belongs to another history (another cluster, timeline or database).
     NewHistory,
-    /// Somebody asked for it (`POST /admin/reload`).
+    /// An operator requested it (`POST /admin/reload`).
     Reload,
 }
 
 impl ResetReason {
-    /// The label of `highwater_resets_total`.
+    /// The label value in `highwater_resets_total`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Truncate => "truncate",
@@ -126,70 +129,70 @@ impl ResetReason {
     }
 }
 
-/// A table whose readers must read it again in full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A table whose readers must read it in full again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
-    /// The table, by OID.
+    /// OID of the table.
     pub table: TableOid,
-    /// Why.
+    /// Reason, as in `highwater_resets_total`.
     pub reason: ResetReason,
 }
 
-/// A committed transaction's effect on the published tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The effect of a committed transaction on the published tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     /// End of the commit record: the version of the commit.
     pub end_lsn: Lsn,
-    /// When it was committed, by the server's clock.
+    /// Time of the commit by the server's clock.
     pub committed_at: CommitTime,
-    /// Its top-level transaction id: tells which loads contain it.
+    /// Its top-level transaction id. Decides which loads contain it.
     pub xid: Xid,
     /// The row changes in stream order; none of a table in `resets`.
     pub changes: Vec<Change>,
-    /// Tables whose changes are not told by id.
+    /// Tables whose changes are not reported by id.
     pub resets: Vec<Reset>,
-    /// What it did to the rows of tables that hold rows, in stream order; also of tables in `resets`.
+    /// Changes to the rows of tables with cached rows, in stream order; also of tables in `resets`.
     pub rows: Vec<RowChange>,
 }
 
-/// A stream begins, or begins again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The beginning of a stream, or its continuation on a new connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// The history it belongs to.
+    /// The history the stream belongs to.
     pub history: TimelineHistory,
-    /// The server that sends it.
+    /// The server that sends the stream.
     pub server: PostmasterId,
     /// Everything that ends after this position will be sent.
     pub from: Lsn,
-    /// Every published table now.
+    /// Every published table.
     pub tables: Vec<Table>,
-    /// Why nothing before `from` can be told any more; `None` when the stream continues what
-    /// the store already holds (or when this is the first start of the process).
+    /// Why nothing before `from` can be reported any more; `None` if the stream continues what the
+    /// store already has, or is the first of the process.
     pub broken: Option<ResetReason>,
 }
 
-/// What flows from replication to the store, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event of the change stream, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The stream begins, or begins again after a connection was lost.
+    /// A stream begins, or continues after a lost connection.
     Started(Started),
     /// A transaction committed.
     Commit(Transaction),
-    /// Everything that ends at or before this position has been sent, although nothing of it
-    /// concerned the published tables.
+    /// Everything that ends at or before this position has been sent. The transactions since the
+    /// last event did not change published tables.
     Watermark(Lsn),
     /// The set of published tables, or something about them, changed.
     Tables {
-        /// Every published table from here on.
+        /// Every published table from this position on.
         tables: Vec<Table>,
-        /// Those whose readers must start again. Rows held of them must be read again, too: the
+        /// Tables whose readers must start over. Their cached rows must be reloaded as well: a
         /// table may look the same and have missed changes.
         resets: Vec<Reset>,
     },
 }
 
 impl Event {
-    /// Up to where everything has been told once this event has.
+    /// The position that is reached once this event is applied.
     pub fn reaches(&self) -> Option<Lsn> {
         match self {
             Self::Started(started) => Some(started.from),

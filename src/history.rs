@@ -1,79 +1,77 @@
-//! What versions of another timeline mean on this one.
+//! Timeline histories: what versions of another timeline mean on this one.
 //!
 //! Each time a standby is promoted, or a backup is restored to some moment, PostgreSQL begins a new
 //! *timeline*: a branch of the WAL that shares everything up to the *switch point* with the
-//! timeline it left (manual, "Timelines"). The server keeps the list of switches of its timeline;
-//! a walsender answers it to `TIMELINE_HISTORY`.
+//! timeline it left (manual, "Timelines"). The server keeps the list of switches of its timeline; a
+//! walsender returns it for `TIMELINE_HISTORY`.
 //!
-//! # Which versions stay true
+//! # Which versions remain valid
 //!
-//! A version says "everything committed up to this LSN". On both sides of a switch the WAL up to
-//! the switch point is the same bytes, so a version from an ancestor is true on the new timeline
-//! exactly when its LSN is at or before the point where that ancestor was left; and LSNs go on
-//! rising from there, so versions of one line of ancestors are ordered by LSN, whatever their
-//! epochs. Beyond the switch point the ancestor has commits that never happened here
-//! (an asynchronous standby had not received them), and this timeline has others in the same
-//! places: such a version can't be brought up to date.
+//! A version means "everything committed up to this LSN". On both sides of a switch the WAL up to
+//! the switch point is the same bytes, so a version from an ancestor is valid on the new timeline
+//! exactly when its LSN is at or before the point where that ancestor was left; and LSNs rise from
+//! there, so versions of one line of ancestors are ordered by LSN, whatever their epochs. Beyond
+//! the switch point the ancestor has commits that never happened here (an asynchronous standby had
+//! not received them), and this timeline has others at the same LSNs: such a version can't be
+//! brought up to date.
 //!
-//! All this follows from the server's list alone. So a process that was started after a failover
-//! answers old versions just as one does that lived through it.
+//! All this follows from the server's list alone. So a process started after a failover treats old
+//! versions exactly as one that ran through it.
 //!
-//! # What no list can tell
+//! # What the list does not contain
 //!
-//! * Who *read* a row on the old server after its last version may have seen a commit that was
-//!   lost with it. Where this process knows that there were such commits, because it had told of
-//!   them, it believes no version from before ([`TimelineHistory::without_ancestors`]); where it knows of
-//!   none, there may still be some. Synchronous replication excludes them.
-//! * A server whose storage is set back to a snapshot goes on writing the same timeline: two histories of
-//!   one name. A process that had read further than the server's WAL now reaches notices, and believes
-//!   nothing of before ([`TimelineHistory::rewound`]); from then on its epoch is its own. One that was
-//!   started later can't know, and neither can one that the server has overtaken by then. So restore by
-//!   recovery (`recovery.signal`), which begins a timeline.
-//! * Two servers that leave one timeline at the same LSN, and don't share an archive, both name
-//!   their new timeline alike: PostgreSQL itself can't tell them apart.
+//! * A client that *read* a row on the old server after its last version may have seen a commit
+//!   that was lost with it. If this process knows of such commits, because it had reported them, it
+//!   accepts no version from before ([`TimelineHistory::without_ancestors`]); if it knows of none,
+//!   there may still be some. Synchronous replication excludes them.
+//! * A server whose storage is set back to a snapshot continues on the same timeline: two histories
+//!   with one name. A process that had read further than the server's WAL now reaches detects it,
+//!   and accepts nothing from before ([`TimelineHistory::diverged_at`]); from then on its epoch is
+//!   its own. A process that was started later can't detect it, and neither can one that the server
+//!   has overtaken by then. So restore by recovery (`recovery.signal`), which begins a timeline.
+//! * Two servers that leave one timeline at the same LSN, and don't share an archive, give their
+//!   new timelines the same name: PostgreSQL itself can't distinguish them.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::lsn::Lsn;
 use crate::version::{Epoch, Position, Version};
 
-/// Ancestors remembered, the youngest first; versions of older ones are answered with a reset.
-/// Each failover adds one.
+/// Bound of the ancestors kept, the youngest first; versions of older ones are answered with a
+/// reset. Each failover adds one.
 const ANCESTORS_MAX: usize = 64;
 
-/// WAL records begin and end on multiples of this many bytes (`MAXALIGN`).
-const RECORD_ALIGNMENT: u64 = 8;
-
-/// Where a timeline was left for the next one.
+/// The point where a timeline was left for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimelineSwitch {
     /// The timeline that was left.
     pub timeline: u32,
-    /// Its WAL up to here is also the next one's.
+    /// Up to here its WAL is shared with the next timeline.
     pub at: Lsn,
 }
 
-/// The history being followed, and those it grew out of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The history being followed, and its ancestors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineHistory {
     epoch: Epoch,
     ancestors: Vec<Ancestor>,
 }
 
-/// A history that went on as another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A history that another one continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Ancestor {
     epoch: Epoch,
-    /// It is shared up to here.
+    /// The end of the shared part.
     end: Lsn,
 }
 
 impl TimelineHistory {
-    /// The history of a database on a server: what `IDENTIFY_SYSTEM`, `pg_database` and
-    /// `TIMELINE_HISTORY` say. `switches` lead to `timeline`, the oldest first.
+    /// The history of a database on a server, from the results of `IDENTIFY_SYSTEM`, `pg_database`
+    /// and `TIMELINE_HISTORY`. `switches` lead to `timeline`, the oldest first.
     ///
-    /// The epoch depends on the switches too: two restores of one backup to different moments may
-    /// well begin timelines of the same number.
+    /// The epoch also depends on the switches: two restores of one backup to different moments may
+    /// begin timelines of the same number.
     pub fn new(
         system_identifier: u64,
         database_oid: u32,
@@ -102,8 +100,8 @@ impl TimelineHistory {
         Self { epoch: epoch(timeline, switches), ancestors: ancestors.collect() }
     }
 
-    /// What becomes of it when the server has lost what it had beyond some position before `lost`:
-    /// nothing of before is believed.
+    /// The history of a server that has lost its WAL beyond some position before `lost`: no earlier
+    /// version is accepted.
     #[must_use]
     pub fn diverged_at(&self, lost: Lsn) -> Self {
         let mut hash = Sha256::new();
@@ -114,20 +112,20 @@ impl TimelineHistory {
         Self::from(Epoch(u32::from_be_bytes([a, b, c, d])))
     }
 
-    /// The epoch of every version given from now on.
+    /// The epoch of every version issued from now on.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Where a version is in this history; `None` when it belongs to another one, or to what an
-    /// ancestor did after it was left.
+    /// The position of a version in this history; `None` if it belongs to another history, or to
+    /// what an ancestor did after the switch.
     pub fn position_of(&self, version: Version) -> Option<Position> {
         let is_here = version.epoch == self.epoch
-            || self.ancestors.iter().any(|ancestor| ancestor.holds(version));
+            || self.ancestors.iter().any(|ancestor| ancestor.covers(version));
         is_here.then_some(version.position)
     }
 
-    /// The same history, which follows on `held`: what was not believed there is not believed here.
+    /// The same history as the successor of `held`: ancestors that were not accepted there stay so.
     #[must_use]
     pub fn continuing(mut self, held: &Self) -> Self {
         self.ancestors
@@ -135,7 +133,7 @@ impl TimelineHistory {
         self
     }
 
-    /// The same history, in which no version of an ancestor is believed.
+    /// The same history, accepting no version of an ancestor.
     #[must_use]
     pub fn without_ancestors(&self) -> Self {
         Self::from(self.epoch)
@@ -143,11 +141,10 @@ impl TimelineHistory {
 }
 
 impl Ancestor {
-    fn holds(&self, version: Version) -> bool {
-        // A reset between two commits has a position a few bytes beyond the first of them, and
-        // says no more than that one does: it counts as the record's end before it.
-        let known = version.position.lsn.0 / RECORD_ALIGNMENT * RECORD_ALIGNMENT;
-        version.epoch == self.epoch && known <= self.end.0
+    fn covers(&self, version: Version) -> bool {
+        // A reset between two commits has a position a few bytes beyond the end of the first, and
+        // means no more than that end: so it counts as the record boundary before it.
+        version.epoch == self.epoch && version.position.lsn.record_boundary() <= self.end
     }
 }
 
@@ -200,7 +197,7 @@ mod tests {
             // The first was left long before the second.
             (&first, &third, 800, true),
             (&first, &third, 1600, false),
-            // Nobody comes back from the future.
+            // A timeline does not know its successors.
             (&second, &first, 80, false),
         ] {
             let version = after(old, lsn);
@@ -212,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_believed_any_more_never_is_again() {
+    fn ancestors_once_rejected_stay_rejected() {
         let switches = [(1, 800), (2, 1600)];
         let [first, second, third] =
             [1, 2, 3].map(|timeline| history(timeline, &switches[..timeline as usize - 1]));
@@ -238,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_ancestors_are_forgotten_beyond_the_limit() {
+    fn the_oldest_ancestors_are_dropped_beyond_the_limit() {
         let switches: Vec<(u32, u64)> = (1..=100).map(|t| (t, 800 * u64::from(t))).collect();
         let youngest = history(101, &switches);
         let is_known = |timeline: usize| {

@@ -28,10 +28,10 @@
 //!
 //! 1. A walsender's bytes arrive ([`wire::CopyBoth`]) and are cut into [`wire::Frame`]s.
 //! 2. [`pgoutput::decode`] makes a message of a frame's bytes, borrowing from them.
-//! 3. [`replication::assembler`] turns tuples into ids ([`render`] writes them as `to_jsonb` would),
+//! 3. [`source::postgres::assembler`] turns tuples into ids ([`render`] writes them as `to_jsonb` would),
 //!    stages them until the commit (large ones may come in blocks before it), and hands out a
 //!    [`change::Transaction`]: ids, and the documents of tables whose rows are held.
-//! 4. [`replication::Session`] sends batches of [`change::Event`]s over a bounded channel.
+//! 4. The source ([`source::ChangeSource`]) sends batches of [`change::Event`]s over a bounded channel.
 //! 5. [`store::Writer`] puts them into the log and the rows of each table, under one hold of a lock; then the
 //!    applied position moves, then those who wait wake up.
 //! 6. [`store::Store`] answers what changed after a version, each id at most once.
@@ -40,7 +40,7 @@
 //! Rows that are not in memory come the other way round: [`store`] asks a [`load::Loader`], which is
 //! [`database::loader`], and joins the answer with the changes that arrived meanwhile.
 //!
-//! Backwards flows only a number, how far the store has applied: [`replication::feedback`] makes of it
+//! Backwards flows only a number, how far the store has applied: [`source::postgres::feedback`] makes of it
 //! the position up to which the server may forget its WAL.
 //!
 //! # Layers
@@ -49,15 +49,15 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`history`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source`] [`metrics`] | what everything else speaks of |
-//! | protocol | [`wire`] [`pgoutput`] [`render`] | bytes to meaning; they don't know each other |
-//! | parts | [`replication`] [`database`] [`store`] [`auth`] | they don't know each other, and meet in values |
+//! | values | [`lsn`] [`version`] [`history`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source_status`] [`metrics`] [`backoff`] [`sql_text`] | what everything else speaks of |
+//! | protocol | [`wire`] [`pgoutput`] [`render`] [`codec`] | bytes to meaning; they don't know each other |
+//! | parts | [`source`] [`database`] [`store`] [`auth`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
 //! | program | [`config`] [`app`] [`cli`] | reads the configuration, puts the parts together, speaks to people |
 //!
 //! [`temp_postgres`], a private PostgreSQL for the demo and the tests, stands beside: nothing that serves
 //! clients uses it. For a first reading take the modules in the order of the table; or begin with
-//! [`version`], [`store`] and [`replication::assembler`], which hold the ideas.
+//! [`version`], [`store`] and [`source::postgres::assembler`], which hold the ideas.
 //!
 //! # What always holds
 //!
@@ -71,7 +71,7 @@
 //! - **Every limit has a name and says what happens at it.** Channels, stages, logs, connections, waits:
 //!   none grows with what the database or a client does. At a limit, precision is given up, not truth.
 //! - **One place for each power:** only [`app`], and [`http`] for its connections, spawn tasks of the
-//!   service, on sets that they join; only [`replication::Session`] reconnects; only [`config`] reads the
+//!   service, on sets that they join; only the `session` of [`source::postgres`] reconnects; only [`config`] reads the
 //!   environment; only `pgoutput`'s `reader` takes a message's bytes apart.
 //! - **Errors are sentences with a remedy**, one type a layer, told once, where they end. A client gets a
 //!   problem document and nothing of the inside.
@@ -89,6 +89,12 @@
 // In reading order; the blank lines keep rustfmt from sorting them.
 
 pub mod lsn;
+
+mod json_bytes;
+
+pub mod backoff;
+
+pub mod sql_text;
 
 pub mod version;
 
@@ -110,7 +116,7 @@ pub mod change;
 
 pub mod load;
 
-pub mod source;
+pub mod source_status;
 
 pub mod metrics;
 
@@ -120,7 +126,9 @@ pub mod pgoutput;
 
 pub mod render;
 
-pub mod replication;
+pub mod codec;
+
+pub mod source;
 
 pub mod database;
 

@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::snapshot::Snapshot;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::table::Table;
 
 /// What a load contains.

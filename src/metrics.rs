@@ -5,8 +5,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// Handles to all metrics of one instance. Cloning shares them.
@@ -14,21 +13,6 @@ use prometheus::{
 pub struct Metrics {
     /// What `/metrics` gathers.
     pub registry: Registry,
-
-    /// 1 while the walsender connection streams.
-    pub replication_connected: IntGauge,
-    /// 1 while another consumer holds the slot: a hot standby is not connected, and well.
-    pub replication_standby: IntGauge,
-    /// Connections made after the first.
-    pub replication_reconnects: IntCounter,
-    /// Bytes of the replication protocol received.
-    pub replication_received_bytes: IntCounter,
-    /// WAL between what the server has written and what is applied.
-    pub replication_lag_bytes: IntGauge,
-    /// Seconds since the last time everything was applied; 0 while it is.
-    pub replication_lag_seconds: Gauge,
-    /// WAL the slot makes the server keep.
-    pub slot_retained_wal_bytes: IntGauge,
 
     /// Polls answered.
     pub polls: IntCounterVec,
@@ -58,55 +42,6 @@ impl Metrics {
         let r = &Registry::new();
         let metrics = Self {
             registry: r.clone(),
-            replication_connected: register(
-                r,
-                IntGauge::new(
-                    "highwater_replication_connected",
-                    "1 while the replication stream is connected",
-                ),
-            )?,
-            replication_standby: register(
-                r,
-                IntGauge::new(
-                    "highwater_replication_standby",
-                    "1 while another consumer holds the slot and this instance waits for it",
-                ),
-            )?,
-            replication_reconnects: register(
-                r,
-                IntCounter::new(
-                    "highwater_replication_reconnects_total",
-                    "Replication connections made after the first",
-                ),
-            )?,
-            replication_received_bytes: register(
-                r,
-                IntCounter::new(
-                    "highwater_replication_received_bytes_total",
-                    "Bytes of the replication protocol received",
-                ),
-            )?,
-            replication_lag_bytes: register(
-                r,
-                IntGauge::new(
-                    "highwater_replication_lag_bytes",
-                    "Bytes of WAL the server has written and this instance has not applied",
-                ),
-            )?,
-            replication_lag_seconds: register(
-                r,
-                Gauge::new(
-                    "highwater_replication_lag_seconds",
-                    "Seconds since this instance was last caught up with the server; 0 while it is",
-                ),
-            )?,
-            slot_retained_wal_bytes: register(
-                r,
-                IntGauge::new(
-                    "highwater_slot_retained_wal_bytes",
-                    "Bytes of WAL the replication slot makes the server keep",
-                ),
-            )?,
             polls: register(
                 r,
                 IntCounterVec::new(

@@ -3,17 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::json_type::JsonShape;
 
 /// A relation's OID: its identity for as long as it lives, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableOid(pub u32);
 
 /// A table's schema and name, as stored in the catalog (never folded, never quoted).
 ///
 /// Displayed as clients see it: `schema.table`, or `table` alone in schema `public`. A part is
 /// quoted as in SQL only where the plain form would be ambiguous, because it holds a `.`, `"` or `,`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableName {
     /// The schema, as stored.
     pub schema: String,
@@ -75,7 +77,7 @@ pub fn quoted(part: &str) -> String {
 }
 
 /// What clients can be told about a table's rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tracking {
     /// Changes are told by id.
     Ids,
@@ -85,7 +87,7 @@ pub enum Tracking {
 }
 
 /// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name, as stored.
     pub name: String,
@@ -98,7 +100,7 @@ pub struct Column {
 }
 
 /// Where a table's rows are, seen from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RowMode {
     /// Read through on first request, then kept current; those not used leave.
     Lazy,
@@ -107,7 +109,7 @@ pub enum RowMode {
 }
 
 /// How a table's rows are held and read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCachePlan {
     /// Which of them are in memory.
     pub mode: RowMode,
@@ -148,14 +150,36 @@ pub struct ScopeConfig {
 }
 
 /// What of a table's rows is in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RowCaching {
     /// Nothing: clients are told ids.
     Disabled,
     /// Rows are held.
-    Enabled(Arc<RowCachePlan>),
+    Enabled(#[serde(with = "shared")] Arc<RowCachePlan>),
     /// They should be and can't; the text says why and what mends it.
     Unavailable(String),
+}
+
+/// Serialises a shared plan as the plan itself.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::RowCachePlan;
+
+    pub(super) fn serialize<S: Serializer>(
+        plan: &Arc<RowCachePlan>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        RowCachePlan::serialize(plan, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<RowCachePlan>, D::Error> {
+        RowCachePlan::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl RowCaching {
@@ -174,7 +198,7 @@ impl RowCaching {
 }
 
 /// A published table, as the store and its readers know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// The relation's OID.
     pub oid: TableOid,

@@ -1,19 +1,21 @@
-//! The client's token: a position in the commit order of one history.
+//! Versions: the tokens clients hold, positions in the commit order of one history.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lsn::Lsn;
 
-/// Names the history a version belongs to: database system, timeline, database. Which other
-/// histories it continues, a [`History`](crate::history::History) knows.
+/// Identifier of the history a version belongs to: database system, timeline and database. The
+/// histories it continues are listed by [`TimelineHistory`](crate::history::TimelineHistory).
 ///
-/// It does not depend on the instance that computes it, so two instances of one
-/// database understand each other's versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// It does not depend on the instance that computes it, so instances that follow the same database
+/// accept each other's versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u32);
 
-/// A place in commit order: after a whole commit, or after some of its changes.
+/// A position in commit order: after a whole commit, or after some of its changes.
 ///
 /// `lsn` is a commit's end LSN (or a position between commits), `ordinal` counts
 /// the row changes inside that commit from 1. [`Position::after_commit`] is greater
@@ -22,23 +24,33 @@ pub struct Epoch(pub u32);
 pub struct Position {
     /// End LSN of the commit.
     pub lsn: Lsn,
-    /// How many of the commit's row changes lie behind; [`Position::WHOLE`] for all of them.
+    /// Ordinal of the commit's last row change before the position; [`Position::WHOLE`] after all.
     pub ordinal: u32,
 }
 
 impl Position {
     /// The ordinal that stands for the whole commit.
     pub const WHOLE: u32 = u32::MAX;
-    /// Before everything.
+    /// The position before everything.
     pub const START: Self = Self { lsn: Lsn::ZERO, ordinal: 0 };
 
-    /// The position where everything that ends at or before `lsn` lies behind.
+    /// The position after everything that ends at or before `lsn`.
     pub fn after_commit(lsn: Lsn) -> Self {
         Self { lsn, ordinal: Self::WHOLE }
     }
+
+    /// The same position; for one between commits (that of a table's reset), the position after the
+    /// commit before it.
+    ///
+    /// For rows both mean the same, and only positions of records are reached by every instance.
+    #[must_use]
+    pub fn at_record(self) -> Self {
+        let boundary = self.lsn.record_boundary();
+        if boundary == self.lsn { self } else { Self::after_commit(boundary) }
+    }
 }
 
-/// A version as clients hold it: opaque to them, compared only by the service.
+/// The token clients hold: opaque to them, compared only by the service.
 ///
 /// Text form: 8 hex digits of epoch, `-`, 16 hex digits of LSN and, inside a commit
 /// that spans answers, `.` and 8 hex digits of ordinal. A position inside the commit that ends
@@ -48,11 +60,11 @@ impl Position {
 pub struct Version {
     /// The history the position belongs to.
     pub epoch: Epoch,
-    /// The place in that history.
+    /// The position in that history.
     pub position: Position,
 }
 
-/// The length of the longest text form.
+/// Length of the longest text form, in bytes.
 pub const VERSION_TEXT_MAX: usize = 8 + 1 + 16 + 1 + 8;
 
 impl fmt::Display for Version {
@@ -66,7 +78,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// The text was not a version that this service gives.
+/// The text is not a version in the form this service writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a version (send back the `version` of an earlier answer, unchanged)")]
 pub struct ParseVersionError;
@@ -97,7 +109,7 @@ fn inner_ordinal(digits: &str) -> Result<u32, ParseVersionError> {
 }
 
 fn hex(digits: &str, length: usize) -> Result<u64, ParseVersionError> {
-    // Only the form we write: fixed length, lower case, no sign.
+    // Only the form that `Display` writes: fixed length, lower case, no sign.
     let known = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     if digits.len() != length || !digits.bytes().all(known) {
         return Err(ParseVersionError);
@@ -118,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_it_writes(epoch: u32, position in any_position()) {
+        fn display_and_parse_round_trip(epoch: u32, position in any_position()) {
             let version = Version { epoch: Epoch(epoch), position };
             prop_assert_eq!(version.to_string().parse::<Version>(), Ok(version));
         }
@@ -139,8 +151,19 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in ".{0,40}") {
+        fn any_text_is_parsed_or_refused(text in ".{0,40}") {
             let _ = text.parse::<Version>();
+        }
+    }
+
+    #[test]
+    fn a_position_between_commits_is_after_the_commit_before() {
+        let commit = Position::after_commit(Lsn(800));
+        let inside = Position { lsn: Lsn(808), ordinal: 3 };
+        assert_eq!(commit.at_record(), commit);
+        assert_eq!(inside.at_record(), inside);
+        for ordinal in [1, 7] {
+            assert_eq!(Position { lsn: Lsn(801), ordinal }.at_record(), commit);
         }
     }
 

@@ -24,7 +24,7 @@ use axum::http::{Request, StatusCode};
 use highwater::http::{HttpOptions, HttpServerOptions, ListenerConfig, router, serve};
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
-use highwater::source::{Phase, SourceStatus, StreamRequests};
+use highwater::source_status::{Phase, SourceStatus, StreamRequests};
 use highwater::store::{self, Limits, Store, StoreMetrics, Writer};
 use prometheus::IntGauge;
 use tokio::net::TcpListener;

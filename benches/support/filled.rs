@@ -7,7 +7,7 @@ use highwater::change::{Change, CommitTime, Event, Op, Started, Transaction};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::snapshot::Xid;
-use highwater::source::{PostmasterId, StreamRequests};
+use highwater::source_status::{PostmasterId, StreamRequests};
 use highwater::store::{
     self, ChangeQuery, Limits, LogLimits, ResourceSelection, Store, StoreMetrics, Writer,
 };

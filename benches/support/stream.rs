@@ -4,11 +4,11 @@
 use highwater::change::Event;
 use highwater::json_type::JsonType;
 use highwater::lsn::Lsn;
-use highwater::replication::TransactionLimits;
-use highwater::replication::assembler::Assembler;
-use highwater::replication::catalog::{Catalog, CatalogKeyColumn, CatalogTable};
 use highwater::snapshot::Snapshot;
-use highwater::source::PostmasterId;
+use highwater::source::postgres::TransactionLimits;
+use highwater::source::postgres::assembler::Assembler;
+use highwater::source::postgres::catalog::{Catalog, CatalogKeyColumn, CatalogTable};
+use highwater::source_status::PostmasterId;
 use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::Epoch;
 
@@ -98,7 +98,7 @@ fn catalog() -> Catalog {
         table,
         key,
         scope: vec![],
-        scope_refused: None,
+        scope_error: None,
         published: vec![],
         membership,
         definition,
@@ -107,7 +107,12 @@ fn catalog() -> Catalog {
         leaves: vec![],
     };
     let snapshot: Snapshot = "3:3:".parse().expect("a snapshot");
-    Catalog { seen_at: Lsn(0), snapshot: snapshot.clone(), began: snapshot, tables: vec![table] }
+    Catalog {
+        as_of: Lsn(0),
+        snapshot: snapshot.clone(),
+        snapshot_before: snapshot,
+        tables: vec![table],
+    }
 }
 
 /// One that knows the table, and its first event.

@@ -29,16 +29,17 @@ use crate::database::{self, setup};
 use crate::http::{self, Certificates, HttpOptions, PushOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::replication::{
-    ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, TransactionLimits,
+use crate::source::postgres::{
+    PostgresSource, ReplicationOptions, ResumeWindow, SourceMetrics, TransactionLimits,
 };
-use crate::source::{Phase, SourceStatus, StreamRequests};
+use crate::source::{ChangeSource, EventSink};
+use crate::source_status::StreamRequests;
 use crate::store::{self, Applier, CheckPace, Limits, LogLimits, RowLimits, Store, StoreMetrics};
-use crate::wire::ConnectError;
+use crate::wire::ConnectOptions;
 use listeners::{Listeners, bind};
 pub use preloads::{Preloading, Preloads};
 
-/// Until the publication is found or made, the server is asked this often.
+/// Pause between attempts to find or create the publication.
 const SETUP_RETRY: Duration = Duration::from_secs(1);
 /// What is still running this long after the end was asked for is abandoned.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(4);
@@ -142,16 +143,15 @@ impl App {
     /// The first failure of that kind, with its remedy.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (writer, store) = (self.writer, self.store);
-        let (status, source) = watch::channel(picture(&self.session));
+        let publication = self.creates_publication.then(|| PublicationSetup {
+            target: self.session.target.clone(),
+            publication: self.session.publication.clone(),
+        });
+        let metrics = SourceMetrics::register(&self.metrics.registry)?;
+        let source = Box::new(PostgresSource::new(self.session, metrics));
+        let status = source.status();
         let mut tasks = JoinSet::new();
-        let ingest = IngestHandle {
-            session: self.session,
-            creates_publication: self.creates_publication,
-            requests: self.requests,
-            status,
-            metrics: self.metrics.clone(),
-            writer,
-        };
+        let ingest = IngestHandle { source, publication, requests: self.requests, writer };
         let token = shutdown.clone();
         tasks.spawn_blocking(move || ingest.run(&token));
 
@@ -163,13 +163,13 @@ impl App {
             shutdown: &shutdown,
         };
         listeners.watch_certificates(self.read_again);
-        let main = http::router(store.clone(), source.clone(), &self.metrics, &self.http);
+        let main = http::router(store.clone(), status.clone(), &self.metrics, &self.http);
         listeners.serve(self.main, main.merge(self.pages))?;
         if let Some(authority) = self.http.authority.clone() {
             listeners.tasks.spawn(follow_keys(authority, shutdown.clone()));
         }
         if let Some(listener) = self.admin {
-            let admin = http::admin_router(store.clone(), source, &self.metrics, &self.http);
+            let admin = http::admin_router(store.clone(), status, &self.metrics, &self.http);
             listeners.serve_operators(listener, admin)?;
         }
         if let Some(options) = self.loader {
@@ -205,81 +205,78 @@ async fn drain(
     })
 }
 
-/// The change stream and its application to the store.
+/// The change source and the application of its events to the store.
 struct IngestHandle {
-    session: ReplicationOptions,
-    creates_publication: bool,
+    source: Box<dyn ChangeSource>,
+    /// The publication to create before the source starts, if it is missing.
+    publication: Option<PublicationSetup>,
     requests: StreamRequests,
-    status: watch::Sender<SourceStatus>,
-    metrics: Metrics,
     writer: store::Writer,
 }
 
 impl IngestHandle {
-    /// Runs on the calling thread until the end.
+    /// Runs on the calling thread until the source ends.
     fn run(self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("start the ingest runtime")?;
-        let (events, incoming) = mpsc::channel(Applier::BATCHES_MAX);
+        let (batches, incoming) = mpsc::channel(Applier::BATCHES_MAX);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
-        let options = self.session.clone();
-        let status = self.status.clone();
-        let channels = ReplicationChannels {
-            events,
-            applied,
-            status: self.status,
-            requests: self.requests,
-            shutdown: shutdown.clone(),
-        };
-        let session = ReplicationSession::new(self.session, channels, self.metrics);
         let ended = runtime.block_on(async {
-            if self.creates_publication {
-                publish(&options, &status, shutdown).await?;
+            if let Some(publication) = self.publication {
+                publication.ensure(&*self.source, shutdown).await?;
             }
-            // The session owns the sending end: when it returns, the applier ends too.
+            let events = EventSink { batches, applied };
             let applier = Applier::new(self.writer);
-            let (streamed, ()) = tokio::join!(session.run(), applier.run(incoming, applied_in));
+            // The source owns the sending end: when it returns, the applier ends too.
+            let run = self.source.run(events, self.requests, shutdown.clone());
+            let (streamed, ()) = tokio::join!(run, applier.run(incoming, applied_in));
             streamed.map_err(anyhow::Error::from)
         });
-        // A host name that is still being looked up is not waited for.
+        // A host name lookup that is still in progress is not awaited.
         runtime.shutdown_background();
         ended
     }
 }
 
-/// Creates the publication when it is missing (`postgres.setup = "auto"`); waits for a server that
-/// can't be reached yet.
-async fn publish(
-    options: &ReplicationOptions,
-    status: &watch::Sender<SourceStatus>,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let try_again = |error: &ConnectError| {
-        tracing::warn!(%error, "can't look for the publication yet");
-        status.send_modify(|status| status.phase = Phase::Disconnected(error.to_string()));
-        sleep(SETUP_RETRY)
-    };
-    loop {
-        let connected = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            connected = Box::pin(database::connect(&options.target)) => connected,
-        };
-        match connected {
-            Err(error) if error.is_permanent() => return Err(error.into()),
-            Err(error) => try_again(&error).await,
-            Ok((client, driver)) => {
-                let server = options.target.display_name();
-                let ensured = async {
-                    let ensured =
-                        setup::ensure_publication(&client, &server, &options.publication).await;
-                    drop(client);
-                    ensured
-                };
-                let (done, ()) = tokio::join!(Box::pin(ensured), Box::pin(driver));
-                done?.iter().for_each(|what| tracing::info!("{what}"));
-                return Ok(());
+/// Creation of the publication when it is missing (`postgres.setup = "auto"`).
+struct PublicationSetup {
+    target: ConnectOptions,
+    publication: String,
+}
+
+impl PublicationSetup {
+    /// Creates the publication unless it exists; retries while the server is unreachable.
+    async fn ensure(
+        &self,
+        source: &dyn ChangeSource,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            let connected = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                connected = Box::pin(database::connect(&self.target)) => connected,
+            };
+            match connected {
+                Err(error) if error.is_permanent() => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to check for the publication; retrying");
+                    source.report_disconnected(error.to_string());
+                    sleep(SETUP_RETRY).await;
+                }
+                Ok((client, driver)) => {
+                    let server = self.target.display_name();
+                    let ensured = async {
+                        let ensured =
+                            setup::ensure_publication(&client, &server, &self.publication).await;
+                        drop(client);
+                        ensured
+                    };
+                    let (done, ()) = tokio::join!(Box::pin(ensured), Box::pin(driver));
+                    done?.iter().for_each(|what| tracing::info!("{what}"));
+                    return Ok(());
+                }
             }
         }
     }
@@ -311,15 +308,6 @@ fn session_options(config: &Config) -> ReplicationOptions {
         },
         rows: config.rows.clone(),
         scopes: config.scopes.clone(),
-    }
-}
-
-/// The picture of the source before the first connection.
-fn picture(session: &ReplicationOptions) -> SourceStatus {
-    let (server, publication) = (session.target.display_name(), session.publication.clone());
-    SourceStatus {
-        slot_limit_bytes: Some(session.resume_window.max_wal),
-        ..SourceStatus::new(server, publication, session.slot.clone())
     }
 }
 

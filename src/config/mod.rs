@@ -37,7 +37,7 @@ use reader::SettingsReader;
 
 use crate::auth::AuthOptions;
 use crate::http::{HttpServerOptions, TlsFiles};
-use crate::replication::Streaming;
+use crate::source::postgres::Streaming;
 use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::{ConnectOptions, LibpqEnvironment};
 

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::sql;
+use crate::sql_text::as_json_rows;
 
 /// A statement failed: what it was for, and the server's own words.
 #[derive(Debug, thiserror::Error)]
@@ -36,17 +37,13 @@ impl QueryError {
 
 /// The rows of a query, read by column name.
 ///
-/// The query is wrapped in `to_jsonb`, so its file stays one that psql shows as a table, and it goes
-/// through the simple protocol, which every pooler understands.
+/// The query is wrapped ([`as_json_rows`]) and goes through the simple protocol.
 pub(crate) async fn rows<T: DeserializeOwned>(
     client: &Client,
     purpose: &str,
     query: &str,
 ) -> Result<Vec<T>, QueryError> {
-    let query = sql::without_comments(query);
-    let query = query.trim().trim_end_matches(';');
-    let wrapped = format!("SELECT to_jsonb(answer) FROM (\n{query}\n) AS answer");
-    let messages = client.simple_query(&wrapped).await;
+    let messages = client.simple_query(&as_json_rows(query)).await;
     let messages = messages.map_err(|error| QueryError::new(purpose, &error))?;
     messages.iter().filter_map(document).map(|text| parse(purpose, text)).collect()
 }

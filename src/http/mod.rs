@@ -26,7 +26,7 @@
 //!   ([`reload`]).
 //!
 //! Deliberately absent: PostgreSQL. What is known of the source comes as a picture
-//! ([`crate::source::SourceStatus`]).
+//! ([`crate::source_status::SourceStatus`]).
 
 mod access;
 mod api;

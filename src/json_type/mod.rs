@@ -5,6 +5,8 @@
 
 mod text;
 
+use serde::{Deserialize, Serialize};
+
 pub use text::{AN_INTEGER, write_text};
 
 /// What kind of type a type is: `pg_type.typtype`.
@@ -60,7 +62,7 @@ pub struct TypeFacts {
 }
 
 /// How the values of a type become JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum JsonType {
     /// `smallint`, `integer`, `bigint`: a number.
     Integer,
@@ -83,7 +85,7 @@ pub enum JsonType {
 }
 
 /// How the values of a column become JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum JsonShape {
     /// One value.
     Scalar(JsonType),

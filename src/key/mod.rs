@@ -4,7 +4,10 @@ mod text;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thin_vec::ThinVec;
+
+use crate::json_bytes;
 
 mod order;
 pub use text::KeyPart;
@@ -13,15 +16,15 @@ pub use text::KeyPart;
 ///
 /// Sixteen bytes, because a version log holds millions: an integer lives inline, anything
 /// else behind one pointer. Two keys are equal exactly when their JSON is the same text.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Repr {
     /// A single `smallint`, `integer` or `bigint` column.
     Integer(i64),
     /// Any other key, as JSON text: a scalar, or an array in key order for several columns.
-    Json(ThinVec<u8>),
+    Json(#[serde(with = "json_bytes")] ThinVec<u8>),
 }
 
 impl Key {

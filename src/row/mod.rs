@@ -6,17 +6,19 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::json_bytes;
 use crate::key::Key;
 use crate::table::TableOid;
 
 pub use json_diff::{difference, is_same_json};
 
 /// A row's document: a JSON object, members in column order. Cloning shares it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Row(Arc<[u8]>);
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Row(#[serde(with = "json_bytes")] Arc<[u8]>);
 
 impl Row {
     /// A document given as JSON text, which the caller has rendered exactly as `to_jsonb` would.
@@ -57,7 +59,7 @@ impl fmt::Debug for Row {
 
 /// A row of which the change stream did not send every value: large ones that did not change
 /// (unchanged TOAST) stay behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartialRow {
     /// The document with `null` where a value is missing.
     row: Row,
@@ -171,7 +173,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// What a change leaves of a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RowAfter {
     /// This is the row now.
     Full(Row),
@@ -202,7 +204,7 @@ impl RowAfter {
 }
 
 /// What a transaction did to the rows of a table that holds rows, in stream order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RowChange {
     /// One row.
     Upsert {

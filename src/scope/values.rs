@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::json_bytes;
 
 /// Scope columns of one table at most: for every combination of them the table's changes are
 /// remembered once more. A table with more is refused.
@@ -29,8 +32,8 @@ impl ScopeColumnSet {
 }
 
 /// The values of some scope columns, in the table's order, as a JSON array.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ScopeValues(Box<[u8]>);
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScopeValues(#[serde(with = "json_bytes")] Box<[u8]>);
 
 impl ScopeValues {
     /// Given as JSON text, written as the change stream writes values.

@@ -79,7 +79,7 @@ pub use state::Store;
 pub use status::{StoreStatus, TableStatus};
 pub use writer::Writer;
 
-use crate::source::StreamRequests;
+use crate::source_status::StreamRequests;
 use state::StoreInner;
 
 /// Makes an empty store: the writer's handle, of which there is one, and the readers'.

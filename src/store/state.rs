@@ -21,7 +21,7 @@ use super::notifications::Notifications;
 use super::resets::Resets;
 use super::rows::{RowCache, RowQueue, TableRows};
 use crate::history::TimelineHistory;
-use crate::source::{PostmasterId, StreamRequests};
+use crate::source_status::{PostmasterId, StreamRequests};
 use crate::table::TableOid;
 use crate::version::{Epoch, Position, Version};
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use highwater::change::Event;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
-use highwater::replication::{
-    ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, Streaming,
-    TransactionLimits,
+use highwater::source::postgres::{
+    PostgresSource, ReplicationOptions, ResumeWindow, SourceMetrics, Streaming, TransactionLimits,
 };
-use highwater::source::{SourceStatus, StreamRequests};
+use highwater::source::{ChangeSource, EventSink};
+use highwater::source_status::StreamRequests;
 use highwater::temp_postgres::TempPostgresOptions;
 use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::sync::{mpsc, watch};
@@ -41,18 +41,11 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     };
     let (events, mut incoming) = mpsc::channel(1);
     let (applied_in, applied) = watch::channel(Lsn::ZERO);
-    let (status, _) =
-        watch::channel(SourceStatus::new(String::new(), String::new(), String::new()));
     let shutdown = CancellationToken::new();
-    let channels = ReplicationChannels {
-        events,
-        applied,
-        status,
-        requests: StreamRequests::default(),
-        shutdown: shutdown.clone(),
-    };
-    let session = ReplicationSession::new(options, channels, Metrics::new().unwrap());
-    let session = tokio::spawn(session.run());
+    let metrics = SourceMetrics::register(&Metrics::new().unwrap().registry).unwrap();
+    let source = Box::new(PostgresSource::new(options, metrics));
+    let sink = EventSink { batches: events, applied };
+    let session = tokio::spawn(source.run(sink, StreamRequests::default(), shutdown.clone()));
 
     let first = incoming.recv().await.expect("the start");
     applied_in.send_replace(first[0].reaches().expect("a start has a position"));

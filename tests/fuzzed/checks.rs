@@ -14,7 +14,7 @@ use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::pgoutput::{LogicalMessage, Streamed, Tuple, decode, decode_streamed};
 use highwater::snapshot::Xid;
-use highwater::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
+use highwater::source_status::{Phase, PostmasterId, SourceStatus, StreamRequests, SlotStatus, SourceDetail};
 use highwater::store::{self, Limits, StoreMetrics, Writer};
 use highwater::table::{
     Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,
@@ -90,7 +90,8 @@ impl FuzzedService {
             StoreMetrics::register(&metrics.registry).expect("store metrics"),
         );
         writer.apply(vec![started(), commit()]);
-        let mut status = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
+        let mut status =
+            SourceStatus::new("db:5432/app".into(), SourceDetail::Postgres(SlotStatus::default()));
         status.phase = Phase::Streaming;
         status.was_ready = true;
         let (source, seen) = tokio::sync::watch::channel(status);

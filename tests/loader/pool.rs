@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use highwater::database::loader::PgLoader;
 use highwater::key::Key;
 use highwater::load::{LoadError, Loader};
-use highwater::source::PostmasterId;
+use highwater::source_status::PostmasterId;
 use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use tokio::time::sleep;
 

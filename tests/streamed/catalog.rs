@@ -1,6 +1,6 @@
 //! What a look at the catalog says of tables whose rows are wanted.
 
-use highwater::replication::catalog::{CatalogTable, read_catalog};
+use highwater::source::postgres::catalog::{CatalogTable, read_catalog};
 use highwater::table::{RowCaching, RowMode, RowsConfig};
 use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 
@@ -82,7 +82,7 @@ async fn what_cant_be_held_is_refused_with_its_remedy() {
         (preload("zoo", None), "column arr has the type public.pair[]"),
         (
             preload("zoo", Some(&["id", "nme"])),
-            "no column nme; those it publishes are id, v, arr, r",
+            "no column nme; the published columns are id, v, arr, r",
         ),
         (preload("zoo", Some(&[])), "leaves nothing"),
     ] {

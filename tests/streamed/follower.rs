@@ -7,12 +7,12 @@ use highwater::change::{Event, Reset};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
-use highwater::replication::{
-    ReplicationChannels, ReplicationOptions, ReplicationSession, ResumeWindow, Streaming,
-    TransactionLimits,
-};
 use highwater::row::{Row, RowAfter, RowChange};
-use highwater::source::{SourceStatus, StreamRequests};
+use highwater::source::postgres::{
+    PostgresSource, ReplicationOptions, ResumeWindow, SourceMetrics, Streaming, TransactionLimits,
+};
+use highwater::source::{ChangeSource, EventSink};
+use highwater::source_status::StreamRequests;
 use highwater::table::{RowsConfig, Table, TableOid};
 use highwater::wire::{ConnectOptions, LibpqEnvironment};
 use tokio::sync::{mpsc, watch};
@@ -64,18 +64,12 @@ impl Follower {
         };
         let (events_in, events) = mpsc::channel(4);
         let (applied_in, applied) = watch::channel(Lsn::ZERO);
-        let nobody = String::new;
-        let (status, _) = watch::channel(SourceStatus::new(nobody(), nobody(), nobody()));
         let (requests, shutdown) = (StreamRequests::default(), CancellationToken::new());
-        let channels = ReplicationChannels {
-            events: events_in,
-            applied,
-            status,
-            requests: requests.clone(),
-            shutdown: shutdown.clone(),
-        };
-        let session = ReplicationSession::new(options, channels, Metrics::new().unwrap());
-        let session = tokio::spawn(async { session.run().await.expect("no failure") });
+        let metrics = SourceMetrics::register(&Metrics::new().unwrap().registry).unwrap();
+        let source = Box::new(PostgresSource::new(options, metrics));
+        let sink = EventSink { batches: events_in, applied };
+        let session = source.run(sink, requests.clone(), shutdown.clone());
+        let session = tokio::spawn(async { session.await.expect("no failure") });
         let mut follower = Self {
             events,
             applied: applied_in,

@@ -27,7 +27,7 @@ use futures_util::future::BoxFuture;
 
 use crate::key::Key;
 use crate::load::{CopySink, LoadError, LoadedRows, Loader, ReadPoint};
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::table::{RowCachePlan, Table};
 use crate::wire::ConnectOptions;
 

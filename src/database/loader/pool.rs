@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 
 use super::failure::LoadFailure;
 use super::read_point::ServerFacts;

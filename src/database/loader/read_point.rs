@@ -1,8 +1,8 @@
 //! What a snapshot contains, in terms of the change stream.
 
 use crate::load::{LoadError, ReadPoint};
-use crate::lsn::Lsn;
-use crate::source::PostmasterId;
+use crate::lsn::WalLayout;
+use crate::source_status::PostmasterId;
 
 use super::failure::LoadFailure;
 use super::record::TextValues;
@@ -17,33 +17,15 @@ pub(super) struct ServerFacts {
 }
 
 impl ServerFacts {
-    /// The header of a page, and of the first page of a segment (`xlog_internal.h`).
-    const PAGE_HEADER: u64 = 24;
-    const SEGMENT_HEADER: u64 = 40;
-
-    /// Where the last record before the insert position ends, at the latest.
-    ///
-    /// The insert position is where the next record will begin: past the header of a page when the
-    /// last record filled the page before. There no record ends, so nobody who waits for a commit
-    /// that ends there would see it come.
-    fn end_of_records(self, insert: Lsn) -> Lsn {
-        let past_header = |unit: u64, header| insert.0.checked_rem(unit) == Some(header);
-        if past_header(self.segment, Self::SEGMENT_HEADER) {
-            Lsn(insert.0 - Self::SEGMENT_HEADER)
-        } else if past_header(self.page, Self::PAGE_HEADER) {
-            Lsn(insert.0 - Self::PAGE_HEADER)
-        } else {
-            insert
-        }
-    }
-
     /// Reads [`super::query::SEEN`].
     pub(super) fn loaded_at(self, seen: &TextValues) -> Result<ReadPoint, LoadFailure> {
         let snapshot = seen.text(0).and_then(|text| text.parse().ok());
         let snapshot = snapshot.ok_or(LoadFailure::Unexpected)?;
         let Some(insert) = seen.text(1) else { return Err(in_recovery().into()) };
         let insert = insert.parse().map_err(|_| LoadFailure::Unexpected)?;
-        Ok(ReadPoint { snapshot, visible_up_to: self.end_of_records(insert), server: self.run })
+        let layout = WalLayout { page_bytes: self.page, segment_bytes: self.segment };
+        let visible_up_to = layout.end_of_records(insert);
+        Ok(ReadPoint { snapshot, visible_up_to, server: self.run })
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::wire::{self, ConnectOptions, LoggedIn, QueryResponse, SessionPurpose};
 
 use super::failure::LoadFailure;

@@ -11,7 +11,7 @@ use crate::http::access::Principal;
 use crate::http::api::documented::{InternalProblem, NotReadyProblem};
 use crate::http::api::state::{AppState, reason};
 use crate::http::response::problem::Problem;
-use crate::source::Phase;
+use crate::source_status::Phase;
 use crate::store::{RowsState, RowsStatus};
 
 /// That it is well.

@@ -33,7 +33,7 @@ use crate::http::middleware::rate::Buckets;
 use crate::http::options::HttpOptions;
 use crate::http::response::problem::{Problem, ProblemType};
 use crate::metrics::Metrics;
-use crate::source::SourceStatus;
+use crate::source_status::SourceStatus;
 use crate::store::Store;
 
 /// The router of the main listener: with the operators' routes, unless they are apart.
@@ -163,7 +163,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::source::StreamRequests;
+    use crate::source_status::{SlotStatus, SourceDetail, StreamRequests};
     use crate::store::{self, Limits};
 
     fn metrics_path() -> &'static str {
@@ -178,7 +178,8 @@ mod tests {
             StreamRequests::default(),
             store::StoreMetrics::register(&metrics.registry).unwrap(),
         );
-        let picture = SourceStatus::new(String::new(), String::new(), String::new());
+        let picture =
+            SourceStatus::new(String::new(), SourceDetail::Postgres(SlotStatus::default()));
         let options = HttpOptions::default();
         let build = Build::new(store, watch::channel(picture).1, &metrics, &options);
         let panics = || async {

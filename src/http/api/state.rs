@@ -16,7 +16,7 @@ use crate::http::response::problem::{Problem, ProblemType};
 use crate::http::response::response_budget::{BudgetPermit, ResponseBudget};
 use crate::http::response::response_cache::{ResponseCache, ResponseKey};
 use crate::metrics::Metrics;
-use crate::source::{Phase, SourceStatus};
+use crate::source_status::{Phase, SourceStatus};
 use crate::store::{ResourceSelection, Store};
 use crate::version::Version;
 

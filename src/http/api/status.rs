@@ -14,7 +14,7 @@ use crate::http::access::Principal;
 use crate::http::api::documented::InternalProblem;
 use crate::http::api::state::{AppState, reason};
 use crate::lsn::Lsn;
-use crate::source::{Phase, SourceStatus};
+use crate::source_status::{Phase, SourceDetail, SourceStatus};
 use crate::store::{
     LastReset, Resets, RowRequestCounts, RowsState, RowsStatus, StoreStatus, TableStatus,
 };
@@ -270,21 +270,23 @@ fn source(source: SourceStatus, applied: Lsn) -> SourceInStatus {
         Phase::Streaming => PhaseWord::Streaming,
     };
     let streaming = source.phase == Phase::Streaming;
+    let lag_bytes = source.lag_bytes(applied);
+    let SourceDetail::Postgres(slot) = source.detail;
     SourceInStatus {
         reason: (!streaming).then(|| reason(&source.phase, &Principal::Unrestricted)),
         phase: word,
         server: source.server,
         server_version: source.server_version,
-        publication: source.publication,
-        slot: source.slot,
+        publication: slot.publication,
+        slot: slot.slot,
         was_ready: source.was_ready,
         received: source.received.to_string(),
-        confirmed: source.confirmed.to_string(),
-        server_wal_end: source.server_wal_end.to_string(),
-        lag_bytes: source.server_wal_end.bytes_since(applied),
-        slot_retained_bytes: source.slot_retained_bytes,
-        slot_limit_bytes: source.slot_limit_bytes,
-        slot_wal_status: source.slot_wal_status,
+        confirmed: slot.confirmed.to_string(),
+        server_wal_end: slot.server_wal_end.to_string(),
+        lag_bytes,
+        slot_retained_bytes: slot.retained_bytes,
+        slot_limit_bytes: slot.limit_bytes,
+        slot_wal_status: slot.wal_status,
         seconds_since_last_message: source.last_message.map(|at| at.elapsed().as_secs_f64()),
         reconnects: source.reconnects,
     }

@@ -32,7 +32,9 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::snapshot::Xid;
-use crate::source::{Phase, PostmasterId, SourceStatus, StreamRequests};
+use crate::source_status::{
+    Phase, PostmasterId, SlotStatus, SourceDetail, SourceStatus, StreamRequests,
+};
 use crate::store::{self, Limits, Store, StoreMetrics, Writer};
 use crate::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use crate::version::Epoch;
@@ -96,7 +98,14 @@ impl TestService {
         let store_metrics = StoreMetrics::register(&metrics.registry).unwrap();
         let (writer, store) =
             store::open(Limits::default(), requests.clone(), store_metrics.clone());
-        let picture = SourceStatus::new("db:5432/app".into(), "pub".into(), "slot".into());
+        let picture = SourceStatus::new(
+            "db:5432/app".into(),
+            SourceDetail::Postgres(SlotStatus {
+                publication: "pub".into(),
+                slot: "slot".into(),
+                ..SlotStatus::default()
+            }),
+        );
         let (source, seen) = watch::channel(picture);
         let router = router(store.clone(), seen.clone(), &metrics, options);
         let admin = admin_router(store.clone(), seen, &metrics, options);

@@ -29,10 +29,10 @@ async fn status_tells_source_versions_and_tables() {
     service.truncate(804, USERS);
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     service.source.send_modify(|source| {
-        source.slot_limit_bytes = Some(8192);
+        source.slot_mut().limit_bytes = Some(8192);
         source.received = Lsn(900);
-        source.server_wal_end = Lsn(1000);
-        source.slot_retained_bytes = Some(4096);
+        source.slot_mut().server_wal_end = Lsn(1000);
+        source.slot_mut().retained_bytes = Some(4096);
         source.last_message = Some(std::time::Instant::now());
     });
     let reply = service.get("/v1/status").await;

@@ -42,7 +42,7 @@
 //! [`consistency`]: super::consistency
 //! [`PendingChanges`]: super::cache::PendingChanges
 //! [`PendingLoads`]: super::cache::PendingLoads
-//! [`PostmasterId`]: crate::source::PostmasterId
+//! [`PostmasterId`]: crate::source_status::PostmasterId
 //! [`RequiredXids`]: super::cache::RequiredXids
 //! [`TimelineHistory`]: crate::history::TimelineHistory
 

@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 use crate::snapshot::Xid;
-use crate::source::{PostmasterId, StreamRequests};
+use crate::source_status::{PostmasterId, StreamRequests};
 use crate::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use crate::version::{Epoch, Position, Version};
 

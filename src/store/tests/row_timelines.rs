@@ -19,7 +19,7 @@ use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint}
 use crate::lsn::Lsn;
 use crate::row::{Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::store::Resource;
 use crate::store::tests::{GENEROUS, Harness, at, now, summary};
 use crate::store::{RowOrigin, RowsError};

@@ -18,7 +18,7 @@ use crate::lsn::Lsn;
 
 use crate::row::{Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::{PostmasterId, StreamRequests};
+use crate::source_status::{PostmasterId, StreamRequests};
 use crate::store::tests::{at, commit, now, started, table};
 use crate::store::{
     ChangeQuery, Limits, Page, ReadRow, Resource, ResourceSelection, RowLimits, RowOrigin,

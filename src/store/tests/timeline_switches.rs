@@ -10,7 +10,7 @@ use crate::change::Op::Insert;
 use crate::change::{Event, ResetReason, Started};
 use crate::history::{TimelineHistory, TimelineSwitch};
 use crate::lsn::Lsn;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::version::Version;
 
 /// Timeline 2, which branched off timeline 1 at 960: the first one's version at an LSN, and the start.

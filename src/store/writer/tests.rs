@@ -9,7 +9,7 @@ use crate::change::{Change, Op, ResetReason, Started, Transaction};
 use crate::key::Key;
 use crate::lsn::Lsn;
 use crate::snapshot::Xid;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::store::tests::*;
 use crate::table::{TableOid, Tracking};
 use crate::version::{Epoch, Version};

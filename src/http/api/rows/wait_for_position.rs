@@ -5,7 +5,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::http::api::state::AppState;
 use crate::http::params::AtLeast;
 use crate::http::response::problem::{Problem, ProblemType};
-use crate::lsn::Lsn;
 use crate::version::{Position, Version};
 
 /// Waits until everything up to `at_least` has been applied.
@@ -57,9 +56,9 @@ pub(super) async fn reach(
 fn wanted(api: &AppState, at_least: AtLeast) -> Result<Position, Problem> {
     let applied = applied(api)?;
     match at_least {
-        AtLeast::Lsn(lsn) => Ok(Position::after_commit(end_of_record(lsn))),
+        AtLeast::Lsn(lsn) => Ok(api.source().resolve_position(lsn)),
         AtLeast::Version(version) => {
-            let position = api.store().position_of(version).map(whole);
+            let position = api.store().position_of(version).map(Position::at_record);
             position.ok_or_else(|| other_history(version, applied))
         }
     }
@@ -67,34 +66,6 @@ fn wanted(api: &AppState, at_least: AtLeast) -> Result<Position, Problem> {
 
 fn applied(api: &AppState) -> Result<Version, Problem> {
     api.store().applied().ok_or_else(Problem::not_started)
-}
-
-/// A version between commits (of a table's reset) names the commit before it, as far as rows go:
-/// no other instance has to reach a place where nothing is.
-fn whole(position: Position) -> Position {
-    let at_record = Lsn(position.lsn.0 & !(RECORD_ALIGNMENT - 1));
-    if at_record == position.lsn { position } else { Position::after_commit(at_record) }
-}
-
-/// WAL records begin and end at multiples of so many bytes.
-const RECORD_ALIGNMENT: u64 = 8;
-/// Pages of WAL, unless PostgreSQL was built otherwise.
-const PAGE_BYTES: u64 = 8_192;
-/// The header that every page begins with.
-const PAGE_HEADER_BYTES: u64 = 24;
-
-/// Where the last record before `lsn` ends at most.
-///
-/// `pg_current_wal_insert_lsn()` says where the next record *begins*. When the last one filled its
-/// page, that is behind the header of the next page, where no record ends; the change stream
-/// speaks of the end, the page's first byte. Nothing would ever reach the other position until
-/// somebody writes again.
-///
-/// (The first page of a file of WAL has a longer header, of 40 bytes. A record may well end so far
-/// into another page, and which page is a first one can't be seen from here: such a position, one
-/// in millions, is reached with the next record.)
-fn end_of_record(lsn: Lsn) -> Lsn {
-    if lsn.0 % PAGE_BYTES == PAGE_HEADER_BYTES { Lsn(lsn.0 - PAGE_HEADER_BYTES) } else { lsn }
 }
 
 fn other_history(version: Version, applied: Version) -> Problem {
@@ -107,28 +78,4 @@ fn other_history(version: Version, applied: Version) -> Problem {
             version.epoch.0, applied.epoch.0
         ),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_behind_a_page_header_is_the_end_of_the_page_before() {
-        assert_eq!(end_of_record(Lsn(0x2000 + 24)), Lsn(0x2000));
-        for lsn in [0x2000, 0x2000 + 16, 0x2000 + 32, 0x2000 + 40, 0x2000 + 8_184, 24 + 8] {
-            assert_eq!(end_of_record(Lsn(lsn)), Lsn(lsn));
-        }
-    }
-
-    #[test]
-    fn a_version_between_commits_is_that_of_the_commit_before() {
-        let commit = Position::after_commit(Lsn(800));
-        let inside = Position { lsn: Lsn(808), ordinal: 3 };
-        assert_eq!(whole(commit), commit);
-        assert_eq!(whole(inside), inside);
-        for ordinal in [1, 7] {
-            assert_eq!(whole(Position { lsn: Lsn(801), ordinal }), commit);
-        }
-    }
 }

@@ -12,7 +12,7 @@ use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint}
 use crate::lsn::Lsn;
 use crate::row::Row;
 use crate::snapshot::Xid;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::table::{Table, TableOid};
 
 /// Rows by key, and how far the transactions are.

@@ -12,7 +12,7 @@ use crate::key::Key;
 use crate::lsn::Lsn;
 
 use crate::snapshot::Xid;
-use crate::source::{PostmasterId, StreamRequests};
+use crate::source_status::{PostmasterId, StreamRequests};
 use crate::store::tests::table;
 use crate::store::{
     ChangeQuery, ChangeSet, Limits, LogLimits, ResourceSelection, Store, StoreMetrics, Writer, open,

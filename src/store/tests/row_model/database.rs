@@ -15,7 +15,7 @@ use crate::load::{CopySink, LoadError, LoadedRow, LoadedRows, Loader, ReadPoint}
 use crate::lsn::Lsn;
 use crate::row::{PartialRow, Row, RowAfter, RowChange};
 use crate::snapshot::Xid;
-use crate::source::PostmasterId;
+use crate::source_status::PostmasterId;
 use crate::store::tests::model::Random;
 use crate::store::tests::{now, table};
 use crate::table::{RowCachePlan, RowCaching, RowMode, Table, TableOid};

@@ -26,7 +26,7 @@ use self::database::{LAZY, ModelDatabase, PRELOADED};
 use self::readers::ModelReader;
 use crate::change::{Event, Reset, ResetReason};
 
-use crate::source::StreamRequests;
+use crate::source_status::StreamRequests;
 use crate::store::tests::model::{Random, Seed};
 use crate::store::tests::started;
 use crate::store::{CheckPace, Limits, RowLimits, Store, StoreMetrics, Writer, open};
