@@ -45,7 +45,7 @@ const ANCESTORS_MAX: usize = 64;
 /// The point where a timeline was left for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimelineSwitch {
-    /// The timeline that was left.
+    /// Number of the timeline that was left.
     pub timeline: u32,
     /// Up to here its WAL is shared with the next timeline.
     pub at: Lsn,
@@ -127,9 +127,10 @@ impl TimelineHistory {
 
     /// The same history as the successor of `held`: ancestors that were not accepted there stay so.
     #[must_use]
-    pub fn continuing(mut self, held: &Self) -> Self {
-        self.ancestors
-            .retain(|ancestor| ancestor.epoch == held.epoch || held.ancestors.contains(ancestor));
+    pub fn continuing(mut self, previous: &Self) -> Self {
+        self.ancestors.retain(|ancestor| {
+            ancestor.epoch == previous.epoch || previous.ancestors.contains(ancestor)
+        });
         self
     }
 
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_names_system_database_timeline_and_where_it_began() {
+    fn an_epoch_depends_on_system_database_timeline_and_switches() {
         let epoch = |system, database, timeline| {
             TimelineHistory::new(system, database, timeline, &[]).epoch()
         };
@@ -181,15 +182,15 @@ mod tests {
         assert_ne!(epoch(SYSTEM, 16_384, 1), epoch(SYSTEM, 16_385, 1));
         assert_ne!(epoch(SYSTEM, 16_384, 1), epoch(SYSTEM + 1, 16_384, 1));
         let (one, other) = (history(2, &[(1, 800)]), history(2, &[(1, 808)]));
-        assert_ne!(one.epoch(), other.epoch(), "one backup restored to two moments");
+        assert_ne!(one.epoch(), other.epoch(), "one backup restored to two points in time");
         assert_eq!(other.position_of(after(&one, 80)), None);
     }
 
     #[test]
-    fn an_ancestors_version_is_true_up_to_the_switch_point() {
+    fn an_ancestors_version_is_valid_up_to_the_switch_point() {
         let (first, second) = (history(1, &[]), history(2, &[(1, 800)]));
         let third = history(3, &[(1, 800), (2, 1600)]);
-        for (old, new, lsn, is_true) in [
+        for (old, new, lsn, is_valid) in [
             (&first, &second, 800, true),
             (&first, &second, 808, false),
             (&second, &third, 1600, true),
@@ -201,7 +202,7 @@ mod tests {
             (&second, &first, 80, false),
         ] {
             let version = after(old, lsn);
-            let expected = is_true.then_some(version.position);
+            let expected = is_valid.then_some(version.position);
             assert_eq!(new.position_of(version), expected, "{lsn}");
         }
         assert_eq!(second.without_ancestors().position_of(after(&first, 80)), None);

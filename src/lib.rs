@@ -49,7 +49,7 @@
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`history`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source_status`] [`metrics`] [`backoff`] [`sql_text`] | what everything else speaks of |
+//! | values | [`lsn`] [`version`] [`history`] [`decimal`] [`json_bytes`] [`json_text`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source_status`] [`metrics`] [`backoff`] [`sql_text`] [`secret`] | what everything else speaks of |
 //! | protocol | [`wire`] [`pgoutput`] [`render`] [`codec`] | bytes to meaning; they don't know each other |
 //! | parts | [`source`] [`database`] [`store`] [`auth`] | they don't know each other, and meet in values |
 //! | API | [`http`] | knows the store, never PostgreSQL |
@@ -100,6 +100,10 @@ pub mod version;
 
 pub mod history;
 
+pub mod decimal;
+
+pub mod json_text;
+
 pub mod key;
 
 pub mod json_type;
@@ -119,6 +123,8 @@ pub mod load;
 pub mod source_status;
 
 pub mod metrics;
+
+pub mod secret;
 
 pub mod wire;
 

@@ -1,7 +1,7 @@
-//! Rows asked of the database: what is asked, what comes back, why it may not.
+//! Reading rows from the database: the loader's interface, its results and errors.
 //!
-//! Every answer says which transactions it contains ([`ReadPoint`]), so that whoever follows the
-//! change stream can put the two together exactly, by visibility and not by timing.
+//! Every result states which transactions it contains ([`ReadPoint`]), so that a cache that follows the change
+//! stream can join the two exactly, by visibility and not by timing.
 
 use std::sync::Arc;
 
@@ -14,57 +14,58 @@ use crate::snapshot::Snapshot;
 use crate::source_status::PostmasterId;
 use crate::table::Table;
 
-/// What a load contains.
+/// The point in the commit order at which rows were read: which transactions they contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadPoint {
-    /// The snapshot in which it read.
+    /// The query's snapshot.
     pub snapshot: Snapshot,
-    /// Every commit that the snapshot sees ends at or before this position of the WAL, which was
-    /// read after the snapshot was taken.
+    /// Upper bound of the visible commits: every commit that the snapshot sees ends at or before this position
+    /// of the WAL, which was read after the snapshot was taken.
     pub visible_up_to: Lsn,
-    /// The server that was asked. It says nothing of the rows unless the change stream is its own.
+    /// The server that was queried. The rows can be joined only with the change stream of the same server.
     pub server: PostmasterId,
 }
 
-/// Some rows, by key, read in one snapshot.
+/// Rows read by key in one snapshot.
 #[derive(Clone, Debug)]
 pub struct LoadedRows {
-    /// What they contain.
+    /// The point at which they were read.
     pub at: ReadPoint,
-    /// One for each key asked for, in the order asked; or why the row can't be told, which names it.
+    /// One result for each requested key, in the order of the request. The error says why the row can't be
+    /// rendered, and names it.
     pub rows: Vec<Result<LoadedRow, String>>,
 }
 
-/// What became of one key.
+/// The result for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedRow {
-    /// The key as the database writes it: differs from the one asked for when that was spelled in
-    /// another way that means the same (`007`, a UUID in capitals).
+    /// The key as the database writes it. It differs from the requested one if that was another spelling of
+    /// the same value (`007`, a UUID in capitals).
     pub key: Key,
-    /// The row; `None` when there is none.
+    /// The row; `None` if it does not exist.
     pub row: Option<Row>,
 }
 
-/// Why there are no rows.
+/// The reason why a load failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// The database can't be asked now; waiting may help.
-    #[error("the database can't be asked for rows now: {0}")]
+    /// The database is unreachable or overloaded; the load may be retried later.
+    #[error("rows can't be read from the database now: {0}")]
     Unavailable(String),
-    /// The table isn't defined any more as the catalog was last seen: ask again after the next look.
+    /// The table's definition differs from the last snapshot of the catalog: retry after the next refresh.
     #[error("the table's definition has just changed")]
     Outdated,
-    /// Another server answered, or another run of it, than the one whose changes are followed: so it is
-    /// until the change stream is there, too.
+    /// The connection leads to another server, or another run of it, than the change stream does. It stays so
+    /// until the change stream has moved there, too.
     #[error("{OTHER_SERVER}")]
     OtherServer,
-    /// The key asked for is no value of the key's type. Only when one key was asked for.
+    /// The key is not a value of the key's type. Returned only if a single key was requested.
     #[error("{0}")]
     BadKey(String),
-    /// The database refused, and will refuse again; the text says what mends it.
+    /// The database rejected the query, and would again; the text includes the remedy.
     #[error("{0}")]
     Refused(String),
-    /// Whoever receives the rows wants no more.
+    /// The receiver of the rows has stopped.
     #[error("no longer wanted")]
     Stopped,
 }
@@ -72,28 +73,28 @@ pub enum LoadError {
 const OTHER_SERVER: &str = "the connection leads to another server, or to another run of it, than the \
      one that the change stream follows (a failover, a restart, an old primary that still answers?)";
 
-/// Who receives a copy of a whole table.
+/// The receiver of a copy of a whole table.
 pub trait CopySink: Send {
-    /// The copy can begin: what it will contain, and about how many rows. Answers whether it is
-    /// wanted at this snapshot; if not, another snapshot is tried a little later.
+    /// Announces a copy: its read point, and an estimate of its number of rows. Returns whether to copy in
+    /// this snapshot; if false, the loader tries another snapshot a little later.
     ///
     /// # Errors
-    /// It is not wanted of this server, or not any more: the copy ends with it.
+    /// When a copy from this server, or any copy, is no longer needed; it ends the copy.
     fn begin(&mut self, at: &ReadPoint, rows_estimate: u64) -> Result<bool, LoadError>;
 
-    /// Some more rows, in no particular order.
+    /// Receives rows, in no particular order.
     ///
     /// # Errors
-    /// [`LoadError::Stopped`] or a refusal: the copy ends with it.
+    /// [`LoadError::Stopped`] or a rejection; it ends the copy.
     fn rows(&mut self, rows: Vec<(Key, Row)>) -> Result<(), LoadError>;
 }
 
-/// The database, as whoever holds rows in memory sees it.
+/// The source of rows for the caches: the database.
 pub trait Loader: Send + Sync + 'static {
     /// Reads rows by key, all in one snapshot.
     ///
-    /// A key that is no value of its type, asked for among others, is answered as absent under
-    /// itself; asked for alone it is an error.
+    /// A key that is not a value of its type is returned as absent, under the requested spelling, if there are
+    /// other keys; a single such key is an error.
     fn load<'a>(
         &'a self,
         table: &'a Arc<Table>,
@@ -107,12 +108,11 @@ pub trait Loader: Send + Sync + 'static {
         sink: &'a mut dyn CopySink,
     ) -> BoxFuture<'a, Result<(), LoadError>>;
 
-    /// The change stream follows another server than this one: whoever keeps sessions that lead there
-    /// closes them.
+    /// Closes pooled sessions that lead to `server`, because the change stream follows another one.
     fn leave(&self, server: PostmasterId) {
         let _ = server;
     }
 
-    /// Which transactions can be seen now.
+    /// Takes a snapshot: which transactions are visible now.
     fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>>;
 }

@@ -20,7 +20,7 @@ impl Lsn {
     /// `0/0`: before everything. In `START_REPLICATION` it means the slot's own position.
     pub const ZERO: Self = Self(0);
 
-    /// Bytes of WAL from `earlier` to `self`; zero when `earlier` is not earlier.
+    /// Bytes of WAL from `earlier` to `self`; zero if `earlier` is not earlier.
     pub fn bytes_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,4 +1,4 @@
-//! Which transactions a query could see.
+//! Snapshots: which transactions a query sees.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Xid(pub u32);
 
 impl Xid {
-    /// Whether it was given out before `other`, across the turn of the 32 bits.
+    /// Whether it was assigned before `other`, also across the wraparound.
     pub fn precedes(self, other: Self) -> bool {
         self.0.wrapping_sub(other.0).cast_signed() < 0
     }
@@ -29,37 +29,37 @@ impl fmt::Display for Xid {
 /// Source: PostgreSQL manual, "Transaction ID and Snapshot Information Functions".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Everything before it had ended.
+    /// Every transaction below it had ended.
     xmin: u64,
-    /// It and everything after it had not.
+    /// It and every transaction above it had not started.
     xmax: u64,
-    /// What lies between and had not ended, in rising order.
+    /// The transactions in between that had not ended, in ascending order.
     in_progress: Box<[u64]>,
 }
 
 impl Snapshot {
-    /// Whether a transaction that committed is contained in what the query read.
+    /// Whether the query saw a transaction, given that it committed.
     ///
-    /// The stream's 32 bits name the transaction nearest to the snapshot: transactions two billion
-    /// apart are never alive together.
+    /// The 32 bits of the stream mean the transaction nearest to the snapshot: transactions two billion apart
+    /// never exist at the same time.
     pub fn sees(&self, xid: Xid) -> bool {
         let full = self.full(xid);
         full < self.xmax && (full < self.xmin || self.in_progress.binary_search(&full).is_err())
     }
 
-    /// Whether every transaction from `first` to `last` that committed is contained.
+    /// Whether the query saw every committed transaction from `first` to `last`.
     pub fn sees_all(&self, first: Xid, last: Xid) -> bool {
         let (first, last) = (self.full(first), self.full(last));
         let after = self.in_progress.partition_point(|xid| *xid < first);
         last < self.xmax && self.in_progress.get(after).is_none_or(|xid| *xid > last)
     }
 
-    /// Whether a transaction was open that may have written already.
+    /// Whether any transaction was in progress, which may have written already.
     pub fn has_open(&self) -> bool {
         !self.in_progress.is_empty()
     }
 
-    /// Whether every transaction that was open in `earlier` has ended.
+    /// Whether every transaction in progress in `earlier` has ended.
     pub fn ended_all_of(&self, earlier: &Self) -> bool {
         let is_open = |xid: &u64| *xid >= self.xmax || self.in_progress.binary_search(xid).is_ok();
         !earlier.in_progress.iter().any(is_open)
@@ -67,13 +67,13 @@ impl Snapshot {
 
     fn full(&self, xid: Xid) -> u64 {
         let near = self.xmax;
-        #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+        #[expect(clippy::cast_possible_truncation, reason = "only the low half is compared")]
         let distance = xid.0.wrapping_sub(near as u32).cast_signed();
         near.wrapping_add_signed(i64::from(distance))
     }
 }
 
-/// The text was not a snapshot.
+/// The error for a text that is not a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a snapshot as pg_current_snapshot() prints it")]
 pub struct ParseSnapshotError;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_ended_is_seen_and_what_had_not_is_not() {
+    fn only_ended_transactions_are_visible() {
         for (xid, seen) in
             [(9, true), (10, false), (11, true), (12, false), (13, true), (14, false)]
         {
@@ -119,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_round_after_four_billion() {
-        // One epoch on, a little behind and ahead of the turn.
+    fn ids_wrap_around() {
+        // Shortly before and after the wraparound.
         let snapshot = "4294967290:4294967300:4294967295";
         for (xid, seen) in
             [(4_294_967_289, true), (u32::MAX, false), (0, true), (3, true), (4, false)]
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_seen_when_nothing_in_it_was_in_progress() {
+    fn a_range_is_visible_when_no_part_of_it_was_in_progress() {
         let snapshot: Snapshot = "10:20:10,15".parse().unwrap();
         for (first, last, seen) in [
             (1, 9, true),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_open_has_ended_when_a_later_snapshot_says_so() {
+    fn a_later_snapshot_shows_which_transactions_have_ended() {
         let snapshot = |text: &str| text.parse::<Snapshot>().unwrap();
         let earlier = snapshot("10:20:10,15");
         for (later, ended) in
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn other_texts_are_rejected() {
         for text in ["", "1", "1:2", "a:2:", "1:2:x", "1:2:3:4"] {
             assert_eq!(text.parse::<Snapshot>(), Err(ParseSnapshotError), "{text}");
         }

@@ -1,4 +1,4 @@
-//! What a published table looks like.
+//! Published tables: names, columns, and how their rows are cached.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,19 +24,19 @@ pub struct TableName {
 }
 
 impl TableName {
-    /// The schema whose tables go by their bare name.
+    /// The schema whose tables are displayed without it.
     const DEFAULT_SCHEMA: &'static str = "public";
 
-    /// A name from its two parts, as stored in the catalog.
+    /// Builds a name from its two parts, as stored in the catalog.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         Self { schema: schema.into(), name: name.into() }
     }
 
-    /// Every spelling a client may use for this table, the displayed one first.
+    /// Every spelling that a client may use for this table, the displayed one first.
     ///
-    /// The spellings after the first may belong to another table as well (the table `b` of schema
-    /// `a` and the table `a.b` of schema `public` share `a.b`): whoever looks names up gives a shared
-    /// spelling to the table that displays as it, and to nobody otherwise.
+    /// The spellings after the first may belong to another table as well (the table `b` of schema `a` and the
+    /// table `a.b` of schema `public` share `a.b`). A directory of names assigns a shared spelling to the table
+    /// that is displayed so, or else to none.
     pub fn spellings(&self) -> Vec<String> {
         let mut all = vec![self.to_string()];
         let mut add = |spelling: String| {
@@ -71,7 +71,7 @@ fn write_part(f: &mut fmt::Formatter<'_>, part: &str) -> fmt::Result {
     if part.contains(['.', '"', ',']) { f.write_str(&quoted(part)) } else { f.write_str(part) }
 }
 
-/// `part` as a quoted SQL identifier.
+/// Quotes `part` as an SQL identifier.
 pub fn quoted(part: &str) -> String {
     format!("\"{}\"", part.replace('"', "\"\""))
 }
@@ -79,10 +79,10 @@ pub fn quoted(part: &str) -> String {
 /// What clients can be told about a table's rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tracking {
-    /// Changes are told by id.
+    /// The ids of changed rows.
     Ids,
-    /// Every commit that touches the table resets it, for the reason given (no key, or a key we
-    /// can't render exactly).
+    /// A reset of the table by every commit that changes it, for the reason given: it has no key, or one
+    /// that can't be rendered exactly.
     ResetOnly(String),
 }
 
@@ -91,68 +91,67 @@ pub enum Tracking {
 pub struct Column {
     /// Its name, as stored.
     pub name: String,
-    /// Its declared type, as Relation messages name it.
+    /// The OID of its declared type, as in Relation messages.
     pub type_oid: u32,
-    /// The declared type's name, qualified and quoted as SQL needs it.
+    /// The declared type's name, qualified and quoted for SQL.
     pub type_name: String,
-    /// How its text becomes JSON; `None`: only the database can say.
+    /// How its text becomes JSON; `None`: only the database can render it.
     pub form: Option<JsonShape>,
 }
 
 /// Where a table's rows are, seen from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RowMode {
-    /// Read through on first request, then kept current; those not used leave.
+    /// Rows that were requested: read on the first request, then kept current, evicted when unused.
     Lazy,
-    /// All of them in memory, at all times.
+    /// All rows, at all times.
     Preload,
 }
 
 /// How a table's rows are held and read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCachePlan {
-    /// Which of them are in memory.
+    /// Which rows are cached.
     pub mode: RowMode,
-    /// The columns of their documents, in the table's order.
+    /// The columns of the rows' documents, in the table's order.
     pub columns: Vec<Column>,
     /// The columns of the key, in key order.
     pub key: Vec<Column>,
-    /// Whether the table is a root whose rows are in its partitions.
+    /// Whether the table is partitioned: its rows are in its partitions.
     pub partitioned: bool,
-    /// The publication's row filter, as SQL: other rows are as good as absent.
+    /// The publication's row filter, as SQL: rows that it excludes count as absent.
     pub filter: Option<String>,
-    /// The catalog's description of the columns. A load checks that it is still this one.
+    /// The catalog's description of the columns. A load verifies that it has not changed.
     pub definition: String,
-    /// Whether keys that differ as text differ as values too, so that it can be remembered that a
-    /// row is absent. Not so for `numeric` (`1.0` is `1.00`) and the like.
+    /// Whether keys that differ as text always differ as values, so that the absence of a row can be cached.
+    /// False for types like `numeric`, where `1.0` equals `1.00`.
     pub keys_are_exact: bool,
 }
 
-/// What an operator wants of a table's rows (`[tables.NAME]`).
+/// The configuration of a table's row cache (`[tables.NAME]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsConfig {
-    /// The table, in any of the spellings clients may use.
+    /// The table's name, in any of the spellings that clients may use.
     pub table: String,
-    /// Which of its rows are to be in memory.
+    /// Which rows to cache.
     pub mode: RowMode,
-    /// The columns to serve, as stored; `None`: all that are published.
+    /// Names of the columns to serve, as stored; `None`: all published columns.
     pub columns: Option<Vec<String>>,
 }
 
-/// By which columns an operator wants to tell apart who may see which rows of a table
-/// (`tables.NAME.scope`).
+/// The columns that partition a table's rows by caller (`tables.NAME.scope`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeConfig {
-    /// The table, in any of the spellings clients may use.
+    /// The table's name, in any of the spellings that clients may use.
     pub table: String,
-    /// The columns, as stored.
+    /// Names of the columns, as stored.
     pub columns: Vec<String>,
 }
 
 /// What of a table's rows is in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RowCaching {
-    /// Nothing: clients are told ids.
+    /// Not configured: only ids are reported.
     Disabled,
     /// Rows are held.
     Enabled(#[serde(with = "shared")] Arc<RowCachePlan>),
@@ -183,7 +182,7 @@ mod shared {
 }
 
 impl RowCaching {
-    /// How rows are held, if they are.
+    /// The plan, if rows are cached.
     pub fn held(&self) -> Option<&Arc<RowCachePlan>> {
         match self {
             Self::Enabled(held) => Some(held),
@@ -191,7 +190,7 @@ impl RowCaching {
         }
     }
 
-    /// Whether all rows are to be in memory.
+    /// Whether all rows are to be cached.
     pub fn is_preloaded(&self) -> bool {
         self.held().is_some_and(|held| held.mode == RowMode::Preload)
     }
@@ -200,17 +199,17 @@ impl RowCaching {
 /// A published table, as the store and its readers know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// The relation's OID.
+    /// Identifies the table until it is dropped.
     pub oid: TableOid,
     /// Its schema and name.
     pub name: TableName,
     /// Names of the key's columns, in key order; empty when there is no key.
     pub key_columns: Vec<String>,
-    /// Ids, or resets only.
+    /// Whether changes are reported by id or as resets.
     pub tracking: Tracking,
-    /// What of its rows is in memory.
+    /// Whether its rows are cached.
     pub rows: RowCaching,
-    /// The columns by whose values callers see some of its rows only.
+    /// The scope columns, whose values decide which rows a caller may see.
     pub scope: Vec<Column>,
 }
 
@@ -219,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_displayed_as_clients_see_it() {
+    fn names_are_displayed_as_clients_use_them() {
         let shown = |schema, name| TableName::new(schema, name).to_string();
         assert_eq!(shown("public", "items"), "items");
         assert_eq!(shown("shop", "items"), "shop.items");

@@ -52,10 +52,10 @@ impl Position {
 
 /// The token clients hold: opaque to them, compared only by the service.
 ///
-/// Text form: 8 hex digits of epoch, `-`, 16 hex digits of LSN and, inside a commit
-/// that spans answers, `.` and 8 hex digits of ordinal. A position inside the commit that ends
-/// at LSN `E` is written with `E - 1`, which no WAL record ends at (records are
-/// 8-byte aligned); so the text of versions of one epoch sorts bytewise in commit order.
+/// Text form: 8 hex digits of epoch, `-`, 16 hex digits of LSN and, inside a commit that spans several
+/// responses, `.` and 8 hex digits of ordinal. A position inside the commit that ends at LSN `E` is written
+/// with `E - 1`, at which no WAL record ends (records are 8-byte aligned); so the text of versions of one
+/// epoch sorts bytewise in commit order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     /// The history the position belongs to.
@@ -80,7 +80,7 @@ impl fmt::Display for Version {
 
 /// The text is not a version in the form this service writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a version (send back the `version` of an earlier answer, unchanged)")]
+#[error("not a version (send back the `version` of an earlier response, unchanged)")]
 pub struct ParseVersionError;
 
 impl FromStr for Version {

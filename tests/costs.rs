@@ -24,7 +24,7 @@ use axum::http::{Request, StatusCode};
 use highwater::http::{HttpOptions, HttpServerOptions, ListenerConfig, router, serve};
 use highwater::metrics::Metrics;
 use highwater::pgoutput::decode;
-use highwater::source_status::{Phase, SourceStatus, StreamRequests};
+use highwater::source_status::{Phase, SlotStatus, SourceDetail, SourceStatus, StreamRequests};
 use highwater::store::{self, Limits, Store, StoreMetrics, Writer};
 use prometheus::IntGauge;
 use tokio::net::TcpListener;
@@ -88,7 +88,7 @@ fn open() -> Opened {
         StreamRequests::default(),
         StoreMetrics::register(&metrics.registry).unwrap(),
     );
-    let mut picture = SourceStatus::new("db".into(), "publication".into(), "slot".into());
+    let mut picture = SourceStatus::new("db".into(), SourceDetail::Postgres(SlotStatus::default()));
     (picture.phase, picture.was_ready) = (Phase::Streaming, true);
     let (source, seen) = watch::channel(picture);
     let router = router(store.clone(), seen, &metrics, &HttpOptions::default());

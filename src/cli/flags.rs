@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::failure::CommandFailure;
-use crate::config::{Config, Environment, Flag, Secret, Sources};
+use crate::config::{Config, Environment, Flag, Sources};
+use crate::secret::Secret;
 
 /// Where the database is and what is ours in it.
 #[derive(Debug, Args)]

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::failure::CommandFailure;
 use super::flags::ServerFlags;
-use crate::config::{Environment, Secret};
+use crate::config::Environment;
+use crate::secret::Secret;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

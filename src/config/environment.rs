@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::secret::Secret;
+use crate::secret::Secret;
 
 /// A token for the commands that ask a running Highwater.
 pub(super) const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";

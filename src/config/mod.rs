@@ -13,7 +13,6 @@ mod file;
 mod http;
 mod layers;
 mod reader;
-mod secret;
 mod settings;
 mod tables;
 mod value;
@@ -27,7 +26,6 @@ pub use consistency::ConsistencyConfig;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors, SettingSource};
 pub use layers::Flag;
-pub use secret::Secret;
 pub use settings::{
     AUTH_SETTINGS, SETTINGS, SettingSpec, TABLE_SETTINGS, documentation, variable_of,
 };
@@ -37,6 +35,7 @@ use reader::SettingsReader;
 
 use crate::auth::AuthOptions;
 use crate::http::{HttpServerOptions, TlsFiles};
+use crate::secret::Secret;
 use crate::source::postgres::Streaming;
 use crate::table::{RowsConfig, ScopeConfig};
 use crate::wire::{ConnectOptions, LibpqEnvironment};

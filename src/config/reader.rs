@@ -6,9 +6,9 @@ use std::path::Path;
 use super::entry::{RawSetting, SourcedSetting};
 use super::error::{ConfigError, SettingSource};
 use super::layers::{Layers, read};
-use super::secret::Secret;
 use super::settings::SettingSpec;
 use super::value::ValueError;
+use crate::secret::Secret;
 
 pub(super) struct SettingsReader<'a> {
     pub(super) layers: &'a Layers,

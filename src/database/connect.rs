@@ -1,9 +1,10 @@
-//! SQL sessions that are opened exactly as the walsender's are.
+//! SQL sessions, opened exactly as the walsender's connection is.
 //!
-//! tokio-postgres has its own ideas of TLS fall-backs, clear-text passwords and errors. So that one
-//! connection URL means one thing, `wire` opens the session, and tokio-postgres is handed a stream on
-//! which it seems to open it itself: its start-up message is dropped, and the server's greeting is
-//! read to it from a copy.
+//! tokio-postgres differs from libpq in what one connection URL means: it has no fallbacks of `allow` and
+//! `prefer`, sends a password in clear text over an unencrypted connection, reads no password file, and its
+//! errors name no remedy. `wire` therefore opens the session, and tokio-postgres receives a stream that is
+//! already past the startup: its own startup message is dropped, and it reads the server's startup messages
+//! from a copy.
 
 use std::io;
 use std::pin::Pin;
@@ -15,8 +16,8 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::wire::{self, ConnectError, ConnectErrorKind, ConnectOptions, LoggedIn, SessionPurpose};
 
-/// Opens an SQL session. Returns the client and the driver, a future that must run for the client to
-/// make progress; it ends when the client is dropped or the connection is lost.
+/// Opens an SQL session. Returns the client and the driver, a future that must run for the client to make
+/// progress; it ends when the client is dropped or the connection is lost.
 ///
 /// `DateStyle`, `TimeZone=UTC` and the like are pinned as on the walsender's connection.
 pub async fn connect(
@@ -24,7 +25,7 @@ pub async fn connect(
 ) -> Result<(Client, impl Future<Output = ()> + Send + use<>), ConnectError> {
     let session = Box::pin(wire::connect(target, SessionPurpose::Sql)).await?;
     let mut config = Config::new();
-    // The start-up message that says this is dropped.
+    // Required by tokio-postgres for its startup message, which is dropped.
     config.user(target.user()).ssl_mode(SslMode::Disable);
     let connected = config.connect_raw(OpenedSession::new(session), NoTls).await;
     let (client, connection) = connected.map_err(|error| {
@@ -32,41 +33,42 @@ pub async fn connect(
     })?;
     let driver = async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "an SQL connection was lost");
+            tracing::debug!(%error, "SQL connection lost");
         }
     };
     Ok((client, driver))
 }
 
-/// A session already open, for a reader who expects to open it.
+/// An open session, as a stream for a client library that performs the startup itself.
 struct OpenedSession {
     session: LoggedIn,
-    greeting_read: usize,
+    /// Bytes read of the session's startup messages.
+    messages_read: usize,
     startup: Startup,
 }
 
-/// How much of the start-up message has gone by.
+/// Progress of dropping the startup message.
 enum Startup {
-    /// Its length word has begun.
+    /// Inside the length word, of which `seen` bytes have passed.
     Length { bytes: [u8; 4], seen: usize },
-    /// So many bytes are to come.
+    /// Number of bytes to drop.
     Rest(usize),
 }
 
 impl OpenedSession {
     fn new(session: LoggedIn) -> Self {
-        Self { session, greeting_read: 0, startup: Startup::Length { bytes: [0; 4], seen: 0 } }
+        Self { session, messages_read: 0, startup: Startup::Length { bytes: [0; 4], seen: 0 } }
     }
 }
 
 impl Startup {
-    /// How many of these bytes belong to the start-up message.
+    /// Returns how many of the written bytes belong to the startup message.
     fn swallow(&mut self, written: &[u8]) -> usize {
         let mut rest = written;
         if let Self::Length { bytes, seen } = self {
-            for place in bytes.iter_mut().skip(*seen) {
+            for slot in bytes.iter_mut().skip(*seen) {
                 let Some((byte, after)) = rest.split_first() else { break };
-                (*place, rest) = (*byte, after);
+                (*slot, rest) = (*byte, after);
                 *seen += 1;
             }
             if *seen < bytes.len() {
@@ -91,12 +93,12 @@ impl AsyncRead for OpenedSession {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let unread = this.session.greeting.get(this.greeting_read..).unwrap_or_default();
+        let unread = this.session.startup_messages.get(this.messages_read..).unwrap_or_default();
         if let Some(piece) =
             unread.get(..buf.remaining().min(unread.len())).filter(|p| !p.is_empty())
         {
             buf.put_slice(piece);
-            this.greeting_read += piece.len();
+            this.messages_read += piece.len();
             return Poll::Ready(Ok(()));
         }
         let received = &mut this.session.channel.received;
@@ -139,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exactly_the_start_up_message_is_dropped(
+        fn exactly_the_startup_message_is_dropped(
             length in 0..300_usize,
             after: Vec<u8>,
             cuts in prop::collection::vec(1..40_usize, 1..10),

@@ -1,7 +1,6 @@
-//! How the values of a type become JSON: the names of the ways, and the facts of the catalog that
-//! decide among them.
+//! The JSON representation of a type's values, and the facts of the catalog that decide it.
 //!
-//! `render` (which knows the texts) writes by them; whoever reads rows carries them along.
+//! `render`, which knows the types' text output, implements them; tables and caches store them.
 
 mod text;
 
@@ -9,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 pub use text::{AN_INTEGER, write_text};
 
-/// What kind of type a type is: `pg_type.typtype`.
+/// The class of a type: `pg_type.typtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TypeClass {
     /// `b`: a base type, or an array.
     Base,
     /// `c`: a composite type (a row).
     Composite,
-    /// `d`: a domain. Callers look through it first, at the type beneath all domains.
+    /// `d`: a domain. Callers resolve it to its base type first.
     Domain,
     /// `e`: an enum.
     Enum,
@@ -29,7 +28,7 @@ pub enum TypeClass {
 }
 
 impl TypeClass {
-    /// The class a letter of `pg_type.typtype` stands for; `None` for one this release doesn't know.
+    /// The class of a letter of `pg_type.typtype`; `None` for an unknown one.
     pub fn from_typtype(letter: char) -> Option<Self> {
         match letter {
             'b' => Some(Self::Base),
@@ -44,20 +43,20 @@ impl TypeClass {
     }
 }
 
-/// What the catalog says of a type. A domain is replaced by the type beneath all domains first.
+/// The catalog's description of a type; a domain is resolved to its base type first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeFacts {
-    /// Its OID.
+    /// `pg_type.oid`.
     pub oid: u32,
-    /// Its class.
+    /// `pg_type.typtype`.
     pub class: TypeClass,
-    /// Whether a function casts it to `json` (`pg_cast` with `castmethod = 'f'`). Of no importance
-    /// for a built-in type; where it isn't known, `true` is the safe answer.
+    /// Whether a function casts it to `json` (`pg_cast` with `castmethod = 'f'`). Irrelevant for a built-in
+    /// type; `true` is the safe value if unknown.
     pub has_json_cast: bool,
-    /// What stands between its values in the text of an array of them (`pg_type.typdelim`).
+    /// The delimiter of its values in the text of an array (`pg_type.typdelim`).
     pub delimiter: u8,
-    /// Its elements' type, again beneath all domains, if it is a true array: one whose `typelem` is
-    /// not 0 and whose `typsubscript` is `array_subscript_handler`.
+    /// The type of its elements, again resolved to its base type, if it is a true array: one whose `typelem`
+    /// is not 0 and whose `typsubscript` is `array_subscript_handler`.
     pub element: Option<Box<TypeFacts>>,
 }
 
@@ -80,7 +79,7 @@ pub enum JsonType {
     Timestamptz,
     /// `date`: a string in ISO 8601.
     Date,
-    /// Everything else that can be rendered: its text, as a string.
+    /// Any other type that can be rendered: its text, as a string.
     String,
 }
 
@@ -91,9 +90,9 @@ pub enum JsonShape {
     Scalar(JsonType),
     /// An array of such values, of any dimensions.
     Array {
-        /// Its elements.
+        /// The representation of its elements.
         element: JsonType,
-        /// What stands between them in the text (`pg_type.typdelim`).
+        /// The delimiter between them in the text (`pg_type.typdelim`).
         delimiter: u8,
     },
 }

@@ -1,16 +1,18 @@
-//! Values that clients and operators write, as the JSON that the change stream makes of them.
+//! Conversion of values in requests and configuration into the JSON of the change stream.
 //!
-//! Byte for byte where the text is PostgreSQL's own. Another spelling of a value (`2.50` for `2.5`, a
-//! UUID in capitals) stays another text.
+//! The result is equal byte for byte if the text is PostgreSQL's own output. Another spelling of a value
+//! (`2.50` for `2.5`, a UUID in capitals) stays another text.
 
 use serde_json::value::RawValue;
 
 use super::{JsonShape, JsonType};
+use crate::json_text::write_string;
 
-/// What an integer is called.
+/// The description of an integer in error messages.
 pub const AN_INTEGER: &str = "an integer";
 
-/// Appends the value that `text` means in a column of this form. The error says what it should be.
+/// Appends the JSON of `text` as a value of a column with this representation. The error names what is
+/// expected instead.
 pub fn write_text(
     form: Option<JsonShape>,
     text: &str,
@@ -52,10 +54,4 @@ fn write_number(text: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
     text.parse::<serde_json::Number>().map_err(|_| "a number")?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
-}
-
-/// Escapes what PostgreSQL escapes, as it does: `serde_json` agrees with it.
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    // Writing to a vector can't fail.
-    let _ = serde_json::to_writer(out, text);
 }

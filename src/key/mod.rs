@@ -1,4 +1,4 @@
-//! One row's identity.
+//! Keys: the identity of rows.
 
 mod text;
 
@@ -12,7 +12,7 @@ use crate::json_bytes;
 mod order;
 pub use text::KeyPart;
 
-/// The value of a row's replica identity key, ready to be written as JSON.
+/// The value of a row's replica identity key, as JSON.
 ///
 /// Sixteen bytes, because a version log holds millions: an integer lives inline, anything
 /// else behind one pointer. Two keys are equal exactly when their JSON is the same text.
@@ -33,7 +33,7 @@ impl Key {
         Self(Repr::Integer(value))
     }
 
-    /// A key given as JSON text, which the caller has rendered exactly as `to_jsonb` would.
+    /// A key from JSON text, which the caller has rendered exactly as `to_jsonb` would.
     pub fn json(text: &[u8]) -> Self {
         Self(Repr::Json(ThinVec::from(text)))
     }
@@ -49,12 +49,12 @@ impl Key {
         }
     }
 
-    /// Whether it is a single integer, of which there is only one spelling.
+    /// Whether it is a single integer, which has only one spelling.
     pub fn is_integer(&self) -> bool {
         matches!(self.0, Repr::Integer(_))
     }
 
-    /// Its value, if it is a single integer.
+    /// The value of a single integer; `None` for any other key.
     pub fn as_integer(&self) -> Option<i64> {
         match self.0 {
             Repr::Integer(value) => Some(value),
@@ -62,11 +62,11 @@ impl Key {
         }
     }
 
-    /// Bytes this key occupies outside of its own sixteen.
+    /// Heap memory in bytes.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Repr::Integer(_) => 0,
-            // ThinVec keeps its length and capacity in front of the bytes.
+            // ThinVec stores its length and capacity in front of the bytes.
             Repr::Json(text) => text.capacity() + 2 * size_of::<usize>(),
         }
     }

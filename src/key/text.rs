@@ -1,15 +1,16 @@
-//! A key taken apart again, to be asked for in SQL.
+//! The parts of a key, as parameters of SQL queries.
 
 use serde_json::value::RawValue;
 
 use super::{Key, Repr};
+use crate::json_text;
 
 /// The value of one of a key's columns, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPart(String);
 
 impl Key {
-    /// The values of the key's columns, in key order; `None` when it does not consist of that many.
+    /// The values of the key's columns, in key order; `None` if it does not have exactly that many.
     pub fn parts(&self, columns: usize) -> Option<Vec<KeyPart>> {
         match (&self.0, columns) {
             (Repr::Integer(value), 1) => Some(vec![KeyPart(value.to_string())]),
@@ -19,22 +20,21 @@ impl Key {
                 Some(vec![KeyPart(value.get().to_owned())])
             }
             (Repr::Json(text), _) => {
-                let values: Vec<&RawValue> = serde_json::from_slice(text).ok()?;
-                let parts = || values.iter().map(|value| KeyPart(value.get().to_owned())).collect();
-                (values.len() == columns).then(parts)
+                let values = json_text::elements(text).filter(|values| values.len() == columns)?;
+                Some(values.into_iter().map(|value| KeyPart(value.to_owned())).collect())
             }
         }
     }
 }
 
 impl KeyPart {
-    /// The JSON itself.
+    /// The value as JSON.
     pub fn json(&self) -> &str {
         &self.0
     }
 
-    /// What SQL reads the value from: a string's content, else the JSON itself; `None` where no text
-    /// means the value (`null`, or a string with U+0000, which PostgreSQL's texts can't hold).
+    /// The value as input text for SQL: a string's content, else the JSON itself; `None` for a value without
+    /// such a text (`null`, or a string with U+0000, which PostgreSQL's texts can't contain).
     pub fn text(&self) -> Option<String> {
         if self.0 == "null" {
             return None;
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn values_become_the_texts_that_sql_reads_them_from() {
+    fn values_have_the_input_text_of_their_types() {
         let one = |json: &str| texts(&Key::json(json.as_bytes()), 1).unwrap()[0].clone();
         assert_eq!(texts(&Key::integer(-7), 1), Some(vec![Some("-7".into())]));
         assert_eq!(one(r#""o'n\"e\\ \u00e9,\n""#).as_deref(), Some("o'n\"e\\ é,\n"));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_several_columns_has_exactly_so_many_parts() {
+    fn a_key_has_one_part_for_each_column() {
         let key = Key::json(br#"[1, "a,b" ,true]"#);
         let expected = ["1", "a,b", "true"].map(|text| Some(text.to_owned()));
         assert_eq!(texts(&key, 3), Some(expected.to_vec()));

@@ -1,4 +1,4 @@
-//! `M`: what someone wrote into the stream with `pg_logical_emit_message`.
+//! `M`: messages written into the WAL with `pg_logical_emit_message`.
 
 use super::error::FieldError;
 use super::reader::MessageReader;
@@ -8,14 +8,14 @@ use crate::lsn::Lsn;
 /// A logical decoding message; sent only with option `messages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmittedMessage<'a> {
-    /// Part of a transaction, sent among its changes. Otherwise it was sent at once and stands
-    /// outside of every transaction, even of the one that wrote it.
+    /// Whether it is part of a transaction, and sent among its changes. Otherwise it is sent immediately and
+    /// is outside of every transaction, even of the one that wrote it.
     pub transactional: bool,
-    /// Where it lies in the WAL.
+    /// Its position in the WAL.
     pub lsn: Lsn,
-    /// Whom it is for.
+    /// Identifies the consumer it is meant for.
     pub prefix: &'a str,
-    /// What it says; any bytes.
+    /// Its content: arbitrary bytes.
     pub content: &'a [u8],
 }
 

@@ -1,17 +1,16 @@
-//! The messages of PostgreSQL's logical replication, protocol versions 1 to 4.
+//! Decoder for the messages of PostgreSQL's logical replication, protocol versions 1 to 4.
 //!
-//! Bytes in, message out: nothing here remembers, waits or copies. A [`LogicalMessage`] borrows from the
-//! bytes it was decoded from, and a row's values are checked once, when the message is decoded, so
-//! that walking a [`Tuple`] afterwards can't fail and doesn't allocate.
+//! Decoding is a pure function: it keeps no state, never waits and does not copy. A [`LogicalMessage`]
+//! borrows from the bytes it was decoded from. A row's values are validated once, when the message is
+//! decoded, so that iterating over a [`Tuple`] afterwards can't fail and doesn't allocate.
 //!
-//! What the bytes mean depends on one thing outside of them: between Stream Start and Stream Stop
-//! some messages carry a transaction id first. The caller, who knows where it is, chooses between
+//! The layout depends on one fact outside of the bytes: between Stream Start and Stream Stop some messages
+//! begin with a transaction id. The caller, which knows where a message was received, chooses between
 //! [`decode`] and [`decode_streamed`].
 //!
-//! The decoder trusts nothing: an unknown tag, a count larger than what follows, text that is not
-//! UTF-8 and bytes left over are errors which name the message and the field. Flags are read as
-//! PostgreSQL's own subscriber reads them: refused where it refuses them, otherwise only the known
-//! bits are looked at.
+//! The input is not trusted: an unknown tag, a count larger than what follows, text that is not UTF-8 and
+//! trailing bytes are errors that name the message and the field. Flags are treated as PostgreSQL's own
+//! subscriber treats them: rejected where it rejects them, otherwise only the known bits count.
 //!
 //! Source: PostgreSQL manual, "Logical Replication Message Formats".
 
@@ -49,11 +48,11 @@ use reader::MessageReader;
 pub enum LogicalMessage<'a> {
     /// `B`: a transaction begins; its changes follow.
     Begin(Begin),
-    /// `C`: the transaction that began is committed.
+    /// `C`: the transaction of the last Begin is committed.
     Commit(Commit),
-    /// `O`: the transaction came to this server from another one.
+    /// `O`: the transaction was replicated to this server from another one.
     Origin(ReplicationOrigin<'a>),
-    /// `R`: what the rows of a relation look like from here on.
+    /// `R`: the definition of a relation, for the rows that follow.
     Relation(Relation<'a>),
     /// `Y`: the name of a type that is not built in.
     Type(TypeMessage<'a>),
@@ -65,7 +64,7 @@ pub enum LogicalMessage<'a> {
     Delete(Delete<'a>),
     /// `T`: relations were truncated.
     Truncate(Truncate<'a>),
-    /// `M`: what someone wrote with `pg_logical_emit_message`.
+    /// `M`: a message written with `pg_logical_emit_message`.
     Logical(EmittedMessage<'a>),
     /// `S`: a block of changes of a transaction still in progress begins.
     StreamStart(StreamStart),
@@ -77,7 +76,7 @@ pub enum LogicalMessage<'a> {
     StreamAbort(StreamAbort),
     /// `b`: a transaction that will be prepared begins.
     BeginPrepare(BeginPrepare<'a>),
-    /// `P`: the transaction that began is prepared.
+    /// `P`: the transaction of the last Begin Prepare is prepared.
     Prepare(Prepare<'a>),
     /// `K`: a prepared transaction is committed.
     CommitPrepared(CommitPrepared<'a>),
@@ -93,7 +92,7 @@ pub struct Streamed<'a> {
     /// The transaction or subtransaction the message belongs to; `None` for messages that carry
     /// no id of their own even there (`O`, `E`).
     pub xid: Option<Xid>,
-    /// The message.
+    /// The decoded message, without the id.
     pub message: LogicalMessage<'a>,
 }
 
@@ -142,7 +141,7 @@ fn read_whole<'a>(
     }
 }
 
-/// What follows the tag; `None` for a tag the protocol doesn't have.
+/// Decodes what follows the tag; `None` for an unknown tag.
 fn read_body<'a>(
     tag: u8,
     r: &mut MessageReader<'a>,

@@ -1,9 +1,9 @@
-//! Takes fields off the front of a message; the only place that knows about positions in bytes.
+//! Reads fields from the front of a message; the only file that takes bytes apart.
 
 use super::error::{FieldError, FieldProblem};
 
-/// The rest of a message. Every method takes one field off its front, or leaves it as it is and
-/// says which field is missing.
+/// The unread rest of a message. Each method reads one field, or fails with the name of the field and reads
+/// nothing.
 #[derive(Clone, Debug)]
 pub(super) struct MessageReader<'a> {
     rest: &'a [u8],
@@ -14,7 +14,7 @@ impl<'a> MessageReader<'a> {
         Self { rest: bytes }
     }
 
-    /// Bytes not yet taken.
+    /// Number of unread bytes.
     pub(super) fn remaining(&self) -> usize {
         self.rest.len()
     }
@@ -44,14 +44,14 @@ impl<'a> MessageReader<'a> {
         self.array(field).map(i64::from_be_bytes)
     }
 
-    /// A 32-bit count of bytes, then as many bytes.
+    /// Reads a 32-bit length, then that many bytes.
     pub(super) fn counted_bytes(&mut self, field: &'static str) -> Result<&'a [u8], FieldError> {
         // A negative length, read as unsigned, is longer than any message.
         let length = self.u32(field)?;
         self.bytes(usize::try_from(length).unwrap_or(usize::MAX), field)
     }
 
-    /// As many bytes as asked for.
+    /// Reads `length` bytes.
     pub(super) fn bytes(
         &mut self,
         length: usize,
@@ -65,7 +65,7 @@ impl<'a> MessageReader<'a> {
         Ok(taken)
     }
 
-    /// Text up to a zero byte, which is taken too.
+    /// Reads text up to and including a zero byte.
     pub(super) fn string(&mut self, field: &'static str) -> Result<&'a str, FieldError> {
         let mut parts = self.rest.splitn(2, |&byte| byte == 0);
         let (Some(text), Some(rest)) = (parts.next(), parts.next()) else {
@@ -77,8 +77,8 @@ impl<'a> MessageReader<'a> {
         Ok(text)
     }
 
-    /// Fails when `count` things of at least `size` bytes each can't follow, so that nothing is
-    /// ever reserved or repeated on the word of a number.
+    /// Fails if fewer bytes are left than `count` items of at least `size` bytes need, so that a count alone
+    /// never causes an allocation or a loop.
     pub(super) fn expect(
         &self,
         count: usize,
@@ -105,7 +105,7 @@ fn missing(field: &'static str, needed: usize, remaining: usize) -> FieldError {
     FieldError { field, problem: FieldProblem::Missing { needed, remaining } }
 }
 
-/// The error for a number or letter with no meaning.
+/// The error for an undefined value.
 #[cold]
 pub(super) fn unknown(field: &'static str, value: u8) -> FieldError {
     FieldError { field, problem: FieldProblem::Unknown(value) }

@@ -1,19 +1,19 @@
-//! `R`, `Y`: what the rows that follow look like.
+//! `R`, `Y`: definitions of relations and types.
 
 use super::error::FieldError;
 use super::reader::{MessageReader, unknown};
 use crate::table::TableOid;
 
-/// What a relation looks like, from here on until it is said again.
+/// The definition of a relation, valid until the next one of the same relation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation<'a> {
-    /// The relation.
+    /// Identifies the relation in later messages.
     pub oid: TableOid,
     /// Its schema, as stored; `pg_catalog`, which the protocol leaves out, is spelled out.
     pub namespace: &'a str,
     /// Its name, as stored.
     pub name: &'a str,
-    /// What the old row of an update or delete holds.
+    /// Decides which columns the old row of an update or delete contains.
     pub replica_identity: ReplicaIdentity,
     /// The published columns, in the order of every tuple of the relation.
     pub columns: Vec<RelationColumn<'a>>,
@@ -37,7 +37,7 @@ pub struct RelationColumn<'a> {
 pub enum ReplicaIdentity {
     /// The primary key, if there is one.
     Default,
-    /// None: the server refuses updates and deletes.
+    /// None: the server rejects updates and deletes.
     Nothing,
     /// The whole row.
     Full,
@@ -45,7 +45,7 @@ pub enum ReplicaIdentity {
     Index,
 }
 
-/// The name of a type that is not built in; for a domain, the name of the type beneath it.
+/// The name of a type that is not built in; for a domain, the name of its base type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeMessage<'a> {
     /// The type, as columns refer to it.
@@ -56,7 +56,7 @@ pub struct TypeMessage<'a> {
     pub name: &'a str,
 }
 
-/// Bytes of a column of a relation with an empty name: flags, end of the name, type, modifier.
+/// Smallest size of a column, that of one with an empty name: flags, terminator of the name, type, modifier.
 const COLUMN_BYTES_MIN: usize = 1 + 1 + 4 + 4;
 /// The only flag of a column.
 const KEY_FLAG: u8 = 1;

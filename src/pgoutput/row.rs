@@ -1,4 +1,4 @@
-//! `I`, `U`, `D`: one row's change.
+//! `I`, `U`, `D`: changes of one row.
 
 use super::error::FieldError;
 use super::reader::{MessageReader, unknown};
@@ -8,43 +8,43 @@ use crate::table::TableOid;
 /// A row was inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Insert<'a> {
-    /// The relation.
+    /// The row's relation.
     pub oid: TableOid,
-    /// The row.
+    /// The new row.
     pub new: Tuple<'a>,
 }
 
 /// A row was updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Update<'a> {
-    /// The relation.
+    /// The row's relation.
     pub oid: TableOid,
-    /// The row before. `None` when its key did not change and the replica identity is not full.
+    /// The row before the update. `None` when its key did not change and the replica identity is not full.
     pub old: Option<OldTuple<'a>>,
-    /// The row after.
+    /// The row after the update.
     pub new: Tuple<'a>,
 }
 
 /// A row was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delete<'a> {
-    /// The relation.
+    /// The row's relation.
     pub oid: TableOid,
-    /// The row.
+    /// The deleted row, or its key.
     pub old: OldTuple<'a>,
 }
 
-/// What is told of a row as it was.
+/// A row before its change, as far as it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldTuple<'a> {
-    /// The replica identity's columns; the others are there as NULL, whatever they were.
+    /// The replica identity's columns; all others are NULL, whatever their values were.
     Key(Tuple<'a>),
     /// Every column (`REPLICA IDENTITY FULL`).
     Full(Tuple<'a>),
 }
 
 impl<'a> OldTuple<'a> {
-    /// The columns told, whichever they are: those of the replica identity always are.
+    /// The columns in either case. Those of the replica identity always have their values.
     pub fn tuple(&self) -> Tuple<'a> {
         match self {
             Self::Key(tuple) | Self::Full(tuple) => *tuple,

@@ -1,4 +1,4 @@
-//! `S`, `c`, `A` (and `E`, which is its tag alone): big transactions sent before they commit.
+//! `S`, `c`, `A` (and `E`, which consists of its tag): large transactions, sent before they commit.
 
 use super::error::FieldError;
 use super::reader::MessageReader;
@@ -36,21 +36,21 @@ pub struct StreamAbort {
     pub xid: Xid,
     /// What is rolled back: a subtransaction, or `xid` itself.
     pub subxid: Xid,
-    /// Where and when; sent only with option `streaming = parallel`.
+    /// Position and time; sent only with option `streaming = parallel`.
     pub position: Option<AbortPosition>,
 }
 
-/// Where and when something was rolled back.
+/// Position and time of a rollback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortPosition {
-    /// The abort record.
+    /// Start of the abort record.
     pub lsn: Lsn,
-    /// When, by the server's clock.
+    /// Time by the server's clock.
     pub at: CommitTime,
 }
 
 impl StreamAbort {
-    /// Whether everything the transaction has sent is void, not just a subtransaction's part.
+    /// Whether the whole transaction is rolled back, not only a subtransaction.
     pub fn is_whole_transaction(&self) -> bool {
         self.xid == self.subxid
     }
@@ -58,7 +58,7 @@ impl StreamAbort {
     pub(super) fn read(r: &mut MessageReader<'_>) -> Result<Self, FieldError> {
         let xid = Xid::read(r, "xid")?;
         let subxid = Xid::read(r, "subxid")?;
-        // A message always arrives whole, so where it ends tells which of the two forms it has.
+        // A message always arrives complete, so its length decides which of the two forms it has.
         let position = if r.remaining() == 0 { None } else { Some(AbortPosition::read(r)?) };
         Ok(Self { xid, subxid, position })
     }

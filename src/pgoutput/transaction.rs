@@ -1,4 +1,4 @@
-//! `B`, `C`, `O`: the frame around a transaction that is sent at its commit.
+//! `B`, `C`, `O`: begin, commit and origin of a transaction that is sent at its commit.
 
 use super::error::FieldError;
 use super::reader::{MessageReader, unknown};
@@ -15,9 +15,9 @@ impl Xid {
 /// A transaction begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begin {
-    /// Start of its commit record: the `commit_lsn` of the [`Commit`] to come.
+    /// Start of its commit record: the `commit_lsn` of its [`Commit`].
     pub final_lsn: Lsn,
-    /// When it was committed.
+    /// Time of the commit.
     pub committed_at: CommitTime,
     /// The top-level transaction.
     pub xid: Xid,
@@ -30,14 +30,14 @@ pub struct Commit {
     pub commit_lsn: Lsn,
     /// End of the commit record.
     pub end_lsn: Lsn,
-    /// When it was committed.
+    /// Time of the commit.
     pub committed_at: CommitTime,
 }
 
 /// The transaction was replicated to this server from another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicationOrigin<'a> {
-    /// Its commit there.
+    /// Position of its commit on the other server.
     pub commit_lsn: Lsn,
     /// The replication origin's name.
     pub name: &'a str,
@@ -81,7 +81,7 @@ pub(super) fn read_time(
     r.i64(field).map(CommitTime)
 }
 
-/// A byte of flags of which none is defined.
+/// Reads a byte of flags of which none is defined.
 pub(super) fn read_no_flags(r: &mut MessageReader<'_>) -> Result<(), FieldError> {
     match r.u8("flags")? {
         0 => Ok(()),

@@ -1,4 +1,4 @@
-//! `T`: relations emptied at once.
+//! `T`: relations emptied by `TRUNCATE`.
 
 use super::error::FieldError;
 use super::reader::MessageReader;
@@ -7,9 +7,9 @@ use crate::table::TableOid;
 /// Relations were truncated by one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncate<'a> {
-    /// `CASCADE`.
+    /// Whether the command has `CASCADE`.
     pub cascade: bool,
-    /// `RESTART IDENTITY`.
+    /// Whether the command has `RESTART IDENTITY`.
     pub restart_identity: bool,
     oids: &'a [[u8; OID_BYTES]],
 }
@@ -23,7 +23,7 @@ impl<'a> Truncate<'a> {
         let count = usize::try_from(r.u32("relation count")?).unwrap_or(usize::MAX);
         let flags = r.u8("flags")?;
         let bytes = r.bytes(count.saturating_mul(OID_BYTES), "relations")?;
-        // Nothing remains: the length is a multiple.
+        // The second part is empty: the length is a multiple of OID_BYTES.
         let (oids, _) = bytes.as_chunks();
         Ok(Self {
             cascade: flags & CASCADE_FLAG != 0,
@@ -32,7 +32,7 @@ impl<'a> Truncate<'a> {
         })
     }
 
-    /// The relations emptied.
+    /// The truncated relations.
     pub fn oids(&self) -> impl ExactSizeIterator<Item = TableOid> + use<'a> {
         self.oids.iter().map(|oid| TableOid(u32::from_be_bytes(*oid)))
     }

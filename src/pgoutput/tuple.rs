@@ -1,4 +1,4 @@
-//! One row, or the key of one, as a message carries it.
+//! A row, or the key of one, as messages contain it.
 
 use std::iter::FusedIterator;
 
@@ -7,7 +7,7 @@ use super::reader::{MessageReader, unknown};
 
 /// A row's columns, in the order of its [`Relation`](super::Relation).
 ///
-/// Checked when its message was decoded, so walking it needs no error handling.
+/// Validated when its message was decoded, so iteration needs no error handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple<'a> {
     count: u16,
@@ -19,7 +19,7 @@ pub struct Tuple<'a> {
 pub enum TupleColumn<'a> {
     /// NULL. In a tuple that holds only a key, also every column outside of the key.
     Null,
-    /// A TOASTed value that this update left as it was, and that is therefore not sent.
+    /// A TOASTed value that the update did not change, and that is therefore not sent.
     Unchanged,
     /// The type's text output, under the session's settings.
     Text(&'a [u8]),
@@ -39,23 +39,23 @@ impl<'a> Tuple<'a> {
         Ok(Self { count, bytes })
     }
 
-    /// How many columns there are.
+    /// Number of columns.
     pub fn len(&self) -> usize {
         usize::from(self.count)
     }
 
-    /// Whether there are none: a table without columns has rows too.
+    /// Whether there are no columns: a table without columns can have rows.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The columns, first to last.
+    /// The columns in order.
     pub fn columns(&self) -> TupleColumns<'a> {
         TupleColumns { count: self.count, reader: MessageReader::new(self.bytes) }
     }
 }
 
-/// Walks the columns of a [`Tuple`].
+/// Iterator over the columns of a [`Tuple`].
 #[derive(Clone, Debug)]
 pub struct TupleColumns<'a> {
     count: u16,
@@ -67,7 +67,7 @@ impl<'a> Iterator for TupleColumns<'a> {
 
     fn next(&mut self) -> Option<TupleColumn<'a>> {
         self.count = self.count.checked_sub(1)?;
-        // Never an error: the same bytes were read when the tuple was.
+        // Never an error: the same bytes were validated when the tuple was read.
         read_column(&mut self.reader).ok()
     }
 

@@ -1,7 +1,7 @@
-//! `b`, `P`, `K`, `r`, `p`: transactions prepared for a commit in two phases.
+//! `b`, `P`, `K`, `r`, `p`: transactions of a two-phase commit.
 //!
-//! Sent only with option `two_phase`; without it a prepared transaction arrives as an ordinary
-//! one, when it is committed.
+//! Sent only with option `two_phase`; without it a prepared transaction arrives at its commit, as an
+//! ordinary one.
 
 use super::error::FieldError;
 use super::reader::MessageReader;
@@ -17,11 +17,11 @@ pub struct BeginPrepare<'a> {
     pub prepare_lsn: Lsn,
     /// End of the prepare record.
     pub end_lsn: Lsn,
-    /// When it was prepared.
+    /// Time of the prepare.
     pub prepared_at: CommitTime,
-    /// The transaction.
+    /// The top-level transaction.
     pub xid: Xid,
-    /// The name it was prepared under.
+    /// Its global identifier (`PREPARE TRANSACTION`).
     pub gid: &'a str,
 }
 
@@ -32,43 +32,43 @@ pub struct Prepare<'a> {
     pub prepare_lsn: Lsn,
     /// End of the prepare record.
     pub end_lsn: Lsn,
-    /// When it was prepared.
+    /// Time of the prepare.
     pub prepared_at: CommitTime,
-    /// The transaction.
+    /// The top-level transaction.
     pub xid: Xid,
-    /// The name it was prepared under.
+    /// Its global identifier (`PREPARE TRANSACTION`).
     pub gid: &'a str,
 }
 
 /// A prepared transaction is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitPrepared<'a> {
-    /// Start of the record that commits it.
+    /// Start of the commit record.
     pub commit_lsn: Lsn,
-    /// End of the record that commits it.
+    /// End of the commit record.
     pub end_lsn: Lsn,
-    /// When it was committed.
+    /// Time of the commit.
     pub committed_at: CommitTime,
-    /// The transaction.
+    /// The top-level transaction.
     pub xid: Xid,
-    /// The name it was prepared under.
+    /// Its global identifier (`PREPARE TRANSACTION`).
     pub gid: &'a str,
 }
 
 /// A prepared transaction is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RollbackPrepared<'a> {
-    /// End of the record that prepared it.
+    /// End of the prepare record.
     pub prepare_end_lsn: Lsn,
-    /// End of the record that rolls it back.
+    /// End of the rollback record.
     pub rollback_end_lsn: Lsn,
-    /// When it was prepared.
+    /// Time of the prepare.
     pub prepared_at: CommitTime,
-    /// When it was rolled back.
+    /// Time of the rollback.
     pub rolled_back_at: CommitTime,
-    /// The transaction.
+    /// The top-level transaction.
     pub xid: Xid,
-    /// The name it was prepared under.
+    /// Its global identifier (`PREPARE TRANSACTION`).
     pub gid: &'a str,
 }
 

@@ -1,17 +1,17 @@
-//! Arrays, as `array_out` prints them: `{1,2}`, `{{a,NULL},{"b c","\"d\""}}`, `[0:1]={x,y}`.
+//! Arrays in the output format of `array_out`: `{1,2}`, `{{a,NULL},{"b c","\"d\""}}`, `[0:1]={x,y}`.
 //!
-//! Lower bounds vanish in JSON. An element is quoted where it could be taken for something else:
-//! so every bare brace and delimiter belongs to the array, and a bare `NULL` is no text.
+//! JSON has no lower bounds. An element is quoted if it would be ambiguous otherwise: so every unquoted brace
+//! and delimiter belongs to the array, and an unquoted `NULL` is not text.
 //!
 //! Source: PostgreSQL manual, "Arrays", "Array Input and Output Syntax".
 
 use super::Unrenderable;
 use crate::json_type::JsonType;
 
-/// Most dimensions an array has (`MAXDIM` in `src/include/c.h`); text with more is refused.
+/// Largest number of dimensions of an array (`MAXDIM` in `src/include/c.h`).
 pub(super) const DIMENSIONS_MAX: usize = 6;
 
-/// `[2:3]={1,NULL}` becomes `[1,null]`.
+/// Renders `[2:3]={1,NULL}` as `[1,null]`.
 pub(super) fn write_array(
     text: &[u8],
     element: JsonType,
@@ -32,7 +32,7 @@ pub(super) fn write_array(
     if reader.rest.is_empty() { Ok(()) } else { Err(Unrenderable) }
 }
 
-/// Takes the bounds (`[0:1][-1:5]=`) off the front; says of how many dimensions they were.
+/// Splits the bounds (`[0:1][-1:5]=`) off the front, and returns their number of dimensions.
 fn split_bounds(text: &[u8]) -> Result<(Option<usize>, &[u8]), Unrenderable> {
     if !text.starts_with(b"[") {
         return Ok((None, text));
@@ -50,7 +50,7 @@ fn split_bounds(text: &[u8]) -> Result<(Option<usize>, &[u8]), Unrenderable> {
     }
 }
 
-/// `-1:5`
+/// Whether the text is a pair of bounds, such as `-1:5`.
 fn is_bounds(pair: &str) -> bool {
     pair.split_once(':').is_some_and(|(lower, upper)| {
         let (lower, upper) = (lower.parse::<i32>(), upper.parse::<i32>());
@@ -62,13 +62,13 @@ struct ArrayReader<'t, 'o> {
     rest: &'t [u8],
     element: JsonType,
     delimiter: u8,
-    /// A quoted element without its backslashes; kept for its room.
+    /// A quoted element without its backslashes; kept to reuse the allocation.
     unescaped: Vec<u8>,
     out: &'o mut Vec<u8>,
 }
 
 impl ArrayReader<'_, '_> {
-    /// What is between a pair of braces, `depth` dimensions deep.
+    /// Reads a pair of braces with `depth` dimensions inside.
     fn dimension(&mut self, depth: usize) -> Result<(), Unrenderable> {
         self.expect(b'{')?;
         self.out.push(b'[');
@@ -106,7 +106,7 @@ impl ArrayReader<'_, '_> {
         self.element.write_json(bare, self.out)
     }
 
-    /// Reads up to the closing quote; a backslash stands before a byte that is meant as it is.
+    /// Reads up to the closing quote; a backslash escapes the byte that follows.
     fn unescape(&mut self) -> Result<(), Unrenderable> {
         self.unescaped.clear();
         loop {
@@ -118,13 +118,13 @@ impl ArrayReader<'_, '_> {
             if self.take(b'"') {
                 return Ok(());
             }
-            let (&[_, meant], rest) = self.rest.split_first_chunk().ok_or(Unrenderable)?;
-            self.unescaped.push(meant);
+            let (&[_, escaped], rest) = self.rest.split_first_chunk().ok_or(Unrenderable)?;
+            self.unescaped.push(escaped);
             self.rest = rest;
         }
     }
 
-    /// Goes past this byte if it comes next.
+    /// Skips this byte if it comes next.
     fn take(&mut self, byte: u8) -> bool {
         let after = self.rest.strip_prefix(&[byte]);
         self.rest = after.unwrap_or(self.rest);

@@ -2,12 +2,12 @@
 
 use super::JsonType;
 
-/// The kind of a built-in type; `None` for those left out and for types that are not built in.
+/// The representation of a built-in type; `None` for those omitted and for types that are not built in.
 ///
-/// A list of what is known, so that a type a future PostgreSQL brings is not guessed at. Left out
-/// on purpose: `regclass` and its siblings and `aclitem`, which print names that can change and
-/// depend on `search_path`; `int2vector` and `oidvector`, arrays that print no braces and are meant
-/// for catalogs; true arrays, whose elements' kind decides.
+/// The list is explicit, so that a type of a future PostgreSQL is not guessed. Omitted on purpose: `regclass`
+/// and the like and `aclitem`, whose output contains names that can change and depend on `search_path`;
+/// `int2vector` and `oidvector`, arrays printed without braces and meant for catalogs; true arrays, whose
+/// elements' type decides.
 ///
 /// Source: `src/include/catalog/pg_type.dat`; these OIDs never change.
 pub(super) fn kind(type_oid: u32) -> Option<JsonType> {
@@ -26,7 +26,7 @@ pub(super) fn kind(type_oid: u32) -> Option<JsonType> {
     }
 }
 
-/// Types to which `to_jsonb` gives no form of their own: it quotes what they print.
+/// Whether `to_jsonb` quotes the type's text output.
 fn is_printed_as_string(type_oid: u32) -> bool {
     matches!(
         type_oid,
@@ -53,7 +53,7 @@ fn is_printed_as_string(type_oid: u32) -> bool {
     )
 }
 
-/// `int2vector` and `oidvector`, which `to_jsonb` takes for arrays.
+/// Whether the type is `int2vector` or `oidvector`, which `to_jsonb` treats as arrays.
 pub(super) fn is_vector(type_oid: u32) -> bool {
     matches!(type_oid, 22 | 30)
 }

@@ -1,28 +1,28 @@
 //! `json` and `jsonb` values inside of other JSON.
 //!
-//! What `jsonb` prints is what `to_jsonb` gives. `json` prints what was stored, and `to_jsonb`
-//! would read it anew: it drops all but the last of equal keys, and fails on text that jsonb can't
-//! hold. Here such values are refused.
+//! The output of `jsonb` is that of `to_jsonb`. The output of `json` is the stored text, which `to_jsonb` would
+//! parse again: it drops all but the last of equal keys, and fails on text that `jsonb` can't store. Such values
+//! are rejected here.
 
 use super::Unrenderable;
-use super::number::all_digits;
+use crate::decimal::Decimal;
 
-/// Longest `json` text that is looked at, in bytes: a longer one is refused.
+/// Longest `json` text accepted, in bytes.
 pub(super) const JSON_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Deepest nesting of `json` that is looked at; deeper values are refused.
+/// Deepest nesting of `json` accepted.
 pub(super) const JSON_DEPTH_MAX: usize = 64;
-/// Longest number in `json`, in bytes, and largest exponent: far inside of what `numeric` keeps
-/// exactly, far outside of what is used.
+/// Longest number accepted in `json`, in bytes, and largest exponent: far below the limits of `numeric`, far
+/// above the numbers in use.
 pub(super) const JSON_NUMBER_MAX: usize = 1000;
 
-/// What `jsonb` prints needs no change.
+/// Appends the output of `jsonb`, which needs no change.
 pub(super) fn write_jsonb(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
     std::str::from_utf8(text).map_err(|_| Unrenderable)?;
     out.extend_from_slice(text);
     Ok(())
 }
 
-/// Copies a `json` value without its white space, and refuses it where `to_jsonb` might not agree.
+/// Copies a `json` value without its white space, and rejects it if the result of `to_jsonb` might differ.
 pub(super) fn write_json(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
     if text.len() > JSON_BYTES_MAX {
         return Err(Unrenderable);
@@ -101,13 +101,13 @@ impl<'t> Scanner<'t, '_> {
         if keys.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(Unrenderable) }
     }
 
-    /// A key spelled with escapes could equal another one that is not.
+    /// Copies a key. One with escapes is rejected: it could equal another spelling of the same key.
     fn key(&mut self) -> Result<&'t [u8], Unrenderable> {
         let key = self.string()?;
         if key.contains(&b'\\') { Err(Unrenderable) } else { Ok(key) }
     }
 
-    /// Copies a string; returns what is between its quotes.
+    /// Copies a string; returns the text between its quotes.
     fn string(&mut self) -> Result<&'t [u8], Unrenderable> {
         let text = self.rest;
         self.rest = self.rest.strip_prefix(b"\"").ok_or(Unrenderable)?;
@@ -127,7 +127,7 @@ impl<'t> Scanner<'t, '_> {
         whole.get(1..length - 1).ok_or(Unrenderable)
     }
 
-    /// What follows a backslash.
+    /// Reads what follows a backslash.
     fn escape(&mut self) -> Result<(), Unrenderable> {
         let (&letter, rest) = self.rest.split_first().ok_or(Unrenderable)?;
         self.rest = rest;
@@ -138,7 +138,7 @@ impl<'t> Scanner<'t, '_> {
         }
     }
 
-    /// jsonb refuses U+0000 and half of a surrogate pair; `json` doesn't.
+    /// Rejects U+0000 and unpaired surrogates, which `json` accepts and `jsonb` does not.
     fn unicode_escape(&mut self) -> Result<(), Unrenderable> {
         match self.four_hex_digits()? {
             0 | 0xDC00..=0xDFFF => Err(Unrenderable),
@@ -200,23 +200,11 @@ impl<'t> Scanner<'t, '_> {
     }
 }
 
-/// RFC 8259's numbers, inside of the limits.
+/// Whether the text is a number (RFC 8259) within the limits.
 fn is_json_number(number: &[u8]) -> bool {
-    if number.len() > JSON_NUMBER_MAX {
-        return false;
-    }
-    let unsigned = number.strip_prefix(b"-").unwrap_or(number);
-    let mut parts = unsigned.splitn(2, |byte| matches!(byte, b'e' | b'E'));
-    let mut mantissa = parts.next().unwrap_or_default().splitn(2, |&byte| byte == b'.');
-    let whole = mantissa.next().unwrap_or_default();
-    all_digits(whole)
-        && (whole.len() == 1 || !whole.starts_with(b"0"))
-        && mantissa.next().is_none_or(all_digits)
-        && parts.next().is_none_or(is_small_exponent)
-}
-
-fn is_small_exponent(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"+").or_else(|| text.strip_prefix(b"-")).unwrap_or(text);
-    let value = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
-    all_digits(digits) && value.is_some_and(|value| value <= JSON_NUMBER_MAX)
+    // Checked first, so that the time is bounded.
+    number.len() <= JSON_NUMBER_MAX
+        && Decimal::parse(number).is_some_and(|decimal| {
+            usize::try_from(decimal.exponent.unsigned_abs()).is_ok_and(|e| e <= JSON_NUMBER_MAX)
+        })
 }

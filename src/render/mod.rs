@@ -1,35 +1,33 @@
-//! How a value that arrives as text becomes the JSON that PostgreSQL itself would make of it.
+//! Rendering of PostgreSQL's text output as the JSON that PostgreSQL itself would produce.
 //!
-//! The yardstick is `to_jsonb(value)` in a session at UTC. A scalar comes out byte for byte as
-//! `to_jsonb(value)::text`, so the same value has the same text wherever it was read. `json` keeps
-//! its own order of keys and spelling of numbers, and arrays have no white space between their
-//! elements: they are equal as JSON with numbers compared as decimals. What can't be rendered with
-//! certainty is refused, never guessed: the caller reads that row from the database instead.
+//! The reference is `to_jsonb(value)` in a session at UTC. A scalar is rendered byte for byte as
+//! `to_jsonb(value)::text`, so a value has the same text wherever it was read. `json` values keep their order
+//! of keys and spelling of numbers, and arrays have no white space between elements: these are equal as JSON
+//! with numbers compared as decimals. A value that can't be rendered with certainty is rejected, never
+//! guessed: the caller reads that row from the database instead.
 //!
-//! The text must come from a session with these settings, which change what types print:
+//! The text must come from a session with these settings, which change the output of types:
 //! `client_encoding = UTF8`, `DateStyle = ISO`, `TimeZone = UTC`, `IntervalStyle = postgres`,
-//! `extra_float_digits` at least 1, `bytea_output = hex`. A session set otherwise is noticed where
-//! the text shows it.
+//! `extra_float_digits` at least 1, `bytea_output = hex`. Other settings are detected only where the text
+//! reveals them.
 //!
 //! Source: PostgreSQL, `src/backend/utils/adt/jsonb.c` (`datum_to_jsonb`), `json.c`
 //! (`JsonEncodeDateTime`, `escape_json`) and `arrayfuncs.c` (`array_out`).
 
 mod array;
 mod builtin;
+mod datetime;
 mod form;
 mod json;
-mod moment;
 mod number;
 mod string;
 
 use crate::json_type::{JsonShape, JsonType};
 
-pub use string::write_string;
-
 #[cfg(test)]
 mod tests;
 
-/// The value can't be rendered with certainty: read the row from the database.
+/// The error for a value that can't be rendered with certainty: its row must be read from the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the value can't be rendered exactly as PostgreSQL would from the change stream; \
@@ -41,8 +39,8 @@ impl JsonShape {
     /// Appends the JSON of a value, given its text output.
     ///
     /// # Errors
-    /// When the text is not what the type prints under the settings above, or may not be equal to
-    /// what `to_jsonb` makes of it; `out` is then as it was.
+    /// When the text is not the type's output under the settings above, or the result might differ from that of
+    /// `to_jsonb`; `out` is then unchanged.
     pub fn write_json(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
         let start = out.len();
         let written = match self {
@@ -77,15 +75,15 @@ impl JsonType {
             Self::Boolean => write_boolean(text, out),
             Self::Json => json::write_json(text, out),
             Self::Jsonb => json::write_jsonb(text, out),
-            Self::Timestamp => moment::write_timestamp(text, out),
-            Self::Timestamptz => moment::write_timestamptz(text, out),
-            Self::Date => moment::write_date(text, out),
+            Self::Timestamp => datetime::write_timestamp(text, out),
+            Self::Timestamptz => datetime::write_timestamptz(text, out),
+            Self::Date => datetime::write_date(text, out),
             Self::String => string::write_text(text, out),
         }
     }
 }
 
-/// The value of a `smallint`, `integer` or `bigint`, given its text output.
+/// Parses the text output of a `smallint`, `integer` or `bigint`.
 ///
 /// # Errors
 /// When the text is not such a number.

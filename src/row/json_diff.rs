@@ -1,16 +1,18 @@
-//! Whether two documents say the same, and if not, in what they differ.
+//! Comparison of two documents by value, and a description of their differences.
 
 use serde_json::Value;
 
-use super::{Members, Row};
+use super::Row;
+use crate::decimal::Decimal;
+use crate::json_text;
 
-/// Members that are named of a row that differs in more.
-const MEMBERS_TOLD_MAX: usize = 5;
-/// Letters of a value that are told.
-const VALUE_LETTERS_MAX: usize = 100;
+/// Differing members listed for one row; further ones are only counted.
+const MEMBERS_LISTED_MAX: usize = 5;
+/// Characters shown of one value.
+const VALUE_CHARS_MAX: usize = 100;
 
-/// In what a row in memory differs from the one in the database, as a sentence; `None` when both
-/// say the same.
+/// The difference between a cached row and the one in the database, as a sentence; `None` when both
+/// are equal by value.
 pub fn difference(memory: Option<&Row>, database: Option<&Row>) -> Option<String> {
     match (memory, database) {
         (None, None) => None,
@@ -22,85 +24,67 @@ pub fn difference(memory: Option<&Row>, database: Option<&Row>) -> Option<String
 }
 
 fn differing_members(memory: &Row, database: &Row) -> Option<String> {
-    let (Some(ours), Some(theirs)) = (Members::of(memory), Members::of(database)) else {
+    let documents = (json_text::members(memory.json()), json_text::members(database.json()));
+    let (Some(cached), Some(stored)) = documents else {
         return Some("the documents are not JSON objects".into());
     };
-    let names =
-        |members: &Members| members.0.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
-    let (our_names, their_names) = (names(&ours), names(&theirs));
-    if our_names != their_names {
-        let [memory, database] = [our_names, their_names].map(|names| names.join(", "));
-        let [memory, database] = [shortened(&memory), shortened(&database)];
+    let [cached_names, stored_names] =
+        [&cached, &stored].map(|members| members.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    if cached_names != stored_names {
+        let [memory, database] =
+            [cached_names, stored_names].map(|names| truncated(&names.join(", ")));
         return Some(format!("its members are {memory} in memory, {database} in the database"));
     }
-    let pairs = ours.0.iter().zip(&theirs.0);
-    let differing: Vec<String> = pairs
-        .filter(|((_, ours), (_, theirs))| !is_same_json(ours, theirs))
-        .map(|((name, ours), (_, theirs))| {
-            let (ours, theirs) = (shortened(ours), shortened(theirs));
-            format!("{name} is {ours} in memory, {theirs} in the database")
+    let differing: Vec<String> = std::iter::zip(&cached, &stored)
+        .filter(|((_, cached), (_, stored))| !is_same_json(cached, stored))
+        .map(|((name, cached), (_, stored))| {
+            let (cached, stored) = (truncated(cached), truncated(stored));
+            format!("{name} is {cached} in memory, {stored} in the database")
         })
         .collect();
-    let more = differing.len().saturating_sub(MEMBERS_TOLD_MAX);
-    let told = differing.iter().take(MEMBERS_TOLD_MAX).cloned().collect::<Vec<_>>().join("; ");
-    match (differing.is_empty(), more) {
-        (true, _) => None,
-        (_, 0) => Some(told),
-        _ => Some(format!("{told}; and {more} more")),
+    if differing.is_empty() {
+        return None;
+    }
+    let listed = differing.get(..MEMBERS_LISTED_MAX).unwrap_or(&differing).join("; ");
+    match differing.len().saturating_sub(MEMBERS_LISTED_MAX) {
+        0 => Some(listed),
+        more => Some(format!("{listed}; and {more} more")),
     }
 }
 
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(VALUE_LETTERS_MAX) {
+fn truncated(text: &str) -> String {
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
 }
 
-/// Whether two JSON texts are equal as `jsonb` compares them, with numbers as decimals: `1.50` is
-/// `15e-1`, white space is nothing, of equal keys the last counts.
+/// Whether two JSON texts are equal as `jsonb` compares them, with numbers as decimals: `1.50` equals
+/// `15e-1`, white space does not count, and of equal keys the last one does.
 pub fn is_same_json(one: &str, other: &str) -> bool {
+    // Nearly all pairs are equal as text.
     if one == other {
         return true;
     }
-    match (with_decimals(one), with_decimals(other)) {
-        (Some(one), Some(other)) => one == other,
+    match (serde_json::from_str(one), serde_json::from_str(other)) {
+        (Ok(one), Ok(other)) => is_same_value(&one, &other),
         _ => false,
     }
 }
 
-/// JSON with its numbers in one spelling.
-fn with_decimals(json: &str) -> Option<Value> {
-    fn walk(value: &mut Value) {
-        match value {
-            Value::Number(number) => *value = decimal(number.as_str()).into(),
-            Value::Array(items) => items.iter_mut().for_each(walk),
-            Value::Object(members) => members.values_mut().for_each(walk),
-            _ => {}
+fn is_same_value(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            Decimal::parse(one.as_str().as_bytes()) == Decimal::parse(other.as_str().as_bytes())
         }
-    }
-    let mut value = serde_json::from_str(json).ok()?;
-    walk(&mut value);
-    Some(value)
-}
-
-/// A number's digits without zeros at either end, and their exponent. It begins with a character that
-/// no string of a row has: PostgreSQL knows no NUL.
-fn decimal(number: &str) -> String {
-    let number = number.to_lowercase();
-    let (mantissa, exponent) = number.split_once('e').unwrap_or((&number, "0"));
-    let unsigned = mantissa.trim_start_matches('-');
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    let digits = format!("{whole}{fraction}");
-    let significant = digits.trim_end_matches('0');
-    let exponent = exponent.trim_start_matches('+').parse::<i128>().unwrap_or_default();
-    // Of the last digit that is not zero.
-    let exponent =
-        exponent + digits.len() as i128 - significant.len() as i128 - fraction.len() as i128;
-    let sign = if mantissa.starts_with('-') { "-" } else { "" };
-    match significant.trim_start_matches('0') {
-        "" => "\0".into(),
-        digits => format!("\0{sign}{digits}e{exponent}"),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| is_same_value(a, b))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let in_other = |(name, a)| other.get(name).is_some_and(|b| is_same_value(a, b));
+            one.len() == other.len() && one.iter().all(in_other)
+        }
+        _ => one == other,
     }
 }
 
@@ -109,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_the_same_however_they_are_spelled() {
+    fn numbers_are_equal_in_every_spelling() {
         for (one, other) in [
             ("1e2", "100"),
             ("1e+20", "100000000000000000000"),
@@ -135,25 +119,25 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_told_by_member() {
+    fn a_difference_names_its_members() {
         let row = |json: &str| Row::new(json.as_bytes());
-        let told =
+        let described =
             |memory: &str, database: &str| difference(Some(&row(memory)), Some(&row(database)));
-        assert_eq!(told(r#"{"id":1,"a":1.0}"#, r#"{"id":1,"a":1}"#), None);
+        assert_eq!(described(r#"{"id":1,"a":1.0}"#, r#"{"id":1,"a":1}"#), None);
         assert_eq!(
-            told(r#"{"id":1,"a":"x","b":2}"#, r#"{"id":1,"a":"y","b":2}"#).as_deref(),
+            described(r#"{"id":1,"a":"x","b":2}"#, r#"{"id":1,"a":"y","b":2}"#).as_deref(),
             Some(r#""a" is "x" in memory, "y" in the database"#)
         );
         assert_eq!(
-            told(r#"{"id":1}"#, r#"{"id":1,"a":2}"#).as_deref(),
+            described(r#"{"id":1}"#, r#"{"id":1,"a":2}"#).as_deref(),
             Some(r#"its members are "id" in memory, "id", "a" in the database"#)
         );
-        let long = told(r#"{"a":1}"#, &format!(r#"{{"a":"{}"}}"#, "ä".repeat(500))).unwrap();
+        let long = described(r#"{"a":1}"#, &format!(r#"{{"a":"{}"}}"#, "ä".repeat(500))).unwrap();
         assert!(long.len() < 300 && long.contains("ä…"), "{long}");
         let many = |n: u8| {
             format!("{{{}}}", (0..9).map(|c| format!("\"{c}\":{n}")).collect::<Vec<_>>().join(","))
         };
-        assert!(told(&many(1), &many(2)).unwrap().ends_with("; and 4 more"));
+        assert!(described(&many(1), &many(2)).unwrap().ends_with("; and 4 more"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which rows of a table someone may see, or asks for.
+//! Scopes: conditions that select the rows of a table that a caller may see, or requests.
 
 mod row_scope;
 mod values;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 pub use row_scope::{NoScopeColumn, RowScope, ScopeMatch};
 pub use values::{SCOPE_COLUMNS_MAX, ScopeColumnSet, ScopeValues};
 
-/// Equality conditions on a table's scope columns. A row is seen when all of them hold; without
-/// any, every row is.
+/// Equality conditions on a table's scope columns. A row matches if all of them hold; without conditions every
+/// row matches.
 ///
-/// Values are texts, as PostgreSQL reads them: what type they are of is the table's to know. Two
-/// values for one column stand side by side: unless they mean the same, nothing is seen.
+/// Values are input texts for PostgreSQL, whose type only the table knows. Two values for one column are two
+/// conditions: unless they are equal as values of the column's type, no row matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeConditions(Option<Arc<BTreeSet<ScopeCondition>>>);
 
-/// One column, and the value it must have.
+/// A column and the value it must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeCondition {
     /// The column's name, as stored.
@@ -28,17 +28,17 @@ pub struct ScopeCondition {
 }
 
 impl ScopeConditions {
-    /// Whether every row is seen.
+    /// Whether there are no conditions: every row matches.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// In order of the columns' names.
+    /// The conditions, ordered by column name.
     pub fn iter(&self) -> impl Iterator<Item = &ScopeCondition> {
         self.0.iter().flat_map(|all| all.iter())
     }
 
-    /// What is seen under these conditions and `others`.
+    /// The conjunction of these conditions and `others`.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {
         match (self.is_empty(), others.is_empty()) {
@@ -66,8 +66,8 @@ impl<C: Into<String>, V: Into<String>> FromIterator<(C, V)> for ScopeConditions 
 
 impl fmt::Display for ScopeConditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, condition) in self.iter().enumerate() {
-            let comma = if place > 0 { "," } else { "" };
+        for (index, condition) in self.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
             write!(f, "{comma}{}:{}", condition.column, condition.value)?;
         }
         Ok(())
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_that_say_the_same_are_equal_in_whatever_order_they_came() {
+    fn conditions_are_equal_in_any_order() {
         let a = ScopeConditions::from_iter([("owner_id", "5"), ("country", "fr")]);
         let b =
             ScopeConditions::from_iter([("country", "fr"), ("owner_id", "5"), ("country", "fr")]);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_must_hold() {
+    fn the_conjunction_has_the_conditions_of_both() {
         let five = ScopeConditions::from_iter([("owner_id", "5")]);
         let none = ScopeConditions::default();
         assert_eq!((none.and(&five), five.and(&none)), (five.clone(), five.clone()));

@@ -1,33 +1,33 @@
-//! The values of scope columns: those of a row, and those of some of the columns.
+//! The values of a row's scope columns, and of subsets of these columns.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::json_bytes;
+use crate::json_text;
 
 /// Scope columns of one table at most: for every combination of them the table's changes are
 /// remembered once more. A table with more is refused.
 pub const SCOPE_COLUMNS_MAX: usize = 3;
 
-/// Which of a table's scope columns: a bit for each, in the table's order.
+/// A subset of a table's scope columns: a bit for each, in the table's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScopeColumnSet(u8);
 
 impl ScopeColumnSet {
-    /// Every combination of at least one of so many columns.
+    /// Every nonempty subset of that many columns.
     pub fn all(columns: usize) -> impl Iterator<Item = Self> {
         (1..1_u8 << columns.min(SCOPE_COLUMNS_MAX)).map(Self)
     }
 
-    /// Those at these places.
-    pub fn of(places: impl IntoIterator<Item = usize>) -> Self {
-        Self(places.into_iter().fold(0, |bits, place| bits | 1 << place))
+    /// The columns at these indexes.
+    pub fn of(indexes: impl IntoIterator<Item = usize>) -> Self {
+        Self(indexes.into_iter().fold(0, |bits, index| bits | 1 << index))
     }
 
-    fn has(self, place: usize) -> bool {
-        self.0 >> place & 1 == 1
+    fn has(self, index: usize) -> bool {
+        self.0 >> index & 1 == 1
     }
 }
 
@@ -36,27 +36,27 @@ impl ScopeColumnSet {
 pub struct ScopeValues(#[serde(with = "json_bytes")] Box<[u8]>);
 
 impl ScopeValues {
-    /// Given as JSON text, written as the change stream writes values.
+    /// Wraps a JSON array whose values are rendered as in the change stream.
     pub fn json(text: &[u8]) -> Self {
         Self(text.into())
     }
 
-    /// Of the values of all scope columns, those of some.
+    /// The values of a subset, given that `self` has the values of all scope columns.
     #[must_use]
     pub fn picked(&self, columns: ScopeColumnSet) -> Self {
-        let all: Vec<&RawValue> = serde_json::from_slice(&self.0).unwrap_or_default();
+        let all = json_text::elements(&self.0).unwrap_or_default();
         if ScopeColumnSet::all(all.len()).last() == Some(columns) {
             return self.clone();
         }
-        let picked = all.into_iter().enumerate().filter(|(place, _)| columns.has(*place));
-        Self::of(picked.map(|(_, value)| value.get().as_bytes()))
+        let picked = all.into_iter().enumerate().filter(|(index, _)| columns.has(*index));
+        Self::of(picked.map(|(_, value)| value.as_bytes()))
     }
 
-    /// The array of these values.
+    /// Builds the array of these values.
     pub fn of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut json = vec![b'['];
-        for (place, value) in values.into_iter().enumerate() {
-            if place > 0 {
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
                 json.push(b',');
             }
             json.extend_from_slice(value);
@@ -65,7 +65,7 @@ impl ScopeValues {
         Self(json.into())
     }
 
-    /// Bytes it occupies outside of its handle.
+    /// Heap memory in bytes.
     pub fn heap_bytes(&self) -> usize {
         self.0.len()
     }
@@ -82,10 +82,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_of_the_values_are_those_of_the_columns_meant() {
+    fn picked_values_are_those_of_the_subset() {
         let values = ScopeValues::json(br#"[5,"a,]\"b",null]"#);
-        let picked = |places: &[usize]| {
-            format!("{:?}", values.picked(ScopeColumnSet::of(places.iter().copied())))
+        let picked = |indexes: &[usize]| {
+            format!("{:?}", values.picked(ScopeColumnSet::of(indexes.iter().copied())))
         };
         assert_eq!(picked(&[0]), "[5]");
         assert_eq!(picked(&[1, 2]), r#"["a,]\"b",null]"#);

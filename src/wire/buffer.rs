@@ -1,9 +1,9 @@
-//! Bytes received and not yet looked at.
+//! The receive buffer.
 
-/// A receive buffer: filled at its end, consumed at its front.
+/// A receive buffer, filled at its end and consumed at its front.
 ///
-/// It holds [`ReceiveBuffer::BYTES_USUAL`]; only for a message that is larger does it grow, as the
-/// bytes arrive and never beyond that message; when empty again it shrinks back.
+/// It holds [`ReceiveBuffer::BYTES_USUAL`]. It grows only for a larger message, as its bytes arrive and never
+/// beyond that message, and shrinks back afterwards.
 pub(crate) struct ReceiveBuffer {
     /// Zeroed where nothing has been received yet, so that no uninitialised memory is involved.
     bytes: Vec<u8>,
@@ -12,11 +12,11 @@ pub(crate) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// What one wait for bytes may bring in: more than a walsender sends in the pause that the stream
-    /// makes between reads, so that a read leaves nothing behind.
+    /// Usual size, in bytes: more than a walsender sends in the pause between two reads of the stream, so
+    /// that one read leaves nothing behind.
     pub(crate) const BYTES_USUAL: usize = 256 * 1024;
 
-    /// During start-up a page is plenty; [`ReceiveBuffer::make_room`] does the rest.
+    /// Size during startup, whose messages are short; [`ReceiveBuffer::make_room`] enlarges it.
     const BYTES_INITIAL: usize = 8 * 1024;
 
     pub(crate) fn new() -> Self {
@@ -27,21 +27,21 @@ impl ReceiveBuffer {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Lets go of `count` bytes at the front.
+    /// Drops `count` bytes at the front.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
     }
 
-    /// Lets go of `count` bytes at the front, which can still be read until more is received.
+    /// Drops `count` bytes at the front, and returns them: they stay in place until more is received.
     pub(crate) fn take(&mut self, count: usize) -> &[u8] {
         let start = self.start;
         self.consume(count);
         self.bytes.get(start..self.start).unwrap_or_default()
     }
 
-    /// Makes room to receive: for the message at the front, `message` bytes long when that is known.
+    /// Makes room to receive the message at the front, `message` bytes long if the length is known.
     pub(crate) fn make_room(&mut self, message: Option<usize>) {
-        // Bytes came until there was no more room: more would have come.
+        // The last read filled the buffer: more bytes are probably waiting.
         let was_full = self.end == self.bytes.len();
         self.move_to_front();
         let wanted = message.unwrap_or(0).max(Self::BYTES_USUAL);
@@ -49,7 +49,7 @@ impl ReceiveBuffer {
             self.bytes.truncate(wanted);
             self.bytes.shrink_to_fit();
         } else if was_full && self.bytes.len() < wanted {
-            // A length is only a claim until the bytes arrive: double, don't believe.
+            // The length is not trusted until the bytes arrive, so the buffer only doubles.
             let doubled = self.bytes.len() * 2;
             self.grow_to(wanted.min(doubled.max(Self::BYTES_USUAL)));
         }
@@ -68,12 +68,12 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Where to receive into; empty when there is no room.
+    /// The free part, to receive into; empty when the buffer is full.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// `count` bytes of [`ReceiveBuffer::space`] have been received.
+    /// Records that `count` bytes of [`ReceiveBuffer::space`] have been received.
     pub(crate) fn received(&mut self, count: usize) {
         self.end = self.bytes.len().min(self.end.saturating_add(count));
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn many_small_messages_have_the_usual_room() {
+    fn small_messages_use_the_usual_size() {
         let mut buffer = ReceiveBuffer::new();
         receive(&mut buffer, &[7; 2 * ReceiveBuffer::BYTES_INITIAL]);
         buffer.consume(ReceiveBuffer::BYTES_INITIAL - 3);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_alone_does_not_grow_it() {
+    fn a_length_alone_does_not_grow_it() {
         let mut buffer = ReceiveBuffer::new();
         buffer.make_room(Some(1 << 30));
         receive(&mut buffer, b"d");
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_come_out_as_they_went_in(
+        fn bytes_are_read_as_they_were_received(
             steps in prop::collection::vec((0..5_000_usize, 0..5_000_usize), 0..40)
         ) {
             let mut buffer = ReceiveBuffer::new();

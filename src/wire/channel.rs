@@ -1,4 +1,4 @@
-//! Messages over a transport: received into a buffer, sent from one.
+//! A transport with its receive and send buffers.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,19 +12,20 @@ use super::error::WireError;
 use super::message::{HEADER_BYTES, first_message, message_bytes};
 use super::transport::Transport;
 
-/// A message taken out of the buffer.
+/// A message copied out of the buffer.
 pub(crate) struct BackendMessage {
     pub(crate) tag: u8,
     pub(crate) body: Vec<u8>,
 }
 
-/// A transport with its two buffers.
+/// A stream of messages over a transport.
 pub(crate) struct MessageChannel {
     pub(crate) transport: Transport,
     pub(crate) received: ReceiveBuffer,
-    /// Written here first, so that a cancelled [`MessageChannel::flush`] loses nothing and repeats nothing.
+    /// Bytes to send. They are kept here so that a cancelled [`MessageChannel::flush`] neither loses nor
+    /// repeats any.
     pub(crate) unsent: Vec<u8>,
-    /// No message may be longer: small until the session has begun, then the protocol's limit.
+    /// Longest message accepted, in bytes: small until the session has started, then the protocol's limit.
     pub(crate) message_bytes_max: usize,
 }
 
@@ -34,9 +35,9 @@ impl MessageChannel {
         Self { transport, received, unsent: Vec::new(), message_bytes_max }
     }
 
-    /// Waits for bytes, then takes what is there without waiting, as far as there is room. Cancel safe.
+    /// Waits for bytes, then reads what is available without waiting, until the buffer is full. Cancel safe.
     ///
-    /// 0: there is no room because whole messages wait to be taken.
+    /// Returns the number of bytes read; 0 when the buffer is full of complete messages.
     pub(crate) async fn fill(&mut self) -> Result<usize, WireError> {
         let message = message_bytes(self.received.unread(), self.message_bytes_max)?;
         self.received.make_room(message);
@@ -59,13 +60,13 @@ impl MessageChannel {
                 Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error.into())),
                 Poll::Ready(Ok(())) if total == 0 => return Poll::Ready(Err(WireError::Closed)),
                 Poll::Ready(Ok(())) if count > 0 && !self.received.space().is_empty() => {}
-                // An error or the end comes again at the next call.
+                // The next call reports an error or the end again.
                 _ => return Poll::Ready(Ok(total)),
             }
         }
     }
 
-    /// The next message. Cancel safe.
+    /// Waits for the next message. Cancel safe.
     pub(crate) async fn next_message(&mut self) -> Result<BackendMessage, WireError> {
         loop {
             if let Some(raw) = first_message(self.received.unread(), self.message_bytes_max)? {
@@ -77,7 +78,7 @@ impl MessageChannel {
         }
     }
 
-    /// Sends what is unsent. Cancel safe: the next call goes on where this one stopped.
+    /// Sends the unsent bytes. Cancel safe: the next call continues where this one stopped.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() {
             let count = self.transport.write(&self.unsent).await?;

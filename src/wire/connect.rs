@@ -1,4 +1,4 @@
-//! From a target to a session: hosts in order, their addresses, the kinds of encryption allowed.
+//! From a target to a session: hosts in order, their addresses, and the allowed kinds of encryption.
 
 use tokio::time::timeout;
 
@@ -6,34 +6,33 @@ use super::conn_options::{ConnectOptions, Host, SessionAttrs, SslMode};
 use super::error::{ConnectError, ConnectErrorKind};
 use super::login::{LoggedIn, LoginError, SessionPurpose, log_in};
 use super::socket::{Address, addresses, open, shuffle};
-use super::tls::{self, SslResponse, TlsMode};
+use super::tls::{SslResponse, TlsMode, request_ssl, require_roots};
 use super::transport::Transport;
 
-/// One way to talk to a server.
+/// How one connection attempt uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TlsAttempt {
     /// Without TLS.
     Plain,
-    /// With TLS if the server is willing, else without.
+    /// With TLS if the server accepts it, else without.
     TlsIfOffered,
-    /// With TLS or not at all.
+    /// With TLS, negotiated first; else the attempt fails.
     Tls,
     /// With TLS from the first byte.
     DirectTls,
 }
 
-/// Opens a session with the first of the target's servers that will do.
+/// Opens a session with the first suitable server of the target.
 ///
-/// A server that refuses us (wrong password, no such database) ends the search, as in libpq; one
-/// that can't be reached or is of the wrong kind does not. Each address has the whole of
+/// A server that rejects the session (wrong password, no such database) ends the search, as in libpq; one
+/// that can't be reached or is of the wrong kind does not. Each address is given the full
 /// `connect_timeout`.
 pub(crate) async fn connect(
     target: &ConnectOptions,
     purpose: SessionPurpose,
 ) -> Result<LoggedIn, ConnectError> {
-    let encryption = prepare_encryption(target)
-        .map_err(|kind| ConnectError::new(target.display_name(), kind))?;
-    let search = Search { target, purpose, encryption };
+    let tls = prepare_tls(target).map_err(|kind| ConnectError::new(target.display_name(), kind))?;
+    let search = Search { target, purpose, tls };
     if target.session_attrs != SessionAttrs::PreferStandby {
         return Box::pin(search.try_hosts(target.session_attrs)).await;
     }
@@ -43,49 +42,49 @@ pub(crate) async fn connect(
     }
 }
 
-/// Reads the certificates, when any connection could need them.
-fn prepare_encryption(target: &ConnectOptions) -> Result<Option<TlsMode>, ConnectErrorKind> {
+/// Reads the certificates, if any connection could need them.
+fn prepare_tls(target: &ConnectOptions) -> Result<Option<TlsMode>, ConnectErrorKind> {
     let all_local = target.hosts.iter().all(|host| host.socket_path().is_some());
     if target.tls.mode == SslMode::Disable || all_local {
         return Ok(None);
     }
-    tls::refuse_missing_roots(&target.tls)?;
+    require_roots(&target.tls)?;
     TlsMode::new(&target.tls).map(Some)
 }
 
 struct Search<'a> {
     target: &'a ConnectOptions,
     purpose: SessionPurpose,
-    encryption: Option<TlsMode>,
+    tls: Option<TlsMode>,
 }
 
-/// An attempt over one way that failed.
+/// A failed attempt.
 struct AttemptError {
     kind: ConnectErrorKind,
-    /// Whether another kind of encryption might do better.
-    is_worth_another_way: bool,
+    /// Whether an attempt with another kind of encryption might succeed.
+    may_retry: bool,
 }
 
 impl AttemptError {
     fn of_encryption(kind: ConnectErrorKind) -> Self {
-        Self { kind, is_worth_another_way: true }
+        Self { kind, may_retry: true }
     }
 
     fn of_socket(error: std::io::Error) -> Self {
-        Self { kind: ConnectErrorKind::Unreachable(error), is_worth_another_way: false }
+        Self { kind: ConnectErrorKind::Unreachable(error), may_retry: false }
     }
 
-    fn of_login(LoginError { kind, was_asked }: LoginError) -> Self {
-        let refused = kind.server_error().is_some() || matches!(kind, ConnectErrorKind::Tls(_));
-        Self { is_worth_another_way: refused && !was_asked, kind }
+    fn of_login(LoginError { kind, auth_requested }: LoginError) -> Self {
+        let rejected = kind.server_error().is_some() || matches!(kind, ConnectErrorKind::Tls(_));
+        Self { may_retry: rejected && !auth_requested, kind }
     }
 }
 
 impl Search<'_> {
-    async fn try_hosts(&self, wanted: SessionAttrs) -> Result<LoggedIn, ConnectError> {
+    async fn try_hosts(&self, attrs: SessionAttrs) -> Result<LoggedIn, ConnectError> {
         let mut errors = Vec::new();
         for host in self.in_order(self.target.hosts.iter().collect()) {
-            match self.try_host(host, wanted, &mut errors).await {
+            match self.try_host(host, attrs, &mut errors).await {
                 Some(session) => return Ok(session),
                 None if is_final(&errors) => break,
                 None => {}
@@ -94,6 +93,7 @@ impl Search<'_> {
         Err(self.summary(errors))
     }
 
+    /// Hosts or addresses in the order in which to try them.
     fn in_order<T>(&self, items: Vec<T>) -> Vec<T> {
         if self.target.shuffle { shuffle(items) } else { items }
     }
@@ -101,11 +101,11 @@ impl Search<'_> {
     async fn try_host(
         &self,
         host: &Host,
-        wanted: SessionAttrs,
+        attrs: SessionAttrs,
         errors: &mut Vec<ConnectError>,
     ) -> Option<LoggedIn> {
         let limit = self.target.connect_timeout;
-        let too_late = ConnectErrorKind::Timeout { seconds: limit.as_secs() };
+        let timed_out = || ConnectErrorKind::Timeout { seconds: limit.as_secs() };
         let found = match timeout(limit, addresses(host)).await {
             Ok(Ok(found)) => self.in_order(found),
             Ok(Err(kind)) => {
@@ -113,16 +113,15 @@ impl Search<'_> {
                 return None;
             }
             Err(_) => {
-                errors.push(ConnectError::new(host.to_string(), too_late));
+                errors.push(ConnectError::new(host.to_string(), timed_out()));
                 return None;
             }
         };
         for address in found {
-            let attempt = timeout(limit, self.try_address(host, &address, wanted)).await;
-            let late = || Err(ConnectErrorKind::Timeout { seconds: limit.as_secs() });
-            match attempt.unwrap_or_else(|_| late()) {
+            let attempt = timeout(limit, self.try_address(host, &address, attrs)).await;
+            match attempt.unwrap_or_else(|_| Err(timed_out())) {
                 Ok(session) => return Some(session),
-                Err(kind) => errors.push(ConnectError::new(shown(host, &address), kind)),
+                Err(kind) => errors.push(ConnectError::new(label(host, &address), kind)),
             }
             if is_final(errors) {
                 return None;
@@ -135,35 +134,39 @@ impl Search<'_> {
         &self,
         host: &Host,
         address: &Address,
-        wanted: SessionAttrs,
+        attrs: SessionAttrs,
     ) -> Result<LoggedIn, ConnectErrorKind> {
-        let mut session = self.try_ways(host, address).await?;
-        if session.satisfies(wanted).await? {
+        let mut session = self.try_with_fallback(host, address).await?;
+        if session.satisfies(attrs).await? {
             return Ok(session);
         }
-        session.leave().await;
+        session.terminate().await;
         Err(ConnectErrorKind::WrongSessionAttrs { wanted: self.target.session_attrs.as_str() })
     }
 
-    /// libpq's fall-backs of `allow` and `prefer`. When both ways fail, the one that got further tells
-    /// more; else the preferred one does.
-    async fn try_ways(&self, host: &Host, address: &Address) -> Result<LoggedIn, ConnectErrorKind> {
-        let (first, second) = self.ways(address);
-        let failure = match Box::pin(self.try_way(host, address, first)).await {
+    /// libpq's fallbacks of `allow` and `prefer`. When both attempts fail, the error of the one that got
+    /// further is returned, else that of the preferred one.
+    async fn try_with_fallback(
+        &self,
+        host: &Host,
+        address: &Address,
+    ) -> Result<LoggedIn, ConnectErrorKind> {
+        let (first, second) = self.tls_attempts(address);
+        let failure = match Box::pin(self.try_once(host, address, first)).await {
             Ok(session) => return Ok(session),
             Err(failure) => failure,
         };
-        let Some(second) = second.filter(|_| failure.is_worth_another_way) else {
+        let Some(second) = second.filter(|_| failure.may_retry) else {
             return Err(failure.kind);
         };
-        match Box::pin(self.try_way(host, address, second)).await {
+        match Box::pin(self.try_once(host, address, second)).await {
             Ok(session) => Ok(session),
-            Err(other) if other.is_worth_another_way => Err(failure.kind),
+            Err(other) if other.may_retry => Err(failure.kind),
             Err(other) => Err(other.kind),
         }
     }
 
-    fn ways(&self, address: &Address) -> (TlsAttempt, Option<TlsAttempt>) {
+    fn tls_attempts(&self, address: &Address) -> (TlsAttempt, Option<TlsAttempt>) {
         match (address, self.target.tls.mode) {
             (Address::Unix(_), _) | (_, SslMode::Disable) => (TlsAttempt::Plain, None),
             (_, SslMode::Allow) => (TlsAttempt::Plain, Some(TlsAttempt::Tls)),
@@ -173,15 +176,15 @@ impl Search<'_> {
         }
     }
 
-    async fn try_way(
+    async fn try_once(
         &self,
         host: &Host,
         address: &Address,
-        way: TlsAttempt,
+        attempt: TlsAttempt,
     ) -> Result<LoggedIn, AttemptError> {
         let transport = open(address, &self.target.tcp).await.map_err(AttemptError::of_socket)?;
         let transport =
-            self.encrypt(transport, host, way).await.map_err(AttemptError::of_encryption)?;
+            self.encrypt(transport, host, attempt).await.map_err(AttemptError::of_encryption)?;
         log_in(transport, self.target, host, self.purpose).await.map_err(AttemptError::of_login)
     }
 
@@ -189,20 +192,18 @@ impl Search<'_> {
         &self,
         transport: Transport,
         host: &Host,
-        way: TlsAttempt,
+        attempt: TlsAttempt,
     ) -> Result<Transport, ConnectErrorKind> {
-        let (stream, encryption) = match (transport, &self.encryption) {
-            (Transport::Tcp(stream), Some(encryption)) if way != TlsAttempt::Plain => {
-                (stream, encryption)
-            }
+        let (stream, tls) = match (transport, &self.tls) {
+            (Transport::Tcp(stream), Some(tls)) if attempt != TlsAttempt::Plain => (stream, tls),
             (transport, _) => return Ok(transport),
         };
-        if way == TlsAttempt::DirectTls {
-            return encryption.encrypt(stream, host).await;
+        if attempt == TlsAttempt::DirectTls {
+            return tls.encrypt(stream, host).await;
         }
-        match tls::request_ssl(stream).await? {
-            SslResponse::Accepted(stream) => encryption.encrypt(stream, host).await,
-            SslResponse::Refused(stream) if way == TlsAttempt::TlsIfOffered => {
+        match request_ssl(stream).await? {
+            SslResponse::Accepted(stream) => tls.encrypt(stream, host).await,
+            SslResponse::Refused(stream) if attempt == TlsAttempt::TlsIfOffered => {
                 Ok(Transport::Tcp(stream))
             }
             SslResponse::Refused(_) => {
@@ -211,7 +212,7 @@ impl Search<'_> {
         }
     }
 
-    /// The error that decides; of several servers that can't be used, all.
+    /// The error that ended the search, or else the errors of every server.
     fn summary(&self, mut errors: Vec<ConnectError>) -> ConnectError {
         if let Some(last) = errors.pop_if(|last| !last.kind().is_worth_another_host()) {
             return last;
@@ -230,8 +231,8 @@ fn is_final(errors: &[ConnectError]) -> bool {
     errors.last().is_some_and(|last| !last.kind().is_worth_another_host())
 }
 
-/// A host, and its address where the name alone does not tell.
-fn shown(host: &Host, address: &Address) -> String {
+/// The host, with its address where that differs from the name.
+fn label(host: &Host, address: &Address) -> String {
     match address {
         Address::Tcp(address) if host.to_string() != address.to_string() => {
             format!("{host} ({})", address.ip())

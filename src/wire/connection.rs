@@ -1,4 +1,4 @@
-//! A walsender connection before it streams: SQL and replication commands.
+//! A walsender connection before streaming: SQL and replication commands.
 
 use std::fmt::Write;
 
@@ -10,37 +10,37 @@ use super::copy::CopyBoth;
 use super::error::{ConnectError, ConnectErrorKind, WireError};
 use super::login::{LoggedIn, SessionPurpose};
 use super::message::ProtocolError;
+use super::receive_window::limit_receive_window;
 use super::server_error::ServerError;
 use super::session::TextRow;
-use super::socket::limit_receive_window;
 use super::timeline;
 use crate::history::TimelineSwitch;
 use crate::lsn::Lsn;
 use crate::table::quoted;
 
-/// Which database system this is, and how far its WAL reaches (`IDENTIFY_SYSTEM`).
+/// The identity of the database cluster and the end of its WAL (`IDENTIFY_SYSTEM`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemIdentity {
-    /// Unique to a cluster and its physical copies.
+    /// Shared only by a cluster and its physical copies.
     pub system_identifier: u64,
-    /// The current timeline.
+    /// Number of the current timeline.
     pub timeline: u32,
-    /// How far the WAL is flushed.
+    /// End of the flushed WAL.
     pub xlogpos: Lsn,
-    /// The database connected to.
+    /// Name of the connection's database.
     pub database: String,
 }
 
-/// A connection with `replication=database`: it understands SQL and replication commands.
+/// A connection with `replication=database`, which accepts SQL and replication commands.
 ///
-/// Its session shows values as `to_jsonb` in UTC would need them: `DateStyle=ISO`, `TimeZone=UTC`,
+/// Its session prints values in the form that `render` expects: `DateStyle=ISO`, `TimeZone=UTC`,
 /// `IntervalStyle=postgres`, `extra_float_digits=1`, `bytea_output=hex`, in UTF-8.
 pub struct WalsenderConnection {
     session: LoggedIn,
 }
 
 impl WalsenderConnection {
-    /// Connects, authenticates and makes sure that a walsender is at the other end.
+    /// Connects, authenticates, and verifies that the other end is a walsender.
     pub async fn connect(target: &ConnectOptions) -> Result<Self, ConnectError> {
         let session = Box::pin(connect(target, SessionPurpose::Replication)).await?;
         let mut connection = Self { session };
@@ -53,12 +53,12 @@ impl WalsenderConnection {
         Err(ConnectError::new(target.display_name(), kind))
     }
 
-    /// Connects an ordinary session instead of a walsender: SQL only, with the same settings.
+    /// Connects an ordinary session instead of a walsender, for SQL only, with the same settings.
     pub async fn connect_sql(target: &ConnectOptions) -> Result<Self, ConnectError> {
         Ok(Self { session: Box::pin(connect(target, SessionPurpose::Sql)).await? })
     }
 
-    /// A parameter the server reports, such as `server_version`.
+    /// A parameter that the server has reported, such as `server_version`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.session.parameters.get(name).map(String::as_str)
     }
@@ -68,21 +68,21 @@ impl WalsenderConnection {
         self.session.backend_pid
     }
 
-    /// Runs SQL or a replication command and collects every row, values as text. An error of the
-    /// server leaves the connection usable. Not cancel safe: drop the connection instead.
+    /// Runs SQL or a replication command and collects all rows, values as text. The connection stays usable
+    /// after an error of the server. Not cancel safe: drop the connection instead.
     pub async fn simple_query(&mut self, sql: &str) -> Result<Vec<TextRow>, WireError> {
         self.session.simple_query(sql).await
     }
 
-    /// Which database system this is.
+    /// Runs `IDENTIFY_SYSTEM`.
     pub async fn identify_system(&mut self) -> Result<SystemIdentity, WireError> {
         let rows = self.simple_query("IDENTIFY_SYSTEM").await?;
         let identity = rows.first().and_then(parse_identity);
         identity.ok_or(WireError::Unexpected("IDENTIFY_SYSTEM"))
     }
 
-    /// How the server came to its timeline: the switches that led there, the oldest first. The first
-    /// timeline has no history; of another one, the server may have lost it (SQLSTATE 58P01).
+    /// Runs `TIMELINE_HISTORY`: the switches that led to a timeline, oldest first. The first timeline has no
+    /// history; the file of a later one may be missing on the server (SQLSTATE 58P01).
     pub async fn timeline_history(
         &mut self,
         timeline: u32,
@@ -92,15 +92,17 @@ impl WalsenderConnection {
         switches.ok_or(WireError::Unexpected("TIMELINE_HISTORY"))
     }
 
-    /// Starts streaming from `slot`, with the output plugin's `options`. [`Lsn::ZERO`] means where the
-    /// slot stands; an earlier position than that silently means the same.
+    /// Starts streaming from `slot` at the position `from`, with the output plugin's `options`.
+    /// [`Lsn::ZERO`] means the slot's confirmed position; the server treats an earlier position likewise,
+    /// without an error.
     pub async fn start_replication(
         mut self,
         slot: &str,
         from: Lsn,
         options: &[(&str, &str)],
     ) -> Result<CopyBoth, WireError> {
-        // Before anything comes: what the kernel has promised to take it may have to drop otherwise.
+        // Before the first bytes arrive: shrinking the window later may make the kernel drop bytes that it
+        // has already promised to accept.
         let window_is_limited = limit_receive_window(&self.session.channel.transport);
         self.session.send_query(&start_command(slot, from, options)).await?;
         loop {
@@ -121,11 +123,11 @@ impl WalsenderConnection {
 
     /// Ends the session.
     pub async fn close(self) {
-        self.session.leave().await;
+        self.session.terminate().await;
     }
 }
 
-/// Poolers accept the start-up parameter `replication`, forget it, and pass the command on as SQL: a
+/// Some poolers accept the startup parameter `replication`, ignore it, and pass the command on as SQL: a
 /// syntax error (42601).
 fn not_a_walsender(error: WireError) -> ConnectErrorKind {
     match error {
@@ -150,7 +152,7 @@ fn start_command(slot: &str, from: Lsn, options: &[(&str, &str)]) -> String {
     let mut command = format!("START_REPLICATION SLOT {} LOGICAL {from}", quoted(slot));
     let mut separator = " (";
     for (name, value) in options {
-        // The replication grammar knows no backslash escapes.
+        // The replication grammar has no backslash escapes.
         let value = value.replace('\'', "''");
         let _ = write!(command, "{separator}{} '{value}'", quoted(name));
         separator = ", ";
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_quotes_what_it_is_given() {
+    fn the_command_quotes_names_and_values() {
         assert_eq!(start_command("hw", Lsn(0), &[]), r#"START_REPLICATION SLOT "hw" LOGICAL 0/0"#);
         let options = [("proto_version", "1"), ("publication_names", r#""it's""#)];
         assert_eq!(

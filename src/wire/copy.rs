@@ -1,4 +1,4 @@
-//! The stream of a walsender: frames in, status updates out.
+//! The CopyBoth phase of a walsender connection: frames in, status updates out.
 
 use std::mem;
 use std::time::Duration;
@@ -9,69 +9,71 @@ use super::channel::MessageChannel;
 use super::error::WireError;
 use super::frame::{Frame, StatusUpdate};
 use super::message::{HEADER_BYTES, RawMessage, first_message};
+use super::receive_window::readable_bytes;
 use super::server_error::ServerError;
-use super::socket::waiting;
 
-/// A walsender connection that streams.
+/// A walsender connection in the CopyBoth phase.
 pub struct CopyBoth {
     channel: MessageChannel,
-    /// Bytes of the message whose frame was handed out last: let go of at the next call.
-    lent: usize,
-    /// Whether the server can send but little that is not read yet.
+    /// Bytes of the message whose frame was returned last: consumed at the next call, because the frame
+    /// borrows from the buffer.
+    unconsumed: usize,
+    /// Whether the kernel limits how many unread bytes the server can send.
     window_is_limited: bool,
 }
 
-/// What to do with the message at the front of the buffer.
+/// What the message at the front of the buffer calls for.
 enum CopyProgress {
-    /// Wait for more bytes.
+    /// It is not complete: more bytes must arrive.
     Incomplete,
-    /// It doesn't concern the reader.
+    /// It holds no frame; its length in bytes.
     Skip(usize),
-    /// It holds a frame.
+    /// It holds a frame; its length in bytes.
     Frame(usize),
 }
 
 impl CopyBoth {
-    /// How long [`CopyBoth::finish`] waits for the server to agree.
+    /// How long [`CopyBoth::finish`] waits for the server's confirmation.
     pub const FINISH_WAIT_MAX: Duration = Duration::from_secs(2);
 
     pub(crate) fn new(channel: MessageChannel, window_is_limited: bool) -> Self {
-        Self { channel, lent: 0, window_is_limited }
+        Self { channel, unconsumed: 0, window_is_limited }
     }
 
-    /// One wait for bytes, then everything that is there without waiting, up to 256 KiB or, if that
+    /// Waits for bytes once, then reads everything available without waiting, up to 256 KiB or, if that
     /// is larger, the message at the front. Cancel safe.
     ///
-    /// Returns the bytes read; 0 when the buffer is full of frames not yet taken. The end of the
-    /// connection is an error.
+    /// Returns the number of bytes read; 0 when the buffer is full of frames not yet taken. The end of
+    /// the connection is an error.
     pub async fn fill(&mut self) -> Result<usize, WireError> {
         self.release();
         self.channel.fill().await
     }
 
-    /// The next whole frame already received; `None`: [`CopyBoth::fill`] first.
+    /// Returns the next complete frame in the buffer; `None` when [`CopyBoth::fill`] must read first.
     ///
+    /// # Errors
     /// [`WireError::Ended`] when the server ended the stream, [`WireError::Server`] when it reports an
-    /// error; either comes after every frame sent before it.
+    /// error; either is returned after every frame sent before it.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, WireError> {
         self.release();
         let bytes = loop {
-            match self.look()? {
+            match self.classify_next()? {
                 CopyProgress::Incomplete => return Ok(None),
                 CopyProgress::Skip(bytes) => self.channel.received.consume(bytes),
                 CopyProgress::Frame(bytes) => break bytes,
             }
         };
-        self.lent = bytes;
+        self.unconsumed = bytes;
         let content = self.channel.received.unread().get(HEADER_BYTES..bytes).unwrap_or_default();
         Ok(Some(Frame::parse(content)?))
     }
 
     fn release(&mut self) {
-        self.channel.received.consume(mem::take(&mut self.lent));
+        self.channel.received.consume(mem::take(&mut self.unconsumed));
     }
 
-    fn look(&self) -> Result<CopyProgress, WireError> {
+    fn classify_next(&self) -> Result<CopyProgress, WireError> {
         let unread = self.channel.received.unread();
         let Some(message) = first_message(unread, self.channel.message_bytes_max)? else {
             return Ok(CopyProgress::Incomplete);
@@ -79,19 +81,20 @@ impl CopyBoth {
         classify(&message)
     }
 
-    /// Tells the server how far we are. Cancel safe: what was not sent goes first next time.
+    /// Reports the confirmed positions to the server. Cancel safe: the next call first sends what is left
+    /// of this one.
     pub async fn send_status(&mut self, status: StatusUpdate) -> Result<(), WireError> {
         status.write(&mut self.channel.unsent);
         Ok(self.channel.flush().await?)
     }
 
-    /// Ends the stream and the session: what was sent before is delivered, frames that are still on
-    /// their way are dropped.
+    /// Ends the stream and the session: status updates sent before are delivered, frames still in transit
+    /// are dropped.
     pub async fn finish(mut self) -> Result<(), WireError> {
         // CopyDone
         self.channel.unsent.extend_from_slice(b"c\0\0\0\x04");
         self.channel.flush().await?;
-        // Too late or already closed: either way there is nobody to be polite to.
+        // After a timeout or an error there is no one left to answer, and the session ends either way.
         let _ = timeout(Self::FINISH_WAIT_MAX, self.wait_for_end()).await;
         // Terminate
         self.channel.unsent.extend_from_slice(b"X\0\0\0\x04");
@@ -108,13 +111,13 @@ impl CopyBoth {
         }
     }
 
-    /// Bytes that have arrived and wait for [`CopyBoth::fill`]; `None` if the window is not limited: how
-    /// full it is can't be told then.
-    pub fn waiting(&self) -> Option<usize> {
-        if self.window_is_limited { waiting(&self.channel.transport) } else { None }
+    /// Bytes in the kernel's buffer that [`CopyBoth::fill`] has not read; `None` if the receive window is
+    /// not limited, because the number then says nothing about how full the window is.
+    pub fn readable_bytes(&self) -> Option<usize> {
+        if self.window_is_limited { readable_bytes(&self.channel.transport) } else { None }
     }
 
-    /// Whether the server is on this machine, behind a Unix-domain socket.
+    /// Whether the connection uses a Unix-domain socket: the server is on this machine.
     pub fn is_unix_socket(&self) -> bool {
         self.channel.transport.is_unix_socket()
     }
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
     use crate::lsn::Lsn;
     use crate::wire::message::MESSAGE_BYTES_MAX;
-    use crate::wire::socket::limit_receive_window;
+    use crate::wire::receive_window::limit_receive_window;
     use crate::wire::transport::Transport;
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
@@ -153,10 +156,10 @@ mod tests {
     }
 
     fn stream() -> (CopyBoth, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
         (
-            CopyBoth::new(MessageChannel::new(Transport::Unix(ours), MESSAGE_BYTES_MAX), false),
-            theirs,
+            CopyBoth::new(MessageChannel::new(Transport::Unix(client), MESSAGE_BYTES_MAX), false),
+            server,
         )
     }
 
@@ -268,37 +271,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_at_a_loopback_address_is_held_back_by_what_is_not_read() {
+    async fn unread_bytes_from_a_loopback_address_are_limited() {
         const READ: usize = 8 << 20;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut theirs, _) = listener.accept().await.unwrap();
-        let transport = Transport::Tcp(ours);
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let transport = Transport::Tcp(client);
         let limited = limit_receive_window(&transport);
         assert_eq!(limited, cfg!(target_os = "linux"));
         if !limited {
             return;
         }
         let mut copy = CopyBoth::new(MessageChannel::new(transport, MESSAGE_BYTES_MAX), limited);
-        assert_eq!(copy.waiting(), Some(0));
+        assert_eq!(copy.readable_bytes(), Some(0));
         let writing = async {
             let message = xlog_data(&[7; 10_000]);
             loop {
-                theirs.write_all(&message).await.unwrap();
+                server.write_all(&message).await.unwrap();
             }
         };
         let reading = async {
-            // Read for a while, the kernel would give a larger window otherwise.
+            // The kernel enlarges the window of a stream that is read for some time, unless it is limited.
             let mut read = 0;
             while read < READ {
                 while copy.next_frame().unwrap().is_some() {}
                 read += copy.fill().await.unwrap();
             }
             sleep(Duration::from_millis(50)).await;
-            copy.waiting().unwrap()
+            copy.readable_bytes().unwrap()
         };
         let unread = tokio::select! {
-            () = writing => unreachable!("it never ends"),
+            () = writing => unreachable!("the writer never ends"),
             bytes = reading => bytes,
         };
         assert!((10_000..=64 << 10).contains(&unread), "{unread} bytes");

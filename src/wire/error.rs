@@ -1,4 +1,4 @@
-//! What can go wrong: while connecting ([`ConnectError`]) and afterwards ([`WireError`]).
+//! Errors while connecting ([`ConnectError`]) and afterwards ([`WireError`]).
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use rustls::CertificateError;
 use super::message::ProtocolError;
 use super::server_error::ServerError;
 
-/// No session could be opened: which server, and what is the trouble with it.
+/// A failure to open a session: the server and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{server}: {kind}")]
 pub struct ConnectError {
@@ -21,41 +21,41 @@ impl ConnectError {
         Self { server: server.into(), kind: Box::new(kind) }
     }
 
-    /// Which server, as `host:port`.
+    /// The server, as `host:port`.
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// What is wrong.
+    /// The reason, for callers that treat some of them differently.
     pub fn kind(&self) -> &ConnectErrorKind {
         &self.kind
     }
 
-    /// The server's SQLSTATE, when it was the server that refused.
+    /// The server's SQLSTATE, if the server rejected the session.
     pub fn sqlstate(&self) -> Option<&str> {
         self.kind.server_error().map(|error| error.sqlstate.as_str())
     }
 
-    /// Whether trying again is pointless until someone changes something. At the first start that
-    /// ends the process; later a password may have been rotated on one side first.
+    /// Whether retrying is pointless until the configuration changes. Such an error at startup ends the
+    /// process. Later it is retried: a password may have been rotated on one side first.
     pub fn is_permanent(&self) -> bool {
         self.kind.is_permanent()
     }
 }
 
-/// Why no session could be opened; each reads as a sentence with the remedy.
+/// The reason why no session could be opened. Each message is a sentence with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectErrorKind {
-    /// The host name has no address.
+    /// The host name can't be resolved.
     #[error("the host name can't be resolved ({0}); check it for a typo, and the resolver")]
     Lookup(io::Error),
-    /// No connection: refused, unreachable, no such socket.
+    /// The connection failed: refused, unreachable, no such socket.
     #[error(
         "can't connect ({0}); check that PostgreSQL runs there, that it listens on this address \
          (listen_addresses) and that no firewall is between"
     )]
     Unreachable(io::Error),
-    /// Silence.
+    /// The server did not respond within the limit.
     #[error(
         "no session within {seconds} s; is a firewall between, is the port right, is the server \
          overloaded? (connect_timeout sets this limit)"
@@ -67,54 +67,54 @@ pub enum ConnectErrorKind {
     /// The connection ended before the session began.
     #[error("the connection was lost before the session began ({0})")]
     Lost(io::Error),
-    /// Something else listens there.
+    /// The port belongs to a service other than PostgreSQL.
     #[error(
         "this is not a PostgreSQL server: it answered \"{answer}\"; check host and port of the \
          connection URL"
     )]
     NotPostgres {
-        /// The beginning of what it said, printable.
+        /// The beginning of its response, printable.
         answer: String,
     },
-    /// The protocol was violated later in the start-up.
+    /// The server violated the protocol after it had requested authentication.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// TLS is wanted, the server has none.
-    #[error("the server offers no TLS; sslmode={mode} asks for it: set ssl=on on the server")]
+    /// `sslmode` requires TLS, and the server has none.
+    #[error("the server offers no TLS; sslmode={mode} needs it: set ssl=on on the server")]
     NoTls {
         /// The `sslmode` in force.
         mode: &'static str,
     },
-    /// The server's certificate is not good enough.
-    #[error("the server's certificate is refused: {reason}")]
+    /// The server's certificate does not satisfy `sslmode`.
+    #[error("the server's certificate is rejected: {reason}")]
     Certificate {
-        /// What is wrong with it, and what would be accepted.
+        /// The defect, and what would be accepted.
         reason: String,
     },
-    /// TLS could not be agreed on.
+    /// The TLS handshake failed.
     #[error("TLS failed: {0}")]
     Tls(String),
-    /// Our side of TLS is not in order: a file is missing or unusable.
+    /// The client's side of TLS is misconfigured: a file is missing or unusable.
     #[error("{0}")]
     TlsSetup(String),
-    /// The server wants a password, we have none.
+    /// The server requests a password, and none is configured.
     #[error(
-        "the server asks for the password of role \"{user}\" and none is given; put it into the \
+        "the server requests the password of role \"{user}\" and none is given; put it into the \
          connection URL, PGPASSWORD or ~/.pgpass"
     )]
     PasswordMissing {
-        /// The role.
+        /// The role of the connection target.
         user: String,
     },
-    /// The server wants the password itself, and anyone could read along.
+    /// The server requests the password in clear text over an unencrypted network connection.
     #[error(
-        "the server asks for the password in clear text over a connection without TLS; use \
+        "the server requests the password in clear text over a connection without TLS; use \
          sslmode=require, or scram-sha-256 in pg_hba.conf"
     )]
     ClearTextRefused,
-    /// An authentication method we don't speak.
+    /// An authentication method that is not supported.
     #[error(
-        "the server asks for {method} authentication, which is not supported; allow \
+        "the server requests {method} authentication, which is not supported; allow \
          scram-sha-256, a client certificate or a password for this role in pg_hba.conf"
     )]
     UnsupportedAuthentication {
@@ -124,86 +124,86 @@ pub enum ConnectErrorKind {
     /// `channel_binding=require` can't be satisfied.
     #[error("channel_binding=require can't be satisfied: {0}")]
     ChannelBinding(&'static str),
-    /// The exchange of proofs failed: the server doesn't know the password either, or is an impostor.
+    /// SCRAM failed on the server's side: the server doesn't know the password, or is an impostor.
     #[error("the server failed to authenticate itself ({0}); do not trust this server")]
     Scram(String),
     /// The password is wrong.
     #[error("authentication of role \"{user}\" failed: {error}; check the password")]
     WrongPassword {
-        /// The role.
+        /// The role of the connection target.
         user: String,
-        /// As the server says it.
+        /// The server's error.
         error: Box<ServerError>,
     },
-    /// `pg_hba.conf` has no line for us, or one that rejects.
+    /// `pg_hba.conf` has no line for the session, or one that rejects it.
     #[error(
         "the server does not let role \"{user}\" into database \"{database}\" from here: {error}; \
          add a line for it to pg_hba.conf and reload"
     )]
     HbaRejected {
-        /// The role.
+        /// The role of the connection target.
         user: String,
-        /// The database.
+        /// The database of the connection target.
         database: String,
-        /// As the server says it.
+        /// The server's error.
         error: Box<ServerError>,
     },
     /// The role does not exist or may not log in.
-    #[error("role \"{user}\" can't log in: {error}; CREATE ROLE or ALTER ROLE … LOGIN mends that")]
+    #[error("role \"{user}\" can't log in: {error}; run CREATE ROLE or ALTER ROLE … LOGIN")]
     RoleRefused {
-        /// The role.
+        /// The role of the connection target.
         user: String,
-        /// As the server says it.
+        /// The server's error.
         error: Box<ServerError>,
     },
-    /// No such database.
+    /// The database does not exist.
     #[error("{0}; check the database name of the connection URL")]
     NoSuchDatabase(Box<ServerError>),
     /// The role may not connect to the database.
     #[error("{error}; GRANT CONNECT ON DATABASE \"{database}\" TO \"{user}\"")]
     NoConnectPrivilege {
-        /// The role.
+        /// The role of the connection target.
         user: String,
-        /// The database.
+        /// The database of the connection target.
         database: String,
-        /// As the server says it.
+        /// The server's error.
         error: Box<ServerError>,
     },
-    /// The role may not replicate.
+    /// The role lacks the REPLICATION attribute.
     #[error("role \"{user}\" may not replicate: {error}; ALTER ROLE \"{user}\" REPLICATION")]
     NoReplicationPrivilege {
-        /// The role.
+        /// The role of the connection target.
         user: String,
-        /// As the server says it.
+        /// The server's error.
         error: Box<ServerError>,
     },
-    /// The server has no connection left, for anyone or for this role or database.
+    /// The connection limit of the server, the role or the database is reached.
     #[error("the server has no connection left for this session: {error}; {remedy}")]
     TooManyConnections {
-        /// As the server says it.
+        /// The server's error.
         error: Box<ServerError>,
-        /// Which setting to raise.
+        /// The setting to raise.
         remedy: &'static str,
     },
-    /// Starting up, shutting down, recovering.
+    /// The server is starting up, shutting down or recovering.
     #[error("the server accepts no connections now: {0}")]
     NotAccepting(Box<ServerError>),
-    /// A connection pooler that can't carry replication.
+    /// The server is a connection pooler, which can't carry replication.
     #[error(
-        "this looks like a connection pooler, which can't carry replication ({0}); use the direct \
+        "the server appears to be a connection pooler, which can't carry replication ({0}); use the direct \
          address of the PostgreSQL server"
     )]
     Pooler(Box<ServerError>),
-    /// Another role of server is wanted.
-    #[error("the server is not what target_session_attrs={wanted} asks for")]
+    /// The server does not satisfy `target_session_attrs`.
+    #[error("the server does not satisfy target_session_attrs={wanted}")]
     WrongSessionAttrs {
-        /// `target_session_attrs`.
+        /// The value of `target_session_attrs`.
         wanted: &'static str,
     },
-    /// Any other refusal.
-    #[error("the server refuses the session: {0}")]
-    Refused(Box<ServerError>),
-    /// Several servers or addresses were tried, each with its own trouble.
+    /// The server rejected the session for another reason.
+    #[error("the server rejects the session: {0}")]
+    Rejected(Box<ServerError>),
+    /// Several servers or addresses were tried, and each failed.
     #[error("none of these can be used: {}", joined(.0))]
     Everywhere(Vec<ConnectError>),
 }
@@ -213,7 +213,7 @@ fn joined(errors: &[ConnectError]) -> String {
 }
 
 impl ConnectErrorKind {
-    /// What the server said, when it was the server that refused.
+    /// The server's error, if the server rejected the session.
     pub fn server_error(&self) -> Option<&ServerError> {
         match self {
             Self::WrongPassword { error, .. }
@@ -225,7 +225,7 @@ impl ConnectErrorKind {
             | Self::NoSuchDatabase(error)
             | Self::NotAccepting(error)
             | Self::Pooler(error)
-            | Self::Refused(error) => Some(error),
+            | Self::Rejected(error) => Some(error),
             _ => None,
         }
     }
@@ -240,14 +240,14 @@ impl ConnectErrorKind {
             | Self::TooManyConnections { .. }
             | Self::NotAccepting(_)
             | Self::WrongSessionAttrs { .. } => false,
-            Self::Refused(error) => is_permanent_sqlstate(&error.sqlstate),
+            Self::Rejected(error) => is_permanent_sqlstate(&error.sqlstate),
             Self::Everywhere(errors) => errors.iter().all(ConnectError::is_permanent),
             _ => true,
         }
     }
 
-    /// Whether another host of the list may do better, by libpq's rule: the next host is tried when
-    /// there is no session to be had, not when this one refuses us.
+    /// Whether to try the next host of the list. libpq's rule: the next host is tried when this one is not
+    /// usable, not when it rejects the session.
     pub(crate) fn is_worth_another_host(&self) -> bool {
         matches!(
             self,
@@ -265,7 +265,7 @@ impl ConnectErrorKind {
         )
     }
 
-    /// Of an error of the transport while the session is being set up.
+    /// Classifies an error of the transport while the session is being set up.
     pub(crate) fn of_io(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(tls) => Self::of_tls(tls),
@@ -291,13 +291,14 @@ fn certificate_reason(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "none of the trusted root certificates has signed it (sslrootcert names them)".into()
         }
-        // Of our own making, or a detail whose own words are better than the enum's.
+        // The detail's own text is more specific than the enum's.
         CertificateError::Other(detail) => detail.to_string(),
         error => error.to_string(),
     }
 }
 
-/// Data exceptions, missing features, wrong syntax or names, wrong settings: nothing heals by itself.
+/// Whether the SQLSTATE is of a class that only a change of the configuration resolves: protocol violations,
+/// missing features, invalid data, authorization, names and syntax.
 fn is_permanent_sqlstate(sqlstate: &str) -> bool {
     ["08P", "0A", "22", "28", "3D", "42"].iter().any(|class| sqlstate.starts_with(class))
 }
@@ -309,43 +310,43 @@ impl From<WireError> for ConnectErrorKind {
             WireError::Closed | WireError::Ended => {
                 Self::Lost(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it"))
             }
-            WireError::Server(error) => Self::Refused(error),
+            WireError::Server(error) => Self::Rejected(error),
             WireError::Protocol(error) => Self::Protocol(error),
             WireError::Unexpected(what) => Self::Lost(io::Error::other(what)),
         }
     }
 }
 
-/// A session came to an end, or a command failed.
+/// The end of a session, or the failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The transport failed.
+    /// The transport failed, or TLS did.
     #[error("the connection to PostgreSQL was lost: {0}")]
     Lost(#[from] io::Error),
-    /// The server closed the connection without a word.
+    /// The server closed the connection without an error message.
     #[error("the connection to PostgreSQL was closed by the server")]
     Closed,
-    /// The server ended the stream in order: it is shutting down.
+    /// The server ended the stream in an orderly shutdown.
     #[error("PostgreSQL ended the replication stream (it is shutting down)")]
     Ended,
     /// The server reports an error.
     #[error("{0}")]
     Server(Box<ServerError>),
-    /// Bytes that make no sense.
+    /// The server violated the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// An answer of another shape than the command has.
-    #[error("PostgreSQL gave an unexpected answer to {0}")]
+    /// A response with other columns or rows than the command returns.
+    #[error("PostgreSQL returned an unexpected response to {0}")]
     Unexpected(&'static str),
 }
 
 impl WireError {
-    /// The server's SQLSTATE, when the server reported an error.
+    /// The server's SQLSTATE, if the server reported an error.
     pub fn sqlstate(&self) -> Option<&str> {
         self.server_error().map(|error| error.sqlstate.as_str())
     }
 
-    /// The server's full report.
+    /// The server's error, if it reported one.
     pub fn server_error(&self) -> Option<&ServerError> {
         match self {
             Self::Server(error) => Some(error),
@@ -360,7 +361,7 @@ impl From<ServerError> for WireError {
     }
 }
 
-/// The beginning of an answer that is not PostgreSQL's, made printable.
+/// The first line of a response that is not PostgreSQL's, made printable.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8]);
 
 impl Excerpt<'_> {

@@ -1,4 +1,4 @@
-//! What a walsender and its client say inside CopyData (manual: "Streaming Replication Protocol").
+//! The messages of the replication stream inside CopyData (manual: "Streaming Replication Protocol").
 
 use super::message::ProtocolError;
 use crate::lsn::Lsn;
@@ -6,44 +6,44 @@ use crate::lsn::Lsn;
 /// One message of the stream, borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// A piece of WAL, decoded: with logical replication one message of the output plugin.
+    /// WAL data: with logical replication one message of the output plugin.
     XLogData {
-        /// Where this piece starts in the WAL. With logical replication the position of the change
-        /// for the last message of a change, 0/0 for those before it (such as Relation).
+        /// Start of the data in the WAL. With logical replication the position of the change for its last
+        /// message, 0/0 for those before it (such as Relation).
         wal_start: Lsn,
-        /// With physical replication the end of the server's WAL; with logical replication the same
-        /// as `wal_start`, so *not* how far the server is: only keepalives tell that.
+        /// With physical replication the end of the server's WAL; with logical replication equal to
+        /// `wal_start`, so it does *not* report the server's progress: only keepalives do.
         wal_end: Lsn,
         /// The server's clock, in microseconds since 2000-01-01.
         clock: i64,
-        /// The plugin's message.
+        /// The output plugin's message.
         data: &'a [u8],
     },
-    /// A sign of life.
+    /// Primary keepalive message.
     Keepalive {
-        /// Everything committed that ends at or before this has been sent.
+        /// Every commit that ends at or before this position has been sent.
         wal_end: Lsn,
         /// The server's clock, in microseconds since 2000-01-01.
         clock: i64,
-        /// The server wants a status update at once, or it will disconnect.
+        /// Whether the server wants a status update immediately, and disconnects otherwise.
         reply_requested: bool,
     },
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the content of a CopyData message.
+    /// Parses the content of a CopyData message.
     ///
     /// # Errors
-    /// When it is neither of these, or cut short.
+    /// When the message is of another kind, or truncated.
     pub fn parse(content: &'a [u8]) -> Result<Self, ProtocolError> {
-        let cut_short = |tag| ProtocolError::CutShort { tag, length: content.len() };
-        let (tag, rest) = content.split_first().ok_or(cut_short(b'd'))?;
+        let truncated = |tag| ProtocolError::Truncated { tag, length: content.len() };
+        let (tag, rest) = content.split_first().ok_or(truncated(b'd'))?;
         let frame = match tag {
             b'w' => parse_xlog_data(rest),
             b'k' => parse_keepalive(rest),
             tag => return Err(ProtocolError::Unexpected { tag: *tag, length: content.len() }),
         };
-        frame.ok_or(cut_short(*tag))
+        frame.ok_or(truncated(*tag))
     }
 }
 
@@ -67,23 +67,24 @@ fn parse_keepalive(rest: &[u8]) -> Option<Frame<'_>> {
     Some(Frame::Keepalive { wal_end, clock: i64::from_be_bytes(*clock), reply_requested })
 }
 
-/// What the client tells the walsender about its progress (`r`, Standby status update).
+/// The client's report of its progress (`r`, Standby status update).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusUpdate {
-    /// Received up to here.
+    /// End of the WAL that has been received.
     pub written: Lsn,
-    /// Needed no more up to here: the only one that moves the slot's `confirmed_flush_lsn`.
+    /// End of the WAL that is no longer needed: the only position that moves the slot's
+    /// `confirmed_flush_lsn`.
     pub flushed: Lsn,
-    /// Applied up to here.
+    /// End of the WAL that has been applied.
     pub applied: Lsn,
-    /// Our clock, in microseconds since 2000-01-01.
+    /// The client's clock, in microseconds since 2000-01-01.
     pub clock: i64,
-    /// Asks for a keepalive at once.
+    /// Requests a keepalive immediately.
     pub reply_requested: bool,
 }
 
 impl StatusUpdate {
-    /// Tag, three positions, clock, flag.
+    /// Size in bytes: tag, three positions, clock, flag.
     const CONTENT_BYTES: u32 = 1 + 3 * 8 + 8 + 1;
 
     /// Appends the update as a CopyData message.
@@ -106,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn frames_are_read() {
+    fn frames_are_parsed() {
         let mut content = vec![b'w'];
         content.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3]);
         content.extend(5_i64.to_be_bytes());
@@ -125,16 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn cut_frames_are_refused() {
+    fn truncated_frames_are_rejected() {
         for (tag, whole) in [(b'w', 25), (b'k', 18)] {
             let content: Vec<u8> = std::iter::once(tag).chain((1..whole).map(|_| 0)).collect();
             assert!(Frame::parse(&content).is_ok());
             for length in 1..content.len() {
-                let expected = ProtocolError::CutShort { tag, length };
+                let expected = ProtocolError::Truncated { tag, length };
                 assert_eq!(Frame::parse(&content[..length]), Err(expected));
             }
         }
-        assert_eq!(Frame::parse(b""), Err(ProtocolError::CutShort { tag: b'd', length: 0 }));
+        assert_eq!(Frame::parse(b""), Err(ProtocolError::Truncated { tag: b'd', length: 0 }));
         assert_eq!(Frame::parse(b"p1"), Err(ProtocolError::Unexpected { tag: b'p', length: 2 }));
     }
 
@@ -164,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_content_is_read_or_refused(content: Vec<u8>) {
+        fn arbitrary_content_is_parsed_or_rejected(content: Vec<u8>) {
             let _ = Frame::parse(&content);
         }
     }

@@ -1,26 +1,26 @@
-//! How messages are delimited on the wire: a tag, a length, a body (manual: "Message Overview").
+//! The framing of messages: a tag, a length, a body (manual: "Message Overview").
 
-/// The largest message accepted from the server: PostgreSQL builds each in an allocation of at most
-/// 1 GB less one byte, to which the length word adds four. A longer one ends the connection.
+/// Longest message accepted from the server, in bytes, including the length word. PostgreSQL builds each in an
+/// allocation of at most 1 GB less one byte. A longer one ends the connection.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 0x3FFF_FFFF + LENGTH_BYTES;
 
 const TAG_BYTES: usize = 1;
 const LENGTH_BYTES: usize = 4;
 pub(crate) const HEADER_BYTES: usize = TAG_BYTES + LENGTH_BYTES;
 
-/// The bytes make no sense as PostgreSQL's protocol; the connection can't be used any more.
+/// A violation of PostgreSQL's protocol, after which the connection is unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A length below four or above the limit.
-    #[error("protocol violation: message {} claims a length of {length} bytes", shown(*.tag))]
+    #[error("protocol violation: message {} claims a length of {length} bytes", printable(*.tag))]
     Length {
         /// The message's first byte.
         tag: u8,
-        /// The length it claims, including the length itself.
+        /// The length word, which counts itself.
         length: u32,
     },
-    /// A message that has no place here.
-    #[error("protocol violation: unexpected message {} of {length} bytes", shown(*.tag))]
+    /// A message that the protocol does not allow at this point.
+    #[error("protocol violation: unexpected message {} of {length} bytes", printable(*.tag))]
     Unexpected {
         /// The message's first byte.
         tag: u8,
@@ -28,20 +28,20 @@ pub enum ProtocolError {
         length: usize,
     },
     /// A message shorter than its fields.
-    #[error("protocol violation: message {} of {length} bytes is cut short", shown(*.tag))]
-    CutShort {
+    #[error("protocol violation: message {} of {length} bytes is truncated", printable(*.tag))]
+    Truncated {
         /// The message's first byte; inside the stream, that of the replication message.
         tag: u8,
-        /// Bytes there were.
+        /// Bytes after the length.
         length: usize,
     },
 }
 
-fn shown(tag: u8) -> String {
+fn printable(tag: u8) -> String {
     format!("'{}'", tag.escape_ascii())
 }
 
-/// A whole message, where it was received.
+/// A complete message, borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawMessage<'a> {
     pub(crate) tag: u8,
@@ -49,18 +49,18 @@ pub(crate) struct RawMessage<'a> {
 }
 
 impl RawMessage<'_> {
-    /// Bytes it occupies, header included.
+    /// Size in bytes, header included.
     pub(crate) fn bytes(&self) -> usize {
         HEADER_BYTES + self.body.len()
     }
 
-    /// "This message has no place here."
+    /// The error for a message that is not allowed at this point.
     pub(crate) fn unexpected(&self) -> ProtocolError {
         ProtocolError::Unexpected { tag: self.tag, length: self.body.len() }
     }
 }
 
-/// Bytes the message at the front occupies, header included; `None` until the header is there.
+/// Size in bytes of the message at the front, header included; `None` until the header is complete.
 pub(crate) fn message_bytes(
     buffer: &[u8],
     bytes_max: usize,
@@ -73,7 +73,7 @@ pub(crate) fn message_bytes(
     }
 }
 
-/// The message at the front; `None` until all of it is there.
+/// The message at the front; `None` until it is complete.
 pub(crate) fn first_message(
     buffer: &[u8],
     bytes_max: usize,
@@ -105,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn arbitrary_bytes_are_parsed_or_rejected(bytes: Vec<u8>) {
             if let Ok(Some(message)) = first_message(&bytes, MESSAGE_BYTES_MAX) {
                 prop_assert_eq!(encoded(message.tag, message.body), &bytes[..message.bytes()]);
             }
@@ -113,7 +113,7 @@ mod tests {
         }
 
         #[test]
-        fn a_message_is_there_when_its_last_byte_is(tag: u8, body: Vec<u8>, after: Vec<u8>) {
+        fn a_message_is_complete_with_its_last_byte(tag: u8, body: Vec<u8>, after: Vec<u8>) {
             let mut bytes = encoded(tag, &body);
             let whole = bytes.len();
             bytes.extend(after);

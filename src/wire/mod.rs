@@ -1,15 +1,16 @@
 //! The connection to PostgreSQL: target, sockets, TLS, authentication, and a walsender's frames.
 //!
-//! In the order a connection is made: a [`ConnectOptions`] is parsed ([`target`]); `connect` tries its hosts,
-//! `socket` opens a socket and `tls` encrypts it (together a `transport`), `login` starts the session.
-//! Its answers are read piece by piece (`answer`). A [`WalsenderConnection`] speaks SQL and replication commands
-//! (`connection`) until [`WalsenderConnection::start_replication`] turns it into a [`CopyBoth`] (`copy`), whose
-//! bytes gather in a `buffer` and are read as [`Frame`]s (`frame`). `message` is the only file that knows how messages
-//! are delimited; nothing here indexes into bytes that came from the network.
+//! In the order in which a connection is made: [`ConnectOptions`] are parsed ([`conn_options`]); `connect`
+//! tries the hosts, `socket` opens a socket and `tls` encrypts it (together a `transport`), `login` starts the
+//! session. `query_response` reads the messages of a response one by one. A [`WalsenderConnection`]
+//! (`connection`) accepts SQL and replication commands until [`WalsenderConnection::start_replication`] turns
+//! it into a [`CopyBoth`] (`copy`), which receives into a `buffer` and parses [`Frame`]s (`frame`).
+//! `receive_window` limits how far the server may send ahead. `message` is the only file that knows how
+//! messages are delimited; no code here indexes into bytes that came from the network.
 //!
-//! Invariants: the environment is never read here (it is handed in as [`LibpqEnvironment`]); a password
-//! is never shown, and never sent in the clear over TCP; waiting for a connection always has a limit;
-//! only [`WalsenderConnection::connect`]'s callers reconnect, nothing here does.
+//! Invariants: the environment is never read here (it is passed in as [`LibpqEnvironment`]); a password is
+//! never shown, and never sent unencrypted over TCP; every wait for a connection has a limit; only the
+//! callers of [`WalsenderConnection::connect`] reconnect.
 
 mod buffer;
 mod channel;
@@ -22,6 +23,7 @@ mod frame;
 mod login;
 mod message;
 mod query_response;
+mod receive_window;
 mod server_error;
 mod session;
 mod socket;

@@ -1,4 +1,4 @@
-//! What the server says when it refuses: ErrorResponse (manual: "Error and Notice Message Fields").
+//! ErrorResponse, the server's report of an error (manual: "Error and Notice Message Fields").
 
 use std::fmt;
 
@@ -9,20 +9,20 @@ use super::message::take_text;
 pub struct ServerError {
     /// `ERROR`, `FATAL` or `PANIC`, never translated.
     pub severity: String,
-    /// The five-character SQLSTATE; empty when the server could not say (out of processes).
+    /// The five-character SQLSTATE; empty when the server could not start a process to report it.
     pub sqlstate: String,
     /// The message, in the server's language.
     pub message: String,
-    /// More about it.
+    /// Secondary message with details.
     pub detail: Option<String>,
-    /// What the server suggests.
+    /// The server's suggestion.
     pub hint: Option<String>,
-    /// The server's function that raised it: tells apart what shares a SQLSTATE, in every language.
+    /// The server's function that raised it: distinguishes errors that share a SQLSTATE, in every language.
     pub routine: Option<String>,
 }
 
 impl ServerError {
-    /// Reads an ErrorResponse's body; fields we don't know, and a cut end, are passed over.
+    /// Parses an ErrorResponse's body; unknown fields and a truncated end are ignored.
     pub(crate) fn parse(mut body: &[u8]) -> Self {
         let mut error = Self::default();
         while let Some((field, rest)) = body.split_first().filter(|(field, _)| **field != 0) {
@@ -33,7 +33,8 @@ impl ServerError {
         error
     }
 
-    /// A postmaster that can't start a process says so in the protocol of 1997: `E` and a text.
+    /// Parses the error of a postmaster that can't start a process, which is in the protocol of 1997: `E` and
+    /// a text.
     pub(crate) fn from_plain_text(bytes: &[u8]) -> Self {
         let text = take_text(bytes).map_or(bytes, |(text, _)| text);
         let message = String::from_utf8_lossy(text).trim().to_owned();
@@ -52,7 +53,7 @@ impl ServerError {
         }
     }
 
-    /// Whether `routine` raised it.
+    /// Whether the server's function `routine` raised it.
     pub(crate) fn raised_by(&self, routine: &str) -> bool {
         self.routine.as_deref() == Some(routine)
     }
@@ -80,7 +81,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn is_read_field_by_field() {
+    fn fields_are_parsed() {
         let body = b"SFEHLER\0VFATAL\0C28P01\0MPasswort falsch\0Rauth_failed\0XY\0\0";
         let error = ServerError::parse(body);
         assert_eq!(error.severity, "FATAL");
@@ -90,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_error(bytes: Vec<u8>) {
+        fn arbitrary_bytes_are_an_error(bytes: Vec<u8>) {
             let _ = ServerError::parse(&bytes).to_string();
             let _ = ServerError::from_plain_text(&bytes).to_string();
         }

@@ -1,4 +1,4 @@
-//! What can be done with any session: ask, and leave.
+//! Operations of any session: simple queries, `target_session_attrs`, termination.
 
 use super::conn_options::SessionAttrs;
 use super::error::WireError;
@@ -16,7 +16,7 @@ impl LoggedIn {
         let mut rows = Vec::new();
         let mut failure = None;
         loop {
-            match self.next_piece()? {
+            match self.next_response()? {
                 None => self.fill().await?,
                 Some(QueryResponse::Row(fields)) => rows.push(text_row(fields)?),
                 Some(QueryResponse::Failed(error)) => failure = Some(error),
@@ -27,11 +27,11 @@ impl LoggedIn {
         failure.map_or(Ok(rows), |error| Err(error.into()))
     }
 
-    /// Sends a query and waits for nothing.
+    /// Sends a query without waiting for the response.
     pub(crate) async fn send_query(&mut self, sql: &str) -> Result<(), WireError> {
         let length = u32::try_from(4 + sql.len() + 1).ok().filter(|_| !sql.contains('\0'));
-        let length =
-            length.ok_or(WireError::Unexpected("a query that is too long or holds a zero byte"))?;
+        let length = length
+            .ok_or(WireError::Unexpected("a query that is too long or contains a zero byte"))?;
         let out = &mut self.channel.unsent;
         out.push(b'Q');
         out.extend_from_slice(&length.to_be_bytes());
@@ -40,9 +40,9 @@ impl LoggedIn {
         Ok(self.channel.flush().await?)
     }
 
-    /// Whether the server is of the kind `target_session_attrs` asks for.
-    pub(crate) async fn satisfies(&mut self, wanted: SessionAttrs) -> Result<bool, WireError> {
-        Ok(match wanted {
+    /// Whether the server is of the kind that `target_session_attrs` requires.
+    pub(crate) async fn satisfies(&mut self, attrs: SessionAttrs) -> Result<bool, WireError> {
+        Ok(match attrs {
             SessionAttrs::Any | SessionAttrs::PreferStandby => true,
             SessionAttrs::Primary => !self.is_standby().await?,
             SessionAttrs::Standby => self.is_standby().await?,
@@ -52,17 +52,18 @@ impl LoggedIn {
     }
 
     async fn is_read_only(&mut self) -> Result<bool, WireError> {
-        let by_default = "SHOW transaction_read_only";
-        let setting = self.reported_or_asked("default_transaction_read_only", by_default).await?;
+        let query = "SHOW transaction_read_only";
+        let setting = self.reported_or_queried("default_transaction_read_only", query).await?;
         Ok(setting || self.is_standby().await?)
     }
 
     async fn is_standby(&mut self) -> Result<bool, WireError> {
-        self.reported_or_asked("in_hot_standby", "SELECT pg_catalog.pg_is_in_recovery()").await
+        self.reported_or_queried("in_hot_standby", "SELECT pg_catalog.pg_is_in_recovery()").await
     }
 
-    /// Servers report these two since PostgreSQL 14; poolers may not.
-    async fn reported_or_asked(&mut self, parameter: &str, sql: &str) -> Result<bool, WireError> {
+    /// The value of a parameter, queried if the server has not reported it: PostgreSQL does so since 14,
+    /// poolers may not.
+    async fn reported_or_queried(&mut self, parameter: &str, sql: &str) -> Result<bool, WireError> {
         if let Some(value) = self.parameters.get(parameter) {
             return Ok(value == "on");
         }
@@ -71,8 +72,8 @@ impl LoggedIn {
         Ok(matches!(value, Some("t" | "on")))
     }
 
-    /// Ends the session politely; nobody waits for an answer.
-    pub(crate) async fn leave(mut self) {
+    /// Sends Terminate, to which the server does not respond.
+    pub(crate) async fn terminate(mut self) {
         self.channel.unsent.extend_from_slice(b"X\0\0\0\x04");
         let _ = self.channel.flush().await;
     }

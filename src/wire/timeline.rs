@@ -1,12 +1,12 @@
-//! The history of a timeline, as a walsender tells it.
+//! The timeline history file, as a walsender sends it.
 //!
-//! `TIMELINE_HISTORY` answers the server's own file (manual, "Streaming Replication Protocol"): a
-//! line for each timeline on the way to this one, with the number, where it was left, and why.
+//! `TIMELINE_HISTORY` returns the server's own file (manual, "Streaming Replication Protocol"): a line for each
+//! ancestor of the timeline, with its number, the position of the switch, and the reason.
 
 use super::session::TextRow;
 use crate::history::TimelineSwitch;
 
-/// The switches that led to a timeline, the oldest first; `None` when it isn't such a history.
+/// The switches that led to a timeline, oldest first; `None` when the row is not a history file.
 pub(super) fn parse(row: &TextRow) -> Option<Vec<TimelineSwitch>> {
     let [_file_name, Some(content)] = row.as_slice() else { return None };
     let lines = content.lines().map(str::trim);
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn anything_else_is_rejected() {
         for content in ["1", "one\t0/3000158", "1\t3000158", "-1\t0/8", "1\t0/8\n2"] {
             assert_eq!(parsed(content), None, "{content}");
         }

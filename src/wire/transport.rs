@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-/// The stream a session runs over.
+/// The byte stream of a session.
 pub(crate) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -20,8 +20,8 @@ impl Transport {
         matches!(self, Self::Unix(_))
     }
 
-    /// Whether someone on the network between could read along.
-    pub(crate) fn is_readable_by_others(&self) -> bool {
+    /// Whether the bytes cross a network unencrypted.
+    pub(crate) fn is_unencrypted_network(&self) -> bool {
         matches!(self, Self::Tcp(_))
     }
 

@@ -14,7 +14,9 @@ use highwater::lsn::Lsn;
 use highwater::metrics::Metrics;
 use highwater::pgoutput::{LogicalMessage, Streamed, Tuple, decode, decode_streamed};
 use highwater::snapshot::Xid;
-use highwater::source_status::{Phase, PostmasterId, SourceStatus, StreamRequests, SlotStatus, SourceDetail};
+use highwater::source_status::{
+    Phase, PostmasterId, SlotStatus, SourceDetail, SourceStatus, StreamRequests,
+};
 use highwater::store::{self, Limits, StoreMetrics, Writer};
 use highwater::table::{
     Column, RowCachePlan, RowCaching, RowMode, Table, TableName, TableOid, Tracking,

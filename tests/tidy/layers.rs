@@ -11,8 +11,10 @@ use super::tree::SourceFile;
 const VALUES: &[&str] = &[
     "backoff",
     "change",
+    "decimal",
     "history",
     "json_bytes",
+    "json_text",
     "json_type",
     "key",
     "load",
@@ -20,6 +22,7 @@ const VALUES: &[&str] = &[
     "metrics",
     "row",
     "scope",
+    "secret",
     "snapshot",
     "source_status",
     "sql_text",

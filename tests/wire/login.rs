@@ -1,14 +1,14 @@
-//! Who we are, proven in every way; and which server of several is wanted.
+//! Authentication by every method, rejections, and the choice among several servers.
 
 use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use highwater::wire::{ConnectError, WalsenderConnection};
 
 use super::servers::{self, Impostor, url};
-use super::{ask, open, refusal, target, value};
+use super::{connect_error, open, query_sql, target, value};
 use crate::support::{CertificateAuthority, TestPostgres};
 
 #[tokio::test]
-async fn passwords_are_proven_as_the_server_asks_for_it() {
+async fn every_password_method_authenticates() {
     let pg = servers::plain().await;
     for role in ["trusted", "md5er:secret", "scram:secret", "unencrypted"] {
         let mut connection = open(&url(&pg, role, "")).await.unwrap();
@@ -16,29 +16,32 @@ async fn passwords_are_proven_as_the_server_asks_for_it() {
         assert_eq!(Some(user.as_str()), role.split(':').next());
     }
     for role in ["md5er", "scram"] {
-        let said = refusal(&url(&pg, &format!("{role}:wrong"), "")).await;
-        assert!(said.contains(&format!("authentication of role \"{role}\" failed")), "{said}");
-        assert!(said.ends_with("[SQLSTATE 28P01]; check the password"), "{said}");
-        let said = refusal(&url(&pg, role, "")).await;
+        let message = connect_error(&url(&pg, &format!("{role}:wrong"), "")).await;
         assert!(
-            said.contains(&format!("the password of role \"{role}\" and none is given")),
-            "{said}"
+            message.contains(&format!("authentication of role \"{role}\" failed")),
+            "{message}"
+        );
+        assert!(message.ends_with("[SQLSTATE 28P01]; check the password"), "{message}");
+        let message = connect_error(&url(&pg, role, "")).await;
+        assert!(
+            message.contains(&format!("the password of role \"{role}\" and none is given")),
+            "{message}"
         );
     }
     let given = target(&url(&pg, "scram:wrong", "")).with_password("secret");
-    assert_eq!(ask(&given, "SELECT current_user").await.unwrap(), "scram");
+    assert_eq!(query_sql(&given, "SELECT current_user").await.unwrap(), "scram");
 }
 
 #[tokio::test]
-async fn a_password_is_never_sent_in_the_clear_over_tcp() {
+async fn a_password_is_never_sent_in_clear_text_over_tcp() {
     let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &["127.0.0.1"]), &authority).await;
     for sslmode in ["require", "prefer"] {
         open(&url(&pg, "clear:secret", &format!("sslmode={sslmode}"))).await.unwrap();
     }
     for sslmode in ["disable", "allow"] {
-        let said = refusal(&url(&pg, "clear:secret", &format!("sslmode={sslmode}"))).await;
-        assert!(said.contains("in clear text over a connection without TLS"), "{said}");
+        let message = connect_error(&url(&pg, "clear:secret", &format!("sslmode={sslmode}"))).await;
+        assert!(message.contains("in clear text over a connection without TLS"), "{message}");
     }
     pg.server().set_hba("local all clear password\nlocal all all trust\n").unwrap();
     let socket = pg.socket_url().replace("postgres://postgres@", "postgres://clear:secret@");
@@ -46,7 +49,7 @@ async fn a_password_is_never_sent_in_the_clear_over_tcp() {
 }
 
 #[tokio::test]
-async fn sessions_show_values_the_same_way_whatever_is_configured() {
+async fn pinned_settings_override_those_of_the_role() {
     let pg = TestPostgres::start().await;
     let role = format!("odd_{}", pg.database());
     pg.execute(&format!(
@@ -73,9 +76,9 @@ async fn sessions_show_values_the_same_way_whatever_is_configured() {
     assert_eq!(value(&mut connection, "SHOW statement_timeout").await, "0");
     assert_eq!(connection.parameter("TimeZone"), Some("UTC"));
     assert_eq!(connection.parameter("application_name"), Some("it is us"));
-    assert_eq!(ask(&target(&url), shown).await.unwrap(), expected);
+    assert_eq!(query_sql(&target(&url), shown).await.unwrap(), expected);
     let renamed = target(&url).with_application_name("other");
-    assert_eq!(ask(&renamed, "current_setting('application_name')").await.unwrap(), "other");
+    assert_eq!(query_sql(&renamed, "current_setting('application_name')").await.unwrap(), "other");
     drop(connection);
     pg.execute(&format!("DROP ROLE {role}")).await;
 }
@@ -92,10 +95,10 @@ async fn a_unix_socket_needs_no_tls() {
 }
 
 #[tokio::test]
-async fn the_first_host_that_will_do_is_taken() {
+async fn the_first_suitable_host_is_used() {
     let pg = TestPostgres::start().await;
-    let dead = Impostor::answering(b"").await;
-    let gone = Impostor::answering(b"").await.port;
+    let dead = Impostor::responding(b"").await;
+    let gone = Impostor::responding(b"").await.port;
     let (port, database) = (pg.server().port(), pg.database());
     let hosts = format!("127.0.0.1:{gone},127.0.0.1:{},127.0.0.1:{port}", dead.port);
     for attrs in ["any", "read-write", "primary", "prefer-standby"] {
@@ -104,12 +107,15 @@ async fn the_first_host_that_will_do_is_taken() {
     }
     for attrs in ["standby", "read-only"] {
         let url = format!("postgres://postgres@{hosts}/{database}?target_session_attrs={attrs}");
-        let said = refusal(&url).await;
+        let message = connect_error(&url).await;
         assert!(
-            said.contains(&format!("not what target_session_attrs={attrs} asks for")),
-            "{said}"
+            message.contains(&format!("does not satisfy target_session_attrs={attrs}")),
+            "{message}"
         );
-        assert!(said.contains("Connection refused") && said.contains("was lost before"), "{said}");
+        assert!(
+            message.contains("Connection refused") && message.contains("was lost before"),
+            "{message}"
+        );
     }
     pg.execute(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await;
     let one = |attrs| {
@@ -117,12 +123,12 @@ async fn the_first_host_that_will_do_is_taken() {
     };
     open(&one("read-only")).await.unwrap();
     open(&one("primary")).await.unwrap();
-    let said = refusal(&one("read-write")).await;
-    assert!(said.contains("target_session_attrs=read-write"), "{said}");
+    let message = connect_error(&one("read-write")).await;
+    assert!(message.contains("target_session_attrs=read-write"), "{message}");
 }
 
 #[tokio::test]
-async fn a_host_that_refuses_us_ends_the_search() {
+async fn a_host_that_rejects_the_session_ends_the_search() {
     let pg = servers::plain().await;
     let wrong = url(&pg, "scram:wrong", "").replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:");
     let other = TestPostgres::start().await.server().port();
@@ -133,26 +139,27 @@ async fn a_host_that_refuses_us_ends_the_search() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_to_do() {
+async fn a_rejection_names_the_remedy() {
     let pg = servers::plain().await;
     pg.execute("CREATE ROLE plain LOGIN PASSWORD 'secret'; CREATE ROLE nologin").await;
     pg.execute("CREATE ROLE unwelcome LOGIN REPLICATION; CREATE ROLE single LOGIN REPLICATION CONNECTION LIMIT 0").await;
     pg.execute(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", pg.database())).await;
     pg.server().set_hba("local all all trust\nhost all banned 127.0.0.1/32 reject\nhost all,postgres plain,nologin,ghost,unwelcome,single,trusted 127.0.0.1/32 trust\n").unwrap();
-    let said = refusal(&url(&pg, "banned", "")).await;
+    let message = connect_error(&url(&pg, "banned", "")).await;
     assert!(
-        said.contains("into database \"test_") && said.contains("add a line for it to pg_hba.conf"),
-        "{said}"
+        message.contains("into database \"test_")
+            && message.contains("add a line for it to pg_hba.conf"),
+        "{message}"
     );
-    let said = refusal(&url(&pg, "stranger", "")).await;
-    assert!(said.contains("add a line for it to pg_hba.conf"), "{said}");
+    let message = connect_error(&url(&pg, "stranger", "")).await;
+    assert!(message.contains("add a line for it to pg_hba.conf"), "{message}");
     for role in ["ghost", "nologin"] {
-        let said = refusal(&url(&pg, role, "")).await;
-        assert!(said.contains(&format!("role \"{role}\" can't log in")), "{said}");
-        assert!(said.contains("ALTER ROLE … LOGIN"), "{said}");
+        let message = connect_error(&url(&pg, role, "")).await;
+        assert!(message.contains(&format!("role \"{role}\" can't log in")), "{message}");
+        assert!(message.contains("ALTER ROLE … LOGIN"), "{message}");
     }
-    let said = refusal(&url(&pg, "unwelcome", "")).await;
-    assert!(said.contains("GRANT CONNECT ON DATABASE \"test_"), "{said}");
+    let message = connect_error(&url(&pg, "unwelcome", "")).await;
+    assert!(message.contains("GRANT CONNECT ON DATABASE \"test_"), "{message}");
     let missing = target(&url(&pg, "trusted", "")).with_database("nowhere");
     let error = WalsenderConnection::connect(&missing).await.err().unwrap();
     assert_eq!(error.sqlstate(), Some("3D000"));
@@ -164,17 +171,17 @@ async fn a_refusal_says_what_to_do() {
 
     pg.execute(&format!("GRANT CONNECT ON DATABASE {} TO PUBLIC", pg.database())).await;
     let plain = target(&url(&pg, "plain", ""));
-    assert_eq!(ask(&plain, "SELECT 1").await.unwrap(), "1");
+    assert_eq!(query_sql(&plain, "SELECT 1").await.unwrap(), "1");
     let error = WalsenderConnection::connect(&plain).await.err().unwrap();
     assert!(error.to_string().ends_with("ALTER ROLE \"plain\" REPLICATION"), "{error}");
-    let error = ask(&target(&url(&pg, "single", "")), "SELECT 1").await.unwrap_err();
+    let error = query_sql(&target(&url(&pg, "single", "")), "SELECT 1").await.unwrap_err();
     assert_eq!(error.sqlstate(), Some("53300"));
     assert!(!error.is_permanent());
     assert!(error.to_string().contains("raise max_connections, or the role's"), "{error}");
 }
 
 #[tokio::test]
-async fn walsenders_are_limited() {
+async fn the_limit_of_walsenders_is_reported() {
     let pg =
         TestPostgres::private(TempPostgresOptions::default().setting("max_wal_senders", "1")).await;
     let only = WalsenderConnection::connect(&target(&pg.url())).await.unwrap();
@@ -185,7 +192,7 @@ async fn walsenders_are_limited() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_stopping_or_gone_may_come_back() {
+async fn a_stopped_server_is_a_temporary_error() {
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     let target = target(&pg.url());
     let mut connection = WalsenderConnection::connect(&target).await.unwrap();

@@ -1,12 +1,12 @@
-//! Connections to a real PostgreSQL, and to what is not one.
+//! Connections to real PostgreSQL servers, and to servers of other kinds.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic anywhere")]
 
 mod login;
+mod not_postgres;
 mod servers;
 mod stream;
 mod tls;
-mod trouble;
 
 use std::pin::pin;
 
@@ -18,10 +18,10 @@ fn target(url: &str) -> ConnectOptions {
         .unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
-/// Opens a walsender connection and an SQL session, which must agree about the outcome.
+/// Opens a walsender connection and an SQL session, and asserts that they agree about the outcome.
 async fn open(url: &str) -> Result<WalsenderConnection, ConnectError> {
     let target = target(url);
-    let sql = ask(&target, "SELECT 1").await;
+    let sql = query_sql(&target, "SELECT 1").await;
     let walsender = WalsenderConnection::connect(&target).await;
     match (&sql, &walsender) {
         (Ok(_), Ok(_)) => {}
@@ -31,32 +31,32 @@ async fn open(url: &str) -> Result<WalsenderConnection, ConnectError> {
     walsender
 }
 
-/// The sentence that says why both kinds of session are refused.
-async fn refusal(url: &str) -> String {
+/// The error with which both kinds of session are rejected.
+async fn connect_error(url: &str) -> String {
     match open(url).await {
         Ok(_) => panic!("{url}: connected"),
         Err(error) => error.to_string(),
     }
 }
 
-/// The first value of an SQL session's answer.
-async fn ask(target: &ConnectOptions, sql: &str) -> Result<String, ConnectError> {
+/// Runs a query in an SQL session, and returns the first value.
+async fn query_sql(target: &ConnectOptions, sql: &str) -> Result<String, ConnectError> {
     let (client, driver) = database::connect(target).await?;
     let query = async {
         let row = client.query_one(&format!("SELECT ({sql})::text"), &[]).await.unwrap();
         row.get::<_, String>(0)
     };
     let mut driver = pin!(driver);
-    let answer = tokio::select! {
-        answer = query => answer,
+    let value = tokio::select! {
+        value = query => value,
         () = &mut driver => panic!("the connection ended"),
     };
     drop(client);
     driver.await;
-    Ok(answer)
+    Ok(value)
 }
 
-/// The first value of a walsender's answer.
+/// Runs a query on a walsender connection, and returns the first value.
 async fn value(connection: &mut WalsenderConnection, sql: &str) -> String {
     let rows = connection.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     rows[0][0].clone().unwrap()

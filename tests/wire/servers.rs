@@ -1,4 +1,4 @@
-//! PostgreSQL servers with rules of their own, and servers that are something else.
+//! PostgreSQL servers with their own `pg_hba.conf`, and servers that are not PostgreSQL.
 
 use highwater::temp_postgres::TempPostgresOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{CertificateAuthority, SignedPair, TestPostgres};
 
-/// Roles named after the way in that `HBA` has for them; the password of each is `secret`.
+/// Roles named after their authentication method in `HBA`; the password of each is `secret`.
 const ROLES: [&str; 8] =
     ["clear", "md5er", "scram", "certified", "encrypted", "unencrypted", "banned", "trusted"];
 
@@ -23,12 +23,12 @@ hostnossl all unencrypted 127.0.0.1/32 trust
 host    all trusted     127.0.0.1/32 trust
 ";
 
-/// A server without TLS, with the rules above.
+/// A server without TLS, with the `HBA` rules.
 pub(super) async fn plain() -> TestPostgres {
     start(TempPostgresOptions { hba: Some(HBA.into()), ..TempPostgresOptions::default() }).await
 }
 
-/// A server with TLS, with the rules above. It accepts clients that `authority` vouches for.
+/// A server with TLS and the `HBA` rules. It accepts client certificates signed by `authority`.
 pub(super) async fn encrypted(
     server: &SignedPair,
     authority: &CertificateAuthority,
@@ -68,16 +68,16 @@ pub(super) fn url(pg: &TestPostgres, role: &str, parameters: &str) -> String {
     format!("postgres://{role}@127.0.0.1:{port}/{database}?{parameters}")
 }
 
-/// A server that is not PostgreSQL, until it is dropped.
+/// A server that is not PostgreSQL; it stops when dropped.
 pub(super) struct Impostor {
     pub(super) port: u16,
     serving: JoinHandle<()>,
 }
 
 impl Impostor {
-    /// Meets every connection with `meet`.
+    /// Serves every connection with `serve`.
     #[allow(clippy::disallowed_methods, reason = "aborted when the impostor is dropped")]
-    pub(super) async fn start<F>(meet: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    pub(super) async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = std::io::Result<()>> + Send,
     {
@@ -85,19 +85,19 @@ impl Impostor {
         let port = listener.local_addr().unwrap().port();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // The client may leave first.
-                let _ = meet(stream).await;
+                // The client may disconnect first.
+                let _ = serve(stream).await;
             }
         });
         Self { port, serving }
     }
 
-    /// Answers the first bytes of every connection with `answer`, and hangs up.
-    pub(super) async fn answering(answer: &'static [u8]) -> Self {
+    /// Sends `response` after the first bytes of every connection, then disconnects.
+    pub(super) async fn responding(response: &'static [u8]) -> Self {
         Self::start(move |mut stream| async move {
-            let mut question = [0; 1024];
-            let _ = stream.read(&mut question).await?;
-            stream.write_all(answer).await
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await?;
+            stream.write_all(response).await
         })
         .await
     }

@@ -12,10 +12,10 @@ use super::servers::{self, url};
 use super::target;
 use crate::support::{CertificateAuthority, TestPostgres};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit of every wait, far above what any of them takes.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// A stream of publication `p` through a temporary slot.
+/// Starts a stream of publication `p` from a temporary slot.
 async fn stream(url: &str, slot: &str) -> CopyBoth {
     let mut connection = WalsenderConnection::connect(&target(url)).await.unwrap();
     let create = format!("CREATE_REPLICATION_SLOT \"{slot}\" TEMPORARY LOGICAL pgoutput");
@@ -25,7 +25,7 @@ async fn stream(url: &str, slot: &str) -> CopyBoth {
     connection.start_replication(slot, Lsn::ZERO, &options).await.unwrap()
 }
 
-/// Reads until `wanted` says so of a frame.
+/// Reads until `wanted` returns true for a frame.
 async fn read_until(copy: &mut CopyBoth, mut wanted: impl FnMut(&Frame<'_>) -> bool) {
     let reading = async {
         loop {
@@ -37,7 +37,7 @@ async fn read_until(copy: &mut CopyBoth, mut wanted: impl FnMut(&Frame<'_>) -> b
             copy.fill().await.unwrap();
         }
     };
-    timeout(PATIENCE, reading).await.expect("the frame never came");
+    timeout(WAIT_MAX, reading).await.expect("the frame never came");
 }
 
 /// Reads to the end of the stream.
@@ -55,7 +55,7 @@ async fn read_to_end(copy: &mut CopyBoth) -> WireError {
             }
         }
     };
-    timeout(PATIENCE, reading).await.expect("the stream never ended")
+    timeout(WAIT_MAX, reading).await.expect("the stream never ended")
 }
 
 fn is_insert(frame: &Frame<'_>) -> bool {
@@ -65,7 +65,7 @@ fn is_insert(frame: &Frame<'_>) -> bool {
 const TABLE: &str =
     "CREATE TABLE items (id int PRIMARY KEY, t text); CREATE PUBLICATION p FOR TABLE items";
 
-async fn tell_an_insert(pg: &TestPostgres, url: &str, slot: &str) -> CopyBoth {
+async fn stream_an_insert(pg: &TestPostgres, url: &str, slot: &str) -> CopyBoth {
     let mut copy = stream(url, slot).await;
     pg.execute("INSERT INTO items VALUES (1, 'one')").await;
     let mut tags = Vec::new();
@@ -90,7 +90,7 @@ async fn changes_and_keepalives_arrive_and_status_updates_move_the_slot() {
     pg.execute(TABLE).await;
     for (url, is_socket) in [(pg.url(), false), (pg.socket_url(), true)] {
         let slot = format!("{}_{is_socket}", pg.database());
-        let mut copy = tell_an_insert(&pg, &url, &slot).await;
+        let mut copy = stream_an_insert(&pg, &url, &slot).await;
         assert_eq!(copy.is_unix_socket(), is_socket);
         let position: String = pg.value("SELECT pg_current_wal_lsn()::text").await;
         let position: Lsn = position.parse().unwrap();
@@ -102,26 +102,26 @@ async fn changes_and_keepalives_arrive_and_status_updates_move_the_slot() {
             reply_requested: true,
         };
         copy.send_status(status).await.unwrap();
-        let mut told = Lsn::ZERO;
+        let mut reported = Lsn::ZERO;
         read_until(&mut copy, |frame| {
             if let Frame::Keepalive { wal_end, clock, .. } = frame {
                 assert!(*clock > 0);
-                told = *wal_end;
+                reported = *wal_end;
             }
-            told >= position
+            reported >= position
         })
         .await;
         let confirmed = format!(
             "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{slot}'"
         );
-        // The walsender answers before it moves the slot.
+        // The walsender replies before it moves the slot.
         let moved = async {
             while pg.value::<String>(&confirmed).await != position.to_string() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, moved).await.expect("the slot never moved");
-        timeout(PATIENCE, copy.finish()).await.unwrap().unwrap();
+        timeout(WAIT_MAX, moved).await.expect("the slot never moved");
+        timeout(WAIT_MAX, copy.finish()).await.unwrap().unwrap();
     }
 }
 
@@ -130,7 +130,7 @@ async fn changes_arrive_through_tls() {
     let authority = CertificateAuthority::new();
     let pg = servers::encrypted(&authority.sign("db", &[]), &authority).await;
     pg.execute(TABLE).await;
-    let copy = tell_an_insert(&pg, &url(&pg, "trusted", "sslmode=require"), "tls").await;
+    let copy = stream_an_insert(&pg, &url(&pg, "trusted", "sslmode=require"), "tls").await;
     copy.finish().await.unwrap();
 }
 
@@ -156,7 +156,7 @@ async fn rows_larger_than_the_buffer_arrive_whole() {
 }
 
 #[tokio::test]
-async fn an_error_inside_the_stream_is_told() {
+async fn an_error_inside_the_stream_is_returned() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let slot = format!("{}_ended", pg.database());
@@ -181,7 +181,7 @@ async fn a_server_that_stops_ends_the_stream() {
     for (mode, expected) in [(ShutdownMode::Fast, "shutting down"), (ShutdownMode::Immediate, "")] {
         let pg = Arc::new(TestPostgres::private(TempPostgresOptions::default()).await);
         pg.execute(TABLE).await;
-        let mut copy = tell_an_insert(&pg, &pg.url(), "stopped").await;
+        let mut copy = stream_an_insert(&pg, &pg.url(), "stopped").await;
         let server = Arc::clone(&pg);
         let stopping = tokio::task::spawn_blocking(move || server.server().stop(mode).unwrap());
         let error = confirm_to_end(&mut copy).await;
@@ -203,7 +203,7 @@ async fn confirm_to_end(copy: &mut CopyBoth) -> WireError {
                     let (written, flushed, applied) = (position, position, position);
                     let status =
                         StatusUpdate { written, flushed, applied, ..StatusUpdate::default() };
-                    // Nobody may be there any more; reading tells why.
+                    // The server may have disconnected; reading returns the reason.
                     let _ = copy.send_status(status).await;
                     if let Err(error) = copy.fill().await {
                         return error;
@@ -213,7 +213,7 @@ async fn confirm_to_end(copy: &mut CopyBoth) -> WireError {
             }
         }
     };
-    timeout(PATIENCE, reading).await.expect("the stream never ended")
+    timeout(WAIT_MAX, reading).await.expect("the stream never ended")
 }
 
 #[tokio::test]

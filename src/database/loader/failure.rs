@@ -149,9 +149,9 @@ mod tests {
     fn what_heals_by_itself_is_told_apart_from_what_does_not() {
         for (sqlstate, expected) in [
             ("42P01", "the table's definition has just changed"),
-            ("55P03", "the database can't be asked for rows now: table shop.items is locked"),
-            ("57014", "the database can't be asked for rows now: no"),
-            ("53300", "the database can't be asked for rows now: no"),
+            ("55P03", "rows can't be read from the database now: table shop.items is locked"),
+            ("57014", "rows can't be read from the database now: no"),
+            ("53300", "rows can't be read from the database now: no"),
             ("22P05", "rows of table shop.items can't be read: no"),
         ] {
             let text = told("ERROR", sqlstate, "x").to_string();

@@ -64,7 +64,7 @@ impl SqlSession {
         let mut answers = vec![Vec::new()];
         let mut failure = None;
         loop {
-            match self.session.next_piece()? {
+            match self.session.next_response()? {
                 None => self.fill().await?,
                 Some(QueryResponse::Row(fields)) => {
                     let record = TextValues::of_fields(fields)?;
@@ -97,7 +97,7 @@ impl SqlSession {
         self.send(sql).await?;
         let mut failure = None;
         loop {
-            match self.session.next_piece()? {
+            match self.session.next_response()? {
                 None => self.fill().await?,
                 Some(QueryResponse::Copied(line)) => on_line(line)?,
                 Some(QueryResponse::Failed(error)) => failure = Some(error),
@@ -119,7 +119,7 @@ impl SqlSession {
     /// Ends the session.
     pub(super) async fn close(self) {
         // A server that doesn't take it has closed already.
-        let _ = timeout(self.silence_max, self.session.leave()).await;
+        let _ = timeout(self.silence_max, self.session.terminate()).await;
     }
 
     async fn send(&mut self, sql: &str) -> Result<(), LoadFailure> {

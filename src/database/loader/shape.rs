@@ -1,5 +1,6 @@
 //! What is selected of a table, and how a selected row becomes a key and a document.
 
+use crate::json_text::write_string;
 use crate::json_type::{JsonShape, JsonType};
 use crate::key::Key;
 use crate::render::{self, Unrenderable};
@@ -150,7 +151,7 @@ impl SelectList {
 
 fn prefix(place: usize, name: &str) -> Vec<u8> {
     let mut prefix = if place == 0 { Vec::new() } else { vec![b','] };
-    render::write_string(name, &mut prefix);
+    write_string(name, &mut prefix);
     prefix.push(b':');
     prefix
 }

@@ -1,4 +1,4 @@
-//! Damaged messages are refused; nothing panics.
+//! Damaged messages are rejected; nothing panics.
 
 use proptest::prelude::*;
 
@@ -6,8 +6,8 @@ use super::fixtures::captured;
 use super::round_trip::any_message;
 use super::*;
 
-/// A whole message that is cut short is refused, but for a Stream Abort cut to its shorter form.
-fn assert_every_cut_is_refused(streamed: bool, bytes: &[u8]) {
+/// Asserts that a truncated message is rejected, except a Stream Abort truncated to its shorter form.
+fn assert_every_cut_is_rejected(streamed: bool, bytes: &[u8]) {
     for length in 0..bytes.len() {
         let cut = &bytes[..length];
         match decode_at(streamed, cut) {
@@ -21,7 +21,7 @@ fn assert_every_cut_is_refused(streamed: bool, bytes: &[u8]) {
     }
 }
 
-/// Walks everything that is walked lazily.
+/// Iterates over everything that is decoded lazily.
 fn walk(message: &LogicalMessage<'_>) {
     let walk_tuple = |tuple: Tuple<'_>| assert_eq!(tuple.columns().count(), tuple.len());
     match message {
@@ -42,14 +42,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn any_bytes_are_read_or_refused(streamed: bool, bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn arbitrary_bytes_are_decoded_or_rejected(streamed: bool, bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         if let Ok(decoded) = decode_at(streamed, &bytes) {
             walk(&decoded.message);
         }
     }
 
     #[test]
-    fn a_message_with_one_byte_changed_is_read_or_refused(
+    fn a_message_with_one_byte_changed_is_decoded_or_rejected(
         (streamed, mut bytes) in any_message(), at: prop::sample::Index, to: u8,
     ) {
         let at = at.index(bytes.len());
@@ -60,22 +60,22 @@ proptest! {
     }
 
     #[test]
-    fn a_message_cut_short_is_refused((streamed, bytes) in any_message()) {
-        assert_every_cut_is_refused(streamed, &bytes);
+    fn a_truncated_message_is_rejected((streamed, bytes) in any_message()) {
+        assert_every_cut_is_rejected(streamed, &bytes);
     }
 
     #[test]
-    fn a_message_with_more_behind_it_is_refused((streamed, mut bytes) in any_message(), more: u8) {
+    fn a_message_with_trailing_bytes_is_rejected((streamed, mut bytes) in any_message(), more: u8) {
         bytes.push(more);
         prop_assert!(decode_at(streamed, &bytes).is_err());
     }
 }
 
 #[test]
-fn a_captured_message_cut_short_is_refused() {
+fn a_truncated_captured_message_is_rejected() {
     for scenario in captured() {
         for (streamed, bytes) in &scenario.messages {
-            assert_every_cut_is_refused(*streamed, bytes);
+            assert_every_cut_is_rejected(*streamed, bytes);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The decoder's counterpart: writes what a message says, as the manual lays it out.
+//! The inverse of the decoder: encodes messages in the layout of the manual.
 
 use super::*;
 
-/// The bytes of a message; of one inside a stream block when it has an `xid`.
+/// Encodes a message; with an `xid`, as inside a stream block.
 pub(super) fn encode(streamed: &Streamed<'_>) -> Vec<u8> {
     let message = &streamed.message;
     let mut w = MessageWriter(vec![message.tag()]);

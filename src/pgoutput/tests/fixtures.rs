@@ -1,14 +1,14 @@
-//! What real servers sent: `tests/fixtures/pgoutput/<major>.hex`, captured by the script there.
+//! Messages of real servers: `tests/fixtures/pgoutput/<major>.hex`, captured by the script there.
 
-use super::message_generator::MessageGenerator;
+use super::transcript::TranscriptWriter;
 use super::*;
 use crate::lsn::Lsn;
 
-/// What one scenario looked like on one major version.
+/// The messages of one scenario on one major version.
 pub(crate) struct Scenario {
     pub(crate) major: &'static str,
     pub(crate) name: &'static str,
-    /// Each message, and whether it was inside a stream block.
+    /// Whether each message was inside a stream block, and its bytes.
     pub(crate) messages: Vec<(bool, Vec<u8>)>,
 }
 
@@ -26,7 +26,7 @@ const CAPTURES: [(&str, &str); 5] = [
     ("18", fixture!("18.hex")),
 ];
 
-const STORIES: &str = fixture!("stories.txt");
+const TRANSCRIPTS: &str = fixture!("transcripts.txt");
 
 /// Every scenario of every major version.
 pub(crate) fn captured() -> Vec<Scenario> {
@@ -60,13 +60,13 @@ impl Scenario {
         })
     }
 
-    /// The messages retold, without frames that have nothing in them: how many of those there
-    /// are depends on the version.
-    fn story(&self) -> Vec<String> {
-        let mut storyteller = MessageGenerator::default();
+    /// The transcript of the messages, without empty transactions and blocks, whose number depends on the
+    /// version.
+    fn transcript(&self) -> Vec<String> {
+        let mut writer = TranscriptWriter::default();
         let mut lines: Vec<String> = Vec::new();
         for message in self.decoded() {
-            let line = storyteller.tell(&message);
+            let line = writer.line(&message);
             let last = lines.last().map_or("", String::as_str);
             let closes = match line.as_str() {
                 "commit" => last == "begin",
@@ -95,33 +95,34 @@ fn from_hex(line: &str) -> Vec<u8> {
     digits.map(byte).collect()
 }
 
-/// The story of this name in `stories.txt`.
+/// The transcript of this name in `transcripts.txt`.
 fn expected(name: &str) -> Vec<&'static str> {
     let start = format!("== {name}\n");
-    let (_, story) = STORIES.split_once(&start).unwrap_or_else(|| panic!("no story of {name}"));
-    story.lines().take_while(|line| !line.is_empty()).collect()
+    let (_, rest) =
+        TRANSCRIPTS.split_once(&start).unwrap_or_else(|| panic!("no transcript of {name}"));
+    rest.lines().take_while(|line| !line.is_empty()).collect()
 }
 
 #[test]
-fn every_capture_tells_the_expected_story() {
+fn every_capture_has_the_expected_transcript() {
     for scenario in captured() {
-        assert_eq!(scenario.story(), expected(scenario.name), "{scenario}");
+        assert_eq!(scenario.transcript(), expected(scenario.name), "{scenario}");
     }
 }
 
 #[test]
-fn every_story_was_captured_on_the_versions_that_have_it() {
-    for story in STORIES.lines().filter_map(|line| line.strip_prefix("== ")) {
+fn every_scenario_was_captured_on_the_versions_that_support_it() {
+    for name in TRANSCRIPTS.lines().filter_map(|line| line.strip_prefix("== ")) {
         let majors: Vec<_> =
-            captured().iter().filter(|s| s.name == story).map(|s| s.major).collect();
-        let expected: &[&str] = match story {
+            captured().iter().filter(|s| s.name == name).map(|s| s.major).collect();
+        let expected: &[&str] = match name {
             "two_phase" | "two_phase_streaming" | "column_list" => &["15", "16", "17", "18"],
             "streaming_rollback" => &["14", "15", "16", "17"],
             "parallel" | "parallel_in_turns" => &["16", "17", "18"],
             "generated_columns" => &["18"],
             _ => &["14", "15", "16", "17", "18"],
         };
-        assert_eq!(majors, expected, "{story}");
+        assert_eq!(majors, expected, "{name}");
     }
 }
 
@@ -159,13 +160,13 @@ fn positions_and_times_agree_with_each_other() {
     }
 }
 
-/// A record begins before it ends, and is short.
+/// Asserts that a record begins before it ends, and is short.
 fn assert_close(scenario: &Scenario, start: Lsn, end: Lsn) {
     assert!(start < end && end.bytes_since(start) < 10_000, "{scenario}: {start} to {end}");
 }
 
 #[test]
-fn a_commit_time_is_read_as_it_was_given() {
+fn a_commit_time_is_decoded_exactly() {
     for scenario in captured().iter().filter(|scenario| scenario.name == "origin") {
         let begun = scenario.decoded().find_map(|streamed| match streamed.message {
             LogicalMessage::Begin(begin) => begin.committed_at.to_timestamp(),

@@ -3,14 +3,14 @@
 mod damage;
 mod encode;
 mod fixtures;
-mod message_generator;
 mod round_trip;
+mod transcript;
 
 use super::*;
 
 pub(crate) use fixtures::captured;
 
-/// Decodes a message wherever it was received.
+/// Decodes a message received inside or outside of a stream block.
 fn decode_at(streamed: bool, bytes: &[u8]) -> Result<Streamed<'_>, DecodeError> {
     if streamed {
         decode_streamed(bytes)
@@ -20,7 +20,7 @@ fn decode_at(streamed: bool, bytes: &[u8]) -> Result<Streamed<'_>, DecodeError> 
 }
 
 #[test]
-fn an_unknown_tag_is_told_with_its_length() {
+fn an_unknown_tag_is_reported_with_its_length() {
     let error = decode(b"xyz").unwrap_err();
     assert_eq!(error, DecodeError::UnknownTag { tag: b'x', length: 3 });
     assert!(error.to_string().starts_with("unknown logical replication message 'x' of 3 bytes"));
@@ -29,7 +29,7 @@ fn an_unknown_tag_is_told_with_its_length() {
 }
 
 #[test]
-fn a_bad_field_is_told_with_its_message() {
+fn a_bad_field_is_reported_with_its_message() {
     let field = |bytes| match decode(bytes).unwrap_err() {
         DecodeError::Field { message, field, problem } => (message, field, problem),
         other => panic!("{other}"),
@@ -72,13 +72,13 @@ fn a_bad_field_is_told_with_its_message() {
 }
 
 #[test]
-fn bytes_left_over_are_told() {
+fn trailing_bytes_are_reported() {
     let error = decode(b"E..").unwrap_err();
     assert_eq!(error, DecodeError::TrailingBytes { message: "Stream Stop", excess: 2, length: 3 });
 }
 
 #[test]
-fn a_message_decoded_out_of_place_is_refused() {
+fn a_message_decoded_with_the_wrong_function_is_rejected() {
     let plain = b"I\0\0\0\x01N\0\0";
     let streamed = b"I\0\0\0\x09\0\0\0\x01N\0\0";
     assert!(decode(plain).is_ok());

@@ -1,4 +1,4 @@
-//! Arrays from their text.
+//! Tests of arrays.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn render_array(element: JsonType, text: &str) -> Option<String> {
 }
 
 #[test]
-fn elements_are_rendered_by_their_kind() {
+fn elements_are_rendered_by_their_type() {
     for (element, text, json) in [
         (JsonType::Integer, "{1,-2,NULL}", "[1,-2,null]"),
         (
@@ -34,7 +34,7 @@ fn elements_are_rendered_by_their_kind() {
 }
 
 #[test]
-fn dimensions_are_nested_and_lower_bounds_vanish() {
+fn dimensions_are_nested_and_lower_bounds_dropped() {
     for (text, json) in [
         ("{}", "[]"),
         ("{{1,2},{3,NULL}}", "[[1,2],[3,null]]"),
@@ -51,14 +51,14 @@ fn dimensions_are_nested_and_lower_bounds_vanish() {
 }
 
 #[test]
-fn the_types_delimiter_stands_between_the_elements() {
+fn elements_are_separated_by_the_types_delimiter() {
     let boxes = JsonShape::Array { element: JsonType::String, delimiter: b';' };
     let json = render_form(boxes, b"{(3,4),(1,2);NULL}");
     assert_eq!(json.as_deref(), Some(r#"["(3,4),(1,2)",null]"#));
 }
 
 #[test]
-fn what_array_out_does_not_print_is_refused() {
+fn other_texts_than_those_of_array_out_are_rejected() {
     for text in [
         "",
         "1",
@@ -100,7 +100,7 @@ fn what_array_out_does_not_print_is_refused() {
 }
 
 #[test]
-fn an_array_with_one_value_that_is_refused_is_refused() {
+fn an_array_with_one_rejected_value_is_rejected() {
     assert_eq!(render_array(JsonType::Integer, "{1,2,x}"), None);
     assert_eq!(render_array(JsonType::Json, r#"{1,"{\"a\":1,\"a\":2}"}"#), None);
 }

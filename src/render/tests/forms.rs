@@ -1,4 +1,4 @@
-//! Forms from what the catalog says.
+//! Tests of representations from type facts.
 
 use super::*;
 use crate::json_type::{TypeClass, TypeFacts};
@@ -7,14 +7,14 @@ const INT4: u32 = 23;
 const TEXT: u32 = 25;
 const REGCLASS: u32 = 2205;
 const INT2VECTOR: u32 = 22;
-const OWN: u32 = 16_384;
+const USER_TYPE: u32 = 16_384;
 
 fn facts(oid: u32, class: TypeClass) -> TypeFacts {
     TypeFacts { oid, class, has_json_cast: false, delimiter: b',', element: None }
 }
 
 fn array_of(element: TypeFacts) -> TypeFacts {
-    TypeFacts { element: Some(Box::new(element)), ..facts(OWN + 1, TypeClass::Base) }
+    TypeFacts { element: Some(Box::new(element)), ..facts(USER_TYPE + 1, TypeClass::Base) }
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn classes_have_the_letters_of_the_catalog() {
 }
 
 #[test]
-fn a_users_type_is_its_text_unless_it_has_a_cast_to_json() {
+fn a_user_defined_type_is_its_text_unless_it_has_a_cast_to_json() {
     for (letter, form) in [
         ('b', Some(JsonShape::Scalar(JsonType::String))),
         ('e', Some(JsonShape::Scalar(JsonType::String))),
@@ -34,26 +34,26 @@ fn a_users_type_is_its_text_unless_it_has_a_cast_to_json() {
         ('d', None),
         ('p', None),
     ] {
-        let own = facts(OWN, TypeClass::from_typtype(letter).unwrap());
-        assert_eq!(JsonShape::of(&own), form, "{letter}");
-        let with_cast = TypeFacts { has_json_cast: true, ..own };
+        let user_type = facts(USER_TYPE, TypeClass::from_typtype(letter).unwrap());
+        assert_eq!(JsonShape::of(&user_type), form, "{letter}");
+        let with_cast = TypeFacts { has_json_cast: true, ..user_type };
         assert_eq!(JsonShape::of(&with_cast), None, "{letter}");
         assert_eq!(JsonShape::of(&array_of(with_cast)), None, "{letter}");
     }
 }
 
 #[test]
-fn built_in_types_are_known_by_their_oid_whatever_casts_there_are() {
+fn built_in_types_are_identified_by_oid_whatever_their_casts() {
     let int4 = TypeFacts { has_json_cast: true, ..facts(INT4, TypeClass::Base) };
     assert_eq!(JsonShape::of(&int4), Some(JsonShape::Scalar(JsonType::Integer)));
     assert_eq!(JsonShape::of(&facts(REGCLASS, TypeClass::Base)), None);
-    assert_eq!(JsonShape::of(&facts(OWN - 1, TypeClass::Base)), None);
-    // A domain must be looked through first, whatever its OID.
+    assert_eq!(JsonShape::of(&facts(USER_TYPE - 1, TypeClass::Base)), None);
+    // The caller must resolve a domain first, whatever its OID.
     assert_eq!(JsonShape::of(&facts(INT4, TypeClass::Domain)), None);
 }
 
 #[test]
-fn an_array_has_the_kind_of_its_elements_and_their_delimiter() {
+fn an_array_has_the_type_of_its_elements_and_their_delimiter() {
     let boxes = TypeFacts { delimiter: b';', ..facts(TEXT, TypeClass::Base) };
     let form = JsonShape::Array { element: JsonType::String, delimiter: b';' };
     assert_eq!(JsonShape::of(&array_of(boxes)), Some(form));
@@ -61,7 +61,7 @@ fn an_array_has_the_kind_of_its_elements_and_their_delimiter() {
 }
 
 #[test]
-fn arrays_in_arrays_and_vectors_are_left_to_the_database() {
+fn arrays_in_arrays_and_vectors_are_not_rendered() {
     let int4s = array_of(facts(INT4, TypeClass::Base));
     assert_eq!(JsonShape::of(&array_of(int4s)), None);
     let vector = TypeFacts { oid: INT2VECTOR, ..array_of(facts(21, TypeClass::Base)) };

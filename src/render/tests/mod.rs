@@ -7,8 +7,9 @@ mod properties;
 use super::array::DIMENSIONS_MAX;
 use super::json::{JSON_BYTES_MAX, JSON_DEPTH_MAX, JSON_NUMBER_MAX};
 use super::*;
+use crate::json_text::write_string;
 
-/// Renders a value; `None` when it is refused.
+/// Renders a value; `None` when it is rejected.
 fn render(kind: JsonType, text: &[u8]) -> Option<String> {
     render_form(JsonShape::Scalar(kind), text)
 }
@@ -18,11 +19,11 @@ fn render_form(form: JsonShape, text: &[u8]) -> Option<String> {
     if form.write_json(text, &mut out).is_ok() {
         return Some(String::from_utf8(out).unwrap().split_off("before".len()));
     }
-    assert_eq!(out, b"before", "nothing is written when a value is refused");
+    assert_eq!(out, b"before", "nothing is written when a value is rejected");
     None
 }
 
-const ALL_KINDS: [JsonType; 9] = [
+const ALL_TYPES: [JsonType; 9] = [
     JsonType::Integer,
     JsonType::Number,
     JsonType::Boolean,
@@ -35,7 +36,7 @@ const ALL_KINDS: [JsonType; 9] = [
 ];
 
 #[test]
-fn values_of_every_kind_are_rendered() {
+fn values_of_every_type_are_rendered() {
     for (kind, text, json) in [
         (JsonType::Integer, "-9223372036854775808", "-9223372036854775808"),
         (JsonType::Number, "1.50", "1.50"),
@@ -90,14 +91,14 @@ fn text_of_a_session_set_otherwise_is_refused() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused() {
-    for kind in ALL_KINDS {
+fn text_that_is_not_utf8_is_rejected() {
+    for kind in ALL_TYPES {
         assert_eq!(render(kind, b"\"\xff\""), None, "{kind:?}");
     }
 }
 
 #[test]
-fn json_is_looked_at_up_to_its_limits() {
+fn json_is_accepted_up_to_its_limits() {
     let json = |text: String| render(JsonType::Json, text.as_bytes());
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
     assert!(json(nested(JSON_DEPTH_MAX)).is_some());
@@ -115,7 +116,7 @@ fn json_is_looked_at_up_to_its_limits() {
 }
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn invalid_json_is_rejected() {
     for text in [
         "",
         " ",
@@ -148,7 +149,7 @@ fn what_is_not_json_is_refused() {
 }
 
 #[test]
-fn json_that_jsonb_refuses_or_might_read_otherwise_is_refused() {
+fn json_that_jsonb_rejects_or_might_change_is_rejected() {
     for text in [
         r#""\u0000""#,
         r#""\ud83e""#,
@@ -167,7 +168,7 @@ fn json_that_jsonb_refuses_or_might_read_otherwise_is_refused() {
 }
 
 #[test]
-fn json_keeps_to_one_line() {
+fn json_loses_its_white_space() {
     assert_eq!(
         render(JsonType::Json, b" {\r\n \"a b\" :\t[ 1 , true ] , \"\xc3\xa9\":null}\n").as_deref(),
         Some(r#"{"a b":[1,true],"é":null}"#)
@@ -175,7 +176,7 @@ fn json_keeps_to_one_line() {
 }
 
 #[test]
-fn integers_are_read() {
+fn integers_are_parsed() {
     assert_eq!(integer(b"-9223372036854775808"), Ok(i64::MIN));
     assert_eq!(integer(b"9223372036854775808"), Err(Unrenderable));
     assert_eq!(integer(b""), Err(Unrenderable));

@@ -1,4 +1,4 @@
-//! What holds for every value.
+//! Properties of every rendered value.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -14,7 +14,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         "[^\0]{0,8}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 40, 6, |inner| {
-        // Keys that are spelled with escapes are refused.
+        // Keys with escapes are rejected.
         let key = "[a-zé \\]}{:,]{0,4}";
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
@@ -32,9 +32,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn what_is_written_is_json(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
-        // jsonb is taken at its word.
-        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
+    fn the_result_is_json(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+        // The output of jsonb is not validated.
+        for kind in ALL_TYPES.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
             if let Some(json) = render(kind, &bytes) {
                 parsed(&json);
             }
@@ -42,8 +42,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_of_likely_text_is_json(text in r#"[-+0-9eE.:T nulINaf\[\]{},"\\]{0,12}( BC|\+00)?"#) {
-        for kind in ALL_KINDS.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
+    fn the_result_for_plausible_text_is_json(text in r#"[-+0-9eE.:T nulINaf\[\]{},"\\]{0,12}( BC|\+00)?"#) {
+        for kind in ALL_TYPES.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
             if let Some(json) = render(kind, text.as_bytes()) {
                 parsed(&json);
             }
@@ -51,8 +51,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_of_likely_arrays_is_json(text in r#"(\[-?[0-9]:[0-9]\]){0,2}=?[{},;"\\ 1tNULnul]{0,14}"#) {
-        for element in ALL_KINDS.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
+    fn the_result_for_plausible_arrays_is_json(text in r#"(\[-?[0-9]:[0-9]\]){0,2}=?[{},;"\\ 1tNULnul]{0,14}"#) {
+        for element in ALL_TYPES.into_iter().filter(|&kind| kind != JsonType::Jsonb) {
             for delimiter in [b',', b';'] {
                 if let Some(json) = render_form(JsonShape::Array { element, delimiter }, text.as_bytes()) {
                     prop_assert!(parsed(&json).is_array());
@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_no_array_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+    fn arbitrary_bytes_as_arrays_are_rendered_or_rejected(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
         let form = JsonShape::Array { element: JsonType::String, delimiter: b',' };
         let in_braces = [b"{".as_slice(), &bytes, b"}"].concat();
         for text in [bytes, in_braces] {
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn texts_in_an_array_are_read_back(texts in prop::collection::vec(any::<String>(), 1..5)) {
+    fn texts_in_an_array_round_trip(texts in prop::collection::vec(any::<String>(), 1..5)) {
         let quoted = |text: &String| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let array = format!("{{{}}}", texts.iter().map(quoted).collect::<Vec<_>>().join(","));
         let form = JsonShape::Array { element: JsonType::String, delimiter: b',' };
@@ -81,20 +81,20 @@ proptest! {
     }
 
     #[test]
-    fn a_string_is_read_back(text in any::<String>()) {
+    fn a_string_round_trips(text in any::<String>()) {
         prop_assert_eq!(parsed(&render(JsonType::String, text.as_bytes()).unwrap()), Value::from(text));
     }
 
     #[test]
-    fn control_characters_are_read_back(text in "[\u{0}-\u{1f}\"\\\\a]{0,12}") {
+    fn control_characters_round_trip(text in "[\u{0}-\u{1f}\"\\\\a]{0,12}") {
         prop_assert_eq!(parsed(&render(JsonType::String, text.as_bytes()).unwrap()), Value::from(text));
     }
 
     #[test]
-    fn a_float_is_the_same_number_written_out(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+    fn a_float_is_written_in_full(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
         let written = render(JsonType::Number, format!("{number:e}").as_bytes()).unwrap();
         prop_assert!(!written.contains('e'));
-        // -0 and 0 are one number.
+        // -0 and 0 are equal.
         prop_assert_eq!((written.parse::<f64>().unwrap() + 0.0).to_bits(), (number + 0.0).to_bits());
     }
 

@@ -236,9 +236,9 @@ impl ReplicationStream<'_> {
     async fn pause(&mut self) {
         yield_now().await;
         thread::sleep(self.coalescer.until_half_way(Instant::now()));
-        let (half_way, rest) = (self.copy.waiting(), self.coalescer.rest(Instant::now()));
+        let (half_way, rest) = (self.copy.readable_bytes(), self.coalescer.rest(Instant::now()));
         thread::sleep(rest);
-        if let (Some(half_way), Some(at_end)) = (half_way, self.copy.waiting()) {
+        if let (Some(half_way), Some(at_end)) = (half_way, self.copy.readable_bytes()) {
             self.coalescer.adjust(half_way, at_end, rest);
         }
     }

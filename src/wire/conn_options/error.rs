@@ -1,36 +1,36 @@
-//! What can be wrong with a connection URL.
+//! Errors in a connection URL.
 
 /// The connection URL or keyword string can't be used. Never quotes a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectOptionsError {
-    /// Not of the form of a URL or keyword string; the text says where.
+    /// Neither a URL nor a keyword string; the text describes the error.
     #[error("the connection URL is malformed: {0}")]
     Malformed(String),
-    /// No such parameter.
+    /// A name that is not a parameter of libpq's.
     #[error("unknown connection parameter \"{name}\"{}", suggestion(*.nearest))]
     Unknown {
-        /// As written.
+        /// The name in the connection URL.
         name: String,
-        /// The known one that looks most like it.
+        /// The most similar known name.
         nearest: Option<&'static str>,
     },
-    /// libpq knows it, Highwater doesn't.
+    /// A parameter of libpq's that Highwater does not support.
     #[error("connection parameter \"{0}\" is not supported; remove it from the connection URL")]
     Unsupported(String),
-    /// The value makes no sense for the parameter.
+    /// An invalid value of a parameter.
     #[error("invalid value \"{value}\" for connection parameter \"{name}\" (expected {expected})")]
     Invalid {
-        /// The parameter.
+        /// The parameter's name.
         name: &'static str,
-        /// As written.
+        /// The value in the connection URL.
         value: String,
-        /// What would be accepted.
+        /// A description of the accepted values.
         expected: String,
     },
-    /// Two parameters contradict each other; the text says which and what to write instead.
+    /// Two parameters that contradict each other; the text names them and the remedy.
     #[error("{0}")]
     Contradiction(String),
-    /// No user is named and the operating system has no name for ours.
+    /// No user is given, and the operating system knows no name for the process's user.
     #[error("no user name: name the role in the connection URL (postgres://ROLE@host/database)")]
     NoUser,
 }

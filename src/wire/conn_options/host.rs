@@ -1,75 +1,75 @@
-//! One server to try.
+//! A server of the connection target.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// How to reach a host.
+/// The address of a host, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostAddr {
     /// The directory of a Unix-domain socket.
     Unix(PathBuf),
-    /// A name or an address to be looked up.
+    /// A name or an address, to be resolved.
     Name(String),
-    /// `hostaddr`: an address, with or without a name to check certificates against.
+    /// `hostaddr`: an address, with or without a name to verify certificates against.
     Address {
-        /// Where to connect.
         address: IpAddr,
-        /// `host`, when given too.
+        /// `host`, if given too.
         name: Option<String>,
     },
 }
 
-/// A place and a port.
+/// An address and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
-    pub(crate) place: HostAddr,
+    pub(crate) addr: HostAddr,
     pub(crate) port: u16,
 }
 
 impl Host {
-    /// PostgreSQL's own port.
+    /// PostgreSQL's default port.
     pub(crate) const PORT_DEFAULT: u16 = 5432;
-    /// Where packagers put the socket: Debian and Red Hat, then PostgreSQL's own default.
+    /// Directories of the server's socket: that of the Debian and Red Hat packages, then PostgreSQL's own
+    /// default.
     pub(crate) const SOCKET_DIRECTORIES: [&'static str; 2] = ["/var/run/postgresql", "/tmp"];
 
-    /// What libpq does with one `host` entry and its port.
+    /// One entry of `host` with its port: a path names a socket's directory, as in libpq.
     pub(crate) fn named(name: &str, port: u16) -> Self {
-        let place = if name.starts_with('/') {
+        let addr = if name.starts_with('/') {
             HostAddr::Unix(PathBuf::from(name))
         } else {
             HostAddr::Name(name.to_owned())
         };
-        Self { place, port }
+        Self { addr, port }
     }
 
-    /// The default host: a local socket that exists, else `localhost`.
+    /// The default host: an existing local socket, else `localhost`.
     pub(crate) fn local(port: u16) -> Self {
         let existing = |dir: &&str| socket_path(Path::new(dir), port).exists();
         let name = Self::SOCKET_DIRECTORIES.into_iter().find(existing).unwrap_or("localhost");
         Self::named(name, port)
     }
 
-    /// The socket's file, when there is one.
+    /// The socket's file; `None` for TCP.
     pub(crate) fn socket_path(&self) -> Option<PathBuf> {
-        match &self.place {
+        match &self.addr {
             HostAddr::Unix(dir) => Some(socket_path(dir, self.port)),
             HostAddr::Name(_) | HostAddr::Address { .. } => None,
         }
     }
 
-    /// What a certificate must be made out to.
+    /// The name that a certificate must contain.
     pub(crate) fn certificate_name(&self) -> String {
-        match &self.place {
+        match &self.addr {
             HostAddr::Unix(_) => String::new(),
             HostAddr::Name(name) | HostAddr::Address { name: Some(name), .. } => name.clone(),
             HostAddr::Address { address, name: None } => address.to_string(),
         }
     }
 
-    /// The name under which the password file lists it.
+    /// The name of the host in the password file.
     pub(crate) fn passfile_name(&self) -> String {
-        match &self.place {
+        match &self.addr {
             HostAddr::Unix(dir) if Self::SOCKET_DIRECTORIES.iter().any(|d| dir == Path::new(d)) => {
                 "localhost".into()
             }
@@ -86,7 +86,7 @@ fn socket_path(dir: &Path, port: u16) -> PathBuf {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
-        match &self.place {
+        match &self.addr {
             HostAddr::Unix(dir) => write!(f, "{}:{port}", dir.display()),
             HostAddr::Name(name) | HostAddr::Address { name: Some(name), .. } => {
                 if name.contains(':') {

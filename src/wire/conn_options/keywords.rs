@@ -4,9 +4,9 @@
 use super::ConnectOptionsError;
 use super::parameters::RawParams;
 
-/// Reads a keyword/value string. Values may be quoted with `'`; `\` escapes the next character.
+/// Parses a keyword/value string. Values may be quoted with `'`; `\` escapes the next character.
 pub(super) fn parse(text: &str) -> Result<RawParams, ConnectOptionsError> {
-    let mut given = RawParams::default();
+    let mut params = RawParams::default();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (name, after) = rest.split_once('=').ok_or_else(not_a_pair)?;
@@ -15,13 +15,13 @@ pub(super) fn parse(text: &str) -> Result<RawParams, ConnectOptionsError> {
             return Err(not_a_pair());
         }
         let (value, after) = take_value(name, after.trim_start())?;
-        given.set(name, value)?;
+        params.set(name, value)?;
         rest = after.trim_start();
     }
-    Ok(given)
+    Ok(params)
 }
 
-// Quotes nothing of the text: it may hold a password.
+// Quotes no part of the text: it may contain a password.
 fn not_a_pair() -> ConnectOptionsError {
     let expected = "expected postgres://user@host:port/database or \"host=… dbname=…\"";
     ConnectOptionsError::Malformed(expected.into())

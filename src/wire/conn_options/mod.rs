@@ -1,4 +1,4 @@
-//! Where to connect and how: a connection URL or keyword string, resolved as libpq resolves it.
+//! The connection target: a connection URL or keyword string, resolved as libpq resolves it.
 //!
 //! Meaning and defaults are those of the manual, "Database Connection Control Functions"
 //! (libpq-connect), except that waiting always has a limit and keepalives start sooner.
@@ -22,17 +22,19 @@ pub use error::ConnectOptionsError;
 pub(crate) use host::{Host, HostAddr};
 use passfile::Passfile;
 
-/// What libpq would take from the environment; handed in, because this layer never reads it.
+use crate::secret::Secret;
+
+/// The part of the environment that libpq reads. It is passed in, because this layer never reads it itself.
 #[derive(Clone, Default)]
 pub struct LibpqEnvironment {
     /// The user's home directory: `~/.pgpass`, `~/.postgresql/root.crt`, ….
     pub home: Option<PathBuf>,
-    /// `PGHOST`, `PGUSER`, `PGPASSWORD`, …; other variables are not looked at.
+    /// `PGHOST`, `PGUSER`, `PGPASSWORD`, …; other variables are ignored.
     pub vars: BTreeMap<String, String>,
 }
 
 impl LibpqEnvironment {
-    /// Keeps the variables libpq might look at (those whose name starts with `PG`).
+    /// Keeps the variables whose name starts with `PG`, the only ones that libpq reads.
     pub fn new(home: Option<PathBuf>, vars: impl IntoIterator<Item = (String, String)>) -> Self {
         let vars = vars.into_iter().filter(|(name, _)| name.starts_with("PG")).collect();
         Self { home, vars }
@@ -41,23 +43,13 @@ impl LibpqEnvironment {
 
 impl fmt::Debug for LibpqEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values stay unseen: one of them may be PGPASSWORD.
+        // Names only: one of the values may be that of PGPASSWORD.
         let names: Vec<&String> = self.vars.keys().collect();
         f.debug_struct("LibpqEnvironment").field("home", &self.home).field("vars", &names).finish()
     }
 }
 
-/// A text that must not be shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Password(pub(crate) String);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
-
-/// `sslmode`: whether to encrypt, and what to demand of the server's certificate.
+/// `sslmode`: whether to encrypt, and what to demand of the server's certificate; from weak to strong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SslMode {
     Disable,
@@ -92,7 +84,7 @@ pub(crate) enum ChannelBinding {
     Require,
 }
 
-/// `target_session_attrs`: which server of several is wanted.
+/// `target_session_attrs`: the kind of server to connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionAttrs {
     Any,
@@ -119,22 +111,22 @@ impl SessionAttrs {
     }
 }
 
-/// Where the certificates to trust come from.
+/// The source of the trusted certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RootCertificates {
-    /// `sslrootcert=system`: those the operating system trusts.
+    /// `sslrootcert=system`: the certificates that the operating system trusts.
     System,
-    /// A PEM file.
+    /// `sslrootcert=PATH`, or libpq's default path: a PEM file.
     File(PathBuf),
-    /// None given, and none in libpq's usual place (named here for the error message).
+    /// No file configured, and none at libpq's default path (kept here for the error message).
     Missing(Option<PathBuf>),
 }
 
-/// Everything about encryption.
+/// The parameters that concern encryption.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsOptions {
     pub(crate) mode: SslMode,
-    /// TLS from the first byte (`sslnegotiation=direct`) instead of asking first.
+    /// TLS from the first byte (`sslnegotiation=direct`) instead of a request first.
     pub(crate) direct: bool,
     pub(crate) roots: RootCertificates,
     /// The client's certificate and key, both PEM files.
@@ -142,16 +134,16 @@ pub(crate) struct TlsOptions {
     pub(crate) channel_binding: ChannelBinding,
 }
 
-/// TCP's own watchfulness.
+/// TCP options that detect dead connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TcpOptions {
-    /// `None`: `keepalives=0`.
+    /// TCP keepalives; `None` with `keepalives=0`.
     pub(crate) keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged; `None`: the system's default.
+    /// Time for which sent bytes may stay unacknowledged; `None`: the system's default.
     pub(crate) user_timeout: Option<Duration>,
 }
 
-/// When an idle connection is probed, and when given up.
+/// When an idle connection is probed, and after how many probes it is given up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keepalive {
     pub(crate) idle: Duration,
@@ -160,8 +152,8 @@ pub(crate) struct Keepalive {
 }
 
 impl Keepalive {
-    /// Half-open connections (a failover, a vanished host) are noticed within a minute or so, where
-    /// the usual system default is over two hours.
+    /// Detects half-open connections (after a failover or the loss of a host) within about a minute; the
+    /// usual system default is more than two hours.
     pub(crate) const DEFAULT: Self =
         Self { idle: Duration::from_secs(30), interval: Duration::from_secs(10), count: 3 };
 }
@@ -172,11 +164,11 @@ pub struct ConnectOptions {
     pub(crate) hosts: Vec<Host>,
     pub(crate) user: String,
     pub(crate) database: String,
-    password: Option<Password>,
+    password: Option<Secret>,
     passfile: Passfile,
     pub(crate) tls: TlsOptions,
     pub(crate) session_attrs: SessionAttrs,
-    /// For each address tried: until the session is ready.
+    /// Time limit for one address, until the session is ready.
     pub(crate) connect_timeout: Duration,
     pub(crate) application_name: String,
     /// `options`: command-line options for the server process.
@@ -187,17 +179,17 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// How long one address is given when `connect_timeout` is absent or 0.
+    /// Time limit for one address when `connect_timeout` is absent or 0.
     pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
-    /// Reads a `postgres://` or `postgresql://` URL or a `host=… dbname=…` string; what it leaves
-    /// open comes from `env`, then from libpq's defaults.
+    /// Parses a `postgres://` or `postgresql://` URL or a `host=… dbname=…` string. Parameters that it does
+    /// not set come from `env`, then from libpq's defaults.
     pub fn parse(text: &str, env: &LibpqEnvironment) -> Result<Self, ConnectOptionsError> {
-        let given = match url::split_scheme(text) {
+        let params = match url::split_scheme(text) {
             Some(rest) => url::parse(rest)?,
             None => keywords::parse(text)?,
         };
-        resolve::resolve(&given, env)
+        resolve::resolve(&params, env)
     }
 
     /// `host:port/database` (several hosts with commas), without user or secrets.
@@ -206,40 +198,41 @@ impl ConnectOptions {
         format!("{}/{}", hosts.join(","), self.database)
     }
 
-    /// The database.
+    /// The name of the database.
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    /// The role.
+    /// The role to connect as.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// The same target with this password, whatever the URL, environment or password file say.
+    /// The same target with this password, which overrides those of the URL, the environment and the
+    /// password file.
     #[must_use]
     pub fn with_password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(Password(password.into()));
+        self.password = Some(Secret::new(password));
         self
     }
 
-    /// The same server, another database.
+    /// The same server with another database.
     #[must_use]
     pub fn with_database(mut self, database: impl Into<String>) -> Self {
         self.database = database.into();
         self
     }
 
-    /// The same target under another `application_name`.
+    /// The same target with another `application_name`.
     #[must_use]
     pub fn with_application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();
         self
     }
 
-    /// The password to use with this host: the one given, else the password file's.
+    /// The password for a host: the configured one, else that of the password file.
     pub(crate) fn password_for(&self, host: &Host) -> Option<&str> {
         let listed = || self.passfile.find(host, &self.database, &self.user);
-        self.password.as_ref().or_else(listed).map(|secret| secret.0.as_str())
+        self.password.as_ref().or_else(listed).map(Secret::expose)
     }
 }

@@ -1,10 +1,10 @@
-//! The connection parameters we know, and where libpq looks when one is not given.
+//! The supported connection parameters, and the environment variables that libpq reads for them.
 
 use std::collections::BTreeMap;
 
 use super::{ConnectOptionsError, LibpqEnvironment};
 
-/// Every parameter with a meaning here, and its environment variable.
+/// Every supported parameter, with its environment variable.
 const KNOWN: [(&str, Option<&str>); 25] = [
     ("host", Some("PGHOST")),
     ("hostaddr", Some("PGHOSTADDR")),
@@ -29,12 +29,12 @@ const KNOWN: [(&str, Option<&str>); 25] = [
     ("keepalives_count", None),
     ("tcp_user_timeout", None),
     ("load_balance_hosts", Some("PGLOADBALANCEHOSTS")),
-    // Accepted because other clients' URLs carry them; what we do is what they ask for.
+    // Accepted because other clients' URLs contain them; the values accepted describe what happens anyway.
     ("gssencmode", None),
     ("client_encoding", None),
 ];
 
-/// libpq's others: dropping one silently could weaken what the user asked for.
+/// libpq's other parameters. They are rejected because ignoring one could weaken what the user requires.
 const UNSUPPORTED: [&str; 22] = [
     "fallback_application_name",
     "gssdelegation",
@@ -60,28 +60,28 @@ const UNSUPPORTED: [&str; 22] = [
     "sslpassword",
 ];
 
-/// A name must be at least this similar (0 to 1) to be worth suggesting.
+/// Similarity (0 to 1) from which a known name is suggested for an unknown one.
 const SIMILARITY_MIN: f64 = 0.7;
 
-/// The parameters a connection URL sets; a later one wins, as in libpq.
+/// The parameters that a connection URL sets; the last of several values counts, as in libpq.
 #[derive(Default)]
 pub(super) struct RawParams(BTreeMap<&'static str, String>);
 
 impl RawParams {
     pub(super) fn set(&mut self, name: &str, value: String) -> Result<(), ConnectOptionsError> {
         let Some((name, _)) = KNOWN.iter().find(|(known, _)| *known == name) else {
-            return Err(refusal(name));
+            return Err(unknown(name));
         };
         if value.contains('\0') {
             return Err(ConnectOptionsError::Malformed(format!(
-                "the value of \"{name}\" holds a zero byte"
+                "the value of \"{name}\" contains a zero byte"
             )));
         }
         self.0.insert(name, value);
         Ok(())
     }
 
-    /// The value given, else the environment's; an empty one means the default, as in libpq.
+    /// The value from the URL, else from the environment; an empty one means the default, as in libpq.
     pub(super) fn value<'a>(&'a self, name: &str, env: &'a LibpqEnvironment) -> Option<&'a str> {
         let variable = || {
             let (_, variable) = KNOWN.iter().find(|(known, _)| *known == name)?;
@@ -92,7 +92,7 @@ impl RawParams {
     }
 }
 
-fn refusal(name: &str) -> ConnectOptionsError {
+fn unknown(name: &str) -> ConnectOptionsError {
     if UNSUPPORTED.contains(&name) {
         return ConnectOptionsError::Unsupported(name.to_owned());
     }

@@ -1,9 +1,10 @@
-//! `~/.pgpass` (manual: "The Password File").
+//! The password file, `~/.pgpass` (manual: "The Password File").
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Host, Password};
+use super::Host;
+use crate::secret::Secret;
 
 /// The password file's entries, in order; the first that matches counts.
 #[derive(Clone, Debug, Default)]
@@ -13,11 +14,12 @@ pub(super) struct Passfile(Vec<PassfileEntry>);
 struct PassfileEntry {
     /// Host, port, database and user; `None` is `*`.
     fields: [Option<String>; 4],
-    password: Password,
+    password: Secret,
 }
 
 impl Passfile {
-    /// Reads the file; none, or one that others may read, counts as empty.
+    /// Reads the file. A missing file counts as empty, and so does one that other users may read, as in
+    /// libpq.
     pub(super) fn read(path: &Path) -> Self {
         let Ok(metadata) = std::fs::metadata(path) else {
             return Self::default();
@@ -29,7 +31,7 @@ impl Passfile {
         if metadata.permissions().mode() & 0o077 != 0 {
             tracing::warn!(
                 file = %path.display(),
-                "password file ignored: others may read it; chmod 600 mends that"
+                "password file ignored: others may read it; chmod 600 fixes this"
             );
             return Self::default();
         }
@@ -48,7 +50,7 @@ impl Passfile {
     }
 
     /// The password for a session of `user` in `database` at `host`.
-    pub(super) fn find(&self, host: &Host, database: &str, user: &str) -> Option<&Password> {
+    pub(super) fn find(&self, host: &Host, database: &str, user: &str) -> Option<&Secret> {
         let wanted = [&host.passfile_name(), &host.port.to_string(), database, user];
         self.0.iter().find(|entry| entry.matches(wanted)).map(|entry| &entry.password)
     }
@@ -63,7 +65,7 @@ impl PassfileEntry {
         };
         let named = [field()?, field()?, field()?, field()?];
         let (password, _) = fields.next()?;
-        Some(Self { fields: named, password: Password(password) })
+        Some(Self { fields: named, password: Secret::new(password) })
     }
 
     fn matches(&self, wanted: [&str; 4]) -> bool {
@@ -74,7 +76,7 @@ impl PassfileEntry {
     }
 }
 
-/// Fields between colons, each with whether it held an escape (`\:` or `\\`).
+/// Fields between colons, each with whether it contains an escape (`\:` or `\\`).
 fn split_fields(line: &str) -> Vec<(String, bool)> {
     let mut fields = vec![(String::new(), false)];
     let mut characters = line.chars();
@@ -98,7 +100,7 @@ mod tests {
 
     fn password(text: &str, host: &str, port: u16, database: &str, user: &str) -> Option<String> {
         let host = Host::named(host, port);
-        Passfile::parse(text).find(&host, database, user).map(|secret| secret.0.clone())
+        Passfile::parse(text).find(&host, database, user).map(|secret| secret.expose().to_owned())
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_in_the_usual_places_are_localhost() {
+    fn sockets_in_the_default_directories_are_localhost() {
         assert_eq!(password("localhost:*:*:*:s", "/tmp", 5432, "a", "b").as_deref(), Some("s"));
         assert_eq!(password("localhost:*:*:*:s", "/srv/pg", 5432, "a", "b"), None);
         assert_eq!(password("/srv/pg:*:*:*:s", "/srv/pg", 5432, "a", "b").as_deref(), Some("s"));

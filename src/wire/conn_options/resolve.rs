@@ -1,4 +1,4 @@
-//! From the parameters given to a [`ConnectOptions`]: defaults, and what excludes what.
+//! Resolution of parameters into [`ConnectOptions`]: defaults and contradictions.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,37 +9,38 @@ use super::parameters::RawParams;
 use super::passfile::Passfile;
 use super::{
     ChannelBinding, ConnectOptions, ConnectOptionsError, Host, HostAddr, Keepalive,
-    LibpqEnvironment, Password, RootCertificates, SessionAttrs, SslMode, TcpOptions, TlsOptions,
+    LibpqEnvironment, RootCertificates, SessionAttrs, SslMode, TcpOptions, TlsOptions,
 };
+use crate::secret::Secret;
 
-/// The parameters given, over the environment they were given in.
+/// The parameters of the connection URL, with the environment as fallback.
 struct ParamSources<'a> {
-    given: &'a RawParams,
+    params: &'a RawParams,
     env: &'a LibpqEnvironment,
 }
 
 pub(super) fn resolve(
-    given: &RawParams,
+    params: &RawParams,
     env: &LibpqEnvironment,
 ) -> Result<ConnectOptions, ConnectOptionsError> {
-    let parameters = ParamSources { given, env };
-    parameters.refuse_gss_encryption()?;
-    let user = parameters.user()?;
+    let sources = ParamSources { params, env };
+    sources.reject_gss_encryption()?;
+    let user = sources.user()?;
     Ok(ConnectOptions {
-        hosts: parameters.hosts()?,
-        database: parameters.text("dbname").unwrap_or(&user).to_owned(),
+        hosts: sources.hosts()?,
+        database: sources.text("dbname").unwrap_or(&user).to_owned(),
         user,
-        password: parameters.text("password").map(|password| Password(password.to_owned())),
-        passfile: parameters.passfile(),
-        tls: parameters.tls()?,
-        session_attrs: parameters
+        password: sources.text("password").map(Secret::new),
+        passfile: sources.passfile(),
+        tls: sources.tls()?,
+        session_attrs: sources
             .word("target_session_attrs", &SessionAttrs::WORDS)?
             .unwrap_or(SessionAttrs::Any),
-        connect_timeout: parameters.connect_timeout()?,
-        application_name: parameters.text("application_name").unwrap_or("highwater").to_owned(),
-        options: parameters.text("options").map(str::to_owned),
-        tcp: parameters.tcp()?,
-        shuffle: parameters
+        connect_timeout: sources.connect_timeout()?,
+        application_name: sources.text("application_name").unwrap_or("highwater").to_owned(),
+        options: sources.text("options").map(str::to_owned),
+        tcp: sources.tcp()?,
+        shuffle: sources
             .word("load_balance_hosts", &[("disable", false), ("random", true)])?
             .unwrap_or(false),
     })
@@ -47,10 +48,10 @@ pub(super) fn resolve(
 
 impl ParamSources<'_> {
     fn text(&self, name: &str) -> Option<&str> {
-        self.given.value(name, self.env)
+        self.params.value(name, self.env)
     }
 
-    /// One of a parameter's words.
+    /// The meaning of a parameter whose value is one of `words`.
     fn word<T: Copy>(
         &self,
         name: &'static str,
@@ -76,7 +77,8 @@ impl ParamSources<'_> {
         self.env.home.as_ref().map(|home| home.join(name))
     }
 
-    fn refuse_gss_encryption(&self) -> Result<(), ConnectOptionsError> {
+    /// Rejects `gssencmode=require`: there is no GSSAPI encryption here.
+    fn reject_gss_encryption(&self) -> Result<(), ConnectOptionsError> {
         let words = [("disable", ()), ("prefer", ())];
         self.word("gssencmode", &words).map(|_| ())
     }
@@ -116,7 +118,7 @@ impl ParamSources<'_> {
         self.text(name).map(|text| text.split(',').map(str::trim).collect()).unwrap_or_default()
     }
 
-    /// One port for each host; a single one given is everyone's.
+    /// One port for each host; a single one applies to every host.
     fn ports(&self, count: usize) -> Result<Vec<u16>, ConnectOptionsError> {
         let texts = self.list("port");
         let ports = texts.iter().map(|text| port(text)).collect::<Result<Vec<u16>, _>>()?;
@@ -166,14 +168,14 @@ impl ParamSources<'_> {
     }
 
     fn client_certificate(&self) -> Result<Option<(PathBuf, PathBuf)>, ConnectOptionsError> {
-        let usual = |name: &str| self.home_file(name).filter(|path| path.exists());
+        let default = |name: &str| self.home_file(name).filter(|path| path.exists());
         let certificate = self.text("sslcert").map(PathBuf::from);
         let key = self.text("sslkey").map(PathBuf::from);
-        let certificate = certificate.or_else(|| usual(".postgresql/postgresql.crt"));
-        let key = key.or_else(|| usual(".postgresql/postgresql.key"));
+        let certificate = certificate.or_else(|| default(".postgresql/postgresql.crt"));
+        let key = key.or_else(|| default(".postgresql/postgresql.key"));
         match (certificate, key) {
             (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
-            // A key alone does nothing, as in libpq.
+            // A key without a certificate has no effect, as in libpq.
             (None, _) => Ok(None),
             (Some(certificate), None) => Err(ConnectOptionsError::Contradiction(format!(
                 "client certificate \"{}\" has no private key; name it with sslkey",
@@ -192,8 +194,8 @@ impl ParamSources<'_> {
     fn tcp(&self) -> Result<TcpOptions, ConnectOptionsError> {
         let on = self.number::<i32>("keepalives", "0 or 1")?.unwrap_or(1) != 0;
         let seconds = |name, default: Duration| {
-            let given = self.number::<u32>(name, "a number of seconds")?;
-            Ok(given.filter(|n| *n > 0).map_or(default, |n| Duration::from_secs(u64::from(n))))
+            let value = self.number::<u32>(name, "a number of seconds")?;
+            Ok(value.filter(|n| *n > 0).map_or(default, |n| Duration::from_secs(u64::from(n))))
         };
         let keepalive = Keepalive {
             idle: seconds("keepalives_idle", Keepalive::DEFAULT.idle)?,
@@ -217,7 +219,7 @@ fn host(name: &str, address: &str, port: u16) -> Result<Host, ConnectOptionsErro
     let address: IpAddr =
         address.parse().map_err(|_| invalid("hostaddr", address, "an IP address".into()))?;
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
-    Ok(Host { place: HostAddr::Address { address, name }, port })
+    Ok(Host { addr: HostAddr::Address { address, name }, port })
 }
 
 fn port(text: &str) -> Result<u16, ConnectOptionsError> {
@@ -225,7 +227,7 @@ fn port(text: &str) -> Result<u16, ConnectOptionsError> {
         return Ok(Host::PORT_DEFAULT);
     }
     let port = text.parse().ok().filter(|port| *port != 0);
-    // Where a / of a password was not encoded, its beginning ends up here: show numbers only.
+    // An unencoded / in a password makes its beginning end up here: show only numbers.
     let shown = if text.bytes().all(|b| b.is_ascii_digit()) { text } else { "…" };
     port.ok_or_else(|| {
         invalid("port", shown, "a number from 1 to 65535; in a password, / is written %2F".into())

@@ -1,4 +1,4 @@
-//! Connection URLs and strings, as libpq reads them.
+//! Connection URLs and keyword strings.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -16,7 +16,7 @@ fn parse(text: &str) -> ConnectOptions {
         .unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-fn refusal(text: &str) -> String {
+fn parse_error(text: &str) -> String {
     ConnectOptions::parse(text, &environment(&[("PGUSER", "me")])).unwrap_err().to_string()
 }
 
@@ -39,7 +39,7 @@ fn a_url_names_user_password_host_port_and_database() {
 }
 
 #[test]
-fn what_is_left_open_has_defaults() {
+fn absent_parameters_have_defaults() {
     let target = parse("postgres://db");
     assert_eq!(target.display_name(), "db:5432/me");
     assert_eq!((target.tls.mode, target.tls.direct), (SslMode::Prefer, false));
@@ -54,14 +54,14 @@ fn what_is_left_open_has_defaults() {
 }
 
 #[test]
-fn without_a_host_it_is_the_local_socket_that_exists_or_localhost() {
-    // A port nobody has a socket for.
+fn the_default_host_is_an_existing_local_socket_or_localhost() {
+    // There is no socket for this port.
     assert_eq!(hosts(&parse("postgres:///app?port=1")), ["localhost:1"]);
     assert_eq!(hosts(&parse("dbname=app port=1")), ["localhost:1"]);
 }
 
 #[test]
-fn hosts_come_in_lists() {
+fn hosts_and_ports_are_lists() {
     let target = parse("postgres://me@a:1,[2001:db8::1]:2,c/app?target_session_attrs=read-write");
     assert_eq!(hosts(&target), ["a:1", "[2001:db8::1]:2", "c:5432"]);
     assert_eq!(target.session_attrs, SessionAttrs::ReadWrite);
@@ -70,9 +70,9 @@ fn hosts_come_in_lists() {
     assert_eq!(hosts(&parse("host=a,b port=7,8")), ["a:7", "b:8"]);
     assert_eq!(hosts(&parse("host=a,b hostaddr=10.0.0.1,::1 port=7")), ["a:7", "b:7"]);
     assert_eq!(hosts(&parse("hostaddr=::1")), ["[::1]:5432"]);
-    assert!(refusal("host=a,b port=1,2,3").contains("3 entries for 2 hosts"));
-    assert!(refusal("host=a,b hostaddr=10.0.0.1").contains("as many as"));
-    assert!(refusal("hostaddr=db").contains("an IP address"));
+    assert!(parse_error("host=a,b port=1,2,3").contains("3 entries for 2 hosts"));
+    assert!(parse_error("host=a,b hostaddr=10.0.0.1").contains("as many as"));
+    assert!(parse_error("hostaddr=db").contains("an IP address"));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_directory_is_a_unix_socket() {
         "host=/var/run/pg port=5433 dbname=app",
     ] {
         let target = parse(text);
-        assert_eq!(target.hosts[0].place, HostAddr::Unix("/var/run/pg".into()), "{text}");
+        assert_eq!(target.hosts[0].addr, HostAddr::Unix("/var/run/pg".into()), "{text}");
         assert_eq!(
             target.hosts[0].socket_path().unwrap().to_str(),
             Some("/var/run/pg/.s.PGSQL.5433")
@@ -99,30 +99,34 @@ fn values_of_keyword_strings_may_be_quoted() {
     assert_eq!((target.user(), target.database()), ("o'neil x", "o'neil x"));
     assert_eq!(password(&target), Some(r"a b\c"));
     assert_eq!(target.options.as_deref(), Some("-c a=b"));
-    assert!(refusal("host='db").contains("no closing quote"));
+    assert!(parse_error("host='db").contains("no closing quote"));
     for text in ["db", "host", "mysql://db/app", "host db=x"] {
-        assert!(refusal(text).contains("expected postgres://"), "{text}: {}", refusal(text));
+        assert!(
+            parse_error(text).contains("expected postgres://"),
+            "{text}: {}",
+            parse_error(text)
+        );
     }
 }
 
 #[test]
 fn an_unknown_parameter_names_the_nearest() {
     assert_eq!(
-        refusal("postgres://db/app?sslmod=require"),
+        parse_error("postgres://db/app?sslmod=require"),
         r#"unknown connection parameter "sslmod" (did you mean "sslmode"?)"#
     );
-    assert!(refusal("host=db databse=app").contains("unknown"));
-    assert!(refusal("host=db dbnam=app").contains("(did you mean \"dbname\"?)"));
-    assert!(!refusal("host=db zzz=1").contains("did you mean"));
-    assert!(refusal("host=db sslcrl=x").contains("\"sslcrl\" is not supported"));
-    // What other clients write and we do anyway.
+    assert!(parse_error("host=db databse=app").contains("unknown"));
+    assert!(parse_error("host=db dbnam=app").contains("(did you mean \"dbname\"?)"));
+    assert!(!parse_error("host=db zzz=1").contains("did you mean"));
+    assert!(parse_error("host=db sslcrl=x").contains("\"sslcrl\" is not supported"));
+    // Parameters of other clients, with values that describe what happens anyway.
     parse("postgres://db/app?ssl=true&gssencmode=prefer&client_encoding=utf8");
     assert_eq!(parse("postgres://db/app?ssl=true").tls.mode, SslMode::Require);
-    assert!(refusal("host=db gssencmode=require").contains("expected disable, prefer"));
+    assert!(parse_error("host=db gssencmode=require").contains("expected disable, prefer"));
 }
 
 #[test]
-fn values_that_make_no_sense_are_refused() {
+fn invalid_values_are_rejected() {
     for (text, expected) in [
         ("postgres://db:0/", "a number from 1 to 65535"),
         ("postgres://db:x/", "a number from 1 to 65535"),
@@ -141,14 +145,14 @@ fn values_that_make_no_sense_are_refused() {
         ("postgres://db/?sslrootcert=system&sslmode=require", "write sslmode=verify-full"),
         ("postgres://db/?sslcert=/c.pem", "name it with sslkey"),
     ] {
-        assert!(refusal(text).contains(expected), "{text}: {}", refusal(text));
+        assert!(parse_error(text).contains(expected), "{text}: {}", parse_error(text));
     }
     let system = parse("postgres://db/?sslrootcert=system");
     assert_eq!(system.tls.mode, SslMode::VerifyFull);
 }
 
 #[test]
-fn timeouts_and_keepalives_are_read() {
+fn timeouts_and_keepalives_are_parsed() {
     let target = parse(
         "host=db connect_timeout=3 keepalives_idle=7 keepalives_interval=2 keepalives_count=5 \
          tcp_user_timeout=1500 load_balance_hosts=random",
@@ -169,7 +173,7 @@ fn timeouts_and_keepalives_are_read() {
 }
 
 #[test]
-fn the_environment_fills_what_the_url_leaves_open() {
+fn the_environment_supplies_absent_parameters() {
     let env = environment(&[
         ("PGHOST", "envhost"),
         ("PGPORT", "6000"),
@@ -219,25 +223,25 @@ fn a_password_comes_from_the_url_then_the_environment_then_the_password_file() {
 }
 
 #[test]
-fn usual_places_of_certificates_are_looked_at() {
+fn certificates_have_default_paths() {
     let home = tempfile::tempdir().unwrap();
     let mut env = environment(&[("PGUSER", "me")]);
     env.home = Some(home.path().to_owned());
-    let usual = home.path().join(".postgresql");
+    let dir = home.path().join(".postgresql");
     let tls = |env: &LibpqEnvironment| ConnectOptions::parse("postgres://db", env).unwrap().tls;
-    assert_eq!(tls(&env).roots, RootCertificates::Missing(Some(usual.join("root.crt"))));
+    assert_eq!(tls(&env).roots, RootCertificates::Missing(Some(dir.join("root.crt"))));
     assert_eq!(tls(&env).client, None);
-    std::fs::create_dir(&usual).unwrap();
+    std::fs::create_dir(&dir).unwrap();
     for name in ["root.crt", "postgresql.crt", "postgresql.key"] {
-        std::fs::write(usual.join(name), "").unwrap();
+        std::fs::write(dir.join(name), "").unwrap();
     }
-    assert_eq!(tls(&env).roots, RootCertificates::File(usual.join("root.crt")));
-    let client = (usual.join("postgresql.crt"), usual.join("postgresql.key"));
+    assert_eq!(tls(&env).roots, RootCertificates::File(dir.join("root.crt")));
+    let client = (dir.join("postgresql.crt"), dir.join("postgresql.key"));
     assert_eq!(tls(&env).client, Some(client));
 }
 
 #[test]
-fn nothing_shows_the_password() {
+fn the_password_is_never_shown() {
     let secret = "s3cr3t";
     let env = environment(&[("PGPASSWORD", secret)]);
     assert!(!format!("{env:?}").contains(secret));
@@ -251,18 +255,18 @@ fn nothing_shows_the_password() {
         "host=db password='s3cr3t",
         "host=db password = s3cr3t x",
         "postgres://me:s3cr3t@db/app?sslmod=x",
-        // Characters that should have been encoded.
+        // Unencoded special characters.
         "postgres://me:x?s3cr3t@db/app",
         "postgres://me:s3cr3t/x@db/app",
         "postgres://me:x?y&s3cr3t@db/app?a=b",
     ] {
-        assert!(!refusal(text).contains(secret), "{}", refusal(text));
+        assert!(!parse_error(text).contains(secret), "{}", parse_error(text));
     }
 }
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text in ".{0,60}", query in "[a-z=&%'\\\\ ]{0,30}") {
+    fn arbitrary_text_is_parsed_or_rejected(text in ".{0,60}", query in "[a-z=&%'\\\\ ]{0,30}") {
         let env = environment(&[]);
         for text in [text.clone(), format!("postgres://{text}?{query}"), format!("host={query}")] {
             let _ = ConnectOptions::parse(&text, &env).map(|target| target.display_name());
@@ -270,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_percent_encoded_comes_out_again(user in "[^\0]{1,20}", secret in "[^\0]{1,20}", name in "[^\0]{1,20}") {
+    fn percent_encoding_is_reversed(user in "[^\0]{1,20}", secret in "[^\0]{1,20}", name in "[^\0]{1,20}") {
         let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         let target = parse(&format!("postgres://{}:{}@db/{}", encode(&user), encode(&secret), encode(&name)));
         prop_assert_eq!((target.user(), target.database()), (user.as_str(), name.as_str()));
@@ -278,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_quoted_comes_out_again(secret in "[^\0]{1,20}") {
+    fn quoting_is_reversed(secret in "[^\0]{1,20}") {
         let quoted = secret.replace('\\', r"\\").replace('\'', r"\'");
         let target = parse(&format!("host=db password='{quoted}'"));
         prop_assert_eq!(password(&target), Some(secret.as_str()));

@@ -8,51 +8,51 @@ use percent_encoding::percent_decode_str;
 use super::ConnectOptionsError;
 use super::parameters::RawParams;
 
-/// The rest of the text when it is a PostgreSQL URL.
+/// What follows the scheme, if the text is a PostgreSQL URL.
 pub(super) fn split_scheme(text: &str) -> Option<&str> {
     let text = text.trim();
     text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"))
 }
 
-/// Reads what follows `postgres://`.
+/// Parses what follows `postgres://`.
 pub(super) fn parse(rest: &str) -> Result<RawParams, ConnectOptionsError> {
     let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = before_query.split_once('/').unwrap_or((before_query, ""));
-    // The last @, so that one in a password that was not encoded does no harm.
+    // The last @, so that an unencoded one in a password does no harm.
     let (credentials, hosts) = match authority.rsplit_once('@') {
         Some((credentials, hosts)) => (Some(credentials), hosts),
         None => (None, authority),
     };
-    let mut given = RawParams::default();
+    let mut params = RawParams::default();
     if let Some(credentials) = credentials {
-        parse_credentials(credentials, &mut given)?;
+        parse_credentials(credentials, &mut params)?;
     }
-    parse_hosts(hosts, &mut given)?;
+    parse_hosts(hosts, &mut params)?;
     if !database.is_empty() {
-        given.set("dbname", decode(database, "the database name")?)?;
+        params.set("dbname", decode(database, "the database name")?)?;
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        parse_parameter(pair, &mut given)?;
+        parse_parameter(pair, &mut params)?;
     }
-    Ok(given)
+    Ok(params)
 }
 
-fn parse_credentials(text: &str, given: &mut RawParams) -> Result<(), ConnectOptionsError> {
+fn parse_credentials(text: &str, params: &mut RawParams) -> Result<(), ConnectOptionsError> {
     let (user, password) = match text.split_once(':') {
         Some((user, password)) => (user, Some(password)),
         None => (text, None),
     };
     if !user.is_empty() {
-        given.set("user", decode(user, "the user name")?)?;
+        params.set("user", decode(user, "the user name")?)?;
     }
     if let Some(password) = password.filter(|password| !password.is_empty()) {
-        given.set("password", decode(password, "the password")?)?;
+        params.set("password", decode(password, "the password")?)?;
     }
     Ok(())
 }
 
 /// `h1:1,[::1]:2,h3` becomes libpq's two lists `host=h1,::1,h3` and `port=1,2,`.
-fn parse_hosts(text: &str, given: &mut RawParams) -> Result<(), ConnectOptionsError> {
+fn parse_hosts(text: &str, params: &mut RawParams) -> Result<(), ConnectOptionsError> {
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
     for entry in text.split(',') {
@@ -61,10 +61,10 @@ fn parse_hosts(text: &str, given: &mut RawParams) -> Result<(), ConnectOptionsEr
         ports.push(port);
     }
     if hosts.iter().any(|host| !host.is_empty()) {
-        given.set("host", hosts.join(","))?;
+        params.set("host", hosts.join(","))?;
     }
     if ports.iter().any(|port| !port.is_empty()) {
-        given.set("port", ports.join(","))?;
+        params.set("port", ports.join(","))?;
     }
     Ok(())
 }
@@ -86,8 +86,8 @@ fn split_port(entry: &str) -> Result<(&str, &str), ConnectOptionsError> {
     Ok((address, port))
 }
 
-fn parse_parameter(pair: &str, given: &mut RawParams) -> Result<(), ConnectOptionsError> {
-    // Not quoted: what follows a ? that was not encoded may be the end of a password.
+fn parse_parameter(pair: &str, params: &mut RawParams) -> Result<(), ConnectOptionsError> {
+    // The text is not quoted: what follows an unencoded ? may be the end of a password.
     let no_pair = || {
         let expected = "expected name=value after the ? (in a password, ? is written %3F)";
         ConnectOptionsError::Malformed(expected.into())
@@ -96,19 +96,19 @@ fn parse_parameter(pair: &str, given: &mut RawParams) -> Result<(), ConnectOptio
     let (name, value) = pair.ok_or_else(no_pair)?;
     let name = decode(name, "a parameter name")?;
     let value = decode(value, "a parameter's value")?;
-    // What JDBC URLs write.
+    // The spelling of JDBC URLs.
     if name == "ssl" && value == "true" {
-        return given.set("sslmode", "require".into());
+        return params.set("sslmode", "require".into());
     }
-    given.set(&name, value)
+    params.set(&name, value)
 }
 
-/// Percent-decoding as libpq does it: a lone `%` and a zero byte are errors, `+` is a plus.
+/// Percent-decodes as libpq does: a `%` without digits and a zero byte are errors, `+` is a plus.
 fn decode(text: &str, what: &str) -> Result<String, ConnectOptionsError> {
     let malformed = |why: &str| ConnectOptionsError::Malformed(format!("{what} {why}"));
     if text.split('%').skip(1).any(|after| !starts_with_two_hex_digits(after)) {
         return Err(malformed(
-            "holds a % without two hexadecimal digits (write %25 for a % itself)",
+            "contains a % without two hexadecimal digits (write %25 for a % itself)",
         ));
     }
     let decoded = percent_decode_str(text).decode_utf8();

@@ -1,8 +1,8 @@
-//! Start-up and authentication: from a fresh transport to a session that is ready for queries
+//! Startup and authentication: from a new transport to a session that is ready for queries
 //! (manual: "Message Flow", "Start-up").
 
+mod rejection;
 mod scram;
-mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ use super::message::{MESSAGE_BYTES_MAX, ProtocolError, take_text};
 use super::server_error::ServerError;
 use super::transport::Transport;
 
-/// What the session is for.
+/// The kind of session to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionPurpose {
-    /// A walsender: SQL and replication commands.
+    /// A walsender, which accepts SQL and replication commands.
     Replication,
-    /// Ordinary SQL.
+    /// An ordinary session, which accepts SQL only.
     Sql,
 }
 
@@ -31,23 +31,24 @@ pub(crate) struct LoggedIn {
     pub(crate) channel: MessageChannel,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) backend_pid: i32,
-    /// The server's messages from `AuthenticationOk` to `ReadyForQuery`, as they came: whoever takes
-    /// the session over can read them again.
-    pub(crate) greeting: Vec<u8>,
+    /// The server's messages from `AuthenticationOk` to `ReadyForQuery`, unchanged, for a client library
+    /// that takes the session over and expects to read them.
+    pub(crate) startup_messages: Vec<u8>,
 }
 
-/// A login that failed.
+/// A failed login.
 pub(crate) struct LoginError {
     pub(crate) kind: ConnectErrorKind,
-    /// Whether the server had agreed to talk: then another kind of encryption changes nothing.
-    pub(crate) was_asked: bool,
+    /// Whether the server had requested authentication: then `pg_hba.conf` has accepted the connection's
+    /// encryption, and another one changes nothing.
+    pub(crate) auth_requested: bool,
 }
 
-/// No message of the start-up is as long; what claims to be is not PostgreSQL's.
+/// Longest message accepted during startup, in bytes; a longer one is not PostgreSQL's.
 const LOGIN_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// How values look, whatever role, database or server say: what the stream tells and what
-/// `to_jsonb` tells must be the same text.
+/// Settings that change the text of values. They override those of the role, the database and the server,
+/// because the texts of the stream and of `to_jsonb` must be equal.
 const PINNED: [(&str, &str); 6] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -57,12 +58,12 @@ const PINNED: [(&str, &str); 6] = [
     ("bytea_output", "hex"),
 ];
 
-/// A walsender runs for months.
+/// No time limits: a walsender runs for months.
 const PINNED_FOR_REPLICATION: [(&str, &str); 3] =
     [("replication", "database"), ("statement_timeout", "0"), ("lock_timeout", "0")];
 
-/// Names of types come out qualified, whatever the role's own path is; and the queries of the catalog
-/// look large to the planner, but compiling them takes longer than running them.
+/// `search_path` makes type names come out qualified whatever the role's own path is. `jit` is off because
+/// the planner's estimates for catalog queries are high, and compiling them takes longer than running them.
 const PINNED_FOR_SQL: [(&str, &str); 2] = [("search_path", "pg_catalog"), ("jit", "off")];
 
 /// Starts a session over `transport`.
@@ -77,11 +78,11 @@ pub(crate) async fn log_in(
         target,
         host,
         purpose,
-        was_asked: false,
+        auth_requested: false,
     };
     match login.run().await {
-        Ok(greeted) => Ok(login.into_session(greeted)),
-        Err(kind) => Err(LoginError { kind, was_asked: login.was_asked }),
+        Ok(outcome) => Ok(login.into_session(outcome)),
+        Err(kind) => Err(LoginError { kind, auth_requested: login.auth_requested }),
     }
 }
 
@@ -90,15 +91,15 @@ struct LoginExchange<'a> {
     target: &'a ConnectOptions,
     host: &'a Host,
     purpose: SessionPurpose,
-    was_asked: bool,
+    auth_requested: bool,
 }
 
-/// What the server tells between authentication and the first query.
+/// What the server reports between authentication and the first query.
 #[derive(Default)]
 struct StartupOutcome {
     parameters: BTreeMap<String, String>,
     backend_pid: i32,
-    greeting: Vec<u8>,
+    messages: Vec<u8>,
 }
 
 /// An authentication request (manual: "Message Formats", messages `R`).
@@ -116,15 +117,14 @@ impl LoginExchange<'_> {
     async fn run(&mut self) -> Result<StartupOutcome, ConnectErrorKind> {
         self.send_startup().await?;
         self.authenticate().await?;
-        let greeted = self.read_greeting().await?;
-        Ok(greeted)
+        self.read_startup().await
     }
 
-    fn into_session(self, greeted: StartupOutcome) -> LoggedIn {
-        let StartupOutcome { parameters, backend_pid, greeting } = greeted;
+    fn into_session(self, outcome: StartupOutcome) -> LoggedIn {
+        let StartupOutcome { parameters, backend_pid, messages } = outcome;
         let mut channel = self.channel;
         channel.message_bytes_max = MESSAGE_BYTES_MAX;
-        LoggedIn { channel, parameters, backend_pid, greeting }
+        LoggedIn { channel, parameters, backend_pid, startup_messages: messages }
     }
 
     async fn send_startup(&mut self) -> Result<(), ConnectErrorKind> {
@@ -152,7 +152,7 @@ impl LoginExchange<'_> {
         self.channel.flush().await.map_err(ConnectErrorKind::of_io)
     }
 
-    /// Proves who we are, the way the server asks for.
+    /// Authenticates with the method that the server requests.
     async fn authenticate(&mut self) -> Result<(), ConnectErrorKind> {
         let request = self.next_request().await?;
         if let AuthRequest::Sasl(mechanisms) = &request {
@@ -167,13 +167,13 @@ impl LoginExchange<'_> {
             AuthRequest::Ok => return Ok(()),
             AuthRequest::ClearText => self.send_clear_text().await?,
             AuthRequest::Md5(salt) => self.send_md5(salt).await?,
-            other => return Err(other.refusal()),
+            other => return Err(other.as_error()),
         }
         self.expect_ok().await
     }
 
     async fn send_clear_text(&mut self) -> Result<(), ConnectErrorKind> {
-        if self.channel.transport.is_readable_by_others() {
+        if self.channel.transport.is_unencrypted_network() {
             return Err(ConnectErrorKind::ClearTextRefused);
         }
         let password = self.password()?.to_owned();
@@ -188,7 +188,7 @@ impl LoginExchange<'_> {
     async fn expect_ok(&mut self) -> Result<(), ConnectErrorKind> {
         match self.next_request().await? {
             AuthRequest::Ok => Ok(()),
-            other => Err(other.refusal()),
+            other => Err(other.as_error()),
         }
     }
 
@@ -203,38 +203,38 @@ impl LoginExchange<'_> {
             match message.tag {
                 b'R' => {
                     return Ok(
-                        AuthRequest::parse(&message.body).ok_or_else(|| cut_short(&message))?
+                        AuthRequest::parse(&message.body).ok_or_else(|| truncated(&message))?
                     );
                 }
-                // NegotiateProtocolVersion: the server is older than our protocol; it isn't (3.0).
+                // Notices; and NegotiateProtocolVersion, which no server sends for protocol 3.0.
                 b'N' | b'v' => {}
                 _ => return Err(unexpected(&message).into()),
             }
         }
     }
 
-    async fn read_greeting(&mut self) -> Result<StartupOutcome, ConnectErrorKind> {
-        let mut greeted = StartupOutcome::default();
-        greeted.add(b'R', &0_u32.to_be_bytes());
+    async fn read_startup(&mut self) -> Result<StartupOutcome, ConnectErrorKind> {
+        let mut outcome = StartupOutcome::default();
+        outcome.record(b'R', &0_u32.to_be_bytes());
         loop {
             let message = self.next_message().await?;
             match message.tag {
                 b'N' => continue,
-                b'S' => greeted.set_parameter(&message.body).ok_or_else(|| cut_short(&message))?,
+                b'S' => outcome.set_parameter(&message.body).ok_or_else(|| truncated(&message))?,
                 b'K' => {
-                    greeted.set_backend_pid(&message.body).ok_or_else(|| cut_short(&message))?;
+                    outcome.set_backend_pid(&message.body).ok_or_else(|| truncated(&message))?;
                 }
                 b'Z' => {}
                 _ => return Err(unexpected(&message).into()),
             }
-            greeted.add(message.tag, &message.body);
+            outcome.record(message.tag, &message.body);
             if message.tag == b'Z' {
-                return Ok(greeted);
+                return Ok(outcome);
             }
         }
     }
 
-    /// The next message, unless it is an error or not PostgreSQL's.
+    /// The next message; an error if the server reports one, or is not a PostgreSQL server.
     async fn next_message(&mut self) -> Result<BackendMessage, ConnectErrorKind> {
         let message = match self.channel.next_message().await {
             Ok(message) => message,
@@ -244,31 +244,32 @@ impl LoginExchange<'_> {
         match message.tag {
             b'E' => {
                 let error = Box::new(ServerError::parse(&message.body));
-                Err(verdict::verdict(error, self.target, self.purpose))
+                Err(rejection::classify(error, self.target, self.purpose))
             }
             b'R' | b'N' | b'v' => {
-                self.was_asked |= message.tag == b'R';
+                self.auth_requested |= message.tag == b'R';
                 Ok(message)
             }
-            _ if self.was_asked => Ok(message),
-            _ => Err(ConnectErrorKind::NotPostgres { answer: shown(&message) }),
+            _ if self.auth_requested => Ok(message),
+            _ => Err(ConnectErrorKind::NotPostgres { answer: excerpt(&message) }),
         }
     }
 
-    /// A length that makes no sense: at the very beginning it isn't a PostgreSQL at all.
+    /// The meaning of an invalid message length: before the first request for authentication the server is
+    /// not PostgreSQL at all, or a postmaster that can't start a process.
     fn not_postgres(&self, error: ProtocolError) -> ConnectErrorKind {
         let answer = self.channel.received.unread();
         match answer.split_first() {
-            _ if self.was_asked => ConnectErrorKind::Protocol(error),
+            _ if self.auth_requested => ConnectErrorKind::Protocol(error),
             Some((b'E', text)) => {
-                ConnectErrorKind::Refused(Box::new(ServerError::from_plain_text(text)))
+                ConnectErrorKind::Rejected(Box::new(ServerError::from_plain_text(text)))
             }
             _ => ConnectErrorKind::NotPostgres { answer: Excerpt(answer).to_string() },
         }
     }
 }
 
-fn shown(message: &BackendMessage) -> String {
+fn excerpt(message: &BackendMessage) -> String {
     let bytes = [&[message.tag][..], &message.body].concat();
     Excerpt(&bytes).to_string()
 }
@@ -277,8 +278,8 @@ fn unexpected(message: &BackendMessage) -> ProtocolError {
     ProtocolError::Unexpected { tag: message.tag, length: message.body.len() }
 }
 
-fn cut_short(message: &BackendMessage) -> ProtocolError {
-    ProtocolError::CutShort { tag: message.tag, length: message.body.len() }
+fn truncated(message: &BackendMessage) -> ProtocolError {
+    ProtocolError::Truncated { tag: message.tag, length: message.body.len() }
 }
 
 impl AuthRequest {
@@ -295,13 +296,13 @@ impl AuthRequest {
         })
     }
 
-    /// Why we don't go along with it.
-    fn refusal(&self) -> ConnectErrorKind {
+    /// The error for a request that is not supported, or comes out of order.
+    fn as_error(&self) -> ConnectErrorKind {
         let method = match self {
             Self::Other(2) => "Kerberos V5".into(),
             Self::Other(7 | 8) => "GSSAPI".into(),
             Self::Other(9) => "SSPI".into(),
-            Self::Other(number) => format!("an unknown kind of ({number})"),
+            Self::Other(number) => format!("an unknown method of ({number})"),
             _ => return ConnectErrorKind::Scram("messages out of order".into()),
         };
         ConnectErrorKind::UnsupportedAuthentication { method }
@@ -318,13 +319,13 @@ fn parse_mechanisms(mut rest: &[u8]) -> Vec<String> {
 }
 
 impl StartupOutcome {
-    /// Keeps a message as it came.
-    fn add(&mut self, tag: u8, body: &[u8]) {
+    /// Stores a message unchanged.
+    fn record(&mut self, tag: u8, body: &[u8]) {
         // A login message is never longer than its limit, which fits.
         let length = u32::try_from(4 + body.len()).unwrap_or(u32::MAX);
-        self.greeting.push(tag);
-        self.greeting.extend_from_slice(&length.to_be_bytes());
-        self.greeting.extend_from_slice(body);
+        self.messages.push(tag);
+        self.messages.extend_from_slice(&length.to_be_bytes());
+        self.messages.extend_from_slice(body);
     }
 
     fn set_parameter(&mut self, body: &[u8]) -> Option<()> {
@@ -339,7 +340,7 @@ impl StartupOutcome {
     }
 }
 
-/// Name and value of a ParameterStatus.
+/// Parses a ParameterStatus into name and value.
 pub(crate) fn parse_parameter(body: &[u8]) -> Option<(String, String)> {
     let (name, rest) = take_text(body)?;
     let (value, _) = take_text(rest)?;

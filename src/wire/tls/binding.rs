@@ -9,8 +9,8 @@ const fn oid(text: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(text)
 }
 
-/// The signature algorithms of RFC 3279, 4055 and 5758 that imply a hash. MD5 and SHA-1 count as
-/// SHA-256, says the RFC.
+/// The signature algorithms of RFC 3279, 4055 and 5758 that imply a hash. RFC 5929 replaces MD5 and SHA-1
+/// by SHA-256.
 const AS_SHA256: [ObjectIdentifier; 6] = [
     oid("1.2.840.113549.1.1.4"),
     oid("1.2.840.113549.1.1.5"),
@@ -23,8 +23,8 @@ const AS_SHA224: [ObjectIdentifier; 2] = [oid("1.2.840.113549.1.1.14"), oid("1.2
 const AS_SHA384: [ObjectIdentifier; 2] = [oid("1.2.840.113549.1.1.12"), oid("1.2.840.10045.4.3.3")];
 const AS_SHA512: [ObjectIdentifier; 2] = [oid("1.2.840.113549.1.1.13"), oid("1.2.840.10045.4.3.4")];
 
-/// The binding for a certificate in DER; `None` where its signature implies no hash (Ed25519, for
-/// which PostgreSQL offers no binding either; RSA-PSS), or it can't be read.
+/// The binding data for a certificate in DER; `None` if its signature implies no hash (Ed25519, for which
+/// PostgreSQL offers no binding either; RSA-PSS) or it can't be parsed.
 pub(crate) fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     let algorithm = Certificate::from_der(certificate).ok()?.signature_algorithm.oid;
     if AS_SHA256.contains(&algorithm) {
@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_passed_over(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = server_end_point(&bytes);
         }
     }

@@ -10,11 +10,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::wire::conn_options::RootCertificates;
 use crate::wire::error::ConnectErrorKind;
 
-/// What a server's certificate may be traced back to.
+/// The certificates that a server's certificate may be traced back to.
 pub(super) struct Roots {
     /// The certificates that may sign others.
     pub(super) store: RootCertStore,
-    /// The certificates of the file as they are: one may be the (self-signed) server's own.
+    /// The certificates of the file, unchanged: one may be the server's own, self-signed one.
     pub(super) listed: Vec<CertificateDer<'static>>,
 }
 
@@ -46,7 +46,7 @@ fn system_certificates() -> Result<Vec<CertificateDer<'static>>, ConnectErrorKin
     Ok(found.certs)
 }
 
-/// The client's certificate, with any intermediate ones behind it.
+/// Reads the client's certificate and the intermediate ones that follow it.
 pub(super) fn client_certificate(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, ConnectErrorKind> {
@@ -67,12 +67,12 @@ fn certificates(
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| unusable(error.to_string()))?;
     if certificates.is_empty() {
-        return Err(unusable("it holds no certificate in PEM form".into()));
+        return Err(unusable("it contains no certificate in PEM format".into()));
     }
     Ok(certificates)
 }
 
-/// The client's private key; others may not be able to read it.
+/// Reads the client's private key, which must not be readable by other users.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectErrorKind> {
     let unusable = |reason: String| {
         ConnectErrorKind::TlsSetup(format!(
@@ -81,11 +81,11 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Connect
         ))
     };
     let metadata = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
-    // As libpq: 0600 when it is ours, 0640 when it is root's.
+    // As in libpq: 0600 for a file of this user, 0640 for one of root.
     let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     if metadata.permissions().mode() & forbidden != 0 {
-        return Err(unusable("others may read it; chmod 600 mends that".into()));
+        return Err(unusable("others may read it; chmod 600 fixes this".into()));
     }
     PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| unusable(format!("{error} (expected an unencrypted key in PEM form)")))
+        .map_err(|error| unusable(format!("{error} (expected an unencrypted key in PEM format)")))
 }

@@ -1,4 +1,4 @@
-//! TLS with libpq's meanings of `sslmode` and its neighbours (manual: "SSL Support").
+//! TLS with libpq's meanings of `sslmode` and related parameters (manual: "SSL Support").
 
 mod binding;
 mod files;
@@ -28,15 +28,15 @@ const ALPN: &[u8] = b"postgresql";
 /// `SSLRequest`: length 8 and a code that is no protocol version.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// How the server answers the request for TLS.
+/// The server's response to the request for TLS.
 pub(crate) enum SslResponse {
-    /// Go on with TLS.
+    /// The TLS handshake may start.
     Accepted(TcpStream),
-    /// No TLS here; the connection may go on without.
+    /// The server has no TLS; the connection may continue without it.
     Refused(TcpStream),
 }
 
-/// Asks the server whether it speaks TLS.
+/// Asks the server whether it supports TLS.
 ///
 /// Exactly one byte is read: what an attacker appends in the clear becomes part of the handshake,
 /// which then fails (CVE-2021-23222).
@@ -45,7 +45,7 @@ pub(crate) async fn request_ssl(mut stream: TcpStream) -> Result<SslResponse, Co
     match stream.read_u8().await.map_err(ConnectErrorKind::Lost)? {
         b'S' => Ok(SslResponse::Accepted(stream)),
         b'N' => Ok(SslResponse::Refused(stream)),
-        // An error message; not shown, because nobody vouches for it yet (CVE-2024-10977).
+        // An error message. It is not shown, because the server is not authenticated yet (CVE-2024-10977).
         b'E' => Err(ConnectErrorKind::Tls(
             "the server answered the request for TLS with an error".into(),
         )),
@@ -57,21 +57,18 @@ pub(crate) async fn request_ssl(mut stream: TcpStream) -> Result<SslResponse, Co
     }
 }
 
-/// Encrypts connections as a target asks for it.
+/// The TLS configuration of a connection target.
 pub(crate) struct TlsMode {
     connector: TlsConnector,
     direct: bool,
 }
 
 impl TlsMode {
-    /// Reads the certificates the options name.
+    /// Reads the certificates that the options name.
     pub(crate) fn new(options: &TlsOptions) -> Result<Self, ConnectErrorKind> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = ServerVerifier::new(
-            check(options),
-            Roots::load(&options.roots)?,
-            provider.signature_verification_algorithms,
-        );
+        let verifier =
+            ServerVerifier::new(name_check(options), Roots::load(&options.roots)?, &provider);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| ConnectErrorKind::TlsSetup(error.to_string()))?
@@ -91,7 +88,7 @@ impl TlsMode {
                 })?
             }
         };
-        // PostgreSQL keeps no sessions to resume.
+        // PostgreSQL does not resume TLS sessions.
         config.resumption = Resumption::disabled();
         if options.direct {
             config.alpn_protocols = vec![ALPN.to_vec()];
@@ -116,9 +113,9 @@ impl TlsMode {
     }
 }
 
-/// What to demand of the server's certificate. Weaker modes demand a chain, too, where there is
-/// something to check it against: libpq's compatibility rule.
-fn check(options: &TlsOptions) -> NameCheck {
+/// What is demanded of the server's certificate. Modes below `verify-ca` demand a chain, too, if root
+/// certificates are given: libpq's compatibility rule.
+fn name_check(options: &TlsOptions) -> NameCheck {
     match (options.mode, &options.roots) {
         (SslMode::VerifyFull, _) => NameCheck::ChainAndName,
         (SslMode::VerifyCa, _) | (_, RootCertificates::File(_) | RootCertificates::System) => {
@@ -128,18 +125,18 @@ fn check(options: &TlsOptions) -> NameCheck {
     }
 }
 
-/// Whether these options can't do without certificates to trust.
-pub(crate) fn refuse_missing_roots(options: &TlsOptions) -> Result<(), ConnectErrorKind> {
+/// Fails if the `sslmode` needs root certificates and there are none.
+pub(crate) fn require_roots(options: &TlsOptions) -> Result<(), ConnectErrorKind> {
     let RootCertificates::Missing(usual) = &options.roots else { return Ok(()) };
     if options.mode < SslMode::VerifyCa {
         return Ok(());
     }
-    let place = usual.as_ref().map(|path| format!(" and \"{}\" does not exist", path.display()));
+    let searched = usual.as_ref().map(|path| format!(" and \"{}\" does not exist", path.display()));
     Err(ConnectErrorKind::TlsSetup(format!(
         "sslmode={} needs root certificates: none are named{}; write sslrootcert=system or \
          sslrootcert=/path/to/root.crt",
         options.mode.as_str(),
-        place.unwrap_or_default()
+        searched.unwrap_or_default()
     )))
 }
 
@@ -149,6 +146,6 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, ConnectErrorKind> {
         return Ok(ServerName::IpAddress(IpAddr::from(address)));
     }
     let invalid =
-        || ConnectErrorKind::TlsSetup(format!("\"{name}\" is no host name TLS can work with"));
+        || ConnectErrorKind::TlsSetup(format!("\"{name}\" is not a valid host name for TLS"));
     ServerName::try_from(name.clone()).map_err(|_| invalid())
 }

@@ -1,24 +1,28 @@
-//! Checking the server's certificate as libpq does, which is not quite what browsers do.
+//! libpq's `sslmode` as a policy on top of rustls' certificate verification.
 //!
-//! Differences from the Web's rules: a chain may be checked without the name (`verify-ca`); a
-//! certificate listed among the roots is trusted as it is, even if it is the server's own, self-signed
-//! one; and a certificate without alternative names may carry the host in its common name. A certificate
-//! of X.509 version 1, as `openssl x509 -req` makes them, will do where nothing is demanded of it. In every
-//! mode the server must prove that it holds the certificate's key: channel binding rests on that.
+//! The chain, the dates and the host name are verified by [`WebPkiServerVerifier`]. What libpq adds to, or
+//! takes from, the Web's rules:
+//!
+//! - `verify-ca` ignores the name, which rustls checks last: a name error means that the chain is valid.
+//! - A certificate listed among the roots is trusted as it is, even if it is the server's own, self-signed
+//!   one (the manual's recipe `openssl req -x509` makes such certificates).
+//! - A certificate without alternative names may carry the host in its common name.
+//! - A certificate of X.509 version 1, as `openssl x509 -req` makes them, is accepted where no chain is
+//!   demanded.
+//!
+//! In every mode the server must prove that it holds the certificate's key: channel binding depends on it.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{
-    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
     verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use x509_cert::der::asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
@@ -26,56 +30,93 @@ use x509_cert::{Certificate, Version};
 
 use super::files::Roots;
 
-/// What must be true of the certificate.
+/// What is demanded of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameCheck {
-    /// Anything goes (`require` and weaker, without root certificates).
+    /// Nothing (`require` and weaker modes, without root certificates).
     Nothing,
-    /// Someone we trust has signed it.
+    /// A chain to a trusted root.
     Chain,
-    /// And it is made out to the host we wanted.
+    /// A chain to a trusted root, and the name of the host.
     ChainAndName,
 }
 
+/// The verifier of one connection target.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     check: NameCheck,
-    roots: RootCertStore,
+    /// rustls' verifier; `None` when no listed certificate can sign others.
+    webpki: Option<Arc<WebPkiServerVerifier>>,
+    /// The certificates that are trusted as they are.
     listed: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerVerifier {
-    pub(super) fn new(
-        check: NameCheck,
-        roots: Roots,
-        algorithms: WebPkiSupportedAlgorithms,
-    ) -> Self {
-        Self { check, roots: roots.store, listed: roots.listed, algorithms }
+    pub(super) fn new(check: NameCheck, roots: Roots, provider: &Arc<CryptoProvider>) -> Self {
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store), provider.clone());
+        Self {
+            check,
+            // Without revocation lists only an empty store is an error.
+            webpki: builder.build().ok(),
+            listed: roots.listed,
+            algorithms: provider.signature_verification_algorithms,
+        }
     }
 
-    fn verify_chain(
+    fn verify(
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        if self.listed.iter().any(|listed| listed.as_ref() == certificate.as_ref()) {
-            return verify_validity(certificate, now);
+        if self.check == NameCheck::Nothing {
+            return Ok(());
         }
+        let verified = if self.listed.iter().any(|root| root.as_ref() == certificate.as_ref()) {
+            self.verify_listed(certificate, name, now)
+        } else {
+            self.verify_chain_and_name(certificate, intermediates, name, now)
+        };
+        match verified {
+            Err(error) if is_name_error(&error) => match self.check {
+                NameCheck::ChainAndName if !common_name_matches(certificate, name) => Err(error),
+                _ => Ok(()),
+            },
+            verified => verified,
+        }
+    }
+
+    /// Verifies a certificate that is trusted as it is: only its dates and its name are left to check.
+    fn verify_listed(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        verify_dates(certificate, now)?;
+        // rustls can't read the names of a certificate of version 1, which is accepted without them.
+        if self.check == NameCheck::Chain {
+            return Ok(());
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+    }
+
+    fn verify_chain_and_name(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
         if version_1(certificate).is_some() {
             let error = CertificateError::Other(OtherError(Arc::new(Version1Error)));
             return Err(Error::InvalidCertificate(error));
         }
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            now,
-            algorithms,
-        )
+        let webpki = self.webpki.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+        webpki.verify_server_cert(certificate, intermediates, name, &[], now).map(drop)
     }
 }
 
@@ -88,12 +129,7 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.check != NameCheck::Nothing {
-            self.verify_chain(end_entity, intermediates, now)?;
-        }
-        if self.check == NameCheck::ChainAndName {
-            verify_name(end_entity, server_name)?;
-        }
+        self.verify(end_entity, intermediates, server_name, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -112,6 +148,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // rustls parses no certificate of version 1; its key is all that is needed here.
         match version_1(cert).and_then(|old| public_key(&old)) {
             Some(key) => verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms),
             None => verify_tls13_signature(message, cert, dss, &self.algorithms),
@@ -123,6 +160,15 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
+fn is_name_error(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it is of X.509 version 1, which can't be traced to a root certificate; sign it again with \
@@ -130,7 +176,7 @@ impl ServerCertVerifier for ServerVerifier {
 )]
 struct Version1Error;
 
-/// The certificate, if it is of the version the TLS library refuses to look at.
+/// The parsed certificate, if it is of X.509 version 1, which rustls rejects.
 fn version_1(certificate: &CertificateDer<'_>) -> Option<Certificate> {
     parse(certificate).ok().filter(|parsed| parsed.tbs_certificate.version == Version::V1)
 }
@@ -145,8 +191,7 @@ fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
     Certificate::from_der(certificate).map_err(bad)
 }
 
-/// Of a certificate trusted by itself, only the dates are left to check.
-fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+fn verify_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let validity = parse(certificate)?.tbs_certificate.validity;
     let now = now.as_secs();
     if now < validity.not_before.to_unix_duration().as_secs() {
@@ -158,21 +203,14 @@ fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<()
     Ok(())
 }
 
-fn verify_name(certificate: &CertificateDer<'_>, wanted: &ServerName<'_>) -> Result<(), Error> {
-    let parsed = ParsedCertificate::try_from(certificate)?;
-    match verify_server_name(&parsed, wanted) {
-        Err(_) if common_name_matches(&parse(certificate)?, &wanted.to_str()) => Ok(()),
-        verdict => verdict,
-    }
-}
-
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// libpq's last resort: the common name, but only where there are no alternative names.
-fn common_name_matches(certificate: &Certificate, wanted: &str) -> bool {
+/// libpq's last resort: the common name, but only in a certificate without alternative names.
+fn common_name_matches(certificate: &CertificateDer<'_>, wanted: &ServerName<'_>) -> bool {
+    let Ok(certificate) = parse(certificate) else { return false };
     let names = certificate.tbs_certificate.get::<SubjectAltName>();
     let has_none = names.is_ok_and(|names| names.is_none());
-    has_none && common_name(certificate).is_some_and(|name| name_matches(&name, wanted))
+    has_none && common_name(&certificate).is_some_and(|name| name_matches(&name, &wanted.to_str()))
 }
 
 fn common_name(certificate: &Certificate) -> Option<String> {
@@ -187,7 +225,7 @@ fn common_name(certificate: &Certificate) -> Option<String> {
     }
 }
 
-/// Letter case aside; a leading `*.` stands for one label.
+/// Compares without regard to letter case; a leading `*.` stands for one label.
 fn name_matches(pattern: &str, wanted: &str) -> bool {
     if pattern.eq_ignore_ascii_case(wanted) {
         return true;
@@ -201,6 +239,7 @@ fn name_matches(pattern: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::RootCertStore;
     use rustls::crypto::ring;
 
     struct SignedCertificates {
@@ -233,27 +272,34 @@ mod tests {
         let mut store = RootCertStore::empty();
         store.add(root.clone()).unwrap();
         let roots = Roots { store, listed: vec![root.clone()] };
-        let algorithms = ring::default_provider().signature_verification_algorithms;
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let verifier = ServerVerifier::new(check, roots, algorithms);
+        let verifier = ServerVerifier::new(check, roots, &Arc::new(ring::default_provider()));
         verifier.verify_server_cert(server, &[], &name, &[], UnixTime::now()).is_ok()
     }
 
     #[test]
-    fn each_check_demands_what_it_says() {
-        let ours = signed(&["db.example"], "x");
-        let theirs = signed(&["db.example"], "x");
+    fn each_check_demands_a_chain_or_a_name() {
+        let signed_by_root = signed(&["db.example"], "x");
+        let other = signed(&["db.example"], "x");
         for (check, wrong_authority, wrong_name) in [
             (NameCheck::Nothing, true, true),
             (NameCheck::Chain, false, true),
             (NameCheck::ChainAndName, false, false),
         ] {
-            assert!(accepts(check, &ours.authority, &ours.server, "db.example"));
+            assert!(accepts(
+                check,
+                &signed_by_root.authority,
+                &signed_by_root.server,
+                "db.example"
+            ));
             assert_eq!(
-                accepts(check, &theirs.authority, &ours.server, "db.example"),
+                accepts(check, &other.authority, &signed_by_root.server, "db.example"),
                 wrong_authority
             );
-            assert_eq!(accepts(check, &ours.authority, &ours.server, "other.example"), wrong_name);
+            assert_eq!(
+                accepts(check, &signed_by_root.authority, &signed_by_root.server, "other.example"),
+                wrong_name
+            );
         }
     }
 

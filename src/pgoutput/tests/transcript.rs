@@ -1,4 +1,4 @@
-//! Retells messages in short lines, leaving out what differs from one capture to the next.
+//! Readable transcripts of messages, one short line each, without what differs between captures.
 
 use std::collections::HashMap;
 
@@ -6,33 +6,33 @@ use super::*;
 use crate::snapshot::Xid;
 use crate::table::TableOid;
 
-/// Remembers the names that numbers stand for.
+/// Writes a transcript; remembers the names of the relations, types and transactions that appear.
 #[derive(Default)]
-pub(super) struct MessageGenerator {
+pub(super) struct TranscriptWriter {
     relations: HashMap<TableOid, String>,
     types: HashMap<u32, String>,
     xids: Vec<Xid>,
 }
 
-/// The first OID that a type of a user's can have.
+/// The first OID that a user-defined type can have.
 const FIRST_USER_OID: u32 = 16_384;
 
-impl MessageGenerator {
-    pub(super) fn tell(&mut self, streamed: &Streamed<'_>) -> String {
-        let line = self.tell_message(&streamed.message);
+impl TranscriptWriter {
+    pub(super) fn line(&mut self, streamed: &Streamed<'_>) -> String {
+        let line = self.message_line(&streamed.message);
         match streamed.xid {
             Some(xid) => format!("{}: {line}", self.xid(xid)),
             None => line,
         }
     }
 
-    fn tell_message(&mut self, message: &LogicalMessage<'_>) -> String {
+    fn message_line(&mut self, message: &LogicalMessage<'_>) -> String {
         match message {
             LogicalMessage::Begin(_) => "begin".into(),
             LogicalMessage::Commit(_) => "commit".into(),
             LogicalMessage::Origin(m) => format!("origin {} {}", m.name, m.commit_lsn),
-            LogicalMessage::Relation(m) => self.tell_relation(m),
-            LogicalMessage::Type(m) => self.tell_type(m),
+            LogicalMessage::Relation(m) => self.relation_line(m),
+            LogicalMessage::Type(m) => self.type_line(m),
             LogicalMessage::Insert(m) => {
                 format!("insert {} {}", self.relation(m.oid), tuple(m.new))
             }
@@ -41,7 +41,7 @@ impl MessageGenerator {
                 format!("update {} {old}{}", self.relation(m.oid), tuple(m.new))
             }
             LogicalMessage::Delete(m) => format!("delete {} {}", self.relation(m.oid), old(&m.old)),
-            LogicalMessage::Truncate(m) => self.tell_truncate(m),
+            LogicalMessage::Truncate(m) => self.truncate_line(m),
             LogicalMessage::Logical(m) => {
                 let kind = if m.transactional { "transactional" } else { "immediate" };
                 format!("message {kind} {:?} {}", m.prefix, m.content.escape_ascii())
@@ -53,9 +53,9 @@ impl MessageGenerator {
             LogicalMessage::StreamStop => "stream stop".into(),
             LogicalMessage::StreamCommit(m) => format!("stream commit {}", self.xid(m.xid)),
             LogicalMessage::StreamAbort(m) => {
-                let told = if m.position.is_some() { " at a position" } else { "" };
+                let position = if m.position.is_some() { " at a position" } else { "" };
                 let whole = if m.is_whole_transaction() { " whole" } else { "" };
-                format!("stream abort {} {}{whole}{told}", self.xid(m.xid), self.xid(m.subxid))
+                format!("stream abort {} {}{whole}{position}", self.xid(m.xid), self.xid(m.subxid))
             }
             LogicalMessage::BeginPrepare(m) => format!("begin prepare {:?}", m.gid),
             LogicalMessage::Prepare(m) => format!("prepare {:?}", m.gid),
@@ -67,7 +67,7 @@ impl MessageGenerator {
         }
     }
 
-    fn tell_relation(&mut self, relation: &Relation<'_>) -> String {
+    fn relation_line(&mut self, relation: &Relation<'_>) -> String {
         let name = format!("{}.{}", relation.namespace, relation.name);
         let columns = relation.columns.iter().map(|column| self.column(column));
         let columns = columns.collect::<Vec<_>>().join(", ");
@@ -90,14 +90,14 @@ impl MessageGenerator {
         format!("{}{key} {type_name}{modifier}", column.name)
     }
 
-    fn tell_type(&mut self, named: &TypeMessage<'_>) -> String {
+    fn type_line(&mut self, named: &TypeMessage<'_>) -> String {
         let name = format!("{}.{}", named.namespace, named.name);
         assert!(named.oid >= FIRST_USER_OID, "{name}");
         self.types.insert(named.oid, name.clone());
         format!("type {name}")
     }
 
-    fn tell_truncate(&self, truncate: &Truncate<'_>) -> String {
+    fn truncate_line(&self, truncate: &Truncate<'_>) -> String {
         let names: Vec<_> = truncate.oids().map(|oid| self.relation(oid)).collect();
         let cascade = if truncate.cascade { " cascade" } else { "" };
         let restart = if truncate.restart_identity { " restart identity" } else { "" };

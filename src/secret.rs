@@ -1,18 +1,18 @@
-//! Text that must never be shown.
+//! Secret text: passwords, tokens and connection URLs, which must not reach a log or an error message.
 
 use std::fmt;
 
-/// A secret: its `Debug` form hides it, and it has no `Display`.
+/// A secret. `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being shown.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one who must send it.
+    /// The text itself, for the code that sends or parses it.
     pub fn expose(&self) -> &str {
         &self.0
     }

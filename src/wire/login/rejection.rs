@@ -1,13 +1,13 @@
-//! What a refusal means: by SQLSTATE and, where one SQLSTATE means several things, by the name of
-//! the server's function, which no translation changes.
+//! The meaning of a rejected login: by SQLSTATE and, where one SQLSTATE has several meanings, by the name
+//! of the server's function, which does not depend on the server's language.
 
 use super::SessionPurpose;
 use crate::wire::conn_options::ConnectOptions;
 use crate::wire::error::ConnectErrorKind;
 use crate::wire::server_error::ServerError;
 
-/// The trouble behind the server's refusal of a session.
-pub(super) fn verdict(
+/// Classifies the error with which the server rejected a session.
+pub(super) fn classify(
     error: Box<ServerError>,
     target: &ConnectOptions,
     purpose: SessionPurpose,
@@ -24,7 +24,7 @@ pub(super) fn verdict(
             ConnectErrorKind::RoleRefused { user: user(), error }
         }
         "3D000" => ConnectErrorKind::NoSuchDatabase(error),
-        // insufficient_privilege: the right to replicate is checked before the database is looked at.
+        // insufficient_privilege: the privilege to replicate is checked before the database.
         "42501"
             if purpose == SessionPurpose::Replication && !error.raised_by("CheckMyDatabase") =>
         {
@@ -35,8 +35,8 @@ pub(super) fn verdict(
         }
         "53300" => ConnectErrorKind::TooManyConnections { error, remedy: remedy(purpose) },
         "57P03" => ConnectErrorKind::NotAccepting(error),
-        _ if is_a_poolers(&error) => ConnectErrorKind::Pooler(error),
-        _ => ConnectErrorKind::Refused(error),
+        _ if is_from_pooler(&error) => ConnectErrorKind::Pooler(error),
+        _ => ConnectErrorKind::Rejected(error),
     }
 }
 
@@ -49,8 +49,8 @@ fn remedy(purpose: SessionPurpose) -> &'static str {
     }
 }
 
-/// PgBouncer's words for a start-up parameter it doesn't carry. PostgreSQL itself names a routine in
-/// every error, poolers don't.
-fn is_a_poolers(error: &ServerError) -> bool {
+/// Whether it is PgBouncer's error about a startup parameter that it does not support. PostgreSQL itself
+/// names a routine in every error, poolers don't.
+fn is_from_pooler(error: &ServerError) -> bool {
     error.routine.is_none() && error.message.contains("unsupported startup parameter")
 }

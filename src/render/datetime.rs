@@ -1,26 +1,26 @@
-//! Dates and timestamps: ISO style on the way in, the XML Schema style of `to_jsonb` on the way out.
+//! Dates and timestamps: from `DateStyle = ISO` to the XML Schema style of `to_jsonb`.
 
 use super::Unrenderable;
-use super::number::all_digits;
+use crate::decimal::is_digits;
 
-/// Years before the first carry it at the very end, in both styles.
+/// The suffix of years before 1 AD, in both styles.
 const BEFORE_CHRIST: &[u8] = b" BC";
 
-/// `2024-01-31 12:00:00.5` becomes `"2024-01-31T12:00:00.5"`.
+/// Renders `2024-01-31 12:00:00.5` as `"2024-01-31T12:00:00.5"`.
 pub(super) fn write_timestamp(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
     write_quoted(text, out, |text, out| write_date_and_time(text, b"", out))
 }
 
-/// `2024-01-31 12:00:00+00` becomes `"2024-01-31T12:00:00+00:00"`.
+/// Renders `2024-01-31 12:00:00+00` as `"2024-01-31T12:00:00+00:00"`.
 pub(super) fn write_timestamptz(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
     write_quoted(text, out, |text, out| {
-        // Any other offset means that the session is not at UTC.
+        // Any other offset means that the session's time zone is not UTC.
         let text = text.strip_suffix(b"+00").ok_or(Unrenderable)?;
         write_date_and_time(text, b"+00:00", out)
     })
 }
 
-/// `2024-01-31`, the same in both styles.
+/// Renders `2024-01-31`, which is the same in both styles.
 pub(super) fn write_date(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrenderable> {
     write_quoted(text, out, |text, out| {
         if !is_date(text) {
@@ -31,7 +31,7 @@ pub(super) fn write_date(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unrendera
     })
 }
 
-/// Takes care of what dates and timestamps share: quotes, infinities, years before the first.
+/// Handles what dates and timestamps have in common: quotes, infinities, years before 1 AD.
 fn write_quoted(
     text: &[u8],
     out: &mut Vec<u8>,
@@ -65,24 +65,24 @@ fn write_date_and_time(text: &[u8], zone: &[u8], out: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
-/// Year, month and day, in this order: what only `DateStyle = ISO` prints.
+/// Whether the text is year, month and day, in this order, which only `DateStyle = ISO` produces.
 fn is_date(text: &[u8]) -> bool {
     let mut parts = text.split(|&byte| byte == b'-');
-    let year = parts.next().is_some_and(|year| year.len() >= 4 && all_digits(year));
+    let year = parts.next().is_some_and(|year| year.len() >= 4 && is_digits(year));
     let month = parts.next().is_some_and(is_two_digits);
     let day = parts.next().is_some_and(is_two_digits);
     year && month && day && parts.next().is_none()
 }
 
-/// Hours, minutes, seconds, and perhaps a fraction of a second.
+/// Whether the text is hours, minutes and seconds, with an optional fraction.
 fn is_time(text: &[u8]) -> bool {
     let mut parts = text.splitn(2, |&byte| byte == b'.');
     let clock = parts.next().is_some_and(|clock| {
         clock.len() == 8 && clock.split(|&byte| byte == b':').all(is_two_digits)
     });
-    clock && parts.next().is_none_or(all_digits)
+    clock && parts.next().is_none_or(is_digits)
 }
 
 fn is_two_digits(text: &[u8]) -> bool {
-    text.len() == 2 && all_digits(text)
+    text.len() == 2 && is_digits(text)
 }
