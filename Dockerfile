@@ -8,20 +8,20 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --profile dist --locked --bin highwater \
     && cp target/dist/highwater /highwater
 
-# glibc, libgcc and the certificates of public authorities; no shell, no package manager. Not musl: its
-# allocator is slow where many threads allocate.
+# Contains glibc, libgcc and the certificates of public authorities; no shell, no package manager. Not
+# musl: its allocator is slow when many threads allocate.
 FROM gcr.io/distroless/cc-debian12:nonroot
 ARG VERSION=
 ARG REVISION=
 LABEL org.opencontainers.image.title="Highwater" \
-      org.opencontainers.image.description="Tells applications which rows of their PostgreSQL database changed" \
+      org.opencontainers.image.description="Reports to applications which rows of their PostgreSQL database changed" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /highwater /usr/local/bin/highwater
-# By number, so that Kubernetes can see that it is not root.
+# Numeric, so that Kubernetes can verify that it is not root (runAsNonRoot).
 USER 65532:65532
 EXPOSE 8080 9187
-# No HEALTHCHECK: there is no shell to run one; orchestrators ask /livez and /readyz.
+# No HEALTHCHECK: there is no shell to run one. Orchestrators probe /livez and /readyz.
 ENTRYPOINT ["/usr/local/bin/highwater"]
 CMD ["run"]

@@ -9,10 +9,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use highwater::metrics::Registry;
 use highwater::pgoutput::decode;
 use highwater::source_status::StreamRequests;
 use highwater::store::{self, Limits, StoreMetrics};
-use prometheus::Registry;
 
 use crate::support::stream::{LIMITS, assembler, messages};
 
@@ -47,7 +47,7 @@ fn measure(rows_per_commit: u64) {
     let (mut writer, store) = store::open(
         Limits::default(),
         StreamRequests::default(),
-        StoreMetrics::register(&Registry::new()).expect("an empty registry"),
+        StoreMetrics::register(&Registry::default()).expect("an empty registry"),
     );
     let applying = per_row(|| {
         let (mut assembler, started) = assembler();

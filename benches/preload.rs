@@ -80,7 +80,7 @@ async fn start_with_table(database: &BenchDatabase) -> anyhow::Result<Duration> 
         ("postgres.slot", "bench"),
         ("postgres.temporary_slot", "true"),
         ("tables.items.rows", "preload"),
-        ("cache.preload_max_bytes", "16GiB"),
+        ("cache.max_preload_bytes", "16GiB"),
     ];
     let mut service = BenchService::start(&database.url(), &settings)?;
     let end = database.session.lsn("pg_current_wal_lsn()").await?;

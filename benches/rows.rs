@@ -80,7 +80,7 @@ async fn start(database: &BenchDatabase) -> anyhow::Result<BenchService> {
         ("tables.lazy.rows", "lazy"),
         ("tables.preload.rows", "preload"),
         ("cache.max_bytes", "16GiB"),
-        ("cache.preload_max_bytes", "16GiB"),
+        ("cache.max_preload_bytes", "16GiB"),
     ];
     database.wait_until_alone().await?;
     let mut service = BenchService::start(&database.url(), &settings)?;

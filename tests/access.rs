@@ -449,7 +449,11 @@ async fn commands_show_a_token_from_a_file_or_from_the_environment() {
     assert_eq!(text(&reloading.stdout), "reloading items\n", "{}", text(&reloading.stderr));
     let reader = shown(&reader);
     let refused = command(&["status", "--url", &url, "--token-file", &reader], &[]).await;
-    assert!(text(&refused.stderr).contains("operator"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("if http.admin_listen is set"),
+        "{}",
+        text(&refused.stderr)
+    );
     let tail = ["tail", "--url", &url, "--tables", "users", "--token-file", &reader];
     let hidden = command(&tail, &[]).await;
     assert_eq!(hidden.status.code(), Some(1));
@@ -504,7 +508,7 @@ async fn check_looks_at_the_keys_of_jwts() {
     let signers = [Signer::ed25519(), Signer::rsa()];
     let good = jwks(&[signers[0].jwk("a"), signers[1].jwk("b")]);
     for (text, code, expected) in [
-        (good.as_str(), 0, "2 keys of JWTs can be used"),
+        (good.as_str(), 0, "2 keys for JWTs usable"),
         (r#"{"keys":[]}"#, 0, "the set in auth.jwt.jwks_file has no keys"),
         ("{ half of it", 1, "not a JSON Web Key Set"),
     ] {

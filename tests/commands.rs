@@ -1,4 +1,4 @@
-//! The commands as a user runs them: the program itself, a real PostgreSQL, exit codes and output.
+//! The commands as a user runs them: the program, a real PostgreSQL, exit codes and output.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::process::Command;
 
 use crate::support::{Highwater, TestPostgres};
 
-/// How long a command may take before the test has failed.
+/// Time limit of one command.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The program, knowing nothing of the environment the tests run in.
+/// The program with an empty environment.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
@@ -27,11 +27,12 @@ pub(crate) async fn highwater(arguments: &[&str]) -> Finished {
 }
 
 pub(crate) async fn finish(mut command: Command) -> Finished {
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends in time");
+    let output =
+        tokio::time::timeout(PATIENCE, command.output()).await.expect("the command ends in time");
     Finished(output.expect("the program starts"))
 }
 
-/// A command that has ended.
+/// The output and exit status of a command.
 pub(crate) struct Finished(Output);
 
 impl Finished {
@@ -57,22 +58,22 @@ impl Finished {
     }
 }
 
-/// The flags that lead a command to this test's database and its own slot.
-fn of(pg: &TestPostgres, url: &str) -> Vec<String> {
+/// The flags for this test's database and its own slot.
+fn flags_of(pg: &TestPostgres, url: &str) -> Vec<String> {
     ["--url", url, "--slot", &format!("slot_{}", pg.database())].map(str::to_owned).into()
 }
 
 async fn command(pg: &TestPostgres, words: &[&str]) -> Finished {
-    let flags = of(pg, &pg.url());
+    let flags = flags_of(pg, &pg.url());
     let flags: Vec<&str> = words.iter().copied().chain(flags.iter().map(String::as_str)).collect();
     highwater(&flags).await
 }
 
 #[tokio::test]
-async fn setting_up_makes_a_database_ready_and_tearing_down_leaves_nothing() {
+async fn setup_makes_a_database_ready_and_teardown_removes_everything() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
-    let left = format!(
+    let objects = format!(
         "SELECT (SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots \
          WHERE slot_name = 'slot_{}')",
         pg.database()
@@ -80,24 +81,24 @@ async fn setting_up_makes_a_database_ready_and_tearing_down_leaves_nothing() {
 
     command(&pg, &["check"]).await.expect(1).says("publication highwater does not exist");
     command(&pg, &["setup"]).await.expect(0).says("CREATE PUBLICATION \"highwater\" FOR TABLE");
-    assert_eq!(pg.value::<i64>(&left).await, 0, "printing changes nothing");
+    assert_eq!(pg.value::<i64>(&objects).await, 0, "printing changes nothing");
 
     command(&pg, &["setup", "--apply"]).await.expect(0).says("publication highwater set up");
-    assert_eq!(pg.value::<i64>(&left).await, 2);
+    assert_eq!(pg.value::<i64>(&objects).await, 2);
     command(&pg, &["setup", "--apply"]).await.expect(0).says("publication highwater already there");
     command(&pg, &["check"]).await.expect(0).says("\nready");
 
     command(&pg, &["teardown", "--dry-run"]).await.expect(0).says("pg_drop_replication_slot");
-    assert_eq!(pg.value::<i64>(&left).await, 2, "printing changes nothing");
+    assert_eq!(pg.value::<i64>(&objects).await, 2, "printing changes nothing");
     command(&pg, &["teardown", "--keep-publication"]).await.expect(0).says("dropped");
-    assert_eq!(pg.value::<i64>(&left).await, 1, "the slot is gone, the publication is not");
+    assert_eq!(pg.value::<i64>(&objects).await, 1, "the slot is gone, the publication is not");
     command(&pg, &["teardown"]).await.expect(0).says("dropped");
-    assert_eq!(pg.value::<i64>(&left).await, 0);
+    assert_eq!(pg.value::<i64>(&objects).await, 0);
     command(&pg, &["teardown"]).await.expect(0).says("not there");
 }
 
 #[tokio::test]
-async fn what_setup_prints_can_be_run_as_it_stands() {
+async fn the_output_of_setup_is_an_sql_script() {
     let pg = TestPostgres::start().await;
     let role = format!("Reader of {}", pg.database());
     pg.execute("CREATE TABLE \"Order lines\" (a int, b int, PRIMARY KEY (a, b))").await;
@@ -127,11 +128,11 @@ async fn a_role_that_may_only_replicate_and_connect_is_enough() {
     .await;
     let url = pg.url().replacen("//postgres@", &format!("//{role}@"), 1);
     assert!(url.contains(&role), "{url}");
-    let flags = of(&pg, &url);
+    let flags = flags_of(&pg, &url);
     let flags: Vec<&str> = ["check"].into_iter().chain(flags.iter().map(String::as_str)).collect();
     highwater(&flags).await.expect(0).says(&format!("role {role} may replicate"));
 
-    // Rows are read from the tables themselves.
+    // Cached rows need SELECT on their tables.
     let with_rows = || {
         let mut command = program(&flags);
         command.env("HIGHWATER_TABLES__ITEMS__ROWS", "lazy");
@@ -151,14 +152,14 @@ async fn a_role_that_may_only_replicate_and_connect_is_enough() {
 }
 
 #[tokio::test]
-async fn a_table_whose_updates_fail_is_shouted_about_and_the_fix_mends_it() {
+async fn a_table_whose_updates_fail_is_an_error_with_a_fix_that_works() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE log (at int NOT NULL UNIQUE, line text); INSERT INTO log VALUES (1, 'a'); \
          CREATE PUBLICATION highwater FOR ALL TABLES WITH (publish_via_partition_root = true)",
     )
     .await;
-    // What the check promises is what the server does.
+    // The server behaves as the finding says.
     let client = pg.connect().await;
     assert!(client.client().batch_execute("UPDATE log SET line = 'b'").await.is_err());
 
@@ -174,12 +175,12 @@ async fn a_table_whose_updates_fail_is_shouted_about_and_the_fix_mends_it() {
 }
 
 #[tokio::test]
-async fn setting_up_never_breaks_the_application() {
+async fn setup_never_breaks_the_application() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE log (line text); INSERT INTO log VALUES ('a')").await;
     command(&pg, &["setup", "--tables", "log"]).await.expect(0).says("-- CAREFUL: log has no key");
-    for wish in [&["--tables", "log"][..], &["--all-tables"]] {
-        let words = [&["setup", "--apply"], wish].concat();
+    for tables in [&["--tables", "log"][..], &["--all-tables"]] {
+        let words = [&["setup", "--apply"], tables].concat();
         command(&pg, &words).await.expect(1).says("nothing was changed");
     }
     pg.execute("UPDATE log SET line = 'b'").await;
@@ -190,7 +191,7 @@ async fn setting_up_never_breaks_the_application() {
 }
 
 #[tokio::test]
-async fn a_deferrable_primary_key_tells_nothing_apart() {
+async fn a_deferrable_primary_key_is_no_replica_identity() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE log (id int PRIMARY KEY DEFERRABLE); INSERT INTO log VALUES (1); \
@@ -203,7 +204,7 @@ async fn a_deferrable_primary_key_tells_nothing_apart() {
 }
 
 #[tokio::test]
-async fn partitions_are_looked_at_through_their_root() {
+async fn partitions_are_checked_with_their_root() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY) PARTITION BY RANGE (id); \
@@ -219,7 +220,7 @@ async fn partitions_are_looked_at_through_their_root() {
 }
 
 #[tokio::test]
-async fn tables_are_added_to_a_publication_that_is_there() {
+async fn tables_are_added_to_an_existing_publication() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); \
@@ -256,7 +257,7 @@ async fn a_slot_in_use_is_not_dropped() {
 }
 
 #[tokio::test]
-async fn somebody_elses_slot_is_left_alone() {
+async fn a_foreign_slot_is_not_touched() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     let slot = format!("slot_{}", pg.database());
@@ -268,7 +269,7 @@ async fn somebody_elses_slot_is_left_alone() {
 }
 
 #[tokio::test]
-async fn open_transactions_that_a_new_slot_waits_for_are_named() {
+async fn transactions_that_delay_a_new_slot_are_named() {
     let pg = TestPostgres::private(
         TempPostgresOptions::default().setting("max_prepared_transactions", "1"),
     )
@@ -280,7 +281,7 @@ async fn open_transactions_that_a_new_slot_waits_for_are_named() {
     pg.execute("BEGIN; INSERT INTO items VALUES (1)").await;
     let other = pg.connect().await;
     other.execute("BEGIN; INSERT INTO items VALUES (2); PREPARE TRANSACTION 'later'").await;
-    // Younger ones are everyday business.
+    // Younger transactions are not reported.
     tokio::time::sleep(Duration::from_millis(5_200)).await;
     let pid: i32 = pg.value("SELECT pg_backend_pid()").await;
     command(&pg, &["check"])
@@ -309,14 +310,14 @@ async fn a_server_without_logical_decoding_is_not_ready() {
 
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_is_a_finding() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let url = format!("postgres://u@{nobody}/shop");
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("postgres://u@{unused}/shop");
     highwater(&["check", "--url", &url]).await.expect(1).says("can't connect");
     highwater(&["setup", "--url", &url]).await.expect(1).says("highwater: ");
 }
 
 #[tokio::test]
-async fn bad_usage_and_bad_configuration_end_with_2() {
+async fn invalid_usage_and_configuration_exit_with_2() {
     highwater(&["walk"]).await.expect(2);
     highwater(&[]).await.expect(2);
     highwater(&["check"]).await.expect(2).says("no database given");
@@ -325,9 +326,9 @@ async fn bad_usage_and_bad_configuration_end_with_2() {
         .expect(2)
         .says("--slot: postgres.slot = \"A-B\"");
     highwater(&["check", "--config", "/nowhere.toml"]).await.expect(2).says("/nowhere.toml");
-    let mut odd = program(&["check", "--url", "postgres://u@h"]);
-    odd.env("HIGHWATER_POSTGRES__PUBLICATON", "x");
-    finish(odd).await.expect(2).says("HIGHWATER_POSTGRES__PUBLICATION");
+    let mut misspelled = program(&["check", "--url", "postgres://u@h"]);
+    misspelled.env("HIGHWATER_POSTGRES__PUBLICATON", "x");
+    finish(misspelled).await.expect(2).says("HIGHWATER_POSTGRES__PUBLICATION");
     let open = ["run", "--url", "postgres://u@h", "--listen", "0.0.0.0:0"];
     highwater(&open).await.expect(2).says("auth.mode = \"none\"");
     highwater(&["tail", "--url", "localhost"])
@@ -337,24 +338,24 @@ async fn bad_usage_and_bad_configuration_end_with_2() {
 }
 
 #[tokio::test]
-async fn help_and_version_are_no_failures() {
+async fn help_and_version_exit_with_0() {
     highwater(&["--version"]).await.expect(0).says("highwater 0.");
     highwater(&["run", "--help"]).await.expect(0).says("postgres.resume_window");
 }
 
-/// Answers each connection's one request with the next of these, then stops answering.
-async fn answering(answers: Vec<String>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+/// An HTTP server that sends these responses, one per connection. Its task returns the request lines.
+async fn serve(responses: Vec<String>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
     let url = format!("http://{}", listener.local_addr().expect("loopback works"));
     #[allow(clippy::disallowed_methods, reason = "joined by the test")]
     let server = tokio::spawn(async move {
-        let mut asked = Vec::new();
-        for answer in answers {
+        let mut requests = Vec::new();
+        for response in responses {
             let (mut socket, _) = listener.accept().await.expect("loopback works");
-            asked.push(request_line(&mut socket).await);
-            socket.write_all(answer.as_bytes()).await.expect("loopback works");
+            requests.push(request_line(&mut socket).await);
+            socket.write_all(response.as_bytes()).await.expect("loopback works");
         }
-        asked
+        requests
     });
     (url, server)
 }
@@ -373,9 +374,9 @@ fn http(status: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn tail_prints_changes_and_takes_up_where_it_was() {
+async fn tail_prints_changes_and_continues_after_failures() {
     let change = r#"{"table":"users","id":7,"op":"update","version":"v2","at":null}"#;
-    let (url, server) = answering(vec![
+    let (url, server) = serve(vec![
         http("503 Service Unavailable", r#"{"title":"Not ready","detail":"still connecting"}"#),
         http("200 OK", r#"{"version":"v1","more":false,"reset":["users"],"changes":[]}"#),
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"cut".into(),
@@ -392,20 +393,20 @@ async fn tail_prints_changes_and_takes_up_where_it_was() {
     let reset = r#"{"op":"reset","table":"users","version":"v1"}"#;
     assert_eq!(ended.out().lines().collect::<Vec<_>>(), [reset, change]);
 
-    let asked = server.await.unwrap();
+    let requests = server.await.unwrap();
     assert!(
-        asked[0].starts_with("GET /v1/changes?detail=true&wait=30s&tables=a%2Cb+c HTTP"),
-        "{asked:?}"
+        requests[0].starts_with("GET /v1/changes?detail=true&wait=30s&tables=a%2Cb+c HTTP"),
+        "{requests:?}"
     );
-    let after: Vec<bool> = asked.iter().map(|line| line.contains("&after=v")).collect();
+    let after: Vec<bool> = requests.iter().map(|line| line.contains("&after=v")).collect();
     assert_eq!(after, [false, false, true, true, true]);
-    assert!(asked[3].contains("after=v1") && asked[4].contains("after=v2"), "{asked:?}");
+    assert!(requests[3].contains("after=v1") && requests[4].contains("after=v2"), "{requests:?}");
 }
 
 #[tokio::test]
-async fn tail_ends_quietly_when_nobody_reads_and_when_asked_to() {
-    let answer = r#"{"version":"v1","more":false,"reset":["users"],"changes":[]}"#;
-    let (url, server) = answering(vec![http("200 OK", answer), http("200 OK", answer)]).await;
+async fn tail_exits_with_0_on_a_closed_pipe_and_on_sigterm() {
+    let response = r#"{"version":"v1","more":false,"reset":["users"],"changes":[]}"#;
+    let (url, server) = serve(vec![http("200 OK", response), http("200 OK", response)]).await;
     let mut child = program(&["tail", "--url", &url]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
@@ -415,10 +416,10 @@ async fn tail_ends_quietly_when_nobody_reads_and_when_asked_to() {
     assert_eq!(status.code(), Some(0), "a closed pipe is no failure");
     server.await.unwrap();
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", nobody.local_addr().unwrap());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
     let mut child = program(&["tail", "--url", &url]).spawn().unwrap();
-    let (_held, _) = tokio::time::timeout(PATIENCE, nobody.accept()).await.unwrap().unwrap();
+    let (_held, _) = tokio::time::timeout(PATIENCE, silent.accept()).await.unwrap().unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
@@ -449,7 +450,7 @@ async fn reload_makes_a_running_service_read_a_table_again() {
 }
 
 #[tokio::test]
-async fn verify_compares_what_is_in_memory_with_the_database() {
+async fn verify_compares_cached_rows_with_the_database() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, n int);
@@ -462,10 +463,10 @@ async fn verify_compares_what_is_in_memory_with_the_database() {
     let url = service.url();
     let verify = ["verify", "--url", &url];
     highwater(&verify).await.expect(0).says("items: right, 1000 rows compared");
-    highwater(&["verify", "plain", "--url", &url]).await.expect(0).says("no rows are held");
+    highwater(&["verify", "plain", "--url", &url]).await.expect(0).says("no rows are cached");
     highwater(&["verify", "users", "--url", &url]).await.expect(1).says("tables are items, plain");
 
-    // A change that the stream does not tell: the publication hides it while it is made.
+    // A change that the stream does not contain: the publication excludes it.
     pg.execute(
         "BEGIN; ALTER PUBLICATION highwater SET (publish = 'truncate');
          UPDATE items SET n = 0 WHERE id = 7; DELETE FROM items WHERE id = 8;
@@ -476,7 +477,7 @@ async fn verify_compares_what_is_in_memory_with_the_database() {
     highwater(&verify)
         .await
         .expect(1)
-        .says("items: WRONG, 1001 rows compared, 3 not what the database says")
+        .says("items: WRONG, 1001 rows compared, 3 not equal to the database")
         .says("  7 \"n\" is 7 in memory, 0 in the database\n")
         .says("  8 it is in memory and not in the database\n")
         .says("  5000 it is in the database and not in memory\n");
@@ -488,10 +489,10 @@ async fn verify_compares_what_is_in_memory_with_the_database() {
 }
 
 #[tokio::test]
-async fn status_prints_what_it_is_told_and_fails_when_nobody_answers() {
+async fn status_prints_the_response_and_fails_without_one() {
     let body = r#"{"highwater":"0.1.0","source":{"server":"db:5432/shop","server_version":null,
         "publication":"p","slot":"s","phase":"streaming","reason":null}}"#;
-    let (url, server) = answering(vec![http("200 OK", body), http("200 OK", body)]).await;
+    let (url, server) = serve(vec![http("200 OK", body), http("200 OK", body)]).await;
     highwater(&["status", "--url", &url]).await.expect(0).says("highwater streaming");
     let raw = highwater(&["status", "--url", &url, "--format", "json"]).await.expect(0).out();
     assert_eq!(raw.trim_end(), body);

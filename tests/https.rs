@@ -213,7 +213,7 @@ async fn the_commands_ask_over_tls() {
 
     highwater(&["status", "--url", &url]).await.expect(1).says("certificate");
     let key = ["status", "--url", &url, "--ca-file", &pair.key];
-    highwater(&key).await.expect(2).says("it holds no certificates in PEM form");
+    highwater(&key).await.expect(2).says("it contains no certificates in PEM format");
     let nothing = ["status", "--url", &url, "--ca-file", "/nothing/here"];
     highwater(&nothing).await.expect(2).says("--ca-file /nothing/here: No such file");
     service.stop().await.unwrap();
@@ -267,7 +267,7 @@ async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
 async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&authority));
-    let settings = [&pair.settings()[..], &[("http.head_timeout", "6s")]].concat();
+    let settings = [&pair.settings()[..], &[("http.header_timeout", "6s")]].concat();
     let service = Highwater::launch(&pg, &settings).await.trusting(&authority);
     service.ready().await;
     let mut silent = Vec::new();

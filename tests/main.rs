@@ -18,6 +18,7 @@ mod memory;
 mod mirrors;
 mod publication;
 mod push;
+mod reference;
 mod restart;
 mod rows;
 mod scopes;

@@ -9,35 +9,35 @@ use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 const TABLE: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a";
 
-/// A server without neighbours: while transactions of others are open, a slot reaches back to before
-/// the table was made, and a restart rightly resets a table that may have changed since.
-async fn quiet() -> TestPostgres {
+/// A server that no other test uses. While transactions of other tests are open, the slot starts before
+/// the table was created, and a restart resets a table that may have changed since.
+async fn private_server() -> TestPostgres {
     TestPostgres::private(TempPostgresOptions::default()).await
 }
 
 #[tokio::test]
-async fn clients_carry_on_across_a_restart() {
-    let pg = quiet().await;
+async fn clients_continue_across_a_restart() {
+    let pg = private_server().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1)").await;
     let before = hw.told(&pg, "a", &start).await;
-    hw.stop().await.expect("a clean end");
+    hw.stop().await.expect("a clean shutdown");
     pg.execute("INSERT INTO a VALUES (2)").await;
-    let began = Instant::now();
+    let start_time = Instant::now();
     let hw = Highwater::start(&pg).await;
-    eprintln!("service restarted: ready after {:?}", began.elapsed());
-    let told = hw.told(&pg, "a", &before.version).await;
-    assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 2".to_owned()]));
+    eprintln!("service restarted: ready after {:?}", start_time.elapsed());
+    let poll = hw.told(&pg, "a", &before.version).await;
+    assert_eq!((poll.reset.len(), poll.changes), (0, vec!["insert a 2".to_owned()]));
     let all = hw.told(&pg, "a", &start).await;
-    assert_eq!(all.changes, ["insert a 1", "insert a 2"], "the window is sent again");
+    assert_eq!(all.changes, ["insert a 1", "insert a 2"], "the resume window is sent again");
 }
 
-/// Rows of a COPY share their records in the WAL, and all rows of a commit its place.
+/// Rows of a COPY share WAL records, and all rows of a commit share its position.
 #[tokio::test]
-async fn who_was_told_a_part_of_a_commit_is_told_the_rest_after_a_restart() {
-    let pg = quiet().await;
+async fn a_client_with_a_part_of_a_commit_gets_the_rest_after_a_restart() {
+    let pg = private_server().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -45,17 +45,17 @@ async fn who_was_told_a_part_of_a_commit_is_told_the_rest_after_a_restart() {
     let sink = copy.client().copy_in("COPY a FROM STDIN").await.expect("a COPY");
     let mut sink = std::pin::pin!(sink);
     let rows: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
-    sink.send(bytes::Bytes::from(rows.join("\n") + "\n")).await.expect("rows are taken");
+    sink.send(bytes::Bytes::from(rows.join("\n") + "\n")).await.expect("rows are accepted");
     assert_eq!(sink.finish().await.expect("it is committed"), 500);
     hw.applied(&pg).await;
     let part = hw.poll(&format!("after={start}&limit=123")).await;
     assert!(part.more && part.version.contains('.'), "{}", part.version);
-    hw.stop().await.expect("a clean end");
+    hw.stop().await.expect("a clean shutdown");
     let hw = Highwater::start(&pg).await;
     let rest = hw.told(&pg, "a", &part.version).await;
     assert_eq!((rest.reset.len(), rest.more), (0, false));
-    let told: Vec<String> = part.changes.into_iter().chain(rest.changes).collect();
-    assert_eq!(told, (1..=500).map(|id| format!("insert a {id}")).collect::<Vec<_>>());
+    let poll: Vec<String> = part.changes.into_iter().chain(rest.changes).collect();
+    assert_eq!(poll, (1..=500).map(|id| format!("insert a {id}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -64,22 +64,22 @@ async fn a_definition_changed_while_the_service_was_down_is_a_reset() {
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
-    hw.stop().await.expect("a clean end");
+    hw.stop().await.expect("a clean shutdown");
     pg.execute(
         "ALTER PUBLICATION highwater DROP TABLE a; INSERT INTO a VALUES (1);
          ALTER PUBLICATION highwater ADD TABLE a",
     )
     .await;
     let hw = Highwater::start(&pg).await;
-    let began = Instant::now();
+    let start_time = Instant::now();
     while hw.told(&pg, "a", &start).await.reset != ["a"] {
-        assert!(began.elapsed() < PATIENCE, "the change was not noticed");
+        assert!(start_time.elapsed() < PATIENCE, "the change was not noticed");
     }
 }
 
-/// The root of two partitions of which `change` takes away or empties one while nobody looks.
-async fn partitions_changed_meanwhile(change: &str, with_trigger: bool) {
-    let pg = quiet().await;
+/// `change` removes or empties one of two partitions while the service is down: the root is reset.
+async fn assert_reset_after_partition_change(change: &str, with_trigger: bool) {
+    let pg = private_server().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (100);
@@ -91,35 +91,36 @@ async fn partitions_changed_meanwhile(change: &str, with_trigger: bool) {
     if with_trigger {
         pg.execute(include_str!("../sql/event_trigger.sql")).await;
     }
-    // The catalog's rows are older than anything the slot could begin with.
+    // Makes the catalog's rows older than the start of the slot.
     pg.execute("CREATE TABLE other (id int)").await;
     for id in 0..50 {
         pg.execute(&format!("INSERT INTO other VALUES ({id})")).await;
     }
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
-    hw.stop().await.expect("a clean end");
+    hw.stop().await.expect("a clean shutdown");
     pg.execute(change).await;
     let hw = Highwater::start(&pg).await;
-    let began = Instant::now();
+    let start_time = Instant::now();
     while hw.told(&pg, "a", &start).await.reset != ["a"] {
-        assert!(began.elapsed() < PATIENCE, "{change}: not noticed");
+        assert!(start_time.elapsed() < PATIENCE, "{change}: not noticed");
     }
-    hw.stop().await.expect("a clean end");
+    hw.stop().await.expect("a clean shutdown");
 }
 
 #[tokio::test]
-async fn partitions_that_came_went_or_were_emptied_while_the_service_was_down_are_a_reset() {
+async fn partitions_detached_dropped_or_truncated_while_the_service_was_down_cause_a_reset() {
     for with_trigger in [false, true] {
-        partitions_changed_meanwhile("ALTER TABLE a DETACH PARTITION a_2", with_trigger).await;
-        partitions_changed_meanwhile("DROP TABLE a_2", with_trigger).await;
-        partitions_changed_meanwhile("TRUNCATE a_2", with_trigger).await;
+        assert_reset_after_partition_change("ALTER TABLE a DETACH PARTITION a_2", with_trigger)
+            .await;
+        assert_reset_after_partition_change("DROP TABLE a_2", with_trigger).await;
+        assert_reset_after_partition_change("TRUNCATE a_2", with_trigger).await;
     }
 }
 
 #[tokio::test]
-async fn a_partitioned_table_is_not_reset_by_a_restart_where_the_event_trigger_watches() {
-    let pg = quiet().await;
+async fn with_the_event_trigger_a_restart_does_not_reset_a_partitioned_table() {
+    let pg = private_server().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (100);
@@ -133,15 +134,15 @@ async fn a_partitioned_table_is_not_reset_by_a_restart_where_the_event_trigger_w
     }
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
-    hw.stop().await.expect("a clean end");
+    hw.stop().await.expect("a clean shutdown");
     pg.execute("INSERT INTO a VALUES (1)").await;
     let hw = Highwater::start(&pg).await;
-    let told = hw.told(&pg, "a", &start).await;
-    assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 1".to_owned()]));
+    let poll = hw.told(&pg, "a", &start).await;
+    assert_eq!((poll.reset.len(), poll.changes), (0, vec!["insert a 1".to_owned()]));
 }
 
 #[tokio::test]
-async fn two_instances_understand_each_others_versions() {
+async fn two_instances_accept_each_others_versions() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let one = Highwater::start(&pg).await;
@@ -155,7 +156,7 @@ async fn two_instances_understand_each_others_versions() {
     assert!(first.more && first.changes.len() == 4);
     let rest = other.poll(&format!("after={}", first.version)).await;
     assert_eq!(rest.changes, ["insert a 5", "insert a 6"]);
-    other.stop().await.expect("a clean end");
+    other.stop().await.expect("a clean shutdown");
     pg.query(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
 }
 
@@ -175,22 +176,22 @@ async fn a_killed_walsender_is_replaced_and_nothing_is_missed() {
         .await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let began = Instant::now();
+    let start_time = Instant::now();
     hw.applied(&pg).await;
-    eprintln!("killed walsender: the next change is told after {:?}", began.elapsed());
-    let told = hw.told(&pg, "a", &start).await;
-    assert_eq!(told.reset.len(), 0);
-    assert_eq!(told.changes.len(), 5);
+    eprintln!("killed walsender: the next change is reported after {:?}", start_time.elapsed());
+    let poll = hw.told(&pg, "a", &start).await;
+    assert_eq!(poll.reset.len(), 0);
+    assert_eq!(poll.changes.len(), 5);
 }
 
 #[tokio::test]
-async fn a_slot_lost_is_replaced_and_everybody_is_reset() {
+async fn a_lost_slot_is_replaced_and_every_client_is_reset() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     let slot = pg.database();
-    // Ended and dropped in one go, before the service is back.
+    // Terminated and dropped in one transaction, before the service reconnects.
     pg.execute(&format!(
         "DO $$BEGIN
            PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}';
@@ -201,38 +202,41 @@ async fn a_slot_lost_is_replaced_and_everybody_is_reset() {
          END$$; INSERT INTO a VALUES (1)"
     ))
     .await;
-    let began = Instant::now();
+    let start_time = Instant::now();
     loop {
-        let told = hw.told(&pg, "a", &start).await;
-        if told.reset == ["a"] {
+        let poll = hw.told(&pg, "a", &start).await;
+        if poll.reset == ["a"] {
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "{told:?}");
+        assert!(start_time.elapsed() < PATIENCE, "{poll:?}");
     }
 }
 
 #[tokio::test]
-async fn the_servers_own_restart_is_not_delayed_and_not_noticed_by_clients() {
+async fn a_restart_of_the_server_is_neither_delayed_nor_visible_to_clients() {
     let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(TABLE).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1)").await;
     hw.applied(&pg).await;
-    let began = Instant::now();
+    let start_time = Instant::now();
     pg.server().restart(ShutdownMode::Fast).expect("the server restarts");
-    assert!(began.elapsed() < Duration::from_secs(40), "the server waited for us");
+    assert!(start_time.elapsed() < Duration::from_secs(40), "the server waited for its walsender");
     pg.reconnect().await;
-    assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "reads go on");
+    assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "polls continue");
     pg.execute("INSERT INTO a VALUES (2)").await;
-    let told = hw.told(&pg, "a", &start).await;
-    eprintln!("server restart: the next change is told {:?} after the beginning", began.elapsed());
-    assert_eq!((told.reset.len(), told.changes.len()), (0, 2), "{told:?}");
+    let poll = hw.told(&pg, "a", &start).await;
+    eprintln!(
+        "server restart: the next change is reported {:?} after its start",
+        start_time.elapsed()
+    );
+    assert_eq!((poll.reset.len(), poll.changes.len()), (0, 2), "{poll:?}");
 }
 
 #[tokio::test]
-async fn a_busy_slot_is_waited_for_and_taken_over() {
-    let pg = quiet().await;
+async fn an_instance_waits_for_a_busy_slot_and_takes_it_over() {
+    let pg = private_server().await;
     pg.execute(TABLE).await;
     let first = Highwater::start(&pg).await;
     let start = first.version().await;
@@ -242,7 +246,7 @@ async fn a_busy_slot_is_waited_for_and_taken_over() {
     assert_eq!(reply.status, 503);
     assert!(reply.body.to_string().contains("holds the replication slot"), "{:?}", reply.body);
     pg.execute("INSERT INTO a VALUES (1)").await;
-    first.stop().await.expect("a clean end");
+    first.stop().await.expect("a clean shutdown");
     let freed = Instant::now();
     second.ready().await;
     let took = freed.elapsed();
@@ -252,7 +256,7 @@ async fn a_busy_slot_is_waited_for_and_taken_over() {
 }
 
 #[tokio::test]
-async fn an_idle_publication_on_a_busy_server_lets_wal_go() {
+async fn an_idle_publication_on_a_busy_server_does_not_retain_wal() {
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(TABLE).await;
     pg.execute("CREATE TABLE noise (id int)").await;
@@ -265,9 +269,9 @@ async fn an_idle_publication_on_a_busy_server_lets_wal_go() {
     for _ in 0..10 {
         pg.execute("INSERT INTO noise SELECT generate_series(1, 20000)").await;
     }
-    let began = Instant::now();
+    let start_time = Instant::now();
     while pg.value::<i64>(&confirmed).await > 2 << 20 {
-        assert!(began.elapsed() < PATIENCE, "the slot holds WAL that nobody needs");
+        assert!(start_time.elapsed() < PATIENCE, "the slot retains WAL without need");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     drop(hw);

@@ -56,7 +56,7 @@ const EVERYTHING_BY_ID: &[(&str, &str)] = &[
     ("log.max_bytes", "8GiB"),
     ("log.max_transaction_changes", "100000000"),
     ("log.max_transaction_bytes", "8GiB"),
-    ("cache.preload_max_bytes", "8GiB"),
+    ("cache.max_preload_bytes", "8GiB"),
 ];
 
 /// How the readers connect.

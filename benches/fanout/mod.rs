@@ -119,7 +119,7 @@ async fn ours(
     let settings = [
         ("postgres.publication", "bench"),
         ("postgres.slot", "bench"),
-        ("http.push_clients_max", "15000"),
+        ("http.max_push_clients", "15000"),
     ];
     let mut service = BenchService::start(&database.url(), &settings)?;
     service.wait_until_ready(database.session.lsn("pg_current_wal_lsn()").await?).await?;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use highwater::change::{Change, CommitTime, Event, Op, Started, Transaction};
 use highwater::key::Key;
 use highwater::lsn::Lsn;
+use highwater::metrics::Registry;
 use highwater::snapshot::Xid;
 use highwater::source_status::{PostmasterId, StreamRequests};
 use highwater::store::{
@@ -13,7 +14,6 @@ use highwater::store::{
 };
 use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
-use prometheus::Registry;
 
 /// The first table; the others follow.
 const TABLE: u32 = 16_384;
@@ -40,7 +40,7 @@ impl Filled {
         let (mut writer, store) = store::open(
             Limits { log: limits, ..Limits::default() },
             StreamRequests::default(),
-            StoreMetrics::register(&Registry::new())?,
+            StoreMetrics::register(&Registry::default())?,
         );
         let table = |number: u32| Table {
             oid: TableOid(TABLE + number),

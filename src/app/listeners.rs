@@ -1,4 +1,4 @@
-//! The listeners, and the certificate they show.
+//! The listeners and their certificate.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,18 +17,18 @@ use crate::config::Config;
 use crate::http::{self, Certificates, HttpServerOptions, ListenerConfig, ReloadOutcome};
 use crate::metrics::Metrics;
 
-/// The certificate's files are looked at this often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval between checks of the certificate's files.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Connections that may wait to be accepted, where `net.core.somaxconn` allows as many (`listen(2)`).
-/// A client beyond that tries again only after a second, and after a restart all of them come at once.
+/// Length of the accept queue; `net.core.somaxconn` may limit it further (`listen(2)`). A client
+/// beyond it retries only after a second, and after a restart all clients connect at once.
 const BACKLOG: u32 = 4096;
 
-/// Listens there; `flag` chooses another address.
+/// `flag` is the flag that selects another address, for the error.
 pub(super) fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     listen(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "listen on {address}: the port is in use; stop the other program or choose another with {flag}"
+            "listen on {address}: the port is in use; stop the other program or select another port with {flag}"
         ),
         _ => anyhow::anyhow!("listen on {address}: {error}"),
     })
@@ -36,19 +36,19 @@ pub(super) fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListene
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections of a process that just ended don't keep the address (`TIME_WAIT`).
+    // Otherwise connections of a previous process block the address (`TIME_WAIT`).
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// The certificate that is configured, if one is.
+/// The configured certificate; `None` without TLS.
 pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Certificates>> {
     let files = config.http.tls.as_ref();
     files.map(Certificates::load).transpose().context("set up TLS")
 }
 
-/// What listeners are started with.
+/// The context in which listeners are started.
 pub(super) struct Listeners<'a> {
     pub(super) tasks: &'a mut JoinSet<anyhow::Result<()>>,
     pub(super) options: &'a HttpServerOptions,
@@ -58,7 +58,7 @@ pub(super) struct Listeners<'a> {
 }
 
 impl Listeners<'_> {
-    /// For clients.
+    /// Starts the listener for clients.
     pub(super) fn serve(&mut self, listener: TcpListener, router: Router) -> anyhow::Result<()> {
         let tls = self.certificates.cloned();
         tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "listening");
@@ -66,17 +66,17 @@ impl Listeners<'_> {
         Ok(())
     }
 
-    /// For operators. In clear text on a loopback address: probes and scrapers of the same machine
-    /// know the service by an address that no certificate names.
-    pub(super) fn serve_operators(
+    /// Starts the admin listener. It uses clear text on a loopback address: probes and scrapers on the
+    /// same machine address the service by a name that no certificate contains.
+    pub(super) fn serve_admin(
         &mut self,
         listener: TcpListener,
         router: Router,
     ) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
-        let apart = !address.ip().to_canonical().is_loopback();
-        let tls = self.certificates.filter(|_| apart).cloned();
-        tracing::info!(%address, tls = tls.is_some(), "listening for operators");
+        let is_remote = !address.ip().to_canonical().is_loopback();
+        let tls = self.certificates.filter(|_| is_remote).cloned();
+        tracing::info!(%address, tls = tls.is_some(), "listening for admin requests");
         self.spawn(listener, router, tls);
         Ok(())
     }
@@ -94,48 +94,48 @@ impl Listeners<'_> {
         });
     }
 
-    /// Takes a new certificate when there is one.
-    pub(super) fn watch_certificates(&mut self, read_again: Arc<Notify>) {
+    /// Reloads the certificate when its files change.
+    pub(super) fn watch_certificates(&mut self, reload: Arc<Notify>) {
         let Some(certificates) = self.certificates.cloned() else { return };
-        tell(&certificates, self.metrics);
+        report_expiry(&certificates, self.metrics);
         let (metrics, shutdown) = (self.metrics.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
-            let watching = watch(certificates, metrics, &read_again);
+            let watching = watch(certificates, metrics, &reload);
             shutdown.run_until_cancelled(watching).await.transpose().map(|_| ())
         });
     }
 }
 
-/// Looks at the files now and then, and when asked to.
+/// Checks the files at an interval and on request.
 async fn watch(
     certificates: Certificates,
     metrics: Metrics,
-    read_again: &Notify,
+    reload: &Notify,
 ) -> anyhow::Result<()> {
     loop {
-        // Elapsed or notified: both mean to look.
-        let _ = tokio::time::timeout(LOOK_INTERVAL, read_again.notified()).await;
-        let looking = certificates.clone();
-        let look = tokio::task::spawn_blocking(move || looking.look()).await;
-        match look.context("look at the certificate")? {
+        // Elapsed or notified: both mean to check.
+        let _ = tokio::time::timeout(RELOAD_INTERVAL, reload.notified()).await;
+        let checked = certificates.clone();
+        let outcome = tokio::task::spawn_blocking(move || checked.look()).await;
+        match outcome.context("check the certificate")? {
             ReloadOutcome::Same => {}
-            ReloadOutcome::Replaced => tell(&certificates, &metrics),
+            ReloadOutcome::Replaced => report_expiry(&certificates, &metrics),
             ReloadOutcome::Refused(error) => tracing::error!(
                 %error,
-                "the new certificate can't be used, so the old one stays in use; mend the files, \
-                 they are looked at again within {LOOK_INTERVAL:?}"
+                "failed to reload the TLS certificate; keeping the previous one; fix the files, they \
+                 are checked again within {RELOAD_INTERVAL:?}"
             ),
         }
     }
 }
 
-/// Says until when the certificate is valid.
-fn tell(certificates: &Certificates, metrics: &Metrics) {
+/// Reports the certificate's expiry time as a metric and in the log.
+fn report_expiry(certificates: &Certificates, metrics: &Metrics) {
     let seconds = certificates.valid_until();
     metrics.tls_certificate_expiry.with_label_values::<&str>(&[]).set(seconds);
     let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     if until < Timestamp::now() {
-        tracing::warn!(%until, "the TLS certificate has expired: clients will refuse it");
+        tracing::warn!(%until, "TLS certificate expired: clients will reject it");
     } else {
         tracing::info!(%until, "TLS certificate in use");
     }
@@ -148,18 +148,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_crowd_need_not_be_accepted_one_by_one() {
+    async fn a_thousand_clients_connect_before_any_is_accepted() {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").unwrap();
         let address = listener.local_addr().unwrap();
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
-        let crowd: Result<Vec<_>, _> = (0..1000).map(connect).collect();
-        assert_eq!(crowd.unwrap().len(), 1000);
+        let clients: Result<Vec<_>, _> = (0..1000).map(connect).collect();
+        assert_eq!(clients.unwrap().len(), 1000);
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_told_with_the_flag_that_chooses_another() {
+    async fn the_error_for_a_port_in_use_names_the_flag() {
         let first = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").unwrap();
         let error = bind(first.local_addr().unwrap(), "--listen").unwrap_err();
-        assert!(error.to_string().ends_with("choose another with --listen"), "{error}");
+        assert!(error.to_string().ends_with("select another port with --listen"), "{error}");
     }
 }

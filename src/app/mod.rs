@@ -1,9 +1,9 @@
-//! Build, run, drain: the one place that puts the parts together and spawns.
+//! The service: build, run, drain. The only module that connects the parts and spawns tasks.
 //!
-//! Three kinds of work, kept apart: the change stream and its application to the store share a
-//! thread of their own (a current-thread runtime reads a socket faster than a shared one, and neither
-//! ingest nor HTTP can starve the other); HTTP has the main runtime. A single token ends all of it:
-//! no new requests, held polls answered, position confirmed, done.
+//! The change stream and the applier share a dedicated thread: a current-thread runtime reads a socket
+//! faster than a shared one, and neither ingest nor HTTP can starve the other. HTTP uses the main
+//! runtime. One cancellation token ends everything: no new requests are accepted, waiting polls get
+//! their response, the applied position is confirmed.
 
 mod listeners;
 mod preloads;
@@ -26,45 +26,42 @@ use crate::auth::TokenVerifier;
 use crate::config::{Config, SetupMode};
 use crate::database::loader::LoaderOptions;
 use crate::database::{self, setup};
-use crate::http::{self, Certificates, HttpOptions, PushOptions};
+use crate::http::{self, Certificates, HttpOptions};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::source::postgres::{
-    PostgresSource, ReplicationOptions, ResumeWindow, SourceMetrics, TransactionLimits,
-};
+use crate::source::postgres::{PostgresSource, ReplicationOptions, SourceMetrics};
 use crate::source::{ChangeSource, EventSink};
 use crate::source_status::StreamRequests;
-use crate::store::{self, Applier, CheckPace, Limits, LogLimits, RowLimits, Store, StoreMetrics};
+use crate::store::{self, Applier, CheckPace, Store, StoreMetrics};
 use crate::wire::ConnectOptions;
 use listeners::{Listeners, bind};
 pub use preloads::{Preloading, Preloads};
 
-/// Pause between attempts to find or create the publication.
+/// Interval between attempts to find or create the publication.
 const SETUP_RETRY: Duration = Duration::from_secs(1);
-/// What is still running this long after the end was asked for is abandoned.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(4);
+/// Time limit of the drain. Tasks that still run after it are aborted.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(4);
 
-/// A service that is ready to run: its ports are bound, nothing is connected yet.
+/// A service that is ready to run: ports are bound, nothing is connected yet.
 pub struct App {
     main: TcpListener,
     admin: Option<TcpListener>,
-    /// What the listeners show, where they speak TLS.
+    /// `None` without TLS.
     certificates: Option<Certificates>,
-    /// Asked to read files again that may have changed.
-    read_again: Arc<Notify>,
+    /// Requests an immediate check of the certificate's files.
+    reload: Arc<Notify>,
     http: HttpOptions,
     session: ReplicationOptions,
     creates_publication: bool,
-    /// How rows are read, if any are held.
+    /// `None` if no table has cached rows.
     loader: Option<LoaderOptions>,
-    /// How they are compared with the database all the time, if they are.
+    /// `None` disables the periodic comparison.
     checks: Option<CheckPace>,
-    /// What it asks of the change stream.
     requests: StreamRequests,
     writer: store::Writer,
     store: Store,
     metrics: Metrics,
-    /// Answered beside the service's own routes.
+    /// Additional routes of the main listener.
     pages: Router,
 }
 
@@ -72,7 +69,7 @@ impl App {
     /// Binds the ports.
     ///
     /// # Errors
-    /// When a port is taken.
+    /// When a port is in use, or as [`App::on`].
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -82,10 +79,10 @@ impl App {
         Self::on(config, main, admin.transpose()?)
     }
 
-    /// A service on listeners that are bound already.
+    /// A service on listeners that are already bound.
     ///
     /// # Errors
-    /// When the configuration can't be put into effect.
+    /// When a file of the certificate or of JWT keys is not usable.
     pub fn on(
         config: &Config,
         main: TcpListener,
@@ -95,17 +92,21 @@ impl App {
             (StreamRequests::default(), Metrics::new().context("register the metrics")?);
         let store_metrics =
             StoreMetrics::register(&metrics.registry).context("register the store's metrics")?;
-        let (writer, store) = store::open(limits(config), requests.clone(), store_metrics);
+        let (writer, store) = store::open(config.store, requests.clone(), store_metrics);
         Ok(Self {
             main,
-            http: http_options(config, admin.is_some())?,
+            http: HttpOptions {
+                admin_apart: admin.is_some(),
+                authority: config.auth.clone().map(TokenVerifier::new).transpose()?,
+                ..config.http.options.clone()
+            },
             certificates: listeners::certificates(config)?,
-            read_again: Arc::default(),
+            reload: Arc::default(),
             admin,
-            session: session_options(config),
-            creates_publication: config.postgres.setup == SetupMode::Auto,
-            loader: rows::loader_options(config),
-            checks: config.consistency.pace,
+            session: config.postgres.clone(),
+            creates_publication: config.setup == SetupMode::Auto,
+            loader: (!config.postgres.rows.is_empty()).then(|| config.loader.clone()),
+            checks: config.consistency,
             requests,
             writer,
             store,
@@ -114,33 +115,33 @@ impl App {
         })
     }
 
-    /// Adds routes of somebody else's to the main listener, and HTML to the head of the console's
-    /// page, for the demo: nothing that is configured leads here.
+    /// Adds routes to the main listener, and HTML to the head of the console's page. Used by the demo
+    /// only; no configuration key leads here.
     #[must_use]
     pub fn with_pages(mut self, pages: Router, console_head: &'static str) -> Self {
         self.http.console_head = console_head;
         Self { pages, ..self }
     }
 
-    /// Where clients are answered: the port that was bound when 0 was asked for.
+    /// Address of the main listener, with the port that was bound if port 0 was configured.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.main.local_addr()
     }
 
-    /// How far the tables are that are loaded as a whole at the start.
+    /// The progress of preloads.
     pub fn preloads(&self) -> Preloads {
         Preloads::of(self.store.clone())
     }
 
-    /// Notified, it has the service look at once whether the certificate's files changed.
-    pub fn read_again(&self) -> Arc<Notify> {
-        Arc::clone(&self.read_again)
+    /// A notification through it makes the service check the certificate's files immediately.
+    pub fn reload(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload)
     }
 
-    /// Serves until `shutdown`, or until something fails that waiting won't heal.
+    /// Serves until `shutdown`, or until a failure that retrying cannot resolve.
     ///
     /// # Errors
-    /// The first failure of that kind, with its remedy.
+    /// The first such failure, with its remedy.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (writer, store) = (self.writer, self.store);
         let publication = self.creates_publication.then(|| PublicationSetup {
@@ -162,15 +163,15 @@ impl App {
             metrics: &self.metrics,
             shutdown: &shutdown,
         };
-        listeners.watch_certificates(self.read_again);
+        listeners.watch_certificates(self.reload);
         let main = http::router(store.clone(), status.clone(), &self.metrics, &self.http);
         listeners.serve(self.main, main.merge(self.pages))?;
-        if let Some(authority) = self.http.authority.clone() {
-            listeners.tasks.spawn(follow_keys(authority, shutdown.clone()));
+        if let Some(verifier) = self.http.authority.clone() {
+            listeners.tasks.spawn(follow_keys(verifier, shutdown.clone()));
         }
         if let Some(listener) = self.admin {
             let admin = http::admin_router(store.clone(), status, &self.metrics, &self.http);
-            listeners.serve_operators(listener, admin)?;
+            listeners.serve_admin(listener, admin)?;
         }
         if let Some(options) = self.loader {
             rows::spawn(&mut tasks, &store, options, self.checks, &shutdown);
@@ -179,7 +180,7 @@ impl App {
     }
 }
 
-/// Waits for the end: asked for, or a task's failure. Then ends everything else, in bounded time.
+/// Waits for `shutdown` or for the first task to end, then ends all others in bounded time.
 async fn drain(
     mut tasks: JoinSet<anyhow::Result<()>>,
     store: &Store,
@@ -190,7 +191,7 @@ async fn drain(
         Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
     };
     shutdown.cancel();
-    // Held polls are answered now, with what there is.
+    // Waiting polls get their response now.
     store.close();
     let rest = async {
         let mut result = first;
@@ -199,8 +200,8 @@ async fn drain(
         }
         result
     };
-    tokio::time::timeout(DRAIN_TIME_MAX, rest).await.unwrap_or_else(|_| {
-        tracing::warn!("some connections did not end in time and are abandoned");
+    tokio::time::timeout(MAX_DRAIN_TIME, rest).await.unwrap_or_else(|_| {
+        tracing::warn!("shutdown timed out; aborting the remaining connections");
         Ok(())
     })
 }
@@ -215,7 +216,7 @@ struct IngestHandle {
 }
 
 impl IngestHandle {
-    /// Runs on the calling thread until the source ends.
+    /// Blocks the calling thread until `shutdown` or a failure.
     fn run(self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -282,63 +283,8 @@ impl PublicationSetup {
     }
 }
 
-/// Keys of JWTs are read again when their files change.
-async fn follow_keys(authority: TokenVerifier, shutdown: CancellationToken) -> anyhow::Result<()> {
-    shutdown.run_until_cancelled(authority.follow_files()).await;
+/// Reloads the keys of JWTs when their files change.
+async fn follow_keys(verifier: TokenVerifier, shutdown: CancellationToken) -> anyhow::Result<()> {
+    shutdown.run_until_cancelled(verifier.follow_files()).await;
     Ok(())
-}
-
-fn session_options(config: &Config) -> ReplicationOptions {
-    let postgres = &config.postgres;
-    ReplicationOptions {
-        target: postgres.target.clone(),
-        publication: postgres.publication.clone(),
-        slot: postgres.slot.clone(),
-        temporary_slot: postgres.temporary_slot,
-        failover_slot: postgres.failover_slot,
-        resume_window: ResumeWindow {
-            max_age: postgres.resume_window,
-            max_wal: postgres.resume_max_wal,
-        },
-        streaming: postgres.streaming,
-        limits: TransactionLimits {
-            max_changes: config.log.max_transaction_changes,
-            max_bytes: config.log.max_transaction_bytes,
-            max_streamed_bytes: config.log.max_streamed_bytes,
-        },
-        rows: config.rows.clone(),
-        scopes: config.scopes.clone(),
-    }
-}
-
-fn http_options(config: &Config, admin_apart: bool) -> anyhow::Result<HttpOptions> {
-    let origins = config.http.cors_origins.iter().map(|origin| origin.parse());
-    Ok(HttpOptions {
-        cors_origins: origins.collect::<Result<_, _>>().context("http.cors_origins")?,
-        coalesce_interval: config.http.coalesce_interval,
-        max_buffered_response_bytes: config.http.max_buffered_response_bytes,
-        push: PushOptions { max_clients: config.http.max_push_clients, ..PushOptions::default() },
-        server: config.http.server.clone(),
-        admin_apart,
-        authority: config.auth.clone().map(TokenVerifier::new).transpose()?,
-        admin_open: config.http.admin_open,
-        ..HttpOptions::default()
-    })
-}
-
-fn limits(config: &Config) -> Limits {
-    let log = LogLimits {
-        max_changes: config.log.max_changes,
-        max_age: config.log.max_age,
-        max_bytes: config.log.max_bytes,
-    };
-    let cache = &config.cache;
-    let rows = RowLimits {
-        max_bytes: cache.max_bytes,
-        time_to_idle: cache.time_to_idle,
-        time_to_live: cache.time_to_live,
-        max_preload_bytes: cache.max_preload_bytes,
-        max_pending_loads: cache.max_pending_loads,
-    };
-    Limits { log, rows }
 }

@@ -1,28 +1,28 @@
-//! How far the tables are that are loaded as a whole at the start.
+//! Progress of the tables that are preloaded at startup.
 
 use crate::store::{RowsState, RowsStatus, Store};
 
-/// Tells how far they are.
+/// Access to the progress.
 #[derive(Clone, Debug)]
 pub struct Preloads(Store);
 
-/// How far they are.
+/// The progress of all preloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Preloading {
-    /// Which tables there are is not known yet.
-    NotYet,
-    /// A table is being copied, or waits for it.
+    /// The tables are not known yet.
+    NotStarted,
+    /// At least one table is being copied or waits for its copy.
     Copying {
-        /// Its displayed name.
+        /// The table, in the spelling of the API.
         table: String,
         /// Rows copied so far.
         rows: u64,
-        /// About so many there are; 0 where PostgreSQL has not counted them.
+        /// PostgreSQL's estimate of the table's rows; 0 if there is none.
         estimate: u64,
-        /// Tables that are not in memory yet, this one included.
+        /// Tables that are not loaded yet, including this one.
         left: usize,
     },
-    /// All that can be loaded is.
+    /// Every table is loaded, or cannot be.
     Done,
 }
 
@@ -31,23 +31,23 @@ impl Preloads {
         Self(store)
     }
 
-    /// How far they are now.
+    /// The progress now.
     pub fn now(&self) -> Preloading {
         match self.0.applied() {
-            None => Preloading::NotYet,
-            Some(_) => seen(self.0.rows_status()),
+            None => Preloading::NotStarted,
+            Some(_) => progress(self.0.rows_status()),
         }
     }
 }
 
-fn seen(tables: Vec<RowsStatus>) -> Preloading {
+fn progress(tables: Vec<RowsStatus>) -> Preloading {
     let loading = tables.into_iter().filter_map(|table| match table.state {
         RowsState::Loading { rows, estimate } => Some((table.table, rows, estimate)),
         _ => None,
     });
     let loading: Vec<_> = loading.collect();
     let left = loading.len();
-    // One is copied at a time; of those that wait nothing is known.
+    // One table is copied at a time; the others have no progress yet.
     match loading.into_iter().reduce(|one, next| if one.1.max(one.2) > 0 { one } else { next }) {
         Some((table, rows, estimate)) => Preloading::Copying { table, rows, estimate, left },
         None => Preloading::Done,
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::store::RowRequestCounts;
 
-    fn told(tables: &[(&str, RowsState)]) -> Preloading {
+    fn progress_of(tables: &[(&str, RowsState)]) -> Preloading {
         let status = |(table, state): &(&str, RowsState)| RowsStatus {
             table: (*table).into(),
             state: state.clone(),
@@ -67,15 +67,15 @@ mod tests {
             bytes: 0,
             requests: RowRequestCounts::default(),
         };
-        seen(tables.iter().map(status).collect())
+        progress(tables.iter().map(status).collect())
     }
 
     #[test]
-    fn the_table_that_is_being_copied_is_told_and_how_many_are_left() {
+    fn progress_is_that_of_the_active_copy_and_the_number_of_tables_left() {
         let loading = |rows, estimate| RowsState::Loading { rows, estimate };
-        let (lazy, here) = (("a", RowsState::Lazy), ("b", RowsState::Complete));
+        let (lazy, loaded) = (("a", RowsState::Lazy), ("b", RowsState::Complete));
         let refused = ("c", RowsState::Unavailable("too large".into()));
-        assert_eq!(told(&[lazy.clone(), here.clone(), refused.clone()]), Preloading::Done);
+        assert_eq!(progress_of(&[lazy.clone(), loaded.clone(), refused.clone()]), Preloading::Done);
         let copying = |table: &str, rows, estimate, left| Preloading::Copying {
             table: table.into(),
             rows,
@@ -83,9 +83,9 @@ mod tests {
             left,
         };
         let waits = |name| (name, loading(0, 0));
-        let tables = [lazy, here, refused, waits("d"), ("e", loading(3, 9)), waits("f")];
-        assert_eq!(told(&tables), copying("e", 3, 9, 3));
-        assert_eq!(told(&[waits("d"), ("e", loading(3, 0))]), copying("e", 3, 0, 2));
-        assert!(matches!(told(&[waits("d")]), Preloading::Copying { left: 1, .. }));
+        let tables = [lazy, loaded, refused, waits("d"), ("e", loading(3, 9)), waits("f")];
+        assert_eq!(progress_of(&tables), copying("e", 3, 9, 3));
+        assert_eq!(progress_of(&[waits("d"), ("e", loading(3, 0))]), copying("e", 3, 0, 2));
+        assert!(matches!(progress_of(&[waits("d")]), Preloading::Copying { left: 1, .. }));
     }
 }

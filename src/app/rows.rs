@@ -1,4 +1,4 @@
-//! Rows in memory: who asks the database for them.
+//! The tasks that keep cached rows: loads, copies, consistency checks.
 
 use std::sync::Arc;
 
@@ -6,23 +6,10 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
 use crate::database::loader::{LoaderOptions, PgLoader};
 use crate::store::{CheckPace, Store};
 
-/// How rows are read; `None` when no table's rows are held.
-pub(super) fn loader_options(config: &Config) -> Option<LoaderOptions> {
-    let usual = LoaderOptions::new(config.postgres.target.clone());
-    let options = LoaderOptions {
-        connections_max: config.cache.load_connections,
-        statement_time_max: config.cache.load_timeout,
-        silence_max: usual.silence_max.max(config.cache.load_timeout * 2),
-        ..usual
-    };
-    (!config.rows.is_empty()).then_some(options)
-}
-
-/// Starts the loads and copies that `store` wants, and the checks at this pace.
+/// Starts the load workers, the preloader and the consistency checker.
 pub(super) fn spawn(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     store: &Store,
@@ -40,9 +27,9 @@ pub(super) fn spawn(
         });
     }
     let copies = store.preloader().run(loader.clone(), shutdown.clone());
-    tasks.spawn_blocking(move || on_this_thread(copies));
+    tasks.spawn_blocking(move || block_thread(copies));
     let checks = store.checker(pace).run(loader.clone(), shutdown.clone());
-    tasks.spawn_blocking(move || on_this_thread(checks));
+    tasks.spawn_blocking(move || block_thread(checks));
     let token = shutdown.clone();
     tasks.spawn(async move {
         token.run_until_cancelled(loader.close_idle()).await;
@@ -50,8 +37,9 @@ pub(super) fn spawn(
     });
 }
 
-/// Works on the calling thread: rendering or comparing millions of rows leaves no time for clients.
-fn on_this_thread(work: impl Future<Output = ()>) -> anyhow::Result<()> {
+/// Blocks the calling thread: rendering or comparing millions of rows on the main runtime would delay
+/// requests.
+fn block_thread(work: impl Future<Output = ()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

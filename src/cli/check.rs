@@ -9,22 +9,22 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::failure::CommandFailure;
 use super::flags::{DatabaseFlags, Format, ServiceFlags};
-use super::output::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, counted, paint, tame};
+use super::output::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, escape_control, paint, pluralize};
 use super::session::with_client;
 use crate::config::{Config, Environment, SetupMode};
 use crate::database::checks::{self, CheckOptions, CheckReport, Finding, Severity, StreamProbe};
 use crate::wire::{ConnectErrorKind, WalsenderConnection};
 
-/// Is this database ready? Every finding comes with what mends it
+/// Check whether the database is ready; every finding comes with its fix
 ///
-/// Changes nothing. Exit code 1 if the service would not run, or if running it makes the
-/// application's own writes fail.
+/// Changes nothing. Exit code 1 if the service would not start, or if it would make the application's
+/// own writes fail.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater check --url postgres://highwater@db/app")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     database: DatabaseFlags,
-    /// How to print the findings
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -36,23 +36,23 @@ pub(crate) async fn run(args: CheckArgs, environment: &Environment) -> Result<()
     report
         .findings
         .extend(config.http.tls.as_ref().map(|files| tls(files.check(), Timestamp::now())));
-    let jwt = config.auth.as_ref().and_then(|rules| rules.jwt.as_ref());
-    report.findings.extend(jwt.map(|rules| jwt_keys(rules.keys.check())));
+    let jwt = config.auth.as_ref().and_then(|auth| auth.jwt.as_ref());
+    report.findings.extend(jwt.map(|options| jwt_keys(options.keys.check())));
     let mut out = anstream::stdout().lock();
     match args.format {
         Format::Text => print(&mut out, &report)?,
         Format::Json => print_json(&mut out, &report)?,
     }
-    if report.worst() == Severity::Error { Err(CommandFailure::Said) } else { Ok(()) }
+    if report.worst() == Severity::Error { Err(CommandFailure::Reported) } else { Ok(()) }
 }
 
-/// Connects in both ways and looks at everything; a failure is a finding.
+/// Opens an ordinary and a replication connection and collects the findings. A failure is a finding.
 async fn examine(config: &Config) -> CheckReport {
     let target = &config.postgres.target;
     let server = target.display_name();
     let inspected = with_client(config, async |client| {
         let stream = probe(config).await;
-        let report = checks::inspect(client, &server, &wanted(config), stream).await?;
+        let report = checks::inspect(client, &server, &check_options(config), stream).await?;
         Ok(report)
     });
     match inspected.await {
@@ -60,20 +60,20 @@ async fn examine(config: &Config) -> CheckReport {
         Err(CommandFailure::Failed(why) | CommandFailure::Usage(why)) => {
             checks::unreachable(&server, &why)
         }
-        Err(_) => checks::unreachable(&server, "nothing could be looked at"),
+        Err(_) => checks::unreachable(&server, "the inspection failed"),
     }
 }
 
-fn wanted(config: &Config) -> CheckOptions<'_> {
+fn check_options(config: &Config) -> CheckOptions<'_> {
     let postgres = &config.postgres;
     CheckOptions {
         publication: &postgres.publication,
         slot: &postgres.slot,
         temporary_slot: postgres.temporary_slot,
-        creates_publication: postgres.setup == SetupMode::Auto,
-        resume_max_wal: postgres.resume_max_wal,
-        rows: &config.rows,
-        scopes: &config.scopes,
+        creates_publication: config.setup == SetupMode::Auto,
+        resume_max_wal: postgres.resume_window.max_wal,
+        rows: &postgres.rows,
+        scopes: &postgres.scopes,
     }
 }
 
@@ -90,10 +90,10 @@ async fn probe(config: &Config) -> StreamProbe {
     }
 }
 
-/// Less time than this is little for a renewal that failed.
+/// Remaining validity below which a certificate is reported: time enough to repair a failed renewal.
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Whether clients can be answered over TLS.
+/// The certificate, as a finding.
 fn tls(valid_until: Result<i64, impl Display>, now: Timestamp) -> Finding {
     let seconds = match valid_until {
         Ok(seconds) => seconds,
@@ -101,50 +101,50 @@ fn tls(valid_until: Result<i64, impl Display>, now: Timestamp) -> Finding {
     };
     let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     let shown = until.strftime("%Y-%m-%d");
-    let renew = vec!["renew it; a running service takes the new one by itself".to_owned()];
+    let renew = vec!["renew it; a running service reloads the files".to_owned()];
     let (severity, what, why, fix) = if until < now {
         let what = format!("the certificate expired on {shown}");
-        (Severity::Error, what, "clients will refuse it", renew)
+        (Severity::Error, what, "clients reject it", renew)
     } else if until.duration_since(now) < EXPIRES_SOON {
         let what = format!("the certificate is valid only until {shown}");
-        (Severity::Warn, what, "from then on clients will refuse it", renew)
+        (Severity::Warn, what, "then clients reject it", renew)
     } else {
         (Severity::Ok, format!("the certificate is valid until {shown}"), "", Vec::new())
     };
     Finding { severity, topic: "tls".into(), what, why: why.into(), fix }
 }
 
-/// Whether JWTs can be verified.
+/// The keys of JWTs, as a finding.
 fn jwt_keys(keys: Result<usize, impl Display>) -> Finding {
     let (severity, what, why, fix) = match keys {
         Err(error) => return unusable("auth", &error, "the files that [auth.jwt] names"),
         Ok(0) => {
             let what = "the set in auth.jwt.jwks_file has no keys".to_owned();
-            let fix = "put keys into it; a running service takes them by itself";
-            (Severity::Warn, what, "no JWT will be valid", vec![fix.to_owned()])
+            let fix = "add keys to it; a running service reloads the file";
+            (Severity::Warn, what, "every JWT is rejected", vec![fix.to_owned()])
         }
         Ok(count) => {
-            let what = format!("{} of JWTs can be used", counted(count, "key"));
+            let what = format!("{} for JWTs usable", pluralize(count, "key"));
             (Severity::Ok, what, "", Vec::new())
         }
     };
     Finding { severity, topic: "auth".into(), what, why: why.into(), fix }
 }
 
-/// A file without which the service doesn't start; the error says what would mend it.
+/// A file that prevents startup. The error contains the fix.
 fn unusable(topic: &str, error: &impl Display, files: &str) -> Finding {
     Finding {
         severity: Severity::Error,
         topic: topic.to_owned(),
         what: error.to_string(),
         why: "the service would not start".to_owned(),
-        fix: vec![format!("then look at {files} again: highwater check")],
+        fix: vec![format!("fix {files}, then run highwater check again")],
     }
 }
 
 fn print(out: &mut impl Write, report: &CheckReport) -> std::io::Result<()> {
     let provider = report.provider.map(|name| format!(" ({name})")).unwrap_or_default();
-    writeln!(out, "{}{provider}\n", paint(BOLD, tame(&report.server)))?;
+    writeln!(out, "{}{provider}\n", paint(BOLD, escape_control(&report.server)))?;
     for finding in &report.findings {
         print_finding(out, finding)?;
     }
@@ -153,12 +153,17 @@ fn print(out: &mut impl Write, report: &CheckReport) -> std::io::Result<()> {
 
 fn print_finding(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
     let word = paint(colour(finding.severity), format!("{:<5}", finding.severity));
-    writeln!(out, "{word}  {}  {}", paint(BOLD, tame(&finding.topic)), tame(&finding.what))?;
+    writeln!(
+        out,
+        "{word}  {}  {}",
+        paint(BOLD, escape_control(&finding.topic)),
+        escape_control(&finding.what)
+    )?;
     if !finding.why.is_empty() {
-        writeln!(out, "       {}", paint(DIM, tame(&finding.why)))?;
+        writeln!(out, "       {}", paint(DIM, escape_control(&finding.why)))?;
     }
     for fix in &finding.fix {
-        writeln!(out, "       {} {}", paint(CYAN, "→"), tame(fix))?;
+        writeln!(out, "       {} {}", paint(CYAN, "→"), escape_control(fix))?;
     }
     Ok(())
 }
@@ -176,11 +181,11 @@ fn conclusion(report: &CheckReport) -> String {
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warn));
     let warnings = match warnings {
         0 => String::new(),
-        count => format!(", {}", counted(count, "warning")),
+        count => format!(", {}", pluralize(count, "warning")),
     };
     match errors {
         0 => paint(GREEN.bold(), format!("ready{warnings}")),
-        count => paint(RED.bold(), format!("not ready: {}{warnings}", counted(count, "error"))),
+        count => paint(RED.bold(), format!("not ready: {}{warnings}", pluralize(count, "error"))),
     }
 }
 
@@ -191,8 +196,8 @@ fn print_json(out: &mut impl Write, report: &CheckReport) -> Result<(), CommandF
         #[serde(flatten)]
         report: &'a CheckReport,
     }
-    let answer = CheckOutput { ready: report.worst() < Severity::Error, report };
-    let text = serde_json::to_string_pretty(&answer).map_err(CommandFailure::failed)?;
+    let output = CheckOutput { ready: report.worst() < Severity::Error, report };
+    let text = serde_json::to_string_pretty(&output).map_err(CommandFailure::failed)?;
     Ok(writeln!(out, "{text}")?)
 }
 
@@ -222,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_are_printed_with_what_mends_them() {
+    fn findings_are_printed_with_their_fixes() {
         let text = printed(&report(&[Severity::Error, Severity::Warn]));
         assert_eq!(
             text,
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_expires_soon_is_warned_of_and_one_that_did_is_an_error() {
+    fn a_certificate_that_expires_soon_is_a_warning_and_an_expired_one_an_error() {
         let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
         let in_days = |days: i64| tls(Ok::<_, String>(now.as_second() + days * 86_400), now);
         assert_eq!(in_days(8).severity, Severity::Ok);
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_whether_it_is_ready() {
+    fn json_contains_the_verdict() {
         let mut out = Vec::new();
         print_json(&mut out, &report(&[Severity::Warn])).unwrap();
         let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: DemoArgs, environment: &Environment) -> Result<(),
     };
     let out = anstream::stdout();
     let serve = move |request, stop| serve(request, stop, terminal);
-    let demo = demo::run(options, signals::asked_to_stop(), out, serve);
+    let demo = demo::run(options, signals::terminated(), out, serve);
     Box::pin(demo).await.map_err(CommandFailure::failed)
 }
 

@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well.
+//! Failures of commands and their exit codes.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,17 +8,17 @@ use crate::database::QueryError;
 use crate::database::setup::SetupError;
 use crate::wire::ConnectError;
 
-/// Why a command did not do what it was asked for.
+/// The reason why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum CommandFailure {
-    /// Bad usage or configuration: exit code 2.
+    /// Invalid usage or configuration: exit code 2.
     Usage(String),
-    /// It failed: exit code 1.
+    /// Any other failure: exit code 1.
     Failed(String),
-    /// Everything was said on standard output: exit code 1.
-    Said,
-    /// Nobody reads the output any more (`| head`): exit code 0.
-    NobodyReads,
+    /// A failure that standard output describes already: exit code 1.
+    Reported,
+    /// The reader of standard output has closed it (`| head`): exit code 0.
+    BrokenPipe,
 }
 
 impl CommandFailure {
@@ -26,8 +26,8 @@ impl CommandFailure {
         Self::Failed(error.into().to_string())
     }
 
-    /// A failure with its causes. Many of our errors say their cause in their own sentence already,
-    /// because the remedy follows from it; it is not said twice.
+    /// A failure with its causes. A cause that the message contains already is not repeated: many
+    /// errors include theirs because the remedy depends on it.
     pub(crate) fn with_causes(error: &anyhow::Error) -> Self {
         let mut message = error.to_string();
         for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -39,13 +39,13 @@ impl CommandFailure {
         Self::Failed(message)
     }
 
-    /// Says what failed and returns the exit code.
+    /// Prints the failure to standard error and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
             Self::Usage(message) => (message, 2),
             Self::Failed(message) => (message, 1),
-            Self::Said => return ExitCode::from(1),
-            Self::NobodyReads => return ExitCode::SUCCESS,
+            Self::Reported => return ExitCode::from(1),
+            Self::BrokenPipe => return ExitCode::SUCCESS,
         };
         for line in message.lines() {
             anstream::eprintln!("highwater: {line}");
@@ -78,11 +78,11 @@ impl From<SetupError> for CommandFailure {
     }
 }
 
-/// Only for errors of writing to standard output.
+/// For errors of writing to standard output only.
 impl From<io::Error> for CommandFailure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::NobodyReads;
+            return Self::BrokenPipe;
         }
         Self::failed(format!("write to standard output: {error}"))
     }
@@ -96,7 +96,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("create slot: {0}; raise max_replication_slots")]
-    struct SaysItsCause(#[source] io::Error);
+    struct ErrorWithCause(#[source] io::Error);
 
     fn message(error: &anyhow::Error) -> String {
         match CommandFailure::with_causes(error) {
@@ -106,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_said_once() {
-        let full = SaysItsCause(io::Error::other("all are in use"));
+    fn causes_are_not_repeated() {
+        let full = ErrorWithCause(io::Error::other("all are in use"));
         assert_eq!(
             message(&anyhow::Error::from(full)),
             "create slot: all are in use; raise max_replication_slots"

@@ -1,4 +1,4 @@
-//! The flags that stand for keys of the configuration.
+//! Flags that several commands share.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::failure::CommandFailure;
 use crate::config::{Config, Environment, Flag, Sources};
 use crate::secret::Secret;
 
-/// Where the database is and what is ours in it.
+/// The database and the objects of Highwater in it.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseFlags {
     /// Configuration file (TOML) [env: HIGHWATER_CONFIG]
@@ -16,8 +16,8 @@ pub(crate) struct DatabaseFlags {
     config: Option<PathBuf>,
     /// Database to follow, postgres://user@host/database [env: DATABASE_URL]
     ///
-    /// Its direct address, not a pooler's. Everyone on this machine can see the arguments of a
-    /// process: give passwords by HIGHWATER_POSTGRES__PASSWORD_FILE, PGPASSWORD or ~/.pgpass.
+    /// Its direct address, not that of a pooler. Every user of this machine can read the arguments of
+    /// a process: pass passwords in HIGHWATER_POSTGRES__PASSWORD_FILE, PGPASSWORD or ~/.pgpass.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Publication [default: highwater]
@@ -28,44 +28,44 @@ pub(crate) struct DatabaseFlags {
     slot: Option<String>,
 }
 
-/// What only the service itself needs.
+/// The flags of the service itself.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServiceFlags {
     /// Address to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Another address for /livez, /readyz, /v1/status and /metrics
+    /// Separate address for /livez, /readyz, /v1/status, /metrics and /admin
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin_listen: Option<String>,
-    /// Use a slot that ends with the connection
+    /// Use a slot that the server drops when the connection ends
     #[arg(long)]
     temporary_slot: bool,
-    /// What to log: off, error, warn, info, debug, trace [env: RUST_LOG] [default: info]
+    /// Log level: off, error, warn, info, debug, trace [env: RUST_LOG] [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
-    /// How to log: text or json [default: text]
+    /// Log format: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
 }
 
-/// Which running Highwater is asked.
+/// The running Highwater that receives the request.
 #[derive(Debug, Args)]
 pub(crate) struct ServerFlags {
-    /// Where Highwater answers; what operators ask is at http.admin_listen, if that is set
+    /// Address of a running Highwater; that of http.admin_listen for admin requests, if it is set
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
-    /// Trust the certificates of this file (PEM), too: those of a private authority
+    /// Trust the certificates in this file (PEM) in addition, such as those of a private CA
     ///
-    /// The system's are trusted anyway, or those that SSL_CERT_FILE names.
+    /// The certificates of the system, or of SSL_CERT_FILE, are always trusted.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// File with a token, where Highwater asks for one [env: HIGHWATER_TOKEN, the token itself]
+    /// File with a token, for a Highwater that requires one [env: HIGHWATER_TOKEN, the token itself]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 impl ServerFlags {
-    /// The token, if there is one. The file wins over the environment.
+    /// The token, if there is one. The file overrides the environment.
     pub(crate) fn token(
         &self,
         environment: &Environment,
@@ -78,37 +78,34 @@ impl ServerFlags {
     }
 }
 
-/// For people or for programs.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Readable, in colour on a terminal.
+    /// Readable text, in colour on a terminal
     Text,
-    /// JSON.
+    /// JSON
     Json,
 }
 
 impl DatabaseFlags {
-    /// The configuration with these flags over it.
+    /// The configuration, overridden by these flags.
     pub(crate) fn load(
         self,
         service: ServiceFlags,
         environment: &Environment,
     ) -> Result<Config, CommandFailure> {
-        let temporary = service.temporary_slot.then(|| "true".to_owned());
         let given = [
-            ("--url", "postgres.url", self.url),
-            ("--publication", "postgres.publication", self.publication),
-            ("--slot", "postgres.slot", self.slot),
-            ("--temporary-slot", "postgres.temporary_slot", temporary),
-            ("--listen", "http.listen", service.listen),
-            ("--admin-listen", "http.admin_listen", service.admin_listen),
-            ("--log-level", "logging.level", service.log_level),
-            ("--log-format", "logging.format", service.log_format),
+            ("postgres.url", self.url),
+            ("postgres.publication", self.publication),
+            ("postgres.slot", self.slot),
+            ("postgres.temporary_slot", service.temporary_slot.then(|| "true".to_owned())),
+            ("http.listen", service.listen),
+            ("http.admin_listen", service.admin_listen),
+            ("logging.level", service.log_level),
+            ("logging.format", service.log_format),
         ];
-        let flags = given
-            .into_iter()
-            .filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? }))
-            .collect();
+        let flags = given.into_iter().filter_map(|(key, value)| Some(Flag::new(key, value?)));
+        let flags = flags.collect();
         let file = self.config.as_deref();
         Ok(Config::load(&Sources { file, flags, environment: environment.clone() })?)
     }

@@ -1,4 +1,4 @@
-//! Asking a running Highwater.
+//! The HTTP client of commands that talk to a running Highwater.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use super::flags::ServerFlags;
 use crate::config::Environment;
 use crate::secret::Secret;
 
-/// How long a connection may take.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longer than any answer of ours is silent.
+/// Time limit between two reads. Longer than the service ever leaves a response without bytes.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Where a Highwater answers.
+/// A client of one Highwater.
 pub(crate) struct HttpClient {
     client: Client,
     base: Url,
 }
 
-/// Why there was no answer to use.
+/// The reason why there is no usable response.
 #[derive(Debug)]
 pub(crate) enum RequestError {
-    /// It may work later: nobody there, or not ready. The duration is the server's wish.
-    Later(String, Option<Duration>),
-    /// It will not: the question is wrong, or what answers is no Highwater.
-    Never(String),
+    /// Unreachable or not ready: a retry may succeed, after the server's `Retry-After` if given.
+    Temporary(String, Option<Duration>),
+    /// Invalid request, or a server that is not Highwater: a retry fails again.
+    Permanent(String),
 }
 
 impl HttpClient {
-    /// `--url` is an `http://` or `https://` URL, a path in front allowed. With each question goes the
-    /// token, if there is one.
+    /// `--url` is an `http://` or `https://` URL, optionally with a path prefix. Every request carries
+    /// the token, if there is one.
     pub(crate) fn new(
         server: &ServerFlags,
         environment: &Environment,
@@ -47,7 +47,7 @@ impl HttpClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .user_agent(agent);
-        for certificate in server.ca_file.iter().map(|file| authorities(file)) {
+        for certificate in server.ca_file.iter().map(|file| ca_certificates(file)) {
             client = certificate?.into_iter().fold(client, ClientBuilder::add_root_certificate);
         }
         let client = client.default_headers(headers(server.token(environment)?)?).build();
@@ -55,29 +55,29 @@ impl HttpClient {
         Ok(Self { client, base })
     }
 
-    /// The URL as shown; it cannot hold a password.
+    /// The URL for messages. It contains no password, see `parse_base`.
     pub(crate) fn base(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// Why what an operator asked for was not answered, with what may mend it.
+    /// The failure of an admin request, with a hint.
     pub(crate) fn failure(&self, error: RequestError) -> CommandFailure {
         let base = self.base();
         CommandFailure::failed(match error {
-            RequestError::Later(why, _) => format!("{base}: {why}; is Highwater running there?"),
-            RequestError::Never(why) => {
-                format!(
-                    "{base}: {why}; with http.admin_listen operators are answered at that address"
-                )
+            RequestError::Temporary(why, _) => {
+                format!("{base}: {why}; is Highwater running there?")
+            }
+            RequestError::Permanent(why) => {
+                format!("{base}: {why}; if http.admin_listen is set, use that address")
             }
         })
     }
 
-    /// What an answer says; fails when it is not one of ours.
-    pub(crate) fn read<T: DeserializeOwned>(&self, body: &str) -> Result<T, CommandFailure> {
+    /// Parses a response body.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, CommandFailure> {
         serde_json::from_str(body).map_err(|error| {
             CommandFailure::failed(format!(
-                "{}: the answer is not Highwater's ({error})",
+                "{}: the response is not from Highwater ({error})",
                 self.base()
             ))
         })
@@ -90,7 +90,7 @@ impl HttpClient {
         query: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<String, RequestError> {
-        self.ask(Method::GET, path, query, timeout).await
+        self.send(Method::GET, path, query, timeout).await
     }
 
     /// `POST path?query`, the body read within `timeout`.
@@ -100,10 +100,10 @@ impl HttpClient {
         query: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<String, RequestError> {
-        self.ask(Method::POST, path, query, timeout).await
+        self.send(Method::POST, path, query, timeout).await
     }
 
-    async fn ask(
+    async fn send(
         &self,
         method: Method,
         path: &str,
@@ -113,10 +113,10 @@ impl HttpClient {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         let request = self.client.request(method, url).query(query).timeout(timeout);
-        let later = |error: reqwest::Error| RequestError::Later(with_causes(&error), None);
-        let response = request.send().await.map_err(later)?;
+        let temporary = |error: reqwest::Error| RequestError::Temporary(with_causes(&error), None);
+        let response = request.send().await.map_err(temporary)?;
         if response.status().is_success() {
-            return response.text().await.map_err(later);
+            return response.text().await.map_err(temporary);
         }
         Err(refusal(response).await)
     }
@@ -127,28 +127,29 @@ fn headers(token: Option<Secret>) -> Result<HeaderMap, CommandFailure> {
     let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
     let mut value = value.map_err(|_| {
         CommandFailure::Usage(
-            "the token has characters that no token has; is the file the right one?".into(),
+            "the token contains characters that are not allowed in a header; is it the right file?"
+                .into(),
         )
     })?;
     value.set_sensitive(true);
     Ok([(AUTHORIZATION, value)].into_iter().collect())
 }
 
-/// The certificates of a file that are to be trusted.
-fn authorities(file: &Path) -> Result<Vec<Certificate>, CommandFailure> {
+/// The certificates in a file.
+fn ca_certificates(file: &Path) -> Result<Vec<Certificate>, CommandFailure> {
     let unusable =
         |why: String| CommandFailure::Usage(format!("--ca-file {}: {why}", file.display()));
     let bytes = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
     match Certificate::from_pem_bundle(&bytes) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(unusable("it holds no certificates in PEM form".into())),
+        _ => Err(unusable("it contains no certificates in PEM format".into())),
     }
 }
 
 fn parse_base(base: &str) -> Result<Url, CommandFailure> {
     let wrong = || {
         CommandFailure::Usage(format!(
-            "--url {base}: not the address of a Highwater; write http://HOST:PORT, such as http://127.0.0.1:8080"
+            "--url {base}: not the address of a Highwater; use http://HOST:PORT, such as http://127.0.0.1:8080"
         ))
     };
     let url = Url::parse(base).map_err(|_| wrong())?;
@@ -161,7 +162,7 @@ fn parse_base(base: &str) -> Result<Url, CommandFailure> {
 }
 
 async fn refusal(response: Response) -> RequestError {
-    /// What is read of RFC 9457 problem details.
+    /// The members of RFC 9457 problem details that are used.
     #[derive(Deserialize)]
     struct ProblemSummary {
         detail: Option<String>,
@@ -175,23 +176,27 @@ async fn refusal(response: Response) -> RequestError {
         .map(Duration::from_secs);
     let body = response.text().await.unwrap_or_default();
     let problem = serde_json::from_str::<ProblemSummary>(&body).ok();
-    let said = problem.and_then(|problem| problem.detail.or(problem.title));
+    let detail = problem.and_then(|problem| problem.detail.or(problem.title));
     let needs = if status == reqwest::StatusCode::UNAUTHORIZED {
-        "; give a token by --token-file, or in HIGHWATER_TOKEN"
+        "; pass a token with --token-file or in HIGHWATER_TOKEN"
     } else {
         ""
     };
-    let message = match said {
-        Some(said) => format!("{said} ({status}){needs}"),
-        None => format!("the answer was {status}"),
+    let message = match detail {
+        Some(detail) => format!("{detail} ({status}){needs}"),
+        None => format!("the response was {status}"),
     };
-    let again = status.is_server_error()
+    let is_temporary = status.is_server_error()
         || status == reqwest::StatusCode::TOO_MANY_REQUESTS
         || status == reqwest::StatusCode::REQUEST_TIMEOUT;
-    if again { RequestError::Later(message, retry_after) } else { RequestError::Never(message) }
+    if is_temporary {
+        RequestError::Temporary(message, retry_after)
+    } else {
+        RequestError::Permanent(message)
+    }
 }
 
-/// An error with its causes, which reqwest keeps to itself.
+/// An error with its causes, which the `Display` form of reqwest's errors omits.
 fn with_causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -210,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_http_addresses_are_taken() {
+    fn only_http_addresses_without_credentials_are_accepted() {
         for good in ["http://127.0.0.1:8080", "https://app.example/highwater/"] {
             assert!(parse_base(good).is_ok(), "{good}");
         }

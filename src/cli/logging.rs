@@ -1,4 +1,4 @@
-//! Log lines on standard error, above what else is shown there.
+//! Log lines on standard error, above the progress bar.
 
 use std::io::IsTerminal;
 
@@ -10,10 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::progress::Terminal;
 use crate::config::{LogFormat, LoggingConfig};
 
-/// Installs the process's subscriber. Nothing happens when there is one. Answers with the terminal that
-/// its lines appear on.
+/// Installs the subscriber of the process, unless there is one already. Returns the terminal to which
+/// it writes.
 pub(crate) fn install(logging: &LoggingConfig) -> Terminal {
-    // The configuration has checked the filter.
+    // The configuration has validated the filter.
     let filter = logging.level.parse();
     let filter = filter.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::ERROR));
     let terminal = Terminal::default();
@@ -29,7 +29,7 @@ pub(crate) fn install(logging: &LoggingConfig) -> Terminal {
     terminal
 }
 
-/// For commands whose output is the answer: warnings only.
+/// For commands that print a result: warnings only.
 pub(crate) fn install_quiet() -> Terminal {
     install(&LoggingConfig { format: LogFormat::Text, level: "warn".into() })
 }

@@ -1,6 +1,4 @@
-//! The commands: what was asked for on the command line, done, and told by the exit code.
-//!
-//! 0: fine. 1: it failed, and standard error says what and what to do. 2: bad usage or configuration.
+//! The command line: one module per command.
 
 mod check;
 #[cfg(feature = "demo")]
@@ -26,12 +24,12 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Environment;
 use failure::CommandFailure;
 
-/// Tells applications which rows of their PostgreSQL database changed.
+/// Reports to applications which rows of their PostgreSQL database changed.
 #[derive(Debug, Parser)]
 #[command(name = "highwater", version, max_term_width = 100, subcommand_required = true)]
 #[cfg_attr(feature = "demo", command(after_help = "Try it without a database: highwater demo"))]
@@ -55,18 +53,30 @@ enum Command {
     Verify(verify::VerifyArgs),
 }
 
-/// Does what the process's arguments say and returns its exit code.
+/// Exit codes of every command and their meaning.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "Success. `run`, `tail` and `demo` end with it when SIGINT or SIGTERM stops them."),
+    (1, "Failure. Standard error contains the reason and the remedy."),
+    (2, "Invalid usage or configuration. Standard error lists everything that is wrong."),
+];
+
+/// The definition of the command line, for the reference documentation.
+pub fn definition() -> clap::Command {
+    CommandLine::command()
+}
+
+/// Runs the command that the process's arguments select and returns its exit code.
 pub fn main() -> ExitCode {
     let command = CommandLine::parse().command;
     let environment = Environment::collect();
-    // Both our TLS connections and reqwest's take the process's default; that another part
-    // installed it already is as good.
+    // The TLS connections to PostgreSQL and those of reqwest use the process's default. An error
+    // means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(Box::pin(perform(command, &environment)));
-            // What was given up is not waited for: the resolver can take long to find no name.
+            let outcome = runtime.block_on(Box::pin(execute(command, &environment)));
+            // Dropping the runtime would wait for abandoned lookups of host names.
             runtime.shutdown_background();
             outcome
         }
@@ -75,7 +85,7 @@ pub fn main() -> ExitCode {
     outcome.map_or_else(CommandFailure::report, |()| ExitCode::SUCCESS)
 }
 
-async fn perform(command: Command, environment: &Environment) -> Result<(), CommandFailure> {
+async fn execute(command: Command, environment: &Environment) -> Result<(), CommandFailure> {
     match command {
         Command::Run(args) => run::run(args, environment).await,
         Command::Check(args) => check::run(args, environment).await,
@@ -93,8 +103,6 @@ async fn perform(command: Command, environment: &Environment) -> Result<(), Comm
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

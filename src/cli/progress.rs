@@ -1,4 +1,4 @@
-//! A bar on the terminal while tables are loaded as a whole, below the log's lines.
+//! A progress bar for preloads, below the log lines.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -8,22 +8,22 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::output::{counted, tame};
+use super::output::{escape_control, pluralize};
 use crate::app::{Preloading, Preloads};
 
-/// How far the copies are is looked at so often. What takes less time is never seen.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Refresh interval. Copies that finish sooner show no bar.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Where PostgreSQL has counted the rows, and where it has not.
-const COUNTED: &str = "{prefix} [{bar:24}] {human_pos} of about {human_len} rows, {rate}{msg}";
-const UNCOUNTED: &str = "{prefix} {human_pos} rows, {rate}{msg}";
+/// With and without PostgreSQL's estimate of the number of rows.
+const ESTIMATED: &str = "{prefix} [{bar:24}] {human_pos} of about {human_len} rows, {rate}{msg}";
+const NOT_ESTIMATED: &str = "{prefix} {human_pos} rows, {rate}{msg}";
 
-/// Standard error: the log's lines, and a bar below them. Where it is no terminal no bar is drawn.
+/// Standard error: log lines, and a bar below them. Without a terminal no bar is drawn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terminal(MultiProgress);
 
 impl Terminal {
-    /// Shows how far the copies are until all are made, or until `work` is done.
+    /// Shows the progress of `preloads` until all are loaded, or until `work` ends.
     pub(crate) async fn show<T>(&self, preloads: Preloads, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
@@ -31,20 +31,20 @@ impl Terminal {
         }
     }
 
-    async fn follow(&self, look: impl Fn() -> Preloading) -> Infallible {
-        let mut looks = interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn follow(&self, progress: impl Fn() -> Preloading) -> Infallible {
+        let mut ticks = interval(REFRESH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown: Option<CopyBar> = None;
         loop {
-            looks.tick().await;
-            match look() {
-                Preloading::NotYet => {}
+            ticks.tick().await;
+            match progress() {
+                Preloading::NotStarted => {}
                 Preloading::Copying { table, rows, estimate, left } => {
                     if shown.as_ref().is_none_or(|bar| bar.table != table) {
                         shown = None;
                     }
                     let bar = shown.get_or_insert_with(|| CopyBar::new(&self.0, table));
-                    bar.is_at(rows, estimate, left);
+                    bar.update(rows, estimate, left);
                 }
                 Preloading::Done => {
                     drop(shown);
@@ -55,7 +55,7 @@ impl Terminal {
     }
 }
 
-/// The bar of one table, on the screen as long as it lives.
+/// The bar of one table; it disappears when dropped.
 struct CopyBar {
     table: String,
     bar: ProgressBar,
@@ -64,19 +64,19 @@ struct CopyBar {
 impl CopyBar {
     fn new(all: &MultiProgress, table: String) -> Self {
         let bar = all.add(ProgressBar::no_length());
-        bar.set_prefix(tame(&table));
+        bar.set_prefix(escape_control(&table));
         Self { table, bar }
     }
 
-    fn is_at(&self, rows: u64, estimate: u64, left: usize) {
+    fn update(&self, rows: u64, estimate: u64, left: usize) {
         if left > 1 {
-            self.bar.set_message(format!("; then {}", counted(left - 1, "table")));
+            self.bar.set_message(format!("; then {}", pluralize(left - 1, "table")));
         }
         if estimate > 0 {
-            // It was counted a while ago.
+            // The estimate may be outdated.
             self.bar.set_length(estimate.max(rows));
         }
-        let template = if estimate > 0 { COUNTED } else { UNCOUNTED };
+        let template = if estimate > 0 { ESTIMATED } else { NOT_ESTIMATED };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("#> ").with_key("rate", rate));
         }
@@ -91,10 +91,10 @@ impl Drop for CopyBar {
     }
 }
 
-/// Over all its time, as in the log.
+/// Average since the start of the copy, as in the log.
 fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
-    let seconds = state.elapsed().max(LOOK_INTERVAL).as_secs_f64();
-    // What can't be written is not shown.
+    let seconds = state.elapsed().max(REFRESH_INTERVAL).as_secs_f64();
+    // An error would only hide the rate.
     let _ = write!(out, "{:.0} a second", state.pos() as f64 / seconds);
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// What was drawn last.
+    /// Records what was drawn last.
     #[derive(Clone, Debug, Default)]
     struct ProgressScreen(Arc<Mutex<String>>);
 
@@ -174,33 +174,33 @@ mod tests {
         Preloading::Copying { table: table.into(), rows, estimate, left }
     }
 
-    /// What is on the screen before the first look, and after each.
-    async fn drawn(looks: Vec<Preloading>) -> Vec<String> {
+    /// The screen before the first refresh and after each.
+    async fn drawn(states: Vec<Preloading>) -> Vec<String> {
         let screen = ProgressScreen::default();
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
         let terminal = Terminal(MultiProgress::with_draw_target(target));
         let drawn = Mutex::new(Vec::new());
         let draw = || drawn.lock().push(screen.0.lock().trim().to_owned());
-        let looks = Mutex::new(looks.into_iter());
-        let look = || {
+        let states = Mutex::new(states.into_iter());
+        let progress = || {
             draw();
-            looks.lock().next().unwrap_or(Preloading::Done)
+            states.lock().next().unwrap_or(Preloading::Done)
         };
-        assert!(timeout(Duration::from_mins(1), terminal.follow(look)).await.is_err());
+        assert!(timeout(Duration::from_mins(1), terminal.follow(progress)).await.is_err());
         draw();
         drawn.into_inner()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bar_is_drawn_for_the_table_that_is_being_copied_and_goes_when_it_is_done() {
-        let looks = vec![
-            Preloading::NotYet,
+    async fn a_bar_is_shown_for_the_active_copy_and_removed_when_it_is_done() {
+        let states = vec![
+            Preloading::NotStarted,
             copying("items", 0, 0, 2),
             copying("items", 5_000, 10_000, 2),
             copying("items", 12_000, 10_000, 2),
             copying("us\u{1b}ers", 7, 0, 1),
         ];
-        let drawn = drawn(looks).await;
+        let drawn = drawn(states).await;
         let starts = [
             "",
             "",

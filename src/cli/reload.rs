@@ -9,13 +9,13 @@ use serde::Deserialize;
 use super::failure::CommandFailure;
 use super::flags::ServerFlags;
 use super::http_client::HttpClient;
-use super::output::tame;
+use super::output::escape_control;
 use crate::config::Environment;
 
-/// Drop what is in memory of a table and read it again
+/// Drop the cached state of a table and read it again
 ///
-/// Every client gets a reset of it. Rows of a preloaded table go on being served until the new copy
-/// takes their place.
+/// Every client gets a reset of the table. The rows of a preloaded table are served until the new copy
+/// replaces them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater reload items --url http://127.0.0.1:8080")]
 pub(crate) struct ReloadArgs {
@@ -26,10 +26,10 @@ pub(crate) struct ReloadArgs {
     server: ServerFlags,
 }
 
-/// How long the answer may take.
+/// Time limit of the request.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The answer of `POST /admin/reload`.
+/// The response of `POST /admin/reload`.
 #[derive(Debug, Deserialize)]
 struct ReloadReply {
     reloading: Vec<String>,
@@ -38,12 +38,12 @@ struct ReloadReply {
 pub(crate) async fn run(args: ReloadArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.server, environment)?;
-    let answered = client.post("/admin/reload", &[("table", &args.table)], TIMEOUT).await;
-    let body = answered.map_err(|error| client.failure(error))?;
-    let answer: ReloadReply = client.read(&body)?;
+    let response = client.post("/admin/reload", &[("table", &args.table)], TIMEOUT).await;
+    let body = response.map_err(|error| client.failure(error))?;
+    let reply: ReloadReply = client.parse(&body)?;
     let mut out = anstream::stdout();
-    for table in answer.reloading {
-        writeln!(out, "reloading {}", tame(&table))?;
+    for table in reply.reloading {
+        writeln!(out, "reloading {}", escape_control(&table))?;
     }
     Ok(())
 }

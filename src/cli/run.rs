@@ -36,28 +36,28 @@ fn long_help() -> String {
 pub(crate) async fn run(args: RunArgs, environment: &Environment) -> Result<(), CommandFailure> {
     let config = args.database.load(args.service, environment)?;
     let terminal = logging::install(&config.logging);
-    let asked_to_stop = signals::asked_to_stop();
+    let terminated = signals::terminated();
     let mut hang_ups = SighupStream::catch();
     let serve = async {
         let app = App::build(&config)?;
         let shutdown = CancellationToken::new();
         let stopping = async {
-            asked_to_stop.await;
-            tracing::info!("asked to stop");
+            terminated.await;
+            tracing::info!("stop requested");
             shutdown.cancel();
             std::future::pending::<Infallible>().await
         };
-        let (again, preloads) = (app.read_again(), app.preloads());
-        let reading_again = async {
+        let (reload, preloads) = (app.reload(), app.preloads());
+        let reloading = async {
             loop {
                 hang_ups.next().await;
-                tracing::info!("asked to read the certificate's files again");
-                again.notify_one();
+                tracing::info!("reload of the TLS certificate requested");
+                reload.notify_one();
             }
         };
         tokio::select! {
             ended = terminal.show(preloads, app.run(shutdown.clone())) => ended,
-            never = reading_again => never,
+            never = reloading => never,
             never = stopping => match never {},
         }
     };

@@ -6,7 +6,7 @@ use super::failure::CommandFailure;
 use crate::config::Config;
 use crate::database;
 
-/// Connects and does `work` while driving the connection.
+/// Connects and runs `work` while driving the connection.
 pub(crate) async fn with_client<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Client) -> Result<T, CommandFailure>,
@@ -17,8 +17,8 @@ pub(crate) async fn with_client<T>(
         drop(client);
         outcome
     });
-    // When the connection is lost the work fails by itself, so both always end. Dropping the client
-    // ends the driver, after it has said good-bye to the server.
+    // Both always end: the work fails when the connection is lost, and dropping the client ends the
+    // driver after it has sent Terminate.
     let (outcome, ()) = tokio::join!(work, Box::pin(driver));
     outcome
 }

@@ -1,10 +1,10 @@
-//! Being asked to stop.
+//! Signals: SIGHUP, and the request to stop.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Done when the process is asked to read its files again (SIGHUP); then wait for the next time.
+/// The stream of SIGHUP, which requests a reload of files.
 ///
-/// Caught from the call on: before that it kills the process.
+/// The handler is installed by the constructor; until then the signal terminates the process.
 pub(crate) struct SighupStream(Option<Signal>);
 
 impl SighupStream {
@@ -20,17 +20,18 @@ impl SighupStream {
     }
 }
 
-/// Done when the process is asked to stop: Ctrl-C (SIGINT) or SIGTERM.
+/// Completes at the first SIGINT (Ctrl-C) or SIGTERM.
 ///
-/// Both are caught from the call on, not from the first poll: before that they kill the process.
-pub(crate) fn asked_to_stop() -> impl Future<Output = ()> + Send {
-    // Without a handler the signal goes on killing the process, which is as good as can be.
+/// The handlers are installed by the call, not by the first poll; until then the signals terminate
+/// the process.
+pub(crate) fn terminated() -> impl Future<Output = ()> + Send {
+    // Without a handler the signal terminates the process: an acceptable fallback.
     let mut signals: Vec<Signal> = [SignalKind::interrupt(), SignalKind::terminate()]
         .into_iter()
         .filter_map(|kind| signal(kind).ok())
         .collect();
     std::future::poll_fn(move |context| {
-        let asked = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-        if asked { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        let received = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if received { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
 }

@@ -9,27 +9,27 @@ use serde::Deserialize;
 use super::failure::CommandFailure;
 use super::flags::{Format, ServerFlags};
 use super::http_client::HttpClient;
-use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, paint, tame};
+use super::output::{BOLD, DIM, GREEN, RED, YELLOW, bytes, escape_control, paint};
 use crate::config::Environment;
 
-/// How is a running Highwater doing?
+/// Show the state of a running Highwater
 ///
-/// Exit code 1 if nobody answers. Whether it is caught up is what it says, and what /readyz says to
-/// programs.
+/// Exit code 1 if it cannot be reached. The output shows whether it is caught up; programs use /readyz
+/// for that.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater status --url http://127.0.0.1:8080")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     server: ServerFlags,
-    /// How to print: text, or json as it was answered
+    /// Output format; json prints the unchanged response
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// How long the answer may take.
+/// Time limit of the request.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is read of `/v1/status`; what another version leaves out is left out here.
+/// The members of `/v1/status` that are printed. Members that other versions omit are optional.
 #[derive(Debug, Deserialize)]
 struct ServiceStatus {
     #[serde(default)]
@@ -85,13 +85,13 @@ struct TableSummary {
 pub(crate) async fn run(args: StatusArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.server, environment)?;
-    let answered = client.get("/v1/status", &[], TIMEOUT).await;
-    let body = answered.map_err(|error| client.failure(error))?;
+    let response = client.get("/v1/status", &[], TIMEOUT).await;
+    let body = response.map_err(|error| client.failure(error))?;
     let mut out = anstream::stdout();
     if args.format == Format::Json {
         return Ok(writeln!(out, "{body}")?);
     }
-    let status: ServiceStatus = client.read(&body)?;
+    let status: ServiceStatus = client.parse(&body)?;
     Ok(print(&mut out, &status)?)
 }
 
@@ -100,12 +100,12 @@ fn print(out: &mut impl Write, status: &ServiceStatus) -> io::Result<()> {
     let phase = match source.phase.as_str() {
         "streaming" => paint(GREEN.bold(), "streaming"),
         "disconnected" => paint(RED.bold(), "disconnected"),
-        other => paint(YELLOW.bold(), tame(&other.replace('_', " "))),
+        other => paint(YELLOW.bold(), escape_control(&other.replace('_', " "))),
     };
-    let reason = source.reason.as_ref().map(|reason| format!(": {}", tame(reason)));
+    let reason = source.reason.as_ref().map(|reason| format!(": {}", escape_control(reason)));
     writeln!(out, "{} {phase}{}", paint(BOLD, "highwater"), reason.unwrap_or_default())?;
     for (label, value) in lines(status) {
-        writeln!(out, "  {} {}", paint(DIM, format!("{label:<12}")), tame(&value))?;
+        writeln!(out, "  {} {}", paint(DIM, format!("{label:<12}")), escape_control(&value))?;
     }
     writeln!(out)?;
     for table in &status.tables {
@@ -117,9 +117,10 @@ fn print(out: &mut impl Write, status: &ServiceStatus) -> io::Result<()> {
 fn lines(status: &ServiceStatus) -> Vec<(&'static str, String)> {
     let source = &status.source;
     let postgres = source.server_version.as_ref().map(|version| format!(" (PostgreSQL {version})"));
-    let kept = source.slot_retained_bytes.map(|kept| format!(", {} of WAL kept", bytes(kept)));
+    let retained = source.slot_retained_bytes;
+    let retained = retained.map(|retained| format!(", {} of WAL retained", bytes(retained)));
     let wal_status = source.slot_wal_status.as_ref().map(|status| format!(", {status}"));
-    let slot = [Some(source.slot.clone()), kept, wal_status].into_iter().flatten().collect();
+    let slot = [Some(source.slot.clone()), retained, wal_status].into_iter().flatten().collect();
     let mut lines = vec![
         ("version", status.highwater.clone()),
         ("server", format!("{}{}", source.server, postgres.unwrap_or_default())),
@@ -136,19 +137,19 @@ fn lines(status: &ServiceStatus) -> Vec<(&'static str, String)> {
 }
 
 fn print_table(out: &mut impl Write, table: &TableSummary) -> io::Result<()> {
-    let name = paint(BOLD, tame(&table.name));
+    let name = paint(BOLD, escape_control(&table.name));
     if let Some(reason) = &table.reason {
         return writeln!(
             out,
             "  {name}  {}",
-            paint(YELLOW, format!("resets only: {}", tame(reason)))
+            paint(YELLOW, format!("resets only: {}", escape_control(reason)))
         );
     }
-    let key = tame(&table.key_columns.join(", "));
-    // The answer's number is any float; a duration is not.
+    let key = escape_control(&table.key_columns.join(", "));
+    // The number may be negative or not finite; a Duration may not.
     let age = Duration::try_from_secs_f64(table.floor_age_seconds.max(0.0)).unwrap_or_default();
     let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
-    writeln!(out, "  {name} ({key})  {} ids remembered, back to {age} ago", table.entries)
+    writeln!(out, "  {name} ({key})  {} ids in the log, which reaches back {age}", table.entries)
 }
 
 #[cfg(test)]
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_told_is_printed() {
+    fn every_member_is_printed() {
         let status = serde_json::json!({
             "highwater": "0.1.0",
             "source": {
@@ -179,11 +180,11 @@ mod tests {
         for expected in [
             "highwater catching up: still reading\n",
             "server       db:5432/shop (PostgreSQL 17.5)\n",
-            "slot         s, 1.0 MiB of WAL kept, reserved\n",
+            "slot         s, 1.0 MiB of WAL retained, reserved\n",
             "lag          2.0 KiB\n",
             "applied      0/1 (version v)\n",
             "log          12 ids in 4.0 KiB\n",
-            "items (a, b)  12 ids remembered, back to 1m 1s ago\n",
+            "items (a, b)  12 ids in the log, which reaches back 1m 1s\n",
             "log  resets only: no key\n",
         ] {
             assert!(text.contains(expected), "{expected}{text}");

@@ -12,13 +12,13 @@ use crate::database::setup;
 /// Drop the replication slot, the publication and the event trigger
 ///
 /// Stop Highwater first: nothing is dropped while the slot is in use. Tables and roles are not
-/// touched. A slot that nobody reads keeps WAL until the disk is full, so do this when you leave.
+/// changed. An unused slot retains WAL until the disk is full, so run this when you remove Highwater.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater teardown --url postgres://postgres@db/app --dry-run")]
 pub(crate) struct TeardownArgs {
     #[command(flatten)]
     database: DatabaseFlags,
-    /// Drop the slot only, which the role that runs the service may do
+    /// Drop the slot only, for which the role of the service has sufficient rights
     #[arg(long)]
     keep_publication: bool,
     /// Print the SQL instead of running it

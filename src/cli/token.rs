@@ -9,28 +9,28 @@ use clap::Args;
 use super::failure::CommandFailure;
 use crate::auth::TokenHash;
 
-/// Make a token and its hash
+/// Generate a static token and its hash
 ///
-/// Prints the token, which is shown this once and kept nowhere, and the lines of the configuration that
-/// make it known: they hold only a hash. Nothing is stored and no database is asked.
+/// Prints the token, which is not stored and cannot be shown again, and the lines for the configuration,
+/// which contain only its hash. Needs no database.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  highwater token --name shop --tables items,users\n  \
                   highwater token --name operator --admin")]
 pub(crate) struct TokenArgs {
-    /// What the configuration calls it: letters, digits, - and _
+    /// Name in the configuration: letters, digits, - and _
     #[arg(long, value_name = "NAME", default_value = "mine", value_parser = name)]
     name: String,
-    /// The tables it may read, or * for all
+    /// The tables that it may read, or * for all
     #[arg(long, value_name = "TABLES", value_delimiter = ',')]
     tables: Vec<String>,
-    /// It opens what operators ask: status, metrics, reload
+    /// Grant access to the admin routes: status, metrics, reload, verify
     #[arg(long)]
     admin: bool,
 }
 
-/// Random bytes in a token: as hard to guess as a key.
+/// Random bytes of a token: 256 bits, like a key.
 const RANDOM_BYTES: usize = 32;
-/// By this people, and programs that look for secrets in texts, know what it is.
+/// Identifies the token, for people and for secret scanners.
 const PREFIX: &str = "hw_";
 
 pub(crate) fn run(args: &TokenArgs) -> Result<(), CommandFailure> {
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &TokenArgs) -> Result<(), CommandFailure> {
     writeln!(out, "For the configuration, with auth.mode = \"token\":\n")?;
     writeln!(out, "[auth.tokens.{}]\nhash = \"{}\"", args.name, TokenHash::of(&token))?;
     if !args.tables.is_empty() || !args.admin {
-        writeln!(out, "tables = {}", list(&args.tables))?;
+        writeln!(out, "tables = {}", toml_array(&args.tables))?;
     }
     if args.admin {
         writeln!(out, "admin = true")?;
@@ -52,12 +52,15 @@ fn make() -> Result<String, CommandFailure> {
     let mut random = [0; RANDOM_BYTES];
     let provider = rustls::crypto::ring::default_provider();
     let filled = provider.secure_random.fill(&mut random);
-    filled.map_err(|_| CommandFailure::Failed("the system gives no random numbers".to_owned()))?;
+    filled.map_err(|_| {
+        CommandFailure::Failed("the system's random number generator failed".to_owned())
+    })?;
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random)))
 }
 
-/// As TOML; a token that may read nothing would be refused.
-fn list(tables: &[String]) -> String {
+/// A TOML array; a placeholder if it is empty, because the configuration rejects a token that grants
+/// nothing.
+fn toml_array(tables: &[String]) -> String {
     if tables.is_empty() {
         return "[\"…\"]  # the tables it may read, or \"*\"".to_owned();
     }
@@ -65,7 +68,7 @@ fn list(tables: &[String]) -> String {
     format!("[{}]", names.join(", "))
 }
 
-/// Basic strings of TOML escape as JSON does.
+/// Basic strings of TOML use the escapes of JSON.
 fn toml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -73,7 +76,7 @@ fn toml_string(text: &str) -> String {
 fn name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if text.is_empty() || !text.bytes().all(plain) {
-        return Err("write letters, digits, - and _ only".to_owned());
+        return Err("use letters, digits, - and _ only".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -83,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_token_is_another_and_can_stand_in_a_header() {
+    fn tokens_are_unique_and_valid_in_a_header() {
         let (one, other) = (make().unwrap(), make().unwrap());
         assert_ne!(one, other);
         assert_eq!(one.len(), 46);
@@ -91,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_written_as_toml() {
+    fn tables_are_a_toml_array() {
         let tables = ["items", " shop.\"A\""].map(str::to_owned);
-        assert_eq!(list(&tables), r#"["items", "shop.\"A\""]"#);
+        assert_eq!(toml_array(&tables), r#"["items", "shop.\"A\""]"#);
         assert!(name("a.b").is_err() && name("").is_err() && name("a-b_1").is_ok());
     }
 }

@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::failure::CommandFailure;
 use super::flags::ServerFlags;
 use super::http_client::HttpClient;
-use super::output::{GREEN, RED, YELLOW, counted, paint, tame};
+use super::output::{GREEN, RED, YELLOW, escape_control, paint, pluralize};
 use crate::config::Environment;
 
-/// Compare all rows in memory with the database
+/// Compare all cached rows with the database
 ///
-/// Exact, whatever is written meanwhile. Takes time with the number of rows. The exit code is 0 when
-/// every row in memory is what the database says, else 1.
+/// Exact, also during concurrent writes. The time is proportional to the number of rows. Exit code 0 if
+/// every cached row equals that of the database, else 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater verify --url http://127.0.0.1:8080")]
 pub(crate) struct VerifyArgs {
@@ -27,10 +27,10 @@ pub(crate) struct VerifyArgs {
     server: ServerFlags,
 }
 
-/// How long the answer may take.
+/// Time limit of the request. Millions of rows take minutes.
 const TIMEOUT: Duration = Duration::from_hours(24);
 
-/// The answer of `POST /admin/verify`.
+/// The response of `POST /admin/verify`.
 #[derive(Debug, Deserialize)]
 struct VerifyReport {
     tables: Vec<VerifiedTable>,
@@ -55,48 +55,48 @@ struct RowDifference {
 pub(crate) async fn run(args: VerifyArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
     let client = HttpClient::new(&args.server, environment)?;
-    let answered = client.post("/admin/verify", &[("table", &args.table)], TIMEOUT).await;
-    let body = answered.map_err(|error| client.failure(error))?;
-    let report: VerifyReport = client.read(&body)?;
+    let response = client.post("/admin/verify", &[("table", &args.table)], TIMEOUT).await;
+    let body = response.map_err(|error| client.failure(error))?;
+    let report: VerifyReport = client.parse(&body)?;
     let mut out = anstream::stdout();
     if report.tables.is_empty() {
-        writeln!(out, "no rows are held in memory")?;
+        writeln!(out, "no rows are cached")?;
     }
     for table in &report.tables {
         table.print(&mut out)?;
     }
-    if report.tables.iter().all(VerifiedTable::is_right) {
+    if report.tables.iter().all(VerifiedTable::is_consistent) {
         Ok(())
     } else {
-        Err(CommandFailure::Said)
+        Err(CommandFailure::Reported)
     }
 }
 
 impl VerifiedTable {
-    fn is_right(&self) -> bool {
+    fn is_consistent(&self) -> bool {
         self.violations == 0 && self.undecided == 0 && self.broken_off.is_none()
     }
 
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let verdict = match (self.violations, self.is_right()) {
+        let verdict = match (self.violations, self.is_consistent()) {
             (0, true) => paint(GREEN, "right"),
-            (0, false) => paint(YELLOW, "not decided"),
+            (0, false) => paint(YELLOW, "undecided"),
             _ => paint(RED, "WRONG"),
         };
-        let rows = counted(usize::try_from(self.rows).unwrap_or(usize::MAX), "row");
-        write!(out, "{}: {verdict}, {rows} compared", tame(&self.table))?;
+        let rows = pluralize(usize::try_from(self.rows).unwrap_or(usize::MAX), "row");
+        write!(out, "{}: {verdict}, {rows} compared", escape_control(&self.table))?;
         if self.violations > 0 {
-            write!(out, ", {} not what the database says", self.violations)?;
+            write!(out, ", {} not equal to the database", self.violations)?;
         }
         if self.undecided > 0 {
-            write!(out, ", {} changed all the time", self.undecided)?;
+            write!(out, ", {} changed during every comparison", self.undecided)?;
         }
         writeln!(out)?;
         if let Some(why) = &self.broken_off {
-            writeln!(out, "  broken off: {}", tame(why))?;
+            writeln!(out, "  aborted: {}", escape_control(why))?;
         }
         for RowDifference { id, difference } in &self.differences {
-            writeln!(out, "  {} {}", tame(&id.to_string()), tame(difference))?;
+            writeln!(out, "  {} {}", escape_control(&id.to_string()), escape_control(difference))?;
         }
         Ok(())
     }
@@ -107,30 +107,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_says_what_is_wrong_with_which_rows() {
+    fn a_verdict_names_the_rows_and_their_differences() {
         let printed = |json: &str| {
             let table: VerifiedTable = serde_json::from_str(json).unwrap();
             let mut out = Vec::new();
             table.print(&mut out).unwrap();
-            (anstream::adapter::strip_bytes(&out).into_vec(), table.is_right())
+            (anstream::adapter::strip_bytes(&out).into_vec(), table.is_consistent())
         };
-        let (text, right) = printed(
+        let (text, consistent) = printed(
             r#"{"table":"items","rows":2,"violations":1,"undecided":0,"broken_off":null,
                 "differences":[{"id":[1,"a\u001b"],"difference":"\"n\" is 1 in memory, 2 in the database"}]}"#,
         );
-        assert!(!right);
+        assert!(!consistent);
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "items: WRONG, 2 rows compared, 1 not what the database says\n  \
+            "items: WRONG, 2 rows compared, 1 not equal to the database\n  \
              [1,\"a\\u001b\"] \"n\" is 1 in memory, 2 in the database\n"
         );
-        let (text, right) = printed(
+        let (text, consistent) = printed(
             r#"{"table":"t","rows":1,"violations":0,"undecided":3,"broken_off":"down","differences":[]}"#,
         );
-        assert!(!right);
+        assert!(!consistent);
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "t: not decided, 1 row compared, 3 changed all the time\n  broken off: down\n"
+            "t: undecided, 1 row compared, 3 changed during every comparison\n  aborted: down\n"
         );
     }
 }

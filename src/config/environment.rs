@@ -1,4 +1,4 @@
-//! A picture of the process's environment, taken once.
+//! A snapshot of the process's environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -6,57 +6,57 @@ use std::path::PathBuf;
 
 use crate::secret::Secret;
 
-/// A token for the commands that ask a running Highwater.
+/// The token of the commands that are clients of a running Highwater.
 pub(super) const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";
 
-/// The environment variables the program may look at, as they were when it started.
+/// A snapshot of the environment variables, taken at startup.
 ///
-/// Everything below is handed what it needs, so tests need no process of their own and nothing
-/// depends on a variable that no page names.
+/// It is passed explicitly, so that tests need no process of their own and no code depends on an
+/// undocumented variable.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, OsString>,
 }
 
 impl Environment {
-    /// Takes the picture.
+    /// Reads the variables of this process. Names that are not UTF-8 are ignored.
     pub fn collect() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect()
     }
 
-    /// A variable's value; `None` when it is not set, empty, or not UTF-8.
+    /// The value of a variable; `None` if it is not set, empty, or not UTF-8.
     ///
-    /// Empty counts as not set because compose files and charts pass `NAME=` for what was left out.
+    /// Empty counts as not set because compose files and charts pass `NAME=` for an omitted value.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.to_str().filter(|value| !value.is_empty())
     }
 
-    /// A variable's value as a path; `None` when it is not set or empty.
+    /// The value of a variable as a path; `None` if it is not set or empty.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.variables.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
-    /// The user's home directory, as `HOME` names it.
+    /// The user's home directory (`HOME`).
     pub fn home(&self) -> Option<PathBuf> {
         self.path("HOME")
     }
 
-    /// The token to show to a running Highwater (`HIGHWATER_TOKEN`).
+    /// The token for requests to a running Highwater (`HIGHWATER_TOKEN`).
     pub fn token(&self) -> Option<Secret> {
         self.text(TOKEN_VARIABLE).map(Secret::new)
     }
 
-    /// The variables libpq knows (`PGHOST`, `PGPASSWORD`, …), empty ones left out.
+    /// The variables of libpq (`PGHOST`, `PGPASSWORD`, …) that are not empty.
     pub(super) fn libpq(&self) -> BTreeMap<String, String> {
         self.starting_with("PG")
             .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
             .collect()
     }
 
-    /// Every variable whose name starts with `prefix`, except empty ones; the value is `None`
-    /// where it is not UTF-8.
+    /// The variables whose name starts with `prefix`, without empty ones. The value is `None` if it
+    /// is not UTF-8.
     pub(super) fn starting_with(&self, prefix: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.variables
             .iter()
@@ -72,7 +72,7 @@ impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     }
 }
 
-/// Shows names only: values may be secrets.
+/// Names only: values may be secrets.
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.variables.keys()).finish()

@@ -1,30 +1,30 @@
-//! What can be wrong with a configuration, each as a sentence that says what, where and what is allowed.
+//! Errors of the configuration. Each is a sentence with the location, the reason and what is allowed.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::wire::ConnectOptionsError;
 
-/// Where a value was written.
+/// The source of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingSource {
     /// A line of the configuration file.
     File {
-        /// The file as named on the command line.
+        /// The file, as given on the command line.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
     },
-    /// A variable that is honoured although it is not one of ours, such as `DATABASE_URL`.
+    /// A variable without the prefix `HIGHWATER_` that is accepted, too, such as `DATABASE_URL`.
     Alias(&'static str),
-    /// An environment variable of ours.
+    /// An environment variable with the prefix `HIGHWATER_`.
     Variable(String),
     /// A flag on the command line.
     Flag(&'static str),
 }
 
 impl SettingSource {
-    /// Who wins: a higher rank replaces a lower one.
+    /// Precedence: a higher rank overrides a lower one.
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::File { .. } => 0,
@@ -46,20 +46,20 @@ impl fmt::Display for SettingSource {
     }
 }
 
-/// One thing wrong with the configuration.
+/// One error of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A file could not be read.
     #[error("{what} {}: {reason}", path.display())]
     Unreadable {
-        /// What the file is to us, with the place that names it.
+        /// The purpose of the file, with the location that names it.
         what: String,
         /// The file.
         path: PathBuf,
-        /// The operating system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// The configuration file is not TOML. Its text is not quoted: it may hold a password.
+    /// The configuration file is not TOML. Its text is not quoted: it may contain a password.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Syntax {
         /// The file.
@@ -68,83 +68,83 @@ pub enum ConfigError {
         line: usize,
         /// Column in characters, from 1.
         column: usize,
-        /// The parser's words.
+        /// The parser's message.
         message: String,
     },
-    /// A key nobody knows.
-    #[error("{place}: unknown key {key}; the nearest known one is {nearest}")]
+    /// A key that does not exist.
+    #[error("{location}: unknown key {key}; the nearest known one is {nearest}")]
     UnknownKey {
-        /// Where it stands.
-        place: SettingSource,
-        /// The key as it was written there.
+        /// Where it is set.
+        location: SettingSource,
+        /// The key, in the notation of the location.
         key: String,
-        /// The known key most like it, written the same way.
+        /// The most similar known key, in the same notation.
         nearest: String,
     },
-    /// A value that does not mean anything to its key.
-    #[error("{place}: {key}{}: {problem}", shown(given.as_ref()))]
+    /// A value that its key does not accept.
+    #[error("{location}: {key}{}: {problem}", shown(given.as_ref()))]
     Invalid {
-        /// Where it stands.
-        place: SettingSource,
+        /// Where it is set.
+        location: SettingSource,
         /// The key.
         key: String,
-        /// What was written; `None` where it may be a secret.
+        /// The value; `None` if it may be a secret.
         given: Option<String>,
         /// What is wrong with it, and what is allowed.
         problem: String,
     },
-    /// Two keys that exclude each other, written at the same level.
-    #[error("{first_place} and {second_place}: give either {first} or {second}, not both")]
+    /// Two keys that exclude each other, set by equally strong sources.
+    #[error("{first_location} and {second_location}: give either {first} or {second}, not both")]
     Either {
         /// One key.
         first: &'static str,
-        /// Where it stands.
-        first_place: SettingSource,
+        /// Where it is set.
+        first_location: SettingSource,
         /// The other key.
         second: &'static str,
-        /// Where it stands.
-        second_place: SettingSource,
+        /// Where it is set.
+        second_location: SettingSource,
     },
-    /// A key that means something only with another.
-    #[error("{place}: {given} is given, but {missing} is not: give both, or leave it out")]
+    /// A key that is useless without another.
+    #[error("{location}: {given} is given, but {missing} is not: give both or omit both")]
     Alone {
-        /// Where it stands.
-        place: SettingSource,
+        /// Where it is set.
+        location: SettingSource,
         /// The key.
         given: &'static str,
-        /// The key that must stand beside it.
+        /// The missing key.
         missing: &'static str,
     },
-    /// Clients that are pushed to could take every connection.
+    /// Push clients could take every connection.
     #[error(
-        "http.push_clients_max = {push_clients_max} must be less than http.connections_max = \
-         {connections_max}, so that polls find a connection, too: lower the one or raise the other"
+        "http.max_push_clients = {max_push_clients} must be less than http.max_connections = \
+         {max_connections}, so that connections remain for polls: lower the one or raise the other"
     )]
     NoRoomForPolls {
-        /// Streams and sockets at once.
-        push_clients_max: usize,
-        /// Connections at once.
-        connections_max: usize,
+        /// Concurrent event streams and WebSockets.
+        max_push_clients: usize,
+        /// Concurrent connections.
+        max_connections: usize,
     },
-    /// No database is named anywhere.
+    /// No source names a database.
     #[error(
         "no database given: set postgres.url in the configuration file, HIGHWATER_POSTGRES__URL or \
          DATABASE_URL in the environment, or pass --url postgres://user@host/database"
     )]
     NoDatabase,
-    /// The connection string cannot be used.
-    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    /// The connection string is not usable.
+    #[error("{}{error}", location.as_ref().map(|at| format!("{at}: ")).unwrap_or_default())]
     Target {
-        /// Where it stands; `None` where libpq's variables alone name the database.
-        place: Option<SettingSource>,
-        /// What is wrong with it. Holds no secret.
+        /// Where it is set; `None` if libpq's variables alone name the database.
+        location: Option<SettingSource>,
+        /// What is wrong with it. Contains no secret.
         error: ConnectOptionsError,
     },
-    /// Everyone on the network could read which rows change.
+    /// Every machine on the network could read which rows change.
     #[error(
-        "{listener} = {address} can be reached from other machines and nobody is asked who they \
-         are: listen on a loopback address such as 127.0.0.1:{port}, ask for tokens by auth.mode = \
-         \"token\", or write auth.mode = \"none\" to allow it"
+        "{listener} = {address} is reachable from other machines without authentication: listen on \
+         a loopback address such as 127.0.0.1:{port}, require tokens with auth.mode = \"token\", or \
+         set auth.mode = \"none\" to allow it"
     )]
     OpenToAll {
         /// `http.listen` or `http.admin_listen`.
@@ -156,14 +156,14 @@ pub enum ConfigError {
     },
     /// Two listeners on one address.
     #[error(
-        "http.listen and http.admin_listen are both {address}: give the second listener a port of \
-         its own, or leave http.admin_listen out to share the first"
+        "http.listen and http.admin_listen are both {address}: give http.admin_listen another port, \
+         or omit it to serve everything on http.listen"
     )]
     SameListener {
         /// The address.
         address: String,
     },
-    /// An environment variable of ours that is not UTF-8.
+    /// A variable with the prefix `HIGHWATER_` that is not UTF-8.
     #[error("environment variable {name}: its value is not UTF-8")]
     NotUnicode {
         /// The variable.
@@ -175,7 +175,7 @@ fn shown(given: Option<&String>) -> String {
     given.map_or_else(String::new, |given| format!(" = {given:?}"))
 }
 
-/// Everything that is wrong with the configuration, one sentence a line.
+/// All errors of a configuration. Displayed as one sentence per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

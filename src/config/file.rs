@@ -1,14 +1,14 @@
-//! The TOML file as a list of keys, each with its line.
+//! The TOML file as a flat list of keys with their line numbers.
 
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::entry::{RawSetting, SourcedSetting};
 use super::error::{ConfigError, SettingSource};
+use super::raw::{RawSetting, SourcedSetting};
 
-/// Every scalar and list of the file, by the parts of its key.
+/// The scalars and lists of the file, each with the parts of its key.
 pub(super) fn parse(
     path: &Path,
     text: &str,
@@ -17,7 +17,7 @@ pub(super) fn parse(
         let start = error.span().map_or(0, |span| span.start);
         let before = text.get(..start).unwrap_or(text);
         let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-        // The parser's own rendering quotes the line, which may hold a password.
+        // The parser's own rendering quotes the line, which may contain a password.
         let message = error.message().to_owned();
         ConfigError::Syntax { path: path.to_owned(), line: line_of(text, start), column, message }
     })?;
@@ -43,13 +43,11 @@ impl ConfigFile<'_> {
             prefix.push(key.get_ref().to_string());
             match value.get_ref() {
                 DeValue::Table(inner) => self.flatten(inner, prefix, entries),
-                written => {
+                value => {
                     let line = line_of(self.text, key.span().start);
-                    let place = SettingSource::File { path: self.path.to_owned(), line };
-                    entries.push((
-                        prefix.clone(),
-                        SourcedSetting { written: self::written(written), place },
-                    ));
+                    let location = SettingSource::File { path: self.path.to_owned(), line };
+                    let setting = SourcedSetting { raw: raw(value), location };
+                    entries.push((prefix.clone(), setting));
                 }
             }
             prefix.pop();
@@ -57,7 +55,7 @@ impl ConfigFile<'_> {
     }
 }
 
-fn written(value: &DeValue<'_>) -> RawSetting {
+fn raw(value: &DeValue<'_>) -> RawSetting {
     match value {
         DeValue::Array(items) => {
             RawSetting::List(items.iter().map(Spanned::get_ref).map(scalar).collect())
@@ -66,7 +64,7 @@ fn written(value: &DeValue<'_>) -> RawSetting {
     }
 }
 
-/// A scalar as text: what it means is decided where it is read, alike for file and environment.
+/// A scalar as text, so that values of the file and of the environment are interpreted by the same code.
 fn scalar(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => text.to_string(),
@@ -97,7 +95,7 @@ mod tests {
         let entries = parse(Path::new("f.toml"), text).unwrap();
         let shown: Vec<String> = entries
             .iter()
-            .map(|(key, entry)| format!("{} {key:?} {:?}", entry.place, entry.written))
+            .map(|(key, entry)| format!("{} {key:?} {:?}", entry.location, entry.raw))
             .collect();
         assert_eq!(
             shown,

@@ -1,59 +1,67 @@
-//! The three layers (file, environment, flags) laid over each other.
+//! The three layers (file, environment, flags), merged by precedence.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::entry::{RawSetting, SourcedSetting};
 use super::environment::{Environment, TOKEN_VARIABLE};
 use super::error::{ConfigError, SettingSource};
+use super::raw::{RawSetting, SourcedSetting};
 use super::settings::{
-    AUTH_SETTINGS, SETTINGS, SettingSpec, TABLE_SETTINGS, nearest, nearest_of_table,
+    AUTH_SETTINGS, SETTINGS, SettingSpec, TABLE_SETTINGS, flag_of, nearest, nearest_of_table,
     nearest_of_token, variable_of,
 };
 
-/// A value given on the command line.
+/// A setting of the command line.
 #[derive(Clone, Debug)]
 pub struct Flag {
-    /// The flag, `--url`.
+    /// The flag for error messages, `--url`.
     pub flag: &'static str,
     /// The key it sets, `postgres.url`.
     pub key: &'static str,
-    /// What it was given.
+    /// Its value.
     pub value: String,
 }
 
-/// Every value that was written, the strongest of each key.
+impl Flag {
+    /// The flag that sets `key`; error messages name the key itself if it has no flag.
+    pub fn new(key: &'static str, value: String) -> Self {
+        Self { flag: flag_of(key).unwrap_or(key), key, value }
+    }
+}
+
+/// The settings of all sources, the strongest for each key.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub(super) scalars: BTreeMap<&'static str, SourcedSetting>,
-    /// `[tables.NAME]`: what is written for each table.
+    /// The settings of each section `[tables.NAME]`.
     pub(super) tables: BTreeMap<String, BTreeMap<&'static str, SourcedSetting>>,
-    /// `[auth.tokens.NAME]`, likewise.
+    /// The settings of each section `[auth.tokens.NAME]`.
     pub(super) tokens: BTreeMap<String, BTreeMap<&'static str, SourcedSetting>>,
-    /// What stands in `where`, of tokens and JWTs.
+    /// The conditions of `where`, of tokens and of JWTs.
     pub(super) conditions: Vec<GrantCondition>,
 }
 
-/// `where.TABLE.COLUMN = value`, in the section of tokens or of JWTs.
+/// `where.TABLE.COLUMN = value` in the section of a token or of JWTs.
 #[derive(Clone, Debug)]
 pub(super) struct GrantCondition {
-    /// The token's name; `None`: of JWTs.
+    /// The name of the token; `None` for JWTs.
     pub(super) token: Option<String>,
     pub(super) table: String,
     pub(super) column: String,
-    /// Whether the value is the name of a claim.
+    /// True if the value is the name of a claim.
     pub(super) is_claim: bool,
     pub(super) entry: SourcedSetting,
 }
 
-/// The configuration file's path in the environment; `--config` wins over it.
+/// The variable with the path of the configuration file; `--config` overrides it.
 pub(super) const CONFIG_VARIABLE: &str = "HIGHWATER_CONFIG";
 const PREFIX: &str = "HIGHWATER_";
-/// Variables of our prefix that are read elsewhere and are no keys: where PostgreSQL's programs are
-/// (`highwater demo`), what commands show to a running Highwater, and what the tests need.
+/// Variables with the prefix that are not keys: the directory of PostgreSQL's programs (`highwater
+/// demo`) and the token of the commands that are clients of a running Highwater.
 const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "HIGHWATER_PG_BIN", TOKEN_VARIABLE];
+/// Variables of the test suite are not keys, either.
 const TEST_PREFIX: &str = "HIGHWATER_TEST_";
-/// Foreign variables that are honoured, weaker than ours.
+/// Variables without the prefix that are accepted, too. Those with the prefix override them.
 const ALIASES: &[(&str, &str)] = &[("DATABASE_URL", "postgres.url"), ("RUST_LOG", "logging.level")];
 
 impl Layers {
@@ -76,7 +84,7 @@ impl Layers {
         for (name, key) in ALIASES {
             if let Some(value) = environment.text(name) {
                 let entry =
-                    SourcedSetting { written: text(value), place: SettingSource::Alias(name) };
+                    SourcedSetting { raw: text(value), location: SettingSource::Alias(name) };
                 self.add(&path_of(key), entry, errors);
             }
         }
@@ -91,8 +99,8 @@ impl Layers {
             let key = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
             let key: Vec<String> = key.split("__").map(str::to_owned).collect();
             let entry = SourcedSetting {
-                written: text(value),
-                place: SettingSource::Variable(name.to_owned()),
+                raw: text(value),
+                location: SettingSource::Variable(name.to_owned()),
             };
             self.add(&key, entry, errors);
         }
@@ -100,10 +108,8 @@ impl Layers {
 
     pub(super) fn add_flags(&mut self, flags: Vec<Flag>, errors: &mut Vec<ConfigError>) {
         for flag in flags {
-            let entry = SourcedSetting {
-                written: text(&flag.value),
-                place: SettingSource::Flag(flag.flag),
-            };
+            let entry =
+                SourcedSetting { raw: text(&flag.value), location: SettingSource::Flag(flag.flag) };
             self.add(&path_of(flag.key), entry, errors);
         }
     }
@@ -122,11 +128,11 @@ impl Layers {
         let dotted = key.join(".");
         match SETTINGS.iter().find(|setting| setting.key == dotted) {
             Some(setting) => put(&mut self.scalars, setting.key, entry),
-            None => errors.push(unknown(key, &dotted, entry.place)),
+            None => errors.push(unknown(key, &dotted, entry.location)),
         }
     }
 
-    /// Whether the key is one of `[auth]` with a name of the operator's own in it.
+    /// Adds a key of `[auth]` that contains a name chosen by the operator; false if it is none.
     fn add_of_auth(&mut self, key: &[String], entry: &SourcedSetting) -> bool {
         let [section, rest @ ..] = key else { return false };
         let (token, rest) = match rest {
@@ -139,8 +145,8 @@ impl Layers {
         }
         match (&token, rest) {
             (Some(name), [field]) => {
-                let wanted = format!("auth.tokens.NAME.{field}");
-                let setting = AUTH_SETTINGS.iter().find(|setting| setting.key == wanted);
+                let key = format!("auth.tokens.NAME.{field}");
+                let setting = AUTH_SETTINGS.iter().find(|setting| setting.key == key);
                 if let Some(setting) = setting {
                     put(self.tokens.entry(name.clone()).or_default(), setting.key, entry.clone());
                 }
@@ -158,7 +164,7 @@ impl Layers {
         }
     }
 
-    /// The stronger place replaces the weaker, as everywhere.
+    /// Like every key, a condition may be set by several sources.
     fn add_condition(
         &mut self,
         token: Option<String>,
@@ -174,7 +180,7 @@ impl Layers {
                 == (&added.token, &added.table, &added.column)
         };
         match self.conditions.iter_mut().find(|known| same(known)) {
-            Some(known) if known.entry.place.rank() > added.entry.place.rank() => {}
+            Some(known) if known.entry.location.rank() > added.entry.location.rank() => {}
             Some(known) => *known = added,
             None => self.conditions.push(added),
         }
@@ -185,18 +191,18 @@ impl Layers {
     }
 }
 
-/// The key that a section `[tables.NAME]` writes as `field`.
+/// The key for `field` in a section `[tables.NAME]`.
 fn table_setting(field: &str) -> Option<&'static SettingSpec> {
     TABLE_SETTINGS.iter().find(|setting| setting.key.ends_with(&format!(".{field}")))
 }
 
 fn put<K: Ord>(entries: &mut BTreeMap<K, SourcedSetting>, key: K, entry: SourcedSetting) {
-    if entries.get(&key).is_none_or(|held| held.place.rank() <= entry.place.rank()) {
+    if entries.get(&key).is_none_or(|known| known.location.rank() <= entry.location.rank()) {
         entries.insert(key, entry);
     }
 }
 
-fn unknown(key: &[String], dotted: &str, place: SettingSource) -> ConfigError {
+fn unknown(key: &[String], dotted: &str, location: SettingSource) -> ConfigError {
     let nearest = match key {
         [section, name, field @ ..] if section == "tables" => {
             nearest_of_table(&field.join(".")).replace("NAME", name)
@@ -206,26 +212,26 @@ fn unknown(key: &[String], dotted: &str, place: SettingSource) -> ConfigError {
         }
         _ => nearest(dotted).to_owned(),
     };
-    match &place {
+    match &location {
         SettingSource::Variable(name) => {
             let (key, nearest) = (name.clone(), variable_of(&nearest));
-            ConfigError::UnknownKey { place, key, nearest }
+            ConfigError::UnknownKey { location, key, nearest }
         }
-        _ => ConfigError::UnknownKey { place, key: dotted.to_owned(), nearest },
+        _ => ConfigError::UnknownKey { location, key: dotted.to_owned(), nearest },
     }
 }
 
-/// Whether a variable of our prefix is none of the configuration's.
+/// True for a variable with the prefix that is not part of the configuration.
 fn is_not_a_key(name: &str, value: Option<&str>) -> bool {
     OTHER_VARIABLES.contains(&name)
         || name.starts_with(TEST_PREFIX)
         || is_service_link(name, value.unwrap_or_default())
 }
 
-/// Kubernetes gives every container `HIGHWATER_SERVICE_HOST`, `HIGHWATER_PORT_8080_TCP_ADDR` and
-/// the like when there is a service called `highwater` (or `highwater-…`). Refusing to start
-/// because of those would break exactly the deployments that name the service after us. The one
-/// of these names that a person might write, too (`HIGHWATER_HTTP_PORT`), is told by its value:
+/// True for a variable that Kubernetes sets for a service called `highwater` (or `highwater-…`), such
+/// as `HIGHWATER_SERVICE_HOST` or `HIGHWATER_PORT_8080_TCP_ADDR`. Treating these as unknown keys would
+/// prevent startup in exactly the deployments that give the service its usual name. The one name
+/// that an operator might also write (`HIGHWATER_HTTP_PORT`) is recognized by its value,
 /// `tcp://10.0.0.1:8080`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_port_of = |rest: &str| {
@@ -247,8 +253,8 @@ fn path_of(key: &str) -> Vec<String> {
     key.split('.').map(str::to_owned).collect()
 }
 
-/// Reads a file named by a flag or variable; the error says what the file is to us.
-pub(super) fn read(what: &str, path: &Path) -> Result<String, ConfigError> {
+/// Reads a file that a setting names; `what` is its purpose, for the error.
+pub(super) fn read_file(what: &str, path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
         what: what.to_owned(),
         path: PathBuf::from(path),

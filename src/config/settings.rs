@@ -1,18 +1,18 @@
-//! Every key there is: its default, what it may hold and what it means. The documentation and the
-//! defaults come from this one table, so they cannot disagree.
+//! The table of configuration keys: default, accepted form and meaning of each. Defaults, `--help` and the
+//! configuration reference are all derived from this table, so they cannot disagree.
 
 use std::fmt::Write as _;
 
-/// A key and what is to be known about it.
+/// A configuration key and its documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingSpec {
     /// Section and name, `postgres.url`.
     pub key: &'static str,
-    /// The default as one would write it; `None` where there is none.
+    /// The default, in the form in which an operator would write it.
     pub default: Option<&'static str>,
-    /// What it may hold, with the unit.
+    /// Accepted values, with their unit and bounds.
     pub form: &'static str,
-    /// What it means, and what happens at the limit when it is one.
+    /// One or more sentences; those of a limit include the behaviour when it is reached.
     pub meaning: &'static str,
 }
 
@@ -20,143 +20,143 @@ macro_rules! settings {
     ($($constant:ident = $key:literal, $default:expr, $form:literal, $meaning:literal;)*) => {
         $(pub(super) const $constant: SettingSpec =
             SettingSpec { key: $key, default: $default, form: $form, meaning: $meaning };)*
-        /// Every key of a fixed name, in the order in which they are documented.
+        /// The keys without a name chosen by the operator, in the order of the documentation.
         pub const SETTINGS: &[SettingSpec] = &[$($constant),*];
     };
 }
 
 settings! {
     URL = "postgres.url", None, "postgres:// URL or \"host=… dbname=…\"",
-        "The database to follow: its direct address, not a pooler's. DATABASE_URL and libpq's PG* variables are honoured.";
+        "The database to follow. Must be its direct address, not that of a pooler. DATABASE_URL and libpq's PG* variables are accepted, too.";
     URL_FILE = "postgres.url_file", None, "path",
-        "A file that holds postgres.url, for those who keep secrets in files.";
+        "A file that contains postgres.url, for deployments that keep secrets in files.";
     PASSWORD_FILE = "postgres.password_file", None, "path",
-        "A file that holds the password alone; it replaces one in the URL.";
+        "A file that contains the password only; it replaces a password in the URL.";
     PUBLICATION = "postgres.publication", Some("highwater"), "name",
-        "The publication that says which tables are followed. Must exist, unless postgres.setup is auto.";
+        "The publication that selects the tables to follow. Must exist unless postgres.setup is auto.";
     SLOT = "postgres.slot", Some("highwater"), "lower-case letters, digits and underscores, at most 63",
-        "The replication slot. Created when missing.";
+        "The replication slot. Created when it is missing.";
     TEMPORARY_SLOT = "postgres.temporary_slot", Some("false"), "true | false",
-        "true: the slot ends with the connection, so nothing is left behind and every client is reset after a restart.";
+        "true: the server drops the slot when the connection ends. Nothing remains in the database, and every client is reset after a restart.";
     FAILOVER_SLOT = "postgres.failover_slot", Some("true"), "true | false",
-        "true: standbys may keep a copy of the slot, so that a promoted one goes on with it and no client is reset (PostgreSQL 17 and newer; see Failover).";
+        "true: standbys may synchronize the slot, so that clients continue without a reset after a standby is promoted (PostgreSQL 17 and newer).";
     SETUP = "postgres.setup", Some("manual"), "manual | auto",
-        "auto: create the publication at start when it is missing, as `highwater setup --apply` does.";
+        "auto: create the publication at startup when it is missing, as `highwater setup --apply` does.";
     RESUME_WINDOW = "postgres.resume_window", Some("5m"), "duration",
-        "How much WAL, by time, the slot keeps so that a restart resumes every client seen in the window. 0s keeps none.";
+        "How long the slot retains WAL that is already applied, so that clients seen in this window continue without a reset after a restart. 0s retains none.";
     RESUME_MAX_WAL = "postgres.resume_max_wal", Some("256MiB"), "size",
-        "…but never more WAL than this; beyond it older clients are reset after a restart.";
+        "Upper bound of the WAL retained for postgres.resume_window. Beyond it, older clients are reset after a restart.";
     STREAMING = "postgres.streaming", Some("on"), "off | on | parallel",
-        "Whether the server sends large transactions while they run, instead of keeping them on its disk until they commit (see Large transactions). parallel needs PostgreSQL 16; before that it is on.";
+        "Whether the server sends large transactions while they are in progress instead of spilling them to its disk until they commit. parallel needs PostgreSQL 16; older versions use on.";
     CONNECT_TIMEOUT = "postgres.connect_timeout", Some("10s"), "duration",
-        "How long connecting to one host may take, in whole seconds, unless the URL or PGCONNECT_TIMEOUT says so.";
+        "Time limit for connecting to one host, rounded up to whole seconds. A connect_timeout in the URL and PGCONNECT_TIMEOUT take precedence.";
     MAX_CHANGES = "log.max_changes", Some("1_000_000"), "number, 1 to 2_000_000_000",
-        "Ids remembered per table. Beyond it the oldest are forgotten, and clients older than they are get a reset.";
+        "Ids in the version log, per table. Beyond it the oldest are evicted, and clients older than these get a reset.";
     MAX_AGE = "log.max_age", Some("24h"), "duration",
-        "How long a change is remembered. Clients that were away for longer get a reset.";
+        "How long the version log keeps a change. Clients that were away for longer get a reset.";
     MAX_BYTES = "log.max_bytes", Some("1GiB"), "size",
-        "Memory for the changes of all tables together. At it the largest table forgets its oldest.";
+        "Memory of the version logs of all tables together. Beyond it the oldest changes of the largest table are evicted.";
     MAX_TRANSACTION_CHANGES = "log.max_transaction_changes", Some("100_000"), "number, 1 to 2_000_000_000",
-        "A commit that touches more rows of a table resets that table instead of naming them.";
+        "Rows of one table in one commit. Beyond it the commit is reported as a reset of the table instead of single ids.";
     MAX_TRANSACTION_BYTES = "log.max_transaction_bytes", Some("64MiB"), "size",
-        "Memory for the ids and rows of one transaction while it arrives. Beyond it its largest tables are reset instead.";
+        "Memory of the ids and rows of one transaction while it is received. Beyond it the largest tables of the transaction are reset instead.";
     MAX_STREAMED_BYTES = "log.max_streamed_bytes", Some("256MiB"), "size",
-        "Memory for all transactions that the server sends while they run, together. Beyond it the largest are told as resets.";
+        "Memory of all transactions that the server sends while they are in progress, together. Beyond it the largest are reported as resets.";
     CACHE_MAX_BYTES = "cache.max_bytes", Some("256MiB"), "size",
-        "Memory for the lazily held rows of all tables together. Beyond it the least recently used are evicted.";
+        "Memory of the lazily cached rows of all tables together. Beyond it the least recently used rows are evicted.";
     TIME_TO_IDLE = "cache.time_to_idle", None, "duration",
-        "A lazily held row that is neither read nor changed for so long is dropped.";
+        "Drop a lazily cached row after this long without reads or changes.";
     TIME_TO_LIVE = "cache.time_to_live", None, "duration",
-        "A lazily held row is dropped so long after it was last loaded or changed, read or not.";
-    PRELOAD_MAX_BYTES = "cache.preload_max_bytes", Some("1GiB"), "size",
-        "Memory for the rows of one preloaded table. A table that needs more is not held, and its rows are refused with the reason.";
-    LOADS_WAITING_MAX = "cache.loads_waiting_max", Some("10_000"), "number, 1 to 1_000_000",
-        "Rows that may wait to be loaded from the database. Beyond it requests for more are answered 503.";
+        "Drop a lazily cached row this long after it was last loaded or changed, whether it is read or not.";
+    MAX_PRELOAD_BYTES = "cache.max_preload_bytes", Some("1GiB"), "size",
+        "Memory of the rows of one preloaded table. A table that needs more is not cached, and requests for its rows are refused with the reason.";
+    MAX_PENDING_LOADS = "cache.max_pending_loads", Some("10_000"), "number, 1 to 1_000_000",
+        "Rows that may wait to be loaded from the database. Beyond it requests for rows that are not cached get 503.";
     LOAD_CONNECTIONS = "cache.load_connections", Some("4"), "number, 1 to 100",
-        "Connections that load rows, at most.";
+        "Maximum number of connections that load rows. Further loads wait.";
     LOAD_TIMEOUT = "cache.load_timeout", Some("5s"), "duration",
-        "How long one query for rows may take. A longer one is cancelled, and who waits for it is answered 503.";
+        "Time limit of one query for rows. A longer query is cancelled, and the requests that wait for it get 503.";
     CHECK_INTERVAL = "consistency.interval", None, "duration, at least 10ms",
-        "Every so often rows in memory are compared with the database; a difference is logged and counted. Without it: never.";
+        "Interval at which cached rows are compared with the database; differences are logged and counted. Unset: disabled.";
     CHECK_ROWS = "consistency.rows", Some("100"), "number, 1 to 250",
-        "Rows in memory that one such comparison takes.";
+        "Cached rows that each comparison covers.";
     LISTEN = "http.listen", Some("127.0.0.1:8080"), "address:port",
-        "Where clients ask. Port 0 takes a free one.";
+        "Address of the listener for clients. Port 0 selects a free port.";
     ADMIN_LISTEN = "http.admin_listen", None, "address:port",
-        "A listener of their own for /livez, /readyz, /v1/status, /metrics and /admin; without it they share http.listen.";
+        "Address of a separate listener for /livez, /readyz, /v1/status, /metrics and /admin. Unset: http.listen serves them.";
     TLS_CERT_FILE = "http.tls_cert_file", None, "path",
-        "Answer over TLS with the certificate in this file (PEM, with the intermediate ones behind it). A new one is taken when the file changes.";
+        "Serve TLS with the certificate in this file (PEM, followed by the intermediate certificates). Reloaded when the file changes.";
     TLS_KEY_FILE = "http.tls_key_file", None, "path",
         "The certificate's private key (PEM, not encrypted).";
     CORS_ORIGINS = "http.cors_origins", Some(""), "list of origins such as https://app.example, or *",
-        "Web pages of these origins may ask from a browser. In the environment: separated by commas.";
-    PUSH_CLIENTS_MAX = "http.push_clients_max", Some("10_000"), "number, 0 to 15_000",
-        "Streams and sockets at once. A further client is answered 503. Each takes a file descriptor.";
-    ANSWERS_MAX_BYTES = "http.answers_max_bytes", Some("256MiB"), "size, at least 64MiB",
-        "Memory for answers that clients have not read yet. Beyond it requests are answered 503, unless their answer is small.";
-    CONNECTIONS_MAX = "http.connections_max", Some("16_384"), "number, 1 to 1_000_000",
-        "Connections of a listener at once. Further ones wait until one ends. Each takes a file descriptor.";
-    HEAD_TIMEOUT = "http.head_timeout", Some("10s"), "duration, 100ms to 5m",
-        "Time for a request's head to arrive, for a connection's first one including the TLS handshake. Then the connection is closed.";
+        "Origins of web pages that may send requests from a browser. Separated by commas in the environment.";
+    MAX_PUSH_CLIENTS = "http.max_push_clients", Some("10_000"), "number, 0 to 15_000",
+        "Concurrent event streams and WebSockets. Further clients get 503. Each takes a file descriptor.";
+    MAX_BUFFERED_RESPONSE_BYTES = "http.max_buffered_response_bytes", Some("256MiB"), "size, at least 64MiB",
+        "Memory of responses that clients have not read yet. Beyond it requests get 503 unless their response is small.";
+    MAX_CONNECTIONS = "http.max_connections", Some("16_384"), "number, 1 to 1_000_000",
+        "Concurrent connections of a listener. Further connections wait until one ends. Each takes a file descriptor.";
+    HEADER_TIMEOUT = "http.header_timeout", Some("10s"), "duration, 100ms to 5m",
+        "Time limit for receiving a request's header; for the first request of a connection it includes the TLS handshake. Then the connection is closed.";
     IDLE_TIMEOUT = "http.idle_timeout", Some("75s"), "duration, 100ms to 24h",
-        "A connection on which nothing is asked and nothing moves for so long is closed. Longer than proxies keep theirs.";
-    HEAD_MAX_BYTES = "http.head_max_bytes", Some("64KiB"), "size, 8KiB to 1MiB",
-        "A request's path and headers together. Larger ones are answered 431, as are more than 100 headers (HTTP/1.1).";
-    HTTP2_STREAMS_MAX = "http.http2_streams_max", Some("200"), "number, 1 to 10_000",
-        "Requests under way on one HTTP/2 connection. Further ones wait. Who resets streams in masses is disconnected.";
+        "A connection without a request and without transferred bytes is closed after this long. Longer than the keep-alive time of common proxies.";
+    MAX_HEADER_BYTES = "http.max_header_bytes", Some("64KiB"), "size, 8KiB to 1MiB",
+        "Size of a request's target and headers together. Larger requests get 431, as do requests with more than 100 headers (HTTP/1.1).";
+    MAX_HTTP2_STREAMS = "http.max_http2_streams", Some("200"), "number, 1 to 10_000",
+        "Concurrent requests on one HTTP/2 connection. Further requests wait. Clients that reset streams in large numbers are disconnected.";
     RATE_LIMIT = "http.rate_limit", None, "number, 1 to 1_000_000",
-        "Requests a second of one client: of one token, or without one of an address (IPv6: a /64). Further ones are answered 429. Without it they are not counted.";
+        "Requests per second of one client: of one token, or without a token of one address (IPv6: a /64 network). Further requests get 429. Unset: unlimited.";
     RATE_BURST = "http.rate_burst", None, "number, 1 to 1_000_000",
-        "Requests that a client may send at once, where http.rate_limit is set. Without it: as many as http.rate_limit.";
-    NOTIFY_INTERVAL = "http.notify_interval", Some("0ms"), "duration, at most 1s",
-        "Whoever waits is told so long after a commit, together with the commits that came meanwhile: fewer, larger answers.";
+        "Requests that a client may send at once when http.rate_limit is set. Unset: equal to http.rate_limit.";
+    COALESCE_INTERVAL = "http.coalesce_interval", Some("0ms"), "duration, at most 1s",
+        "Delay before waking waiting requests after a commit, so that several commits share one response.";
     AUTH_MODE = "auth.mode", None, "none | token",
-        "none: whoever reaches the listener may read. token: each request needs a token. One of both must be written when a listener is not on a loopback address.";
+        "none: every client that reaches the listener may read. token: each request needs a token. Must be set when a listener is not on a loopback address.";
     JWT_SECRET_FILE = "auth.jwt.secret_file", None, "path",
-        "A file with the secret of JWTs signed by HS256, at least 32 bytes. Read again when it changes, like the other files of keys.";
+        "A file with the secret of JWTs signed with HS256, at least 32 bytes. Reloaded when it changes, like the other key files.";
     JWT_PUBLIC_KEY_FILES = "auth.jwt.public_key_files", None, "list of paths",
         "Files with public keys in PEM: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA.";
     JWT_JWKS_FILE = "auth.jwt.jwks_file", None, "path",
-        "A file with a JSON Web Key Set for RS256, ES256 and EdDSA; tokens choose a key by their kid.";
+        "A file with a JSON Web Key Set for RS256, ES256 and EdDSA; tokens select a key by kid.";
     JWT_ISSUER = "auth.jwt.issuer", None, "text",
-        "What a JWT's iss must be. Without it any issuer is fine.";
+        "Required value of a JWT's iss. Unset: any issuer is accepted.";
     JWT_AUDIENCE = "auth.jwt.audience", None, "text",
-        "What must be among a JWT's aud. Without it a JWT that has an audience is refused.";
+        "Required member of a JWT's aud. Unset: JWTs with an audience are rejected.";
     JWT_LEEWAY = "auth.jwt.leeway", Some("30s"), "duration, at most 1h",
-        "How far the clocks of issuer and service may differ, for exp and nbf.";
+        "Accepted difference between the clocks of the issuer and of this service, for exp and nbf.";
     JWT_TABLES = "auth.jwt.tables", None, "list of tables, or *",
-        "The tables that JWTs may read. Needed with JWTs.";
+        "The tables that JWTs may read. Required with JWTs.";
     JWT_TABLES_CLAIM = "auth.jwt.tables_claim", None, "name of a claim",
-        "The claim with a list of table names: of auth.jwt.tables a JWT may read only these.";
+        "A claim with a list of table names that limits a JWT to these among auth.jwt.tables.";
     LOGGING_FORMAT = "logging.format", Some("text"), "text | json",
-        "How log lines look on standard error.";
+        "Format of the log lines on standard error.";
     LOGGING_LEVEL = "logging.level", Some("info"), "filter such as warn or info,highwater::store=debug",
-        "What is logged (off, error, warn, info, debug, trace, also per module). RUST_LOG is honoured.";
+        "The level (off, error, warn, info, debug, trace), also per module. RUST_LOG is accepted, too.";
 }
 
 pub(super) const TABLE_ROWS: SettingSpec = SettingSpec {
     key: "tables.NAME.rows",
     default: Some("off"),
     form: "off | lazy | preload",
-    meaning: "What of the table's rows is in memory. off: nothing, clients are told ids. lazy: rows that were asked for. preload: all of them.",
+    meaning: "Which rows of the table are cached. off: none, clients receive ids only. lazy: rows that were requested. preload: all rows.",
 };
 pub(super) const TABLE_COLUMNS: SettingSpec = SettingSpec {
     key: "tables.NAME.columns",
     default: None,
     form: "list of column names",
-    meaning: "The columns of the rows that are served. Without it: all that are published.",
+    meaning: "The columns of the rows that are served. Unset: all published columns.",
 };
 pub(super) const TOKEN_HASH: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.hash",
     default: None,
     form: "sha256: and 64 hexadecimal digits",
-    meaning: "The hash of a static token, as `highwater token` prints it. The token itself is kept nowhere.",
+    meaning: "The hash of a static token, as `highwater token` prints it. The token itself is not stored.",
 };
 pub(super) const TOKEN_HASH_FILE: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.hash_file",
     default: None,
     form: "path",
-    meaning: "A file that holds the hash.",
+    meaning: "A file that contains the hash.",
 };
 pub(super) const TOKEN_TABLES: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.tables",
@@ -168,21 +168,21 @@ pub(super) const TOKEN_ADMIN: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.admin",
     default: Some("false"),
     form: "true | false",
-    meaning: "true: the token opens /v1/status, /metrics, /admin/reload, /admin/verify, and the reasons in /readyz.",
+    meaning: "true: the token grants access to /v1/status, /metrics, /admin/reload, /admin/verify, and the reasons in /readyz.",
 };
 pub(super) const TOKEN_WHERE: SettingSpec = SettingSpec {
     key: "auth.tokens.NAME.where.TABLE.COLUMN",
     default: None,
     form: "value",
-    meaning: "Of the table only rows with this value in this column.",
+    meaning: "Limits the token to the rows of the table with this value in this column.",
 };
 pub(super) const JWT_WHERE: SettingSpec = SettingSpec {
     key: "auth.jwt.where.TABLE.COLUMN",
     default: None,
     form: "value, or { claim = \"name\" }",
-    meaning: "Of the table only rows with this value in this column, or with the value of the JWT's claim. A JWT without the claim is refused.",
+    meaning: "Limits JWTs to the rows of the table with this value, or with the value of the JWT's claim, in this column. JWTs without the claim are rejected.",
 };
-/// The keys with names of the operator's own in them, of the section `[auth]`.
+/// The keys of section `[auth]` that contain a name chosen by the operator.
 pub const AUTH_SETTINGS: &[SettingSpec] =
     &[TOKEN_HASH, TOKEN_HASH_FILE, TOKEN_TABLES, TOKEN_ADMIN, TOKEN_WHERE, JWT_WHERE];
 
@@ -190,44 +190,75 @@ pub(super) const TABLE_SCOPE: SettingSpec = SettingSpec {
     key: "tables.NAME.scope",
     default: None,
     form: "list of column names, at most 3",
-    meaning: "The columns by whose values callers may be limited to some rows. Each is part of the replica identity, or that is FULL.",
+    meaning: "Columns that partition a table's rows by caller. The replica identity must contain each of them, or be FULL.",
 };
-/// The keys that every section `[tables.NAME]` may hold, with `NAME` standing for the table.
+/// The keys of a section `[tables.NAME]`; `NAME` stands for the table.
 pub const TABLE_SETTINGS: &[SettingSpec] = &[TABLE_ROWS, TABLE_COLUMNS, TABLE_SCOPE];
 
-/// The variable that sets `key`: `postgres.url` is `HIGHWATER_POSTGRES__URL`.
+/// The command-line flags that set a key.
+const FLAGS: &[(&str, &str)] = &[
+    ("postgres.url", "--url"),
+    ("postgres.publication", "--publication"),
+    ("postgres.slot", "--slot"),
+    ("postgres.temporary_slot", "--temporary-slot"),
+    ("http.listen", "--listen"),
+    ("http.admin_listen", "--admin-listen"),
+    ("logging.level", "--log-level"),
+    ("logging.format", "--log-format"),
+];
+
+/// Keys of earlier versions and their present names.
+const RENAMED: &[(&str, &str)] = &[
+    ("http.connections_max", "http.max_connections"),
+    ("http.push_clients_max", "http.max_push_clients"),
+    ("http.head_max_bytes", "http.max_header_bytes"),
+    ("http.http2_streams_max", "http.max_http2_streams"),
+    ("http.head_timeout", "http.header_timeout"),
+    ("http.answers_max_bytes", "http.max_buffered_response_bytes"),
+    ("http.notify_interval", "http.coalesce_interval"),
+    ("cache.loads_waiting_max", "cache.max_pending_loads"),
+    ("cache.preload_max_bytes", "cache.max_preload_bytes"),
+];
+
+/// The flag that sets `key`, such as `--url`.
+pub fn flag_of(key: &str) -> Option<&'static str> {
+    FLAGS.iter().find(|(known, _)| *known == key).map(|(_, flag)| *flag)
+}
+
+/// The environment variable that sets `key`: `HIGHWATER_POSTGRES__URL` for `postgres.url`.
 pub fn variable_of(key: &str) -> String {
     format!("HIGHWATER_{}", key.replace('.', "__").to_uppercase())
 }
 
-/// The known key of a token's section most like `field`.
+/// The known key that is most similar to `field` in the section of a token.
 pub(super) fn nearest_of_token(field: &str) -> &'static str {
-    most_like(&format!("auth.tokens.NAME.{field}"), AUTH_SETTINGS)
+    most_similar(&format!("auth.tokens.NAME.{field}"), AUTH_SETTINGS)
 }
 
-/// The known key most like `key`.
+/// The present name of a renamed key, else the known key that is most similar to `key`.
 pub(super) fn nearest(key: &str) -> &'static str {
-    most_like(key, SETTINGS)
+    let renamed = RENAMED.iter().find(|(old, _)| *old == key);
+    renamed.map_or_else(|| most_similar(key, SETTINGS), |(_, new)| new)
 }
 
-/// The known key of a table's section most like `field`.
+/// The known key that is most similar to `field` in the section of a table.
 pub(super) fn nearest_of_table(field: &str) -> &'static str {
-    most_like(&format!("tables.NAME.{field}"), TABLE_SETTINGS)
+    most_similar(&format!("tables.NAME.{field}"), TABLE_SETTINGS)
 }
 
-fn most_like(key: &str, settings: &[SettingSpec]) -> &'static str {
+fn most_similar(key: &str, settings: &[SettingSpec]) -> &'static str {
     let similarity = |known: &str| strsim::normalized_damerau_levenshtein(known, key);
     let keys = settings.iter().map(|setting| setting.key);
     keys.max_by(|a, b| similarity(a).total_cmp(&similarity(b))).unwrap_or(URL.key)
 }
 
-/// The table of all keys as text, for `--help` and for the README.
+/// The table of all keys as text, for `--help`.
 pub fn documentation() -> String {
     let mut text = String::from(
-        "Configuration: a TOML file (--config, or HIGHWATER_CONFIG), the environment and flags; a flag \
-         wins over the environment, the environment over the file. The key postgres.url is url in \
-         section [postgres] of the file and HIGHWATER_POSTGRES__URL in the environment. Durations are \
-         written 500ms, 30s, 5m, 24h; sizes 64MB, 256MiB, or a bare number of bytes.\n",
+        "Configuration: a TOML file (--config or HIGHWATER_CONFIG), environment variables and flags. Flags \
+         override the environment, the environment overrides the file. The key postgres.url is url in \
+         section [postgres] of the file and HIGHWATER_POSTGRES__URL in the environment. Durations: 500ms, \
+         30s, 5m, 24h. Sizes: 64MB, 256MiB, or a number of bytes.\n",
     );
     for setting in SETTINGS.iter().chain(AUTH_SETTINGS).chain(TABLE_SETTINGS) {
         let default = match setting.default {
@@ -250,11 +281,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_key_forgives_typing_errors_and_wrong_sections() {
+    fn the_nearest_key_tolerates_typing_errors_and_wrong_sections() {
         assert_eq!(nearest("postgres.ulr"), "postgres.url");
         assert_eq!(nearest("postgres.publications"), "postgres.publication");
         assert_eq!(nearest("log.level"), "logging.level");
         assert_eq!(nearest("listen"), "http.listen");
+    }
+
+    #[test]
+    fn a_renamed_key_names_its_successor() {
+        for (old, new) in RENAMED {
+            assert_eq!(nearest(old), *new);
+            assert!(SETTINGS.iter().any(|setting| setting.key == *new), "{new}");
+        }
+    }
+
+    #[test]
+    fn every_flag_sets_a_key() {
+        for (key, _) in FLAGS {
+            assert!(SETTINGS.iter().any(|setting| setting.key == *key), "{key}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! From a value's text to what it means. Pure; an error says what is wrong and what is allowed.
+//! Parsers of values. Pure; an error says what is wrong and what is allowed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::http::AllowedOrigin;
 use crate::scope::SCOPE_COLUMNS_MAX;
 
-/// What is wrong with a value, and what is allowed: the end of a sentence.
+/// What is wrong with a value and what is allowed, as the end of a sentence.
 pub(super) type ValueError = String;
 
 pub(super) fn boolean(text: &str) -> Result<bool, ValueError> {
@@ -33,7 +34,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, ValueError> {
     Ok(duration)
 }
 
-/// A duration that a client hardly notices; `0s` is allowed.
+/// A duration up to a second, an additional delay that clients hardly notice; `0s` is allowed.
 pub(super) fn short_duration(text: &str) -> Result<Duration, ValueError> {
     match duration(text)? {
         short if short <= Duration::from_secs(1) => Ok(short),
@@ -41,7 +42,7 @@ pub(super) fn short_duration(text: &str) -> Result<Duration, ValueError> {
     }
 }
 
-/// A duration between two efforts, which must not follow each other at once.
+/// The interval of periodic work: at least 10 ms, so that runs do not follow each other immediately.
 pub(super) fn pause(text: &str) -> Result<Duration, ValueError> {
     match duration(text)? {
         pause if pause >= Duration::from_millis(10) => Ok(pause),
@@ -49,13 +50,13 @@ pub(super) fn pause(text: &str) -> Result<Duration, ValueError> {
     }
 }
 
-/// How long a client may take for something it can do at once.
-pub(super) fn patience(text: &str) -> Result<Duration, ValueError> {
+/// Time limit for something that a client can do immediately.
+pub(super) fn request_timeout(text: &str) -> Result<Duration, ValueError> {
     within(text, Duration::from_mins(5), "5m")
 }
 
-/// How long a client may do nothing.
-pub(super) fn long_patience(text: &str) -> Result<Duration, ValueError> {
+/// Time limit for an idle client.
+pub(super) fn idle_timeout(text: &str) -> Result<Duration, ValueError> {
     within(text, Duration::from_hours(24), "24h")
 }
 
@@ -66,15 +67,15 @@ fn within(text: &str, most: Duration, shown: &str) -> Result<Duration, ValueErro
     }
 }
 
-/// Bytes of a request's path and headers. The HTTP parser can't do with less than 8 KiB.
-pub(super) fn head_size(text: &str) -> Result<usize, ValueError> {
+/// Bytes of a request's target and headers. The HTTP parser needs at least 8 KiB.
+pub(super) fn header_size(text: &str) -> Result<usize, ValueError> {
     let size = memory(text)?;
     let fine = (8 << 10..=1 << 20).contains(&size);
     if fine { Ok(size) } else { Err("must be from 8KiB to 1MiB".into()) }
 }
 
-/// Bytes for answers: with less than this, those that are remembered for others could take it all.
-pub(super) fn answers_size(text: &str) -> Result<usize, ValueError> {
+/// Bytes of buffered responses. With less than the minimum, cached responses could take all of it.
+pub(super) fn response_memory(text: &str) -> Result<usize, ValueError> {
     let size = memory(text)?;
     if size >= 64 << 20 { Ok(size) } else { Err("must be at least 64MiB".into()) }
 }
@@ -96,23 +97,23 @@ pub(super) fn positive_size(text: &str) -> Result<u64, ValueError> {
     }
 }
 
-/// A number of bytes that this process is to hold.
+/// A positive number of bytes that fits the address space.
 pub(super) fn memory(text: &str) -> Result<usize, ValueError> {
     let bytes = positive_size(text)?;
-    usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
+    usize::try_from(bytes).map_err(|_| "exceeds the address space of this machine".into())
 }
 
-/// How long something is cached. The cache counts in nanoseconds and refuses a thousand years.
-pub(super) fn cached_for(text: &str) -> Result<Duration, ValueError> {
+/// Lifetime of a cached row. The cache panics on a thousand years, because it counts nanoseconds.
+pub(super) fn time_to_live(text: &str) -> Result<Duration, ValueError> {
     const MOST: Duration = Duration::from_hours(100 * 365 * 24);
     let duration = positive_duration(text)?;
     if duration > MOST { Err("must be shorter than a hundred years".into()) } else { Ok(duration) }
 }
 
-/// A list that says something.
+/// A list with at least one item.
 pub(super) fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, ValueError> {
     if items.is_empty() {
-        Err("must name at least one; leave it out for all".into())
+        Err("must name at least one; omit the key for all".into())
     } else {
         Ok(items)
     }
@@ -142,19 +143,11 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, ValueError> {
     })
 }
 
-/// An origin as browsers send it, or `*`.
-pub(super) fn origin(text: &str) -> Result<String, ValueError> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let plain = |host: &str| {
-        !host.is_empty()
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
-    };
-    if text == "*" || host.is_some_and(plain) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err("not an origin; write scheme, host and port only, such as https://app.example or \
-         http://localhost:3000, or *"
-        .into())
+/// An origin in the form in which browsers send it, or `*`.
+pub(super) fn origin(text: &str) -> Result<AllowedOrigin, ValueError> {
+    // Browsers send the host in lower case.
+    let origin = text.to_ascii_lowercase().parse::<AllowedOrigin>();
+    origin.map_err(|error| error.to_string())
 }
 
 /// PostgreSQL's longest name, in bytes (`NAMEDATALEN - 1`).
@@ -168,15 +161,15 @@ pub(super) fn identifier(text: &str) -> Result<String, ValueError> {
     Ok(text.to_owned())
 }
 
-/// A table as the API spells it, or `*`.
+/// A table in the spelling of the API, or `*`.
 pub(super) fn table(text: &str) -> Result<String, ValueError> {
     if text.is_empty() || text.contains(char::is_control) {
-        return Err("a table is written as in the API: items, shop.orders, \"A.b\"".into());
+        return Err("not a table; write its name as in the API: items, shop.orders, \"A.b\"".into());
     }
     Ok(text.to_owned())
 }
 
-/// Scope columns; by them a row that is served must be seen to be one of a caller's.
+/// Scope columns. They must be among the served columns, which decide whether a row is visible to a caller.
 pub(super) fn scope(
     names: Vec<String>,
     served: Option<&[String]>,
@@ -190,14 +183,14 @@ pub(super) fn scope(
     }
     let hidden = |name: &&String| served.is_some_and(|served| !served.contains(name));
     match names.iter().find(hidden) {
-        Some(name) => Err(format!(
-            "names {name}, which is not among the columns that are served; add it to columns"
-        )),
+        Some(name) => {
+            Err(format!("names {name}, which is not among the served columns; add it to columns"))
+        }
         None => Ok(names),
     }
 }
 
-/// The name of a slot, which PostgreSQL keeps as a directory and so restricts.
+/// The name of a replication slot. PostgreSQL restricts it because it is also a directory name.
 pub(super) fn slot(text: &str) -> Result<String, ValueError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(allowed) {
@@ -212,9 +205,11 @@ pub(super) fn slot(text: &str) -> Result<String, ValueError> {
 pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
     match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("not a log filter; write off, error, warn, info, debug or trace, also per \
+        Err(_) => {
+            Err("not a log filter; write off, error, warn, info, debug or trace, or one per \
                        module as in info,highwater::store=debug"
-            .into()),
+                .into())
+        }
     }
 }
 
@@ -263,8 +258,8 @@ mod tests {
 
     #[test]
     fn origins_have_no_path() {
-        assert_eq!(origin("https://App.example"), Ok("https://app.example".into()));
-        assert!(origin("*").is_ok());
+        assert_eq!(origin("https://App.example"), origin("https://app.example"));
+        assert_eq!(origin("*"), Ok(AllowedOrigin::Any));
         for wrong in ["app.example", "https://", "https://a/", "https://a\n", "null"] {
             assert!(origin(wrong).is_err(), "{wrong}");
         }

@@ -84,25 +84,25 @@ pub struct HttpServerOptions {
 
 impl HttpServerOptions {
     /// Connections at once, unless configured.
-    pub const CONNECTIONS_MAX: usize = 16_384;
+    pub const MAX_CONNECTIONS: usize = 16_384;
     /// Time for a request's head.
-    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+    pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
     /// Longer than the usual 60 s of proxies, so that they, not we, close the connections they keep.
     pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
     /// Room for a thousand ids in a query.
-    pub const HEAD_MAX_BYTES: usize = 64 * 1024;
+    pub const MAX_HEADER_BYTES: usize = 64 * 1024;
     /// What browsers and proxies expect at least is 100.
-    pub const HTTP2_STREAMS_MAX: u32 = 200;
+    pub const MAX_HTTP2_STREAMS: u32 = 200;
 }
 
 impl Default for HttpServerOptions {
     fn default() -> Self {
         Self {
-            max_connections: Self::CONNECTIONS_MAX,
-            header_timeout: Self::HEAD_TIMEOUT,
+            max_connections: Self::MAX_CONNECTIONS,
+            header_timeout: Self::HEADER_TIMEOUT,
             idle_timeout: Self::IDLE_TIMEOUT,
-            max_header_bytes: Self::HEAD_MAX_BYTES,
-            max_http2_streams: Self::HTTP2_STREAMS_MAX,
+            max_header_bytes: Self::MAX_HEADER_BYTES,
+            max_http2_streams: Self::MAX_HTTP2_STREAMS,
             rate_limit: None,
         }
     }

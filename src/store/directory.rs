@@ -222,7 +222,7 @@ impl PartialEq for ResourceSelection {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::Registry;
+    use crate::metrics::Registry;
 
     use super::*;
     use crate::table::TableName;
@@ -236,7 +236,7 @@ mod tests {
             rows: RowCaching::Disabled,
             scope: vec![],
         };
-        Arc::new(Resource::new(table, &StoreMetrics::register(&Registry::new()).unwrap()))
+        Arc::new(Resource::new(table, &StoreMetrics::register(&Registry::default()).unwrap()))
     }
 
     fn resolved(directory: &Directory, spelling: &str) -> Option<u32> {

@@ -65,7 +65,7 @@ async fn half_open(address: SocketAddr, way: usize) -> TcpStream {
 #[tokio::test]
 async fn hundreds_who_never_finish_asking_keep_nobody_waiting() {
     let pg = shop().await;
-    let service = Highwater::start_with(&pg, &[("http.head_timeout", "10s")]).await;
+    let service = Highwater::start_with(&pg, &[("http.header_timeout", "10s")]).await;
     let mut half = Vec::new();
     for way in 0..600 {
         half.push(half_open(service.address(), way).await);
@@ -232,7 +232,7 @@ async fn an_idle_connection_is_closed_and_a_held_poll_is_not() {
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_until_one_ends() {
     let pg = shop().await;
-    let limits = [("http.connections_max", "5"), ("http.push_clients_max", "1")];
+    let limits = [("http.max_connections", "5"), ("http.max_push_clients", "1")];
     let service = Highwater::start_with(&pg, &limits).await;
     let address = service.address();
     // One is the test's own.

@@ -32,10 +32,10 @@ const LIMITS: &[(&str, &str)] = &[
     ("HIGHWATER_LOG__MAX_TRANSACTION_BYTES", "4MiB"),
     ("HIGHWATER_LOG__MAX_STREAMED_BYTES", "8MiB"),
     ("HIGHWATER_CACHE__MAX_BYTES", "16MiB"),
-    ("HIGHWATER_CACHE__PRELOAD_MAX_BYTES", "16MiB"),
-    ("HIGHWATER_CACHE__LOADS_WAITING_MAX", "300"),
-    ("HIGHWATER_HTTP__ANSWERS_MAX_BYTES", "64MiB"),
-    ("HIGHWATER_HTTP__PUSH_CLIENTS_MAX", "20"),
+    ("HIGHWATER_CACHE__MAX_PRELOAD_BYTES", "16MiB"),
+    ("HIGHWATER_CACHE__MAX_PENDING_LOADS", "300"),
+    ("HIGHWATER_HTTP__MAX_BUFFERED_RESPONSE_BYTES", "64MiB"),
+    ("HIGHWATER_HTTP__MAX_PUSH_CLIENTS", "20"),
     // Nobody is rid of by waiting.
     ("HIGHWATER_HTTP__IDLE_TIMEOUT", "1h"),
     ("HIGHWATER_TABLES__QUIET__ROWS", "lazy"),
@@ -134,9 +134,9 @@ async fn assert_limits_were_reached(hw: &Highwater, start: &str, crowd: &Crowd) 
     assert_eq!(told.reset, ["wide"], "log.max_bytes");
     let refused = hw.fetch("/v1/tables/growing/rows?limit=1").await;
     let why = refused.body["detail"].as_str().unwrap_or_default().to_owned();
-    assert!(why.contains("cache.preload_max_bytes"), "{refused:?}");
-    assert!(crowd.has_seen("answers-full"), "http.answers_max_bytes");
-    assert!(crowd.has_seen("too-many-clients"), "http.push_clients_max");
+    assert!(why.contains("cache.max_preload_bytes"), "{refused:?}");
+    assert!(crowd.has_seen("answers-full"), "http.max_buffered_response_bytes");
+    assert!(crowd.has_seen("too-many-clients"), "http.max_push_clients");
     assert!(metric("highwater_http_connections ").await >= 100.0, "they are all there");
     assert!(metric("highwater_replication_reconnects_total ").await < 1.0, "the stream went on");
 }

@@ -82,12 +82,12 @@ async fn a_table_that_does_not_fit_is_refused_with_the_remedy() {
     let settings = [
         ("tables.big.rows", "preload"),
         ("tables.small.rows", "preload"),
-        ("cache.preload_max_bytes", "1MB"),
+        ("cache.max_preload_bytes", "1MB"),
     ];
     let service = Highwater::start_with(&pg, &settings).await;
     let reply = service.fetch("/v1/store?tables=big").await;
     assert_eq!(reply.status, 409, "{:?}", reply.body);
-    assert!(reply.body["detail"].as_str().unwrap().contains("cache.preload_max_bytes"));
+    assert!(reply.body["detail"].as_str().unwrap().contains("cache.max_preload_bytes"));
     assert_eq!(service.fetch("/v1/store?tables=small").await.body["small"], json!([]));
 }
 

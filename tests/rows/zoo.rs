@@ -26,7 +26,7 @@ async fn zoo() -> (TestPostgres, Vec<String>) {
 
 async fn service(pg: &TestPostgres, tables: &[String], mode: RowMode) -> Highwater {
     let mut config = config(pg, &[]);
-    config.rows = tables
+    config.postgres.rows = tables
         .iter()
         .map(|table| RowsConfig { table: format!("zoo.{table}"), mode, columns: None })
         .collect();

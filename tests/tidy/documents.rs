@@ -1,25 +1,8 @@
 //! What documents repeat from the code or from other files must be what these say.
 
-use highwater::config::{AUTH_SETTINGS, Config, SETTINGS, SettingSpec, Sources, TABLE_SETTINGS};
+use highwater::config::{Config, Sources};
 
 use super::tree::SourceFile;
-
-/// The table of settings of the configuration reference, as it must be.
-pub(crate) fn settings_table() -> String {
-    let rows = SETTINGS.iter().chain(AUTH_SETTINGS).chain(TABLE_SETTINGS).map(row);
-    std::iter::once("| key | default | may be | meaning |\n| --- | --- | --- | --- |\n".to_owned())
-        .chain(rows)
-        .collect()
-}
-
-fn row(setting: &SettingSpec) -> String {
-    let default = match setting.default {
-        None | Some("") => String::new(),
-        Some(default) => format!("`{default}`"),
-    };
-    let [form, meaning] = [setting.form, setting.meaning].map(|text| text.replace('|', "\\|"));
-    format!("| `{}` | {default} | {form} | {meaning} |\n", setting.key)
-}
 
 /// A finding unless the document holds `part`, which is `what`.
 pub(crate) fn missing(document: &SourceFile, part: &str, what: &str) -> Option<String> {
@@ -57,18 +40,6 @@ fn refusal(block: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_setting_is_a_row() {
-        let setting = SettingSpec {
-            key: "a.b",
-            default: Some("5m"),
-            form: "this | that",
-            meaning: "What it does.",
-        };
-        assert_eq!(row(&setting), "| `a.b` | `5m` | this \\| that | What it does. |\n");
-        assert!(settings_table().contains("\n| `postgres.url` |  | "));
-    }
 
     #[test]
     fn a_configuration_that_is_not_accepted_is_found() {

@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // A private server: of no use to anything that ships answers.
     ("temp_postgres", &[]),
     // Reads text into the options that each module declares.
-    ("config", &["wire", "source", "store", "auth", "http"]),
+    ("config", &["wire", "source", "database", "store", "auth", "http"]),
     // Puts the parts together.
     ("app", &["wire", "source", "database", "store", "auth", "http", "config"]),
     ("cli", &["wire", "database", "auth", "temp_postgres", "config", "app"]),

@@ -1,4 +1,4 @@
-//! Small rules: file lengths, SQL files, documented metrics and alerts.
+//! Small rules: file lengths, SQL files, documented alerts.
 
 use std::collections::BTreeSet;
 
@@ -35,30 +35,6 @@ pub(crate) fn unused_sql(files: &[SourceFile]) -> Vec<String> {
     unused
         .map(|file| format!("{}: no include_str! in src/ names it; use it or remove it", file.path))
         .collect()
-}
-
-/// The metric names (`highwater_…`) in a text.
-pub(crate) fn metric_names(text: &str) -> BTreeSet<&str> {
-    let part_of_name = |c: char| c == '_' || c.is_ascii_alphanumeric();
-    let words = text.split(|c| !part_of_name(c));
-    words
-        .filter(|word| word.strip_prefix("highwater_").is_some_and(|rest| !rest.is_empty()))
-        .filter(|word| {
-            word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
-        })
-        .collect()
-}
-
-/// Metrics that only one of the source and the documentation page knows.
-pub(crate) fn undocumented_metrics(source: &str, page: &SourceFile) -> Vec<String> {
-    let (registered, documented) = (metric_names(source), metric_names(&page.text));
-    let missing = registered
-        .difference(&documented)
-        .map(|name| format!("{}: document {name}, which src/metrics.rs registers", page.path));
-    let stale = documented
-        .difference(&registered)
-        .map(|name| format!("{}: src/metrics.rs registers no {name}; remove it", page.path));
-    missing.chain(stale).collect()
 }
 
 /// Alerts without a heading of their own in the runbook, headings without an alert, and a
@@ -116,19 +92,6 @@ mod tests {
         assert_eq!(
             unused_sql(&files),
             ["sql/lost.sql: no include_str! in src/ names it; use it or remove it"]
-        );
-    }
-
-    #[test]
-    fn metrics_and_documentation_are_compared_both_ways() {
-        let source = r#""highwater_polls_total" "highwater_log_bytes""#;
-        let page = file("metrics.md", "`highwater_polls_total`, `highwater_old`");
-        assert_eq!(
-            undocumented_metrics(source, &page),
-            [
-                "metrics.md: document highwater_log_bytes, which src/metrics.rs registers",
-                "metrics.md: src/metrics.rs registers no highwater_old; remove it",
-            ]
         );
     }
 

@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Room is left for the suffixes of Kubernetes and ours within 63 characters. */}}
+{{/* Leaves room for the suffixes of Kubernetes and of this chart within 63 characters. */}}
 {{- define "highwater.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
@@ -29,7 +29,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end }}
 
-{{/* The Secret that holds URL or password; empty where there is neither. */}}
+{{/* The Secret with the URL or the password; empty if there is neither. */}}
 {{- define "highwater.secret" -}}
 {{- if .Values.postgres.existingSecret }}
 {{- .Values.postgres.existingSecret }}

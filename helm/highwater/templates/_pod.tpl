@@ -1,4 +1,4 @@
-{{/* What the pods of the service and of the teardown have in common. */}}
+{{/* Shared by the pods of the service and of the teardown. */}}
 
 {{- define "highwater.podSecurity" -}}
 runAsNonRoot: true
@@ -16,7 +16,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Where the database is. Give (dict "root" $ "secret" NAME). */}}
+{{/* The connection to the database. Argument: (dict "root" $ "secret" NAME). */}}
 {{- define "highwater.databaseEnv" -}}
 - name: HIGHWATER_CONFIG
   value: /etc/highwater/highwater.toml

@@ -1,4 +1,4 @@
-//! An answer as lines.
+//! Output of responses as lines.
 
 use std::io::{self, Write};
 
@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::cli::flags::Format;
-use crate::cli::output::{BOLD, DIM, GREEN, MAGENTA, RED, YELLOW, paint, tame};
+use crate::cli::output::{BOLD, DIM, GREEN, MAGENTA, RED, YELLOW, escape_control, paint};
 
-/// What `/v1/changes?detail=true` answers.
+/// A response of `/v1/changes?detail=true`.
 #[derive(Debug, Deserialize)]
 pub(super) struct TailedChanges {
     pub(super) version: String,
@@ -19,7 +19,7 @@ pub(super) struct TailedChanges {
 }
 
 impl TailedChanges {
-    /// Whether there is nothing to tell.
+    /// True without changes and resets.
     pub(super) fn is_empty(&self) -> bool {
         self.reset.is_empty() && self.changes.is_empty()
     }
@@ -34,7 +34,7 @@ struct TailedChange<'a> {
     at: Option<String>,
 }
 
-/// Writes answers.
+/// Prints responses.
 pub(super) struct Printer<W> {
     out: W,
     format: Format,
@@ -45,41 +45,43 @@ impl<W: Write> Printer<W> {
         Self { out, format }
     }
 
-    /// `first`: it was asked without a version, so its resets are where the story begins.
-    pub(super) fn answer(&mut self, answer: &TailedChanges, first: bool) -> io::Result<()> {
+    /// `first` is true for the response to a request without `after`: its resets are the start of the
+    /// output, not an event.
+    pub(super) fn print(&mut self, response: &TailedChanges, first: bool) -> io::Result<()> {
         match self.format {
-            Format::Json => self.json(answer)?,
-            Format::Text if first => self.beginning(answer)?,
-            Format::Text => self.text(answer)?,
+            Format::Json => self.json(response)?,
+            Format::Text if first => self.start(response)?,
+            Format::Text => self.text(response)?,
         }
         self.out.flush()
     }
 
-    /// One object a line: a reset, or a change exactly as it was answered.
-    fn json(&mut self, answer: &TailedChanges) -> io::Result<()> {
-        for table in &answer.reset {
+    /// One object per line: a reset, or a change exactly as in the response.
+    fn json(&mut self, response: &TailedChanges) -> io::Result<()> {
+        for table in &response.reset {
             let line =
-                serde_json::json!({"table": table, "op": "reset", "version": answer.version});
+                serde_json::json!({"table": table, "op": "reset", "version": response.version});
             writeln!(self.out, "{line}")?;
         }
-        for change in &answer.changes {
+        for change in &response.changes {
             writeln!(self.out, "{change}")?;
         }
         Ok(())
     }
 
-    fn beginning(&mut self, answer: &TailedChanges) -> io::Result<()> {
-        let tables: Vec<String> = answer.reset.iter().map(|table| tame(table)).collect();
+    fn start(&mut self, response: &TailedChanges) -> io::Result<()> {
+        let tables: Vec<String> =
+            response.reset.iter().map(|table| escape_control(table)).collect();
         let tables = if tables.is_empty() { "no tables".to_owned() } else { tables.join(", ") };
-        let from = paint(DIM, format!("from version {}", tame(&answer.version)));
+        let from = paint(DIM, format!("from version {}", escape_control(&response.version)));
         writeln!(self.out, "following {} {from}", paint(BOLD, tables))
     }
 
-    fn text(&mut self, answer: &TailedChanges) -> io::Result<()> {
-        for table in &answer.reset {
+    fn text(&mut self, response: &TailedChanges) -> io::Result<()> {
+        for table in &response.reset {
             self.line(None, "reset", table, "read it again in full")?;
         }
-        for raw in &answer.changes {
+        for raw in &response.changes {
             let change: TailedChange<'_> = serde_json::from_str(raw.get())?;
             self.line(change.at.as_deref(), &change.op, &change.table, change.id.get())?;
         }
@@ -92,18 +94,18 @@ impl<W: Write> Printer<W> {
             self.out,
             "{}  {op_shown}  {}  {}",
             paint(DIM, at),
-            paint(BOLD, tame(table)),
-            tame(rest)
+            paint(BOLD, escape_control(table)),
+            escape_control(rest)
         )
     }
 }
 
-/// `12:34:56.789` of `2025-01-31T12:34:56.789123Z`, padded; dashes where there is none.
+/// The time of day, `12:34:56.789` of `2025-01-31T12:34:56.789123Z`, padded; dashes for `None`.
 fn time_of_day(at: Option<&str>) -> String {
     const WIDTH: usize = "12:34:56.789".len();
     let time = at.and_then(|at| at.split_once('T')).map_or("--:--:--", |(_, time)| time);
     let time: String = time.trim_end_matches('Z').chars().take(WIDTH).collect();
-    format!("{:<WIDTH$}", tame(&time))
+    format!("{:<WIDTH$}", escape_control(&time))
 }
 
 fn colour(op: &str) -> Style {
@@ -119,19 +121,19 @@ fn colour(op: &str) -> Style {
 mod tests {
     use super::*;
 
-    const ANSWER: &str = r#"{"version":"v2","more":false,"reset":["items"],"changes":[
+    const RESPONSE: &str = r#"{"version":"v2","more":false,"reset":["items"],"changes":[
         {"table":"users","id":7,"op":"update","version":"v1","at":"2025-01-31T12:34:56.789123Z"},
         {"table":"a","id":[1,"x y"],"op":"delete","version":"v2","at":null}]}"#;
 
     fn printed(format: Format, first: bool) -> String {
-        let answer: TailedChanges = serde_json::from_str(ANSWER).unwrap();
+        let response: TailedChanges = serde_json::from_str(RESPONSE).unwrap();
         let mut printer = Printer::new(anstream::StripStream::new(Vec::new()), format);
-        printer.answer(&answer, first).unwrap();
+        printer.print(&response, first).unwrap();
         String::from_utf8(printer.out.into_inner()).unwrap()
     }
 
     #[test]
-    fn text_has_a_line_for_each_change() {
+    fn text_has_one_line_per_change() {
         assert_eq!(
             printed(Format::Text, false),
             "--:--:--      reset   items  read it again in full\n\
@@ -141,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_answer_is_where_it_begins() {
+    fn the_first_response_is_the_start() {
         assert_eq!(printed(Format::Text, true), "following items from version v2\n");
     }
 
     #[test]
-    fn json_lines_are_the_answer_s_own_objects() {
+    fn json_lines_are_the_objects_of_the_response() {
         let text = printed(Format::Json, true);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);

@@ -14,89 +14,91 @@ use super::signals;
 use crate::config::Environment;
 use line::{Printer, TailedChanges};
 
-/// Print changes as they come, from a running Highwater
+/// Print the changes of a running Highwater as they happen
 ///
-/// Polls like any client: holds a question until something changes, prints it, asks again from
-/// there, and takes up where it was when the connection is lost.
+/// A long-polling client: it continues from its last version when the connection is lost.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: highwater tail --url http://127.0.0.1:8080 --tables items,users")]
 pub(crate) struct TailArgs {
     #[command(flatten)]
     server: ServerFlags,
-    /// Only these tables [default: every table]
+    /// Only these tables [default: all tables]
     #[arg(long, value_name = "TABLES")]
     tables: Option<String>,
-    /// Begin after this version [default: now]
+    /// Start after this version [default: now]
     #[arg(long, value_name = "VERSION")]
     after: Option<String>,
-    /// How to print: text, or json for one object a line
+    /// Output format; json prints one object per line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// How long one question is held.
+/// Duration of one long poll.
 const WAIT: Duration = Duration::from_secs(30);
-/// How much longer an answer may take on its way.
+/// Additional time for the response of a long poll to arrive.
 const GRACE: Duration = Duration::from_secs(15);
-/// An empty answer that comes sooner than this was not held: somebody answers in a hurry (a proxy, a
-/// service that stops).
-const HURRY: Duration = Duration::from_secs(1);
-/// The first pause after something failed; it doubles up to the last.
-const PAUSE_FIRST: Duration = Duration::from_millis(250);
-const PAUSE_LAST: Duration = Duration::from_secs(10);
+/// An empty response that arrives sooner was not a long poll: a proxy answered, or the service is
+/// stopping. The next request waits, so that there is no busy loop.
+const MIN_POLL: Duration = Duration::from_secs(1);
+/// The first pause after a failure; it doubles up to the maximum.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: TailArgs, environment: &Environment) -> Result<(), CommandFailure> {
     super::logging::install_quiet();
-    let asked_to_stop = signals::asked_to_stop();
+    let terminated = signals::terminated();
     let client = HttpClient::new(&args.server, environment)?;
     let printer = Printer::new(anstream::stdout(), args.format);
     let mut tail =
-        Tail { client, tables: args.tables, version: args.after, printer, pause: PAUSE_FIRST };
+        Tail { client, tables: args.tables, version: args.after, printer, pause: FIRST_PAUSE };
     tokio::select! {
         failure = tail.follow() => Err(failure),
-        () = asked_to_stop => Ok(()),
+        () = terminated => Ok(()),
     }
 }
 
 struct Tail<W> {
     client: HttpClient,
     tables: Option<String>,
-    /// Where the last answer left us.
+    /// The version of the last response.
     version: Option<String>,
     printer: Printer<W>,
     pause: Duration,
 }
 
 impl<W: Write> Tail<W> {
-    /// Prints until nothing more can be printed.
+    /// Polls and prints until a permanent failure.
     async fn follow(&mut self) -> CommandFailure {
         loop {
-            let asked = Instant::now();
-            let rest = match self.ask().await {
-                Ok(answer) => {
-                    self.pause = PAUSE_FIRST;
-                    if let Err(error) = self.printer.answer(&answer, self.version.is_none()) {
+            let sent = Instant::now();
+            let pause = match self.poll().await {
+                Ok(response) => {
+                    self.pause = FIRST_PAUSE;
+                    if let Err(error) = self.printer.print(&response, self.version.is_none()) {
                         return error.into();
                     }
-                    let hurried = answer.is_empty() && !answer.more && asked.elapsed() < HURRY;
-                    self.version = Some(answer.version);
-                    if hurried { PAUSE_FIRST } else { Duration::ZERO }
+                    let was_held =
+                        !response.is_empty() || response.more || sent.elapsed() >= MIN_POLL;
+                    self.version = Some(response.version);
+                    if was_held { Duration::ZERO } else { FIRST_PAUSE }
                 }
-                Err(RequestError::Never(why)) => return self.failed(&why),
-                Err(RequestError::Later(why, wished)) => self.wait_after(&why, wished),
+                Err(RequestError::Permanent(why)) => return self.failed(&why),
+                Err(RequestError::Temporary(why, retry_after)) => {
+                    self.pause_after(&why, retry_after)
+                }
             };
-            tokio::time::sleep(rest).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
-    async fn ask(&self) -> Result<TailedChanges, RequestError> {
+    async fn poll(&self) -> Result<TailedChanges, RequestError> {
         let wait = format!("{}s", WAIT.as_secs());
         let mut query = vec![("detail", "true"), ("wait", wait.as_str())];
         query.extend(self.tables.as_deref().map(|tables| ("tables", tables)));
         query.extend(self.version.as_deref().map(|version| ("after", version)));
         let body = self.client.get("/v1/changes", &query, WAIT + GRACE).await?;
         serde_json::from_str(&body).map_err(|error| {
-            RequestError::Never(format!("the answer is not Highwater's ({error})"))
+            RequestError::Permanent(format!("the response is not from Highwater ({error})"))
         })
     }
 
@@ -104,12 +106,12 @@ impl<W: Write> Tail<W> {
         CommandFailure::failed(format!("{}: {why}", self.client.base()))
     }
 
-    /// Says why nothing comes, once for every pause, and how long to wait.
-    fn wait_after(&mut self, why: &str, wished: Option<Duration>) -> Duration {
-        let pause = wished.map_or(self.pause, |wished| wished.min(PAUSE_LAST));
-        self.pause = (self.pause * 2).min(PAUSE_LAST);
+    /// Prints the reason and returns the pause before the next attempt.
+    fn pause_after(&mut self, why: &str, retry_after: Option<Duration>) -> Duration {
+        let pause = retry_after.map_or(self.pause, |after| after.min(MAX_PAUSE));
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
         let (base, shown) = (self.client.base(), humantime::format_duration(pause));
-        anstream::eprintln!("highwater: {base}: {why}; trying again in {shown}");
+        anstream::eprintln!("highwater: {base}: {why}; retrying in {shown}");
         pause
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::http::access::Principal;
@@ -15,7 +15,7 @@ use crate::http::response::encoded_response::EncodedResponse;
 use crate::http::response::problem::{Problem, ProblemType};
 use crate::http::response::response_budget::{BudgetPermit, ResponseBudget};
 use crate::http::response::response_cache::{ResponseCache, ResponseKey};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Registry};
 use crate::source_status::{Phase, SourceStatus};
 use crate::store::{ResourceSelection, Store};
 use crate::version::Version;
@@ -40,7 +40,7 @@ struct AppStateInner {
     waiters: IntGauge,
     wait_max: Duration,
     ahead_wait_max: Duration,
-    notify_interval: Duration,
+    coalesce_interval: Duration,
     answers: ResponseCache,
     room: ResponseBudget,
     push: PushClients,
@@ -81,7 +81,7 @@ impl AppState {
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
-            notify_interval: options.coalesce_interval,
+            coalesce_interval: options.coalesce_interval,
             answers: ResponseCache::new(room.clone()),
             room,
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
@@ -151,8 +151,8 @@ impl AppState {
     pub(crate) async fn wait_for_news(&self, tables: &ResourceSelection, after: Version) {
         let store = &self.0.store;
         store.wait_for_change(tables, after).await;
-        if !self.0.notify_interval.is_zero() && !store.is_closed() {
-            tokio::time::sleep(self.0.notify_interval).await;
+        if !self.0.coalesce_interval.is_zero() && !store.is_closed() {
+            tokio::time::sleep(self.0.coalesce_interval).await;
         }
     }
 

@@ -72,7 +72,7 @@ fn full() -> Problem {
     Problem::new(
         ProblemType::AnswersFull,
         "answers that other clients have not read yet take all the room there is \
-         (http.answers_max_bytes): ask again, or for less",
+         (http.max_buffered_response_bytes): ask again, or for less",
     )
 }
 

@@ -20,7 +20,7 @@ async fn answers_that_nobody_reads_leave_room_for_small_ones_only() {
 
     let other = format!("{path}&detail=true");
     let refused = service.get(&other).await;
-    assert!(refused.problem(503).contains("http.answers_max_bytes"), "{refused:?}");
+    assert!(refused.problem(503).contains("http.max_buffered_response_bytes"), "{refused:?}");
     assert_eq!(refused.header("retry-after"), "2");
     let small = format!("/v1/changes?after={}", version(808));
     assert_eq!(service.get(&small).await.told(), "users 1 insert");

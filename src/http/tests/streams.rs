@@ -197,7 +197,7 @@ async fn as_many_are_admitted_as_configured() {
     assert_eq!(count.get(), 1);
     let reply = service.get("/v1/stream").await;
     assert!(!reply.header("retry-after").is_empty());
-    assert!(reply.problem(503).contains("http.push_clients_max"));
+    assert!(reply.problem(503).contains("http.max_push_clients"));
     drop(stream);
     assert_eq!(count.get(), 0);
     TestStream::open(&service.client, "").await;

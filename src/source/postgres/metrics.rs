@@ -1,6 +1,8 @@
 //! Metrics of the replication stream.
 
-use prometheus::{Gauge, IntCounter, IntGauge, Registry};
+use prometheus::{Gauge, IntCounter, IntGauge};
+
+use crate::metrics::Registry;
 
 use crate::metrics::register;
 
@@ -34,34 +36,34 @@ impl SourceMetrics {
         Ok(Self {
             connected: gauge(
                 "highwater_replication_connected",
-                "1 while the replication stream is connected",
+                "1 while the change stream is connected",
             )?,
             standby: gauge(
                 "highwater_replication_standby",
-                "1 while another consumer holds the slot and this instance waits for it",
+                "1 while another instance holds the slot and this one waits to take over: healthy, though not connected",
             )?,
             reconnects: counter(
                 "highwater_replication_reconnects_total",
-                "Replication connections made after the first",
+                "Connections of the change stream after the first",
             )?,
             received_bytes: counter(
                 "highwater_replication_received_bytes_total",
-                "Bytes of the replication protocol received",
+                "Bytes received on the replication connection",
             )?,
             lag_bytes: gauge(
                 "highwater_replication_lag_bytes",
-                "Bytes of WAL the server has written and this instance has not applied",
+                "WAL that the server has written and this instance has not applied",
             )?,
             lag_seconds: register(
                 registry,
                 Gauge::new(
                     "highwater_replication_lag_seconds",
-                    "Seconds since this instance was last caught up with the server; 0 while it is",
+                    "Time since this instance was last caught up with the server; 0 while it is",
                 ),
             )?,
             slot_retained_bytes: gauge(
                 "highwater_slot_retained_wal_bytes",
-                "Bytes of WAL the replication slot makes the server keep",
+                "WAL that the replication slot makes the server retain",
             )?,
         })
     }
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_described_well_and_registered_once() {
-        let registry = Registry::new();
+        let registry = Registry::default();
         SourceMetrics::register(&registry).unwrap();
         assert_eq!(registry.gather().len(), 7);
         assert!(SourceMetrics::register(&registry).is_err());

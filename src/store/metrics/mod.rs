@@ -5,7 +5,6 @@ mod table;
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
 };
 
 pub use rows::{CacheResult, RowRequestCounts};
@@ -13,7 +12,7 @@ pub(super) use rows::{LoadOutcome, RowMetrics};
 pub use table::ChangeCounts;
 pub(super) use table::{TableMetrics, remove_table};
 
-use crate::metrics::register;
+use crate::metrics::{Registry, register};
 
 /// Handles to the metrics of the version log, the cached rows and the consistency checks.
 /// Cloning shares them.
@@ -64,13 +63,13 @@ impl StoreMetrics {
                 r,
                 IntCounter::new(
                     "highwater_transactions_total",
-                    "Commits applied that touched a published table",
+                    "Applied commits that touched a published table",
                 ),
             )?,
             changes: register(
                 r,
                 IntCounterVec::new(
-                    Opts::new("highwater_changes_total", "Row changes applied"),
+                    Opts::new("highwater_changes_total", "Applied row changes, by op: insert, update or delete"),
                     &["table", "op"],
                 ),
             )?,
@@ -79,7 +78,7 @@ impl StoreMetrics {
                 Histogram::with_opts(
                     HistogramOpts::new(
                         "highwater_commit_to_visible_seconds",
-                        "From the commit's timestamp on the server until polls can see it",
+                        "Time from the commit timestamp until polls return the change; includes the offset between the clocks of the server and this machine",
                     )
                     .buckets(vec![
                         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
@@ -96,14 +95,14 @@ impl StoreMetrics {
             )?,
             log_bytes: register(
                 r,
-                IntGauge::new("highwater_log_bytes", "Memory of the version log in bytes"),
+                IntGauge::new("highwater_log_bytes", "Memory of the version log"),
             )?,
             log_floor_age_seconds: register(
                 r,
                 GaugeVec::new(
                     Opts::new(
                         "highwater_log_floor_age_seconds",
-                        "Age of the oldest version from which every change is still known",
+                        "Age of the oldest version from which the log knows every change; clients that were away for longer get a reset",
                     ),
                     &["table"],
                 ),
@@ -113,7 +112,7 @@ impl StoreMetrics {
                 IntCounterVec::new(
                     Opts::new(
                         "highwater_resets_total",
-                        "Resets of a table: its readers have to read it again",
+                        "Resets of a table, by reason: truncate, large_transaction, no_key, unknown_key, schema, membership, slot_lost, new_history or reload",
                     ),
                     &["table", "reason"],
                 ),
@@ -121,7 +120,7 @@ impl StoreMetrics {
             cache_requests: register(
                 r,
                 IntCounterVec::new(
-                    Opts::new("highwater_cache_requests_total", "Requests for rows"),
+                    Opts::new("highwater_cache_requests_total", "Requests for rows, by result: hit, miss, or stale (served from the cache while the stream is not connected)"),
                     &["table", "result"],
                 ),
             )?,
@@ -132,7 +131,7 @@ impl StoreMetrics {
             cache_bytes: register(
                 r,
                 IntGaugeVec::new(
-                    Opts::new("highwater_cache_bytes", "Memory of the cached rows in bytes"),
+                    Opts::new("highwater_cache_bytes", "Memory of the cached rows"),
                     &["table"],
                 ),
             )?,
@@ -149,7 +148,7 @@ impl StoreMetrics {
             cache_loads: register(
                 r,
                 IntCounterVec::new(
-                    Opts::new("highwater_cache_loads_total", "Rows requested from the database"),
+                    Opts::new("highwater_cache_loads_total", "Rows requested from the database, by outcome: loaded, absent, retried (the snapshot was too old) or failed"),
                     &["table", "outcome"],
                 ),
             )?,
@@ -158,7 +157,7 @@ impl StoreMetrics {
                 Histogram::with_opts(
                     HistogramOpts::new(
                         "highwater_cache_load_seconds",
-                        "Seconds that one query for rows took",
+                        "Duration of one query for rows",
                     )
                     .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0]),
                 ),

@@ -79,7 +79,7 @@ pub(in crate::store) fn remove_table(metrics: &StoreMetrics, table: &str) {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::Registry;
+    use crate::metrics::Registry;
 
     use super::*;
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_removed_table_leaves_no_series() {
-        let registry = Registry::new();
+        let registry = Registry::default();
         let metrics = StoreMetrics::register(&registry).unwrap();
         TableMetrics::new(&metrics, "items").count(Op::Insert);
         TableMetrics::new(&metrics, "users").count(Op::Delete);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Registry;
 use jiff::Timestamp;
-use prometheus::Registry;
 
 use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
 use crate::key::Key;
@@ -102,7 +102,7 @@ impl Harness {
     }
 
     pub(in crate::store) fn with_limits(limits: Limits) -> Self {
-        let metrics = StoreMetrics::register(&Registry::new()).unwrap();
+        let metrics = StoreMetrics::register(&Registry::default()).unwrap();
         let (writer, store) = open(limits, StreamRequests::default(), metrics.clone());
         Self { writer, store, metrics }
     }

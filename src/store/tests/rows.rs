@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Registry;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,7 @@ impl RowsHarness {
         let (mut writer, store) = open(
             limits,
             StreamRequests::default(),
-            StoreMetrics::register(&Registry::new()).unwrap(),
+            StoreMetrics::register(&Registry::default()).unwrap(),
         );
         let items = Table { rows: RowCaching::Enabled(held.into()), ..table(1, "items") };
         writer.apply(vec![started(800, vec![items], None)]);
@@ -298,7 +298,7 @@ async fn requests_beyond_the_queue_limit_fail() {
     let mut waiting = std::pin::pin!(harness.row(&first));
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     let error = harness.row(&second).now_or_never().unwrap().unwrap_err().to_string();
-    assert!(error.contains("cache.loads_waiting_max"), "{error}");
+    assert!(error.contains("cache.max_pending_loads"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,7 +416,7 @@ async fn a_preload_beyond_its_memory_limit_is_refused() {
             harness.change(end, Key::integer(id), RowAfter::Full(Row::new(b"{}")));
         }
         let error = harness.row(&Key::integer(1)).await.unwrap_err().to_string();
-        assert!(error.contains("cache.preload_max_bytes"), "{error}");
+        assert!(error.contains("cache.max_preload_bytes"), "{error}");
         assert_eq!(harness.store.rows_status()[0].bytes, 0);
     }
 }

@@ -50,7 +50,7 @@ impl PushClients {
             return Err(Problem::new(
                 ProblemType::TooManyClients,
                 format!(
-                    "{most} streams and sockets are open, as many as may be (http.push_clients_max); \
+                    "{most} streams and sockets are open, as many as may be (http.max_push_clients); \
                      poll instead, or try again later"
                 ),
             ));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use prometheus::Registry;
+use crate::metrics::Registry;
 
 use super::random::Random;
 use crate::change::{Change, CommitTime, Event, Op, Reset, ResetReason, Started, Transaction};
@@ -75,7 +75,7 @@ impl World {
         let (writer, store) = open(
             Limits { log: limits, ..Limits::default() },
             StreamRequests::default(),
-            StoreMetrics::register(&Registry::new()).unwrap(),
+            StoreMetrics::register(&Registry::default()).unwrap(),
         );
         let mut world = Self {
             writer,

@@ -15,8 +15,8 @@ mod readers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Registry;
 use parking_lot::Mutex;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ fn run(seed: u64, limits: RowLimits, steps: usize) {
 async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
     let requests = StreamRequests::default();
     let limits = Limits { rows: limits, ..Limits::default() };
-    let metrics = StoreMetrics::register(&Registry::new()).unwrap();
+    let metrics = StoreMetrics::register(&Registry::default()).unwrap();
     let (mut writer, store) = open(limits, requests, metrics.clone());
     writer.apply(vec![started(800, tables(), None)]);
     let database = Arc::new(Mutex::new(ModelDatabase::new(seed)));
