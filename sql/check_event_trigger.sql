@@ -1,4 +1,4 @@
--- Whether changed definitions are announced in the change stream.
+-- Whether the event trigger that announces changed definitions in the change stream exists and is enabled.
 SELECT EXISTS (
     SELECT FROM pg_event_trigger WHERE evtname = 'highwater_changed' AND evtenabled <> 'D'
-) AS there;
+) AS present;

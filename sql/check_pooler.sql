@@ -1,3 +1,3 @@
--- Which of the server's processes answers. Asked twice in one session: a pooler may answer from
--- another one the second time.
+-- The process id of the server backend. The check runs it twice in one session: behind a pooler the two
+-- results may come from different backends.
 SELECT pg_backend_pid() AS backend_pid;

@@ -1,4 +1,4 @@
--- The publication, if it is there. Columns that this version of PostgreSQL does not have are null.
+-- The publication, if it exists. Columns that this version of PostgreSQL does not have are null.
 -- Placeholders: publication.
 SELECT
     publication.puballtables AS all_tables,

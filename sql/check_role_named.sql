@@ -1,3 +1,3 @@
--- Whether there is a role of a name.
+-- Whether a role of that name exists.
 -- Placeholders: role.
-SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') AS there;
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') AS present;

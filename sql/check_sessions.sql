@@ -1,5 +1,5 @@
--- What a new slot would have to wait for: transactions that have written and are still open. Of
--- other roles' sessions only those are seen that this role may see (pg_read_all_stats).
+-- Open transactions that have written: the creation of a slot waits for them. Sessions of other roles are
+-- visible only to members of pg_read_all_stats.
 SELECT
     'session' AS kind,
     activity.pid::text AS name,

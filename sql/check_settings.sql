@@ -1,5 +1,5 @@
--- The server: its version, and the settings that matter to logical decoding. A setting that this
--- version does not know is null.
+-- The server's version and the settings that logical decoding depends on. A setting that this version
+-- does not have is null.
 SELECT
     current_setting('server_version') AS server_version,
     current_setting('server_version_num')::int AS version_number,

@@ -1,11 +1,11 @@
--- The replication slot, if it is there, and how much WAL the server keeps for it. Columns that this
+-- The replication slot, if it exists, and the WAL that the server retains for it. Columns that this
 -- version of PostgreSQL does not have are null.
 -- Placeholders: slot.
 SELECT
     slot.plugin AS plugin,
     slot.slot_type AS kind,
     slot.database AS database,
-    current_database() AS our_database,
+    current_database() AS connected_database,
     slot.temporary AS temporary,
     slot.active AS active,
     slot.active_pid AS active_pid,

@@ -1,6 +1,6 @@
--- Every table that could be published, whether it is, and how its rows are told apart. A partitioned
--- table is followed by its leaves: the identity of the leaf decides whether an UPDATE works.
--- An index serves as identity only when it is immediate and valid; a deferrable primary key does not.
+-- Every table that can be published, whether it is published, and how its rows are identified. The rows
+-- of a partitioned table are in its leaves: the replica identity of the leaf decides whether an UPDATE works.
+-- Only an immediate and valid index identifies rows; a deferrable primary key does not.
 -- Placeholders: publication.
 WITH published AS (
     SELECT
@@ -58,7 +58,7 @@ SELECT
             WHERE NOT attribute.attnotnull
         )
      ORDER BY index.indnkeyatts, candidate.relname LIMIT 1) AS candidate_index,
-    -- Columns of the key by which its rows are told apart, and all it has.
+    -- The columns of the key that identifies rows, then all columns.
     coalesce(
         (SELECT jsonb_agg(attribute.attname)
          FROM pg_index AS index

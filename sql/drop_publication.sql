@@ -1,3 +1,3 @@
--- Drops the publication. The tables themselves are not touched.
+-- Drops the publication. The tables stay as they are.
 -- Placeholders: publication.
 DROP PUBLICATION IF EXISTS :"publication";

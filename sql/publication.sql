@@ -1,4 +1,4 @@
--- Which tables are followed. Partitioned tables are followed as one table, the root.
+-- The publication: the tables whose changes Highwater reads. A partitioned table counts as one table, its root.
 -- Placeholders: publication; scope, which is one of
 --   FOR TABLE "public"."items", "public"."users"     by the owner of the tables
 --   FOR TABLES IN SCHEMA "public"                    superusers only, PostgreSQL 15 or newer

@@ -1,3 +1,3 @@
--- Adds to a publication that is there. Only what its table does from then on is followed.
+-- Adds tables to an existing publication. Only their changes from then on are published.
 -- Placeholders: publication; scope as in publication.sql, without FOR.
 ALTER PUBLICATION :"publication" ADD :scope;

@@ -1,6 +1,6 @@
--- The role Highwater connects as, on Amazon RDS and Aurora: there nobody may give REPLICATION, but
--- membership in rds_replication stands for it.
--- Set its password in psql with \password, so that no file or log ever holds it.
+-- The role Highwater connects as, on Amazon RDS and Aurora: there no role may grant REPLICATION, and
+-- membership in rds_replication replaces it.
+-- Set its password in psql with \password, so that no file or log ever contains it.
 -- Placeholders: role, database.
 CREATE ROLE :"role" WITH LOGIN;
 GRANT rds_replication TO :"role";

@@ -1,4 +1,4 @@
-//! Who may ask what, with the program itself: tokens of every kind, on every route, in every spelling.
+//! Access control of the running program: tokens of every kind, on every route, in every spelling.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -23,7 +23,7 @@ const READER: &str = "hw_reader_of_items";
 const OTHER: &str = "hw_reader_of_users";
 const ADMIN: &str = "hw_operator";
 
-/// A key that is gone, and an expired token, are noticed within this.
+/// Upper bound for the detection of a removed key or an expired token.
 const SOON: Duration = Duration::from_secs(40);
 
 /// The program with tokens, on a database with `items` and `users`.
@@ -32,11 +32,11 @@ struct Guarded {
     service: Highwater,
     _program: Program,
     log: tempfile::NamedTempFile,
-    /// Where files with keys are.
+    /// The folder of the key files.
     keys: TempDir,
 }
 
-/// Files with keys: the variable that names one, the file's name, what it holds.
+/// A key file: the setting's environment variable, the file's name and its content.
 type KeyFile<'a> = (&'a str, &'a str, String);
 
 impl Guarded {
@@ -82,7 +82,7 @@ impl Guarded {
         Self { pg, service, _program: program, log, keys }
     }
 
-    /// What the program has logged so far.
+    /// The program's log so far.
     fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
@@ -91,7 +91,7 @@ impl Guarded {
         self.service.fetch_with(path, &bearer(token).each()).await.status
     }
 
-    /// Opens a stream, and gives what it has said once it ends.
+    /// Opens a stream and returns its content once it ends.
     async fn stream_to_its_end(&self, token: &str) -> String {
         let url = format!("{}/v1/stream?tables=items", self.service.url());
         let response = client().get(url).bearer_auth(token).send().await.unwrap();
@@ -113,8 +113,8 @@ impl Guarded {
         }
     }
 
-    /// A poll that is held for long.
-    async fn held_poll(&self, token: &str) -> u16 {
+    /// The status of a long poll.
+    async fn long_poll(&self, token: &str) -> u16 {
         let begin = self.service.fetch_with("/v1/changes", &bearer(token).each()).await;
         let after = begin.body["version"].as_str().unwrap();
         self.status(token, &format!("/v1/changes?wait=60s&after={after}")).await
@@ -159,7 +159,7 @@ fn client() -> reqwest::Client {
 
 fn write(folder: &TempDir, name: &str, text: &str) -> PathBuf {
     let path = folder.path().join(name);
-    // As deployments do it: the new file takes the place of the old one at once.
+    // As deployments do: the new file replaces the old one atomically.
     let new = folder.path().join("new");
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, &path).unwrap();
@@ -170,7 +170,7 @@ fn jwks(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// What the service says to exactly this request line.
+/// The status of the response to exactly this request target.
 async fn raw(service: &Highwater, target: &str, token: &str) -> u16 {
     let mut stream = TcpStream::connect(service.url().replace("http://", "")).await.unwrap();
     let head = format!(
@@ -184,9 +184,9 @@ async fn raw(service: &Highwater, target: &str, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn every_route_is_for_its_audience() {
+async fn every_route_has_its_access_class() {
     let guarded = Guarded::start().await;
-    // Without a token, with a bad one, for a reader of another table, a reader, an operator.
+    // No token, an invalid one, a reader of another table, a reader, an admin.
     for (path, expected) in [
         ("/v1/changes?tables=items", [401, 401, 404, 200, 404]),
         ("/v1/tables/items/changes", [401, 401, 404, 200, 404]),
@@ -204,19 +204,19 @@ async fn every_route_is_for_its_audience() {
         ("/openapi.json", [200; 5]),
         ("/v1/nothing", [404; 5]),
     ] {
-        let mut said = Vec::new();
-        for token in ["", "hw_nobody", OTHER, READER, ADMIN] {
-            said.push(guarded.status(token, path).await);
+        let mut output = Vec::new();
+        for token in ["", "hw_unknown", OTHER, READER, ADMIN] {
+            output.push(guarded.status(token, path).await);
         }
-        assert_eq!(said, expected, "{path}");
+        assert_eq!(output, expected, "{path}");
     }
-    let mut said = Vec::new();
-    for token in ["", "hw_nobody", OTHER, READER, ADMIN] {
+    let mut output = Vec::new();
+    for token in ["", "hw_unknown", OTHER, READER, ADMIN] {
         let url = format!("{}/admin/reload?table=items", guarded.service.url());
         let request = client().post(url).header("authorization", format!("Bearer {token}"));
-        said.push(request.send().await.unwrap().status().as_u16());
+        output.push(request.send().await.unwrap().status().as_u16());
     }
-    assert_eq!(said, [401, 401, 403, 403, 202]);
+    assert_eq!(output, [401, 401, 403, 403, 202]);
     let missing =
         guarded.service.fetch_with("/v1/tables/items/rows/1", &bearer(READER).each()).await;
     assert_eq!(missing.body["type"], "urn:highwater:problem:unknown-row");
@@ -227,7 +227,7 @@ async fn every_route_is_for_its_audience() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_path_is_a_way_around() {
+async fn no_spelling_of_a_path_bypasses_the_access_check() {
     let guarded = Guarded::start().await;
     assert_eq!(raw(&guarded.service, "/v1/changes?tables=items", READER).await, 200);
     for spelling in [
@@ -250,14 +250,14 @@ async fn no_spelling_of_a_path_is_a_way_around() {
         "http://x/v1/changes",
         "http://x//v1/status",
     ] {
-        for token in ["", "hw_nobody"] {
-            let said = raw(&guarded.service, spelling, token).await;
-            assert!([401, 404].contains(&said), "{spelling}: {said}");
+        for token in ["", "hw_unknown"] {
+            let output = raw(&guarded.service, spelling, token).await;
+            assert!([401, 404].contains(&output), "{spelling}: {output}");
         }
-        let said = raw(&guarded.service, spelling, OTHER).await;
+        let output = raw(&guarded.service, spelling, OTHER).await;
         assert!(
-            [403, 404].contains(&said) || spelling == "http://x/v1/changes",
-            "{spelling}: {said}"
+            [403, 404].contains(&output) || spelling == "http://x/v1/changes",
+            "{spelling}: {output}"
         );
     }
     for table in ["items", "%69tems", "%22items%22", "public.items", "%22public%22.items"] {
@@ -268,7 +268,7 @@ async fn no_spelling_of_a_path_is_a_way_around() {
 }
 
 #[tokio::test]
-async fn jwts_of_every_algorithm_let_in_and_those_that_are_not_right_do_not() {
+async fn valid_jwts_of_every_algorithm_are_accepted_and_invalid_ones_rejected() {
     let [secret, rsa, p256, ed25519] =
         [Signer::secret(), Signer::rsa(), Signer::p256(), Signer::ed25519()];
     let listed = Signer::p256();
@@ -312,7 +312,7 @@ async fn jwts_of_every_algorithm_let_in_and_those_that_are_not_right_do_not() {
 }
 
 #[tokio::test]
-async fn when_a_key_is_gone_so_is_whoever_it_let_in() {
+async fn removing_a_key_ends_the_requests_that_it_authorized() {
     let (old, new) = (Signer::ed25519(), Signer::rsa());
     let files = [("JWKS_FILE", "jwks.json", jwks(&[old.jwk("old")]))];
     let settings = [("HIGHWATER_AUTH__JWT__TABLES", "items")];
@@ -323,18 +323,18 @@ async fn when_a_key_is_gone_so_is_whoever_it_let_in() {
 
     write(&guarded.keys, "jwks.json", "{ \"keys\": [ half of it");
     let started = Instant::now();
-    while !guarded.log().contains("keys can't be read again") {
+    while !guarded.log().contains("reloading the keys for JWTs failed") {
         assert!(started.elapsed() < SOON, "{}", guarded.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(guarded.status(&before, "/v1/changes").await, 200, "the old keys still hold");
+    assert_eq!(guarded.status(&before, "/v1/changes").await, 200, "the old keys stay in use");
 
     let header = format!("Bearer {before}");
     let mut socket = guarded.socket(&[("authorization", header.as_str())]).await.unwrap();
     assert_eq!(socket.subscribe().await["reset"], json!(["items"]));
     let (stream, poll, closed, rotated) = tokio::join!(
         guarded.stream_to_its_end(&before),
-        guarded.held_poll(&before),
+        guarded.long_poll(&before),
         socket.closed(),
         async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -352,7 +352,7 @@ async fn when_a_key_is_gone_so_is_whoever_it_let_in() {
 }
 
 #[tokio::test]
-async fn when_a_token_expires_whatever_its_bearer_waits_for_ends() {
+async fn an_expired_token_ends_its_bearers_waiting_requests() {
     let signer = Signer::secret();
     let files = [("SECRET_FILE", "secret", signer.key_file())];
     let settings =
@@ -366,7 +366,7 @@ async fn when_a_token_expires_whatever_its_bearer_waits_for_ends() {
     let row = "/v1/tables/items/rows/1?at_least=FFFFFFFF/0&wait=60s";
     let (stream, poll, row, closed) = tokio::join!(
         guarded.stream_to_its_end(&token),
-        guarded.held_poll(&token),
+        guarded.long_poll(&token),
         guarded.status(&token, row),
         socket.closed()
     );
@@ -376,46 +376,49 @@ async fn when_a_token_expires_whatever_its_bearer_waits_for_ends() {
 }
 
 #[tokio::test]
-async fn web_pages_show_the_token_of_a_socket_among_its_protocols() {
+async fn web_pages_send_the_token_of_a_socket_as_a_subprotocol() {
     let guarded = Guarded::start().await;
     let protocol = "sec-websocket-protocol";
     let offered = format!("highwater, bearer.{READER}");
     let mut socket = guarded.socket(&[(protocol, offered.as_str())]).await.unwrap();
     assert_eq!(socket.subscribe().await["reset"], json!(["items"]));
-    let refused = guarded.socket(&[(protocol, "highwater, bearer.hw_nobody")]).await;
+    let refused = guarded.socket(&[(protocol, "highwater, bearer.hw_unknown")]).await;
     assert_eq!(refused.err(), Some(401));
     assert_eq!(guarded.socket(&[(protocol, "highwater")]).await.err(), Some(401));
     assert_eq!(guarded.socket(&[]).await.err(), Some(401));
 }
 
 #[tokio::test]
-async fn no_secret_is_in_logs_status_or_metrics() {
+async fn logs_status_and_metrics_contain_no_secret() {
     let signer = Signer::secret();
     let files = [("SECRET_FILE", "secret", signer.key_file())];
     let settings = [("HIGHWATER_AUTH__JWT__TABLES", "items")];
     let guarded = Guarded::with_keys(&files, &settings).await;
-    let good = signer.token(&json!({"exp": seconds_from_now(600), "sub": "somebody-special"}));
+    let good = signer.token(&json!({"exp": seconds_from_now(600), "sub": "secret-subject"}));
     let bad = Signer::secret().token(&json!({"exp": seconds_from_now(600)}));
-    for token in [good.as_str(), &bad, READER, "hw_nobody"] {
+    for token in [good.as_str(), &bad, READER, "hw_unknown"] {
         guarded.status(token, "/v1/changes?tables=items").await;
         let offered = format!("highwater, bearer.{token}");
         drop(guarded.socket(&[("sec-websocket-protocol", offered.as_str())]).await);
     }
-    let mut said = guarded.log();
-    assert!(said.contains("a token was refused"), "it is logged that, and why: {said}");
+    let mut output = guarded.log();
+    assert!(
+        output.contains("a token was refused"),
+        "the rejection is logged with its reason: {output}"
+    );
     for path in ["/v1/status", "/metrics"] {
         let reply = guarded.service.fetch_with(path, &bearer(ADMIN).each()).await;
         assert_eq!(reply.status, 200);
-        said.push_str(&reply.body.to_string());
+        output.push_str(&reply.body.to_string());
     }
     let hash = TokenHash::of(READER).to_string();
     let signature = good.rsplit('.').next().unwrap();
     let bad = bad.rsplit('.').next().unwrap();
     let secret = signer.key_file();
     for secret in
-        [READER, ADMIN, "hw_nobody", &hash[7..], signature, bad, &secret, "somebody-special"]
+        [READER, ADMIN, "hw_unknown", &hash[7..], signature, bad, &secret, "secret-subject"]
     {
-        assert!(!said.contains(secret), "{secret} is told");
+        assert!(!output.contains(secret), "{secret} is printed");
     }
 }
 
@@ -431,7 +434,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn commands_show_a_token_from_a_file_or_from_the_environment() {
+async fn commands_send_a_token_from_a_file_or_from_the_environment() {
     let guarded = Guarded::start().await;
     let url = guarded.service.url();
     let [admin, reader] = [("admin", ADMIN), ("reader", READER)]
@@ -464,12 +467,15 @@ async fn commands_show_a_token_from_a_file_or_from_the_environment() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_made_is_known_by_the_lines_that_came_with_it() {
+async fn a_generated_token_is_accepted_with_the_printed_configuration() {
     let made = command(&["token", "--name", "shop", "--tables", "items"], &[]).await;
-    let said = text(&made.stdout);
-    let token = said.lines().find(|line| line.starts_with("hw_")).expect("a token").to_owned();
-    let lines = said.split_once("[auth.tokens.shop]\n").expect("lines for the configuration").1;
-    assert!(lines.contains("hash = \"sha256:") && lines.contains("tables = [\"items\"]"), "{said}");
+    let output = text(&made.stdout);
+    let token = output.lines().find(|line| line.starts_with("hw_")).expect("a token").to_owned();
+    let lines = output.split_once("[auth.tokens.shop]\n").expect("lines for the configuration").1;
+    assert!(
+        lines.contains("hash = \"sha256:") && lines.contains("tables = [\"items\"]"),
+        "{output}"
+    );
     assert!(!lines.contains(&token));
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
@@ -485,7 +491,7 @@ async fn a_token_that_was_made_is_known_by_the_lines_that_came_with_it() {
 }
 
 #[tokio::test]
-async fn without_its_keys_it_does_not_start() {
+async fn the_service_does_not_start_without_its_keys() {
     let pg = TestPostgres::start().await;
     let variables = [
         ("HIGHWATER_AUTH__MODE", "token"),
@@ -495,12 +501,12 @@ async fn without_its_keys_it_does_not_start() {
     let url = pg.url();
     let refused = command(&["run", "--url", &url, "--listen", "127.0.0.1:0"], &variables).await;
     assert_eq!(refused.status.code(), Some(1));
-    let said = text(&refused.stderr);
-    assert!(said.contains("auth.jwt.jwks_file /nowhere/jwks.json: No such file"), "{said}");
+    let output = text(&refused.stderr);
+    assert!(output.contains("auth.jwt.jwks_file /nowhere/jwks.json: No such file"), "{output}");
 }
 
 #[tokio::test]
-async fn check_looks_at_the_keys_of_jwts() {
+async fn check_reads_the_keys_for_jwts() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE items (id int PRIMARY KEY)").await;
     pg.execute("CREATE PUBLICATION highwater FOR TABLE items").await;
@@ -519,14 +525,14 @@ async fn check_looks_at_the_keys_of_jwts() {
             ("HIGHWATER_AUTH__JWT__JWKS_FILE", file.as_str()),
         ];
         let checked = command(&["check", "--url", &pg.url()], &variables).await;
-        let said = self::text(&checked.stdout);
-        assert_eq!(checked.status.code(), Some(code), "{said}");
-        assert!(said.contains(expected), "{said}");
+        let output = self::text(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(code), "{output}");
+        assert!(output.contains(expected), "{output}");
     }
 }
 
 #[tokio::test]
-async fn the_claims_of_a_jwt_choose_the_rows_that_its_bearer_sees() {
+async fn the_claims_of_a_jwt_select_the_rows_that_its_bearer_sees() {
     let signer = Signer::secret();
     let files = [("SECRET_FILE", "secret", signer.key_file())];
     let settings = [
@@ -547,18 +553,18 @@ async fn the_claims_of_a_jwt_choose_the_rows_that_its_bearer_sees() {
     let written: String = guarded.pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
     for (token, id) in [(&ann, 1), (&bob, 2)] {
         let bearer = bearer(token);
-        let ask = async |path: &str| guarded.service.fetch_with(path, &bearer.each()).await;
-        let row = ask(&format!("/v1/tables/users/rows/{id}?at_least={written}")).await;
+        let fetch = async |path: &str| guarded.service.fetch_with(path, &bearer.each()).await;
+        let row = fetch(&format!("/v1/tables/users/rows/{id}?at_least={written}")).await;
         assert_eq!((row.status, row.body), (200, json!({"id": id})));
-        let told = ask(&format!("/v1/changes?after={after}")).await;
+        let poll = fetch(&format!("/v1/changes?after={after}")).await;
         let own = json!({"table": "users", "id": id, "op": "insert"});
-        let everybodys = json!({"table": "items", "id": 9, "op": "insert"});
-        assert_eq!(told.body["changes"], json!([own, everybodys]));
-        assert_eq!(ask("/v1/store?tables=users").await.body["users"], json!([{"id": id}]));
-        assert_eq!(ask("/v1/tables/users/rows/3").await.status, 404);
-        let others = ask(&format!("/v1/changes?tables=users&where=id:3&after={after}")).await;
+        let public = json!({"table": "items", "id": 9, "op": "insert"});
+        assert_eq!(poll.body["changes"], json!([own, public]));
+        assert_eq!(fetch("/v1/store?tables=users").await.body["users"], json!([{"id": id}]));
+        assert_eq!(fetch("/v1/tables/users/rows/3").await.status, 404);
+        let others = fetch(&format!("/v1/changes?tables=users&where=id:3&after={after}")).await;
         assert_eq!(others.body["changes"], json!([]));
     }
-    let nobody = signer.token(&json!({"exp": seconds_from_now(600)}));
-    assert_eq!(guarded.status(&nobody, "/v1/changes").await, 401, "the claim is missing");
+    let without_claim = signer.token(&json!({"exp": seconds_from_now(600)}));
+    assert_eq!(guarded.status(&without_claim, "/v1/changes").await, 401, "the claim is missing");
 }

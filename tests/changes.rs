@@ -34,16 +34,16 @@ async fn changes_are_told_with_the_operation_true_for_the_client() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO items VALUES (3, 'c', 3)").await;
-    let middle = hw.told(&pg, "items", &start).await;
+    let middle = hw.changes_since(&pg, "items", &start).await;
     assert_eq!(middle.changes, ["insert items 3"]);
     pg.execute("UPDATE items SET price = 9 WHERE id IN (1, 3); DELETE FROM items WHERE id = 2")
         .await;
     assert_eq!(
-        hw.told(&pg, "items", &start).await.set(),
+        hw.changes_since(&pg, "items", &start).await.set(),
         ["delete items 2", "insert items 3", "update items 1"].into()
     );
     assert_eq!(
-        hw.told(&pg, "items", &middle.version).await.set(),
+        hw.changes_since(&pg, "items", &middle.version).await.set(),
         ["delete items 2", "update items 1", "update items 3"].into()
     );
 }
@@ -56,7 +56,7 @@ async fn what_signals_miss_is_told() {
     let start = hw.version().await;
     let other = pg.connect().await;
     other.execute("UPDATE items SET price = price + 1").await;
-    let told = hw.told(&pg, "items,users", &start).await;
+    let told = hw.changes_since(&pg, "items,users", &start).await;
     assert_eq!(told.changes.len(), 10);
     assert!(told.changes.iter().all(|change| change.starts_with("update items ")));
     pg.execute(
@@ -68,7 +68,7 @@ async fn what_signals_miss_is_told() {
          UPDATE users SET name = 'v'",
     )
     .await;
-    let told = hw.told(&pg, "items,users", &told.version).await;
+    let told = hw.changes_since(&pg, "items,users", &told.version).await;
     let expected = ["delete items 1", "insert users 1", "update items 2"];
     assert_eq!(told.set(), expected.into());
 }
@@ -84,7 +84,7 @@ async fn nothing_is_told_of_what_was_rolled_back() {
          INSERT INTO items VALUES (3, 'no', 0); ROLLBACK TO s; COMMIT",
     )
     .await;
-    assert_eq!(hw.told(&pg, "items", &start).await.changes, ["insert items 2"]);
+    assert_eq!(hw.changes_since(&pg, "items", &start).await.changes, ["insert items 2"]);
 }
 
 #[tokio::test]
@@ -97,11 +97,11 @@ async fn truncate_is_a_reset_of_its_tables_only() {
         "TRUNCATE items; INSERT INTO items VALUES (5, 'a', 1); INSERT INTO users VALUES (1, 'u')",
     )
     .await;
-    let told = hw.told(&pg, "items,users", &start).await;
+    let told = hw.changes_since(&pg, "items,users", &start).await;
     assert_eq!(told.reset, ["items"]);
     assert_eq!(told.changes, ["insert users 1"]);
     pg.execute("UPDATE items SET price = 2").await;
-    let after = hw.told(&pg, "items,users", &told.version).await;
+    let after = hw.changes_since(&pg, "items,users", &told.version).await;
     assert_eq!((after.reset.len(), after.changes), (0, vec!["update items 5".to_owned()]));
 }
 
@@ -112,7 +112,10 @@ async fn a_changed_key_is_the_end_of_one_id_and_the_beginning_of_another() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("UPDATE items SET id = 2 WHERE id = 1").await;
-    assert_eq!(hw.told(&pg, "items", &start).await.changes, ["delete items 1", "insert items 2"]);
+    assert_eq!(
+        hw.changes_since(&pg, "items", &start).await.changes,
+        ["delete items 1", "insert items 2"]
+    );
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ async fn a_foreign_slot_is_not_touched() {
     let slot = format!("slot_{}", pg.database());
     pg.query(&format!("SELECT pg_create_physical_replication_slot('{slot}')")).await;
     command(&pg, &["check"]).await.expect(1).says("is a physical slot");
-    command(&pg, &["setup", "--apply"]).await.expect(1).says("give Highwater another name");
+    command(&pg, &["setup", "--apply"]).await.expect(1).says("choose another name with --slot");
     command(&pg, &["teardown"]).await.expect(1).says("nothing was dropped");
     pg.query(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
 }

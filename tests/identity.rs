@@ -1,9 +1,9 @@
-//! Replica identities, keys and their absence.
+//! Replica identities, and tables with and without keys.
 
 use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
-async fn every_replica_identity_with_a_key_tells_ids() {
+async fn every_replica_identity_with_a_key_yields_ids() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE d (id int PRIMARY KEY, v int);
@@ -25,13 +25,19 @@ async fn every_replica_identity_with_a_key_tells_ids() {
         .await;
     }
     pg.execute("UPDATE i SET id = 7 WHERE id = 1; UPDATE f SET id = 8 WHERE id = 1").await;
-    assert_eq!(hw.told(&pg, "d", &start).await.changes, ["update d 1", "delete d 2"]);
-    assert_eq!(hw.told(&pg, "i", &start).await.changes, ["delete i \"b\"", "update i \"a\""]);
-    assert_eq!(hw.told(&pg, "f", &start).await.changes, ["delete f 2", "delete f 1", "insert f 8"]);
+    assert_eq!(hw.changes_since(&pg, "d", &start).await.changes, ["update d 1", "delete d 2"]);
+    assert_eq!(
+        hw.changes_since(&pg, "i", &start).await.changes,
+        ["delete i \"b\"", "update i \"a\""]
+    );
+    assert_eq!(
+        hw.changes_since(&pg, "f", &start).await.changes,
+        ["delete f 2", "delete f 1", "insert f 8"]
+    );
 }
 
 #[tokio::test]
-async fn tables_whose_changes_have_no_id_are_announced_and_reset() {
+async fn tables_without_ids_are_listed_and_reset_by_every_change() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE nokey (v int); CREATE TABLE nothing (id int PRIMARY KEY);
@@ -44,11 +50,14 @@ async fn tables_whose_changes_have_no_id_are_announced_and_reset() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO nokey VALUES (1); INSERT INTO nothing VALUES (1); INSERT INTO keyed VALUES (1); INSERT INTO full_nokey VALUES (1)").await;
-    let told = hw.told(&pg, "nokey,nothing,keyed,full_nokey", &start).await;
-    assert_eq!(told.reset.len(), 3, "{told:?}");
-    assert_eq!(told.changes, ["insert keyed 1"]);
+    let poll = hw.changes_since(&pg, "nokey,nothing,keyed,full_nokey", &start).await;
+    assert_eq!(poll.reset.len(), 3, "{poll:?}");
+    assert_eq!(poll.changes, ["insert keyed 1"]);
     pg.execute("UPDATE full_nokey SET v = 2").await;
-    assert_eq!(hw.told(&pg, "full_nokey,nokey", &told.version).await.reset, ["full_nokey"]);
+    assert_eq!(
+        hw.changes_since(&pg, "full_nokey,nokey", &poll.version).await.reset,
+        ["full_nokey"]
+    );
     let status = hw.fetch("/v1/status").await.body;
     let tables = status["tables"].as_array().expect("tables");
     let reset_only = tables.iter().filter(|t| t["tracking"] == "reset_only").count();
@@ -56,7 +65,7 @@ async fn tables_whose_changes_have_no_id_are_announced_and_reset() {
 }
 
 #[tokio::test]
-async fn a_long_toasted_key_is_told() {
+async fn a_long_toasted_key_is_complete_in_changes() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE docs (path text PRIMARY KEY, v int, body text);
@@ -68,15 +77,15 @@ async fn a_long_toasted_key_is_told() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("UPDATE docs SET v = 2").await;
-    let told = hw.told(&pg, "docs", &start).await;
-    assert_eq!(told.changes, [format!("update docs \"{}\"", "k".repeat(2500))]);
+    let poll = hw.changes_since(&pg, "docs", &start).await;
+    assert_eq!(poll.changes, [format!("update docs \"{}\"", "k".repeat(2500))]);
     pg.execute("DELETE FROM docs").await;
-    let told = hw.told(&pg, "docs", &told.version).await;
-    assert_eq!(told.changes, [format!("delete docs \"{}\"", "k".repeat(2500))]);
+    let poll = hw.changes_since(&pg, "docs", &poll.version).await;
+    assert_eq!(poll.changes, [format!("delete docs \"{}\"", "k".repeat(2500))]);
 }
 
 #[tokio::test]
-async fn partitions_are_told_as_their_root() {
+async fn changes_of_partitions_are_reported_under_the_root() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int, day int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
@@ -91,15 +100,15 @@ async fn partitions_are_told_as_their_root() {
         "INSERT INTO events VALUES (1, 5), (2, 15); UPDATE events SET day = 16 WHERE id = 1",
     )
     .await;
-    let told = hw.told(&pg, "events", &start).await;
+    let poll = hw.changes_since(&pg, "events", &start).await;
     assert_eq!(
-        told.set(),
+        poll.set(),
         ["delete events [1,5]", "insert events [1,16]", "insert events [2,15]"].into()
     );
 }
 
 #[tokio::test]
-async fn leaves_are_tables_of_their_own_without_the_root() {
+async fn leaves_are_separate_tables_if_not_published_via_the_root() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
@@ -111,12 +120,12 @@ async fn leaves_are_tables_of_their_own_without_the_root() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO events VALUES (1), (11)").await;
-    let told = hw.told(&pg, "events_1,events_2", &start).await;
-    assert_eq!(told.changes, ["insert events_1 1", "insert events_2 11"]);
+    let poll = hw.changes_since(&pg, "events_1,events_2", &start).await;
+    assert_eq!(poll.changes, ["insert events_1 1", "insert events_2 11"]);
 }
 
 #[tokio::test]
-async fn awkward_names_and_several_schemas_are_told_apart() {
+async fn quoted_names_and_schemas_are_distinguished() {
     let pg = TestPostgres::start().await;
     pg.execute(
         r#"CREATE SCHEMA shop; CREATE SCHEMA "Up.per";
@@ -150,8 +159,8 @@ async fn awkward_names_and_several_schemas_are_told_apart() {
         ("%22shop.items%22", 3),
         ("%22Up.per%22.%22it%22%22s%2C%20%C3%9Cn%C3%AFcode%22", 4),
     ] {
-        let told = hw.poll(&format!("tables={spelling}&after={start}")).await;
-        assert_eq!(told.changes.len(), 1, "{spelling}: {told:?}");
-        assert!(told.changes[0].ends_with(&format!(" {id}")), "{spelling}: {told:?}");
+        let poll = hw.poll(&format!("tables={spelling}&after={start}")).await;
+        assert_eq!(poll.changes.len(), 1, "{spelling}: {poll:?}");
+        assert!(poll.changes[0].ends_with(&format!(" {id}")), "{spelling}: {poll:?}");
     }
 }

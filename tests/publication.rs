@@ -1,4 +1,4 @@
-//! Tables joining, leaving and changing while the service runs.
+//! Tables that join, leave or change while the service runs.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Highwater, PATIENCE, TestPostgres, installation};
 
-/// Polls until a reset of `table` is told after `version`; answers with the version then.
+/// Polls until `table` is reset after `version`; returns the version of that response.
 async fn until_reset(hw: &Highwater, table: &str, version: &str) -> String {
     let began = Instant::now();
     loop {
@@ -22,7 +22,7 @@ async fn until_reset(hw: &Highwater, table: &str, version: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_table_that_joins_is_told_from_its_reset_on() {
+async fn changes_of_a_table_that_joins_are_reported_from_its_reset_on() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
@@ -35,11 +35,11 @@ async fn a_table_that_joins_is_told_from_its_reset_on() {
     pg.execute("ALTER PUBLICATION highwater ADD TABLE b; INSERT INTO b VALUES (1)").await;
     let version = until_reset(&hw, "b", &start).await;
     pg.execute("INSERT INTO b VALUES (2)").await;
-    assert_eq!(hw.told(&pg, "b", &version).await.changes, ["insert b 2"]);
+    assert_eq!(hw.changes_since(&pg, "b", &version).await.changes, ["insert b 2"]);
 }
 
 #[tokio::test]
-async fn what_was_written_before_a_table_joined_and_committed_after_is_a_second_reset() {
+async fn a_transaction_that_spans_the_joining_of_its_table_is_a_second_reset() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
@@ -57,7 +57,7 @@ async fn what_was_written_before_a_table_joined_and_committed_after_is_a_second_
 }
 
 #[tokio::test]
-async fn a_table_that_leaves_is_unknown_and_its_absence_is_not_forgotten() {
+async fn a_table_that_leaves_is_unknown_and_reset_when_it_returns() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
@@ -77,7 +77,7 @@ async fn a_table_that_leaves_is_unknown_and_its_absence_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn leaving_and_joining_between_two_looks_is_a_reset() {
+async fn leaving_and_joining_between_two_refreshes_is_a_reset() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
@@ -105,11 +105,11 @@ async fn a_table_dropped_and_created_again_is_a_reset() {
     .await;
     let version = until_reset(&hw, "a", &start).await;
     pg.execute("INSERT INTO a VALUES ('y')").await;
-    assert_eq!(hw.told(&pg, "a", &version).await.changes, ["insert a \"y\""]);
+    assert_eq!(hw.changes_since(&pg, "a", &version).await.changes, ["insert a \"y\""]);
 }
 
 #[tokio::test]
-async fn a_table_of_a_publication_for_all_tables_is_told_once_it_exists() {
+async fn a_new_table_of_a_publication_for_all_tables_is_reported() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE PUBLICATION highwater FOR ALL TABLES").await;
     let hw = Highwater::start(&pg).await;
@@ -124,7 +124,7 @@ async fn a_table_of_a_publication_for_all_tables_is_told_once_it_exists() {
 }
 
 #[tokio::test]
-async fn a_renamed_table_goes_by_its_new_name() {
+async fn a_renamed_table_is_known_under_its_new_name() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
@@ -138,11 +138,11 @@ async fn a_renamed_table_goes_by_its_new_name() {
     assert_eq!(hw.fetch("/v1/changes?tables=a").await.status, 404);
     let version = hw.version().await;
     pg.execute("INSERT INTO b VALUES (2)").await;
-    assert_eq!(hw.told(&pg, "b", &version).await.changes, ["insert b 2"]);
+    assert_eq!(hw.changes_since(&pg, "b", &version).await.changes, ["insert b 2"]);
 }
 
 #[tokio::test]
-async fn a_changed_definition_resets_and_a_changed_key_is_told_with_the_new_one() {
+async fn a_changed_definition_resets_and_a_changed_key_yields_new_ids() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, code text NOT NULL); INSERT INTO a VALUES (1, 'x');
@@ -159,16 +159,16 @@ async fn a_changed_definition_resets_and_a_changed_key_is_told_with_the_new_one(
     )
     .await;
     let mut version = until_reset(&hw, "a", &version).await;
-    // The look may come a moment after the change.
+    // The catalog refresh may follow the change with a delay.
     let began = Instant::now();
     loop {
         pg.execute("UPDATE a SET more = more + 1").await;
-        let told = hw.told(&pg, "a", &version).await;
-        if told.changes == ["update a \"x\""] {
+        let poll = hw.changes_since(&pg, "a", &version).await;
+        if poll.changes == ["update a \"x\""] {
             return;
         }
-        assert!(told.reset == ["a"] && began.elapsed() < PATIENCE, "{told:?}");
-        version = told.version;
+        assert!(poll.reset == ["a"] && began.elapsed() < PATIENCE, "{poll:?}");
+        version = poll.version;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -191,9 +191,9 @@ async fn an_attached_partition_resets_its_root() {
     until_reset(&hw, "events", &version).await;
 }
 
-/// Without the event trigger, and faster than Highwater looks.
+/// Without the event trigger, and faster than the catalog refreshes.
 #[tokio::test]
-async fn a_partition_that_came_and_went_or_went_and_came_resets_its_root() {
+async fn a_partition_attached_and_detached_or_detached_and_attached_resets_its_root() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
@@ -205,65 +205,66 @@ async fn a_partition_that_came_and_went_or_went_and_came_resets_its_root() {
     .await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
-    // The change is told as the root's; nobody tells that the row is gone.
+    // The change is reported under the root; no message reports that the row has left it.
     pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (10) TO (20)").await;
     pg.execute("UPDATE events SET n = 1 WHERE id = 11").await;
     pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
     let version = until_reset(&hw, "events", &start).await;
-    // The change is not told.
+    // The change is not published.
     pg.execute("ALTER TABLE events DETACH PARTITION kept").await;
     pg.execute("UPDATE kept SET n = 1").await;
     pg.execute("ALTER TABLE events ATTACH PARTITION kept FOR VALUES FROM (1) TO (10)").await;
     until_reset(&hw, "events", &version).await;
 }
 
-/// PostgreSQL 14 doesn't ask again whether it publishes a table whose changes it has seen.
+/// PostgreSQL 14 caches whether it publishes a table whose changes it has decoded before.
 #[tokio::test]
-async fn a_leaf_that_was_written_to_before_is_followed_once_attached_and_no_more_once_detached() {
-    let mut stories = JoinSet::new();
+async fn a_leaf_with_earlier_changes_is_followed_once_attached_and_not_after_detaching() {
+    let mut cases = JoinSet::new();
     for publication in [
         "FOR TABLE events WITH (publish_via_partition_root = true)",
         "FOR ALL TABLES WITH (publish_via_partition_root = true)",
         "FOR TABLE events",
     ] {
-        stories.spawn(attached_and_detached(publication, "loose", ""));
+        cases.spawn(attached_and_detached(publication, "loose", ""));
         let leaf = "CREATE TABLE leaf PARTITION OF loose FOR VALUES FROM (10) TO (20)";
-        stories.spawn(attached_and_detached(publication, "leaf", leaf));
+        cases.spawn(attached_and_detached(publication, "leaf", leaf));
     }
-    stories.join_all().await;
+    cases.join_all().await;
 }
 
-/// `loose` is attached to `events`, and has its rows itself or in a `leaf` that the statement makes.
+/// Attaches `loose` to `events` and detaches it. Its rows are in itself or in the leaf that the
+/// statement `create_leaf` creates.
 async fn attached_and_detached(
     publication: &'static str,
     leaf: &'static str,
-    makes_leaf: &'static str,
+    create_leaf: &'static str,
 ) {
-    let by = if makes_leaf.is_empty() { "" } else { "PARTITION BY RANGE (id)" };
+    let by = if create_leaf.is_empty() { "" } else { "PARTITION BY RANGE (id)" };
     let pg = TestPostgres::start().await;
     pg.execute(&format!(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (10);
-         CREATE TABLE loose (id int PRIMARY KEY) {by}; {makes_leaf};
+         CREATE TABLE loose (id int PRIMARY KEY) {by}; {create_leaf};
          CREATE PUBLICATION highwater {publication}"
     ))
     .await;
-    let told_as = if publication.contains("root") { "events" } else { leaf };
+    let reported_as = if publication.contains("root") { "events" } else { leaf };
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO loose VALUES (11)").await;
     hw.applied(&pg).await;
     pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (10) TO (20)").await;
-    let version = until_reset(&hw, told_as, &start).await;
+    let version = until_reset(&hw, reported_as, &start).await;
     pg.execute("INSERT INTO loose VALUES (12)").await;
-    let told = hw.told(&pg, told_as, &version).await;
-    assert_eq!(told.changes, [format!("insert {told_as} 12")], "{publication}");
+    let poll = hw.changes_since(&pg, reported_as, &version).await;
+    assert_eq!(poll.changes, [format!("insert {reported_as} 12")], "{publication}");
     pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
-    if told_as == "events" {
-        let version = until_reset(&hw, "events", &told.version).await;
+    if reported_as == "events" {
+        let version = until_reset(&hw, "events", &poll.version).await;
         pg.execute("INSERT INTO loose VALUES (13); INSERT INTO events VALUES (1)").await;
-        let told = hw.told(&pg, "events", &version).await;
-        assert_eq!(told.changes, ["insert events 1"], "{publication}");
+        let poll = hw.changes_since(&pg, "events", &version).await;
+        assert_eq!(poll.changes, ["insert events 1"], "{publication}");
     }
 }
 
@@ -285,18 +286,18 @@ async fn with_the_event_trigger_a_leaf_is_followed_from_the_commit_that_attached
         pg.execute("ALTER TABLE events ATTACH PARTITION loose FOR VALUES FROM (0) TO (1000)").await;
         version = until_reset(&hw, "events", &version).await;
         pg.execute(&format!("INSERT INTO loose VALUES ({id})")).await;
-        let told = hw.told(&pg, "events", &version).await;
-        let is_told = told.changes == [format!("insert events {id}")];
-        assert!(is_told || told.reset == ["events"], "{id}: {told:?}");
+        let poll = hw.changes_since(&pg, "events", &version).await;
+        let is_reported = poll.changes == [format!("insert events {id}")];
+        assert!(is_reported || poll.reset == ["events"], "{id}: {poll:?}");
         pg.execute("ALTER TABLE events DETACH PARTITION loose").await;
-        version = until_reset(&hw, "events", &told.version).await;
+        version = until_reset(&hw, "events", &poll.version).await;
     }
 }
 
 #[tokio::test]
 async fn a_row_that_leaves_the_filter_is_deleted_and_one_that_enters_is_inserted() {
     if installation().major() < 15 {
-        // Row filters and column lists came with PostgreSQL 15: there is nothing to test before.
+        // Row filters and column lists exist since PostgreSQL 15.
         return;
     }
     let pg = TestPostgres::start().await;
@@ -309,6 +310,6 @@ async fn a_row_that_leaves_the_filter_is_deleted_and_one_that_enters_is_inserted
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("UPDATE a SET state = 0 WHERE id = 1; UPDATE a SET state = 5 WHERE id = 2; INSERT INTO a VALUES (3, 0, 's')").await;
-    let told = hw.told(&pg, "a", &start).await;
-    assert_eq!(told.changes, ["delete a [1,1]", "insert a [2,5]"]);
+    let poll = hw.changes_since(&pg, "a", &start).await;
+    assert_eq!(poll.changes, ["delete a [1,1]", "insert a [2,5]"]);
 }

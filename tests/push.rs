@@ -15,7 +15,7 @@ macro_rules! catch_up {
     ($client:ident, $mirror:ident, $goal:expr) => {
         loop {
             let answer: Poll = $client.next().await.expect("the service runs");
-            let more = $mirror.believe(&answer).await;
+            let more = $mirror.apply(&answer).await;
             if !more && answer.version >= $goal {
                 break;
             }
@@ -61,8 +61,8 @@ async fn mirrors_that_are_pushed_to_equal_the_database() {
     let (goal, ()) = tokio::join!(writer, async {
         // Reads a little meanwhile.
         for _ in 0..20 {
-            streamed.believe(&stream.next().await.unwrap()).await;
-            socketed.believe(&socket.next().await.unwrap()).await;
+            streamed.apply(&stream.next().await.unwrap()).await;
+            socketed.apply(&socket.next().await.unwrap()).await;
         }
     });
     catch_up!(stream, streamed, goal);

@@ -22,15 +22,15 @@ async fn clients_continue_across_a_restart() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1)").await;
-    let before = hw.told(&pg, "a", &start).await;
+    let before = hw.changes_since(&pg, "a", &start).await;
     hw.stop().await.expect("a clean shutdown");
     pg.execute("INSERT INTO a VALUES (2)").await;
     let start_time = Instant::now();
     let hw = Highwater::start(&pg).await;
     eprintln!("service restarted: ready after {:?}", start_time.elapsed());
-    let poll = hw.told(&pg, "a", &before.version).await;
+    let poll = hw.changes_since(&pg, "a", &before.version).await;
     assert_eq!((poll.reset.len(), poll.changes), (0, vec!["insert a 2".to_owned()]));
-    let all = hw.told(&pg, "a", &start).await;
+    let all = hw.changes_since(&pg, "a", &start).await;
     assert_eq!(all.changes, ["insert a 1", "insert a 2"], "the resume window is sent again");
 }
 
@@ -52,7 +52,7 @@ async fn a_client_with_a_part_of_a_commit_gets_the_rest_after_a_restart() {
     assert!(part.more && part.version.contains('.'), "{}", part.version);
     hw.stop().await.expect("a clean shutdown");
     let hw = Highwater::start(&pg).await;
-    let rest = hw.told(&pg, "a", &part.version).await;
+    let rest = hw.changes_since(&pg, "a", &part.version).await;
     assert_eq!((rest.reset.len(), rest.more), (0, false));
     let poll: Vec<String> = part.changes.into_iter().chain(rest.changes).collect();
     assert_eq!(poll, (1..=500).map(|id| format!("insert a {id}")).collect::<Vec<_>>());
@@ -72,7 +72,7 @@ async fn a_definition_changed_while_the_service_was_down_is_a_reset() {
     .await;
     let hw = Highwater::start(&pg).await;
     let start_time = Instant::now();
-    while hw.told(&pg, "a", &start).await.reset != ["a"] {
+    while hw.changes_since(&pg, "a", &start).await.reset != ["a"] {
         assert!(start_time.elapsed() < PATIENCE, "the change was not noticed");
     }
 }
@@ -102,7 +102,7 @@ async fn assert_reset_after_partition_change(change: &str, with_trigger: bool) {
     pg.execute(change).await;
     let hw = Highwater::start(&pg).await;
     let start_time = Instant::now();
-    while hw.told(&pg, "a", &start).await.reset != ["a"] {
+    while hw.changes_since(&pg, "a", &start).await.reset != ["a"] {
         assert!(start_time.elapsed() < PATIENCE, "{change}: not noticed");
     }
     hw.stop().await.expect("a clean shutdown");
@@ -137,7 +137,7 @@ async fn with_the_event_trigger_a_restart_does_not_reset_a_partitioned_table() {
     hw.stop().await.expect("a clean shutdown");
     pg.execute("INSERT INTO a VALUES (1)").await;
     let hw = Highwater::start(&pg).await;
-    let poll = hw.told(&pg, "a", &start).await;
+    let poll = hw.changes_since(&pg, "a", &start).await;
     assert_eq!((poll.reset.len(), poll.changes), (0, vec!["insert a 1".to_owned()]));
 }
 
@@ -179,7 +179,7 @@ async fn a_killed_walsender_is_replaced_and_nothing_is_missed() {
     let start_time = Instant::now();
     hw.applied(&pg).await;
     eprintln!("killed walsender: the next change is reported after {:?}", start_time.elapsed());
-    let poll = hw.told(&pg, "a", &start).await;
+    let poll = hw.changes_since(&pg, "a", &start).await;
     assert_eq!(poll.reset.len(), 0);
     assert_eq!(poll.changes.len(), 5);
 }
@@ -204,7 +204,7 @@ async fn a_lost_slot_is_replaced_and_every_client_is_reset() {
     .await;
     let start_time = Instant::now();
     loop {
-        let poll = hw.told(&pg, "a", &start).await;
+        let poll = hw.changes_since(&pg, "a", &start).await;
         if poll.reset == ["a"] {
             break;
         }
@@ -226,7 +226,7 @@ async fn a_restart_of_the_server_is_neither_delayed_nor_visible_to_clients() {
     pg.reconnect().await;
     assert_eq!(hw.poll(&format!("after={start}")).await.changes, ["insert a 1"], "polls continue");
     pg.execute("INSERT INTO a VALUES (2)").await;
-    let poll = hw.told(&pg, "a", &start).await;
+    let poll = hw.changes_since(&pg, "a", &start).await;
     eprintln!(
         "server restart: the next change is reported {:?} after its start",
         start_time.elapsed()
@@ -252,7 +252,7 @@ async fn an_instance_waits_for_a_busy_slot_and_takes_it_over() {
     let took = freed.elapsed();
     eprintln!("slot taken over {took:?} after its holder stopped");
     assert!(took < Duration::from_secs(15), "the takeover took {took:?}");
-    assert_eq!(second.told(&pg, "a", &start).await.changes, ["insert a 1"]);
+    assert_eq!(second.changes_since(&pg, "a", &start).await.changes, ["insert a 1"]);
 }
 
 #[tokio::test]

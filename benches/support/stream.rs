@@ -1,5 +1,5 @@
 //! A change stream as a server would send it: commits of new rows of a table with an integer key.
-//! Also what the tests of costs count on (`tests/costs.rs`).
+//! Also the stream whose allocations `tests/alloc_budget.rs` counts.
 
 use highwater::change::Event;
 use highwater::json_type::JsonType;

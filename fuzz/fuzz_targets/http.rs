@@ -4,7 +4,7 @@
 use std::cell::LazyCell;
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzzed/checks.rs"]
+#[path = "../../tests/fuzz_regressions/checks.rs"]
 mod checks;
 
 thread_local! {

@@ -17,7 +17,7 @@ pub(super) fn spawn(
     pace: Option<CheckPace>,
     shutdown: &CancellationToken,
 ) {
-    let workers = options.connections_max;
+    let workers = options.max_connections;
     let loader = Arc::new(PgLoader::new(options));
     for _ in 0..workers {
         let work = store.load_worker().run(loader.clone(), shutdown.clone());

@@ -1,27 +1,27 @@
-//! Which tables somebody may read, and which of their rows.
+//! The tables that a caller may read, and which of their rows.
 
 use crate::scope::ScopeConditions;
 
-/// What somebody may read.
+/// The tables that a caller may read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Every published table, whole.
+    /// Every published table with all rows.
     Everything,
-    /// These tables. None: nothing.
+    /// These tables; an empty list permits nothing.
     Tables(Vec<Granted>),
 }
 
 /// A table that may be read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Granted {
-    /// Its name in any spelling that clients may use, too.
+    /// Its name in any spelling that clients may use.
     pub table: String,
-    /// Which of its rows. Where a table is granted twice, both must hold.
+    /// The conditions on its rows. If a table is granted twice, both must hold.
     pub rows: ScopeConditions,
 }
 
 impl Access {
-    /// Nothing at all.
+    /// Access to no table.
     pub fn nothing() -> Self {
         Self::Tables(Vec::new())
     }

@@ -1,5 +1,5 @@
-//! The cryptography of JWTs, from ring: TLS uses it already, and a second library would be one more to
-//! watch. It takes no RSA key of less than 2048 bits.
+//! Signature verification of JWTs with ring, which TLS uses already: a second library would be one more to
+//! keep up to date. ring rejects RSA keys of less than 2048 bits.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -11,20 +11,20 @@ use ring::signature::{
     UnparsedPublicKey, VerificationAlgorithm,
 };
 
-/// What `jsonwebtoken` is to use.
+/// The provider for `jsonwebtoken`: verification only.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: no_signer,
     verifier_factory: verifier,
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// To be called before a token is looked at; again does nothing.
+/// Installs the provider; must precede the verification of any token. Later calls have no effect.
 pub(super) fn install() {
-    // Nobody else uses that crate, so who was first was we.
+    // An error means that it is installed already: no other module uses that crate.
     let _ = PROVIDER.install_default();
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the crate calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "a signature that the crate requires")]
 fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     Err(ErrorKind::UnsupportedAlgorithm.into())
 }
@@ -32,13 +32,13 @@ fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error
 #[expect(
     clippy::unnecessary_wraps,
     clippy::trivially_copy_pass_by_ref,
-    reason = "the crate calls it so"
+    reason = "a signature that the crate requires"
 )]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     Ok(Box::new(Signature { algorithm: *algorithm, key: key.clone() }))
 }
 
-/// Looks at signatures of one algorithm by one key.
+/// A verifier for one algorithm and one key.
 struct Signature {
     algorithm: Algorithm,
     key: DecodingKey,

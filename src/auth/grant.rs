@@ -1,4 +1,4 @@
-//! What a kind of token may read, before it is known whose token it is.
+//! Grants: what tokens may read, with conditions that each token's claims fill in.
 
 use serde_json::{Map, Value};
 
@@ -6,59 +6,59 @@ use super::access::{Access, Granted};
 use super::rejected::TokenRejected;
 use crate::scope::ScopeConditions;
 
-/// What a JWT says of its bearer.
+/// The claims of a JWT.
 pub(super) type Claims = Map<String, Value>;
 
-/// What tokens may read: written in the configuration, filled in by each token's claims.
+/// What a group of tokens may read: configured, and completed by each token's claims.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
-    /// The tables.
+    /// The tables that the tokens may read.
     pub tables: GrantedTables,
-    /// The claim that names the tables, of those above, that this token may read.
+    /// The claim that restricts a token to some of these tables; `None` for no restriction.
     pub tables_claim: Option<String>,
-    /// Which of their rows.
+    /// The conditions on their rows.
     pub rows: Vec<RowRule>,
 }
 
-/// Tables that are granted.
+/// The tables of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantedTables {
     /// Every published table.
     All,
-    /// These.
+    /// Only these tables.
     Named(Vec<String>),
 }
 
-/// Nothing, so that what is forgotten stays closed.
+/// No table, so that a missing setting grants nothing.
 impl Default for GrantedTables {
     fn default() -> Self {
         Self::Named(Vec::new())
     }
 }
 
-/// Of this table only rows with this value in this column.
+/// A restriction of a table to the rows with a certain value in a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowRule {
-    /// The table, as spelt among those that are granted.
+    /// The table, as spelled in the grant.
     pub table: String,
-    /// The column.
+    /// A scope column of that table.
     pub column: String,
-    /// What it must be.
+    /// The value that the column must have.
     pub value: RuleValue,
 }
 
-/// A value that rows must have.
+/// The value of a restriction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleValue {
-    /// This text, as PostgreSQL would read it.
+    /// This text, in PostgreSQL's input syntax.
     Text(String),
-    /// What the token's claim of this name says.
+    /// The value of the token's claim of this name.
     Claim(String),
 }
 
 impl Grant {
-    /// What the bearer of a token with these claims may read. A claim that is needed and not there
-    /// refuses the token.
+    /// The access of a token with these claims. The token is rejected if it lacks a claim that the grant
+    /// refers to.
     pub fn access(&self, claims: &Claims) -> Result<Access, TokenRejected> {
         let claimed = self.tables_claim.as_deref().map(|claim| names(claims, claim)).transpose()?;
         let tables: Vec<String> = match (&self.tables, claimed) {
@@ -71,8 +71,8 @@ impl Grant {
                 tables.iter().filter(is_claimed).cloned().collect()
             }
         };
-        // Each rule is read, also those of tables that the token doesn't name.
-        let rules = self.rows.iter().map(|rule| Ok((&rule.table, rule.of(claims)?)));
+        // Evaluates all rules, so that a missing claim rejects the token for any table.
+        let rules = self.rows.iter().map(|rule| Ok((&rule.table, rule.evaluate(claims)?)));
         let rules = rules.collect::<Result<Vec<_>, TokenRejected>>()?;
         let granted = tables.into_iter().map(|table| {
             let rows = rules.iter().filter(|(ruled, _)| is_same_table(ruled, &table));
@@ -84,14 +84,18 @@ impl Grant {
 }
 
 impl RowRule {
-    fn of(&self, claims: &Claims) -> Result<(String, String), TokenRejected> {
+    fn evaluate(&self, claims: &Claims) -> Result<(String, String), TokenRejected> {
         let value = match &self.value {
             RuleValue::Text(text) => text.clone(),
             RuleValue::Claim(claim) => match claims.get(claim) {
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Number(number)) => number.to_string(),
                 Some(Value::Bool(boolean)) => boolean.to_string(),
-                _ => return Err(TokenRejected::because(format!("claim {claim} is not one value"))),
+                _ => {
+                    return Err(TokenRejected::because(format!(
+                        "claim {claim} is not a single value"
+                    )));
+                }
             },
         };
         Ok((self.column.clone(), value))
@@ -107,15 +111,15 @@ fn names(claims: &Claims, claim: &str) -> Result<Vec<String>, TokenRejected> {
     })
 }
 
-/// Whether two spellings say the same table: `public.items` is `items`. Other spellings of one table
-/// are told apart, which grants less.
+/// Whether two spellings name the same table: `public.items` is `items`. Other spellings of one table count
+/// as different tables, which can only reduce access.
 pub fn is_same_table(one: &str, other: &str) -> bool {
     let plain = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_owned();
     plain(one) == plain(other)
 }
 
 impl Granted {
-    /// A table of which every row may be read.
+    /// A table with all rows.
     pub fn whole(table: impl Into<String>) -> Self {
         Self { table: table.into(), rows: ScopeConditions::default() }
     }
@@ -139,7 +143,7 @@ mod tests {
     /// `items[owner_id:5] users`
     fn shown(access: Result<Access, TokenRejected>) -> String {
         match access {
-            Err(refused) => format!("refused: {refused}"),
+            Err(rejected) => format!("rejected: {rejected}"),
             Ok(Access::Everything) => "everything".to_owned(),
             Ok(Access::Tables(tables)) => {
                 let one = |granted: &Granted| {
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_granted_is_not_given() {
+    fn the_default_grants_nothing() {
         let none = Claims::new();
         assert_eq!(shown(Grant::default().access(&none)), "");
         assert_eq!(shown(grant(&["items", "users"], None).access(&none)), "items users");
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_narrows_what_is_granted_and_never_widens_it() {
+    fn a_claim_restricts_the_grant_and_never_extends_it() {
         let grant = grant(&["public.items", "users"], Some("tables"));
         let access = |value: Value| shown(grant.access(&claims(&json!({ "tables": value }))));
         assert_eq!(access(json!(["items", "secrets"])), "public.items");
@@ -172,9 +176,9 @@ mod tests {
         assert_eq!(access(json!([])), "");
         assert_eq!(access(json!(["*"])), "");
         for wrong in [json!("items"), json!(null), json!([1]), json!({})] {
-            assert!(access(wrong).starts_with("refused: claim tables"));
+            assert!(access(wrong).starts_with("rejected: claim tables"));
         }
-        assert!(shown(grant.access(&Claims::new())).starts_with("refused"));
+        assert!(shown(grant.access(&Claims::new())).starts_with("rejected"));
         let all = Grant {
             tables: GrantedTables::All,
             tables_claim: Some("t".into()),
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_filled_in_from_claims() {
+    fn conditions_take_their_values_from_claims() {
         let rule = |table: &str, column: &str, value| RowRule {
             table: table.into(),
             column: column.into(),
@@ -202,8 +206,8 @@ mod tests {
         assert_eq!(access(json!(5)), all);
         assert!(access(json!(true)).contains("id:true"));
         for missing in [json!(null), json!([5]), json!({"a": 5})] {
-            assert_eq!(access(missing), "refused: claim sub is not one value");
+            assert_eq!(access(missing), "rejected: claim sub is not a single value");
         }
-        assert!(shown(grant.access(&Claims::new())).starts_with("refused"));
+        assert!(shown(grant.access(&Claims::new())).starts_with("rejected"));
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of whoever asks.
+//! The identity of an authenticated caller.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -9,51 +9,51 @@ use tokio::time::{Instant, sleep_until};
 use super::access::Access;
 use super::keys::{KeyFingerprint, VerificationKeys};
 
-/// The bearer of a token.
+/// The bearer of a valid token.
 #[derive(Debug)]
 pub struct TokenIdentity {
-    /// What they may read.
+    /// The tables that the bearer may read.
     pub access: Access,
-    /// Whether they may ask what operators ask.
-    pub operator: bool,
-    /// Until when this is true; `None`: as long as we run.
-    pub(super) lease: Option<Validity>,
+    /// Whether the bearer may use admin routes.
+    pub is_admin: bool,
+    /// The limits of the token's validity; `None` for a static token, which never expires.
+    pub(super) validity: Option<Validity>,
 }
 
-/// What a JWT's validity hangs on.
+/// The limits of a JWT's validity: its expiry, and the presence of its key.
 #[derive(Debug)]
 pub(super) struct Validity {
-    /// `None`: for ever.
+    /// The expiry; `None` if it is too far in the future to be represented.
     pub(super) until: Option<Instant>,
-    /// The key that signed it.
+    /// The key that verified its signature.
     pub(super) key: KeyFingerprint,
-    /// Those that hold now.
+    /// The current keys.
     pub(super) keys: watch::Receiver<Arc<VerificationKeys>>,
 }
 
 impl TokenIdentity {
-    /// Whether the token can become invalid while we run.
-    pub fn may_end(&self) -> bool {
-        self.lease.is_some()
+    /// Whether the token can become invalid while the process runs.
+    pub fn can_expire(&self) -> bool {
+        self.validity.is_some()
     }
 
-    /// Waits until the token isn't valid any more: it has expired, or its key is gone. Cancel safe.
-    pub async fn ended(&self) {
-        match &self.lease {
-            Some(lease) => lease.ended().await,
+    /// Waits until the token is no longer valid: it expired, or its key was removed. Cancel safe.
+    pub async fn expired(&self) {
+        match &self.validity {
+            Some(validity) => validity.expired().await,
             None => pending().await,
         }
     }
 
-    /// Whether that is so now.
-    pub fn is_over(&self) -> bool {
-        self.lease.as_ref().is_some_and(Validity::is_over)
+    /// Whether the token is no longer valid now.
+    pub fn has_expired(&self) -> bool {
+        self.validity.as_ref().is_some_and(Validity::has_expired)
     }
 }
 
 impl Validity {
-    async fn ended(&self) {
-        let expired = async {
+    async fn expired(&self) {
+        let expiry = async {
             match self.until {
                 Some(until) => sleep_until(until).await,
                 None => pending().await,
@@ -61,19 +61,19 @@ impl Validity {
         };
         let mut keys = self.keys.clone();
         let removed = async {
-            if keys.wait_for(|keys| !keys.holds(self.key)).await.is_err() {
-                // Nobody reads the files any more.
+            if keys.wait_for(|keys| !keys.contains(self.key)).await.is_err() {
+                // The files are no longer watched, so the keys no longer change.
                 pending::<()>().await;
             }
         };
         tokio::select! {
-            () = expired => {}
+            () = expiry => {}
             () = removed => {}
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn has_expired(&self) -> bool {
         self.until.is_some_and(|until| until <= Instant::now())
-            || !self.keys.borrow().holds(self.key)
+            || !self.keys.borrow().contains(self.key)
     }
 }

@@ -1,4 +1,4 @@
-//! Keys that JWTs may be signed with, read from files.
+//! The keys that verify JWTs, read from files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use sha2::{Digest, Sha256};
 use x509_cert::der::{Decode, asn1::ObjectIdentifier};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-/// Keys at once; files that hold more are refused.
-const KEYS_MAX: usize = 100;
+/// Upper bound of keys in all files together.
+const MAX_KEYS: usize = 100;
 
-/// A secret must be as long as what it makes (RFC 7518, 3.2).
-const SECRET_BYTES_MIN: usize = 32;
-/// Bytes of the modulus of an RSA key of 2048 bits (RFC 7518, 3.3).
-const RSA_BYTES_MIN: usize = 256;
-/// An uncompressed point on P-256.
+/// A secret must be at least as long as the hash (RFC 7518, 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+/// Bytes of the modulus of the smallest permitted RSA key, 2048 bits (RFC 7518, 3.3).
+const MIN_RSA_BYTES: usize = 256;
+/// Bytes of an uncompressed point on P-256.
 const P256_POINT_BYTES: usize = 65;
-/// An Ed25519 public key.
+/// Bytes of an Ed25519 public key.
 const ED25519_BYTES: usize = 32;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -29,28 +29,28 @@ const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// Where keys are.
+/// The files that contain keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFiles {
-    /// A secret for HS256.
+    /// A file with a secret for HS256.
     pub secret: Option<PathBuf>,
-    /// Public keys in PEM.
+    /// Files with public keys in PEM.
     pub public: Vec<PathBuf>,
-    /// A JSON Web Key Set (RFC 7517).
+    /// A file with a JSON Web Key Set (RFC 7517).
     pub jwks: Option<PathBuf>,
 }
 
 impl KeyFiles {
-    /// Reads the files; answers how many keys for JWTs they hold.
+    /// Reads the files and returns the number of usable keys in them.
     ///
     /// # Errors
-    /// When one can't be read, or what it holds can't be used.
+    /// A file can't be read, or its content can't be used.
     pub fn check(&self) -> Result<usize, KeysError> {
-        Ok(Texts::read(self)?.keys()?.len())
+        Ok(KeyFileContents::read(self)?.keys()?.len())
     }
 }
 
-/// Keys can't be had from a file.
+/// The reason why a file of keys can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} {}: {problem}", path.display())]
 pub struct KeysError {
@@ -59,40 +59,40 @@ pub struct KeysError {
     problem: String,
 }
 
-/// The keys that hold now.
+/// The current keys.
 pub(super) struct VerificationKeys(Vec<VerificationKey>);
 
-/// One key, for one algorithm: a token can't choose another one for it.
+/// A key for one fixed algorithm, which a token's header can't override.
 pub(super) struct VerificationKey {
     pub(super) algorithm: Algorithm,
-    /// The name by which tokens call it.
+    /// Its `kid` in a JWK set; `None` for keys from other files.
     kid: Option<String>,
     pub(super) decoding: DecodingKey,
-    pub(super) print: KeyFingerprint,
+    pub(super) fingerprint: KeyFingerprint,
 }
 
-/// Names a key without telling it.
+/// A hash that identifies a key without revealing it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct KeyFingerprint([u8; 32]);
 
-/// What the files held, to see whether they hold something else now.
-pub(super) struct Texts(Vec<(KeySource, Vec<u8>)>);
+/// The content of the key files, as last read.
+pub(super) struct KeyFileContents(Vec<(KeySource, Vec<u8>)>);
 
-/// A file, and what it is to hold.
+/// A key file and its format.
 #[derive(Clone, Debug)]
 struct KeySource {
-    form: FileForm,
+    format: KeyFormat,
     path: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum FileForm {
+enum KeyFormat {
     Secret,
     Pem,
     Jwks,
 }
 
-impl FileForm {
+impl KeyFormat {
     fn setting(self) -> &'static str {
         match self {
             Self::Secret => "auth.jwt.secret_file",
@@ -103,30 +103,30 @@ impl FileForm {
 }
 
 impl KeySource {
-    fn new(form: FileForm, path: &Path) -> Self {
-        Self { form, path: path.to_owned() }
+    fn new(format: KeyFormat, path: &Path) -> Self {
+        Self { format, path: path.to_owned() }
     }
 
     fn error(&self, problem: impl Into<String>) -> KeysError {
-        let (setting, path) = (self.form.setting(), self.path.clone());
+        let (setting, path) = (self.format.setting(), self.path.clone());
         KeysError { setting, path, problem: problem.into() }
     }
 }
 
-impl Texts {
+impl KeyFileContents {
     pub(super) fn read(files: &KeyFiles) -> Result<Self, KeysError> {
-        let secret = files.secret.iter().map(|path| KeySource::new(FileForm::Secret, path));
-        let public = files.public.iter().map(|path| KeySource::new(FileForm::Pem, path));
-        let jwks = files.jwks.iter().map(|path| KeySource::new(FileForm::Jwks, path));
-        let read = |origin: KeySource| {
-            let text = std::fs::read(&origin.path).map_err(|e| origin.error(e.to_string()))?;
-            Ok((origin, text))
+        let secret = files.secret.iter().map(|path| KeySource::new(KeyFormat::Secret, path));
+        let public = files.public.iter().map(|path| KeySource::new(KeyFormat::Pem, path));
+        let jwks = files.jwks.iter().map(|path| KeySource::new(KeyFormat::Jwks, path));
+        let read = |source: KeySource| {
+            let text = std::fs::read(&source.path).map_err(|e| source.error(e.to_string()))?;
+            Ok((source, text))
         };
         Ok(Self(secret.chain(public).chain(jwks).map(read).collect::<Result<_, _>>()?))
     }
 
-    /// Changes with any of them.
-    pub(super) fn print(&self) -> KeyFingerprint {
+    /// A hash of all files, which changes with any of them.
+    pub(super) fn fingerprint(&self) -> KeyFingerprint {
         let mut hash = Sha256::new();
         for (_, text) in &self.0 {
             hash.update(text.len().to_le_bytes());
@@ -137,15 +137,15 @@ impl Texts {
 
     pub(super) fn keys(&self) -> Result<VerificationKeys, KeysError> {
         let mut keys = Vec::new();
-        for (origin, text) in &self.0 {
-            let found = match origin.form {
-                FileForm::Secret => secret(text).map(|key| vec![key]),
-                FileForm::Pem => pem(text),
-                FileForm::Jwks => jwks(text),
+        for (source, text) in &self.0 {
+            let found = match source.format {
+                KeyFormat::Secret => secret(text).map(|key| vec![key]),
+                KeyFormat::Pem => pem(text),
+                KeyFormat::Jwks => jwks(text),
             };
-            keys.extend(found.map_err(|problem| origin.error(problem))?);
-            if keys.len() > KEYS_MAX {
-                return Err(origin.error(format!("more than {KEYS_MAX} keys in all; remove some")));
+            keys.extend(found.map_err(|problem| source.error(problem))?);
+            if keys.len() > MAX_KEYS {
+                return Err(source.error(format!("more than {MAX_KEYS} keys in all; remove some")));
             }
         }
         Ok(VerificationKeys(keys))
@@ -157,23 +157,23 @@ impl VerificationKeys {
         self.0.len()
     }
 
-    pub(super) fn prints(&self) -> Vec<KeyFingerprint> {
-        self.0.iter().map(|key| key.print).collect()
+    pub(super) fn fingerprints(&self) -> Vec<KeyFingerprint> {
+        self.0.iter().map(|key| key.fingerprint).collect()
     }
 
-    pub(super) fn holds(&self, print: KeyFingerprint) -> bool {
-        self.0.iter().any(|key| key.print == print)
+    pub(super) fn contains(&self, fingerprint: KeyFingerprint) -> bool {
+        self.0.iter().any(|key| key.fingerprint == fingerprint)
     }
 
-    /// Keys that a token of this algorithm may be signed with: the one it names, or those without a
-    /// name.
+    /// The keys that may have signed a token of this algorithm. If both the token and a key have a `kid`,
+    /// they must be equal.
     pub(super) fn candidates<'a>(
         &'a self,
         algorithm: Algorithm,
         kid: Option<&'a str>,
     ) -> impl Iterator<Item = &'a VerificationKey> {
         let fits = move |key: &&VerificationKey| match (kid, &key.kid) {
-            (Some(asked), Some(known)) => asked == known,
+            (Some(requested), Some(known)) => requested == known,
             _ => true,
         };
         self.0.iter().filter(move |key| key.algorithm == algorithm).filter(fits)
@@ -183,7 +183,7 @@ impl VerificationKeys {
 impl VerificationKey {
     fn new(algorithm: Algorithm, kid: Option<&str>, decoding: DecodingKey) -> Self {
         let mut hash = Sha256::new();
-        // No part holds a zero but the last.
+        // A separator of zero is unambiguous: only the last part can contain one.
         hash.update(format!("{algorithm:?}\0{}\0", kid.unwrap_or_default()));
         match decoding.kind() {
             DecodingKeyKind::SecretOrDer(bytes) => hash.update(bytes),
@@ -193,32 +193,32 @@ impl VerificationKey {
                 hash.update(e);
             }
         }
-        let print = KeyFingerprint(hash.finalize().into());
-        Self { algorithm, kid: kid.map(str::to_owned), decoding, print }
+        let fingerprint = KeyFingerprint(hash.finalize().into());
+        Self { algorithm, kid: kid.map(str::to_owned), decoding, fingerprint }
     }
 }
 
-/// How many there are, and nothing of them.
+/// The number of keys, without their content.
 impl fmt::Debug for VerificationKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({} keys)", self.0.len())
     }
 }
 
-/// Nothing of it: of a short secret even the hash would tell.
+/// Opaque: even the hash of a short secret would reveal it.
 impl fmt::Debug for KeyFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(key)")
     }
 }
 
-/// The line end that editors add is no part of a secret.
+/// A trailing line end, which editors add, is not part of the secret.
 fn secret(text: &[u8]) -> Result<VerificationKey, String> {
     let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
     let secret = text.get(..end).unwrap_or_default();
-    if secret.len() < SECRET_BYTES_MIN {
+    if secret.len() < MIN_SECRET_BYTES {
         return Err(format!(
-            "a secret for HS256 must have at least {SECRET_BYTES_MIN} bytes, as `openssl rand -hex 32` \
+            "a secret for HS256 must have at least {MIN_SECRET_BYTES} bytes, as `openssl rand -hex 32` \
              makes; this one has {}",
             secret.len()
         ));
@@ -227,35 +227,35 @@ fn secret(text: &[u8]) -> Result<VerificationKey, String> {
 }
 
 fn pem(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
-    let wanted = "a public key in PEM (-----BEGIN PUBLIC KEY-----)";
+    let expected = "a public key in PEM (-----BEGIN PUBLIC KEY-----)";
     let sections: Result<Vec<(SectionKind, Vec<u8>)>, _> =
         <(SectionKind, Vec<u8>)>::pem_slice_iter(text).collect();
-    let sections = sections.map_err(|_| format!("not {wanted}"))?;
+    let sections = sections.map_err(|_| format!("not {expected}"))?;
     let keys = sections.iter().map(|(kind, der)| match kind {
         SectionKind::PublicKey => public(der),
         SectionKind::Certificate => Err(format!(
-            "a certificate, not {wanted}; `openssl x509 -in FILE -pubkey -noout` prints its key"
+            "a certificate, not {expected}; `openssl x509 -in FILE -pubkey -noout` prints its key"
         )),
         SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
             Err(format!(
-                "a private key, which must not be here, not {wanted}; `openssl pkey -in FILE -pubout` \
+                "a private key, which must not be here, not {expected}; `openssl pkey -in FILE -pubout` \
                  prints the public one"
             ))
         }
-        _ => Err(format!("something else, not {wanted}")),
+        _ => Err(format!("an unknown PEM section, not {expected}")),
     });
     let keys: Vec<VerificationKey> = keys.collect::<Result<_, _>>()?;
-    if keys.is_empty() { Err(format!("holds no key; it must be {wanted}")) } else { Ok(keys) }
+    if keys.is_empty() { Err(format!("contains no key; it must be {expected}")) } else { Ok(keys) }
 }
 
-/// The algorithm follows from the kind of key.
+/// Reads a SubjectPublicKeyInfo; the type of the key determines the algorithm.
 fn public(der: &[u8]) -> Result<VerificationKey, String> {
     let damaged = "the key is damaged";
     let key = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| damaged)?;
     let bytes = key.subject_public_key.as_bytes().ok_or(damaged)?;
     let curve = key.algorithm.parameters.and_then(|any| any.decode_as().ok());
     match (key.algorithm.oid, curve) {
-        (RSA, _) if bytes.len() > RSA_BYTES_MIN => {
+        (RSA, _) if bytes.len() > MIN_RSA_BYTES => {
             Ok(VerificationKey::new(Algorithm::RS256, None, DecodingKey::from_rsa_der(bytes)))
         }
         (RSA, _) => Err("an RSA key must have at least 2048 bits".to_owned()),
@@ -265,26 +265,26 @@ fn public(der: &[u8]) -> Result<VerificationKey, String> {
         (ED25519, _) if bytes.len() == ED25519_BYTES => {
             Ok(VerificationKey::new(Algorithm::EdDSA, None, DecodingKey::from_ed_der(bytes)))
         }
-        _ => Err("the key must be RSA, an elliptic curve's of P-256, or Ed25519".to_owned()),
+        _ => Err("the key must be of type RSA, EC on the curve P-256, or Ed25519".to_owned()),
     }
 }
 
-/// Keys for other uses and algorithms are passed over: providers publish theirs, too.
+/// Skips keys for other uses and algorithms, which providers publish in the same set.
 fn jwks(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let set: JwkSet =
         serde_json::from_slice(text).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
     let secret = |key: &Jwk| matches!(key.algorithm, AlgorithmParameters::OctetKey(_));
     if set.keys.iter().any(secret) {
-        return Err("holds a secret (kty oct); that belongs into auth.jwt.secret_file".to_owned());
+        return Err("contains a secret (kty oct), which belongs in auth.jwt.secret_file".to_owned());
     }
-    let keys: Vec<VerificationKey> = set.keys.iter().filter_map(of_set).collect();
+    let keys: Vec<VerificationKey> = set.keys.iter().filter_map(key_of_jwk).collect();
     if keys.is_empty() && !set.keys.is_empty() {
-        return Err("none of its keys is for signatures by RS256, ES256 or EdDSA".to_owned());
+        return Err("none of its keys is for RS256, ES256 or EdDSA signatures".to_owned());
     }
     Ok(keys)
 }
 
-fn of_set(jwk: &Jwk) -> Option<VerificationKey> {
+fn key_of_jwk(jwk: &Jwk) -> Option<VerificationKey> {
     let common = &jwk.common;
     if common.public_key_use.as_ref().is_some_and(|only| *only != PublicKeyUse::Signature) {
         return None;
@@ -303,12 +303,12 @@ fn of_set(jwk: &Jwk) -> Option<VerificationKey> {
         return None;
     }
     let decoding = DecodingKey::from_jwk(jwk).ok()?;
-    let is_whole = match decoding.kind() {
-        DecodingKeyKind::RsaModulusExponent { n, .. } => n.len() >= RSA_BYTES_MIN,
+    let is_complete = match decoding.kind() {
+        DecodingKeyKind::RsaModulusExponent { n, .. } => n.len() >= MIN_RSA_BYTES,
         DecodingKeyKind::SecretOrDer(bytes) => {
             bytes.len()
                 == if algorithm == Algorithm::ES256 { P256_POINT_BYTES } else { ED25519_BYTES }
         }
     };
-    is_whole.then(|| VerificationKey::new(algorithm, common.key_id.as_deref(), decoding))
+    is_complete.then(|| VerificationKey::new(algorithm, common.key_id.as_deref(), decoding))
 }

@@ -1,17 +1,17 @@
-//! Who asks, and what they may read.
+//! Authentication and authorization by bearer tokens.
 //!
-//! A request brings a token; the [`TokenVerifier`] knows it or refuses it. What it knows of the bearer is
-//! an [`TokenIdentity`]: the tables that may be read and under which conditions ([`Access`]), whether
-//! operators' routes are open, and until when all this is true.
+//! The [`TokenVerifier`] accepts or rejects the token of a request. The bearer of a valid token has a
+//! [`TokenIdentity`]: the tables and rows that it may read ([`Access`]), whether it may use admin routes,
+//! and how long the token is valid.
 //!
-//! What always holds:
-//! - **Nothing is open by mistake.** What isn't granted is refused.
-//! - **Secrets stay here.** Of a static token only a hash is kept, and neither tokens nor keys have a
-//!   form that can be logged. Why a token was refused is for the log at level debug; the client gets
-//!   one answer for all reasons.
+//! Invariants:
+//! - **Access is denied by default.** Only what is granted is permitted.
+//! - **Secrets stay in this module.** Only a hash of a static token is stored, and neither tokens nor keys
+//!   have a printable form. The reason of a rejection is logged at level debug; the client gets the same
+//!   response for all reasons.
 //!
-//! Deliberately absent: HTTP (where a token stands in a request is `http`'s matter), and any list of
-//! users: whoever brings the token is meant.
+//! Deliberately absent: HTTP (`http` extracts the token from a request), and users: a token stands for
+//! its bearer.
 
 mod access;
 mod crypto;

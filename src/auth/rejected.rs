@@ -1,6 +1,6 @@
-//! Why a token is not taken.
+//! The rejection of a token.
 
-/// Why a token is refused: for the log, and of no use to whoever tries tokens.
+/// The reason why a token was rejected. For the log only: it must not help an attacker guess tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TokenRejected(pub(super) String);

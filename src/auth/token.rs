@@ -1,4 +1,4 @@
-//! Static tokens: long random texts of which only a hash is kept.
+//! Static tokens: long random strings of which only a hash is stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,25 +8,25 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::access::Access;
 
-/// A token that the configuration knows.
+/// A token of the configuration.
 #[derive(Clone, Debug)]
 pub struct StaticToken {
     /// Its name in the configuration.
     pub name: String,
-    /// Its hash.
+    /// The hash that a presented token's hash must equal.
     pub hash: TokenHash,
-    /// What its bearer may read.
+    /// The tables that its bearer may read.
     pub access: Access,
-    /// Whether its bearer is an operator.
-    pub operator: bool,
+    /// Whether its bearer may use admin routes.
+    pub is_admin: bool,
 }
 
-/// The SHA-256 hash of a token. A plain hash is enough because tokens are as hard to guess as keys:
-/// there is nothing to try.
+/// The SHA-256 hash of a token. A plain hash without salt and iterations is enough, because tokens have as
+/// much entropy as keys and can't be guessed.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
-/// The text was no hash.
+/// A text that is not a token's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a token's hash; write the line that `highwater token` prints, sha256: and 64 hexadecimal digits"
@@ -34,15 +34,15 @@ pub struct TokenHash([u8; 32]);
 pub struct HashError;
 
 impl TokenHash {
-    /// How the text form begins.
+    /// The prefix of the text form.
     const PREFIX: &'static str = "sha256:";
 
-    /// The hash of this token.
+    /// Computes the hash of a token.
     pub fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
 
-    /// Whether both are the same, in a time that tells nothing of where they differ.
+    /// Compares in constant time, which does not depend on where the hashes differ.
     pub(super) fn equals(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }
@@ -58,8 +58,8 @@ impl FromStr for TokenHash {
             return Err(HashError);
         }
         for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |place: usize| {
-                let digit = pair.get(place).copied().map(char::from);
+            let digit = |index: usize| {
+                let digit = pair.get(index).copied().map(char::from);
                 digit.and_then(|digit| digit.to_digit(16)).ok_or(HashError)
             };
             *byte = u8::try_from(digit(0)? * 16 + digit(1)?).map_err(|_| HashError)?;
@@ -68,7 +68,7 @@ impl FromStr for TokenHash {
     }
 }
 
-/// As it is written in the configuration.
+/// The text form of the configuration: `sha256:` and 64 hexadecimal digits.
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Self::PREFIX)?;
@@ -76,7 +76,7 @@ impl fmt::Display for TokenHash {
     }
 }
 
-/// Not even the hash is shown: it is of no use to a reader of logs.
+/// Opaque: not even the hash belongs in logs.
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hash)")
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_read_as_it_is_written() {
+    fn a_hash_survives_the_round_trip_through_text() {
         let hash = TokenHash::of("abc");
         let text = hash.to_string();
         assert_eq!(text, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_refused() {
+    fn invalid_hashes_are_rejected() {
         let hash = TokenHash::of("abc").to_string();
         for wrong in ["", "abc", &hash[7..], &hash[..70], &hash.replace('b', "g"), "sha256:"] {
             assert!(wrong.parse::<TokenHash>().is_err(), "{wrong}");

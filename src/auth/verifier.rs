@@ -1,52 +1,52 @@
-//! The one that knows tokens.
+//! The verifier of bearer tokens.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::identity::TokenIdentity;
-use super::jwt::{Jwt, JwtOptions};
+use super::jwt::{JwtAuthenticator, JwtOptions};
 use super::keys::KeysError;
 use super::rejected::TokenRejected;
 use super::token::{StaticToken, TokenHash};
 
-/// A longer token is refused unread.
-const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Longer tokens are rejected without parsing.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Which tokens are known, and what their bearers may do.
+/// The accepted tokens and the permissions of their bearers.
 #[derive(Clone, Debug, Default)]
 pub struct AuthOptions {
     /// Static tokens.
     pub tokens: Vec<StaticToken>,
-    /// JWTs, if there are any.
+    /// The options for JWTs; `None` rejects all of them.
     pub jwt: Option<JwtOptions>,
 }
 
-/// Knows tokens. Cloning shares it.
+/// Verifies bearer tokens. Clones share their state.
 #[derive(Clone)]
 pub struct TokenVerifier(Arc<KnownTokens>);
 
 struct KnownTokens {
     tokens: Vec<(TokenHash, Arc<TokenIdentity>)>,
-    jwt: Option<Jwt>,
+    jwt: Option<JwtAuthenticator>,
 }
 
 impl TokenVerifier {
-    /// An authority of these rules; the keys of JWTs are read now.
+    /// Creates a verifier and reads the keys for JWTs.
     ///
     /// # Errors
-    /// When a file of keys can't be read, or what it holds can't be used.
-    pub fn new(rules: AuthOptions) -> Result<Self, KeysError> {
+    /// A key file can't be read, or its content can't be used.
+    pub fn new(options: AuthOptions) -> Result<Self, KeysError> {
         let identity = |token: StaticToken| {
-            let StaticToken { hash, access, operator, .. } = token;
-            (hash, Arc::new(TokenIdentity { access, operator, lease: None }))
+            let StaticToken { hash, access, is_admin, .. } = token;
+            (hash, Arc::new(TokenIdentity { access, is_admin, validity: None }))
         };
-        let tokens = rules.tokens.into_iter().map(identity).collect();
-        let jwt = rules.jwt.map(Jwt::new).transpose()?;
+        let tokens = options.tokens.into_iter().map(identity).collect();
+        let jwt = options.jwt.map(JwtAuthenticator::new).transpose()?;
         Ok(Self(Arc::new(KnownTokens { tokens, jwt })))
     }
 
-    /// Reads the keys of JWTs again whenever their files change; new files that can't be used are
-    /// told of in the log, and the keys from before still hold. Never ends.
+    /// Reloads the keys for JWTs whenever their files change. Unusable files are logged, and the previous
+    /// keys stay in use. Never returns.
     pub async fn follow_files(&self) {
         match &self.0.jwt {
             Some(jwt) => jwt.follow_files().await,
@@ -54,12 +54,12 @@ impl TokenVerifier {
         }
     }
 
-    /// Who brings this token.
+    /// The identity of the token's bearer, or the reason of the rejection.
     pub fn identify(&self, token: &str) -> Result<Arc<TokenIdentity>, TokenRejected> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenRejected::because("it is too long to be a token"));
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenRejected::because("the token is too long"));
         }
-        // A static token has no dot, a JWT has two.
+        // Static tokens contain no dot, JWTs contain two.
         match &self.0.jwt {
             Some(jwt) if token.contains('.') => jwt.identify(token),
             _ => {
@@ -71,7 +71,7 @@ impl TokenVerifier {
 }
 
 impl KnownTokens {
-    /// Looks at every token, so that the time taken doesn't tell which one it was.
+    /// Compares with every token, so that the time does not reveal which one matched.
     fn of_static(&self, token: &str) -> Option<Arc<TokenIdentity>> {
         let hash = TokenHash::of(token);
         let mut found = None;
@@ -84,14 +84,14 @@ impl KnownTokens {
     }
 }
 
-/// Nothing of what it knows.
+/// Opaque, because it contains secrets.
 impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(authority)")
+        f.write_str("(token verifier)")
     }
 }
 
-/// One and the same.
+/// Identity: clones of one verifier are equal.
 impl PartialEq for TokenVerifier {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

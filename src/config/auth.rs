@@ -93,10 +93,10 @@ fn token(
     let errors_before = reader.errors.len();
     let hash = hash(reader, name, section);
     let tables = reader.of_named(name, &settings::TOKEN_TABLES, section, tables);
-    let operator = reader.of_named(name, &settings::TOKEN_ADMIN, section, |raw| {
+    let is_admin = reader.of_named(name, &settings::TOKEN_ADMIN, section, |raw| {
         reader::one(raw).and_then(value::boolean)
     });
-    let operator = operator.unwrap_or(false);
+    let is_admin = is_admin.unwrap_or(false);
     let tables = tables.unwrap_or_default();
     let rows = conditions(reader, Some(name), &tables);
     if reader.errors.len() > errors_before {
@@ -108,7 +108,7 @@ fn token(
         reader.errors.push(ConfigError::Invalid { location, key, given: None, problem });
         return None;
     };
-    if !operator && tables == GrantedTables::default() {
+    if !is_admin && tables == GrantedTables::default() {
         let problem = "grants nothing; add tables = [\"…\"] or admin = true".to_owned();
         reader.errors.push(ConfigError::Invalid { location, key, given: None, problem });
         return None;
@@ -116,7 +116,7 @@ fn token(
     // Infallible without conditions on claims, which `rule` rejects for static tokens.
     let grant = Grant { tables, tables_claim: None, rows };
     let access = grant.access(&serde_json::Map::new()).ok()?;
-    Some(StaticToken { name: name.to_owned(), hash, access, operator })
+    Some(StaticToken { name: name.to_owned(), hash, access, is_admin })
 }
 
 fn hash(

@@ -62,10 +62,10 @@ pub(super) fn loader(
     let timeout = reader.value(&settings::LOAD_TIMEOUT, value::positive_duration)?;
     let defaults = LoaderOptions::new(target?);
     Some(LoaderOptions {
-        connections_max: connections?,
-        statement_time_max: timeout,
+        max_connections: connections?,
+        statement_timeout: timeout,
         // Longer than a query may take, see there.
-        silence_max: defaults.silence_max.max(timeout * 2),
+        silence_timeout: defaults.silence_timeout.max(timeout * 2),
         ..defaults
     })
 }

@@ -1,4 +1,4 @@
-//! Ordinary SQL: what is asked of the database, what is set up in it, and rows read from it.
+//! Ordinary SQL sessions: the readiness checks, the setup of database objects, and the loader of rows.
 
 pub mod checks;
 mod connect;

@@ -1,4 +1,4 @@
-//! Queries of `sql/` as typed rows.
+//! Queries of `sql/` whose rows are deserialized by column name.
 
 use serde::de::DeserializeOwned;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -6,15 +6,15 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::sql;
 use crate::sql_text::as_json_rows;
 
-/// A statement failed: what it was for, and the server's own words.
+/// A failed statement: its purpose, and the server's message.
 #[derive(Debug, thiserror::Error)]
 #[error("{purpose}: {message}")]
 pub struct QueryError {
-    /// What the statement was for, as a verb: `create slot "highwater"`.
+    /// The purpose of the statement, as a verb phrase: `create slot "highwater"`.
     pub purpose: String,
     /// The server's message and hint, or how the connection ended.
     pub message: String,
-    /// The server's SQLSTATE.
+    /// The server's SQLSTATE; `None` when the connection failed or the rows could not be read.
     pub sqlstate: Option<String>,
 }
 
@@ -37,7 +37,8 @@ impl QueryError {
 
 /// The rows of a query, read by column name.
 ///
-/// The query is wrapped ([`as_json_rows`]) and goes through the simple protocol.
+/// The query is wrapped ([`as_json_rows`]), so that its file remains a query psql can show as a table. It
+/// uses the simple query protocol, which every pooler supports.
 pub(crate) async fn rows<T: DeserializeOwned>(
     client: &Client,
     purpose: &str,
@@ -58,12 +59,12 @@ fn document(message: &SimpleQueryMessage) -> Option<&str> {
 fn parse<T: DeserializeOwned>(purpose: &str, text: &str) -> Result<T, QueryError> {
     serde_json::from_str(text).map_err(|error| QueryError {
         purpose: purpose.to_owned(),
-        message: format!("the server's answer is not what was asked for ({error})"),
+        message: format!("the result is not of the expected form ({error})"),
         sqlstate: None,
     })
 }
 
-/// Runs a statement for its effect.
+/// Runs a statement that returns no rows.
 pub(crate) async fn execute(
     client: &Client,
     purpose: &str,

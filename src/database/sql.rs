@@ -3,25 +3,25 @@
 pub(crate) use crate::sql_text::without_comments;
 pub use crate::sql_text::{fill, literal};
 
-/// The role Highwater connects as.
+/// Creates the role Highwater connects as. Placeholders: role, database.
 pub const ROLE: &str = include_str!("../../sql/role.sql");
-/// The same on Amazon RDS.
+/// Creates that role on Amazon RDS, where membership in `rds_replication` replaces REPLICATION.
 pub const ROLE_RDS: &str = include_str!("../../sql/role_rds.sql");
-/// Creates the publication.
+/// Creates the publication. Placeholders: publication, scope.
 pub const PUBLICATION: &str = include_str!("../../sql/publication.sql");
-/// Adds to the publication.
+/// Adds tables to the publication. Placeholders: publication, scope (without `FOR`).
 pub const PUBLICATION_ADD: &str = include_str!("../../sql/publication_add.sql");
-/// Creates the slot.
+/// Creates the slot, which must be younger than the publication. Placeholder: slot.
 pub const SLOT: &str = include_str!("../../sql/slot.sql");
-/// Lets a role read a table.
+/// Grants a role `SELECT` on a table whose rows are cached.
 pub(crate) const GRANT_ROWS: &str = include_str!("../../sql/grant_rows.sql");
-/// Makes changed definitions announce themselves in the change stream.
+/// Creates the event triggers that announce changed definitions in the change stream.
 pub const EVENT_TRIGGER: &str = include_str!("../../sql/event_trigger.sql");
-/// Takes that back.
+/// Drops those event triggers and their functions.
 pub const DROP_EVENT_TRIGGER: &str = include_str!("../../sql/drop_event_trigger.sql");
-/// Drops the slot.
+/// Drops the slot; fails while it is in use. Placeholder: slot.
 pub const DROP_SLOT: &str = include_str!("../../sql/drop_slot.sql");
-/// Drops the publication.
+/// Drops the publication if it exists. Placeholder: publication.
 pub const DROP_PUBLICATION: &str = include_str!("../../sql/drop_publication.sql");
 pub(crate) const CHECK_EVENT_TRIGGER: &str = include_str!("../../sql/check_event_trigger.sql");
 pub(crate) const CHECK_SETTINGS: &str = include_str!("../../sql/check_settings.sql");
@@ -67,7 +67,7 @@ mod tests {
             GRANT_ROWS,
         ] {
             let filled = without_comments(&fill(statement, &values));
-            // A colon may be a value, too: concat_ws(':', …).
+            // A colon may also be a literal: concat_ws(':', …).
             let others = filled.replace("':'", "");
             assert!(!others.contains(":\"") && !others.contains(":'"), "{filled}");
             assert!(filled.trim_end().ends_with(';'), "{filled}");

@@ -43,21 +43,21 @@ impl Principal {
     pub(crate) fn is_operator(&self) -> bool {
         match self {
             Self::Unrestricted => true,
-            Self::Authenticated(identity) => identity.operator,
+            Self::Authenticated(identity) => identity.is_admin,
             Self::Anonymous => false,
         }
     }
 
     /// Whether the caller's token can become invalid while we run.
     pub(crate) fn may_end(&self) -> bool {
-        matches!(self, Self::Authenticated(identity) if identity.may_end())
+        matches!(self, Self::Authenticated(identity) if identity.can_expire())
     }
 
     /// Waits until the caller's token isn't valid any more; most are for ever. Cancel safe.
     pub(crate) async fn ended(&self) {
         match self {
             // In a box, so that who needs none of it waits in less memory.
-            Self::Authenticated(identity) => Box::pin(identity.ended()).await,
+            Self::Authenticated(identity) => Box::pin(identity.expired()).await,
             Self::Unrestricted | Self::Anonymous => std::future::pending().await,
         }
     }
@@ -65,7 +65,9 @@ impl Principal {
     /// Refuses who was let in, and whose token has expired since or lost its key.
     pub(crate) fn require_valid(&self) -> Result<(), Problem> {
         match self {
-            Self::Authenticated(identity) if identity.is_over() => Err(Problem::token_refused()),
+            Self::Authenticated(identity) if identity.has_expired() => {
+                Err(Problem::token_refused())
+            }
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Nobody takes what the session has to say.
+//! A consumer that does not take the session's events.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::support::PATIENCE;
 
 #[tokio::test]
 #[allow(clippy::disallowed_methods, reason = "joined at the end")]
-async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
+async fn a_stalled_consumer_does_not_end_the_connection() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let pg = quiet(TempPostgresOptions::default().setting("wal_sender_timeout", "2s")).await;
     let options = ReplicationOptions {
@@ -57,7 +57,7 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     while before == 0 {
         before = pg.value(&walsender).await;
     }
-    // More commits than all buffers between hold, so that the walsender is stuck as well.
+    // More commits than all buffers hold, so that the walsender blocks as well.
     pg.execute(
         "CREATE PROCEDURE many() LANGUAGE plpgsql AS $$BEGIN
           FOR i IN 1..20000 LOOP INSERT INTO a VALUES (i); COMMIT; END LOOP; END$$",
@@ -66,14 +66,14 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
     pg.execute("CALL many()").await;
     tokio::time::sleep(TIMEOUT * 4).await;
     let after: i32 = pg.value(&walsender).await;
-    assert_eq!(before, after, "the server took us for dead");
+    assert_eq!(before, after, "the server ended the connection");
 
-    let mut told = 0;
+    let mut received = 0;
     let taking = async {
-        while told < 20_000 {
-            for event in incoming.recv().await.expect("the session goes on") {
+        while received < 20_000 {
+            for event in incoming.recv().await.expect("the session runs") {
                 if let Event::Commit(transaction) = &event {
-                    told += transaction.changes.len();
+                    received += transaction.changes.len();
                 }
                 if let Some(lsn) = event.reaches() {
                     applied_in.send_replace(lsn);
@@ -81,8 +81,8 @@ async fn a_consumer_that_takes_nothing_does_not_end_the_connection() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, taking).await.expect("every change is told");
-    assert_eq!(told, 20_000);
+    tokio::time::timeout(PATIENCE, taking).await.expect("every change arrives");
+    assert_eq!(received, 20_000);
     assert_eq!(pg.value::<i32>(&walsender).await, before);
     shutdown.cancel();
     session.await.expect("no panic").expect("a clean end");

@@ -1,4 +1,4 @@
-//! Failover slots (PostgreSQL 17 and newer): the standby keeps a copy of the slot by itself.
+//! Failover slots (PostgreSQL 17 and newer): the standby synchronizes the slot.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use super::failover::until_another_epoch;
 use super::{inserted, quiet};
 use crate::support::{Highwater, Slots, TestPostgres, installation};
 
-/// The standby looks for slots to copy every 30 s at the latest.
-const COPY_PATIENCE: Duration = Duration::from_secs(90);
+/// Upper bound for the synchronization, which the standby starts every 30 s at the latest.
+const MAX_SYNC_TIME: Duration = Duration::from_secs(90);
 
-/// Waits until the standby has a copy of the slot that outlives a promotion.
+/// Waits until the standby has a synchronized slot that survives a promotion.
 async fn until_copied(primary: &TestPostgres, standby: &TestPostgres) -> Duration {
     let copied = format!(
         "SELECT EXISTS (SELECT FROM pg_replication_slots
@@ -20,8 +20,8 @@ async fn until_copied(primary: &TestPostgres, standby: &TestPostgres) -> Duratio
     );
     let began = Instant::now();
     while !standby.value::<bool>(&copied).await {
-        assert!(began.elapsed() < COPY_PATIENCE, "{}", standby.server().log());
-        // What a busy server writes by itself: without it the slot has nothing to advance by.
+        assert!(began.elapsed() < MAX_SYNC_TIME, "{}", standby.server().log());
+        // Writes WAL as a busy server does: without it the slot cannot advance.
         primary.execute("SELECT pg_log_standby_snapshot()").await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -29,7 +29,7 @@ async fn until_copied(primary: &TestPostgres, standby: &TestPostgres) -> Duratio
 }
 
 #[tokio::test]
-async fn a_standby_that_copies_the_slot_goes_on_without_a_reset() {
+async fn a_standby_with_the_synchronized_slot_continues_without_a_reset() {
     if installation().major() < 17 {
         return;
     }
@@ -44,7 +44,7 @@ async fn a_standby_that_copies_the_slot_goes_on_without_a_reset() {
     primary.execute("SELECT pg_reload_conf()").await;
     let url = primary.url_of_either(&standby);
     let settings = [("postgres.url", url.as_str()), ("postgres.resume_window", "1s")];
-    // A slot that somebody made before, as one is made: it becomes one that can be copied.
+    // An existing slot without the failover flag: the service enables it.
     let slot = primary.database();
     primary
         .query(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"))
@@ -56,7 +56,7 @@ async fn a_standby_that_copies_the_slot_goes_on_without_a_reset() {
     let start = hw.version().await;
     eprintln!("failover slot: copied after {:?}", until_copied(&primary, &standby).await);
     primary.execute("INSERT INTO a VALUES (1)").await;
-    let version = hw.told(&primary, "a", &start).await.version;
+    let version = hw.changes_since(&primary, "a", &start).await.version;
 
     let began = Instant::now();
     primary.server().kill().expect("killed");
@@ -65,13 +65,13 @@ async fn a_standby_that_copies_the_slot_goes_on_without_a_reset() {
     until_another_epoch(&hw, &version).await;
     hw.ready().await;
     eprintln!("failover with a failover slot: ready after {:?}", began.elapsed());
-    let told = hw.told(&standby, "a", &version).await;
-    assert_eq!((told.reset.len(), told.changes), (0, inserted(2..=2)));
-    assert_eq!(hw.told(&standby, "a", &start).await.changes, inserted(1..=2));
+    let poll = hw.changes_since(&standby, "a", &version).await;
+    assert_eq!((poll.reset.len(), poll.changes), (0, inserted(2..=2)));
+    assert_eq!(hw.changes_since(&standby, "a", &start).await.changes, inserted(1..=2));
 }
 
 #[tokio::test]
-async fn a_slot_is_not_made_one_that_standbys_copy_where_that_is_not_wanted() {
+async fn the_failover_flag_is_not_set_where_it_is_disabled() {
     if installation().major() < 17 {
         return;
     }

@@ -1,4 +1,4 @@
-//! Large transactions that the server sends while they run.
+//! Large transactions that the server streams while they are in progress.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ const TABLES: &str = "
     INSERT INTO notes SELECT g, 'note ' || g FROM generate_series(1, 20) g;
     CREATE PUBLICATION highwater FOR TABLE items, notes, ids";
 
-/// Makes a transaction outgrow the server's memory.
+/// Grows a transaction beyond `logical_decoding_work_mem`.
 const GROW: &str = "INSERT INTO noise SELECT g, repeat('x', 100) FROM generate_series(1, 1500) g";
 
-/// A server that streams early, with tables whose rows are preloaded, lazy and not held.
+/// A server that streams early, with tables whose rows are preloaded, lazy and not cached.
 async fn server() -> TestPostgres {
     let options = TempPostgresOptions::default()
         .setting("logical_decoding_work_mem", "64kB")
@@ -31,7 +31,7 @@ async fn server() -> TestPostgres {
     pg
 }
 
-/// An instance with a slot of its own.
+/// An instance with its own slot.
 async fn instance(pg: &TestPostgres, streaming: &str, slot: &str) -> Highwater {
     let settings = [
         ("postgres.slot", slot),
@@ -42,16 +42,16 @@ async fn instance(pg: &TestPostgres, streaming: &str, slot: &str) -> Highwater {
     Highwater::start_with(pg, &settings).await
 }
 
-/// Statements of one session, each of which runs after those of the others that stand before it.
-async fn play(sessions: &[TestSession], story: &[(usize, &str)]) {
-    for (session, sql) in story {
+/// Runs each statement in its session, in the order of the script.
+async fn play(sessions: &[TestSession], script: &[(usize, &str)]) {
+    for (session, sql) in script {
         let sql = sql.replace("GROW", GROW);
         sessions[*session].execute(&sql).await;
     }
 }
 
-/// Transactions in turns, with everything that may happen inside one but a change of definitions.
-const IN_TURNS: &[(usize, &str)] = &[
+/// Interleaved transactions with every kind of statement except changed definitions.
+const INTERLEAVED: &[(usize, &str)] = &[
     (0, "BEGIN; UPDATE items SET n = 1 WHERE id <= 5; GROW"),
     (
         1,
@@ -102,13 +102,13 @@ async fn sessions(pg: &TestPostgres) -> Vec<TestSession> {
     sessions
 }
 
-/// How many transactions the slot has streamed.
+/// The number of transactions that the slot has streamed.
 async fn streamed(pg: &TestPostgres, slot: &str) -> i64 {
     let sql =
         format!("SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = '{slot}'");
     let began = Instant::now();
     loop {
-        // Statistics arrive a little later.
+        // Statistics are updated with a delay.
         let count: i64 = pg.value(&sql).await;
         if count > 0 || began.elapsed() > Duration::from_secs(2) {
             return count;
@@ -117,7 +117,7 @@ async fn streamed(pg: &TestPostgres, slot: &str) -> i64 {
     }
 }
 
-/// The rows that an instance serves are the database's.
+/// Asserts that the rows that an instance serves equal the database's.
 async fn assert_rows(pg: &TestPostgres, service: &Highwater) {
     service.applied(pg).await;
     let whole = service.fetch("/v1/store?tables=items").await;
@@ -140,7 +140,7 @@ async fn assert_rows(pg: &TestPostgres, service: &Highwater) {
 }
 
 #[tokio::test]
-async fn streaming_tells_the_same_changes_at_the_same_versions_as_waiting_for_the_commit() {
+async fn streaming_reports_the_same_changes_and_versions_as_waiting_for_the_commit() {
     let pg = server().await;
     let modes = ["off", "on", "parallel"];
     let mut instances = Vec::new();
@@ -149,18 +149,18 @@ async fn streaming_tells_the_same_changes_at_the_same_versions_as_waiting_for_th
     }
     let start = instances[0].version().await;
     for id in 1..=10 {
-        // Some of the lazy rows are in memory.
+        // Some of the lazy rows are cached.
         for service in &instances {
             service.fetch(&format!("/v1/tables/notes/rows/{id}")).await;
         }
     }
-    play(&sessions(&pg).await, IN_TURNS).await;
+    play(&sessions(&pg).await, INTERLEAVED).await;
     let mut answers = Vec::new();
     for service in &instances {
         service.applied(&pg).await;
         let path = format!("/v1/changes?after={start}&limit=10000&detail=true");
         let mut body = service.fetch(&path).await.body;
-        // Where an instance stands moves by itself.
+        // An instance's version advances even without changes.
         body["version"] = Value::Null;
         answers.push(body);
     }
@@ -183,9 +183,9 @@ async fn definitions_that_change_inside_a_streamed_transaction_are_followed() {
         }
         let slot = format!("trigger_{with_trigger}");
         let service = instance(&pg, "on", &slot).await;
-        let mut mirror = LocalCopy::new(&pg, &["items", "notes", "ids"], 100).await;
-        mirror.catch_up(&service).await;
-        let story: &[(usize, &str)] = &[
+        let mut copy = LocalCopy::new(&pg, &["items", "notes", "ids"], 100).await;
+        copy.catch_up(&service).await;
+        let script: &[(usize, &str)] = &[
             (0, "BEGIN; UPDATE items SET n = 5 WHERE id = 5; GROW"),
             (
                 1,
@@ -208,7 +208,7 @@ async fn definitions_that_change_inside_a_streamed_transaction_are_followed() {
             ),
             (3, "DELETE FROM items WHERE id = 60; ALTER TABLE notes DROP v"),
         ];
-        play(&sessions(&pg).await, story).await;
+        play(&sessions(&pg).await, script).await;
         let began = Instant::now();
         loop {
             service.applied(&pg).await;
@@ -221,8 +221,8 @@ async fn definitions_that_change_inside_a_streamed_transaction_are_followed() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_rows(&pg, &service).await;
-        mirror.catch_up(&service).await;
-        mirror.assert_equals_database().await;
+        copy.catch_up(&service).await;
+        copy.assert_equals_database().await;
         assert!(streamed(&pg, &slot).await > 0);
         service.stop().await.expect("a clean end");
         pg.execute("ALTER TABLE items ALTER n TYPE int").await;
@@ -247,11 +247,11 @@ async fn a_server_that_dies_in_the_middle_of_streamed_transactions_sends_them_ag
         pg.reconnect().await;
         pg.execute("INSERT INTO ids VALUES ('small', 1)").await;
         pg.execute("COMMIT PREPARED 'kept'").await;
-        let told = service.told(&pg, "ids", &start).await;
-        assert_eq!(told.reset.len(), 0);
+        let poll = service.changes_since(&pg, "ids", &start).await;
+        assert_eq!(poll.reset.len(), 0);
         let expected = [r#"insert ids [1,"small"]"#, r#"insert ids [1,"prepared"]"#];
-        let told: Vec<_> = told.changes.iter().filter(|c| c.starts_with("insert")).collect();
-        assert_eq!(told, expected);
+        let inserts: Vec<_> = poll.changes.iter().filter(|c| c.starts_with("insert")).collect();
+        assert_eq!(inserts, expected);
         pg.execute("DELETE FROM ids").await;
     }
     assert_rows(&pg, &service).await;

@@ -1,4 +1,4 @@
-//! Two instances of one database, each with a slot of its own, answer each other's versions.
+//! Two instances of one database, each with its own slot, accept each other's versions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use highwater::temp_postgres::TempPostgresOptions;
 use super::quiet;
 use crate::support::{Highwater, LocalCopy, Proxy, SessionKind, TestPostgres, TestSession};
 
-/// How long there are writes.
-const STORY: Duration = Duration::from_secs(8);
-/// How often one of the instances is restarted, or loses its walsender.
-const DISTURBED_EVERY: Duration = Duration::from_millis(700);
+/// The duration of the writes.
+const WRITE_DURATION: Duration = Duration::from_secs(8);
+/// Interval between restarts of an instance or terminations of walsenders.
+const DISTURBANCE_INTERVAL: Duration = Duration::from_millis(700);
 
 const TRANSACTIONS: &str = "CREATE PROCEDURE transactions() LANGUAGE plpgsql AS $$BEGIN
     FOR i IN 1..20000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$";
@@ -44,11 +44,11 @@ async fn write(session: &TestSession, stop: &AtomicBool) -> usize {
     commits
 }
 
-/// Restarts the instances in turn, and ends their walsenders in between, until told to stop.
+/// Alternately restarts an instance and terminates the walsenders, until `stop` is set.
 async fn disturb(
     pg: &TestPostgres,
     instances: &mut [Option<Highwater>; 2],
-    mirrors: &mut [LocalCopy],
+    copies: &mut [LocalCopy],
     stop: &AtomicBool,
 ) -> usize {
     let mut disturbances = 0;
@@ -63,17 +63,17 @@ async fn disturb(
             let one = instances[number].take().expect("both are up");
             one.stop().await.expect("a clean end");
             let other = instances[1 - number].as_ref().expect("one is up");
-            for mirror in mirrors.iter_mut() {
-                mirror.catch_up(other).await;
+            for copy in copies.iter_mut() {
+                copy.catch_up(other).await;
             }
             instances[number] = Some(instance(pg, number).await);
         }
         disturbances += 1;
         let began = Instant::now();
-        while began.elapsed() < DISTURBED_EVERY {
-            for mirror in mirrors.iter_mut() {
+        while began.elapsed() < DISTURBANCE_INTERVAL {
+            for copy in copies.iter_mut() {
                 let any = instances[fastrand::usize(0..2)].as_ref().expect("both are up");
-                mirror.poll(any, "").await;
+                copy.poll(any, "").await;
             }
         }
     }
@@ -83,45 +83,45 @@ async fn disturb(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_switch_between_instances_at_every_poll_miss_nothing_and_are_never_reset() {
     let pg = quiet(TempPostgresOptions::default()).await;
-    // A table made only just before the slot could have been made after it, for all that a restart
-    // knows while others write: it would be reset.
+    // Transactions between the creation of the table and of the slot: otherwise a restart during writes
+    // could not prove that the table is older than the slot, and would reset it.
     pg.execute(TRANSACTIONS).await;
     pg.execute("CALL transactions()").await;
     let mut instances = [Some(instance(&pg, 0).await), Some(instance(&pg, 1).await)];
-    let mut mirrors = Vec::new();
+    let mut copies = Vec::new();
     for limit in [3, 10_000] {
-        let mut mirror = LocalCopy::new(&pg, &["a"], limit).await;
-        mirror.catch_up(instances[0].as_ref().expect("it is up")).await;
-        mirrors.push(mirror);
+        let mut copy = LocalCopy::new(&pg, &["a"], limit).await;
+        copy.catch_up(instances[0].as_ref().expect("it is up")).await;
+        copies.push(copy);
     }
     let writer = pg.connect().await;
     let stop = AtomicBool::new(false);
     let clock = async {
-        tokio::time::sleep(STORY).await;
+        tokio::time::sleep(WRITE_DURATION).await;
         stop.store(true, Ordering::Relaxed);
     };
-    let disturbing = disturb(&pg, &mut instances, &mut mirrors, &stop);
+    let disturbing = disturb(&pg, &mut instances, &mut copies, &stop);
     let (commits, disturbances, ()) = tokio::join!(write(&writer, &stop), disturbing, clock);
-    for (mirror, instance) in mirrors.iter_mut().zip(instances.iter().flatten()) {
+    for (copy, instance) in copies.iter_mut().zip(instances.iter().flatten()) {
         instance.applied(&pg).await;
-        mirror.catch_up(instance).await;
-        mirror.assert_equals_database().await;
-        eprintln!("{} polls, {} changes", mirror.polls, mirror.changes);
+        copy.catch_up(instance).await;
+        copy.assert_equals_database().await;
+        eprintln!("{} polls, {} changes", copy.polls, copy.changes);
         let metrics = instance.fetch("/metrics").await.body;
         let why = metrics.as_str().expect("text").lines();
         let why: Vec<&str> =
             why.filter(|line| line.starts_with("highwater_resets_total")).collect();
-        assert_eq!(mirror.resets, 1, "the first answer only; {why:?}");
-        assert!(mirror.changes > 100);
+        assert_eq!(copy.resets, 1, "the first response only; {why:?}");
+        assert!(copy.changes > 100);
     }
     eprintln!("{commits} commits, {disturbances} disturbances");
     assert!(commits > 100 && disturbances > 4);
 }
 
-/// With the event trigger, an instance that has not seen yet which table joined has nothing to say
-/// about the time after that.
+/// With the event trigger, an instance that does not know yet which table joined does not advance past
+/// that commit.
 #[tokio::test]
-async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does_not_know_it_yet() {
+async fn a_table_that_joins_is_not_missed_at_an_instance_that_does_not_know_it_yet() {
     let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute(include_str!("../../sql/event_trigger.sql")).await;
     pg.execute("CREATE TABLE b (id int PRIMARY KEY)").await;
@@ -140,17 +140,17 @@ async fn a_table_that_joins_is_not_missed_by_who_asks_another_instance_that_does
     pg.execute("INSERT INTO b VALUES (1)").await;
     quick.applied(&pg).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(slow.version().await < joined.version, "it tells what it can't know");
+    assert!(slow.version().await < joined.version, "it reports a version that it can't know");
 
     proxy.heal();
-    let told = slow.told(&pg, "b", &joined.version).await;
-    assert!(told.reset == ["b"] || told.changes == ["insert b 1"], "{told:?}");
+    let poll = slow.changes_since(&pg, "b", &joined.version).await;
+    assert!(poll.reset == ["b"] || poll.changes == ["insert b 1"], "{poll:?}");
 }
 
-/// Without the event trigger a look finds a changed definition, at another time for each instance: whoever
-/// finds it first tells the others.
+/// Without the event trigger each instance detects a changed definition at a different time: the first one
+/// announces it to the others.
 #[tokio::test]
-async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_not_looked() {
+async fn a_changed_definition_that_one_instance_detects_resets_at_the_others() {
     let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let quick = instance(&pg, 0).await;
@@ -159,18 +159,18 @@ async fn a_changed_definition_that_one_instance_finds_is_told_by_one_that_has_no
     slow.applied(&pg).await;
 
     proxy.silence(SessionKind::Sql);
-    // No row is written, so the stream says nothing of it.
+    // No row is written, so the stream does not contain the new definition.
     pg.execute("ALTER TABLE a ADD COLUMN found int DEFAULT 1").await;
     let mut found = quick.poll(&format!("after={start}&wait=10s")).await;
     while found.reset != ["a"] {
         found = quick.poll(&format!("after={}&wait=10s", found.version)).await;
     }
-    let told = slow.told(&pg, "a", &start).await;
-    assert_eq!(told.reset, ["a"]);
+    let poll = slow.changes_since(&pg, "a", &start).await;
+    assert_eq!(poll.reset, ["a"]);
     proxy.heal();
 }
 
-/// Who is alone tells nobody: nothing is written into the database.
+/// A single instance does not write into the database.
 #[tokio::test]
 async fn a_changed_definition_is_not_announced_where_there_is_no_other_slot() {
     let pg = quiet(TempPostgresOptions::default()).await;

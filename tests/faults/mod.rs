@@ -1,5 +1,5 @@
-//! When the world breaks: the network, the server, the slot, the process. Nothing is missed, nothing
-//! is told that did not happen, and who waits is told what for.
+//! Faults of the network, the server, the slot and the process: no change is missed, no change is reported
+//! that was not committed, and the reason of every outage is reported.
 
 mod blocked;
 mod crash;
@@ -17,7 +17,7 @@ mod slot;
 use crate::support::TestPostgres;
 use highwater::temp_postgres::TempPostgresOptions;
 
-/// A server without neighbours, whose slots reach back to nobody else's transactions, with table `a`.
+/// A private server with table `a`, on which no other test's transactions affect the slots.
 async fn quiet(options: TempPostgresOptions) -> TestPostgres {
     let pg = TestPostgres::private(options).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
@@ -25,7 +25,7 @@ async fn quiet(options: TempPostgresOptions) -> TestPostgres {
     pg
 }
 
-/// The rows `ids` of table `a` as a poll tells their insertion.
+/// The changes that a poll reports for the insertion of the rows `ids` of table `a`.
 fn inserted(ids: std::ops::RangeInclusive<i32>) -> Vec<String> {
     ids.map(|id| format!("insert a {id}")).collect()
 }

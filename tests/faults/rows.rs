@@ -1,4 +1,4 @@
-//! Rows that share a position, tables that are emptied, partitions on their own.
+//! Rows that share a WAL record, truncated tables, partitions published on their own.
 
 use highwater::temp_postgres::TempPostgresOptions;
 
@@ -6,7 +6,7 @@ use super::{inserted, quiet};
 use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
-async fn a_client_in_the_middle_of_a_copy_goes_on_after_a_restart() {
+async fn a_client_in_the_middle_of_a_large_commit_continues_after_a_restart() {
     let pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -18,7 +18,7 @@ async fn a_client_in_the_middle_of_a_copy_goes_on_after_a_restart() {
     assert!(first.more);
     hw.stop().await.expect("a clean end");
     let hw = Highwater::start(&pg).await;
-    let rest = hw.told(&pg, "a", &first.version).await;
+    let rest = hw.changes_since(&pg, "a", &first.version).await;
     assert_eq!((rest.reset.len(), rest.more), (0, false));
     let all: Vec<String> = first.changes.into_iter().chain(rest.changes).collect();
     assert_eq!(all, inserted(1..=1000));
@@ -30,20 +30,20 @@ async fn a_truncated_table_stays_published() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1); TRUNCATE a").await;
-    let reset = hw.told(&pg, "a", &start).await;
+    let reset = hw.changes_since(&pg, "a", &start).await;
     assert_eq!(reset.reset, ["a"]);
     pg.execute("INSERT INTO a VALUES (2)").await;
-    assert_eq!(hw.told(&pg, "a", &reset.version).await.changes, inserted(2..=2));
-    // Truncated and filled in one transaction.
+    assert_eq!(hw.changes_since(&pg, "a", &reset.version).await.changes, inserted(2..=2));
+    // Truncated and refilled in one transaction.
     pg.execute("BEGIN; TRUNCATE a; INSERT INTO a VALUES (3); COMMIT").await;
-    let reset = hw.told(&pg, "a", &reset.version).await;
+    let reset = hw.changes_since(&pg, "a", &reset.version).await;
     assert_eq!((reset.reset, reset.changes.len()), (vec!["a".to_owned()], 0));
     pg.execute("INSERT INTO a VALUES (4)").await;
-    assert_eq!(hw.told(&pg, "a", &reset.version).await.changes, inserted(4..=4));
+    assert_eq!(hw.changes_since(&pg, "a", &reset.version).await.changes, inserted(4..=4));
 }
 
 #[tokio::test]
-async fn leaves_published_on_their_own_tell_every_row() {
+async fn leaves_published_on_their_own_report_every_row() {
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);
@@ -55,23 +55,23 @@ async fn leaves_published_on_their_own_tell_every_row() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO events VALUES (1), (11); UPDATE events SET id = 12 WHERE id = 1").await;
-    let told = hw.told(&pg, "low,high", &start).await;
-    assert_eq!(told.reset.len(), 0);
-    assert_eq!(told.changes, ["insert high 11", "delete low 1", "insert high 12"]);
+    let poll = hw.changes_since(&pg, "low,high", &start).await;
+    assert_eq!(poll.reset.len(), 0);
+    assert_eq!(poll.changes, ["insert high 11", "delete low 1", "insert high 12"]);
     pg.execute("TRUNCATE events").await;
-    let told = hw.told(&pg, "low,high", &told.version).await;
-    assert_eq!(told.reset, ["low", "high"]);
-    // A leaf that joins while we look elsewhere is told from its first row on.
+    let poll = hw.changes_since(&pg, "low,high", &poll.version).await;
+    assert_eq!(poll.reset, ["low", "high"]);
+    // The changes of a leaf that joins unobserved are reported from its first row on.
     pg.execute(
         "CREATE TABLE top PARTITION OF events FOR VALUES FROM (20) TO (30);
          INSERT INTO events VALUES (21), (2)",
     )
     .await;
     hw.applied(&pg).await;
-    assert_eq!(hw.told(&pg, "low", &told.version).await.changes, ["insert low 2"]);
+    assert_eq!(hw.changes_since(&pg, "low", &poll.version).await.changes, ["insert low 2"]);
     let began = std::time::Instant::now();
     while hw.fetch("/v1/changes?tables=top").await.status != 200 {
         assert!(began.elapsed() < crate::support::PATIENCE, "the new leaf is unknown");
     }
-    assert_eq!(hw.told(&pg, "top", &told.version).await.reset, ["top"]);
+    assert_eq!(hw.changes_since(&pg, "top", &poll.version).await.reset, ["top"]);
 }

@@ -1,4 +1,4 @@
-//! The server stops in order.
+//! Orderly shutdowns of the server.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::{inserted, quiet};
 use crate::support::Highwater;
 
 #[tokio::test]
-async fn a_fast_shutdown_does_not_wait_for_what_we_have_not_confirmed() {
+async fn a_fast_shutdown_does_not_wait_for_unconfirmed_changes() {
     let mut pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -19,14 +19,14 @@ async fn a_fast_shutdown_does_not_wait_for_what_we_have_not_confirmed() {
          WHERE slot_name = '{}'",
         pg.database()
     );
-    assert!(pg.value::<bool>(&unconfirmed).await, "the window is open");
+    assert!(pg.value::<bool>(&unconfirmed).await, "the resume window is not empty");
     let began = Instant::now();
     pg.server().stop(ShutdownMode::Fast).expect("it stops");
     let took = began.elapsed();
     eprintln!("fast shutdown: {took:?}");
-    assert!(took < Duration::from_secs(30), "the server waited for us for {took:?}");
+    assert!(took < Duration::from_secs(30), "the server waited {took:?} for the service");
     pg.server().restart(ShutdownMode::Fast).expect("it starts");
     pg.reconnect().await;
-    let told = hw.told(&pg, "a", &start).await;
-    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=100)));
+    let poll = hw.changes_since(&pg, "a", &start).await;
+    assert_eq!((poll.reset.len(), poll.changes), (0, inserted(1..=100)));
 }

@@ -1,4 +1,4 @@
-//! The slot is lost, moved, older than the publication, or keeps nothing it should let go.
+//! Slots that are lost, moved or older than the publication, and the release of retained WAL.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use highwater::temp_postgres::TempPostgresOptions;
 use super::{inserted, quiet};
 use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, TestPostgres};
 
-/// A server that takes WAL away from slots that keep more than a segment.
-async fn impatient() -> TestPostgres {
+/// A server that invalidates slots that retain more than one WAL segment.
+async fn with_small_slot_limit() -> TestPostgres {
     let options = TempPostgresOptions::default()
         .setting("max_slot_wal_keep_size", "16MB")
         .setting("wal_sender_timeout", "60s");
@@ -22,7 +22,7 @@ async fn until_lost(pg: &TestPostgres) {
         "SELECT wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = '{}'",
         pg.database()
     );
-    // The service may replace the slot before we see it lost.
+    // The service may replace the slot before the test sees it lost.
     while pg.query(&lost).await.first().is_some_and(|row| !row.get::<_, bool>(0)) {
         assert!(began.elapsed() < PATIENCE, "the slot is not invalidated");
         for _ in 0..4 {
@@ -35,25 +35,25 @@ async fn until_lost(pg: &TestPostgres) {
 async fn until_reset(hw: &Highwater, after: &str) -> String {
     let began = Instant::now();
     loop {
-        let told = hw.poll(&format!("tables=a&after={after}")).await;
-        if told.reset == ["a"] {
-            return told.version;
+        let poll = hw.poll(&format!("tables=a&after={after}")).await;
+        if poll.reset == ["a"] {
+            return poll.version;
         }
-        assert!(began.elapsed() < PATIENCE, "{told:?}");
+        assert!(began.elapsed() < PATIENCE, "{poll:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Everything after a reset is told again.
-async fn assert_tells(hw: &Highwater, pg: &TestPostgres, after: &str) {
+/// Asserts that changes after a reset are reported again.
+async fn assert_reports(hw: &Highwater, pg: &TestPostgres, after: &str) {
     pg.execute("INSERT INTO a VALUES (1000)").await;
-    let told = hw.told(pg, "a", after).await;
-    assert_eq!((told.reset.len(), told.changes), (0, inserted(1000..=1000)));
+    let poll = hw.changes_since(pg, "a", after).await;
+    assert_eq!((poll.reset.len(), poll.changes), (0, inserted(1000..=1000)));
 }
 
 #[tokio::test]
 async fn a_slot_invalidated_while_its_connection_hangs_is_replaced() {
-    let pg = impatient().await;
+    let pg = with_small_slot_limit().await;
     let proxy = Proxy::start(&pg).await;
     let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let start = hw.version().await;
@@ -63,26 +63,26 @@ async fn a_slot_invalidated_while_its_connection_hangs_is_replaced() {
     let began = Instant::now();
     let version = until_reset(&hw, &start).await;
     eprintln!("invalidated slot: reset after {:?}", began.elapsed());
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
     let status = hw.fetch("/v1/status").await.body;
     assert_ne!(status["source"]["slot_wal_status"], "lost", "{status}");
 }
 
 #[tokio::test]
 async fn a_slot_invalidated_while_the_service_streams_is_replaced() {
-    // The resume window alone is more than the server allows.
-    let pg = impatient().await;
+    // The resume window alone exceeds the server's limit.
+    let pg = with_small_slot_limit().await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("INSERT INTO a VALUES (1)").await;
     until_lost(&pg).await;
     let version = until_reset(&hw, &start).await;
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
 }
 
 #[tokio::test]
 async fn a_slot_invalidated_while_the_service_is_down_is_replaced() {
-    let pg = impatient().await;
+    let pg = with_small_slot_limit().await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     hw.stop().await.expect("a clean end");
@@ -90,7 +90,7 @@ async fn a_slot_invalidated_while_the_service_is_down_is_replaced() {
     until_lost(&pg).await;
     let hw = Highwater::start(&pg).await;
     let version = until_reset(&hw, &start).await;
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_slot_recreated_or_moved_while_the_service_is_down_is_a_reset() {
         pg.query(&tampering).await;
         let hw = Highwater::start(&pg).await;
         let version = until_reset(&hw, &start).await;
-        assert_tells(&hw, &pg, &version).await;
+        assert_reports(&hw, &pg, &version).await;
         hw.stop().await.expect("a clean end");
     }
 }
@@ -130,24 +130,24 @@ async fn a_slot_recreated_or_moved_while_the_connection_was_lost_is_a_reset() {
     ] {
         let start = hw.version().await;
         proxy.cut();
-        hw.until_trouble("not connected").await;
+        hw.until_disconnected("not connected").await;
         while !pg.value::<bool>(&free).await {}
         pg.execute("DELETE FROM a; INSERT INTO a VALUES (1)").await;
         pg.query(&tampering).await;
         proxy.heal();
         let version = until_reset(&hw, &start).await;
-        assert_tells(&hw, &pg, &version).await;
+        assert_reports(&hw, &pg, &version).await;
     }
 }
 
 #[tokio::test]
-async fn a_slot_recreated_in_the_very_moment_of_the_start_is_a_reset() {
+async fn a_slot_recreated_during_the_start_of_streaming_is_a_reset() {
     let pg = quiet(TempPostgresOptions::default()).await;
     let proxy = Proxy::start(&pg).await;
     let hw = Highwater::start_with(&pg, &[("postgres.url", &proxy.url(pg.database()))]).await;
     let start = hw.version().await;
-    // The slot has been judged, the command is on its way: the server would begin at the new slot's
-    // position without a word.
+    // The slot has been assessed and the command sent: the server would silently start at the new slot's
+    // position.
     proxy.hold_next_start().await;
     pg.execute("INSERT INTO a VALUES (1)").await;
     let slot = pg.database();
@@ -157,11 +157,11 @@ async fn a_slot_recreated_in_the_very_moment_of_the_start_is_a_reset() {
     .await;
     proxy.heal();
     let version = until_reset(&hw, &start).await;
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
 }
 
 #[tokio::test]
-async fn a_slot_older_than_the_publication_is_made_to_work() {
+async fn a_slot_older_than_the_publication_is_made_usable() {
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     let slot = pg.database();
     pg.query(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
@@ -171,31 +171,31 @@ async fn a_slot_older_than_the_publication_is_made_to_work() {
     let hw = Highwater::start(&pg).await;
     eprintln!("old slot: ready after {:?}", began.elapsed());
     let version = hw.version().await;
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
 }
 
 #[tokio::test]
-async fn a_publication_dropped_and_made_again_is_a_reset_and_keeps_no_wal_meanwhile() {
+async fn a_publication_dropped_and_recreated_is_a_reset_and_retains_no_wal_meanwhile() {
     let pg = quiet(TempPostgresOptions::default()).await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     pg.execute("DROP PUBLICATION highwater; INSERT INTO a VALUES (1)").await;
-    hw.until_trouble("publication \"highwater\" does not exist").await;
+    hw.until_disconnected("publication \"highwater\" does not exist").await;
     let slots =
         format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{}'", pg.database());
     let began = Instant::now();
     while pg.value::<i64>(&slots).await > 0 {
-        assert!(began.elapsed() < PATIENCE, "the slot keeps WAL that can't be told");
+        assert!(began.elapsed() < PATIENCE, "the slot retains WAL that can't be decoded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     pg.execute("INSERT INTO a VALUES (2); CREATE PUBLICATION highwater FOR TABLE a").await;
     hw.ready().await;
     let version = until_reset(&hw, &start).await;
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
 }
 
 #[tokio::test]
-async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
+async fn an_idle_publication_in_a_busy_database_releases_wal() {
     let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE DATABASE busy").await;
     let busy = crate::support::TestSession::open(&pg.server().socket_url("busy")).await;
@@ -213,45 +213,45 @@ async fn an_idle_publication_beside_a_busy_database_lets_wal_go() {
     let mut peak = 0;
     for _ in 0..10 {
         busy.execute("INSERT INTO noise SELECT generate_series(1, 100000)").await;
-        // A checkpoint logs the running transactions: only there can `restart_lsn` move.
+        // A checkpoint logs the running transactions: `restart_lsn` can only advance to such a record.
         busy.execute("CHECKPOINT").await;
         peak = peak.max(pg.value::<i64>(&kept).await);
     }
     while pg.value::<i64>(&kept).await > 2 << 20 {
-        assert!(began.elapsed() < PATIENCE, "the slot holds WAL that nobody needs");
+        assert!(began.elapsed() < PATIENCE, "the slot retains unneeded WAL");
         busy.execute("CHECKPOINT").await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     eprintln!("kept at most {} MiB of 60", peak >> 20);
-    let told = hw.told(&pg, "a", &start).await;
-    assert_eq!((told.reset.len(), told.changes.len()), (0, 0));
+    let poll = hw.changes_since(&pg, "a", &start).await;
+    assert_eq!((poll.reset.len(), poll.changes.len()), (0, 0));
 }
 
 #[tokio::test]
-async fn what_blocks_the_creation_of_the_slot_is_said() {
+async fn the_blocker_of_the_slots_creation_is_reported() {
     let pg = quiet(TempPostgresOptions::default()).await;
     let other = pg.connect().await;
     other.execute("SET application_name = 'forgotten'; BEGIN; INSERT INTO a VALUES (1)").await;
     let hw = Highwater::launch(&pg, &[]).await;
-    let said = hw.until_trouble("application \"forgotten\", idle in transaction").await;
-    eprintln!("the blocker is named after {said:?}");
+    let elapsed = hw.until_disconnected("application \"forgotten\", idle in transaction").await;
+    eprintln!("the blocker is reported after {elapsed:?}");
     other.execute("COMMIT").await;
     let began = Instant::now();
     hw.ready().await;
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let version = hw.version().await;
-    assert_tells(&hw, &pg, &version).await;
+    assert_reports(&hw, &pg, &version).await;
 }
 
 #[tokio::test]
-async fn what_changes_in_definitions_while_the_slot_is_made_is_known_when_ready() {
+async fn definitions_changed_during_the_slots_creation_are_known_when_ready() {
     let pg = quiet(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE b (id int PRIMARY KEY); ALTER PUBLICATION highwater ADD TABLE b")
         .await;
     let other = pg.connect().await;
     other.execute("BEGIN; INSERT INTO a VALUES (1)").await;
     let hw = Highwater::launch(&pg, &[]).await;
-    hw.until_trouble("creating the replication slot waits").await;
+    hw.until_disconnected("creating the replication slot waits").await;
     pg.execute("ALTER TABLE b RENAME TO renamed").await;
     other.execute("COMMIT").await;
     hw.ready().await;
@@ -267,7 +267,7 @@ async fn a_standby_takes_over_from_a_killed_instance() {
     let (first, program) = Highwater::program(&pg, &[]).await;
     let start = first.version().await;
     let second = Highwater::launch(&pg, &[]).await;
-    second.until_trouble("holds the replication slot").await;
+    second.until_disconnected("holds the replication slot").await;
     assert!(stands_by(&second).await);
     pg.execute("INSERT INTO a VALUES (1)").await;
     drop(program);
@@ -276,8 +276,8 @@ async fn a_standby_takes_over_from_a_killed_instance() {
     eprintln!("takeover after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(!stands_by(&second).await);
-    let told = second.told(&pg, "a", &start).await;
-    assert_eq!((told.reset.len(), told.changes), (0, inserted(1..=1)));
+    let poll = second.changes_since(&pg, "a", &start).await;
+    assert_eq!((poll.reset.len(), poll.changes), (0, inserted(1..=1)));
 }
 
 async fn stands_by(hw: &Highwater) -> bool {

@@ -1,4 +1,4 @@
-//! Whole tables.
+//! Copies of whole tables.
 
 use highwater::key::Key;
 use highwater::load::{CopySink, LoadError, Loader, ReadPoint};
@@ -8,7 +8,7 @@ use super::{Received, copied, described, described_with, load, loader, options};
 use crate::support::TestPostgres;
 
 #[tokio::test]
-async fn a_table_is_copied_whole_in_one_snapshot() {
+async fn a_table_is_copied_completely_in_one_snapshot() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, v text); ANALYZE a;
@@ -27,22 +27,22 @@ async fn a_table_is_copied_whole_in_one_snapshot() {
 }
 
 #[tokio::test]
-async fn snapshots_that_are_not_wanted_are_followed_by_others() {
+async fn a_declined_snapshot_is_followed_by_another() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let a = described(&pg, "a").await;
-    let mut received = Received { unwanted: 3, ..Received::default() };
+    let mut received = Received { declined: 3, ..Received::default() };
     loader(&pg).copy(&a, &mut received).await.unwrap();
-    assert_eq!((received.unwanted, received.rows.len()), (0, 1));
+    assert_eq!((received.declined, received.rows.len()), (0, 1));
     let mut limits = options(&pg.socket_url());
-    limits.snapshot_time_max = std::time::Duration::from_millis(100);
-    let mut received = Received { unwanted: usize::MAX, ..Received::default() };
+    limits.snapshot_timeout = std::time::Duration::from_millis(100);
+    let mut received = Received { declined: usize::MAX, ..Received::default() };
     let copied = highwater::database::loader::PgLoader::new(limits).copy(&a, &mut received).await;
     assert!(matches!(copied, Err(LoadError::Unavailable(_))), "{copied:?}");
 }
 
 #[tokio::test]
-async fn who_receives_can_stop_the_copy() {
+async fn the_sink_can_stop_the_copy() {
     struct Stopping;
     impl CopySink for Stopping {
         fn begin(&mut self, _: &ReadPoint, _: u64) -> Result<bool, LoadError> {
@@ -62,15 +62,15 @@ async fn who_receives_can_stop_the_copy() {
 }
 
 #[tokio::test]
-async fn rows_the_publication_leaves_out_are_as_good_as_absent() {
+async fn rows_excluded_by_the_publications_filter_are_absent() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, number int, k0 bool, v0 text);
          INSERT INTO a VALUES (1, 5, true, 'x'), (2, 50, true, 'x'), (3, 50, false, 'x')",
     )
     .await;
-    let filtered = described_with(&pg, "a", |held| {
-        held.filter = Some("((number > 9) AND k0 AND (v0 = 'x'::text))".into());
+    let filtered = described_with(&pg, "a", |plan| {
+        plan.filter = Some("((number > 9) AND k0 AND (v0 = 'x'::text))".into());
     })
     .await;
     let loader = loader(&pg);
@@ -83,7 +83,7 @@ async fn rows_the_publication_leaves_out_are_as_good_as_absent() {
 }
 
 #[tokio::test]
-async fn a_partitioned_table_has_its_partitions_rows_and_a_parent_only_its_own() {
+async fn a_partitioned_table_includes_its_partitions_and_a_parent_only_its_own_rows() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);

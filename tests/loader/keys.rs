@@ -1,4 +1,4 @@
-//! Keys: found however they are spelled, or refused with the reason.
+//! Keys: every spelling is found, and invalid keys are rejected with the reason.
 
 use highwater::load::LoadError;
 
@@ -10,7 +10,7 @@ fn pair(key: &str, row: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn rows_are_found_in_the_order_asked_and_absent_ones_are_told() {
+async fn rows_are_returned_in_the_requested_order_with_absent_ones_marked() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a VALUES (1, 'x'), (2, NULL)",
@@ -30,7 +30,7 @@ async fn rows_are_found_in_the_order_asked_and_absent_ones_are_told() {
 }
 
 #[tokio::test]
-async fn a_key_spelled_in_another_way_is_told_as_the_database_writes_it() {
+async fn a_key_in_another_spelling_is_returned_in_canonical_form() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE u (id uuid PRIMARY KEY); CREATE TABLE n (id numeric PRIMARY KEY);
@@ -77,13 +77,13 @@ async fn keys_of_several_columns_and_of_any_text_are_found() {
     let row = r#"{"k,1":"o'n\"e,\\ \n é 𝄞","K 2":"it's","k3":true,"k4":7}"#;
     assert_eq!(load(&loader, &table, &[key]).await, [pair(key, row)]);
     let others = [r#"["it's","",true,7]"#, r#"["it's","x",true,70]"#, r#"["c","x",true,7]"#, "1"];
-    for (told, asked) in load(&loader, &table, &others).await.iter().zip(others) {
-        assert_eq!(*told, pair(asked, "absent"));
+    for (found, requested) in load(&loader, &table, &others).await.iter().zip(others) {
+        assert_eq!(*found, pair(requested, "absent"));
     }
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_value_of_its_type_is_refused_alone_and_absent_among_others() {
+async fn an_invalid_key_is_rejected_alone_and_absent_among_others() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id smallint PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 900)",
@@ -91,11 +91,11 @@ async fn a_key_that_is_no_value_of_its_type_is_refused_alone_and_absent_among_ot
     .await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     for (key, reason) in [
-        (r#""abc""#, r#""abc" is no value of the key's column id, whose type is smallint"#),
-        ("70000", "70000 is no value"),
-        (r#""a\u0000""#, "is no value"),
-        ("null", "null is no value"),
-        ("[1,2]", "[1,2] is no value"),
+        (r#""abc""#, r#""abc" is not a valid value of the key column id of type smallint"#),
+        ("70000", "70000 is not a valid value"),
+        (r#""a\u0000""#, "is not a valid value"),
+        ("null", "null is not a valid value"),
+        ("[1,2]", "[1,2] is not a valid value"),
     ] {
         let LoadError::BadKey(text) = error(&loader, &a, key).await else { panic!("{key}") };
         assert!(text.contains(reason), "{text}");
@@ -104,24 +104,24 @@ async fn a_key_that_is_no_value_of_its_type_is_refused_alone_and_absent_among_ot
         (1..1200).map(|n| if n % 300 == 7 { "\"x\"".into() } else { n.to_string() }).collect();
     let keys: Vec<&str> = texts.iter().map(String::as_str).collect();
     let found = load(&loader, &a, &keys).await;
-    for (place, ((told, row), asked)) in found.iter().zip(&keys).enumerate() {
-        assert_eq!(told, asked);
-        assert_eq!(row == "absent", *asked == "\"x\"" || place >= 900, "{asked} {row}");
+    for (index, ((key, row), requested)) in found.iter().zip(&keys).enumerate() {
+        assert_eq!(key, requested);
+        assert_eq!(row == "absent", *requested == "\"x\"" || index >= 900, "{requested} {row}");
     }
 }
 
 #[tokio::test]
-async fn a_composite_key_that_is_refused_names_its_column() {
+async fn an_invalid_composite_key_names_its_column() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (x int, y date, PRIMARY KEY (x, y))").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
-    let told = error(&loader, &a, r#"[1,"2024-02-30"]"#).await.to_string();
+    let text = error(&loader, &a, r#"[1,"2024-02-30"]"#).await.to_string();
     assert!(
-        told.starts_with(r#""2024-02-30" is no value of the key's column y, whose type is date"#),
-        "{told}"
+        text.starts_with(r#""2024-02-30" is not a valid value of the key column y of type date"#),
+        "{text}"
     );
-    let told = error(&loader, &a, "1").await.to_string();
-    assert_eq!(told, "the key consists of 2 columns, in this order: x, y");
+    let text = error(&loader, &a, "1").await.to_string();
+    assert_eq!(text, "the key consists of 2 columns, in this order: x, y");
 }
 
 #[tokio::test]
@@ -141,14 +141,14 @@ async fn rows_are_found_through_the_index_with_and_without_statistics() {
         load(&loader, &big, &keys[..1]).await;
         assert!(load(&loader, &big, &keys).await.iter().all(|(_, row)| row != "absent"));
     }
-    // Statistics are told when the sessions end.
+    // Sessions report their statistics when they end.
     let read = "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'big'";
     loop {
         let row = pg.query_one(read).await;
-        let (whole, by_key): (i64, i64) = (row.get(0), row.get(1));
+        let (sequential, by_key): (i64, i64) = (row.get(0), row.get(1));
         if by_key >= 1_002 {
             // Building the index and ANALYZE are not scans.
-            assert!(whole <= 1, "read whole {whole} times");
+            assert!(sequential <= 1, "{sequential} sequential scans");
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -156,10 +156,10 @@ async fn rows_are_found_through_the_index_with_and_without_statistics() {
 }
 
 #[tokio::test]
-async fn keys_of_an_extensions_type_are_compared_as_it_compares() {
+async fn keys_of_an_extensions_type_use_its_operators() {
     let pg = TestPostgres::start().await;
-    let there = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
-    if pg.value::<i64>(there).await == 0 {
+    let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
+    if pg.value::<i64>(available).await == 0 {
         return;
     }
     pg.execute(
@@ -167,11 +167,11 @@ async fn keys_of_an_extensions_type_are_compared_as_it_compares() {
          CREATE TABLE a (id ext.citext PRIMARY KEY); INSERT INTO a VALUES ('Anna')",
     )
     .await;
-    let table = super::described_with(&pg, "a", |held| {
+    let table = super::described_with(&pg, "a", |plan| {
         let form =
             Some(highwater::json_type::JsonShape::Scalar(highwater::json_type::JsonType::String));
-        held.key[0].form = form;
-        held.columns[0].form = form;
+        plan.key[0].form = form;
+        plan.columns[0].form = form;
     })
     .await;
     assert_eq!(

@@ -1,9 +1,9 @@
-//! Rows read from a real PostgreSQL: by key, and whole tables.
+//! The loader: rows by key, and copies of whole tables.
 
 mod copy;
 mod keys;
-mod moments;
 mod pool;
+mod race_windows;
 mod refusals;
 mod values;
 
@@ -29,12 +29,12 @@ fn loader(pg: &TestPostgres) -> PgLoader {
     PgLoader::new(options(&pg.socket_url()))
 }
 
-/// The table as a look at the catalog describes it now.
+/// The table's current definition, as a catalog snapshot has it.
 async fn described(pg: &TestPostgres, name: &str) -> Arc<Table> {
     described_with(pg, name, |_| {}).await
 }
 
-/// The same, changed before it is used.
+/// The table's current definition after `change`.
 async fn described_with(
     pg: &TestPostgres,
     name: &str,
@@ -57,7 +57,7 @@ async fn described_with(
     let key_columns = key.iter().map(|column| column.name.clone()).collect();
     let definition =
         include_str!("../../sql/table_definition.sql").replace(":'oid'", &oid.to_string());
-    let mut held = RowCachePlan {
+    let mut plan = RowCachePlan {
         mode: RowMode::Lazy,
         columns,
         key,
@@ -66,13 +66,13 @@ async fn described_with(
         definition: pg.value(definition.trim().trim_end_matches(';')).await,
         keys_are_exact: true,
     };
-    change(&mut held);
+    change(&mut plan);
     Arc::new(Table {
         oid: TableOid(oid),
         name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
         key_columns,
         tracking: Tracking::Ids,
-        rows: RowCaching::Enabled(Arc::new(held)),
+        rows: RowCaching::Enabled(Arc::new(plan)),
         scope: vec![],
     })
 }
@@ -115,24 +115,24 @@ async fn key(pg: &TestPostgres, table: u32) -> Vec<String> {
     let rows = pg
         .query(&format!(
             "SELECT a.attname::text FROM pg_index i,
-                    unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+                    unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
              JOIN pg_attribute a ON a.attrelid = {table} AND a.attnum = k.attnum
-             WHERE i.indrelid = {table} AND i.indisprimary ORDER BY k.place"
+             WHERE i.indrelid = {table} AND i.indisprimary ORDER BY k.position"
         ))
         .await;
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// A key given as JSON, as clients' keys are.
+/// A key from JSON, as clients send it.
 fn json_key(json: &str) -> Key {
     json.parse().map_or_else(|_| Key::json(json.as_bytes()), Key::integer)
 }
 
-/// What became of each key: the key and the row, as JSON.
+/// The loaded keys and their rows, as JSON.
 async fn load(loader: &PgLoader, table: &Arc<Table>, keys: &[&str]) -> Vec<(String, String)> {
     let keys: Vec<Key> = keys.iter().map(|json| json_key(json)).collect();
-    let answer = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
-    answer.rows.iter().map(shown).collect()
+    let loaded = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
+    loaded.rows.iter().map(shown).collect()
 }
 
 fn shown(loaded: &Result<LoadedRow, String>) -> (String, String) {
@@ -144,28 +144,28 @@ fn shown(loaded: &Result<LoadedRow, String>) -> (String, String) {
     (format!("{:?}", loaded.key), row)
 }
 
-/// Why one row can't be loaded.
+/// The error of loading one row.
 async fn error(loader: &PgLoader, table: &Arc<Table>, key: &str) -> LoadError {
     match loader.load(table, &[json_key(key)]).await {
-        Ok(answer) => panic!("there is {answer:?}"),
+        Ok(loaded) => panic!("loaded {loaded:?}"),
         Err(error) => error,
     }
 }
 
-/// A copy, as it is received.
+/// A sink that collects a copy.
 #[derive(Default)]
 struct Received {
     at: Option<ReadPoint>,
     estimate: u64,
     rows: Vec<(String, String)>,
-    /// How many snapshots are still not wanted.
-    unwanted: usize,
+    /// The number of snapshots still to decline.
+    declined: usize,
 }
 
 impl CopySink for Received {
     fn begin(&mut self, at: &ReadPoint, rows_estimate: u64) -> Result<bool, LoadError> {
-        if self.unwanted > 0 {
-            self.unwanted -= 1;
+        if self.declined > 0 {
+            self.declined -= 1;
             return Ok(false);
         }
         self.at = Some(at.clone());
@@ -179,7 +179,7 @@ impl CopySink for Received {
     }
 }
 
-/// A whole table, in order of the keys' JSON.
+/// A copy of the table, sorted by the keys' JSON.
 async fn copied(loader: &PgLoader, table: &Arc<Table>) -> Received {
     let mut received = Received::default();
     loader.copy(table, &mut received).await.unwrap_or_else(|error| panic!("{error}"));

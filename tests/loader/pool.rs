@@ -1,4 +1,4 @@
-//! Sessions: few, kept, and replaced when they have ended.
+//! The session pool: bounded, reused, and renewed after a lost connection.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use tokio::time::sleep;
 use super::{described, error, load, loader, options};
 use crate::support::TestPostgres;
 
-const OURS: &str = "FROM pg_stat_activity WHERE application_name = 'highwater loader' \
+const LOADER_SESSIONS: &str = "FROM pg_stat_activity WHERE application_name = 'highwater loader' \
                     AND datname = current_database()";
 
 async fn count(pg: &TestPostgres) -> i64 {
-    pg.value(&format!("SELECT count(*) {OURS}")).await
+    pg.value(&format!("SELECT count(*) {LOADER_SESSIONS}")).await
 }
 
-async fn until_sessions(pg: &TestPostgres, wanted: i64) {
-    while count(pg).await != wanted {
+async fn until_sessions(pg: &TestPostgres, expected: i64) {
+    while count(pg).await != expected {
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -32,10 +32,10 @@ async fn no_more_sessions_are_opened_than_allowed() {
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let a = described(&pg, "a").await;
     let mut limits = options(&pg.socket_url());
-    limits.connections_max = 3;
+    limits.max_connections = 3;
     let loader = PgLoader::new(limits);
     let other = pg.connect().await;
-    // Those who load now wait for the table, each in a session.
+    // Each load now waits for the table in its own session.
     other.execute("BEGIN; LOCK TABLE a").await;
     let key = [Key::integer(1)];
     let loads = join_all((0..8).map(|_| loader.load(&a, &key)));
@@ -55,7 +55,7 @@ async fn no_more_sessions_are_opened_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_session_is_used_again_also_after_an_error() {
+async fn a_session_is_reused_even_after_an_error() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
@@ -65,28 +65,28 @@ async fn a_session_is_used_again_also_after_an_error() {
     load(&loader, &a, &["1"]).await;
     let first = pid().await;
     error(&loader, &a, r#""x""#).await;
-    let absent = super::described_with(&pg, "a", |held| held.definition.push('x')).await;
+    let absent = super::described_with(&pg, "a", |plan| plan.definition.push('x')).await;
     assert_eq!(error(&loader, &absent, "1").await, LoadError::Outdated);
     assert_eq!(load(&loader, &a, &["1"]).await[0].1, r#"{"id":1}"#);
     assert_eq!(pid().await, first);
-    let state = format!("SELECT state {OURS}");
+    let state = format!("SELECT state {LOADER_SESSIONS}");
     assert_eq!(pg.value::<String>(&state).await, "idle");
 }
 
 #[tokio::test]
-async fn an_idle_session_that_ended_is_replaced_unnoticed() {
+async fn a_lost_idle_session_is_replaced_transparently() {
     let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
     join_all((0..4).map(|_| loader.load(&a, &key))).await;
-    pg.execute(&format!("SELECT pg_terminate_backend(pid) {OURS}")).await;
+    pg.execute(&format!("SELECT pg_terminate_backend(pid) {LOADER_SESSIONS}")).await;
     load(&loader, &a, &["1"]).await;
     pg.server().restart(ShutdownMode::Immediate).unwrap();
     load(&loader, &a, &["1"]).await;
     pg.server().stop(ShutdownMode::Fast).unwrap();
-    let told = error(&loader, &a, "1").await;
-    assert!(matches!(told, LoadError::Unavailable(_)), "{told}");
+    let failure = error(&loader, &a, "1").await;
+    assert!(matches!(failure, LoadError::Unavailable(_)), "{failure}");
     pg.server().restart(ShutdownMode::Fast).unwrap();
     load(&loader, &a, &["1"]).await;
     pg.reconnect().await;
@@ -100,8 +100,8 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let key = [Key::integer(1)];
     let first = loader.load(&a, &key).await.unwrap().at.server;
-    let told = format!("SELECT {}", PostmasterId::EXPRESSION);
-    assert_eq!(first, PostmasterId(pg.value(&told).await));
+    let query = format!("SELECT {}", PostmasterId::EXPRESSION);
+    assert_eq!(first, PostmasterId(pg.value(&query).await));
     assert_eq!(super::copied(&loader, &a).await.at.unwrap().server, first);
     assert_eq!(loader.snapshot().await.unwrap().server, first);
     // That of the copy is closed.
@@ -114,7 +114,7 @@ async fn sessions_with_a_server_that_is_left_are_closed_and_each_run_of_a_server
     pg.server().restart(ShutdownMode::Fast).unwrap();
     pg.reconnect().await;
     let second = loader.load(&a, &key).await.unwrap().at.server;
-    assert_eq!(second, PostmasterId(pg.value(&told).await));
+    assert_eq!(second, PostmasterId(pg.value(&query).await));
     assert_ne!(second, first);
 }
 
@@ -124,7 +124,7 @@ async fn a_copy_has_a_session_of_its_own_and_closes_it() {
     pg.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
     let a = described(&pg, "a").await;
     let mut limits = options(&pg.socket_url());
-    limits.connections_max = 1;
+    limits.max_connections = 1;
     super::copied(&PgLoader::new(limits), &a).await;
     until_sessions(&pg, 0).await;
 }
@@ -133,19 +133,22 @@ async fn a_copy_has_a_session_of_its_own_and_closes_it() {
 async fn a_query_that_takes_too_long_is_cancelled() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
-    let slow = super::described_with(&pg, "a", |held| {
-        held.filter = Some("pg_sleep(id * 30) IS NOT NULL".into());
+    let slow = super::described_with(&pg, "a", |plan| {
+        plan.filter = Some("pg_sleep(id * 30) IS NOT NULL".into());
     })
     .await;
     let mut limits = options(&pg.socket_url());
-    limits.statement_time_max = Duration::from_millis(50);
-    let told = error(&PgLoader::new(limits.clone()), &slow, "1").await;
-    assert!(matches!(told, LoadError::Unavailable(_)), "{told}");
-    // A server that does not answer at all is given up by us.
-    limits.statement_time_max = Duration::from_mins(1);
-    limits.silence_max = Duration::from_millis(300);
-    let told = error(&PgLoader::new(limits.clone()), &slow, "1").await;
-    assert!(matches!(&told, LoadError::Unavailable(text) if text.contains("nothing")), "{told}");
+    limits.statement_timeout = Duration::from_millis(50);
+    let failure = error(&PgLoader::new(limits.clone()), &slow, "1").await;
+    assert!(matches!(failure, LoadError::Unavailable(_)), "{failure}");
+    // The loader abandons a server that does not respond at all.
+    limits.statement_timeout = Duration::from_mins(1);
+    limits.silence_timeout = Duration::from_millis(300);
+    let failure = error(&PgLoader::new(limits.clone()), &slow, "1").await;
+    assert!(
+        matches!(&failure, LoadError::Unavailable(text) if text.contains("nothing")),
+        "{failure}"
+    );
     let copied = PgLoader::new(limits).copy(&slow, &mut super::Received::default()).await;
     assert!(matches!(copied, Err(LoadError::Unavailable(_))), "{copied:?}");
 }

@@ -1,4 +1,4 @@
-//! What the role may not read, told with what mends it.
+//! Tables that the role can't read: each refusal includes the statements that fix it.
 
 use highwater::database::loader::PgLoader;
 use highwater::load::LoadError;
@@ -6,7 +6,7 @@ use highwater::load::LoadError;
 use super::{copied, described, error, load, options};
 use crate::support::TestPostgres;
 
-/// A loader as a role of this name without any rights but these.
+/// A loader of a new role without any privilege on tables.
 async fn as_role(pg: &TestPostgres, role: &str) -> PgLoader {
     pg.execute(&format!("CREATE ROLE {role} LOGIN REPLICATION")).await;
     PgLoader::new(options(&pg.server().socket_url_as(role, pg.database())))
@@ -17,15 +17,15 @@ fn refused(error: LoadError) -> String {
     text
 }
 
-/// The statements after "mend it with", run.
-async fn mend(pg: &TestPostgres, text: &str) {
-    let (_, sql) = text.split_once("mend it with ").unwrap();
-    let sql = sql.split(", or with").next().unwrap();
+/// Runs the statements after "run".
+async fn apply_fix(pg: &TestPostgres, text: &str) {
+    let (_, sql) = text.split_once("; run ").unwrap();
+    let sql = sql.split(", or ").next().unwrap();
     pg.execute(sql).await;
 }
 
 #[tokio::test]
-async fn a_table_that_may_not_be_read_is_refused_with_the_grant() {
+async fn an_unreadable_table_is_refused_with_the_grant() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE SCHEMA shop; CREATE TABLE shop.a (id int PRIMARY KEY); INSERT INTO shop.a VALUES (1);
@@ -36,14 +36,14 @@ async fn a_table_that_may_not_be_read_is_refused_with_the_grant() {
     let loader = as_role(&pg, "loader_grant").await;
     for table in ["shop.a", "part"] {
         let table = described(&pg, table).await;
-        mend(&pg, &refused(error(&loader, &table, "1").await)).await;
+        apply_fix(&pg, &refused(error(&loader, &table, "1").await)).await;
         assert_eq!(load(&loader, &table, &["1"]).await[0].1, r#"{"id":1}"#);
         assert_eq!(copied(&loader, &table).await.rows.len(), 1);
     }
 }
 
 #[tokio::test]
-async fn rows_that_row_level_security_hides_are_refused_not_missing() {
+async fn rows_hidden_by_row_level_security_are_refused_instead_of_missing() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);
@@ -55,6 +55,6 @@ async fn rows_that_row_level_security_hides_are_refused_not_missing() {
     let a = described(&pg, "a").await;
     let text = refused(error(&loader, &a, "1").await);
     assert!(text.contains("row-level security"), "{text}");
-    mend(&pg, &text).await;
+    apply_fix(&pg, &text).await;
     assert_eq!(load(&loader, &a, &["1"]).await[0].1, r#"{"id":1}"#);
 }

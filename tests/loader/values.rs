@@ -1,4 +1,4 @@
-//! Values: a row's document is what `to_jsonb` makes of the row.
+//! Values: a row's document equals `to_jsonb` of the row.
 
 use highwater::load::LoadError;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{copied, described, described_with, load, loader};
 use crate::support::TestPostgres;
 
-/// One column of each family, and values at the edges.
+/// One column per family of types, and boundary values.
 const TABLE: &str = r#"
     CREATE TYPE mood AS ENUM ('so "so"', 'fine'); CREATE TYPE pair AS (a int, b text);
     CREATE DOMAIN email AS text; CREATE DOMAIN email2 AS email;
@@ -48,7 +48,7 @@ fn decimals(json: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_value_is_what_to_jsonb_makes_of_it_loaded_or_copied() {
+async fn every_loaded_or_copied_value_equals_to_jsonb() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLE).await;
     pg.execute("SET TimeZone = 'UTC'").await;
@@ -66,15 +66,15 @@ async fn every_value_is_what_to_jsonb_makes_of_it_loaded_or_copied() {
 }
 
 #[tokio::test]
-async fn members_stand_in_column_order_and_only_those_asked_for() {
+async fn members_are_in_column_order_and_limited_to_the_configured_ones() {
     let pg = TestPostgres::start().await;
     pg.execute(r#"CREATE TABLE a ("z ""z" int, id int PRIMARY KEY, c text); INSERT INTO a VALUES (1, 2, 'x')"#)
         .await;
     let loader = loader(&pg);
     let all = described(&pg, "a").await;
     assert_eq!(load(&loader, &all, &["2"]).await[0].1, r#"{"z \"z":1,"id":2,"c":"x"}"#);
-    let without_key = described_with(&pg, "a", |held| {
-        held.columns.retain(|column| column.name != "id");
+    let without_key = described_with(&pg, "a", |plan| {
+        plan.columns.retain(|column| column.name != "id");
     })
     .await;
     let expected = ("2".to_owned(), r#"{"z \"z":1,"c":"x"}"#.to_owned());
@@ -83,7 +83,7 @@ async fn members_stand_in_column_order_and_only_those_asked_for() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_database_cannot_render_either_is_named_and_the_others_are_loaded() {
+async fn an_unencodable_row_is_named_and_the_others_are_loaded() {
     let pg = TestPostgres::start().await;
     pg.execute(
         r#"CREATE TABLE a (id int PRIMARY KEY, j json);
@@ -96,15 +96,15 @@ async fn a_row_that_the_database_cannot_render_either_is_named_and_the_others_ar
     let names = |text: &str, id: u32| text.starts_with(&format!("the row {id} of table a can't"));
     let ids: Vec<String> = (1..=701).map(|id| id.to_string()).collect();
     let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    // No value of the key's type: answered as before.
+    // An invalid key among valid ones is absent.
     ids.push("true");
-    let answers = load(&loader, &a, &ids).await;
-    for (id, (_, told)) in (1..).zip(&answers) {
+    let rows = load(&loader, &a, &ids).await;
+    for (id, (_, row)) in (1..).zip(&rows) {
         match id {
-            7 | 8 | 600 => assert!(names(told, id), "{told}"),
-            9 => assert_eq!(told, r#"{"id":9,"j":{"k": 2}}"#),
-            701.. => assert_eq!(told, "absent"),
-            _ => assert_eq!(*told, format!(r#"{{"id":{id},"j":1}}"#)),
+            7 | 8 | 600 => assert!(names(row, id), "{row}"),
+            9 => assert_eq!(row, r#"{"id":9,"j":{"k": 2}}"#),
+            701.. => assert_eq!(row, "absent"),
+            _ => assert_eq!(*row, format!(r#"{{"id":{id},"j":1}}"#)),
         }
     }
     let alone = &load(&loader, &a, &["7"]).await[0].1;

@@ -1,4 +1,4 @@
-//! Rows that are read through.
+//! Lazy rows, loaded on demand.
 
 use std::time::Instant;
 
@@ -17,12 +17,12 @@ async fn a_row_is_loaded_once_and_kept_current_from_the_stream() {
     pg.execute("UPDATE items SET name = 'bulk'").await;
     let changed = read(&service, &pg, "items/rows/3").await;
     assert_eq!(changed.body["name"], "bulk");
-    assert_eq!(header(&changed, "x-cache"), "hit", "the stream brought it");
+    assert_eq!(header(&changed, "x-cache"), "hit", "updated from the stream");
     assert_ne!(header(&first, "etag"), header(&changed, "etag"));
 }
 
 #[tokio::test]
-async fn an_absent_row_is_remembered_until_it_comes() {
+async fn an_absent_row_is_cached_until_it_is_inserted() {
     let (pg, service) = items("lazy", &[]).await;
     for cache in ["miss", "hit"] {
         let reply = read(&service, &pg, "items/rows/77").await;
@@ -38,7 +38,7 @@ async fn an_absent_row_is_remembered_until_it_comes() {
 }
 
 #[tokio::test]
-async fn several_ids_are_answered_at_one_version_with_those_that_are_missing() {
+async fn several_ids_are_returned_at_one_version_with_missing_ones_listed() {
     let (pg, service) = items("lazy", &[]).await;
     let reply = read(&service, &pg, "items/rows?ids=2,44,1").await;
     assert_eq!(reply.body["rows"][0]["id"], 2);
@@ -48,7 +48,7 @@ async fn several_ids_are_answered_at_one_version_with_those_that_are_missing() {
 }
 
 #[tokio::test]
-async fn changes_carry_their_rows() {
+async fn changes_include_their_rows() {
     let (pg, service) = items("lazy", &[]).await;
     let version = service.version().await;
     pg.execute("UPDATE items SET name = 'x' WHERE id IN (1, 2); DELETE FROM items WHERE id = 3")
@@ -65,7 +65,7 @@ async fn changes_carry_their_rows() {
 }
 
 #[tokio::test]
-async fn large_values_that_did_not_change_stay() {
+async fn unchanged_large_values_are_kept() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE docs (id int PRIMARY KEY, n int, big text);
@@ -93,7 +93,7 @@ async fn large_values_that_did_not_change_stay() {
 }
 
 #[tokio::test]
-async fn ids_are_found_however_they_are_spelled() {
+async fn ids_are_found_in_any_spelling() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE u (id uuid PRIMARY KEY, v int);
@@ -115,7 +115,7 @@ async fn ids_are_found_however_they_are_spelled() {
 }
 
 #[tokio::test]
-async fn rows_that_are_off_or_unknown_say_so() {
+async fn disabled_rows_and_unknown_tables_are_reported() {
     let (pg, service) = items("off", &[]).await;
     let reply = read(&service, &pg, "items/rows/1").await;
     assert_eq!(reply.status, 409, "{:?}", reply.body);
@@ -126,14 +126,14 @@ async fn rows_that_are_off_or_unknown_say_so() {
 }
 
 #[tokio::test]
-async fn a_small_cache_evicts_and_reads_again() {
+async fn a_small_cache_evicts_and_reloads() {
     let (pg, service) = items("lazy", &[("cache.max_bytes", "2kB")]).await;
     pg.execute("INSERT INTO items SELECT g, repeat('x', 100), 0 FROM generate_series(10, 200) g")
         .await;
     for id in 1..=200 {
         row(&service, &pg, &format!("items/rows/{id}")).await;
     }
-    // The cache is brought back to its limit a moment after a row has come.
+    // The cache evicts shortly after an insertion exceeds its limit.
     let began = Instant::now();
     loop {
         let metrics = service.fetch("/metrics").await.body.as_str().unwrap().to_owned();

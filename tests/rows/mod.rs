@@ -1,19 +1,19 @@
-//! Rows served from memory: what clients see, against a real PostgreSQL.
+//! Cached rows as clients see them, with a real PostgreSQL.
 
-mod away;
-mod elsewhere;
+mod disconnected;
 mod lazy;
 mod preload;
 mod races;
 mod schema;
+mod type_matrix;
 mod verify;
-mod zoo;
+mod wrong_server;
 
 use serde_json::Value;
 
 use crate::support::{Highwater, HttpReply, TestPostgres};
 
-/// A service on a table `items (id, name, price)` of a few rows whose rows are held as `mode` says.
+/// A service on a small table `items (id, name, price)` with this `rows` mode.
 async fn items(mode: &str, settings: &[(&'static str, &str)]) -> (TestPostgres, Highwater) {
     let pg = TestPostgres::start().await;
     pg.execute(
@@ -30,18 +30,18 @@ async fn items(mode: &str, settings: &[(&'static str, &str)]) -> (TestPostgres, 
 /// Reads a path of the table's rows once everything committed before is applied.
 async fn read(service: &Highwater, pg: &TestPostgres, path: &str) -> HttpReply {
     let lsn: String = pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
-    let joint = if path.contains('?') { '&' } else { '?' };
-    service.fetch(&format!("/v1/tables/{path}{joint}at_least={lsn}")).await
+    let separator = if path.contains('?') { '&' } else { '?' };
+    service.fetch(&format!("/v1/tables/{path}{separator}at_least={lsn}")).await
 }
 
-/// The document of one row, which must be there.
+/// The document of a row that must exist.
 async fn row(service: &Highwater, pg: &TestPostgres, path: &str) -> Value {
     let reply = read(service, pg, path).await;
     assert_eq!(reply.status, 200, "{path}: {:?}", reply.body);
     reply.body
 }
 
-/// Every row of a preloaded table, as the store gives them.
+/// Every row of a preloaded table, from `/v1/store`.
 async fn store(service: &Highwater, pg: &TestPostgres, table: &str) -> Vec<Value> {
     let lsn: String = pg.value("SELECT pg_current_wal_insert_lsn()::text").await;
     let reply = service.fetch(&format!("/v1/store?tables={table}&at_least={lsn}")).await;
@@ -49,7 +49,7 @@ async fn store(service: &Highwater, pg: &TestPostgres, table: &str) -> Vec<Value
     reply.body[table].as_array().expect("the table").clone()
 }
 
-/// What a header of an answer says.
+/// The value of a header; empty if it is missing.
 fn header<'a>(reply: &'a HttpReply, name: &str) -> &'a str {
     reply.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
 }

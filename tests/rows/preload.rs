@@ -1,4 +1,4 @@
-//! Tables that are in memory whole.
+//! Preloaded tables.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{header, items, read, row, store};
 use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test]
-async fn a_preloaded_table_is_served_whole_in_key_order() {
+async fn a_preloaded_table_is_served_completely_in_key_order() {
     let (pg, service) = items("preload", &[]).await;
     pg.execute("INSERT INTO items VALUES (-5, 'below', 0); DELETE FROM items WHERE id = 4").await;
     let ids =
@@ -26,7 +26,7 @@ async fn a_preloaded_table_is_served_whole_in_key_order() {
 }
 
 #[tokio::test]
-async fn what_is_committed_while_the_copy_runs_is_neither_lost_nor_done_twice() {
+async fn commits_during_a_copy_are_applied_exactly_once() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE t (id int PRIMARY KEY, n int);
@@ -47,19 +47,19 @@ async fn what_is_committed_while_the_copy_runs_is_neither_lost_nor_done_twice() 
             .await;
     }
     service.ready().await;
-    let ours = store(&service, &pg, "t").await;
+    let served = store(&service, &pg, "t").await;
     let real: String = pg.value("SELECT jsonb_agg(to_jsonb(t) ORDER BY id)::text FROM t").await;
     let real: Vec<Value> = serde_json::from_str(&real).expect("an array");
-    assert!(ours == real, "{} rows, {} in the database", ours.len(), real.len());
+    assert!(served == real, "{} rows, {} in the database", served.len(), real.len());
 }
 
 #[tokio::test]
-async fn truncate_and_large_commits_leave_the_table_complete() {
+async fn a_table_is_complete_after_truncate_and_large_commits() {
     let settings = [("log.max_transaction_bytes", "100kB"), ("log.max_transaction_changes", "100")];
     let (pg, service) = items("preload", &settings).await;
     pg.execute("BEGIN; INSERT INTO items VALUES (100, 'lost', 1); TRUNCATE items; INSERT INTO items VALUES (5, 'kept', 2); COMMIT").await;
     assert_eq!(store(&service, &pg, "items").await, [json!({"id": 5, "name": "kept", "price": 2})]);
-    // More than is staged: the table is copied anew.
+    // More than the transaction buffer holds: the table is copied again.
     pg.execute("INSERT INTO items SELECT g, repeat('x', 100), g FROM generate_series(6, 5000) g")
         .await;
     let rows = store(&service, &pg, "items").await;
@@ -70,7 +70,7 @@ async fn truncate_and_large_commits_leave_the_table_complete() {
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_fit_is_refused_with_the_remedy() {
+async fn a_table_that_exceeds_the_limit_is_refused_with_the_remedy() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE big (id int PRIMARY KEY, v text);
@@ -92,20 +92,20 @@ async fn a_table_that_does_not_fit_is_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_reload_resets_clients_and_swaps_in_one_step() {
+async fn a_reload_resets_clients_once_and_replaces_the_rows_atomically() {
     let (pg, service) = items("preload", &[]).await;
     let version = service.version().await;
     let reply = service.post("/admin/reload?table=items").await;
     assert_eq!((reply.status, reply.body), (202, json!({"reloading": ["items"]})));
-    let mut told = service.poll(&format!("after={version}&wait=20s")).await;
-    assert_eq!(told.reset, ["items"]);
+    let mut poll = service.poll(&format!("after={version}&wait=20s")).await;
+    assert_eq!(poll.reset, ["items"]);
     assert_eq!(store(&service, &pg, "items").await.len(), 9);
-    told = service.poll(&format!("after={}", told.version)).await;
-    assert!(told.reset.is_empty(), "one reset");
+    poll = service.poll(&format!("after={}", poll.version)).await;
+    assert!(poll.reset.is_empty(), "one reset");
 }
 
 #[tokio::test]
-async fn the_store_has_a_tag() {
+async fn store_responses_have_an_etag() {
     let (pg, service) = items("preload", &[]).await;
     let reply = read(&service, &pg, "items/rows?limit=3").await;
     let tag = header(&reply, "etag").to_owned();

@@ -1,4 +1,4 @@
-//! Loads, evictions, changes and reads of the same rows, all at once.
+//! Concurrent loads, evictions, changes and reads of the same rows.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use crate::support::{Highwater, TestPostgres, TestSession};
 
 const ROWS: i32 = 40;
 
-/// How long a story lasts; `HIGHWATER_TEST_SECONDS` makes it longer.
+/// The duration of a test; `HIGHWATER_TEST_SECONDS` overrides it.
 #[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
 fn duration() -> Duration {
     let seconds = std::env::var("HIGHWATER_TEST_SECONDS").ok();
     Duration::from_secs(seconds.map_or(6, |text| text.parse().expect("a number of seconds")))
 }
 
-/// Raises a counter in a row and answers with its value and a position behind the commit.
-async fn raise(session: &TestSession, id: i32) -> (i64, String) {
+/// Increments a row's counter; returns its value and a position after the commit.
+async fn increment(session: &TestSession, id: i32) -> (i64, String) {
     let value =
         session.value::<i32>(&format!("UPDATE t SET n = n + 1 WHERE id = {id} RETURNING n")).await;
     (i64::from(value), session.value("SELECT pg_current_wal_insert_lsn()::text").await)
@@ -29,13 +29,13 @@ fn counter(row: &Value) -> i64 {
     row["n"].as_i64().expect("a counter")
 }
 
-/// Writes and reads its own writes.
+/// Writes, and reads its own writes.
 async fn write(session: &TestSession, service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
-        let id = dice.i32(1..=ROWS);
-        let (written, lsn) = raise(session, id).await;
+        let id = rng.i32(1..=ROWS);
+        let (written, lsn) = increment(session, id).await;
         let reply = service.fetch(&format!("/v1/tables/t/rows/{id}?at_least={lsn}")).await;
         assert_eq!(reply.status, 200, "{:?}", reply.body);
         let read = counter(&reply.body);
@@ -45,14 +45,14 @@ async fn write(session: &TestSession, service: &Highwater, seed: u64, stop: &Ato
     reads
 }
 
-/// Reads single rows and batches, and sees no row go back.
+/// Reads single rows and batches, and asserts that no row goes back.
 async fn watch(service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut newest = BTreeMap::<i64, i64>::new();
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
-        let id = dice.i32(1..=ROWS);
-        let rows = if dice.bool() {
+        let id = rng.i32(1..=ROWS);
+        let rows = if rng.bool() {
             vec![service.fetch(&format!("/v1/tables/t/rows/{id}")).await.body]
         } else {
             let others = format!("{id},{},{}", id % ROWS + 1, (id + 1) % ROWS + 1);
@@ -70,8 +70,8 @@ async fn watch(service: &Highwater, seed: u64, stop: &AtomicBool) -> usize {
     reads
 }
 
-/// Own writes are read and no row goes back, while `settings` make rows come and go.
-async fn story(settings: &[(&'static str, &str)]) {
+/// Asserts that own writes are read and no row goes back, while `settings` cause evictions or reloads.
+async fn run(settings: &[(&'static str, &str)]) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let pg = TestPostgres::start().await;
@@ -102,21 +102,21 @@ async fn story(settings: &[(&'static str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn own_writes_are_read_while_lazy_rows_come_and_go() {
-    story(&[("tables.t.rows", "lazy"), ("cache.max_bytes", "20kB")]).await;
+async fn own_writes_are_read_while_lazy_rows_are_evicted() {
+    run(&[("tables.t.rows", "lazy"), ("cache.max_bytes", "20kB")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_writes_are_read_while_lazy_rows_expire() {
-    story(&[("tables.t.rows", "lazy"), ("cache.time_to_live", "5ms")]).await;
+    run(&[("tables.t.rows", "lazy"), ("cache.time_to_live", "5ms")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn own_writes_are_read_while_a_table_is_copied_again_and_again() {
-    story(&[("tables.t.rows", "preload")]).await;
+async fn own_writes_are_read_while_a_table_is_copied_repeatedly() {
+    run(&[("tables.t.rows", "preload")]).await;
 }
 
-/// Two tables whose sums every transaction keeps opposite.
+/// Two tables whose sums are opposite after every transaction.
 async fn accounts(mode: &str) -> (TestPostgres, Highwater) {
     let pg = TestPostgres::start().await;
     pg.execute(&format!(
@@ -133,9 +133,9 @@ async fn accounts(mode: &str) -> (TestPostgres, Highwater) {
 }
 
 async fn transfer(session: &TestSession, seed: u64, stop: &AtomicBool) {
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
-        let (a, b, v) = (dice.i32(1..=ROWS), dice.i32(1..=ROWS), dice.i32(-9..9));
+        let (a, b, v) = (rng.i32(1..=ROWS), rng.i32(1..=ROWS), rng.i32(-9..9));
         let sql = format!(
             "BEGIN; SELECT pg_advisory_xact_lock(1);
              UPDATE plus SET v = v + {v} WHERE id = {a}; UPDATE minus SET v = v - {v} WHERE id = {b}; COMMIT"
@@ -148,15 +148,15 @@ fn sum(rows: &Value) -> i64 {
     rows.as_array().expect("rows").iter().map(|row| row["v"].as_i64().expect("a number")).sum()
 }
 
-/// Transfers for a while, watched by `look`.
-async fn transfers(pg: &TestPostgres, look: impl AsyncFn()) {
+/// Runs transfers and calls `check` repeatedly meanwhile.
+async fn transfers(pg: &TestPostgres, check: impl AsyncFn()) {
     let sessions = join_all((0..3).map(|_| pg.connect())).await;
     let stop = AtomicBool::new(false);
     let writers = join_all(sessions.iter().zip(0..).map(|(s, seed)| transfer(s, seed, &stop)));
     let watching = async {
         let until = tokio::time::Instant::now() + duration();
         while tokio::time::Instant::now() < until {
-            look().await;
+            check().await;
         }
         stop.store(true, Ordering::Relaxed);
     };
@@ -174,13 +174,13 @@ async fn the_store_never_mixes_versions() {
     .await;
 }
 
-/// What a client knows that applies changes with their rows.
+/// Asserts that a client that applies changes with their rows sees consistent sums.
 async fn changes_with_rows(mode: &str) {
     let (pg, service) = accounts(mode).await;
-    let mirror = tokio::sync::Mutex::new((service.version().await, BTreeMap::<String, i64>::new()));
+    let copy = tokio::sync::Mutex::new((service.version().await, BTreeMap::<String, i64>::new()));
     transfers(&pg, async || {
-        let mut mirror = mirror.lock().await;
-        let (version, values) = &mut *mirror;
+        let mut copy = copy.lock().await;
+        let (version, values) = &mut *copy;
         let path = format!("/v1/changes?after={version}&include=rows&limit=10000&wait=1s");
         let reply = service.fetch(&path).await;
         assert_eq!(reply.status, 200, "{:?}", reply.body);
@@ -199,15 +199,15 @@ async fn changes_with_rows(mode: &str) {
         reply.body["version"].as_str().expect("a version").clone_into(version);
     })
     .await;
-    assert!(mirror.lock().await.1.len() > 50);
+    assert!(copy.lock().await.1.len() > 50);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_come_with_rows_of_one_version_from_a_preloaded_table() {
+async fn changes_include_rows_of_one_version_from_a_preloaded_table() {
     changes_with_rows("preload").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_come_with_rows_of_one_version_from_a_lazy_table() {
+async fn changes_include_rows_of_one_version_from_a_lazy_table() {
     changes_with_rows("lazy").await;
 }

@@ -1,4 +1,4 @@
-//! Definitions change: rows are never served in an old shape after that is seen.
+//! Changed definitions: after their reset, rows are never served in the old form.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::store;
 use crate::support::{Highwater, PATIENCE, TestPostgres};
 
-/// Two tables of the same rows, one held lazily and one whole.
+/// Two tables with the same rows, one lazy and one preloaded.
 const SHAPES: &str = "
     CREATE TYPE mood AS ENUM ('good', 'bad');
     CREATE TABLE lazy (id int PRIMARY KEY, a int, m mood);
@@ -17,7 +17,7 @@ const SHAPES: &str = "
     CREATE PUBLICATION highwater FOR TABLE lazy, whole;
 ";
 
-/// Runs `change` (with TABLE for each table's name), waits until both tables are reset, and
+/// Runs `change` (with each table's name for `TABLE_NAME`), waits until both tables are reset, and
 /// compares every row with the database.
 async fn after(change: &str) {
     let pg = TestPostgres::start().await;
@@ -32,8 +32,8 @@ async fn after(change: &str) {
         pg.execute(&change.replace("TABLE_NAME", table)).await;
     }
     until_reset(&service, &version).await;
-    let ours = store(&service, &pg, "whole").await;
-    assert_eq!(ours, rows(&pg, "whole").await, "{change}");
+    let served = store(&service, &pg, "whole").await;
+    assert_eq!(served, rows(&pg, "whole").await, "{change}");
     for row in rows(&pg, "lazy").await {
         let served = service.fetch(&format!("/v1/tables/lazy/rows/{}", row["id"])).await;
         assert_eq!(served.body, row, "{change}");
@@ -53,11 +53,11 @@ async fn rows(pg: &TestPostgres, table: &str) -> Vec<Value> {
 async fn until_reset(service: &Highwater, version: &str) {
     let started = Instant::now();
     loop {
-        let told = service.poll(&format!("tables=lazy,whole&after={version}")).await;
-        if told.reset.len() == 2 {
+        let poll = service.poll(&format!("tables=lazy,whole&after={version}")).await;
+        if poll.reset.len() == 2 {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "no reset: {told:?}");
+        assert!(started.elapsed() < PATIENCE, "no reset: {poll:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -163,7 +163,7 @@ async fn a_partition_attached_and_detached() {
     assert_eq!(store(&service, &pg, "whole").await, [json!({"id": 150, "v": 2})]);
 }
 
-/// TRUNCATE of a leaf is published neither as such nor for its root.
+/// TRUNCATE of a leaf is not published, neither for itself nor for its root.
 #[tokio::test]
 async fn a_partition_truncated() {
     let pg = TestPostgres::start().await;
@@ -187,7 +187,7 @@ async fn a_partition_truncated() {
 }
 
 #[tokio::test]
-async fn generated_columns_are_in_no_row() {
+async fn generated_columns_are_not_in_rows() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE whole (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED);

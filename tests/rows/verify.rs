@@ -1,4 +1,4 @@
-//! Rows in memory compared with a real database.
+//! The consistency checker under concurrent writes.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY, n int NOT NULL, big te
     INSERT INTO b SELECT 'k' || g, g, 0 FROM generate_series(1, 200) g;
     CREATE PUBLICATION highwater FOR TABLE a, b;";
 
-/// Writes of every kind until the time is up.
+/// Executes random writes until `until`.
 async fn write(session: &TestSession, seed: u64, until: tokio::time::Instant) {
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     while tokio::time::Instant::now() < until {
-        let (id, other) = (dice.i32(1..=400), dice.i32(1..=400));
-        let sql = match dice.u8(0..20) {
+        let (id, other) = (rng.i32(1..=400), rng.i32(1..=400));
+        let sql = match rng.u8(0..20) {
             0..8 => format!(
                 "UPDATE a SET n = n + 1 WHERE id = {id}; UPDATE b SET n = n + 1 WHERE l = {id}"
             ),
@@ -33,13 +33,13 @@ async fn write(session: &TestSession, seed: u64, until: tokio::time::Instant) {
                 .to_owned(),
             _ => format!("UPDATE a SET n = n + 1 WHERE id < {id}"),
         };
-        // Writers in each other's way: one is refused, which is no matter here.
+        // Conflicting writers: one of them fails, which does not matter here.
         let _ = session.client().batch_execute(&sql).await;
     }
 }
 
-/// What the metrics say of the checker: rows compared, and violations.
-async fn counted(service: &Highwater) -> (u64, u64) {
+/// The checker's metrics: rows compared, and violations.
+async fn checker_counts(service: &Highwater) -> (u64, u64) {
     let metrics = service.fetch("/metrics").await.body.as_str().expect("text").to_owned();
     let value = |name: &str| {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)).expect("the metric");
@@ -48,7 +48,7 @@ async fn counted(service: &Highwater) -> (u64, u64) {
     (value("highwater_consistency_checks_total "), value("highwater_consistency_violations_total "))
 }
 
-async fn no_alarm(mode: &str, settings: &[(&'static str, &str)]) {
+async fn assert_no_violations(mode: &str, settings: &[(&'static str, &str)]) {
     let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let checks =
@@ -58,9 +58,9 @@ async fn no_alarm(mode: &str, settings: &[(&'static str, &str)]) {
     let until = tokio::time::Instant::now() + Duration::from_secs(8);
     let writers = join_all(sessions.iter().zip(0..).map(|(s, seed)| write(s, seed, until)));
     let watching = async {
-        let mut dice = fastrand::Rng::with_seed(9);
+        let mut rng = fastrand::Rng::with_seed(9);
         while tokio::time::Instant::now() < until {
-            let (id, other) = (dice.i32(1..=400), dice.i32(1..=400));
+            let (id, other) = (rng.i32(1..=400), rng.i32(1..=400));
             service.fetch(&format!("/v1/tables/a/rows/{id}")).await;
             service.fetch(&format!("/v1/tables/b/rows/k{other},{other}")).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -74,7 +74,7 @@ async fn no_alarm(mode: &str, settings: &[(&'static str, &str)]) {
         }
     };
     tokio::join!(writers, watching, verifying);
-    let (checks, violations) = counted(&service).await;
+    let (checks, violations) = checker_counts(&service).await;
     eprintln!("{checks} rows compared");
     assert_eq!(violations, 0);
     assert!(checks > 500, "{checks} rows compared");
@@ -85,22 +85,25 @@ async fn no_alarm(mode: &str, settings: &[(&'static str, &str)]) {
     let report = service.post("/admin/verify?table=all").await.body;
     for table in report["tables"].as_array().expect("tables") {
         let [undecided, broken_off] = [&table["undecided"], &table["broken_off"]];
-        assert!(undecided == 0 && broken_off.is_null(), "at rest all is decided: {report}");
+        assert!(
+            undecided == 0 && broken_off.is_null(),
+            "without writes every row is decided: {report}"
+        );
         assert!(table["rows"].as_u64().is_some_and(|rows| rows > 20), "{report}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_writes_raise_no_alarm_about_preloaded_rows() {
-    no_alarm("preload", &[]).await;
+async fn concurrent_writes_cause_no_violations_of_preloaded_rows() {
+    assert_no_violations("preload", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_writes_raise_no_alarm_about_lazy_rows() {
-    no_alarm("lazy", &[]).await;
+async fn concurrent_writes_cause_no_violations_of_lazy_rows() {
+    assert_no_violations("lazy", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_writes_raise_no_alarm_about_rows_that_come_and_go() {
-    no_alarm("lazy", &[("cache.max_bytes", "100kB")]).await;
+async fn concurrent_writes_cause_no_violations_of_evicted_rows() {
+    assert_no_violations("lazy", &[("cache.max_bytes", "100kB")]).await;
 }

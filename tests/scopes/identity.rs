@@ -1,14 +1,14 @@
-//! What a table must tell of every change, so that its rows can be told by scope.
+//! The replica identity that a table with scopes needs.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::told;
+use super::changes_where;
 use crate::support::{Highwater, TestPostgres, config};
 
 #[tokio::test]
-async fn scope_columns_of_the_identity_index_are_told_by_its_keys() {
+async fn scope_columns_of_the_identity_index_are_in_its_keys() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int NOT NULL, owner_id uuid NOT NULL, note text);
@@ -34,15 +34,18 @@ async fn scope_columns_of_the_identity_index_are_told_by_its_keys() {
         format!("delete {}", id('a', 2)),
         format!("delete {}", id('a', 3)),
     ];
-    assert_eq!(told(&service, &pg, a, &start).await.changes, expected);
+    assert_eq!(changes_where(&service, &pg, a, &start).await.changes, expected);
     let b = "owner_id:00000000-0000-0000-0000-00000000000b";
-    assert_eq!(told(&service, &pg, b, &start).await.changes, [format!("insert {}", id('b', 2))]);
+    assert_eq!(
+        changes_where(&service, &pg, b, &start).await.changes,
+        [format!("insert {}", id('b', 2))]
+    );
     let reply = service.fetch(&format!("/v1/store?where={b}")).await;
     assert_eq!(reply.body["orders"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_tell_whose_row_it_was_is_refused_with_the_remedy() {
+async fn a_table_without_scope_columns_in_its_replica_identity_is_rejected_with_the_remedy() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, owner_id int, price numeric);
@@ -61,15 +64,16 @@ async fn a_table_that_does_not_tell_whose_row_it_was_is_refused_with_the_remedy(
     assert!(refused("price").await.contains("numeric"));
     let service = Highwater::start_with(&pg, &[("tables.orders.scope", "owner_id")]).await;
     let start = service.version().await;
-    // Taken away while it runs: every change resets the table, and nobody is told of others' rows.
+    // The identity changes while the service runs: every change resets the table, and no caller sees
+    // rows of other scopes.
     pg.execute("ALTER TABLE orders REPLICA IDENTITY DEFAULT").await;
     pg.execute("INSERT INTO orders VALUES (1, 5, 1); UPDATE orders SET owner_id = 6").await;
-    let answer = told(&service, &pg, "owner_id:5", &start).await;
-    assert_eq!((answer.reset.len(), answer.changes.len()), (1, 0), "{answer:?}");
+    let poll = changes_where(&service, &pg, "owner_id:5", &start).await;
+    assert_eq!((poll.reset.len(), poll.changes.len()), (1, 0), "{poll:?}");
 }
 
 #[tokio::test]
-async fn every_partition_has_to_tell_whose_row_it_was() {
+async fn every_partition_needs_the_scope_columns_in_its_replica_identity() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, owner_id int) PARTITION BY RANGE (id);
@@ -89,7 +93,7 @@ async fn every_partition_has_to_tell_whose_row_it_was() {
     let service = Highwater::start_with(&pg, &settings).await;
     let start = service.version().await;
     pg.execute("UPDATE orders SET owner_id = 2").await;
-    let gone = told(&service, &pg, "owner_id:1", &start).await;
+    let gone = changes_where(&service, &pg, "owner_id:1", &start).await;
     assert_eq!(gone.changes, ["delete orders 1", "delete orders 101"]);
 }
 

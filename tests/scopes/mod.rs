@@ -1,4 +1,4 @@
-//! Callers who see some rows of a table only, against a real PostgreSQL.
+//! Scopes: callers that see only some rows of a table.
 
 mod identity;
 mod push;
@@ -8,7 +8,7 @@ use highwater::temp_postgres::TempPostgresOptions;
 
 use crate::support::{Highwater, Poll, TestPostgres};
 
-/// A table of orders told by the whole old row, each with a value that is stored out of line.
+/// A table of orders with replica identity FULL, each row with a value that is stored out of line.
 const ORDERS: &str = "
     CREATE TABLE orders (
         id int PRIMARY KEY, owner_id int, land text NOT NULL, note text, big text
@@ -30,14 +30,14 @@ async fn orders(settings: &[(&'static str, &str)]) -> (TestPostgres, Highwater) 
     (pg, service)
 }
 
-/// Everything since `after` that who asks `where` so is told.
-async fn told(service: &Highwater, pg: &TestPostgres, filter: &str, after: &str) -> Poll {
+/// The changes since `after` that match the `where` parameter `filter`.
+async fn changes_where(service: &Highwater, pg: &TestPostgres, filter: &str, after: &str) -> Poll {
     service.applied(pg).await;
     service.poll(&format!("tables=orders&where={filter}&after={after}")).await
 }
 
 #[tokio::test]
-async fn a_row_that_moves_is_gone_for_one_and_new_for_the_other() {
+async fn a_row_that_moves_is_deleted_in_one_scope_and_inserted_in_the_other() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     pg.execute(
@@ -48,45 +48,48 @@ async fn a_row_that_moves_is_gone_for_one_and_new_for_the_other() {
          INSERT INTO orders VALUES (10, 1, 'de', '', ''), (11, NULL, 'de', '', '')",
     )
     .await;
-    let one = told(&service, &pg, "owner_id:1", &start).await;
+    let one = changes_where(&service, &pg, "owner_id:1", &start).await;
     let all = ["delete orders 3", "update orders 6", "delete orders 9", "insert orders 10"];
     assert_eq!(one.changes, all);
-    let two = told(&service, &pg, "owner_id:2", &start).await;
+    let two = changes_where(&service, &pg, "owner_id:2", &start).await;
     assert_eq!(two.changes, ["insert orders 3", "update orders 1"]);
-    assert!(told(&service, &pg, "owner_id:7", &start).await.changes.is_empty());
-    // Who sees both sees a row that changed.
+    assert!(changes_where(&service, &pg, "owner_id:7", &start).await.changes.is_empty());
+    // A caller that sees both scopes sees an update.
     let whole = service.poll(&format!("tables=orders&after={start}")).await;
     assert!(whole.set().contains("update orders 3") && whole.set().contains("insert orders 11"));
-    let german = told(&service, &pg, "land:de", &start).await;
+    let german = changes_where(&service, &pg, "land:de", &start).await;
     assert!(german.set().contains("update orders 3"), "{german:?}");
-    let both = told(&service, &pg, "owner_id:1,land:de", &start).await;
+    let both = changes_where(&service, &pg, "owner_id:1,land:de", &start).await;
     assert_eq!(both.changes, ["delete orders 3", "delete orders 9", "insert orders 10"]);
-    // …and away and back again is an update relative to before, an insert to between.
+    // A row that moved away and back is an update since before, and an insert since in between.
     let between = one.version;
     pg.execute("UPDATE orders SET owner_id = 1 WHERE id = 3").await;
-    assert_eq!(told(&service, &pg, "owner_id:1", &between).await.changes, ["insert orders 3"]);
-    let back = told(&service, &pg, "owner_id:1", &start).await;
+    assert_eq!(
+        changes_where(&service, &pg, "owner_id:1", &between).await.changes,
+        ["insert orders 3"]
+    );
+    let back = changes_where(&service, &pg, "owner_id:1", &start).await;
     assert!(back.set().contains("update orders 3"), "{back:?}");
 }
 
 #[tokio::test]
-async fn conditions_that_contradict_each_other_or_mean_no_value_show_nothing() {
+async fn contradictory_conditions_and_invalid_values_match_nothing() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     pg.execute("UPDATE orders SET note = 'x'; INSERT INTO lands VALUES ('it')").await;
     for filter in ["owner_id:1,owner_id:2", "owner_id:x", "owner_id:", "land:FR", "owner_id:null"] {
-        let nothing = told(&service, &pg, filter, &start).await;
+        let nothing = changes_where(&service, &pg, filter, &start).await;
         assert!(nothing.changes.is_empty() && nothing.reset.is_empty(), "{filter}: {nothing:?}");
     }
-    // The same twice is no contradiction, and tables without the column are told whole.
+    // Equal conditions do not contradict each other, and tables without the column are not filtered.
     let path = format!("where=owner_id:1&where=orders.owner_id:01&after={start}");
-    let told = service.poll(&path).await;
+    let poll = service.poll(&path).await;
     let expected = ["insert lands \"it\"", "update orders 3", "update orders 6", "update orders 9"];
-    assert_eq!(told.set().into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(poll.set().into_iter().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
-async fn other_columns_and_malformed_conditions_are_refused_by_name() {
+async fn other_columns_and_malformed_conditions_are_rejected_by_name() {
     let (_pg, service) = orders(&[]).await;
     let refused = async |query: &str| {
         let reply = service.fetch(&format!("/v1/changes?{query}")).await;
@@ -103,7 +106,7 @@ async fn other_columns_and_malformed_conditions_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn pages_count_only_what_is_seen_and_tags_name_its_newest_change() {
+async fn pages_and_tags_depend_on_visible_changes_only() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     pg.execute("UPDATE orders SET note = 'x'").await;
@@ -126,20 +129,23 @@ async fn pages_count_only_what_is_seen_and_tags_name_its_newest_change() {
 }
 
 #[tokio::test]
-async fn a_truncate_concerns_everybody_and_nothing_is_told_from_before_it() {
+async fn a_truncate_resets_every_scope_and_hides_earlier_changes() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     pg.execute("UPDATE orders SET owner_id = 1; TRUNCATE orders").await;
-    let told_of = told(&service, &pg, "owner_id:1", &start).await;
-    assert_eq!((told_of.reset.as_slice(), told_of.changes.len()), (&["orders".to_owned()][..], 0));
+    let truncated = changes_where(&service, &pg, "owner_id:1", &start).await;
+    assert_eq!(
+        (truncated.reset.as_slice(), truncated.changes.len()),
+        (&["orders".to_owned()][..], 0)
+    );
     pg.execute("INSERT INTO orders VALUES (3, 1, 'de', '', '')").await;
-    let after = told(&service, &pg, "owner_id:1", &told_of.version).await;
+    let after = changes_where(&service, &pg, "owner_id:1", &truncated.version).await;
     assert_eq!(after.changes, ["insert orders 3"]);
 }
 
 #[tokio::test]
-async fn scopes_are_told_exactly_across_a_restart() {
-    // A server without neighbours: see the tests of restarts.
+async fn scopes_are_exact_across_a_restart() {
+    // A private server without other databases: see the tests of restarts.
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(ORDERS).await;
     let service = Highwater::start_with(&pg, &[SCOPE]).await;
@@ -149,7 +155,10 @@ async fn scopes_are_told_exactly_across_a_restart() {
     service.stop().await.unwrap();
     pg.execute("UPDATE orders SET owner_id = 3 WHERE id = 6").await;
     let service = Highwater::start_with(&pg, &[SCOPE]).await;
-    let one = told(&service, &pg, "owner_id:1", &start).await;
+    let one = changes_where(&service, &pg, "owner_id:1", &start).await;
     assert_eq!(one.changes, ["delete orders 3", "delete orders 6"]);
-    assert_eq!(told(&service, &pg, "owner_id:3", &start).await.changes, ["insert orders 6"]);
+    assert_eq!(
+        changes_where(&service, &pg, "owner_id:3", &start).await.changes,
+        ["insert orders 6"]
+    );
 }

@@ -1,15 +1,15 @@
-//! Waiting for one's own changes.
+//! Long polls and push clients with scopes.
 
 use std::time::{Duration, Instant};
 
 use super::orders;
 use crate::support::{PushSocket, PushStream};
 
-/// How long others' changes are watched for.
+/// The time in which changes of other scopes must not arrive.
 const QUIET: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
-async fn a_long_poll_is_woken_by_its_own_changes_only() {
+async fn a_long_poll_completes_for_changes_of_its_scope_only() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     let path = |wait: &str| format!("where=owner_id:1&tables=orders&after={start}&wait={wait}");
@@ -36,7 +36,7 @@ async fn a_long_poll_is_woken_by_its_own_changes_only() {
 }
 
 #[tokio::test]
-async fn a_stream_and_a_socket_tell_their_own_changes_only() {
+async fn streams_and_sockets_send_changes_of_their_scope_only() {
     let (pg, service) = orders(&[]).await;
     let start = service.version().await;
     let query = format!("tables=orders&where=owner_id:1&after={start}");
@@ -48,12 +48,12 @@ async fn a_stream_and_a_socket_tell_their_own_changes_only() {
     let subscribe = format!(r#""after":"{start}","where":{{"owner_id":1}},"mode":"version""#);
     let mut versions = PushSocket::open(&service, &subscribe).await;
     pg.execute("UPDATE orders SET note = 'x' WHERE owner_id <> 1").await;
-    for told in [
+    for received in [
         tokio::time::timeout(QUIET, stream.next()).await.is_ok(),
         tokio::time::timeout(QUIET / 3, socket.next()).await.is_ok(),
         tokio::time::timeout(QUIET / 3, versions.text()).await.is_ok(),
     ] {
-        assert!(!told, "somebody was told of others' rows");
+        assert!(!received, "a client received changes of another scope");
     }
     pg.execute(
         "UPDATE orders SET owner_id = 1 WHERE id = 4; UPDATE orders SET note = 'y' WHERE id = 9",

@@ -1,4 +1,4 @@
-//! Rows, of which others' are as good as none.
+//! Rows with scopes: rows of other scopes are indistinguishable from absent ones.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn read(service: &Highwater, pg: &TestPostgres, path: &str) -> crate::supp
 }
 
 #[tokio::test]
-async fn a_row_of_others_is_told_from_no_row_by_nothing() {
+async fn a_row_of_another_scope_is_indistinguishable_from_an_absent_row() {
     for mode in ["lazy", "preload"] {
         let (pg, service) = orders(&[("tables.orders.rows", mode)]).await;
         let row = async |id: u32| {
@@ -45,7 +45,7 @@ async fn a_row_of_others_is_told_from_no_row_by_nothing() {
 }
 
 #[tokio::test]
-async fn pages_and_whole_tables_hold_what_is_seen() {
+async fn pages_and_whole_tables_contain_visible_rows_only() {
     let (pg, service) = orders(&[("tables.orders.rows", "preload")]).await;
     let first = read(&service, &pg, "tables/orders/rows?limit=2&where=owner_id:1").await;
     assert_eq!(ids(&first.body["rows"]), [3, 6]);
@@ -64,7 +64,7 @@ async fn pages_and_whole_tables_hold_what_is_seen() {
     let tag = moved.headers["etag"].clone();
     pg.execute("UPDATE orders SET note = 'z' WHERE owner_id = 2").await;
     let still = read(&service, &pg, "store?where=owner_id:1,land:de").await;
-    assert_eq!(still.headers["etag"], tag, "others' changes are no news");
+    assert_eq!(still.headers["etag"], tag, "changes of other scopes do not change the tag");
     let nothing = read(&service, &pg, "store?where=owner_id:x").await;
     assert_eq!(nothing.body["orders"], json!([]));
 }

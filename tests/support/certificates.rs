@@ -1,4 +1,4 @@
-//! Certificates made for a test.
+//! Certificates generated for a test.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 static AUTHORITIES: AtomicU32 = AtomicU32::new(1);
 
-/// Someone who signs certificates.
+/// A certificate authority.
 pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -26,14 +26,14 @@ impl CertificateAuthority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A name of its own, so that no other authority's signature is even looked at.
+        // A unique name, so that no other authority's signature is even checked.
         let number = AUTHORITIES.fetch_add(1, Ordering::Relaxed);
         params.distinguished_name.push(DnType::CommonName, format!("Authority {number}"));
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Its own certificate.
+    /// Its root certificate in PEM.
     pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
@@ -57,7 +57,7 @@ impl CertificateAuthority {
     }
 }
 
-/// Files only their owner may read.
+/// A temporary folder for files that only their owner can read.
 pub(crate) struct CertificateFiles(TempDir);
 
 impl CertificateFiles {
@@ -65,7 +65,7 @@ impl CertificateFiles {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Writes a file and tells its path.
+    /// Writes a file and returns its path.
     pub(crate) fn write(&self, name: &str, content: &str) -> String {
         let path: PathBuf = self.0.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -74,7 +74,7 @@ impl CertificateFiles {
     }
 }
 
-/// A certificate of X.509 version 1, as `openssl x509 -req` made them for decades, and its key.
+/// A certificate of X.509 version 1, as `openssl x509 -req` created them for decades, and its key.
 pub(crate) fn of_version_1() -> SignedPair {
     let certificate = "-----BEGIN CERTIFICATE-----
 MIIBKTCB0AIUOZauE9R84AHx+OwgFD/CYW67KQkwCgYIKoZIzj0EAwIwGDEWMBQG

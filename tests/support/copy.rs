@@ -8,7 +8,7 @@ use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 
 use super::{PATIENCE, TestPostgres};
 
-/// What a copy has of the server's replication slots.
+/// The replication slots in a copy of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slots {
     /// None, as in every base backup.
@@ -18,7 +18,7 @@ pub(crate) enum Slots {
 }
 
 impl TestPostgres {
-    /// A standby that receives everything from here. The server is restarted for it.
+    /// A standby that replicates from this server. Restarts the server.
     pub(crate) async fn standby(&mut self, slots: Slots, options: TempPostgresOptions) -> Self {
         let server = self.server();
         let primary = format!(
@@ -32,8 +32,7 @@ impl TestPostgres {
         self.copied(slots, "standby.signal", options).await
     }
 
-    /// What becomes of a backup that is made now, once it is restored: the same up to here, and then
-    /// a timeline of its own. The server is restarted for it.
+    /// A restored backup: the same history up to now, then a new timeline. Restarts the server.
     pub(crate) async fn restored(&mut self, slots: Slots) -> Self {
         let options = TempPostgresOptions::default().setting("restore_command", "false");
         let restored = self.copied(slots, "recovery.signal", options).await;
@@ -69,25 +68,25 @@ impl TestPostgres {
         }
     }
 
-    /// Waits until a standby has everything that is committed here.
+    /// Waits until a standby has replayed everything committed on this server.
     pub(crate) async fn replicated(&self, standby: &Self) {
         let end: String = self.value("SELECT pg_current_wal_flush_lsn()::text").await;
         standby.until(&format!("pg_last_wal_replay_lsn() >= '{end}'")).await;
     }
 
-    /// Cuts a standby off from its primary.
+    /// Disconnects a standby from its primary.
     pub(crate) async fn stop_receiving(&self) {
         self.execute("ALTER SYSTEM SET primary_conninfo = ''").await;
         self.execute("SELECT pg_reload_conf()").await;
         self.until("NOT EXISTS (SELECT FROM pg_stat_wal_receiver)").await;
     }
 
-    /// Makes a standby the primary.
+    /// Promotes a standby to primary.
     pub(crate) async fn promote(&self) {
         assert!(self.value::<bool>("SELECT pg_promote()").await, "it is promoted");
     }
 
-    /// The address of whichever of the two can be written to.
+    /// A URL that leads to the writable server of the two.
     pub(crate) fn url_of_either(&self, other: &Self) -> String {
         let (one, two) = (self.server().port(), other.server().port());
         format!(
@@ -99,7 +98,7 @@ impl TestPostgres {
 
 fn copy(from: &Path, to: &Path, slots: Slots) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(copied.expect("there is cp").success());
+    assert!(copied.expect("cp is installed").success());
     if slots == Slots::None {
         let slots = to.join("pg_replslot");
         std::fs::remove_dir_all(&slots).expect("a directory");

@@ -1,4 +1,4 @@
-//! A whole Highwater in this process, against a real PostgreSQL, asked over HTTP.
+//! A complete Highwater service in this process or as a child process, accessed over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CertificateAuthority, TestPostgres};
 
-/// How long anything may take in a test before it has failed.
+/// Upper bound for every wait in a test.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A running service. Dropped, it stops by itself.
+/// A running service, which stops when dropped.
 pub(crate) struct Highwater {
     address: SocketAddr,
     scheme: &'static str,
@@ -25,7 +25,7 @@ pub(crate) struct Highwater {
     task: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
-/// An answer of any endpoint.
+/// The response of any endpoint.
 #[derive(Debug)]
 pub(crate) struct HttpReply {
     pub(crate) status: u16,
@@ -40,20 +40,20 @@ impl Highwater {
         Self::start_with(pg, &[]).await
     }
 
-    /// …with settings of the test's own, as `("log.max_changes", "10")`.
+    /// Like [`Self::start`], with settings such as `("log.max_changes", "10")`.
     pub(crate) async fn start_with(pg: &TestPostgres, settings: &[(&'static str, &str)]) -> Self {
         let service = Self::launch(pg, settings).await;
         service.ready().await;
         service
     }
 
-    /// …without waiting until it is ready.
+    /// Like [`Self::start_with`], without waiting until it is ready.
     pub(crate) async fn launch(pg: &TestPostgres, settings: &[(&'static str, &str)]) -> Self {
         Self::launch_as(&config(pg, settings)).await
     }
 
-    /// …as this configuration says.
-    #[expect(clippy::unused_async, reason = "so that nobody calls it outside of a runtime")]
+    /// Starts with this configuration, without waiting until it is ready.
+    #[expect(clippy::unused_async, reason = "it must be called inside a runtime")]
     pub(crate) async fn launch_as(config: &Config) -> Self {
         let app = App::build(config).expect("the service builds");
         let address = app.address().expect("a bound address");
@@ -64,12 +64,12 @@ impl Highwater {
         Self { address, scheme: "http", client: client(), shutdown, task: Some(task) }
     }
 
-    /// The program itself, as a process of its own that is killed when dropped.
+    /// Starts the program as a child process that is killed when dropped.
     pub(crate) async fn program(pg: &TestPostgres, settings: &[(&str, &str)]) -> (Self, Program) {
         Self::program_as(pg, settings, Stdio::null(), None).await
     }
 
-    /// …that writes its log there, and is asked over TLS if an authority is to be trusted.
+    /// Like [`Self::program`], with its log sent to `log`, and over TLS if an authority is given.
     pub(crate) async fn program_as(
         pg: &TestPostgres,
         settings: &[(&str, &str)],
@@ -79,7 +79,7 @@ impl Highwater {
         Self::program_at(&pg.url(), pg.database(), settings, log, authority).await
     }
 
-    /// …that connects by this URL, and has this slot.
+    /// Like [`Self::program_as`], with this database URL and slot.
     pub(crate) async fn program_at(
         url: &str,
         slot: &str,
@@ -115,19 +115,19 @@ impl Highwater {
         (service, program)
     }
 
-    /// Asks over TLS from now on.
+    /// Uses TLS from now on and trusts this authority.
     pub(crate) fn trusting(mut self, authority: &CertificateAuthority) -> Self {
         self.client = trusting(authority).build().expect("an HTTP client");
         self.scheme = "https";
         self
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` reports readiness.
     pub(crate) async fn ready(&self) {
         let started = Instant::now();
         loop {
@@ -152,7 +152,7 @@ impl Highwater {
         tokio::time::timeout(PATIENCE, task).await.expect("ends in time").expect("no panic")
     }
 
-    /// Where it listens.
+    /// Its base URL.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
@@ -162,7 +162,7 @@ impl Highwater {
         self.fetch_with(path, &[]).await
     }
 
-    /// …with headers.
+    /// Fetches a path with these headers.
     pub(crate) async fn fetch_with(&self, path: &str, headers: &[(&str, &str)]) -> HttpReply {
         let request = self.client.get(format!("{}{path}", self.url()));
         reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
@@ -174,7 +174,7 @@ impl Highwater {
         reply(self.client.post(format!("{}{path}", self.url()))).await
     }
 
-    /// The answer to a request, its body unread.
+    /// The response to a request with its body unread.
     pub(crate) async fn open(&self, path: &str, last_event_id: Option<&str>) -> reqwest::Response {
         let mut request = self.client.get(format!("{}{path}", self.url()));
         if let Some(id) = last_event_id {
@@ -190,39 +190,39 @@ impl Highwater {
         Poll::new(&reply.body)
     }
 
-    /// The version now: what a client that has read everything starts from.
+    /// The current version, from which a client without a copy starts.
     pub(crate) async fn version(&self) -> String {
         self.poll("").await.version
     }
 
-    /// Everything since `after` in these tables, once all that is committed now has been applied.
-    pub(crate) async fn told(&self, pg: &TestPostgres, tables: &str, after: &str) -> Poll {
+    /// The changes of these tables since `after`, after everything committed so far has been applied.
+    pub(crate) async fn changes_since(&self, pg: &TestPostgres, tables: &str, after: &str) -> Poll {
         self.applied(pg).await;
         self.poll(&format!("tables={tables}&after={after}&limit=10000")).await
     }
 
-    /// Why `/readyz` says no; `None` when it says yes.
+    /// The reason that `/readyz` gives; `None` when it reports readiness.
     pub(crate) async fn disconnect_reason(&self) -> Option<String> {
         let reply = self.fetch("/readyz").await;
         (reply.status != 200).then(|| reply.body["detail"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until `/readyz` says no and gives this reason; answers how long that took.
-    pub(crate) async fn until_trouble(&self, reason: &str) -> Duration {
+    /// Waits until `/readyz` reports this reason; returns the time that took.
+    pub(crate) async fn until_disconnected(&self, reason: &str) -> Duration {
         let started = Instant::now();
         loop {
-            let trouble = self.disconnect_reason().await;
-            if trouble.as_deref().is_some_and(|trouble| trouble.contains(reason)) {
+            let current = self.disconnect_reason().await;
+            if current.as_deref().is_some_and(|current| current.contains(reason)) {
                 return started.elapsed();
             }
-            assert!(started.elapsed() < PATIENCE, "{trouble:?} instead of {reason:?}");
+            assert!(started.elapsed() < PATIENCE, "{current:?} instead of {reason:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Waits until everything committed before this call is applied.
     pub(crate) async fn applied(&self, pg: &TestPostgres) {
-        // A transaction of its own, so that everything before it is flushed.
+        // A separate transaction, so that everything before it is flushed.
         let lsn: String = pg.value("SELECT pg_logical_emit_message(true, 'test', '')::text").await;
         let goal = lsn_number(&lsn);
         let started = Instant::now();
@@ -242,7 +242,7 @@ impl Drop for Highwater {
 async fn reply(request: reqwest::RequestBuilder) -> HttpReply {
     let response = request.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let text = response.text().await.expect("a whole body");
+    let text = response.text().await.expect("a complete body");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     HttpReply { status, headers, body }
 }
@@ -252,32 +252,31 @@ fn client() -> reqwest::Client {
 }
 
 fn client_builder() -> reqwest::ClientBuilder {
-    // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+    // The HTTP client links TLS without a default provider; installing it twice fails harmlessly.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }
 
-/// A client that trusts an authority, too.
+/// A client that also trusts this authority.
 pub(crate) fn trusting(authority: &CertificateAuthority) -> reqwest::ClientBuilder {
     let certificate = reqwest::Certificate::from_pem(authority.pem().as_bytes());
     client_builder().add_root_certificate(certificate.expect("a certificate"))
 }
 
-/// The program as a process. Dropped, it is killed (SIGKILL).
+/// The program as a child process, which is killed (SIGKILL) when dropped.
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// The most memory it ever had in use, in bytes.
+    /// Its peak resident memory, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
-    /// The memory it has in use, in bytes.
+    /// Its resident memory, in bytes.
     pub(crate) fn resident_memory(&self) -> u64 {
         self.memory("VmRSS:")
     }
@@ -290,17 +289,16 @@ impl Program {
         kib << 10
     }
 
-    /// Sends it a signal.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(self.id().try_into().expect("a process id"));
-        nix::sys::signal::kill(pid, signal).expect("a child of ours");
+        nix::sys::signal::kill(pid, signal).expect("a child process");
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        self.0.kill().expect("a child of ours");
-        self.0.wait().expect("a child of ours");
+        self.0.kill().expect("a child process");
+        self.0.wait().expect("a child process");
     }
 }
 
@@ -327,18 +325,18 @@ pub(crate) fn position(version: &str) -> u64 {
     version.parse::<highwater::version::Version>().expect("a version").position.lsn.0
 }
 
-/// An answer to a poll.
+/// The response to a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Poll {
     pub(crate) version: String,
     pub(crate) more: bool,
     pub(crate) reset: Vec<String>,
-    /// `insert items 7`, in the order of the answer; the id as JSON.
+    /// Such as `insert items 7`, in the order of the response; the id as JSON.
     pub(crate) changes: Vec<String>,
 }
 
 impl Poll {
-    /// Reads an answer's JSON.
+    /// Parses the JSON of a response.
     pub(crate) fn read(text: &str) -> Self {
         Self::new(&serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}")))
     }

@@ -1,4 +1,4 @@
-//! Makes JWTs and the keys that they are looked at with. Also the unit tests' (`src/auth`).
+//! Signs JWTs and exports the keys that verify them. Also used by the unit tests of `src/auth`.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -10,10 +10,10 @@ use ring::signature::{
 use ring::{hmac, rsa::PublicKeyComponents};
 use serde_json::{Value, json};
 
-/// A private key of 2048 bits that is nobody's: making one takes too long for a test.
+/// A private key of 2048 bits for tests only: generating one takes too long for a test.
 const RSA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jwt/rsa.pem");
 
-/// Signs by one key.
+/// Signs tokens with one key.
 pub(crate) enum Signer {
     Secret(String),
     Rsa(Box<RsaKeyPair>),
@@ -21,12 +21,12 @@ pub(crate) enum Signer {
     Ed25519(Ed25519KeyPair),
 }
 
-/// What a header says is a JWT's algorithm is one thing, what it is signed by another.
+/// The unsigned parts of a JWT. The header's algorithm may differ from that of the signature.
 pub(crate) fn parts(header: &Value, claims: &Value) -> String {
     [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".")
 }
 
-/// A claim `exp` so many seconds from now.
+/// A value for `exp`: this many seconds from now.
 pub(crate) fn seconds_from_now(seconds: i64) -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap() + seconds
@@ -38,7 +38,7 @@ impl Signer {
         Self::Secret(STANDARD.encode(random))
     }
 
-    /// The same at each call.
+    /// The same key at each call.
     pub(crate) fn rsa() -> Self {
         let pem = std::fs::read_to_string(RSA).unwrap();
         let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
@@ -72,12 +72,12 @@ impl Signer {
         self.sign(&parts(&json!({"alg": self.algorithm(), "typ": "JWT"}), claims))
     }
 
-    /// …that names its key.
+    /// A token with these claims whose header has this `kid`.
     pub(crate) fn token_by(&self, kid: &str, claims: &Value) -> String {
         self.sign(&parts(&json!({"alg": self.algorithm(), "kid": kid}), claims))
     }
 
-    /// The parts with the signature behind them.
+    /// The parts followed by their signature.
     pub(crate) fn sign(&self, parts: &str) -> String {
         let (random, message) = (SystemRandom::new(), parts.as_bytes());
         let signature = match self {
@@ -96,9 +96,9 @@ impl Signer {
         format!("{parts}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// The public key in PEM; a secret as it is.
+    /// The content of a key file: the public key in PEM, or the secret.
     pub(crate) fn key_file(&self) -> String {
-        // What stands before the key itself in a SubjectPublicKeyInfo.
+        // The bytes before the key in a SubjectPublicKeyInfo.
         let (before, key): (&[u8], &[u8]) = match self {
             Self::Secret(secret) => return secret.clone(),
             Self::Rsa(pair) => (

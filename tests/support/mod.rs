@@ -1,10 +1,10 @@
-//! The harness: what the tests' stories are told with.
+//! The harness of the integration tests.
 
 mod certificates;
 mod copy;
 mod highwater;
 pub(crate) mod jwt;
-mod mirror;
+mod local_copy;
 mod names;
 mod postgres;
 mod proxy;
@@ -16,7 +16,7 @@ pub(crate) use copy::Slots;
 pub(crate) use highwater::{
     Highwater, HttpReply, PATIENCE, Poll, Program, config, position, trusting,
 };
-pub(crate) use mirror::LocalCopy;
+pub(crate) use local_copy::LocalCopy;
 pub(crate) use names::Name;
 pub(crate) use postgres::{TestPostgres, TestSession, installation};
 pub(crate) use proxy::{Proxy, SessionKind};

@@ -1,27 +1,27 @@
-//! Names that come to mean other addresses.
+//! A host name whose address changes during a test.
 //!
-//! The program's own lookups are changed, not the machine's: `/etc/hosts` and `/etc/resolv.conf` are
-//! root's and everybody's, a mount namespace needs root or what many machines forbid, and glibc's
-//! variables (`HOSTALIASES`, `LOCALDOMAIN`) lead to a DNS server all the same. So a few lines of C
-//! stand before the C library's `getaddrinfo`, which is where every lookup of the program ends. They
-//! are compiled by the `cc` that Rust links with.
+//! Only the program's lookups are changed, not the machine's: `/etc/hosts` and `/etc/resolv.conf` belong
+//! to root and affect every process, a mount namespace needs root or a permission that many machines
+//! deny, and glibc's variables (`HOSTALIASES`, `LOCALDOMAIN`) still lead to a DNS server. Therefore a
+//! few lines of C replace the C library's `getaddrinfo`, which every lookup of the program calls. The
+//! `cc` that Rust links with compiles them.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::CertificateFiles;
 
-/// A name whose meaning the test says.
+/// A host name whose address the test controls.
 pub(crate) struct Name {
     files: CertificateFiles,
     library: PathBuf,
 }
 
 impl Name {
-    /// What it is called.
+    /// The host name.
     pub(crate) const NAME: &'static str = "db.highwater.test";
 
-    /// A name that means nothing yet.
+    /// A name without an address.
     pub(crate) fn new() -> Self {
         let files = CertificateFiles::new();
         let library = PathBuf::from(files.write("names", "")).with_file_name("libnames.so");
@@ -31,18 +31,21 @@ impl Name {
             .arg(&library)
             .args([source, "-ldl"])
             .status();
-        assert!(compiled.expect("there is cc, with which Rust links").success(), "it compiles");
+        assert!(
+            compiled.expect("cc, with which Rust links, is installed").success(),
+            "it compiles"
+        );
         Self { files, library }
     }
 
-    /// From now on it means this address; empty: none.
-    pub(crate) fn means(&self, address: &str) {
-        // Replaced in one step: who looks it up meanwhile finds the one or the other.
+    /// Sets the address that it resolves to; an empty string means none.
+    pub(crate) fn resolve_to(&self, address: &str) {
+        // Replaced atomically: a concurrent lookup finds the old or the new address.
         let new = self.files.write("names.new", address);
-        std::fs::rename(&new, self.file()).expect("a file of ours");
+        std::fs::rename(&new, self.file()).expect("a file of this test");
     }
 
-    /// The environment of a program that knows it.
+    /// The environment variables of a program that resolves it.
     pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
         [("LD_PRELOAD", shown(&self.library)), ("NAMES_FILE", shown(&self.file()))]
     }

@@ -1,5 +1,5 @@
-//! A real PostgreSQL for every test: a database of the test's own on a server all tests of the
-//! process share, or a server of its own.
+//! A real PostgreSQL for every test: a separate database on the server that all tests of the process
+//! share, or a private server.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,54 +13,54 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, Row};
 
-/// The shared server. It is never dropped: its watchdog ends it after this process.
+/// The shared server. It is never dropped: its watchdog stops it after this process.
 static SHARED: OnceLock<TempPostgres> = OnceLock::new();
 
-/// Gives every test's database a name of its own.
+/// The number in the name of the next test's database.
 static DATABASES: AtomicU32 = AtomicU32::new(1);
 
 /// A database for one test, and a session in it.
 pub(crate) struct TestPostgres {
-    server: Home,
+    server: ServerHandle,
     database: String,
     session: TestSession,
 }
 
-/// Whose server it is.
-enum Home {
+/// The shared server or a private one.
+enum ServerHandle {
     Shared(&'static TempPostgres),
     Private(Box<TempPostgres>),
 }
 
 impl TestPostgres {
-    /// A new database on the shared server. Slots are the server's: name them after
+    /// A new database on the shared server. Slots belong to the whole server: name them after
     /// [`TestPostgres::database`], and drop them.
     pub(crate) async fn start() -> Self {
         let server = blocking(|| SHARED.get_or_init(start_shared_server)).await;
-        Self::in_new_database(Home::Shared(server)).await
+        Self::in_new_database(ServerHandle::Shared(server)).await
     }
 
-    /// A server of the test's own: for other settings, and to be stopped or killed. Its system
-    /// identifier is that of the shared server.
+    /// A private server, for other settings, and to be stopped or killed. It has the system identifier of
+    /// the shared server.
     pub(crate) async fn private(mut options: TempPostgresOptions) -> Self {
         options.templates = Some(templates());
         Self::unrelated(options).await
     }
 
-    /// A server of the test's own that is another database system than all others.
+    /// A private server with its own system identifier.
     pub(crate) async fn unrelated(options: TempPostgresOptions) -> Self {
         let server = blocking(move || start_server(options)).await;
-        Self::in_new_database(Home::Private(Box::new(server))).await
+        Self::in_new_database(ServerHandle::Private(Box::new(server))).await
     }
 
-    /// A server that begins with the files of another one, and with its database.
+    /// A private server that starts with the data directory and the database of another one.
     pub(crate) async fn of_template(options: TempPostgresOptions, database: &str) -> Self {
         let server = blocking(move || start_server(options)).await;
         let session = TestSession::open(&server.socket_url(database)).await;
-        Self { server: Home::Private(Box::new(server)), database: database.into(), session }
+        Self { server: ServerHandle::Private(Box::new(server)), database: database.into(), session }
     }
 
-    async fn in_new_database(server: Home) -> Self {
+    async fn in_new_database(server: ServerHandle) -> Self {
         let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let url = server.get().socket_url("postgres");
         TestSession::open(&url).await.execute(&format!("CREATE DATABASE {database}")).await;
@@ -68,12 +68,10 @@ impl TestPostgres {
         Self { server, database, session }
     }
 
-    /// Runs one or more statements.
     pub(crate) async fn execute(&self, sql: &str) {
         self.session.execute(sql).await;
     }
 
-    /// The rows of a query.
     pub(crate) async fn query(&self, sql: &str) -> Vec<Row> {
         self.session.query(sql).await
     }
@@ -88,7 +86,7 @@ impl TestPostgres {
         self.session.value(sql).await
     }
 
-    /// One more session in the same database.
+    /// Opens another session in the same database.
     pub(crate) async fn connect(&self) -> TestSession {
         TestSession::open(&self.server().socket_url(&self.database)).await
     }
@@ -98,28 +96,26 @@ impl TestPostgres {
         self.session = self.connect().await;
     }
 
-    /// The database's name.
     pub(crate) fn database(&self) -> &str {
         &self.database
     }
 
-    /// Where to connect to the database over TCP, as the superuser.
+    /// The database's URL over TCP, as the superuser.
     pub(crate) fn url(&self) -> String {
         self.server().url(&self.database)
     }
 
-    /// Where to connect to the database over the Unix socket, as the superuser.
+    /// The database's URL over the Unix socket, as the superuser.
     pub(crate) fn socket_url(&self) -> String {
         self.server().socket_url(&self.database)
     }
 
-    /// The server.
     pub(crate) fn server(&self) -> &TempPostgres {
         self.server.get()
     }
 }
 
-impl Home {
+impl ServerHandle {
     fn get(&self) -> &TempPostgres {
         match self {
             Self::Shared(server) => server,
@@ -135,23 +131,20 @@ pub(crate) struct TestSession {
 }
 
 impl TestSession {
-    /// Connects.
     #[allow(clippy::disallowed_methods, reason = "aborted when the session is dropped")]
     pub(crate) async fn open(url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, NoTls)
             .await
             .unwrap_or_else(|error| panic!("connect to {url}: {error:?}"));
-        // How the connection ends is seen by whoever uses the client.
+        // The client's methods report the end of the connection.
         let driver = tokio::spawn(async { drop(connection.await) });
         Self { client, driver }
     }
 
-    /// Runs one or more statements.
     pub(crate) async fn execute(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
-    /// The rows of a query.
     pub(crate) async fn query(&self, sql: &str) -> Vec<Row> {
         self.client.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
@@ -166,7 +159,7 @@ impl TestSession {
         self.query_one(sql).await.get(0)
     }
 
-    /// The client itself, for COPY, parameters, errors that are expected.
+    /// The client, for COPY, parameters and expected errors.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -178,8 +171,8 @@ impl Drop for TestSession {
     }
 }
 
-/// The server programs the tests run against: of the major version in
-/// `HIGHWATER_TEST_PG_MAJOR`, else the newest on this machine; fetched if there are none.
+/// The server programs that the tests use: those of the major version in
+/// `HIGHWATER_TEST_PG_MAJOR`, else the newest ones installed; fetched if there are none.
 pub(crate) fn installation() -> Installation {
     static FOUND: OnceLock<Installation> = OnceLock::new();
     FOUND.get_or_init(find_installation).clone()
@@ -199,28 +192,28 @@ fn find_installation() -> Installation {
         cache_dir: cache.ok(),
         major,
     };
-    let here = Installation::all(&options).unwrap_or_else(|error| panic!("{error}"));
-    here.into_iter().max_by_key(Installation::major).unwrap_or_else(|| {
+    let installed = Installation::all(&options).unwrap_or_else(|error| panic!("{error}"));
+    installed.into_iter().max_by_key(Installation::major).unwrap_or_else(|| {
         fetch(&options, &mut |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 
-/// Where clusters wait to be copied, kept from one run to the next.
+/// The folder of initialized clusters to copy, which later runs reuse.
 fn templates() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgresql-templates")
 }
 
-/// Linux's file system in memory, where making a cluster is ten times faster: if it has room for
-/// what the biggest test writes.
-fn roomy_memory() -> Option<PathBuf> {
-    const ROOM_KIB: u64 = 8 << 20;
+/// Linux's file system in memory, in which creating a cluster is ten times faster, if it has space for
+/// the largest test.
+fn memory_file_system() -> Option<PathBuf> {
+    const REQUIRED_KIB: u64 = 8 << 20;
     let df = Command::new("df").args(["-Pk", "/dev/shm"]).output().ok()?;
     let table = String::from_utf8(df.stdout).ok()?;
     let available: u64 = table.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
-    (available >= ROOM_KIB).then(|| PathBuf::from("/dev/shm"))
+    (available >= REQUIRED_KIB).then(|| PathBuf::from("/dev/shm"))
 }
 
-/// With room for the slots of tests that failed before they dropped them.
+/// Permits enough slots for those that failed tests did not drop.
 fn start_shared_server() -> TempPostgres {
     let options =
         TempPostgresOptions { templates: Some(templates()), ..TempPostgresOptions::default() };
@@ -228,11 +221,11 @@ fn start_shared_server() -> TempPostgres {
 }
 
 fn start_server(mut options: TempPostgresOptions) -> TempPostgres {
-    options.parent = options.parent.or_else(roomy_memory);
+    options.parent = options.parent.or_else(memory_file_system);
     TempPostgres::start(&installation(), &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Runs blocking work beside the test's runtime.
+/// Runs blocking work outside of the test's runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("blocking work ends without a panic")
 }

@@ -1,4 +1,4 @@
-//! A network that can fail: a TCP proxy between the service and PostgreSQL.
+//! A network with faults: a TCP proxy between the service and PostgreSQL.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{PATIENCE, TestPostgres};
 
-/// What a client asked for in its first packet.
+/// The kind of session that a client requests in its first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionKind {
     /// A walsender.
@@ -22,7 +22,7 @@ pub(crate) enum SessionKind {
     Sql,
 }
 
-/// A running proxy; dropped, it ends with its connections.
+/// A running proxy, which ends with its connections when dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
     shared: Arc<ProxyInner>,
@@ -32,31 +32,31 @@ pub(crate) struct Proxy {
 struct ProxyInner {
     upstream: Mutex<SocketAddr>,
     faults: watch::Sender<ProxyFaults>,
-    /// Where the next server's row that holds these bytes is damaged.
+    /// The value whose row is damaged on its way from the server.
     damage: Mutex<Option<&'static [u8]>>,
     damaged: AtomicBool,
-    /// A `START_REPLICATION` is waiting.
+    /// Whether a `START_REPLICATION` has arrived.
     is_starting: AtomicBool,
     replication_connections: AtomicUsize,
 }
 
-/// What goes wrong. Numbers are connections' own, counted from 1.
+/// The current faults. Connections are numbered from 1.
 #[derive(Clone, Copy, Default)]
 struct ProxyFaults {
-    /// The number the next connection gets, less one.
+    /// The number of the latest connection.
     opened: usize,
-    /// Nothing passes on connections up to this number, and their ends learn of nothing.
+    /// Nothing passes on connections up to this number, without either end being notified.
     silent_replication_until: usize,
     silent_sql_until: usize,
-    /// …and these are reset (RST).
+    /// Connections up to this number are reset (RST).
     reset_until: usize,
-    /// …and of these the server's end is closed in order, while the client may go on writing.
+    /// On connections up to this number the server's direction is shut down; the client can still write.
     half_closed_until: usize,
     /// New connections are closed at once.
     refuses: bool,
-    /// `START_REPLICATION` waits.
+    /// `START_REPLICATION` is held back.
     holds_start: bool,
-    /// Each piece that passes waits for so long, in each direction.
+    /// The delay of each read, in each direction.
     delay: Duration,
 }
 
@@ -71,15 +71,15 @@ impl ProxyFaults {
 }
 
 impl Proxy {
-    /// A network without faults in front of this server.
+    /// Starts without faults in front of this server.
     pub(crate) async fn start(pg: &TestPostgres) -> Self {
         Self::start_at(pg, "127.0.0.1:0").await
     }
 
-    /// …listening there.
+    /// Like [`Self::start`], listening on this address.
     #[allow(clippy::disallowed_methods, reason = "aborted when the proxy is dropped")]
-    pub(crate) async fn start_at(pg: &TestPostgres, place: &str) -> Self {
-        let listener = TcpListener::bind(place).await.expect("a port");
+    pub(crate) async fn start_at(pg: &TestPostgres, listen: &str) -> Self {
+        let listener = TcpListener::bind(listen).await.expect("a port");
         let shared = Arc::new(ProxyInner {
             upstream: Mutex::new(address(pg)),
             faults: watch::Sender::new(ProxyFaults::default()),
@@ -93,18 +93,18 @@ impl Proxy {
         Self { address, shared, accepting }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where to connect to the database through it, as the superuser.
+    /// The database's URL through the proxy, as the superuser.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}?sslmode=disable", self.address)
     }
 
     /// From now on nothing passes on the present connections of this kind, like behind a firewall
-    /// that has forgotten them. New ones are fine.
+    /// that has lost their state. New connections work.
     pub(crate) fn silence(&self, kind: SessionKind) {
         self.change(|faults| match kind {
             SessionKind::Replication => faults.silent_replication_until = faults.opened,
@@ -119,7 +119,7 @@ impl Proxy {
         });
     }
 
-    /// Everything passes again, also what was held.
+    /// Ends all faults; data that was held back passes.
     pub(crate) fn heal(&self) {
         self.change(|faults| {
             (faults.silent_replication_until, faults.silent_sql_until) = (0, 0);
@@ -133,7 +133,7 @@ impl Proxy {
         self.change(|faults| faults.reset_until = faults.opened);
     }
 
-    /// Resets the present connections and lets no new ones in.
+    /// Resets the present connections and refuses new ones.
     pub(crate) fn cut(&self) {
         self.change(|faults| {
             faults.refuses = true;
@@ -141,8 +141,8 @@ impl Proxy {
         });
     }
 
-    /// Resets the present connections; the next ones get as far as `START_REPLICATION`. Answers when
-    /// one is there.
+    /// Resets the present connections and holds back the next `START_REPLICATION`. Returns when it has
+    /// arrived.
     pub(crate) async fn hold_next_start(&self) {
         self.shared.is_starting.store(false, Ordering::Relaxed);
         self.change(|faults| {
@@ -156,29 +156,28 @@ impl Proxy {
         }
     }
 
-    /// Ends the server's half of the present connections.
+    /// Shuts down the server's direction of the present connections.
     pub(crate) fn half_close(&self) {
         self.change(|faults| faults.half_closed_until = faults.opened);
     }
 
-    /// Everything takes so much longer in each direction.
+    /// Delays everything by this much in each direction.
     pub(crate) fn delay(&self, delay: Duration) {
         self.change(|faults| faults.delay = delay);
     }
 
-    /// New connections lead to another server; the present ones are reset.
+    /// Redirects new connections to another server and resets the present ones.
     pub(crate) fn switch(&self, pg: &TestPostgres) {
-        self.lead_new_ones_to(pg);
+        self.redirect_new_connections(pg);
         self.reset();
     }
 
-    /// New connections lead to another server; the present ones stay.
-    pub(crate) fn lead_new_ones_to(&self, pg: &TestPostgres) {
+    /// Redirects new connections to another server; the present ones stay.
+    pub(crate) fn redirect_new_connections(&self, pg: &TestPostgres) {
         *self.shared.upstream.lock().unwrap() = address(pg);
     }
 
-    /// Damages the message that inserts a row of one text column with this value, every time it
-    /// comes until it is asked for nothing.
+    /// Damages every message that inserts a row of one text column with this value; `None` stops that.
     pub(crate) fn damage(&self, value: Option<&'static [u8]>) {
         *self.shared.damage.lock().unwrap() = value;
     }
@@ -188,7 +187,7 @@ impl Proxy {
         self.shared.damaged.load(Ordering::Relaxed)
     }
 
-    /// How many walsender connections have been opened.
+    /// The number of walsender connections opened so far.
     pub(crate) fn replication_connections(&self) -> usize {
         self.shared.replication_connections.load(Ordering::Relaxed)
     }
@@ -237,16 +236,16 @@ async fn carry(number: usize, mut client: TcpStream, shared: Arc<ProxyInner>) {
         shared.replication_connections.fetch_add(1, Ordering::Relaxed);
     }
     let upstream = *shared.upstream.lock().unwrap();
-    // A refusing server is passed on as a closed connection.
+    // A server that refuses the connection appears as a closed connection.
     let Ok(mut server) = TcpStream::connect(upstream).await else { return };
-    if !until_it_may_pass(&mut shared.faults.subscribe(), number, kind).await
+    if !wait_for_passage(&mut shared.faults.subscribe(), number, kind).await
         || server.write_all(&first).await.is_err()
     {
         return;
     }
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
-        // Closing is a reset: see `reset`; ends in order are passed on by shutting down.
+        // Closing resets the connection (see `reset`); an orderly end is forwarded by shutting down.
         let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
     let (from_client, to_client) = client.into_split();
@@ -255,8 +254,8 @@ async fn carry(number: usize, mut client: TcpStream, shared: Arc<ProxyInner>) {
     tokio::join!(wire.pass(from_client, to_server, false), wire.pass(from_server, to_client, true));
 }
 
-/// Waits while nothing passes; false when the connection is reset.
-async fn until_it_may_pass(
+/// Waits while nothing passes; returns false if the connection is reset.
+async fn wait_for_passage(
     faults: &mut watch::Receiver<ProxyFaults>,
     number: usize,
     kind: SessionKind,
@@ -266,7 +265,7 @@ async fn until_it_may_pass(
     faults.wait_for(passes).await.is_ok_and(|faults| !reset(&faults))
 }
 
-/// One connection.
+/// A connection through the proxy.
 struct ProxiedWire {
     number: usize,
     kind: SessionKind,
@@ -285,7 +284,7 @@ impl ProxiedWire {
                 count = from.read(&mut bytes) => count.unwrap_or(0),
                 cut = faults.wait_for(cut) => { drop(cut); 0 }
             };
-            if !until_it_may_pass(&mut faults, self.number, self.kind).await {
+            if !wait_for_passage(&mut faults, self.number, self.kind).await {
                 return;
             }
             if count == 0 {

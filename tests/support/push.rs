@@ -1,4 +1,4 @@
-//! Clients that are pushed to.
+//! Clients of the push endpoints.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -22,7 +22,7 @@ impl PushStream {
         Self { response, unread: String::new(), last_id: last_id.map(str::to_owned) }
     }
 
-    /// The next answer; `None` at the end of the stream.
+    /// The next response; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Poll> {
         loop {
             while let Some((event, rest)) = self.unread.split_once("\n\n") {
@@ -34,7 +34,7 @@ impl PushStream {
                 }
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk());
-            let chunk = chunk.await.expect("something comes").expect("a whole stream")?;
+            let chunk = chunk.await.expect("a message in time").expect("a complete stream")?;
             self.unread.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
         }
     }
@@ -44,14 +44,14 @@ impl PushStream {
 pub(crate) struct PushSocket(pub(crate) WebSocketStream<TcpStream>);
 
 impl PushSocket {
-    /// Subscribes with what stands between the braces.
+    /// Subscribes with these members of the subscription object.
     pub(crate) async fn open(service: &Highwater, subscribe: &str) -> Self {
         let address = service.url().replace("http://", "");
         let stream = TcpStream::connect(&address).await.expect("a connection");
         Self::on(stream, &address, subscribe).await
     }
 
-    /// …on a connection that is open already.
+    /// Like [`Self::open`], on an open connection.
     pub(crate) async fn on(stream: TcpStream, address: &str, subscribe: &str) -> Self {
         let socket = client_async(format!("ws://{address}/v1/ws"), stream).await;
         let (mut socket, _) = socket.expect("a WebSocket");
@@ -64,18 +64,18 @@ impl PushSocket {
     pub(crate) async fn text(&mut self) -> String {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.0.next());
-            let message = message.await.expect("something comes").expect("it is open");
+            let message = message.await.expect("a message in time").expect("it is open");
             if let Message::Text(text) = message.expect("a frame") {
                 return text.as_str().to_owned();
             }
         }
     }
 
-    /// The next answer; `None` once the service closes.
+    /// The next response; `None` once the service closes the socket.
     pub(crate) async fn next(&mut self) -> Option<Poll> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.0.next());
-            match message.await.expect("something comes")?.expect("a frame") {
+            match message.await.expect("a message in time")?.expect("a frame") {
                 Message::Text(text) => return Some(Poll::read(&text)),
                 Message::Close(_) => return None,
                 _ => {}

@@ -1,8 +1,8 @@
-//! JSON Web Tokens (RFC 7519): whose signature holds, and what they claim.
+//! The verification of JSON Web Tokens (RFC 7519).
 //!
-//! Which algorithms are allowed follows from the keys that are configured, each of which is for one;
-//! what a token's header says only chooses among them. So `none` is nothing, and a public key can't
-//! be taken for a secret.
+//! The configured keys determine the permitted algorithms, as each key is for one algorithm; a token's
+//! header only selects among them. Therefore `none` is never accepted, and a public key can't be used as
+//! a secret.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,58 +16,60 @@ use tokio::time::Instant;
 use super::crypto;
 use super::grant::{Claims, Grant};
 use super::identity::{TokenIdentity, Validity};
-use super::keys::{KeyFiles, KeyFingerprint, KeysError, Texts, VerificationKey, VerificationKeys};
+use super::keys::{
+    KeyFileContents, KeyFiles, KeyFingerprint, KeysError, VerificationKey, VerificationKeys,
+};
 use super::rejected::TokenRejected;
 
-/// The files are looked at this often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval between checks of the key files.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is asked of JWTs, and what they may read.
+/// The requirements on JWTs, and the permissions of their bearers.
 #[derive(Clone, Debug)]
 pub struct JwtOptions {
-    /// Whose signatures hold.
+    /// The files of the keys that verify signatures.
     pub keys: KeyFiles,
-    /// Who must have issued them (`iss`), if that matters.
+    /// The required issuer (`iss`); `None` accepts any.
     pub issuer: Option<String>,
-    /// For whom they must be (`aud`). Without it a token that is for somebody is refused.
+    /// The required audience (`aud`). Without it, a token with an audience is rejected.
     pub audience: Option<String>,
-    /// How far clocks may differ.
+    /// The tolerated difference between clocks.
     pub leeway: Duration,
-    /// What they may read.
+    /// The tables that bearers may read.
     pub grant: Grant,
 }
 
-/// Knows JWTs.
-pub(super) struct Jwt {
-    rules: JwtOptions,
+/// Verifies JWTs with keys that may change at run time.
+pub(super) struct JwtAuthenticator {
+    options: JwtOptions,
     validations: Vec<Validation>,
     keys: watch::Sender<Arc<VerificationKeys>>,
 }
 
-impl Jwt {
-    /// Reads the keys.
-    pub(super) fn new(rules: JwtOptions) -> Result<Self, KeysError> {
+impl JwtAuthenticator {
+    /// Reads the keys from their files.
+    pub(super) fn new(options: JwtOptions) -> Result<Self, KeysError> {
         crypto::install();
-        let keys = Texts::read(&rules.keys)?.keys()?;
+        let keys = KeyFileContents::read(&options.keys)?.keys()?;
         let algorithms = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
-        let validations = algorithms.map(|algorithm| validation(&rules, algorithm)).to_vec();
-        Ok(Self { rules, validations, keys: watch::Sender::new(Arc::new(keys)) })
+        let validations = algorithms.map(|algorithm| validation(&options, algorithm)).to_vec();
+        Ok(Self { options, validations, keys: watch::Sender::new(Arc::new(keys)) })
     }
 
-    /// Who brings this token.
+    /// The identity of the token's bearer, or the reason of the rejection.
     pub(super) fn identify(&self, token: &str) -> Result<Arc<TokenIdentity>, TokenRejected> {
-        let header = decode_header(token).map_err(|error| refused(&error))?;
+        let header = decode_header(token).map_err(|error| rejected(&error))?;
         if header.crit.is_some() {
             return Err(TokenRejected::because(
-                "its header has extensions that must be understood",
+                "its header requires extensions (crit) that are not supported",
             ));
         }
         let keys = self.keys.borrow().clone();
         for key in keys.candidates(header.alg, header.kid.as_deref()) {
             match self.claims(token, key) {
-                Ok(claims) => return self.bearer(&claims, key.print),
+                Ok(claims) => return self.bearer(&claims, key.fingerprint),
                 Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
-                Err(error) => return Err(refused(&error)),
+                Err(error) => return Err(rejected(&error)),
             }
         }
         Err(TokenRejected::because("none of the keys has signed it"))
@@ -90,61 +92,61 @@ impl Jwt {
         claims: &Claims,
         key: KeyFingerprint,
     ) -> Result<Arc<TokenIdentity>, TokenRejected> {
-        let access = self.rules.grant.access(claims)?;
+        let access = self.options.grant.access(claims)?;
         let expires = claims.get("exp").and_then(serde_json::Value::as_f64);
-        let expires =
-            expires.ok_or_else(|| TokenRejected::because("it doesn't say when it expires"))?;
+        let expires = expires.ok_or_else(|| TokenRejected::because("it has no expiry (exp)"))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let left = expires + self.rules.leeway.as_secs_f64() - now.as_secs_f64();
-        // More than can be counted is for ever.
+        let left = expires + self.options.leeway.as_secs_f64() - now.as_secs_f64();
+        // An expiry too far in the future to be represented means no expiry.
         let left = Duration::try_from_secs_f64(left.max(0.0)).ok();
         let until = left.and_then(|left| Instant::now().checked_add(left));
-        let lease = Validity { until, key, keys: self.keys.subscribe() };
-        Ok(Arc::new(TokenIdentity { access, operator: false, lease: Some(lease) }))
+        let validity = Validity { until, key, keys: self.keys.subscribe() };
+        Ok(Arc::new(TokenIdentity { access, is_admin: false, validity: Some(validity) }))
     }
 
-    /// Reads the keys again whenever the files hold something else. Never ends.
+    /// Reloads the keys whenever the content of the files changes. Never returns.
     pub(super) async fn follow_files(&self) {
         let mut seen = None;
         loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-            let files = self.rules.keys.clone();
-            let read = tokio::task::spawn_blocking(move || Texts::read(&files)).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let files = self.options.keys.clone();
+            let read = tokio::task::spawn_blocking(move || KeyFileContents::read(&files)).await;
             let Ok(read) = read else { continue };
-            let print = read.as_ref().map(Texts::print).map_err(ToString::to_string);
-            if seen.as_ref() == Some(&print) {
+            let fingerprint =
+                read.as_ref().map(KeyFileContents::fingerprint).map_err(ToString::to_string);
+            if seen.as_ref() == Some(&fingerprint) {
                 continue;
             }
             match read.and_then(|texts| texts.keys()) {
-                Ok(keys) => self.take(keys),
+                Ok(keys) => self.replace_keys(keys),
                 Err(error) => {
-                    tracing::error!(%error, "keys can't be read again; those from before still hold");
+                    tracing::error!(%error, "reloading the keys for JWTs failed; the previous keys stay in use");
                 }
             }
-            seen = Some(print);
+            seen = Some(fingerprint);
         }
     }
 
-    /// Whoever is let in by a key that is gone is told so by the channel.
-    fn take(&self, keys: VerificationKeys) {
-        if keys.prints() == self.keys.borrow().prints() {
+    /// Identities that depend on a removed key learn of it through the channel.
+    fn replace_keys(&self, keys: VerificationKeys) {
+        if keys.fingerprints() == self.keys.borrow().fingerprints() {
             return;
         }
-        tracing::info!(keys = keys.len(), "keys of JWTs read again");
+        tracing::info!(keys = keys.len(), "reloaded the keys for JWTs");
         self.keys.send_replace(Arc::new(keys));
     }
 }
 
-fn validation(rules: &JwtOptions, algorithm: Algorithm) -> Validation {
+fn validation(options: &JwtOptions, algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
-    validation.leeway = rules.leeway.as_secs();
+    validation.leeway = options.leeway.as_secs();
     validation.validate_nbf = true;
     let mut required = HashSet::from(["exp".to_owned()]);
-    if let Some(issuer) = &rules.issuer {
+    if let Some(issuer) = &options.issuer {
         validation.set_issuer(&[issuer]);
         required.insert("iss".to_owned());
     }
-    if let Some(audience) = &rules.audience {
+    if let Some(audience) = &options.audience {
         validation.set_audience(&[audience]);
         required.insert("aud".to_owned());
     }
@@ -152,11 +154,11 @@ fn validation(rules: &JwtOptions, algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// The crate's words say nothing of the token but names of claims.
-fn refused(error: &jsonwebtoken::errors::Error) -> TokenRejected {
+/// The crate's messages contain nothing of the token but names of claims.
+fn rejected(error: &jsonwebtoken::errors::Error) -> TokenRejected {
     match error.kind() {
         ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => {
-            TokenRejected::because("it is no JWT, or of an algorithm that isn't allowed")
+            TokenRejected::because("it is not a JWT, or its algorithm is not permitted")
         }
         _ => TokenRejected::because(error.to_string()),
     }

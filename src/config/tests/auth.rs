@@ -31,11 +31,11 @@ fn static_tokens_grant_exactly_what_is_configured() {
          [auth.tokens.shop.where.\"public.items\"]\nowner_id = 5\ncountry = \"fr\"",
     );
     let [all, ops, shop] = &options.tokens[..] else { panic!("{options:?}") };
-    assert_eq!((&all.access, all.operator), (&Access::Everything, false));
-    assert_eq!((&ops.access, ops.operator), (&Access::nothing(), true));
+    assert_eq!((&all.access, all.is_admin), (&Access::Everything, false));
+    assert_eq!((&ops.access, ops.is_admin), (&Access::nothing(), true));
     let rows = ScopeConditions::from_iter([("country", "fr"), ("owner_id", "5")]);
     let expected = vec![Granted { table: "items".into(), rows }, Granted::whole("shop.orders")];
-    assert_eq!((&shop.access, shop.operator), (&Access::Tables(expected), false));
+    assert_eq!((&shop.access, shop.is_admin), (&Access::Tables(expected), false));
     assert!(options.jwt.is_none());
 }
 

@@ -96,9 +96,9 @@ fn defaults_are_the_documented_ones() {
             max_pending_loads: 10_000,
         }
     );
-    assert_eq!(config.loader.connections_max, 4);
-    assert_eq!(config.loader.statement_time_max, Duration::from_secs(5));
-    assert_eq!(config.loader.silence_max, Duration::from_secs(30));
+    assert_eq!(config.loader.max_connections, 4);
+    assert_eq!(config.loader.statement_timeout, Duration::from_secs(5));
+    assert_eq!(config.loader.silence_timeout, Duration::from_secs(30));
 }
 
 #[test]
@@ -188,8 +188,8 @@ fn a_file_sets_everything() {
     assert_eq!(rows.time_to_live, Some(Duration::from_hours(24)));
     assert_eq!(rows.max_preload_bytes, 4 << 30);
     assert_eq!(rows.max_pending_loads, 5);
-    assert_eq!(config.loader.connections_max, 2);
-    assert_eq!(config.loader.statement_time_max, Duration::from_secs(1));
+    assert_eq!(config.loader.max_connections, 2);
+    assert_eq!(config.loader.statement_timeout, Duration::from_secs(1));
     let columns = Some(vec!["id".to_owned(), "Name".to_owned()]);
     assert_eq!(
         config.postgres.rows,

@@ -1,4 +1,4 @@
-//! What a check says.
+//! The results of the checks: findings, and the report that collects them.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
+    /// No action needed.
     Ok,
-    /// Works, and is worth knowing.
+    /// Works; worth knowing.
     Note,
-    /// Runs, and will hurt someone some day.
+    /// Runs, but will cause trouble later.
     Warn,
-    /// It would not run, or it breaks the application's own writes.
+    /// Highwater would not run, or the application's own writes fail.
     Error,
 }
 
 impl Severity {
-    /// The word shown.
+    /// The word in text output, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -34,19 +34,19 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing that was looked at, and how it was found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// How urgent it is.
     pub severity: Severity,
-    /// What it is about: `wal_level`, `table items`.
+    /// The setting or object checked: `wal_level`, `table items`.
     pub topic: String,
-    /// What was found, as a sentence.
+    /// The state found, as a sentence.
     pub what: String,
-    /// Why it matters; empty when all is well.
+    /// The consequence; empty when no action is needed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// What mends it: SQL to run, settings to make, one a line.
+    /// The fix, one step per entry: SQL to run, settings to change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fix: Vec<String>,
 }
@@ -89,33 +89,32 @@ impl Finding {
     }
 }
 
-/// Everything `highwater check` has to say.
+/// The output of `highwater check`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct CheckReport {
     /// `host:port/database`.
     pub server: String,
-    /// Who runs the server, where it can be told.
+    /// The managed service that runs the server, if it is recognized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'static str>,
-    /// The findings in the order of looking.
+    /// In the order of the checks.
     pub findings: Vec<Finding>,
 }
 
 impl CheckReport {
-    /// The worst that was found.
+    /// The highest severity among the findings; [`Severity::Ok`] without any.
     pub fn worst(&self) -> Severity {
         self.findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok)
     }
 
-    /// How many findings are of `severity`.
+    /// The number of findings of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 }
 
-/// A list that stays readable: the first few, and how many more.
+/// The first ten names, and how many more there are.
 pub(crate) fn some_of(names: &[String]) -> String {
-    /// Names shown.
     const SHOWN: usize = 10;
     let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(SHOWN) {

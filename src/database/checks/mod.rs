@@ -1,9 +1,11 @@
-//! Is this database ready? What is looked at, and what is made of it.
+//! Checks of whether a database is ready for Highwater.
 //!
-//! One file per topic: each holds the row that its query in `sql/` answers and a pure function from
-//! rows to [`Finding`]s. Only what many ask about, a table, has a file of its own ([`table_row`]).
+//! One file per topic, each with the row type of its query in `sql/` and a pure function from rows to
+//! [`Finding`]s. Only the row that several topics use, that of a table, has its own file ([`table_row`]).
 
 mod finding;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod pooler;
 mod provider;
 mod publication;
@@ -15,8 +17,6 @@ mod sessions;
 mod slot;
 mod table_row;
 mod tables;
-#[cfg(test)]
-pub(crate) mod testing;
 
 use tokio_postgres::Client;
 
@@ -39,60 +39,62 @@ use pooler::{ServerRoute, SessionIdentity};
 use server::ServerContext;
 use sessions::SessionRow;
 
-/// What Highwater would run with.
+/// The configuration that the checks compare the database with.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckOptions<'a> {
     /// `postgres.publication`.
     pub publication: &'a str,
     /// `postgres.slot`.
     pub slot: &'a str,
-    /// `postgres.temporary_slot`: no slot of that name is expected, and none is kept.
+    /// `postgres.temporary_slot`: no slot of that name may exist beforehand, and none remains.
     pub temporary_slot: bool,
     /// `postgres.setup` is auto.
     pub creates_publication: bool,
     /// `postgres.resume_max_wal`, bytes.
     pub resume_max_wal: u64,
-    /// Tables whose rows are to be held.
+    /// Tables whose rows are to be cached.
     pub rows: &'a [RowsConfig],
-    /// Tables whose changes are to be told to each scope by itself.
+    /// Tables whose changes are reported per scope.
     pub scopes: &'a [ScopeConfig],
 }
 
-/// Looks at everything. `server` is `host:port/database`, `stream` how a replication connection
-/// to it went.
+/// Runs every check. `server` is `host:port/database`, `stream` the outcome of opening a replication
+/// connection to it.
 pub async fn inspect(
     client: &Client,
     server: &str,
-    wanted: &CheckOptions<'_>,
+    options: &CheckOptions<'_>,
     stream: StreamProbe,
 ) -> Result<CheckReport, QueryError> {
-    let seen = look(client, wanted).await?;
+    let inputs = collect(client, options).await?;
     let address = server.rsplit_once('/').map_or(server, |(address, _)| address);
-    let provider = provider_of(address, &seen.server);
-    let mut findings = connection(address, provider, &seen, stream);
-    let around = ServerContext {
+    let provider = provider_of(address, &inputs.server);
+    let mut findings = connection(address, provider, &inputs, stream);
+    let context = ServerContext {
         provider,
-        slot_exists: seen.slot.is_some(),
-        slot_active: seen.slot.as_ref().is_some_and(|slot| slot.active),
-        resume_max_wal: wanted.resume_max_wal,
+        slot_exists: inputs.slot.is_some(),
+        slot_active: inputs.slot.as_ref().is_some_and(|slot| slot.active),
+        resume_max_wal: options.resume_max_wal,
     };
-    findings.extend(server::findings(&seen.server, around));
-    findings.extend(role::findings(&seen.role, &seen.server.database, provider));
-    match &seen.publication {
-        None => findings.push(publication::missing(wanted.publication, wanted.creates_publication)),
+    findings.extend(server::findings(&inputs.server, context));
+    findings.extend(role::findings(&inputs.role, &inputs.server.database, provider));
+    match &inputs.publication {
+        None => {
+            findings.push(publication::missing(options.publication, options.creates_publication))
+        }
         Some(found) => {
-            findings.extend(publication::findings(wanted.publication, found, &seen.tables));
-            findings.extend(tables::findings(found, &seen.tables));
-            findings.extend(rows::findings(wanted.rows, &seen.tables, &seen.role));
-            findings.extend(scope::findings(wanted.scopes, &seen.tables));
+            findings.extend(publication::findings(options.publication, found, &inputs.tables));
+            findings.extend(tables::findings(found, &inputs.tables));
+            findings.extend(rows::findings(options.rows, &inputs.tables, &inputs.role));
+            findings.extend(scope::findings(options.scopes, &inputs.tables));
         }
     }
-    findings.extend(slot::findings(wanted.slot, seen.slot.as_ref(), wanted.temporary_slot));
-    findings.extend(sessions::findings(&seen.sessions, seen.slot.is_some()));
+    findings.extend(slot::findings(options.slot, inputs.slot.as_ref(), options.temporary_slot));
+    findings.extend(sessions::findings(&inputs.sessions, inputs.slot.is_some()));
     Ok(CheckReport { server: server.to_owned(), provider: provider.map(Provider::name), findings })
 }
 
-/// The report when there is no connection to look through.
+/// The report of a server that no connection could be opened to.
 pub fn unreachable(server: &str, why: &str) -> CheckReport {
     let address = server.rsplit_once('/').map_or(server, |(address, _)| address);
     let provider = provider_of_host(address);
@@ -103,7 +105,7 @@ pub fn unreachable(server: &str, why: &str) -> CheckReport {
     CheckReport { server: server.to_owned(), provider, findings: vec![finding] }
 }
 
-/// Everything the queries answer.
+/// The rows of every query.
 struct CheckInputs {
     pids: [SessionIdentity; 2],
     server: ServerRow,
@@ -114,26 +116,25 @@ struct CheckInputs {
     sessions: Vec<SessionRow>,
 }
 
-async fn look(client: &Client, wanted: &CheckOptions<'_>) -> Result<CheckInputs, QueryError> {
-    let first = one(client, "look at the session", sql::CHECK_POOLER).await?;
-    let seen = CheckInputs {
+async fn collect(client: &Client, options: &CheckOptions<'_>) -> Result<CheckInputs, QueryError> {
+    let first = one(client, "read the session's process id", sql::CHECK_POOLER).await?;
+    Ok(CheckInputs {
         server: server(client).await?,
         role: role(client).await?,
-        publication: publication(client, wanted.publication).await?,
-        tables: tables(client, wanted.publication).await?,
-        slot: slot(client, wanted.slot).await?,
-        sessions: query::rows(client, "look for open transactions", sql::CHECK_SESSIONS).await?,
-        pids: [first, one(client, "look at the session", sql::CHECK_POOLER).await?],
-    };
-    Ok(seen)
+        publication: publication(client, options.publication).await?,
+        tables: tables(client, options.publication).await?,
+        slot: slot(client, options.slot).await?,
+        sessions: query::rows(client, "find open transactions", sql::CHECK_SESSIONS).await?,
+        pids: [first, one(client, "read the session's process id", sql::CHECK_POOLER).await?],
+    })
 }
 
 pub(crate) async fn server(client: &Client) -> Result<ServerRow, QueryError> {
-    one(client, "look at the settings", sql::CHECK_SETTINGS).await
+    one(client, "read the settings", sql::CHECK_SETTINGS).await
 }
 
 pub(crate) async fn role(client: &Client) -> Result<RoleRow, QueryError> {
-    one(client, "look at the role", sql::CHECK_ROLE).await
+    one(client, "read the role's privileges", sql::CHECK_ROLE).await
 }
 
 pub(crate) async fn publication(
@@ -141,7 +142,7 @@ pub(crate) async fn publication(
     name: &str,
 ) -> Result<Option<PublicationRow>, QueryError> {
     let query = fill(sql::CHECK_PUBLICATION, &[("publication", name)]);
-    Ok(query::rows(client, "look at the publication", &query).await?.pop())
+    Ok(query::rows(client, "read the publication", &query).await?.pop())
 }
 
 pub(crate) async fn tables(
@@ -149,12 +150,12 @@ pub(crate) async fn tables(
     publication: &str,
 ) -> Result<Vec<TableRow>, QueryError> {
     let query = fill(sql::CHECK_TABLES, &[("publication", publication)]);
-    query::rows(client, "look at the tables", &query).await
+    query::rows(client, "list the tables", &query).await
 }
 
 pub(crate) async fn slot(client: &Client, name: &str) -> Result<Option<SlotRow>, QueryError> {
     let query = fill(sql::CHECK_SLOT, &[("slot", name)]);
-    Ok(query::rows(client, "look at the slot", &query).await?.pop())
+    Ok(query::rows(client, "read the replication slot", &query).await?.pop())
 }
 
 async fn one<T: serde::de::DeserializeOwned>(
@@ -165,13 +166,13 @@ async fn one<T: serde::de::DeserializeOwned>(
     let row = query::rows(client, purpose, query).await?.pop();
     row.ok_or_else(|| QueryError {
         purpose: purpose.to_owned(),
-        message: "the server answered no row".into(),
+        message: "the query returned no row".into(),
         sqlstate: None,
     })
 }
 
 pub(crate) fn provider_of(address: &str, server: &ServerRow) -> Option<Provider> {
-    // The host's name first: roles may have been restored from another provider's dump.
+    // The host name first: roles may have been restored from another provider's dump.
     provider_of_host(address)
         .or_else(|| Provider::of_roles(server.provider_roles.as_deref().unwrap_or_default()))
 }
@@ -183,9 +184,9 @@ fn provider_of_host(address: &str) -> Option<Provider> {
 fn connection(
     address: &str,
     provider: Option<Provider>,
-    seen: &CheckInputs,
+    inputs: &CheckInputs,
     stream: StreamProbe,
 ) -> Vec<Finding> {
-    let pids = seen.pids.each_ref().map(|session| session.backend_pid);
+    let pids = inputs.pids.each_ref().map(|session| session.backend_pid);
     pooler::findings(&ServerRoute { address, provider, pids, stream })
 }

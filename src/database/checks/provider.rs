@@ -1,6 +1,6 @@
-//! Who runs the server: the same setting is made in another place at each of them.
+//! Managed PostgreSQL services: how each is recognized, and where the settings are changed there.
 
-/// A service that runs PostgreSQL for others.
+/// A managed PostgreSQL service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// Amazon RDS and Aurora.
@@ -11,7 +11,7 @@ pub enum Provider {
     AlloyDb,
     /// Azure Database for PostgreSQL.
     Azure,
-    /// Supabase.
+    /// Supabase, hosted.
     Supabase,
     /// Neon.
     Neon,
@@ -25,11 +25,11 @@ pub enum Provider {
     Aiven,
 }
 
-/// Ends of host names, and whose they are.
+/// Host name suffixes of each provider.
 const HOSTS: &[(&str, Provider)] = &[
     (".rds.amazonaws.com", Provider::Rds),
     (".rds.amazonaws.com.cn", Provider::Rds),
-    // Heroku's databases are named by their EC2 machine.
+    // Heroku's databases have the host names of their EC2 machines.
     (".compute-1.amazonaws.com", Provider::Heroku),
     (".eu-west-1.compute.amazonaws.com", Provider::Heroku),
     (".postgres.database.azure.com", Provider::Azure),
@@ -43,8 +43,8 @@ const HOSTS: &[(&str, Provider)] = &[
     (".aivencloud.com", Provider::Aiven),
 ];
 
-/// Roles that only one provider's servers have. Asked in this order: Supabase and AlloyDB also
-/// carry roles that others use.
+/// Roles that identify a provider. The order matters: servers of Supabase and AlloyDB also have roles
+/// of other providers.
 const ROLES: &[(&str, Provider)] = &[
     ("supabase_admin", Provider::Supabase),
     ("neon_superuser", Provider::Neon),
@@ -58,19 +58,19 @@ const ROLES: &[(&str, Provider)] = &[
 ];
 
 impl Provider {
-    /// Whose server `host` is, by its name.
+    /// The provider that a host name belongs to.
     pub fn of_host(host: &str) -> Option<Self> {
         let host = host.to_ascii_lowercase();
         HOSTS.iter().find(|(end, _)| host.ends_with(end)).map(|(_, provider)| *provider)
     }
 
-    /// Whose server it is, by the comma-separated roles found on it.
+    /// The provider whose roles are in this comma-separated list.
     pub fn of_roles(roles: &str) -> Option<Self> {
-        let there = |name: &str| roles.split(',').any(|role| role == name);
-        ROLES.iter().find(|(role, _)| there(role)).map(|(_, provider)| *provider)
+        let exists = |name: &str| roles.split(',').any(|role| role == name);
+        ROLES.iter().find(|(role, _)| exists(role)).map(|(_, provider)| *provider)
     }
 
-    /// The name shown.
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rds => "Amazon RDS",
@@ -86,14 +86,14 @@ impl Provider {
         }
     }
 
-    /// How logical decoding is switched on there.
+    /// How to enable logical decoding with this provider.
     pub(crate) fn logical_decoding(self) -> &'static str {
         match self {
             Self::Rds => {
                 "in the instance's (Aurora: the cluster's) parameter group set rds.logical_replication = 1, then reboot it"
             }
             Self::CloudSql => {
-                "gcloud sql instances patch INSTANCE --database-flags=cloudsql.logical_decoding=on  (name the flags already set, too: the list is replaced; the instance restarts)"
+                "gcloud sql instances patch INSTANCE --database-flags=cloudsql.logical_decoding=on  (include the flags already set: the list is replaced; the instance restarts)"
             }
             Self::AlloyDb => {
                 "set the flag alloydb.logical_decoding = on for the instance, which restarts it"
@@ -105,21 +105,21 @@ impl Provider {
                 "logical decoding is on in every Supabase project: check that this is the direct connection"
             }
             Self::Neon => {
-                "in the project's settings, under Logical Replication, press Enable (it cannot be undone)"
+                "in the project's settings, under Logical Replication, choose Enable (it cannot be undone)"
             }
             Self::Fly => {
                 "fly postgres config update --wal-level logical, then fly postgres restart"
             }
             Self::Heroku => {
-                "Heroku Postgres offers logical decoding to some plans only: ask its support, or move the database"
+                "Heroku Postgres offers logical decoding in some plans only: contact its support, or move the database"
             }
             Self::DigitalOcean | Self::Aiven => {
-                "logical decoding is on there by default: ask the provider's support"
+                "logical decoding is on by default with this provider: contact its support"
             }
         }
     }
 
-    /// What to look at when a connection fails.
+    /// The most likely fix when a connection fails.
     pub(crate) fn connection_hint(self) -> Option<&'static str> {
         match self {
             Self::Supabase => Some(
@@ -141,12 +141,12 @@ impl Provider {
         }
     }
 
-    /// How a role is allowed to replicate there, where `ALTER ROLE … REPLICATION` is not the way.
+    /// How to permit a role to replicate where `ALTER ROLE … REPLICATION` does not work.
     pub(crate) fn replication_grant(self, quoted_role: &str) -> Option<String> {
         match self {
             Self::Rds => Some(format!("GRANT rds_replication TO {quoted_role};")),
             Self::Heroku => Some(
-                "Heroku Postgres does not give REPLICATION to anyone: use another provider's database"
+                "Heroku Postgres grants REPLICATION to no role: use another provider's database"
                     .into(),
             ),
             _ => None,
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn providers_are_known_by_their_host_names() {
+    fn providers_are_recognized_by_host_name() {
         let by_host = |host| Provider::of_host(host).map(Provider::name);
         assert_eq!(by_host("db1.abc.eu-central-1.RDS.amazonaws.com"), Some("Amazon RDS"));
         assert_eq!(by_host("ec2-1-2-3-4.compute-1.amazonaws.com"), Some("Heroku Postgres"));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn providers_are_known_by_their_roles() {
+    fn providers_are_recognized_by_role() {
         assert_eq!(Provider::of_roles("azure_pg_admin,azuresu"), Some(Provider::Azure));
         assert_eq!(
             Provider::of_roles("alloydbsuperuser,cloudsqlsuperuser"),

@@ -1,4 +1,4 @@
-//! The publication itself.
+//! The publication's settings and tables.
 
 use serde::Deserialize;
 
@@ -6,9 +6,9 @@ use super::finding::{Finding, some_of};
 use super::table_row::TableRow;
 use crate::table::quoted;
 
-/// What `check_publication.sql` answers.
+/// A row of `check_publication.sql`.
 #[derive(Clone, Debug, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "a row of the catalog is what it is")]
+#[allow(clippy::struct_excessive_bools, reason = "the columns of the catalog")]
 pub(crate) struct PublicationRow {
     pub(crate) all_tables: bool,
     pub(crate) inserts: bool,
@@ -20,7 +20,7 @@ pub(crate) struct PublicationRow {
     pub(crate) may_alter: bool,
 }
 
-/// What is found when there is no such publication. `created` says that run will create it.
+/// The finding when the publication does not exist. `created`: `highwater run` will create it.
 pub(crate) fn missing(name: &str, created: bool) -> Finding {
     let what = format!("publication {name} does not exist");
     if created {
@@ -28,7 +28,7 @@ pub(crate) fn missing(name: &str, created: bool) -> Finding {
             .why("postgres.setup is auto: `highwater run` creates it");
     }
     Finding::error("publication", what)
-        .why("it says which tables are followed")
+        .why("the publication determines which tables' changes are reported")
         .fix("highwater setup --apply")
         .fix(format!(
             "or: CREATE PUBLICATION {} FOR TABLE … WITH (publish_via_partition_root = true);",
@@ -50,7 +50,7 @@ pub(crate) fn findings(
                 "publication",
                 format!("publication {name} belongs to {}", publication.owner),
             )
-            .why("this role cannot change it; following it works"),
+            .why("this role can read its changes but cannot alter it"),
         );
     }
     findings
@@ -63,13 +63,14 @@ fn operations(name: &str, publication: &PublicationRow) -> Finding {
         ("delete", publication.deletes),
         ("truncate", publication.truncates),
     ];
-    let missing: Vec<&str> = all.iter().filter(|(_, there)| !there).map(|(op, _)| *op).collect();
+    let missing: Vec<&str> =
+        all.iter().filter(|(_, published)| !published).map(|(op, _)| *op).collect();
     if missing.is_empty() {
         return Finding::ok("publication", format!("publication {name} publishes every operation"));
     }
     let missing = missing.join(", ");
     Finding::warn("publication", format!("publication {name} does not publish {missing}"))
-        .why("clients are not told of those, and their copies go wrong without a word")
+        .why("clients receive no changes for these operations, so their copies become wrong silently")
         .fix(format!(
             "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
             quoted(name)
@@ -88,7 +89,7 @@ fn partition_root(
     Some(
         Finding::warn("publication", "publish_via_partition_root is off")
             .why(format!(
-                "partitions are followed as tables of their own (such as {}), and the partitioned table by its own name is not known",
+                "changes are reported under the names of partitions (such as {}), and the partitioned table itself is unknown",
                 leaf.full_name()
             ))
             .fix(format!(
@@ -102,85 +103,85 @@ fn published(name: &str, publication: &PublicationRow, tables: &[TableRow]) -> F
     let count = tables.iter().filter(|table| table.published).count();
     if count == 0 {
         let finding = Finding::warn("publication", format!("publication {name} has no tables"))
-            .why("there is nothing to follow");
+            .why("there are no changes to report");
         return if publication.all_tables {
             finding
         } else {
             finding.fix(format!("ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
         };
     }
-    let left_out: Vec<String> = tables
+    let unpublished: Vec<String> = tables
         .iter()
         .filter(|table| !table.is_followed() && !table.is_partition && table.persistence == "p")
-        // With publish_via_partition_root off its partitions stand for it.
+        // With publish_via_partition_root off its partitions are published in its place.
         .filter(|table| table.kind != "p" || publication.via_partition_root)
         .map(TableRow::full_name)
         .collect();
     let what =
         format!("publication {name} has {count} {}", if count == 1 { "table" } else { "tables" });
-    if left_out.is_empty() {
+    if unpublished.is_empty() {
         return Finding::ok("publication", what);
     }
-    let rest = match left_out.len() {
+    let rest = match unpublished.len() {
         1 => "1 table of this database is".to_owned(),
         several => format!("{several} tables of this database are"),
     };
     Finding::note("publication", format!("{what}; {rest} not in it"))
-        .why(format!("not followed: {}", some_of(&left_out)))
-        .fix(format!("to follow one, too: ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
+        .why(format!("not published: {}", some_of(&unpublished)))
+        .fix(format!("to add one: ALTER PUBLICATION {} ADD TABLE …;", quoted(name)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::finding::Severity;
-    use super::super::testing::{table, whole_publication};
+    use super::super::fixtures::{complete_publication, table};
     use super::*;
 
-    fn trouble(publication: &PublicationRow, tables: &[TableRow]) -> Vec<Finding> {
+    fn problems(publication: &PublicationRow, tables: &[TableRow]) -> Vec<Finding> {
         let mut found = findings("highwater", publication, tables);
         found.retain(|finding| finding.severity != Severity::Ok);
         found
     }
 
     #[test]
-    fn a_whole_publication_has_no_findings() {
-        assert_eq!(trouble(&whole_publication(), &[table("items")]), []);
+    fn a_complete_publication_has_no_findings() {
+        assert_eq!(problems(&complete_publication(), &[table("items")]), []);
     }
 
     #[test]
-    fn operations_left_out_are_named() {
+    fn unpublished_operations_are_named() {
         let publication =
-            PublicationRow { deletes: false, truncates: false, ..whole_publication() };
-        let found = trouble(&publication, &[table("items")]);
+            PublicationRow { deletes: false, truncates: false, ..complete_publication() };
+        let found = problems(&publication, &[table("items")]);
         assert_eq!(found[0].what, "publication highwater does not publish delete, truncate");
         assert!(found[0].fix[0].starts_with("ALTER PUBLICATION \"highwater\" SET (publish ="));
     }
 
     #[test]
-    fn partitions_published_as_themselves_are_pointed_out() {
-        let publication = PublicationRow { via_partition_root: false, ..whole_publication() };
-        assert_eq!(trouble(&publication, &[table("items")]), []);
+    fn partitions_published_under_their_own_names_are_reported() {
+        let publication = PublicationRow { via_partition_root: false, ..complete_publication() };
+        assert_eq!(problems(&publication, &[table("items")]), []);
         let leaf = TableRow { is_partition: true, ..table("orders_2025") };
-        let found = trouble(&publication, std::slice::from_ref(&leaf));
+        let found = problems(&publication, std::slice::from_ref(&leaf));
         assert!(found[0].why.contains("orders_2025"), "{found:?}");
-        assert_eq!(trouble(&whole_publication(), &[leaf]), []);
+        assert_eq!(problems(&complete_publication(), &[leaf]), []);
     }
 
     #[test]
-    fn tables_left_out_are_noted_and_an_empty_publication_warned_of() {
-        let out = TableRow { published: false, ..table("audit") };
-        let found = trouble(&whole_publication(), &[table("items"), out.clone()]);
+    fn unpublished_tables_are_a_note_and_an_empty_publication_a_warning() {
+        let unpublished = TableRow { published: false, ..table("audit") };
+        let found = problems(&complete_publication(), &[table("items"), unpublished.clone()]);
         assert_eq!(found[0].severity, Severity::Note);
         assert!(found[0].what.ends_with("; 1 table of this database is not in it"), "{found:?}");
-        assert_eq!(found[0].why, "not followed: audit");
-        assert_eq!(trouble(&whole_publication(), &[out])[0].severity, Severity::Warn);
+        assert_eq!(found[0].why, "not published: audit");
+        assert_eq!(problems(&complete_publication(), &[unpublished])[0].severity, Severity::Warn);
         let leaf = TableRow {
             published: false,
             is_partition: true,
             published_through: Some("public.orders".into()),
             ..table("orders_2025")
         };
-        assert_eq!(trouble(&whole_publication(), &[table("orders"), leaf]), []);
+        assert_eq!(problems(&complete_publication(), &[table("orders"), leaf]), []);
     }
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut() {
+    fn long_lists_are_abbreviated() {
         let names: Vec<String> = (0..12).map(|n| n.to_string()).collect();
         assert_eq!(some_of(&names), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
     }

@@ -1,4 +1,4 @@
-//! What the connected role may do.
+//! The privileges of the connected role.
 
 use serde::Deserialize;
 
@@ -6,9 +6,9 @@ use super::finding::Finding;
 use super::provider::Provider;
 use crate::table::quoted;
 
-/// What `check_role.sql` answers.
+/// A row of `check_role.sql`.
 #[derive(Clone, Debug, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "a row of the catalog is what it is")]
+#[allow(clippy::struct_excessive_bools, reason = "the columns of the catalog")]
 pub(crate) struct RoleRow {
     pub(crate) name: String,
     pub(crate) superuser: bool,
@@ -19,7 +19,7 @@ pub(crate) struct RoleRow {
 }
 
 impl RoleRow {
-    /// Whether the server lets the role open a change stream.
+    /// Whether the server permits the role to open a replication connection.
     pub(crate) fn may_replicate(&self) -> bool {
         self.superuser || self.replication || self.rds_replication
     }
@@ -30,7 +30,7 @@ pub(crate) fn findings(role: &RoleRow, database: &str, provider: Option<Provider
     if !role.may_connect {
         findings.push(
             Finding::error("role", format!("role {} has no CONNECT on this database", role.name))
-                .why("new sessions will be refused")
+                .why("the server will reject new sessions")
                 .fix(format!(
                     "GRANT CONNECT ON DATABASE {} TO {};",
                     quoted(database),
@@ -49,14 +49,14 @@ fn replication(role: &RoleRow, provider: Option<Provider>) -> Finding {
     }
     if role.may_replicate() {
         return Finding::ok("role", format!("role {} may replicate", role.name))
-            .why("SELECT is needed on tables whose rows are held, and on no others");
+            .why("it needs SELECT only on tables whose rows are cached");
     }
     Finding::error("role", format!("role {} has no REPLICATION", role.name))
-        .why("the server will refuse the change stream")
+        .why("the server will reject the replication connection")
         .fix(replication_fix(&role.name, provider))
 }
 
-/// How a role is allowed to replicate.
+/// The statement or advice that permits a role to replicate.
 pub(crate) fn replication_fix(role: &str, provider: Option<Provider>) -> String {
     let role = quoted(role);
     provider
@@ -67,11 +67,11 @@ pub(crate) fn replication_fix(role: &str, provider: Option<Provider>) -> String 
 #[cfg(test)]
 mod tests {
     use super::super::finding::Severity;
-    use super::super::testing::plain_role;
+    use super::super::fixtures::plain_role;
     use super::*;
 
     #[test]
-    fn replication_is_enough() {
+    fn the_replication_privilege_is_sufficient() {
         let found = findings(&plain_role(), "shop", None);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].severity, Severity::Ok);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn without_replication_the_grant_fits_the_provider() {
+    fn a_missing_replication_privilege_has_a_fix_for_the_provider() {
         let role = RoleRow { replication: false, ..plain_role() };
         let fix = |provider| findings(&role, "shop", provider)[0].fix.join("");
         assert_eq!(fix(None), "ALTER ROLE \"App\" REPLICATION;");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn without_connect_the_grant_names_the_database() {
+    fn a_missing_connect_privilege_has_a_grant_for_the_database() {
         let role = RoleRow { may_connect: false, superuser: true, ..plain_role() };
         let found = findings(&role, "my shop", None);
         assert_eq!(found[0].severity, Severity::Note);

@@ -5,12 +5,12 @@ use serde::Deserialize;
 use super::finding::Finding;
 use crate::database::sql::literal;
 
-/// What `check_sessions.sql` answers about one of them.
+/// A row of `check_sessions.sql`: an open transaction that has written.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct SessionRow {
     /// `session` or `prepared`.
     pub(crate) kind: String,
-    /// Process id, or the prepared transaction's name.
+    /// The process id, or the prepared transaction's identifier.
     pub(crate) name: String,
     pub(crate) application: String,
     pub(crate) role: Option<String>,
@@ -19,7 +19,7 @@ pub(crate) struct SessionRow {
     pub(crate) open_seconds: Option<i64>,
 }
 
-/// Sessions matter only while the slot is still to be created.
+/// Open transactions matter only until the slot exists.
 pub(crate) fn findings(sessions: &[SessionRow], slot_exists: bool) -> Vec<Finding> {
     if slot_exists {
         return Vec::new();
@@ -49,7 +49,7 @@ fn blocker(session: &SessionRow) -> Finding {
         (format!("the transaction of the session with PID {}", session.name), fix)
     };
     Finding::warn("open transaction", format!("{what} has been open for {open} ({})", of.join(", ")))
-        .why("a new slot is ready only when every transaction that was open before it has ended; until then `highwater run` waits")
+        .why("a new slot is ready only when every transaction that was open at its creation has ended; until then `highwater run` waits")
         .fix(fix)
 }
 
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocking_session_is_named() {
+    fn a_blocking_session_is_reported() {
         let found = findings(&[session()], false);
         assert_eq!(
             found[0].what,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_transaction_is_named_by_its_name() {
+    fn a_prepared_transaction_is_reported_by_its_identifier() {
         let prepared = SessionRow { kind: "prepared".into(), name: "it's".into(), ..session() };
         let found = findings(&[prepared], false);
         assert_eq!(found[0].fix, ["COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';"]);

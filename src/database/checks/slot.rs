@@ -1,18 +1,18 @@
-//! The replication slot.
+//! The state of the replication slot.
 
 use serde::Deserialize;
 
 use super::finding::Finding;
 use crate::database::sql::literal;
 
-/// What `check_slot.sql` answers.
+/// A row of `check_slot.sql`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct SlotRow {
     pub(crate) plugin: Option<String>,
     /// `logical` or `physical`.
     pub(crate) kind: String,
     pub(crate) database: Option<String>,
-    pub(crate) our_database: String,
+    pub(crate) connected_database: String,
     pub(crate) temporary: bool,
     pub(crate) active: bool,
     pub(crate) active_pid: Option<i32>,
@@ -20,21 +20,21 @@ pub(crate) struct SlotRow {
     pub(crate) invalidation_reason: Option<String>,
     pub(crate) retained_bytes: Option<i64>,
     pub(crate) safe_wal_bytes: Option<i64>,
-    /// Whether standbys may keep a copy; `None` before PostgreSQL 17.
+    /// Whether the slot is synchronized to standbys; `None` before PostgreSQL 17.
     pub(crate) failover: Option<bool>,
-    /// The slots of standbys, separated by `, `.
+    /// The names of the physical slots, separated by `, `.
     pub(crate) standby_slots: Option<String>,
-    /// The setting; `None` before PostgreSQL 17.
+    /// The setting of that name; `None` before PostgreSQL 17.
     pub(crate) synchronized_standby_slots: Option<String>,
 }
 
 impl SlotRow {
-    /// Why the slot cannot be ours; `None` when it can.
-    pub(crate) fn foreign(&self) -> Option<String> {
+    /// Why Highwater can't use the slot; `None` if it can.
+    pub(crate) fn unusable_reason(&self) -> Option<String> {
         if self.kind != "logical" {
-            return Some("is a physical slot: a standby uses it".into());
+            return Some("is a physical slot, which a standby uses".into());
         }
-        if self.database.as_deref() != Some(&self.our_database) {
+        if self.database.as_deref() != Some(&self.connected_database) {
             let theirs = self.database.as_deref().unwrap_or("another");
             return Some(format!("belongs to database {theirs}"));
         }
@@ -44,13 +44,13 @@ impl SlotRow {
         }
     }
 
-    /// Whether the server has given up what the slot was for.
+    /// Whether the server has invalidated the slot.
     fn is_lost(&self) -> bool {
         self.wal_status.as_deref() == Some("lost") || self.invalidation_reason.is_some()
     }
 }
 
-/// `temporary`: the slot wanted ends with the connection, so one that is there is in the way.
+/// `temporary`: Highwater creates a slot that ends with the connection, so no slot of the name may exist.
 pub(crate) fn findings(name: &str, slot: Option<&SlotRow>, temporary: bool) -> Vec<Finding> {
     let topic = format!("slot {name}");
     let Some(slot) = slot else {
@@ -59,13 +59,13 @@ pub(crate) fn findings(name: &str, slot: Option<&SlotRow>, temporary: bool) -> V
         }
         return vec![Finding::ok(topic, "does not exist yet; `highwater run` creates it")];
     };
-    if let Some(reason) = slot.foreign() {
+    if let Some(reason) = slot.unusable_reason() {
         return vec![
             Finding::error(topic, reason)
-                .why("somebody else's slot is not touched")
+                .why("Highwater does not touch the slots of other programs")
                 .fix("give Highwater another name: postgres.slot = \"highwater_2\"")
                 .fix(format!(
-                    "or, if nobody needs it: SELECT pg_drop_replication_slot({});",
+                    "or, if it is no longer needed: SELECT pg_drop_replication_slot({});",
                     literal(name).trim()
                 )),
         ];
@@ -73,16 +73,15 @@ pub(crate) fn findings(name: &str, slot: Option<&SlotRow>, temporary: bool) -> V
     if slot.is_lost() {
         let reason = slot.invalidation_reason.as_deref().unwrap_or("its WAL was removed");
         return vec![
-            Finding::warn(topic, format!("the server has given it up ({reason})")).why(
-                "`highwater run` makes a new one in its place, and every client is reset once",
-            ),
+            Finding::warn(topic, format!("the server has invalidated it ({reason})"))
+                .why("`highwater run` replaces it, and every client is reset once"),
         ];
     }
     if temporary && !slot.temporary {
         return vec![
-            Finding::error(topic, "exists, and postgres.temporary_slot wants to create one of this name")
-                .why("a slot that is there does not end with the connection")
-                .fix("highwater teardown drops it; or give the temporary one another name: postgres.slot = \"highwater_2\""),
+            Finding::error(topic, "exists, but postgres.temporary_slot requires that Highwater creates it")
+                .why("an existing slot does not end with the connection")
+                .fix("drop it with highwater teardown; or give the temporary slot another name: postgres.slot = \"highwater_2\""),
         ];
     }
     let mut findings = vec![presence(topic.clone(), slot)];
@@ -93,26 +92,26 @@ pub(crate) fn findings(name: &str, slot: Option<&SlotRow>, temporary: bool) -> V
 
 fn presence(topic: String, slot: &SlotRow) -> Finding {
     if !slot.active {
-        return Finding::ok(topic, "exists and is free");
+        return Finding::ok(topic, "exists and is not in use");
     }
     let pid =
         slot.active_pid.map_or_else(String::new, |pid| format!(" by the session with PID {pid}"));
     if slot.temporary {
         return Finding::error(topic, format!("is a temporary slot in use{pid}"))
-            .why("nobody else can take it over")
-            .fix("stop that Highwater, or give this one another name: postgres.slot = \"highwater_2\"");
+            .why("no other session can use a temporary slot")
+            .fix("stop that instance, or give this one another slot name: postgres.slot = \"highwater_2\"");
     }
     Finding::note(topic, format!("is in use{pid}"))
-        .why("presumably by a running Highwater; another one waits beside it as a hot standby and takes over")
+        .why("presumably by a running instance; a second one waits as a hot standby and takes over")
 }
 
-/// Where the primary does not wait for its standby, a failover may take back what has been told.
+/// Where the primary does not wait for its standbys, a failover may lose commits already reported.
 fn failover(topic: String, slot: &SlotRow) -> Option<Finding> {
     let standbys = slot.standby_slots.as_deref().filter(|_| slot.failover == Some(true))?;
     let waits = slot.synchronized_standby_slots.as_deref().is_some_and(|names| !names.is_empty());
     (!waits).then(|| {
-        Finding::note(topic, "changes may be told before a standby has them")
-            .why("a failover that takes such a commit back resets every client; without one they go on")
+        Finding::note(topic, "changes may be reported before a standby has received them")
+            .why("a failover that loses such a commit resets every client; other failovers reset no client")
             .fix(format!(
                 "ALTER SYSTEM SET synchronized_standby_slots = {}; SELECT pg_reload_conf(); -- those of {standbys} that may be promoted",
                 literal(standbys).trim()
@@ -121,8 +120,8 @@ fn failover(topic: String, slot: &SlotRow) -> Option<Finding> {
 }
 
 fn retention(topic: String, name: &str, slot: &SlotRow) -> Option<Finding> {
-    /// More than this kept for a slot nobody reads is worth a word.
-    const MUCH: u64 = 1 << 30;
+    /// Bytes. More than this retained for an inactive slot is a warning.
+    const RETAINED_WARNING: u64 = 1 << 30;
     let retained = slot.retained_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
     let shown = bytesize::ByteSize::b(retained).display().iec();
     if slot.wal_status.as_deref() == Some("unreserved") {
@@ -130,17 +129,17 @@ fn retention(topic: String, name: &str, slot: &SlotRow) -> Option<Finding> {
             .safe_wal_bytes
             .map_or_else(String::new, |bytes| format!(" ({bytes} bytes from now)"));
         return Some(
-            Finding::warn(topic, format!("is about to be given up by the server: it keeps {shown} of WAL"))
-                .why(format!("it is over max_slot_wal_keep_size and may be invalidated at the next checkpoint{safe}"))
+            Finding::warn(topic, format!("is about to be invalidated by the server, which retains {shown} of WAL for it"))
+                .why(format!("the WAL exceeds max_slot_wal_keep_size, so the next checkpoint may invalidate the slot{safe}"))
                 .fix("start Highwater, so that the WAL is read and released"),
         );
     }
-    if slot.active || retained < MUCH {
+    if slot.active || retained < RETAINED_WARNING {
         return None;
     }
     Some(
-        Finding::warn(topic, format!("nobody reads it and the server keeps {shown} of WAL for it"))
-            .why("WAL kept for a slot fills the disk in the end")
+        Finding::warn(topic, format!("is inactive, and the server retains {shown} of WAL for it"))
+            .why("WAL retained for an inactive slot eventually fills the disk")
             .fix("start Highwater, or drop the slot: highwater teardown")
             .fix(format!("or: SELECT pg_drop_replication_slot({});", literal(name).trim())),
     )
@@ -149,7 +148,7 @@ fn retention(topic: String, name: &str, slot: &SlotRow) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::finding::Severity;
-    use super::super::testing::free_slot;
+    use super::super::fixtures::free_slot;
     use super::*;
 
     fn first(slot: &SlotRow) -> Finding {
@@ -157,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_and_a_free_slot_are_fine() {
+    fn a_missing_slot_and_an_inactive_slot_pass() {
         assert_eq!(findings("hw", None, false)[0].severity, Severity::Ok);
         let found = findings("hw", Some(&free_slot()), false);
         assert_eq!((found.len(), found[0].severity), (1, Severity::Ok));
     }
 
     #[test]
-    fn somebody_elses_slot_is_refused() {
+    fn a_slot_of_another_program_is_an_error() {
         let physical =
             SlotRow { kind: "physical".into(), plugin: None, database: None, ..free_slot() };
         let plugin = SlotRow { plugin: Some("wal2json".into()), ..free_slot() };
@@ -177,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_slot_needs_its_name_free_slot() {
+    fn a_temporary_slot_must_not_exist_beforehand() {
         assert_eq!(findings("hw", None, true)[0].severity, Severity::Ok);
         assert_eq!(findings("hw", Some(&free_slot()), true)[0].severity, Severity::Error);
     }
 
     #[test]
-    fn a_slot_in_use_means_standing_by() {
+    fn an_active_slot_means_hot_standby() {
         let busy = SlotRow { active: true, active_pid: Some(42), ..free_slot() };
         let found = first(&busy);
         assert_eq!(
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_slot_is_replaced() {
+    fn an_invalidated_slot_is_a_warning() {
         let lost = SlotRow { wal_status: Some("lost".into()), ..free_slot() };
         assert_eq!(first(&lost).severity, Severity::Warn);
         let idle = SlotRow { invalidation_reason: Some("idle_timeout".into()), ..free_slot() };
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_that_does_not_wait_for_its_standbys_is_noted() {
+    fn a_primary_that_does_not_wait_for_its_standbys_is_a_note() {
         let ahead = SlotRow {
             failover: Some(true),
             standby_slots: Some("standby".into()),
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn wal_that_piles_up_is_warned_of() {
+    fn retained_wal_of_an_inactive_slot_is_a_warning() {
         let much = SlotRow { retained_bytes: Some(3 << 30), ..free_slot() };
         let found = &findings("hw", Some(&much), false)[1];
         assert_eq!(found.severity, Severity::Warn);

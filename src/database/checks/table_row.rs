@@ -1,12 +1,12 @@
-//! A table, as every check sees it.
+//! A table of the database, as the checks and the setup use it.
 
 use serde::Deserialize;
 
 use crate::table::{TableName, quoted};
 
-/// What `check_tables.sql` answers about one table.
+/// A row of `check_tables.sql`.
 #[derive(Clone, Debug, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "a row of the catalog is what it is")]
+#[allow(clippy::struct_excessive_bools, reason = "the columns of the catalog")]
 pub(crate) struct TableRow {
     pub(crate) schema: String,
     pub(crate) name: String,
@@ -15,9 +15,9 @@ pub(crate) struct TableRow {
     /// `p` permanent, `u` unlogged.
     pub(crate) persistence: String,
     pub(crate) is_partition: bool,
-    /// It is in the publication as itself.
+    /// The publication contains the table itself.
     pub(crate) published: bool,
-    /// The published partitioned table whose leaf it is.
+    /// The published partitioned table that it is a leaf of.
     pub(crate) published_through: Option<String>,
     pub(crate) row_filter: Option<String>,
     pub(crate) has_column_list: bool,
@@ -25,46 +25,46 @@ pub(crate) struct TableRow {
     pub(crate) replica_identity: String,
     pub(crate) has_primary_key: bool,
     pub(crate) has_identity_index: bool,
-    /// A unique index that could serve as identity.
+    /// A unique index that could become the replica identity.
     pub(crate) candidate_index: Option<String>,
-    /// Of the key by which rows are told apart.
+    /// The columns of the key that identifies rows.
     pub(crate) key_columns: Vec<String>,
     pub(crate) columns: Vec<String>,
     pub(crate) owned: bool,
-    /// We may SELECT from it.
+    /// The connected role has `SELECT` on it.
     pub(crate) readable: bool,
-    /// Row level security hides rows of it from us.
+    /// Row level security hides rows from the connected role.
     pub(crate) row_security: bool,
 }
 
-/// How a table's rows are told apart in the change stream.
+/// How the change stream identifies a table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TableIdentity {
-    /// By a key.
+    /// By the columns of a key.
     Key,
-    /// By the whole row: an old row is sent, but there is no id to tell.
+    /// By the whole row: the old row is sent, but there is no id to report.
     WholeRow,
     /// Not at all: the server refuses UPDATE and DELETE while they are published.
     None,
 }
 
 impl TableRow {
-    /// The name as clients see it.
+    /// The name that clients use.
     pub(crate) fn full_name(&self) -> String {
         TableName::new(&*self.schema, &*self.name).to_string()
     }
 
-    /// Whether a client or an operator may call it so.
-    pub(crate) fn is_called(&self, name: &str) -> bool {
+    /// Whether `name` is one of the spellings of its name.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         TableName::new(&*self.schema, &*self.name).spellings().iter().any(|known| known == name)
     }
 
-    /// The name as SQL takes it.
+    /// The quoted, qualified name for SQL.
     pub(crate) fn quoted_name(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
-    /// Its changes are published, under its own name or its root's.
+    /// Whether its changes are published, under its own name or its root's.
     pub(crate) fn is_followed(&self) -> bool {
         self.published || self.published_through.is_some()
     }
@@ -78,7 +78,7 @@ impl TableRow {
         }
     }
 
-    /// The statement that gives its rows an identity, the best there is.
+    /// The best statements that give its rows a replica identity.
     pub(crate) fn identity_fix(&self) -> Vec<String> {
         let table = self.quoted_name();
         if self.has_primary_key {

@@ -1,4 +1,4 @@
-//! The tables, and whether their rows can be told apart.
+//! The published tables: whether their rows can be identified, and whether all rows and columns are published.
 
 use super::finding::{Finding, some_of};
 use super::publication::PublicationRow;
@@ -7,11 +7,11 @@ use super::table_row::{TableIdentity, TableRow};
 pub(crate) fn findings(publication: &PublicationRow, tables: &[TableRow]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for table in tables.iter().filter(|table| table.is_followed()) {
-        // A partitioned table holds no rows: the identity of its leaves is what counts.
+        // A partitioned table has no rows of its own: the replica identity of its leaves decides.
         if table.kind != "p" {
             findings.extend(identity(publication, table));
         }
-        findings.extend(part_of_the_table(table));
+        findings.extend(partial_publication(table));
     }
     findings.extend(unlogged(publication, tables));
     if findings.is_empty() && tables.iter().any(TableRow::is_followed) {
@@ -27,21 +27,21 @@ fn identity(publication: &PublicationRow, table: &TableRow) -> Option<Finding> {
         TableIdentity::None if publication.updates || publication.deletes => {
             Finding::error(topic, format!("the application's UPDATE and DELETE on {name} FAIL"))
                 .why(format!(
-                    "{}, and the server refuses to publish changes of rows it cannot tell apart",
+                    "{}, and the server rejects changes of published rows that it cannot identify",
                     why_no_identity(table)
                 ))
         }
         TableIdentity::None | TableIdentity::WholeRow => Finding::note(
             topic,
-            format!("{name} has no key: clients are told that it changed, not which rows"),
+            format!("{name} has no key: clients learn that it changed, not which rows"),
         )
-        .why("every commit that touches it resets it"),
+        .why("every commit that changes it resets it for all clients"),
     };
-    let mended = table.identity_fix().into_iter();
-    // What is already there is no remedy.
-    let mended =
-        mended.filter(|fix| table.identity() == TableIdentity::None || !fix.ends_with("FULL;"));
-    Some(mended.fold(finding, Finding::fix))
+    // REPLICA IDENTITY FULL is no fix where it is set already.
+    let fixes = table.identity_fix().into_iter();
+    let fixes =
+        fixes.filter(|fix| table.identity() == TableIdentity::None || !fix.ends_with("FULL;"));
+    Some(fixes.fold(finding, Finding::fix))
 }
 
 fn why_no_identity(table: &TableRow) -> &'static str {
@@ -52,22 +52,22 @@ fn why_no_identity(table: &TableRow) -> &'static str {
     }
 }
 
-fn part_of_the_table(table: &TableRow) -> Vec<Finding> {
+fn partial_publication(table: &TableRow) -> Vec<Finding> {
     let (name, topic) = (table.full_name(), format!("table {}", table.full_name()));
     let mut findings = Vec::new();
     if let Some(filter) = &table.row_filter {
         findings.push(
             Finding::note(
                 &*topic,
-                format!("of {name} only some rows are published: WHERE {filter}"),
+                format!("only some rows of {name} are published: WHERE {filter}"),
             )
-            .why("a row that comes to match is told as an insert, one that ceases to as a delete"),
+            .why("a row that starts to match is reported as an insert, a row that stops matching as a delete"),
         );
     }
     if table.has_column_list {
         findings.push(
-            Finding::note(topic, format!("of {name} only some columns are published"))
-                .why("a change of another column is told as well: the row was updated"),
+            Finding::note(topic, format!("only some columns of {name} are published"))
+                .why("a change of any other column is reported, too, as an update of the row"),
         );
     }
     findings
@@ -76,16 +76,16 @@ fn part_of_the_table(table: &TableRow) -> Vec<Finding> {
 fn unlogged(publication: &PublicationRow, tables: &[TableRow]) -> Option<Finding> {
     let unlogged: Vec<String> =
         tables.iter().filter(|table| table.persistence == "u").map(TableRow::full_name).collect();
-    // They concern those who believe to follow every table.
+    // Worth a note only where the publication claims to contain every table.
     if unlogged.is_empty() || !publication.all_tables {
         return None;
     }
     Some(
         Finding::note(
             "tables",
-            format!("unlogged tables are never followed: {}", some_of(&unlogged)),
+            format!("unlogged tables are never published: {}", some_of(&unlogged)),
         )
-        .why("what is not in the log cannot be read from it")
+        .why("their changes are not in the WAL")
         .fix("ALTER TABLE … SET LOGGED;"),
     )
 }
@@ -93,11 +93,11 @@ fn unlogged(publication: &PublicationRow, tables: &[TableRow]) -> Option<Finding
 #[cfg(test)]
 mod tests {
     use super::super::finding::Severity;
-    use super::super::testing::{table, whole_publication};
+    use super::super::fixtures::{complete_publication, table};
     use super::*;
 
     fn publication(updates: bool) -> PublicationRow {
-        PublicationRow { all_tables: true, updates, deletes: updates, ..whole_publication() }
+        PublicationRow { all_tables: true, updates, deletes: updates, ..complete_publication() }
     }
 
     fn without_key() -> TableRow {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_with_a_key_is_fine() {
+    fn a_table_with_a_key_passes() {
         assert_eq!(only(true, table("items")).severity, Severity::Ok);
         let by_index = TableRow {
             replica_identity: "i".into(),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_whose_updates_fail_is_shouted_about() {
+    fn a_table_whose_updates_fail_is_an_error() {
         let found = only(true, without_key());
         assert_eq!(found.severity, Severity::Error);
         assert_eq!(found.what, "the application's UPDATE and DELETE on Log FAIL");
@@ -153,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn without_published_updates_nothing_fails() {
+    fn a_missing_key_is_a_note_where_updates_are_not_published() {
         assert_eq!(only(false, without_key()).severity, Severity::Note);
     }
 
     #[test]
-    fn a_whole_row_identity_without_a_key_resets() {
+    fn a_full_replica_identity_without_a_key_is_a_note() {
         let full = TableRow { replica_identity: "f".into(), ..without_key() };
         let found = only(true, full);
         assert_eq!(found.severity, Severity::Note);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leaves_of_a_partitioned_table_count_not_the_root() {
+    fn the_leaves_of_a_partitioned_table_are_checked_and_not_the_root() {
         let root = TableRow { kind: "p".into(), replica_identity: "n".into(), ..table("orders") };
         assert_eq!(only(true, root).severity, Severity::Ok);
         let leaf = TableRow {
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_are_not_published_are_left_alone() {
+    fn unpublished_tables_are_not_checked() {
         let other = TableRow { published: false, ..without_key() };
         assert_eq!(findings(&publication(true), &[other]), []);
     }
 
     #[test]
-    fn filters_column_lists_and_unlogged_tables_are_noted() {
+    fn filters_column_lists_and_unlogged_tables_are_notes() {
         let part = TableRow {
             row_filter: Some("(a > 1)".into()),
             has_column_list: true,
@@ -196,7 +196,7 @@ mod tests {
         let found = findings(&publication(true), &[part, unlogged]);
         assert_eq!(found.len(), 3);
         assert!(found[0].what.ends_with("WHERE (a > 1)"));
-        assert!(found[2].what.ends_with("never followed: sessions"));
+        assert!(found[2].what.ends_with("never published: sessions"));
         assert!(found.iter().all(|finding| finding.severity == Severity::Note));
     }
 }

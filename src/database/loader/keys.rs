@@ -1,4 +1,4 @@
-//! Keys as SQL reads them, and those that are no values of their type.
+//! The requested keys as SQL values, and the detection of values that are not valid for their type.
 
 use std::collections::BTreeMap;
 
@@ -11,41 +11,40 @@ use super::failure::LoadFailure;
 use super::pool::SessionPool;
 use super::query::casts;
 
-/// The keys of one load.
+/// The requested keys of one load.
 pub(super) struct KeyBatch<'a> {
     pub(super) keys: &'a [Key],
-    /// For each the text of each column's value; `None`: it is no value of its type.
+    /// For each key the texts of its columns' values; `None` if one is not valid for its type.
     texts: Vec<Option<Vec<String>>>,
-    /// Rows that the database refuses to write as JSON: the numbers of their keys, and what it says.
-    pub(super) unwritable: BTreeMap<usize, String>,
+    /// The numbers of the keys whose rows the database can't convert to JSON, with the reason.
+    pub(super) unencodable: BTreeMap<usize, String>,
 }
 
 impl<'a> KeyBatch<'a> {
-    /// Takes the keys apart.
-    pub(super) fn new(held: &RowCachePlan, keys: &'a [Key]) -> Self {
-        let texts = keys.iter().map(|key| texts_of(held, key)).collect();
-        Self { keys, texts, unwritable: BTreeMap::new() }
+    pub(super) fn new(plan: &RowCachePlan, keys: &'a [Key]) -> Self {
+        let texts = keys.iter().map(|key| texts_of(plan, key)).collect();
+        Self { keys, texts, unencodable: BTreeMap::new() }
     }
 
-    /// The keys that can be asked for, with their numbers.
-    pub(super) fn askable(&self) -> Vec<(usize, &[String])> {
+    /// The keys that can be queried, with their numbers.
+    pub(super) fn valid(&self) -> Vec<(usize, &[String])> {
         let texts = self.texts.iter().enumerate();
-        let texts = texts.filter(|(number, _)| !self.unwritable.contains_key(number));
+        let texts = texts.filter(|(number, _)| !self.unencodable.contains_key(number));
         texts.filter_map(|(number, texts)| Some((number, texts.as_deref()?))).collect()
     }
 
-    /// Asks the database which of them are no values of their types, and strikes these out.
+    /// Excludes the keys that are not valid for the types of their columns.
     ///
-    /// One query casts them all; when it fails, each half is tried by itself.
-    pub(super) async fn exclude(
+    /// One query casts all of them; when it fails, bisection finds the invalid ones.
+    pub(super) async fn exclude_invalid(
         &mut self,
-        held: &RowCachePlan,
+        plan: &RowCachePlan,
         pool: &SessionPool,
     ) -> Result<(), LoadFailure> {
         let mut suspects = vec![&mut self.texts[..]];
         while let Some(suspected) = suspects.pop() {
             let texts = suspected.iter().flatten();
-            let values: Vec<String> = texts.flat_map(|texts| casts(&held.key, texts)).collect();
+            let values: Vec<String> = texts.flat_map(|texts| casts(&plan.key, texts)).collect();
             if cast(pool, &values).await?.is_none() {
                 continue;
             }
@@ -60,32 +59,32 @@ impl<'a> KeyBatch<'a> {
         Ok(())
     }
 
-    /// Why the key can't be asked for, if it was the only one.
-    pub(super) async fn refusal(
+    /// Fails with the reason if the batch is a single invalid key.
+    pub(super) async fn reject_single_invalid(
         &self,
-        held: &RowCachePlan,
+        plan: &RowCachePlan,
         pool: &SessionPool,
     ) -> Result<(), LoadFailure> {
         let ([key], [None]) = (self.keys, &self.texts[..]) else { return Ok(()) };
-        let Some(parts) = key.parts(held.key.len()) else {
-            return Err(wrong_count(held).into());
+        let Some(parts) = key.parts(plan.key.len()) else {
+            return Err(wrong_count(plan).into());
         };
-        for (column, part) in held.key.iter().zip(&parts) {
+        for (column, part) in plan.key.iter().zip(&parts) {
             let Some(text) = text_of(column, part) else {
-                return Err(bad(column, part, None).into());
+                return Err(bad_key(column, part, None).into());
             };
             let value = casts(std::slice::from_ref(column), &[text]);
             if let Some(reason) = cast(pool, &value).await? {
-                return Err(bad(column, part, Some(&reason)).into());
+                return Err(bad_key(column, part, Some(&reason)).into());
             }
         }
         Ok(())
     }
 }
 
-/// Whether the database takes these values; if not, its reason.
+/// Casts the values; returns the database's reason if one is not valid.
 async fn cast(pool: &SessionPool, values: &[String]) -> Result<Option<String>, LoadFailure> {
-    match pool.ask(&format!("SELECT {}", values.join(", "))).await {
+    match pool.query(&format!("SELECT {}", values.join(", "))).await {
         Ok(_) => Ok(None),
         Err(failure) if failure.blames_a_value() => {
             Ok(failure.statement_error().map(|error| error.message.clone()))
@@ -94,12 +93,12 @@ async fn cast(pool: &SessionPool, values: &[String]) -> Result<Option<String>, L
     }
 }
 
-fn texts_of(held: &RowCachePlan, key: &Key) -> Option<Vec<String>> {
-    let parts = key.parts(held.key.len())?;
-    held.key.iter().zip(&parts).map(|(column, part)| text_of(column, part)).collect()
+fn texts_of(plan: &RowCachePlan, key: &Key) -> Option<Vec<String>> {
+    let parts = key.parts(plan.key.len())?;
+    plan.key.iter().zip(&parts).map(|(column, part)| text_of(column, part)).collect()
 }
 
-/// JSON reads a string with its quotes, every other type without.
+/// The text that PostgreSQL reads: a string keeps its quotes for `json` and `jsonb` columns only.
 fn text_of(column: &Column, part: &KeyPart) -> Option<String> {
     match column.form {
         Some(JsonShape::Scalar(JsonType::Json | JsonType::Jsonb)) => Some(part.json().to_owned()),
@@ -107,8 +106,8 @@ fn text_of(column: &Column, part: &KeyPart) -> Option<String> {
     }
 }
 
-fn wrong_count(held: &RowCachePlan) -> LoadError {
-    let names: Vec<&str> = held.key.iter().map(|column| column.name.as_str()).collect();
+fn wrong_count(plan: &RowCachePlan) -> LoadError {
+    let names: Vec<&str> = plan.key.iter().map(|column| column.name.as_str()).collect();
     let columns = if names.len() == 1 { "column" } else { "columns, in this order" };
     LoadError::BadKey(format!(
         "the key consists of {} {columns}: {}",
@@ -117,10 +116,10 @@ fn wrong_count(held: &RowCachePlan) -> LoadError {
     ))
 }
 
-fn bad(column: &Column, part: &KeyPart, reason: Option<&str>) -> LoadError {
+fn bad_key(column: &Column, part: &KeyPart, reason: Option<&str>) -> LoadError {
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     LoadError::BadKey(format!(
-        "{} is no value of the key's column {}, whose type is {}{reason}",
+        "{} is not a valid value of the key column {} of type {}{reason}",
         part.json(),
         column.name,
         column.type_name

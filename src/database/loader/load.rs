@@ -1,6 +1,6 @@
-//! Rows by key.
+//! Loads of rows by key.
 
-use crate::load::{LoadedRow, LoadedRows, ReadPoint};
+use crate::load::{LoadError, LoadedRow, LoadedRows, ReadPoint};
 use crate::table::{RowCachePlan, Table};
 
 use super::failure::{LoadFailure, unencodable};
@@ -8,44 +8,44 @@ use super::keys::KeyBatch;
 use super::pool::SessionPool;
 use super::query;
 use super::read_point::ServerFacts;
-use super::record::TextValues;
+use super::select_list::{JsonSource, SelectList};
 use super::session::ResponseRows;
-use super::shape::{JsonSource, SelectList};
+use super::text_values::TextValues;
 
-/// Keys in one query; more are asked for in several queries of one snapshot.
-pub(super) const KEYS_PER_QUERY_MAX: usize = 500;
+/// Keys per query; larger loads use several queries in one snapshot.
+pub(super) const MAX_KEYS_PER_QUERY: usize = 500;
 
-/// A row may become one that can't be written just after it was found to be none: then it is looked for
-/// again, so often.
-const UNWRITABLE_ROUNDS_MAX: u32 = 3;
+/// Searches for unencodable rows per load. More than one may be needed: a row may become unencodable just
+/// after a search that did not find it.
+const MAX_UNENCODABLE_SEARCHES: u32 = 3;
 
-/// Reads the rows.
+/// Loads the rows of a batch of keys.
 ///
-/// The usual way is one round trip. What it comes upon (a key that is no value of its type, a value
-/// we don't render) is sorted out only then.
+/// Usually one round trip. Exceptions (a key that is not valid for its type, a value that Highwater does
+/// not render) cost further round trips, but only when they occur.
 pub(super) async fn load(
     pool: &SessionPool,
     table: &Table,
-    held: &RowCachePlan,
-    mut asked: KeyBatch<'_>,
+    plan: &RowCachePlan,
+    mut batch: KeyBatch<'_>,
 ) -> Result<LoadedRows, LoadFailure> {
-    asked.refusal(held, pool).await?;
-    let mut rendering = JsonSource::Ours;
-    let mut struck_out = false;
-    let mut rounds = 0;
+    batch.reject_single_invalid(plan, pool).await?;
+    let mut rendering = JsonSource::Local;
+    let mut excluded = false;
+    let mut searches = 0;
     loop {
-        match read(pool, table, held, &asked, rendering).await {
-            Err(LoadFailure::Unrenderable(_)) if rendering == JsonSource::Ours => {
+        match read(pool, table, plan, &batch, rendering).await {
+            Err(LoadFailure::Unrenderable(_)) if rendering == JsonSource::Local => {
                 rendering = JsonSource::Database;
             }
-            Err(failure) if failure.blames_a_value() && !struck_out => {
-                asked.exclude(held, pool).await?;
-                asked.refusal(held, pool).await?;
-                struck_out = true;
+            Err(failure) if failure.blames_a_value() && !excluded => {
+                batch.exclude_invalid(plan, pool).await?;
+                batch.reject_single_invalid(plan, pool).await?;
+                excluded = true;
             }
-            Err(failure) if failure.blames_a_value() && rounds < UNWRITABLE_ROUNDS_MAX => {
-                leave_out_unwritable(pool, table, held, &mut asked).await?;
-                rounds += 1;
+            Err(failure) if failure.blames_a_value() && searches < MAX_UNENCODABLE_SEARCHES => {
+                leave_out_unencodable(pool, table, plan, &mut batch).await?;
+                searches += 1;
             }
             read => return read,
         }
@@ -55,21 +55,21 @@ pub(super) async fn load(
 async fn read(
     pool: &SessionPool,
     table: &Table,
-    held: &RowCachePlan,
-    asked: &KeyBatch<'_>,
+    plan: &RowCachePlan,
+    batch: &KeyBatch<'_>,
     rendering: JsonSource,
 ) -> Result<LoadedRows, LoadFailure> {
-    let mut shape = SelectList::new(held, rendering);
-    let statements = statements(table, held, &shape, &asked.askable());
-    let (answers, server) = pool.ask(&statements).await?;
-    let at = opened(&answers, server)?;
-    let rows = asked.keys.iter().enumerate().map(|(number, key)| {
+    let mut select = SelectList::new(plan, rendering);
+    let statements = statements(table, plan, &select, &batch.valid());
+    let (answers, server) = pool.query(&statements).await?;
+    let at = opening_read_point(&answers, server)?;
+    let rows = batch.keys.iter().enumerate().map(|(number, key)| {
         let absent = LoadedRow { key: key.clone(), row: None };
-        asked.unwritable.get(&number).map_or(Ok(absent), |reason| Err(reason.clone()))
+        batch.unencodable.get(&number).map_or(Ok(absent), |reason| Err(reason.clone()))
     });
     let mut rows: Vec<Result<LoadedRow, String>> = rows.collect();
     for record in answers.iter().skip(query::OPENING + 1).flatten() {
-        let (number, row) = found(record, held, &mut shape)?;
+        let (number, row) = key_result(record, plan, &mut select)?;
         *rows.get_mut(number).ok_or(LoadFailure::Unexpected)? = Ok(row);
     }
     Ok(LoadedRows { at, rows })
@@ -77,32 +77,32 @@ async fn read(
 
 fn statements(
     table: &Table,
-    held: &RowCachePlan,
-    shape: &SelectList,
+    plan: &RowCachePlan,
+    select: &SelectList,
     keys: &[(usize, &[String])],
 ) -> String {
-    let mut statements = query::transaction(table, held);
-    for keys in keys.chunks(KEYS_PER_QUERY_MAX) {
-        statements.push(query::rows_of(table, held, shape, keys));
+    let mut statements = query::transaction(table, plan);
+    for keys in keys.chunks(MAX_KEYS_PER_QUERY) {
+        statements.push(query::rows_of(table, plan, select, keys));
     }
     statements.push(query::COMMIT.into());
     statements.join("; ")
 }
 
-/// Finds the rows that even the database can't write as JSON: each half of those that it refuses
-/// together is tried by itself. They are left out, so that they cost the others nothing but time.
-async fn leave_out_unwritable(
+/// Finds by bisection the rows that even the database can't convert to JSON, and excludes them from the
+/// batch, so that the other rows can still be loaded.
+async fn leave_out_unencodable(
     pool: &SessionPool,
     table: &Table,
-    held: &RowCachePlan,
-    asked: &mut KeyBatch<'_>,
+    plan: &RowCachePlan,
+    batch: &mut KeyBatch<'_>,
 ) -> Result<(), LoadFailure> {
-    let shape = SelectList::new(held, JsonSource::Database);
-    let mut suspects = vec![asked.askable().iter().map(|(number, _)| *number).collect::<Vec<_>>()];
+    let select = SelectList::new(plan, JsonSource::Database);
+    let mut suspects = vec![batch.valid().iter().map(|(number, _)| *number).collect::<Vec<_>>()];
     while let Some(suspected) = suspects.pop() {
-        let keys = asked.askable();
+        let keys = batch.valid();
         let keys: Vec<_> = keys.into_iter().filter(|(n, _)| suspected.contains(n)).collect();
-        let failure = match pool.ask(&statements(table, held, &shape, &keys)).await {
+        let failure = match pool.query(&statements(table, plan, &select, &keys)).await {
             Ok(_) => continue,
             Err(failure) if failure.blames_a_value() => failure,
             Err(failure) => return Err(failure),
@@ -110,8 +110,8 @@ async fn leave_out_unwritable(
         match suspected.as_slice() {
             [] => return Err(failure),
             [single] => {
-                let key = asked.keys.get(*single).ok_or(LoadFailure::Unexpected)?;
-                asked.unwritable.insert(*single, unencodable(table, key, &failure));
+                let key = batch.keys.get(*single).ok_or(LoadFailure::Unexpected)?;
+                batch.unencodable.insert(*single, unencodable(table, key, &failure));
             }
             several => {
                 let (one, other) = several.split_at(several.len() / 2);
@@ -122,36 +122,36 @@ async fn leave_out_unwritable(
     Ok(())
 }
 
-/// What the transaction sees, if the table is still as it was described.
-pub(super) fn opened(
+/// The transaction's read point, if the table's definition is unchanged; else [`LoadError::Outdated`].
+pub(super) fn opening_read_point(
     answers: &ResponseRows,
     server: ServerFacts,
 ) -> Result<ReadPoint, LoadFailure> {
     let opening = answers.get(query::OPENING).and_then(|rows| rows.first());
     let opening = opening.ok_or(LoadFailure::Unexpected)?;
-    let at = server.loaded_at(opening)?;
+    let at = server.read_point(opening)?;
     if opening.value(query::IS_AS_DESCRIBED) == Some(b"t") {
         Ok(at)
     } else {
-        Err(LoadFailure::Load(crate::load::LoadError::Outdated))
+        Err(LoadError::Outdated.into())
     }
 }
 
-/// What became of the key with the number returned, as [`query::rows_of`] tells it.
-pub(super) fn found(
+/// The number of a key and its row, from a result row of [`query::rows_of`].
+pub(super) fn key_result(
     record: &TextValues,
-    held: &RowCachePlan,
-    shape: &mut SelectList,
+    plan: &RowCachePlan,
+    select: &mut SelectList,
 ) -> Result<(usize, LoadedRow), LoadFailure> {
     let number =
         record.text(0).and_then(|text| text.parse().ok()).ok_or(LoadFailure::Unexpected)?;
-    let start = 1 + held.key.len();
-    // A key's columns are never NULL.
-    let is_there = shape.key_places().all(|place| record.value(start + place).is_some());
-    let loaded = if is_there {
-        LoadedRow { key: shape.key_of(record, start)?, row: Some(shape.row_of(record, start)?) }
+    let start = 1 + plan.key.len();
+    // The columns of a key are NOT NULL, so a NULL means that the row does not exist.
+    let exists = select.key_indexes().all(|place| record.value(start + place).is_some());
+    let loaded = if exists {
+        LoadedRow { key: select.key_of(record, start)?, row: Some(select.row_of(record, start)?) }
     } else {
-        LoadedRow { key: shape.key_at(record, 1)?, row: None }
+        LoadedRow { key: select.key_at(record, 1)?, row: None }
     };
     Ok((number, loaded))
 }

@@ -1,12 +1,14 @@
-//! Rows, read from the database.
+//! The loader, which reads rows from PostgreSQL.
 //!
-//! A [`PgLoader`] reads in transactions that see one moment and know which (`query`, `horizon`),
-//! over a few sessions (`session`, `pool`): rows by key (`load`, `keys`) or a whole table (`copy`).
-//! What the server prints (`record`) becomes documents as the change stream's tuples do (`shape`).
+//! A [`PgLoader`] reads in transactions with a known snapshot (`query`, `read_point`), over a few
+//! sessions (`session`, `pool`): rows by key (`load`, `keys`) or whole tables (`copy`). The text values
+//! that the server returns (`text_values`) become JSON documents by the same rendering as the change
+//! stream's tuples (`select_list`).
 //!
-//! Invariants: nothing but reads, under the weakest lock, and never a read that may wait or last
-//! without a limit; what a row says and what the snapshot says of the row are one moment's truth; a
-//! row that can't be rendered with certainty is rendered by the database.
+//! Invariants:
+//! - The loader only reads, under the weakest lock, and no read waits or runs without a limit.
+//! - The rows and their read point belong to one snapshot.
+//! - A row that can't be rendered exactly is rendered by the database.
 
 mod copy;
 mod failure;
@@ -15,9 +17,9 @@ mod load;
 mod pool;
 mod query;
 mod read_point;
-mod record;
+mod select_list;
 mod session;
-mod shape;
+mod text_values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,78 +38,79 @@ use keys::KeyBatch;
 use pool::SessionPool;
 use session::SqlSessionOptions;
 
-/// How rows are read.
+/// The options of a [`PgLoader`].
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
-    /// Where from.
+    /// The server to read from.
     pub target: ConnectOptions,
-    /// Sessions for reading rows by key. When all are busy a load waits. A copy has one of its own
-    /// beside these.
-    pub connections_max: usize,
-    /// How long a query by key may take. A longer one is cancelled: [`LoadError::Unavailable`].
-    pub statement_time_max: Duration,
-    /// How long to wait for a table that another session holds locked to change its definition;
-    /// then [`LoadError::Unavailable`].
-    pub lock_time_max: Duration,
-    /// When the server is silent for so long the session is given up: [`LoadError::Unavailable`].
-    /// Longer than a query may take.
-    pub silence_max: Duration,
-    /// How long a copy looks for a snapshot that is wanted; then [`LoadError::Unavailable`].
-    pub snapshot_time_max: Duration,
+    /// Upper bound of sessions for loads by key; when all are busy, a load waits. Each copy uses one
+    /// additional session.
+    pub max_connections: usize,
+    /// `statement_timeout` of a load by key; a longer one fails as [`LoadError::Unavailable`].
+    pub statement_timeout: Duration,
+    /// `lock_timeout`: the time to wait for a table that another session has locked to change its
+    /// definition; then [`LoadError::Unavailable`].
+    pub lock_timeout: Duration,
+    /// The time without data from the server after which a session is abandoned:
+    /// [`LoadError::Unavailable`]. Must be longer than `statement_timeout`.
+    pub silence_timeout: Duration,
+    /// The time in which a copy must get a snapshot that its sink accepts; then
+    /// [`LoadError::Unavailable`].
+    pub snapshot_timeout: Duration,
 }
 
 impl LoaderOptions {
-    /// The usual limits.
+    /// The default limits.
     pub fn new(target: ConnectOptions) -> Self {
         Self {
             target,
-            connections_max: 4,
-            statement_time_max: Duration::from_secs(10),
-            lock_time_max: Duration::from_secs(1),
-            silence_max: Duration::from_secs(30),
-            snapshot_time_max: Duration::from_secs(30),
+            max_connections: 4,
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(1),
+            silence_timeout: Duration::from_secs(30),
+            snapshot_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// Reads rows from PostgreSQL, with the rights of a role that may `SELECT` them.
+/// A [`Loader`] that reads from PostgreSQL. Its role needs `SELECT` on the tables.
 pub struct PgLoader {
     pool: SessionPool,
     copies: SqlSessionOptions,
-    snapshot_time_max: Duration,
+    snapshot_timeout: Duration,
 }
 
 impl PgLoader {
-    /// What our sessions are called in `pg_stat_activity`.
+    /// The `application_name` of its sessions, as in `pg_stat_activity`.
     const APPLICATION_NAME: &'static str = "highwater loader";
 
-    /// A loader that has not connected yet.
+    /// Creates a loader without connecting.
     pub fn new(options: LoaderOptions) -> Self {
         let sessions = SqlSessionOptions {
             target: options.target.with_application_name(Self::APPLICATION_NAME),
-            statement_time_max: options.statement_time_max,
-            lock_time_max: options.lock_time_max,
-            silence_max: options.silence_max,
+            statement_timeout: options.statement_timeout,
+            lock_timeout: options.lock_timeout,
+            silence_timeout: options.silence_timeout,
         };
         Self {
-            pool: SessionPool::new(sessions.clone(), options.connections_max),
+            pool: SessionPool::new(sessions.clone(), options.max_connections),
             copies: sessions,
-            snapshot_time_max: options.snapshot_time_max,
+            snapshot_timeout: options.snapshot_timeout,
         }
     }
 
-    /// Closes sessions that nobody has used for a minute, all but one, for as long as it runs.
+    /// Closes sessions that were idle for a minute, all but one. Never returns.
     pub async fn close_idle(&self) {
         self.pool.close_idle().await;
     }
 
-    fn told(&self, failure: LoadFailure, table: &Table) -> LoadError {
-        failure.told(table, self.copies.target.user())
+    fn load_error(&self, failure: LoadFailure, table: &Table) -> LoadError {
+        failure.into_load_error(table, self.copies.target.user())
     }
 
-    async fn seen(&self) -> Result<ReadPoint, LoadFailure> {
-        let (answers, server) = self.pool.ask(&format!("SELECT {}", query::SEEN)).await?;
-        server.loaded_at(answers.iter().flatten().next().ok_or(LoadFailure::Unexpected)?)
+    async fn read_point(&self) -> Result<ReadPoint, LoadFailure> {
+        let (answers, server) = self.pool.query(&format!("SELECT {}", query::READ_POINT)).await?;
+        server.read_point(answers.iter().flatten().next().ok_or(LoadFailure::Unexpected)?)
     }
 }
 
@@ -118,9 +121,9 @@ impl Loader for PgLoader {
         keys: &'a [Key],
     ) -> BoxFuture<'a, Result<LoadedRows, LoadError>> {
         async move {
-            let held = held(table)?;
-            let loaded = load::load(&self.pool, table, held, KeyBatch::new(held, keys)).await;
-            loaded.map_err(|failure| self.told(failure, table))
+            let plan = cache_plan(table)?;
+            let loaded = load::load(&self.pool, table, plan, KeyBatch::new(plan, keys)).await;
+            loaded.map_err(|failure| self.load_error(failure, table))
         }
         .boxed()
     }
@@ -131,20 +134,20 @@ impl Loader for PgLoader {
         sink: &'a mut dyn CopySink,
     ) -> BoxFuture<'a, Result<(), LoadError>> {
         async move {
-            let held = held(table)?;
-            let copied = copy::copy(&self.copies, self.snapshot_time_max, table, held, sink).await;
-            copied.map_err(|failure| self.told(failure, table))
+            let plan = cache_plan(table)?;
+            let copied = copy::copy(&self.copies, self.snapshot_timeout, table, plan, sink).await;
+            copied.map_err(|failure| self.load_error(failure, table))
         }
         .boxed()
     }
 
     fn leave(&self, server: PostmasterId) {
-        self.pool.leave(server);
+        self.pool.close_sessions_with(server);
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<ReadPoint, LoadError>> {
         async move {
-            self.seen().await.map_err(|failure| match failure {
+            self.read_point().await.map_err(|failure| match failure {
                 LoadFailure::Load(error) => error,
                 other => LoadError::Unavailable(other.to_string()),
             })
@@ -153,8 +156,12 @@ impl Loader for PgLoader {
     }
 }
 
-fn held(table: &Table) -> Result<&RowCachePlan, LoadError> {
-    let refused =
-        || LoadError::Refused(format!("the rows of table {} are not to be read", table.name));
-    table.rows.held().map(|held| &**held).ok_or_else(refused)
+fn cache_plan(table: &Table) -> Result<&RowCachePlan, LoadError> {
+    let refused = || {
+        LoadError::Refused(format!(
+            "the rows of table {} are not cached, so they are not loaded",
+            table.name
+        ))
+    };
+    table.rows.held().map(|plan| &**plan).ok_or_else(refused)
 }

@@ -1,52 +1,52 @@
-//! The statements that read rows.
+//! The SQL statements of the loader.
 //!
 //! # Why the lock comes first
 //!
-//! PostgreSQL takes a transaction's snapshot at its first query, but a table's definition as it is
-//! at the moment of each query. Between the two an `ALTER TABLE` may commit: the rows would then be
-//! those of a rewritten table, which the snapshot can't see (it looks empty: rewrites "are not
-//! MVCC-safe", manual: "Caveats"), while the catalog, read in the snapshot, still shows the table as
-//! it was. `LOCK TABLE` takes no snapshot; so with the lock first, whatever the snapshot shows of the
-//! table and its definition stays so until `COMMIT`. The lock is the weakest there is, `ACCESS SHARE`:
-//! the one every query takes.
+//! PostgreSQL takes a transaction's snapshot at its first query, but reads a table's definition anew
+//! at every query. An `ALTER TABLE` may commit in between: the rows would then be those of a rewritten
+//! table, which the snapshot can't see (the table looks empty: rewrites "are not MVCC-safe", manual:
+//! "Caveats"), while the catalog, read in the snapshot, still shows the old definition. `LOCK TABLE`
+//! takes no snapshot. With the lock first, what the snapshot shows of the table and its definition is
+//! valid until `COMMIT`. The lock is the weakest one, `ACCESS SHARE`, which every query takes.
 
 use crate::database::sql::{TABLE_DEFINITION, fill, literal, without_comments};
 use crate::table::{Column, RowCachePlan, Table, quoted};
 
-use super::shape::SelectList;
+use super::select_list::SelectList;
 
-/// Ends a transaction.
+/// Ends a transaction, whether or not it wrote.
 pub(super) const COMMIT: &str = "COMMIT";
 
-/// What can be seen, and where the WAL ends at least at every commit that can be: read in this
-/// order, because the snapshot is taken before a query's values are computed.
-pub(super) const SEEN: &str = "pg_catalog.pg_current_snapshot(), \
+/// The expressions of a read point: the snapshot, and a WAL position at or after every commit that it
+/// sees (NULL on a standby). The position is read second, because a query takes its snapshot before it
+/// computes any value.
+pub(super) const READ_POINT: &str = "pg_catalog.pg_current_snapshot(), \
      CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL \
      ELSE pg_catalog.pg_current_wal_insert_lsn() END";
 
-/// The statements that begin a transaction on the table, in which other statements may follow.
-pub(super) fn transaction(table: &Table, held: &RowCachePlan) -> Vec<String> {
+/// The statements that begin a transaction on the table; further statements may follow.
+pub(super) fn transaction(table: &Table, plan: &RowCachePlan) -> Vec<String> {
     vec![
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(),
-        format!("SET LOCAL search_path = {}", search_path(&held.key)),
-        format!("LOCK TABLE {} IN ACCESS SHARE MODE", relation(table, held)),
-        format!("SELECT {SEEN}, {}", is_as_described(table, held)),
+        format!("SET LOCAL search_path = {}", search_path(&plan.key)),
+        format!("LOCK TABLE {} IN ACCESS SHARE MODE", relation(table, plan)),
+        format!("SELECT {READ_POINT}, {}", is_as_described(table, plan)),
     ]
 }
 
-/// Which of these statements tells what the transaction sees.
+/// The index of the statement among them that returns the read point.
 pub(super) const OPENING: usize = 3;
-/// Where in its row it says whether the table is still the one it was.
+/// The index of its column that is true if the table's definition is unchanged.
 pub(super) const IS_AS_DESCRIBED: usize = 2;
 
-/// The schemas of the key's types: those of an extension have their operators there. Built-in types
-/// have none that is shown, and nothing else is looked up by a bare name.
+/// The schemas of the key's types, as the operators of an extension's types are in its schema. Names of
+/// built-in types have no schema, and the statements use no other unqualified names.
 fn search_path(key: &[Column]) -> String {
     let schemas: Vec<&str> = key.iter().filter_map(|column| schema(&column.type_name)).collect();
     if schemas.is_empty() { "''".into() } else { schemas.join(", ") }
 }
 
-/// The schema of a type's name, quoted as it is there.
+/// The schema part of a type's name, quoted as in the name; `None` for built-in types.
 fn schema(type_name: &str) -> Option<&str> {
     let mut in_quotes = false;
     let dot = type_name.char_indices().find(|(_, letter)| {
@@ -56,7 +56,7 @@ fn schema(type_name: &str) -> Option<&str> {
     type_name.get(..dot?.0)
 }
 
-fn is_as_described(table: &Table, held: &RowCachePlan) -> String {
+fn is_as_described(table: &Table, plan: &RowCachePlan) -> String {
     let oid = table.oid.0.to_string();
     let definition = without_comments(&fill(TABLE_DEFINITION, &[("oid", &oid)]));
     format!(
@@ -64,11 +64,11 @@ fn is_as_described(table: &Table, held: &RowCachePlan) -> String {
          (SELECT described.definition FROM ({}) AS described) = {}",
         literal(&qualified(table)),
         definition.trim().trim_end_matches(';'),
-        literal(&held.definition)
+        literal(&plan.definition)
     )
 }
 
-/// About how many rows the table has, as last counted by `VACUUM` or `ANALYZE`; 0 before that.
+/// The estimated number of rows, from the last `VACUUM` or `ANALYZE`; 0 before the first.
 pub(super) fn rows_estimate(table: &Table) -> String {
     format!(
         "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint FROM pg_catalog.pg_class AS c \
@@ -78,51 +78,51 @@ pub(super) fn rows_estimate(table: &Table) -> String {
     )
 }
 
-/// All rows, as a `COPY`.
-pub(super) fn copy(table: &Table, held: &RowCachePlan, shape: &SelectList) -> String {
-    let rows = select(table, held, &shape.selected().join(", "));
+/// A `COPY` of all rows.
+pub(super) fn copy(table: &Table, plan: &RowCachePlan, select: &SelectList) -> String {
+    let rows = select_from(table, plan, &select.selected().join(", "));
     format!("COPY ({rows}) TO STDOUT")
 }
 
-/// The rows of these keys: for each its number, the key's columns as the database writes the values
-/// asked for, then the selected values (NULL where there is no row).
+/// The rows of these keys, one result row per key: its number, the key's columns as the database writes
+/// the requested values, then the selected values (NULL if the row does not exist).
 pub(super) fn rows_of(
     table: &Table,
-    held: &RowCachePlan,
-    shape: &SelectList,
+    plan: &RowCachePlan,
+    select: &SelectList,
     keys: &[(usize, &[String])],
 ) -> String {
     let values: Vec<String> = keys
         .iter()
-        .map(|(number, texts)| format!("({number}, {})", casts(&held.key, texts).join(", ")))
+        .map(|(number, texts)| format!("({number}, {})", casts(&plan.key, texts).join(", ")))
         .collect();
     let named = |letter: char, count: usize| -> Vec<String> {
         (0..count).map(|place| format!("{letter}{place}")).collect()
     };
-    let asked = named('k', held.key.len()).join(", ");
-    let selected = named('v', shape.selected().len());
-    let aliased: Vec<String> = shape
+    let key_columns = named('k', plan.key.len()).join(", ");
+    let selected = named('v', select.selected().len());
+    let aliased: Vec<String> = select
         .selected()
         .iter()
         .zip(&selected)
         .map(|(what, name)| format!("{what} AS {name}"))
         .collect();
-    let condition: Vec<String> = shape
-        .key_places()
+    let condition: Vec<String> = select
+        .key_indexes()
         .enumerate()
-        .map(|(index, place)| format!("held.v{place} = asked.k{index}"))
+        .map(|(index, place)| format!("stored.v{place} = requested.k{index}"))
         .collect();
     format!(
-        "SELECT number, {asked}, {} FROM (VALUES {}) AS asked (number, {asked}) \
-         LEFT JOIN ({}) AS held ON {}",
+        "SELECT number, {key_columns}, {} FROM (VALUES {}) AS requested (number, {key_columns}) \
+         LEFT JOIN ({}) AS stored ON {}",
         selected.join(", "),
         values.join(", "),
-        select(table, held, &aliased.join(", ")),
+        select_from(table, plan, &aliased.join(", ")),
         condition.join(" AND ")
     )
 }
 
-/// The values of a key's columns, each as a value of the column's type.
+/// The expressions that cast the texts of a key to the types of its columns.
 pub(super) fn casts(columns: &[Column], texts: &[String]) -> Vec<String> {
     let cast = |(column, text): (&Column, &String)| {
         format!("CAST({} AS {})", literal(text), column.type_name)
@@ -130,18 +130,18 @@ pub(super) fn casts(columns: &[Column], texts: &[String]) -> Vec<String> {
     columns.iter().zip(texts).map(cast).collect()
 }
 
-fn select(table: &Table, held: &RowCachePlan, what: &str) -> String {
-    let filter = held.filter.as_deref().unwrap_or("true");
-    format!("SELECT {what} FROM {} WHERE {filter}", relation(table, held))
+fn select_from(table: &Table, plan: &RowCachePlan, what: &str) -> String {
+    let filter = plan.filter.as_deref().unwrap_or("true");
+    format!("SELECT {what} FROM {} WHERE {filter}", relation(table, plan))
 }
 
-/// Children that inherit from a table are tables of their own; partitions are not.
-fn relation(table: &Table, held: &RowCachePlan) -> String {
-    let only = if held.partitioned { "" } else { "ONLY " };
+/// The table with its partitions, but without tables that inherit from it, which are separate tables.
+fn relation(table: &Table, plan: &RowCachePlan) -> String {
+    let only = if plan.partitioned { "" } else { "ONLY " };
     format!("{only}{}", qualified(table))
 }
 
-/// The table's name in SQL.
+/// The table's quoted, qualified name for SQL.
 pub(super) fn qualified(table: &Table) -> String {
     format!("{}.{}", quoted(&table.name.schema), quoted(&table.name.name))
 }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operators_are_looked_up_where_the_types_are() {
+    fn the_search_path_contains_the_schemas_of_the_keys_types() {
         let path = |types: &[&str]| {
             let column = |name: &&str| Column {
                 name: "c".into(),

@@ -1,4 +1,4 @@
-//! An SQL session that reads rows.
+//! The loader's SQL session.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::wire::{self, ConnectOptions, LoggedIn, QueryResponse, SessionPurpose}
 
 use super::failure::LoadFailure;
 use super::read_point::ServerFacts;
-use super::record::TextValues;
+use super::text_values::TextValues;
 
-/// The rows of each statement of a string, in order.
+/// The rows of each statement of a query string, in order.
 pub(super) type ResponseRows = Vec<Vec<TextValues>>;
 
-/// How a session is opened.
+/// The options of a session.
 #[derive(Clone, Debug)]
 pub(super) struct SqlSessionOptions {
     pub(super) target: ConnectOptions,
     /// `statement_timeout`.
-    pub(super) statement_time_max: Duration,
+    pub(super) statement_timeout: Duration,
     /// `lock_timeout`.
-    pub(super) lock_time_max: Duration,
-    /// When the server sends nothing for so long the session is given up.
-    pub(super) silence_max: Duration,
+    pub(super) lock_timeout: Duration,
+    /// The time without data from the server after which the session is abandoned.
+    pub(super) silence_timeout: Duration,
 }
 
-/// A session.
+/// An SQL session with read-only settings.
 pub(super) struct SqlSession {
     session: LoggedIn,
-    silence_max: Duration,
+    silence_timeout: Duration,
     pub(super) server: ServerFacts,
     in_transaction: bool,
 }
@@ -39,7 +39,7 @@ impl SqlSession {
         let session = Box::pin(wire::connect(&options.target, SessionPurpose::Sql)).await?;
         let mut opened = Self {
             session,
-            silence_max: options.silence_max,
+            silence_timeout: options.silence_timeout,
             server: ServerFacts::default(),
             in_transaction: false,
         };
@@ -48,18 +48,20 @@ impl SqlSession {
     }
 
     async fn set_up(&mut self, options: &SqlSessionOptions) -> Result<ServerFacts, LoadFailure> {
-        let answers = self.ask(&settings(options)).await?;
+        let answers = self.query(&settings(options)).await?;
         let facts = answers.last().and_then(|rows| rows.first()).ok_or(LoadFailure::Unexpected)?;
-        let bytes = |place| facts.text(place)?.parse().ok();
-        let run = facts.text(2).and_then(|text| text.parse().ok());
-        let (page, segment) = bytes(0).zip(bytes(1)).ok_or(LoadFailure::Unexpected)?;
-        Ok(ServerFacts { run: run.ok_or(LoadFailure::Unexpected)?, page, segment })
+        let bytes = |index| facts.text(index)?.parse().ok();
+        let postmaster = facts.text(2).and_then(|text| text.parse().ok());
+        let (wal_page_bytes, wal_segment_bytes) =
+            bytes(0).zip(bytes(1)).ok_or(LoadFailure::Unexpected)?;
+        let postmaster = postmaster.ok_or(LoadFailure::Unexpected)?;
+        Ok(ServerFacts { postmaster, wal_page_bytes, wal_segment_bytes })
     }
 
-    /// Runs statements and collects their rows. When one fails, those before it have been run.
+    /// Runs statements and collects their rows. When one fails, the previous ones have run.
     ///
-    /// Not cancel safe: drop the session instead.
-    pub(super) async fn ask(&mut self, sql: &str) -> Result<ResponseRows, LoadFailure> {
+    /// Not cancel safe: drop the session after a cancellation.
+    pub(super) async fn query(&mut self, sql: &str) -> Result<ResponseRows, LoadFailure> {
         self.send(sql).await?;
         let mut answers = vec![Vec::new()];
         let mut failure = None;
@@ -81,14 +83,14 @@ impl SqlSession {
                 }
             }
         }
-        // Begun after the last statement.
+        // The list that was begun after the last statement.
         answers.pop();
         failure.map_or(Ok(answers), |error| Err(LoadFailure::Wire(error.into())))
     }
 
-    /// Runs a `COPY … TO STDOUT` and hands over each line of it.
+    /// Runs a `COPY … TO STDOUT` and calls `on_line` for each line.
     ///
-    /// Not cancel safe, and of no more use after an error of `on_line`: drop the session instead.
+    /// Not cancel safe: drop the session after a cancellation or an error of `on_line`.
     pub(super) async fn copy_out(
         &mut self,
         sql: &str,
@@ -108,44 +110,46 @@ impl SqlSession {
         failure.map_or(Ok(()), |error| Err(LoadFailure::Wire(error.into())))
     }
 
-    /// Ends the transaction that a failed statement left open.
-    pub(super) async fn leave_transaction(&mut self) -> Result<(), LoadFailure> {
+    /// Rolls back the transaction that a failed statement left open, if any.
+    pub(super) async fn rollback_if_open(&mut self) -> Result<(), LoadFailure> {
         if self.in_transaction {
-            self.ask("ROLLBACK").await?;
+            self.query("ROLLBACK").await?;
         }
         Ok(())
     }
 
-    /// Ends the session.
+    /// Sends Terminate and closes the connection.
     pub(super) async fn close(self) {
-        // A server that doesn't take it has closed already.
-        let _ = timeout(self.silence_max, self.session.terminate()).await;
+        // A failure means that the connection is closed already.
+        let _ = timeout(self.silence_timeout, self.session.terminate()).await;
     }
 
     async fn send(&mut self, sql: &str) -> Result<(), LoadFailure> {
-        let silent = LoadFailure::Silent(self.silence_max);
-        Ok(timeout(self.silence_max, self.session.send_query(sql)).await.map_err(|_| silent)??)
+        let silent = LoadFailure::Silent(self.silence_timeout);
+        Ok(timeout(self.silence_timeout, self.session.send_query(sql))
+            .await
+            .map_err(|_| silent)??)
     }
 
     async fn fill(&mut self) -> Result<(), LoadFailure> {
-        let silent = LoadFailure::Silent(self.silence_max);
-        Ok(timeout(self.silence_max, self.session.fill()).await.map_err(|_| silent)??)
+        let silent = LoadFailure::Silent(self.silence_timeout);
+        Ok(timeout(self.silence_timeout, self.session.fill()).await.map_err(|_| silent)??)
     }
 }
 
-/// What every session of ours is set to, whatever role and database say.
+/// The settings of every session, which override those of role and database.
 ///
-/// Rows that row-level security would hide are an error instead of missing. Rows are looked up by
-/// key through an index: without statistics of the table, or with odd ones, PostgreSQL might read it
-/// whole to join it with the keys, so the other two ways to join are taken away.
+/// With `row_security = off`, rows that row-level security would hide are an error instead of missing.
+/// Rows are found by key through an index: without statistics of the table, or with misleading ones,
+/// PostgreSQL might scan the whole table to join it with the keys, so hash and merge joins are disabled.
 fn settings(options: &SqlSessionOptions) -> String {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let settings = [
         ("row_security", "off".to_owned()),
         ("default_transaction_read_only", "on".to_owned()),
-        ("statement_timeout", milliseconds(options.statement_time_max)),
-        ("lock_timeout", milliseconds(options.lock_time_max)),
-        ("idle_in_transaction_session_timeout", milliseconds(options.silence_max)),
+        ("statement_timeout", milliseconds(options.statement_timeout)),
+        ("lock_timeout", milliseconds(options.lock_timeout)),
+        ("idle_in_transaction_session_timeout", milliseconds(options.silence_timeout)),
         ("search_path", "''".to_owned()),
         ("jit", "off".to_owned()),
         ("max_parallel_workers_per_gather", "0".to_owned()),

@@ -1,14 +1,14 @@
-//! What is there before anything is set up.
+//! The state of the database before the setup.
 
 use crate::database::checks::{Provider, PublicationRow, RoleRow, ServerRow, SlotRow, TableRow};
 
-/// What is there.
+/// The state that a setup plan starts from.
 pub(super) struct SetupFacts {
     pub(super) provider: Option<Provider>,
     pub(super) server: ServerRow,
-    /// The role we are connected as.
+    /// The role of this connection.
     pub(super) connected: RoleRow,
-    /// The role wanted exists.
+    /// Whether the requested role exists.
     pub(super) role_exists: bool,
     pub(super) publication: Option<PublicationRow>,
     pub(super) tables: Vec<TableRow>,

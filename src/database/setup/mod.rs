@@ -1,7 +1,7 @@
-//! What is set up in the database, and taken down again: role, publication, slot.
+//! Setup and teardown of Highwater's database objects: role, publication, slot, event trigger.
 //!
-//! Everything is planned first, by pure functions from what is there to steps, so that what is
-//! printed is what would be run. A step that is done already is skipped: setting up twice is once.
+//! Pure functions plan all steps from the state of the database, so that the printed statements are
+//! the ones that run. A step that is done already has no statement: setup is idempotent.
 
 mod facts;
 mod plan;
@@ -18,76 +18,76 @@ use super::sql::{self, fill};
 use crate::table::RowsConfig;
 use facts::SetupFacts;
 
-/// What is to be there.
+/// The objects that the setup shall create.
 #[derive(Clone, Debug)]
 pub struct SetupRequest {
     /// A role to create for Highwater; `None`: no role is created.
     pub role: Option<String>,
     /// Name of the publication.
     pub publication: String,
-    /// What it publishes.
+    /// The tables that it publishes.
     pub tables: PublishedSelection,
-    /// Tables whose rows are to be held: the role needs to read them.
+    /// Tables whose rows are to be cached: the role is granted `SELECT` on them.
     pub rows: Vec<RowsConfig>,
     /// Name of the slot; `None`: no slot is created.
     pub slot: Option<String>,
-    /// Whether changed definitions are to announce themselves.
+    /// Whether to create the event trigger that announces changed definitions.
     pub event_trigger: bool,
 }
 
-/// One statement, or the word that it is not needed.
+/// One object to create or drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupStep {
-    /// `publication highwater`.
+    /// The object: `publication highwater`.
     pub what: String,
-    /// The statement with its comments; `None` when nothing needs to be done.
+    /// The statement with its comments; `None` if no statement is needed.
     pub statement: Option<String>,
-    /// What to do when the server refuses it for want of a privilege.
+    /// The remedy when the server rejects the statement for a missing privilege.
     pub remedy: String,
 }
 
-/// What would be done.
+/// The steps of a setup or teardown, and what the operator should know about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupPlan {
-    /// In this order.
+    /// In the order of execution.
     pub steps: Vec<SetupStep>,
-    /// What the reader should know: tables left out.
+    /// Notes for the operator, such as tables left out.
     pub remarks: Vec<String>,
-    /// How running it would harm the application: tables whose updates would fail.
+    /// Damage to the application that the steps would cause: tables whose updates would fail.
     pub dangers: Vec<String>,
 }
 
-/// Why something is not set up or taken down.
+/// The reason why a setup or teardown failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A table that is not there.
+    /// A requested table does not exist.
     #[error("there is no table {name} in this database{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     UnknownTable {
-        /// As it was written.
+        /// As the operator wrote it.
         name: String,
-        /// The table most like it.
+        /// The existing table with the most similar name.
         nearest: Option<String>,
     },
     /// Nothing would be published.
     #[error("no table could be published: {0}")]
     NoTables(String),
-    /// What is there cannot become what is wanted.
+    /// An existing object conflicts with the request.
     #[error("{0}")]
-    InTheWay(String),
-    /// The server was asked and did not answer.
+    Conflict(String),
+    /// A query failed.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// The server refused a step.
+    /// The server rejected a step.
     #[error("{error}; {remedy}")]
-    Refused {
-        /// What it said.
+    Rejected {
+        /// The server's error.
         error: QueryError,
-        /// What to do.
+        /// What the operator can do.
         remedy: String,
     },
 }
 
-/// Plans what `request` needs. `server` is `host:port/database`.
+/// Plans the steps of `request`. `server` is `host:port/database`.
 pub async fn plan(
     client: &Client,
     server: &str,
@@ -114,14 +114,14 @@ pub async fn plan(
     plan::plan(request, &facts)
 }
 
-/// Plans how the slot is dropped, and publication and event trigger unless they are to stay.
+/// Plans the teardown: drops the slot, and with `publication` also the publication and the event trigger.
 pub async fn plan_teardown(
     client: &Client,
     publication: Option<&str>,
     slot: &str,
 ) -> Result<SetupPlan, SetupError> {
-    let slot_found = checks::slot(client, slot).await?;
-    let mut plan = teardown::plan_slot(slot, slot_found.as_ref())?;
+    let found = checks::slot(client, slot).await?;
+    let mut plan = teardown::plan_slot(slot, found.as_ref())?;
     if let Some(publication) = publication {
         let exists = checks::publication(client, publication).await?.is_some();
         plan.steps.push(teardown::publication_step(publication, exists));
@@ -133,11 +133,11 @@ pub async fn plan_teardown(
 /// Runs one step.
 pub async fn run(client: &Client, step: &SetupStep) -> Result<(), SetupError> {
     let Some(statement) = &step.statement else { return Ok(()) };
-    execute(client, &step.what, statement).await.map_err(|error| refused(error, step))
+    execute(client, &step.what, statement).await.map_err(|error| rejected(error, step))
 }
 
-/// Creates the publication if it is missing: `postgres.setup = "auto"`. Returns what was done and
-/// what the operator should know, as sentences for the log.
+/// Creates the publication if it is missing (`postgres.setup = "auto"`). Returns the executed steps and
+/// the plan's remarks, as sentences for the log.
 pub async fn ensure_publication(
     client: &Client,
     server: &str,
@@ -164,34 +164,34 @@ pub async fn ensure_publication(
     Ok(done)
 }
 
-fn refused(error: QueryError, step: &SetupStep) -> SetupError {
+fn rejected(error: QueryError, step: &SetupStep) -> SetupError {
     let remedy = match error.sqlstate.as_deref() {
         Some("42501") => step.remedy.clone(),
         Some("25006") => "this is a standby: connect to the primary".into(),
         Some("53400") => {
-            "drop a slot that nobody needs, or raise max_replication_slots; `highwater check` tells more"
+            "drop a slot that is no longer needed, or raise max_replication_slots; see `highwater check`"
                 .into()
         }
-        Some("55000") => "`highwater check` tells what is wrong and how to mend it".into(),
+        Some("55000") => "`highwater check` reports the problem and its fix".into(),
         _ => return error.into(),
     };
-    SetupError::Refused { error, remedy }
+    SetupError::Rejected { error, remedy }
 }
 
 async fn role_exists(client: &Client, role: &str) -> Result<bool, QueryError> {
     let query = fill(sql::CHECK_ROLE_NAMED, &[("role", role)]);
-    is_there(client, "look for the role", &query).await
+    is_present(client, "find the role", &query).await
 }
 
 async fn has_event_trigger(client: &Client) -> Result<bool, QueryError> {
-    is_there(client, "look for the event trigger", sql::CHECK_EVENT_TRIGGER).await
+    is_present(client, "find the event trigger", sql::CHECK_EVENT_TRIGGER).await
 }
 
-async fn is_there(client: &Client, purpose: &str, query: &str) -> Result<bool, QueryError> {
+async fn is_present(client: &Client, purpose: &str, query: &str) -> Result<bool, QueryError> {
     #[derive(serde::Deserialize)]
-    struct PresentObjects {
-        there: bool,
+    struct PresenceRow {
+        present: bool,
     }
-    let found: Vec<PresentObjects> = rows(client, purpose, query).await?;
-    Ok(found.iter().any(|row| row.there))
+    let found: Vec<PresenceRow> = rows(client, purpose, query).await?;
+    Ok(found.iter().any(|row| row.present))
 }

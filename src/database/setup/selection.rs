@@ -1,34 +1,34 @@
-//! Which tables a publication is to have.
+//! The selection of the tables to publish.
 
 use super::SetupError;
 use super::facts::SetupFacts;
 use crate::database::checks::{TableIdentity, TableRow, some_of};
 use crate::table::{TableName, quoted};
 
-/// Which tables are to be published.
+/// The tables to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublishedSelection {
-    /// Every table that is there now, has a key and may be published by the connected role. Tables
-    /// without a key are left out, because publishing them makes the application's UPDATE fail.
+    /// Every existing table that has a key and that the connected role can publish. Tables without a key
+    /// are left out, because publishing them makes the application's UPDATE fail.
     WithKeys,
-    /// These, in any of their spellings.
+    /// These tables, in any of their spellings.
     Tables(Vec<String>),
-    /// Every table of these schemas, also later ones. PostgreSQL lets only superusers do so.
+    /// Every present and future table of these schemas. PostgreSQL permits this to superusers only.
     Schemas(Vec<String>),
-    /// Every table, also later ones. PostgreSQL lets only superusers do so.
+    /// Every present and future table. PostgreSQL permits this to superusers only.
     All,
 }
 
-/// What follows `CREATE PUBLICATION name` or `ALTER PUBLICATION name ADD`, without `FOR`.
+/// The clause after `CREATE PUBLICATION name FOR` or `ALTER PUBLICATION name ADD`, and its consequences.
 #[derive(Default)]
 pub(super) struct PublicationClause {
-    /// `None` when everything wanted is published already.
+    /// `None` if every selected table is published already.
     pub(super) clause: Option<String>,
     pub(super) remarks: Vec<String>,
     pub(super) dangers: Vec<String>,
 }
 
-/// Chooses the tables that are not published yet.
+/// Selects the tables that are not published yet.
 pub(super) fn choose(
     selection: &PublishedSelection,
     facts: &SetupFacts,
@@ -58,14 +58,14 @@ fn tables_of<'a>(schema: &'a str, facts: &'a SetupFacts) -> impl Iterator<Item =
 
 fn with_keys(facts: &SetupFacts) -> Result<PublicationClause, SetupError> {
     let mut chosen = Vec::new();
-    let (mut keyless, mut foreign) = (Vec::new(), Vec::new());
+    let (mut keyless, mut not_owned) = (Vec::new(), Vec::new());
     for table in publishable(facts) {
         if table.identity() == TableIdentity::None {
             keyless.push(table);
         } else if facts.connected.superuser || table.owned {
             chosen.push(table);
         } else {
-            foreign.push(table.full_name());
+            not_owned.push(table.full_name());
         }
     }
     let mut remarks: Vec<String> = keyless
@@ -75,11 +75,11 @@ fn with_keys(facts: &SetupFacts) -> Result<PublicationClause, SetupError> {
             format!("left out: {name} has no key, and its UPDATEs would fail once published; {fix}")
         })
         .collect();
-    if !foreign.is_empty() {
+    if !not_owned.is_empty() {
         let role = &facts.connected.name;
         remarks.push(format!(
-            "left out: only their owner can publish {}, and {role} is not",
-            some_of(&foreign)
+            "left out: only the owner of a table can publish it, and {role} does not own {}",
+            some_of(&not_owned)
         ));
     }
     if chosen.is_empty() {
@@ -110,7 +110,7 @@ fn named(names: &[String], facts: &SetupFacts) -> Result<PublicationClause, Setu
 fn in_schemas(schemas: &[String], facts: &SetupFacts) -> PublicationClause {
     let missing: Vec<&String> = schemas
         .iter()
-        // A schema without tables says nothing about its membership: add it, the server knows.
+        // Whether a schema without tables is published is unknown here: add it, the server decides.
         .filter(|schema| {
             tables_of(schema, facts).next().is_none()
                 || tables_of(schema, facts).any(|table| !table.is_followed())
@@ -128,7 +128,7 @@ fn list(tables: &[&TableRow]) -> String {
     format!("TABLE {}", names.join(", "))
 }
 
-/// One for each table whose UPDATE would fail.
+/// One warning for each table whose UPDATE would fail.
 fn dangers(tables: &[&TableRow]) -> Vec<String> {
     let keyless = tables.iter().filter(|table| table.identity() == TableIdentity::None);
     keyless
@@ -141,7 +141,7 @@ fn dangers(tables: &[&TableRow]) -> Vec<String> {
 
 fn find<'a>(name: &str, tables: &'a [TableRow]) -> Result<&'a TableRow, SetupError> {
     let named = |table: &TableRow| TableName::new(&*table.schema, &*table.name);
-    // The table that is shown under this name has it, whatever else it could be read as.
+    // A table's displayed name takes precedence over other spellings of another table.
     let exact = tables.iter().find(|table| table.full_name() == name);
     let spelled = || tables.iter().find(|table| named(table).spellings().iter().any(|s| s == name));
     exact.or_else(spelled).ok_or_else(|| {

@@ -1,13 +1,13 @@
-//! Dropping what was set up.
+//! The steps of the teardown.
 
 use super::{SetupError, SetupPlan, SetupStep};
 use crate::database::checks::SlotRow;
 use crate::database::sql::{self, fill};
 
-/// The slot comes first: it is what costs the server its disk.
+/// The slot is dropped first, because it retains WAL on the server's disk.
 pub(super) fn plan_slot(slot: &str, found: Option<&SlotRow>) -> Result<SetupPlan, SetupError> {
     if let Some(found) = found {
-        refuse(slot, found)?;
+        reject_used_slot(slot, found)?;
     }
     let step = SetupStep {
         what: format!("slot {slot}"),
@@ -22,7 +22,7 @@ pub(super) fn publication_step(publication: &str, exists: bool) -> SetupStep {
     SetupStep {
         what: format!("publication {publication}"),
         statement,
-        remedy: "run it as the publication's owner, or as a superuser; or leave it where it is: \
+        remedy: "run it as the publication's owner, or as a superuser; or keep the publication: \
                  --keep-publication"
             .into(),
     }
@@ -36,9 +36,9 @@ pub(super) fn event_trigger() -> SetupStep {
     }
 }
 
-fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
-    if let Some(reason) = slot.foreign() {
-        return Err(SetupError::InTheWay(format!(
+fn reject_used_slot(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
+    if let Some(reason) = slot.unusable_reason() {
+        return Err(SetupError::Conflict(format!(
             "slot {name} {reason}, so it is not Highwater's; nothing was dropped"
         )));
     }
@@ -47,7 +47,7 @@ fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
     }
     let pid =
         slot.active_pid.map_or_else(String::new, |pid| format!(" by the session with PID {pid}"));
-    Err(SetupError::InTheWay(format!(
+    Err(SetupError::Conflict(format!(
         "slot {name} is in use{pid}; stop Highwater first, nothing was dropped"
     )))
 }
@@ -55,10 +55,10 @@ fn refuse(name: &str, slot: &SlotRow) -> Result<(), SetupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::checks::testing::free_slot;
+    use crate::database::checks::fixtures::free_slot;
 
     #[test]
-    fn what_is_there_is_dropped_and_what_is_gone_is_skipped() {
+    fn existing_objects_are_dropped_and_missing_ones_skipped() {
         let slot = plan_slot("s", Some(&free_slot())).unwrap().steps.remove(0);
         let statements = [slot, publication_step("p", true)]
             .map(|step| sql::without_comments(step.statement.as_ref().unwrap()));
@@ -71,13 +71,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_dropped_while_the_slot_is_in_use_or_not_ours() {
+    fn nothing_is_dropped_while_the_slot_is_in_use_or_of_another_program() {
         let busy = SlotRow { active: true, active_pid: Some(7), ..free_slot() };
         assert_eq!(
             plan_slot("s", Some(&busy)).unwrap_err().to_string(),
             "slot s is in use by the session with PID 7; stop Highwater first, nothing was dropped"
         );
-        let foreign = SlotRow { kind: "physical".into(), ..free_slot() };
-        assert!(plan_slot("s", Some(&foreign)).is_err());
+        let physical = SlotRow { kind: "physical".into(), ..free_slot() };
+        assert!(plan_slot("s", Some(&physical)).is_err());
     }
 }

@@ -16,11 +16,11 @@ const ALL: &str = "all-token";
 const ADMIN: &str = "admin-token";
 
 pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
-    let token = |token: &str, access, operator| StaticToken {
+    let token = |token: &str, access, is_admin| StaticToken {
         name: token.to_owned(),
         hash: TokenHash::of(token),
         access,
-        operator,
+        is_admin,
     };
     let only = |table: &str| Access::Tables(vec![Granted::whole(table)]);
     let rules = AuthOptions {

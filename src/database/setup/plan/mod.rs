@@ -1,4 +1,4 @@
-//! From what is wanted and what is there to what is to be done. Pure.
+//! Pure functions from a request and the state of the database to the steps of the setup.
 
 use super::facts::SetupFacts;
 use super::selection::{PublicationClause, choose};
@@ -7,7 +7,7 @@ use crate::database::checks::{Provider, SlotRow, TableRow, grants, replication_f
 use crate::database::sql::{self, fill};
 use crate::table::{RowsConfig, quoted};
 
-/// `FOR TABLES IN SCHEMA` came with this version.
+/// The first major version with `FOR TABLES IN SCHEMA`.
 const SCHEMAS_FROM: i32 = 15;
 
 pub(super) fn plan(request: &SetupRequest, facts: &SetupFacts) -> Result<SetupPlan, SetupError> {
@@ -18,7 +18,8 @@ pub(super) fn plan(request: &SetupRequest, facts: &SetupFacts) -> Result<SetupPl
     );
     let (publication, scope) = publication_step(request, facts)?;
     steps.push(publication);
-    // A slot must be younger than its publication: decoding looks the publication up as of then.
+    // The slot must be younger than the publication: decoding resolves the publication as of the
+    // decoded change's position.
     if let Some(slot) = &request.slot {
         steps.push(slot_step(slot, facts)?);
     }
@@ -39,10 +40,10 @@ fn role_step(role: &str, facts: &SetupFacts) -> SetupStep {
     }
 }
 
-/// Granting twice is granting once, so nobody is asked whether it was.
+/// Grants are idempotent, so existing ones need no check.
 fn grant_steps(role: &str, request: &SetupRequest, facts: &SetupFacts) -> Vec<SetupStep> {
     let named =
-        |wanted: &RowsConfig| facts.tables.iter().find(|table| table.is_called(&wanted.table));
+        |config: &RowsConfig| facts.tables.iter().find(|table| table.has_name(&config.table));
     let step = |table: &TableRow| SetupStep {
         what: format!("SELECT on {} for role {role}", table.full_name()),
         statement: Some(grants(role, table).join("\n")),
@@ -56,7 +57,7 @@ fn publication_step(
     facts: &SetupFacts,
 ) -> Result<(SetupStep, PublicationClause), SetupError> {
     let name = &request.publication;
-    refuse_impossible(request, facts)?;
+    reject_unsupported(request, facts)?;
     let step = |statement: Option<String>| SetupStep {
         what: format!("publication {name}"),
         statement,
@@ -69,13 +70,13 @@ fn publication_step(
         let values = [("publication", name.as_str()), ("scope", clause.as_str())];
         return Ok((step(Some(fill(sql::PUBLICATION, &values))), scope));
     };
-    // Without a wish for certain tables the publication is its owner's affair.
-    let no_wish = match request.tables {
+    // Without requested tables an existing publication stays as its owner defined it.
+    let is_complete = match request.tables {
         PublishedSelection::WithKeys => true,
         PublishedSelection::Tables(_) => false,
         PublishedSelection::Schemas(_) | PublishedSelection::All => found.all_tables,
     };
-    if no_wish {
+    if is_complete {
         return Ok((step(None), PublicationClause::default()));
     }
     let scope = choose(&request.tables, facts)?;
@@ -85,17 +86,17 @@ fn publication_step(
     Ok((step(scope.clause.as_ref().map(add)), scope))
 }
 
-fn refuse_impossible(request: &SetupRequest, facts: &SetupFacts) -> Result<(), SetupError> {
+fn reject_unsupported(request: &SetupRequest, facts: &SetupFacts) -> Result<(), SetupError> {
     let major = facts.server.major();
     if matches!(request.tables, PublishedSelection::Schemas(_)) && major < SCHEMAS_FROM {
-        return Err(SetupError::InTheWay(format!(
+        return Err(SetupError::Conflict(format!(
             "PostgreSQL {major} cannot publish whole schemas (15 and newer can); name the tables with --tables, or pass --all-tables"
         )));
     }
-    let there = facts.publication.as_ref().is_some_and(|found| !found.all_tables);
-    if request.tables == PublishedSelection::All && there {
-        return Err(SetupError::InTheWay(format!(
-            "publication {} exists and is for certain tables; PostgreSQL cannot turn it into one for all tables: drop it first (highwater teardown), or name another with --publication",
+    let is_for_tables = facts.publication.as_ref().is_some_and(|found| !found.all_tables);
+    if request.tables == PublishedSelection::All && is_for_tables {
+        return Err(SetupError::Conflict(format!(
+            "publication {} exists and contains certain tables only; PostgreSQL cannot turn it into one for all tables: drop it first (highwater teardown), or name another with --publication",
             request.publication
         )));
     }
@@ -117,9 +118,9 @@ fn publication_remedy(request: &SetupRequest, facts: &SetupFacts) -> String {
 }
 
 fn slot_step(slot: &str, facts: &SetupFacts) -> Result<SetupStep, SetupError> {
-    if let Some(reason) = facts.slot.as_ref().and_then(SlotRow::foreign) {
-        return Err(SetupError::InTheWay(format!(
-            "slot {slot} exists and {reason}; give Highwater another name with --slot"
+    if let Some(reason) = facts.slot.as_ref().and_then(SlotRow::unusable_reason) {
+        return Err(SetupError::Conflict(format!(
+            "slot {slot} exists and {reason}; choose another name with --slot"
         )));
     }
     Ok(SetupStep {
@@ -133,7 +134,7 @@ fn event_trigger_step(facts: &SetupFacts) -> SetupStep {
     SetupStep {
         what: "event trigger highwater_changed".into(),
         statement: (!facts.has_event_trigger).then(|| sql::EVENT_TRIGGER.to_owned()),
-        remedy: "only a superuser can create event triggers; without them changed definitions are found by looking, within seconds".into(),
+        remedy: "only a superuser can create event triggers; without them Highwater detects changed definitions by polling, within seconds".into(),
     }
 }
 

@@ -1,14 +1,14 @@
-//! What is planned for what is found.
+//! Plans for different states of the database.
 
 use super::*;
 use crate::database::checks::PublicationRow;
-use crate::database::checks::testing::{
-    free_slot, good_server, plain_role, table, whole_publication,
+use crate::database::checks::fixtures::{
+    complete_publication, free_slot, good_server, plain_role, table,
 };
 use crate::table::RowMode;
 
 /// A table that is not published yet.
-fn fresh(name: &str) -> TableRow {
+fn unpublished(name: &str) -> TableRow {
     TableRow { published: false, ..table(name) }
 }
 
@@ -19,7 +19,10 @@ fn facts() -> SetupFacts {
         connected: plain_role(),
         role_exists: false,
         publication: None,
-        tables: vec![fresh("items"), TableRow { schema: "Shop".into(), ..fresh("users") }],
+        tables: vec![
+            unpublished("items"),
+            TableRow { schema: "Shop".into(), ..unpublished("users") },
+        ],
         slot: None,
         has_event_trigger: false,
     }
@@ -56,27 +59,30 @@ fn a_bare_database_gets_a_publication_of_its_tables_and_then_a_slot() {
 }
 
 #[test]
-fn what_is_there_is_left_alone() {
-    let facts =
-        SetupFacts { publication: Some(whole_publication()), slot: Some(free_slot()), ..facts() };
+fn existing_objects_need_no_statement() {
+    let facts = SetupFacts {
+        publication: Some(complete_publication()),
+        slot: Some(free_slot()),
+        ..facts()
+    };
     let plan = plan(&request(PublishedSelection::WithKeys), &facts).unwrap();
     assert_eq!(statements(&plan), [""; 0]);
     assert_eq!(plan.steps.len(), 2);
 }
 
 #[test]
-fn tables_without_a_key_or_of_others_are_left_out_and_named() {
+fn tables_without_a_key_or_of_other_owners_are_left_out_and_named() {
     let mut facts = facts();
-    facts.tables.push(TableRow { has_primary_key: false, ..fresh("log") });
-    facts.tables.push(TableRow { owned: false, ..fresh("theirs") });
-    facts.tables.push(TableRow { is_partition: true, ..fresh("leaf") });
-    facts.tables.push(TableRow { persistence: "u".into(), ..fresh("unlogged") });
+    facts.tables.push(TableRow { has_primary_key: false, ..unpublished("log") });
+    facts.tables.push(TableRow { owned: false, ..unpublished("theirs") });
+    facts.tables.push(TableRow { is_partition: true, ..unpublished("leaf") });
+    facts.tables.push(TableRow { persistence: "u".into(), ..unpublished("unlogged") });
     let plan = plan(&request(PublishedSelection::WithKeys), &facts).unwrap();
     assert!(
         statements(&plan)[0].contains("FOR TABLE \"public\".\"items\", \"Shop\".\"users\" WITH")
     );
     assert!(plan.remarks[0].starts_with("left out: log has no key"), "{:?}", plan.remarks);
-    assert!(plan.remarks[1].contains("only their owner can publish theirs"), "{:?}", plan.remarks);
+    assert!(plan.remarks[1].contains("does not own theirs"), "{:?}", plan.remarks);
 }
 
 #[test]
@@ -96,8 +102,8 @@ fn an_unknown_table_names_the_nearest() {
 }
 
 #[test]
-fn an_unknown_table_is_noticed_even_where_all_are_published() {
-    let whole = PublicationRow { all_tables: true, ..whole_publication() };
+fn an_unknown_table_is_an_error_even_where_all_tables_are_published() {
+    let whole = PublicationRow { all_tables: true, ..complete_publication() };
     let mut facts = SetupFacts { publication: Some(whole), ..facts() };
     facts.tables = vec![table("items")];
     let named = |name: &str| plan(&request(PublishedSelection::Tables(vec![name.into()])), &facts);
@@ -106,9 +112,9 @@ fn an_unknown_table_is_noticed_even_where_all_are_published() {
 }
 
 #[test]
-fn missing_tables_are_added_to_a_publication_that_is_there() {
-    let mut facts = SetupFacts { publication: Some(whole_publication()), ..facts() };
-    facts.tables = vec![table("items"), TableRow { has_primary_key: false, ..fresh("log") }];
+fn missing_tables_are_added_to_an_existing_publication() {
+    let mut facts = SetupFacts { publication: Some(complete_publication()), ..facts() };
+    facts.tables = vec![table("items"), TableRow { has_primary_key: false, ..unpublished("log") }];
     let names = vec!["items".into(), "log".into()];
     let plan = plan(&request(PublishedSelection::Tables(names)), &facts).unwrap();
     assert_eq!(
@@ -119,42 +125,42 @@ fn missing_tables_are_added_to_a_publication_that_is_there() {
 }
 
 #[test]
-fn schemas_and_all_tables_are_named_as_a_whole() {
+fn schemas_and_all_tables_have_their_own_clauses() {
     let whole = |tables| statements(&plan(&request(tables), &facts()).unwrap())[0].clone();
     assert!(whole(PublishedSelection::All).contains("\"highwater\" FOR ALL TABLES WITH"));
     let schemas = || PublishedSelection::Schemas(vec!["Shop".into(), "new".into()]);
     assert!(whole(schemas()).contains("FOR TABLES IN SCHEMA \"Shop\", \"new\" WITH"));
-    let mut there = SetupFacts { publication: Some(whole_publication()), ..facts() };
-    there.tables = vec![TableRow { schema: "Shop".into(), ..table("users") }];
-    let added = statements(&plan(&request(schemas()), &there).unwrap())[0].clone();
+    let mut existing = SetupFacts { publication: Some(complete_publication()), ..facts() };
+    existing.tables = vec![TableRow { schema: "Shop".into(), ..table("users") }];
+    let added = statements(&plan(&request(schemas()), &existing).unwrap())[0].clone();
     assert_eq!(added, "ALTER PUBLICATION \"highwater\" ADD TABLES IN SCHEMA \"new\";");
 }
 
 #[test]
-fn what_postgresql_cannot_do_is_refused_with_the_way_out() {
+fn requests_that_postgresql_cannot_fulfil_are_rejected_with_an_alternative() {
     let mut old = facts();
     old.server.version_number = 140_010;
     let error = plan(&request(PublishedSelection::Schemas(vec!["Shop".into()])), &old).unwrap_err();
     assert!(error.to_string().starts_with("PostgreSQL 14 cannot publish whole schemas"));
-    let facts = SetupFacts { publication: Some(whole_publication()), ..facts() };
+    let facts = SetupFacts { publication: Some(complete_publication()), ..facts() };
     let error = plan(&request(PublishedSelection::All), &facts).unwrap_err();
     assert!(error.to_string().contains("drop it first (highwater teardown)"));
 }
 
 #[test]
-fn somebody_elses_slot_is_refused() {
+fn a_slot_of_another_program_is_rejected() {
     let slot = SlotRow { plugin: Some("wal2json".into()), ..free_slot() };
     let error =
         plan(&request(PublishedSelection::WithKeys), &SetupFacts { slot: Some(slot), ..facts() });
     assert_eq!(
         error.unwrap_err().to_string(),
-        "slot highwater exists and decodes with wal2json, not pgoutput; give Highwater another name \
-         with --slot"
+        "slot highwater exists and decodes with wal2json, not pgoutput; choose another name with \
+         --slot"
     );
 }
 
 #[test]
-fn the_role_comes_first_and_fits_the_provider() {
+fn the_role_is_created_first_with_the_statements_of_the_provider() {
     let request = SetupRequest { role: Some("hw".into()), ..request(PublishedSelection::WithKeys) };
     let role = |facts: &SetupFacts| statements(&plan(&request, facts).unwrap())[0].clone();
     assert_eq!(
@@ -163,19 +169,19 @@ fn the_role_comes_first_and_fits_the_provider() {
     );
     let rds = SetupFacts { provider: Some(Provider::Rds), ..facts() };
     assert!(role(&rds).contains("GRANT rds_replication TO \"hw\";"));
-    let there = SetupFacts { role_exists: true, ..facts() };
-    assert!(role(&there).starts_with("CREATE PUBLICATION"));
+    let existing = SetupFacts { role_exists: true, ..facts() };
+    assert!(role(&existing).starts_with("CREATE PUBLICATION"));
 }
 
 #[test]
-fn an_empty_database_has_nothing_to_publish() {
+fn an_empty_database_is_rejected() {
     let empty = SetupFacts { tables: Vec::new(), ..facts() };
     let error = plan(&request(PublishedSelection::WithKeys), &empty).unwrap_err().to_string();
     assert!(error.starts_with("no table could be published: there are no tables yet"), "{error}");
 }
 
 #[test]
-fn the_role_may_read_tables_whose_rows_are_held() {
+fn the_role_is_granted_select_on_tables_whose_rows_are_cached() {
     let rows = vec![RowsConfig { table: "Shop.users".into(), mode: RowMode::Lazy, columns: None }];
     let request =
         SetupRequest { role: Some("hw".into()), rows, ..request(PublishedSelection::WithKeys) };
@@ -190,12 +196,12 @@ fn the_role_may_read_tables_whose_rows_are_held() {
 }
 
 #[test]
-fn the_event_trigger_comes_last_only_if_wanted_and_once() {
-    let wanted = SetupRequest { event_trigger: true, ..request(PublishedSelection::WithKeys) };
-    let steps = plan(&wanted, &facts()).unwrap().steps;
+fn the_event_trigger_is_created_last_if_requested_and_missing() {
+    let requested = SetupRequest { event_trigger: true, ..request(PublishedSelection::WithKeys) };
+    let steps = plan(&requested, &facts()).unwrap().steps;
     let last = steps.last().and_then(|step| step.statement.as_deref());
     assert_eq!(last, Some(sql::EVENT_TRIGGER));
-    let there = SetupFacts { has_event_trigger: true, ..facts() };
-    assert_eq!(plan(&wanted, &there).unwrap().steps.last().unwrap().statement, None);
-    assert_eq!(plan(&request(PublishedSelection::WithKeys), &there).unwrap().steps.len(), 2);
+    let existing = SetupFacts { has_event_trigger: true, ..facts() };
+    assert_eq!(plan(&requested, &existing).unwrap().steps.last().unwrap().statement, None);
+    assert_eq!(plan(&request(PublishedSelection::WithKeys), &existing).unwrap().steps.len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Everything that can happen to a row, compared with the database's own JSON.
+//! Every kind of row change, compared with the database's JSON.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +44,7 @@ const CHANGES: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn every_row_told_is_the_databases_own_json() {
+async fn every_streamed_row_equals_the_databases_json() {
     let pg = TestPostgres::start().await;
     pg.execute(SETUP).await;
     let (list, filter) =
@@ -73,15 +73,19 @@ async fn every_row_told_is_the_databases_own_json() {
             ),
             ("filtered", &format!("SELECT * FROM filtered {filter}")),
         ] {
-            assert_eq!(told(&follower, name), expected(&pg, rows).await, "{name} after {change}");
+            assert_eq!(
+                streamed(&follower, name),
+                expected(&pg, rows).await,
+                "{name} after {change}"
+            );
         }
     }
     assert!(follower.lost.is_empty() && follower.unknown.is_empty());
     follower.stop().await;
 }
 
-/// The rows as the stream told them. Sets of text: values have no order.
-fn told(follower: &Follower, table: &str) -> BTreeSet<String> {
+/// The rows according to the stream, as a set of JSON texts.
+fn streamed(follower: &Follower, table: &str) -> BTreeSet<String> {
     let rows = follower.rows.get(&follower.table(table).oid);
     let row = |row: &highwater::row::Row| canonical(std::str::from_utf8(row.json()).unwrap());
     rows.into_iter().flat_map(|rows| rows.values().map(row)).collect()

@@ -1,14 +1,14 @@
-//! Rows as the change stream tells them, without a store: a session and what comes out of it.
+//! The change stream without a store: a replication session and the events it emits.
 
-mod announced;
 mod catalog;
+mod event_trigger;
 mod follower;
-mod story;
-mod wishes;
+mod row_changes;
+mod stream_requests;
 
 use highwater::table::{RowMode, RowsConfig};
 
-/// All columns of a table, as they are asked for.
+/// The configuration of a lazy table with all columns.
 fn lazy(table: &str) -> RowsConfig {
     RowsConfig { table: table.into(), mode: RowMode::Lazy, columns: None }
 }

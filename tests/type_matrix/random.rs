@@ -7,23 +7,23 @@ use proptest::test_runner::TestRunner;
 use super::{Types, difference, is_refused, pinned_session};
 use crate::support::TestPostgres;
 
-/// Values of each type.
+/// Values per type.
 const VALUES: usize = 200;
 
-/// Types with values that `to_jsonb` refuses, or we because we can't be sure of it.
+/// Types with values that `to_jsonb` rejects, or that the rendering refuses as not certain.
 const ODD: [&str; 2] = ["json", "json[]"];
 
-/// A type, and literals of its values.
+/// A type, and a strategy for literals of its values.
 type Family = (&'static str, BoxedStrategy<String>);
 
 #[tokio::test]
-async fn random_values_are_rendered_as_to_jsonb_does() {
+async fn random_values_are_rendered_as_by_to_jsonb() {
     let pg = TestPostgres::start().await;
     let mut connection = pinned_session(&pg).await;
     let types = Types::read(&mut connection).await;
     connection
         .simple_query(
-            "CREATE FUNCTION pg_temp.told(value anyelement) RETURNS text LANGUAGE plpgsql AS $$
+            "CREATE FUNCTION pg_temp.rendered(value anyelement) RETURNS text LANGUAGE plpgsql AS $$
              BEGIN RETURN to_jsonb(value); EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$",
         )
         .await
@@ -31,7 +31,7 @@ async fn random_values_are_rendered_as_to_jsonb_does() {
     let mut runner = TestRunner::default();
     for (type_name, literals) in families() {
         let literal = |_| literals.new_tree(&mut runner).unwrap().current();
-        let sql = question(type_name, (0..VALUES).map(literal));
+        let sql = values_query(type_name, (0..VALUES).map(literal));
         let rows = connection.simple_query(&sql).await.unwrap_or_else(|e| panic!("{e}: {sql}"));
         let mut refused = 0;
         for row in rows {
@@ -40,17 +40,17 @@ async fn random_values_are_rendered_as_to_jsonb_does() {
             assert_eq!(difference(form, text, json), None);
             refused += usize::from(is_refused(form, text));
         }
-        let bearable = if ODD.contains(&type_name) { VALUES * 3 / 4 } else { 0 };
-        assert!(refused <= bearable, "{refused} values of {type_name} are refused");
+        let tolerated = if ODD.contains(&type_name) { VALUES * 3 / 4 } else { 0 };
+        assert!(refused <= tolerated, "{refused} values of {type_name} are refused");
     }
 }
 
-/// Asks for the text and the JSON of values, and for their type's OID.
-fn question(type_name: &str, literals: impl Iterator<Item = String>) -> String {
+/// The query for the text, the JSON and the type's OID of values.
+fn values_query(type_name: &str, literals: impl Iterator<Item = String>) -> String {
     let quoted = literals.map(|text| format!("('{}'::{type_name})", text.replace('\'', "''")));
     let values: Vec<_> = quoted.collect();
     format!(
-        "SELECT v, pg_temp.told(v), '{type_name}'::regtype::oid FROM (VALUES {}) AS random (v)",
+        "SELECT v, pg_temp.rendered(v), '{type_name}'::regtype::oid FROM (VALUES {}) AS random (v)",
         values.join(",")
     )
 }
@@ -62,8 +62,8 @@ fn families() -> Vec<Family> {
         ("float8", float()),
         ("numeric", regex("-?[0-9]{1,40}(\\.[0-9]{1,40})?(e-?[0-9]{1,2})?")),
         ("text", any_text()),
-        ("text", awkward_text()),
-        ("varchar", awkward_text()),
+        ("text", escaped_text()),
+        ("varchar", escaped_text()),
         ("bytea", regex("\\\\x([0-9a-f]{2}){0,20}")),
         ("varbit", regex("[01]{0,80}")),
         ("uuid", regex("[0-9a-f]{32}")),
@@ -81,7 +81,7 @@ fn families() -> Vec<Family> {
         ("bigint[]", array(integer(), ',')),
         ("boolean[]", array(regex("[tf]"), ',')),
         ("float8[]", array(float(), ',')),
-        ("text[]", array(awkward_text(), ',')),
+        ("text[]", array(escaped_text(), ',')),
         ("date[]", array(date(9_999), ',')),
         ("timestamptz[]", array(timestamp(), ',')),
         ("box[]", array((point(), point()).prop_map(|(a, b)| format!("{a},{b}")).boxed(), ';')),
@@ -103,13 +103,13 @@ fn float() -> BoxedStrategy<String> {
     any::<f64>().prop_map(|float| float.to_string()).boxed()
 }
 
-/// Any text but for U+0000, which PostgreSQL has no place for.
+/// Any text without U+0000, which PostgreSQL can't store.
 fn any_text() -> BoxedStrategy<String> {
     any::<String>().prop_map(|text| text.replace('\0', "")).boxed()
 }
 
-/// Text that JSON or arrays write in a way of their own.
-fn awkward_text() -> BoxedStrategy<String> {
+/// Text that JSON or arrays escape or quote.
+fn escaped_text() -> BoxedStrategy<String> {
     regex("[\\{\\}\",;=:\\[\\]\\\\ 'aé🦀\u{1}\u{1f}\u{7f}\u{2028}\n\t]{0,8}|[nN][uU][lL][lL]")
 }
 
@@ -125,19 +125,19 @@ fn time() -> BoxedStrategy<String> {
 
 fn timestamp() -> BoxedStrategy<String> {
     let day = prop_oneof![date(9_999), date(294_275)];
-    let moment = |(day, time): (String, String)| match day.strip_suffix(" BC") {
+    let combine = |(day, time): (String, String)| match day.strip_suffix(" BC") {
         _ if day.ends_with("infinity") => day,
         Some(day) => format!("{day} {time} BC"),
         None => format!("{day} {time}"),
     };
-    (day, time()).prop_map(moment).boxed()
+    (day, time()).prop_map(combine).boxed()
 }
 
 fn point() -> BoxedStrategy<String> {
     (float(), float()).prop_map(|(x, y)| format!("({x},{y})")).boxed()
 }
 
-/// From one bound, so that the bounds are in order.
+/// Ranges with equal bounds, which are always in order.
 fn range(bound: BoxedStrategy<String>) -> BoxedStrategy<String> {
     let around = |(bound, form): (String, u8)| match form {
         0 => "empty".into(),
@@ -148,13 +148,13 @@ fn range(bound: BoxedStrategy<String>) -> BoxedStrategy<String> {
     (bound, 0_u8..4).prop_map(around).boxed()
 }
 
-/// JSON whose strings are JSON already, and those of this pattern.
+/// JSON with escape sequences in strings.
 fn any_json() -> BoxedStrategy<String> {
     let escape = "\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-f]{4}|\\\\ud83e\\\\udd80";
     json(&format!("([a-cé🦀 ]|{escape}){{0,3}}"))
 }
 
-/// JSON with white space; `string` is the pattern of what is between quotes.
+/// JSON with white space; `string` is the pattern between quotes.
 fn json(string: &str) -> BoxedStrategy<String> {
     let string = regex(&format!("\"({string})\""));
     let number = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?";

@@ -1,4 +1,4 @@
-//! What must hold whatever the bytes are. Also compiled into the fuzz targets.
+//! Properties that hold for any bytes. Also compiled into the fuzz targets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use highwater::version::{Epoch, Version};
 use highwater::wire::Frame;
 use tower::ServiceExt;
 
-/// A logical message; the first byte says whether it stands inside a stream block.
+/// Decodes a logical message; the first byte selects whether it is inside a stream block.
 pub(crate) fn pgoutput(bytes: &[u8]) {
     let Some((streamed, message)) = bytes.split_first() else { return };
     let decoded = if streamed % 2 == 1 {
@@ -35,12 +35,12 @@ pub(crate) fn pgoutput(bytes: &[u8]) {
     };
     match decoded {
         Ok(decoded) => walk(&decoded.message),
-        // Every refusal can be told.
+        // Every error has a message.
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 
-/// Walks everything that is walked lazily: nothing of it may fail any more.
+/// Iterates over everything that is decoded lazily, which must not fail after decoding.
 fn walk(message: &LogicalMessage<'_>) {
     let walk_tuple = |tuple: Tuple<'_>| assert_eq!(tuple.columns().count(), tuple.len());
     match message {
@@ -57,7 +57,7 @@ fn walk(message: &LogicalMessage<'_>) {
     }
 }
 
-/// The content of a CopyData message from a walsender, and the logical message in it.
+/// Parses the content of a CopyData message from a walsender, and the logical message in it.
 pub(crate) fn frame(bytes: &[u8]) {
     match Frame::parse(bytes) {
         Ok(Frame::XLogData { data, .. }) => {
@@ -71,10 +71,10 @@ pub(crate) fn frame(bytes: &[u8]) {
     }
 }
 
-/// Every answer is one of these.
+/// The status codes that responses may have.
 const EXPECTED: &[u16] = &[200, 304, 400, 403, 404, 405, 406, 409, 426, 503];
 
-/// A service without a database, which waits for nothing.
+/// A service without a database and with minimal waits.
 pub(crate) struct FuzzedService {
     router: Router,
     runtime: tokio::runtime::Runtime,
@@ -82,7 +82,7 @@ pub(crate) struct FuzzedService {
 }
 
 impl FuzzedService {
-    /// Caught up, with tables of every kind of key.
+    /// Starts a service that has caught up, with tables of every kind of key.
     pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let metrics = Metrics::new().expect("metrics");
@@ -96,26 +96,26 @@ impl FuzzedService {
             SourceStatus::new("db:5432/app".into(), SourceDetail::Postgres(SlotStatus::default()));
         status.phase = Phase::Streaming;
         status.was_ready = true;
-        let (source, seen) = tokio::sync::watch::channel(status);
-        // It is looked at as long as the process lasts.
+        let (source, status) = tokio::sync::watch::channel(status);
+        // The status must be readable until the process ends.
         std::mem::forget(source);
-        let moment = Duration::from_millis(1);
+        let shortest = Duration::from_millis(1);
         let options =
-            HttpOptions { wait_max: moment, ahead_wait_max: moment, ..HttpOptions::default() };
-        let router = router(store, seen, &metrics, &options);
+            HttpOptions { wait_max: shortest, ahead_wait_max: shortest, ..HttpOptions::default() };
+        let router = router(store, status, &metrics, &options);
         Self { router, runtime: runtime.expect("a runtime"), _writer: writer }
     }
 
-    /// Asks for what the bytes say: a target like `/v1/changes?after=…`, and behind a line end the
-    /// value of `If-None-Match`.
+    /// Sends a request for a target such as `/v1/changes?after=…`; the text after a line end is the value
+    /// of `If-None-Match`.
     pub(crate) fn request(&self, bytes: &[u8]) {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         let (target, etag) = text.split_once('\n').unwrap_or((text, ""));
         let request = Request::get(target).header(header::IF_NONE_MATCH, etag);
         let Ok(request) = request.body(Body::empty()) else { return };
         self.runtime.block_on(async {
-            let answer = self.router.clone().oneshot(request).await.expect("it never fails");
-            let (head, body) = answer.into_parts();
+            let response = self.router.clone().oneshot(request).await.expect("it never fails");
+            let (head, body) = response.into_parts();
             assert!(EXPECTED.contains(&head.status.as_u16()), "{target}: {}", head.status);
             let kind = head
                 .headers
@@ -132,7 +132,7 @@ impl FuzzedService {
                 let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
                 if let Some(version) = body["version"].as_str() {
                     let _: Version =
-                        version.parse().expect("a version that we understand ourselves");
+                        version.parse().expect("a version that the service itself accepts");
                 }
             }
         });
@@ -178,7 +178,7 @@ fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, JsonType)]) -> Table
         form: Some(JsonShape::Scalar(kind)),
     };
     let key: Vec<Column> = key.iter().map(column).collect();
-    let held = RowCachePlan {
+    let plan = RowCachePlan {
         mode,
         columns: key.clone(),
         key: key.clone(),
@@ -192,7 +192,7 @@ fn table(oid: u32, name: &str, mode: RowMode, key: &[(&str, JsonType)]) -> Table
         name: TableName::new("public", name),
         key_columns: key.into_iter().map(|column| column.name).collect(),
         tracking: Tracking::Ids,
-        rows: RowCaching::Enabled(Arc::new(held)),
+        rows: RowCaching::Enabled(Arc::new(plan)),
         scope: vec![],
     }
 }

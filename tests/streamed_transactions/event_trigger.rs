@@ -17,7 +17,7 @@ const TABLES: &str = "
     CREATE PUBLICATION highwater FOR TABLE deep, plain, root WITH (publish_via_partition_root = true)";
 
 #[tokio::test]
-async fn changed_definitions_reset_exactly_the_tables_concerned_in_their_commit() {
+async fn changed_definitions_reset_exactly_the_affected_tables_in_their_commit() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     pg.execute(EVENT_TRIGGER).await;
@@ -51,7 +51,7 @@ async fn changed_definitions_reset_exactly_the_tables_concerned_in_their_commit(
 }
 
 #[tokio::test]
-async fn what_is_temporary_or_fails_announces_nothing_and_no_statement_fails_by_it() {
+async fn temporary_tables_and_rolled_back_changes_announce_nothing_and_errors_fail_no_statement() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     pg.execute(EVENT_TRIGGER).await;
@@ -60,7 +60,7 @@ async fn what_is_temporary_or_fails_announces_nothing_and_no_statement_fails_by_
     pg.execute("BEGIN; ALTER TABLE plain ADD x int; ROLLBACK").await;
     follower.catch_up(&pg).await;
     assert!(follower.lost.is_empty());
-    // A trigger that is broken says so and lets the statement pass.
+    // A broken trigger raises a warning and does not fail the statement.
     pg.execute("DROP FUNCTION public.highwater_tables_of(oid[], oid[])").await;
     pg.execute("ALTER TABLE plain ADD x int").await;
     follower.stop().await;

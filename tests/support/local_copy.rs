@@ -1,4 +1,4 @@
-//! A client that believes only what it is told.
+//! A client whose copy depends on the service's responses only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub(crate) struct LocalCopy {
 }
 
 impl LocalCopy {
-    /// Knows nothing yet.
+    /// An empty copy without a version.
     pub(crate) async fn new(pg: &TestPostgres, tables: &[&'static str], limit: usize) -> Self {
         Self {
             tables: tables.to_vec(),
@@ -32,47 +32,50 @@ impl LocalCopy {
         }
     }
 
-    /// Polls until there is no more, believing every answer.
+    /// Polls until a response is complete, and applies every response.
     pub(crate) async fn catch_up(&mut self, service: &Highwater) {
         while self.poll(service, "").await {}
     }
 
-    /// Polls once; answers whether there is more. `options` are further query parameters.
+    /// Polls once; returns whether there are more changes. `options` are further query parameters.
     pub(crate) async fn poll(&mut self, service: &Highwater, options: &str) -> bool {
         let mut query = format!("tables={}&limit={}{options}", self.tables.join(","), self.limit);
         if let Some(version) = &self.version {
             query.push_str("&after=");
             query.push_str(version);
         }
-        let answer = service.poll(&query).await;
+        let response = service.poll(&query).await;
         self.polls += 1;
-        self.believe(&answer).await
+        self.apply(&response).await
     }
 
-    /// Believes one answer, however it came; answers whether there is more.
-    pub(crate) async fn believe(&mut self, answer: &Poll) -> bool {
-        self.check(&answer.version);
-        self.resets += answer.reset.len();
-        self.read_again(&answer.reset).await;
+    /// Applies a response of any transport; returns whether there are more changes.
+    pub(crate) async fn apply(&mut self, response: &Poll) -> bool {
+        self.check(&response.version);
+        self.resets += response.reset.len();
+        self.reload(&response.reset).await;
         let mut seen = BTreeSet::new();
-        for change in &answer.changes {
+        for change in &response.changes {
             let (op, rest) = change.split_once(' ').expect("an operation");
-            assert!(seen.insert(rest.to_owned()), "{rest} comes twice in one answer");
+            assert!(seen.insert(rest.to_owned()), "{rest} occurs twice in one response");
             let (table, id) = rest.split_once(' ').expect("a table and an id");
-            assert!(!answer.reset.iter().any(|t| t == table), "{table} is reset and told");
+            assert!(
+                !response.reset.iter().any(|t| t == table),
+                "{table} is both reset and changed"
+            );
             self.changes += 1;
-            let ids = self.ids.get_mut(table).expect("a table that was asked for");
+            let ids = self.ids.get_mut(table).expect("a requested table");
             if op == "delete" {
                 ids.remove(id)
             } else {
                 ids.insert(id.to_owned())
             };
         }
-        self.version = Some(answer.version.clone());
-        answer.more
+        self.version = Some(response.version.clone());
+        response.more
     }
 
-    /// Versions never go back.
+    /// Within an epoch, versions never decrease.
     fn check(&self, version: &str) {
         let before = self.version.as_deref().unwrap_or_default();
         let epoch = |version: &str| version.split('-').next().map(str::to_owned);
@@ -81,8 +84,8 @@ impl LocalCopy {
         }
     }
 
-    /// Reads whole tables, all of them as of one moment.
-    async fn read_again(&mut self, tables: &[String]) {
+    /// Reads whole tables in one snapshot.
+    async fn reload(&mut self, tables: &[String]) {
         if tables.is_empty() {
             return;
         }
@@ -94,18 +97,18 @@ impl LocalCopy {
         self.session.execute("COMMIT").await;
     }
 
-    /// Compares with the database, which must be quiet.
+    /// Compares with the database, which must not change meanwhile.
     pub(crate) async fn assert_equals_database(&self) {
         for table in &self.tables {
             let real = database_ids(&self.session, table).await;
-            let ours = self.ids.get(*table).expect("a table that was asked for");
-            let missing: Vec<_> = real.difference(ours).take(5).collect();
-            let surplus: Vec<_> = ours.difference(&real).take(5).collect();
+            let copied = self.ids.get(*table).expect("a requested table");
+            let missing: Vec<_> = real.difference(copied).take(5).collect();
+            let surplus: Vec<_> = copied.difference(&real).take(5).collect();
             assert!(
                 missing.is_empty() && surplus.is_empty(),
-                "{table}: {} rows, {} mirrored; not told of {missing:?}, not told that {surplus:?} are gone",
+                "{table}: {} rows in the database, {} in the copy; {missing:?} missing, {surplus:?} not deleted",
                 real.len(),
-                ours.len(),
+                copied.len(),
             );
         }
     }
@@ -122,6 +125,6 @@ async fn database_ids(session: &TestSession, table: &str) -> BTreeSet<String> {
         ))
         .await;
     let rows = session.query(&format!("SELECT {key}::text FROM {table}")).await;
-    // jsonb prints a space after a comma, the service doesn't.
+    // Unlike the service, jsonb prints a space after a comma.
     rows.iter().map(|row| row.get::<_, String>(0).replace(", ", ",")).collect()
 }

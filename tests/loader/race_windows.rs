@@ -1,4 +1,4 @@
-//! Which moment of the database a load shows, and that its definition is that moment's.
+//! Loads that race with commits and changed definitions.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn xid(session: &TestSession) -> Xid {
 }
 
 #[tokio::test]
-async fn what_is_not_committed_is_not_seen_and_then_it_is() {
+async fn uncommitted_changes_are_invisible_until_the_commit() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
@@ -55,7 +55,7 @@ async fn what_is_not_committed_is_not_seen_and_then_it_is() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_as_described_is_outdated() {
+async fn a_table_with_a_changed_definition_is_outdated() {
     for ddl in [
         "ALTER TABLE a RENAME TO b",
         "ALTER TABLE a RENAME COLUMN v TO w",
@@ -80,9 +80,9 @@ async fn a_table_that_is_not_as_described_is_outdated() {
     }
 }
 
-/// A rewritten table looks empty to a snapshot from before: nothing may be told of it.
+/// A rewritten table looks empty in an earlier snapshot, so the load must fail.
 #[tokio::test]
-async fn a_definition_that_changes_while_a_load_waits_is_noticed() {
+async fn a_definition_that_changes_while_a_load_waits_is_detected() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
@@ -96,25 +96,28 @@ async fn a_definition_that_changes_while_a_load_waits_is_noticed() {
         }
         other.execute("COMMIT").await;
     };
-    let (told, ()) = tokio::join!(error(&loader, &a, "1"), altering);
-    assert_eq!(told, LoadError::Outdated);
+    let (failure, ()) = tokio::join!(error(&loader, &a, "1"), altering);
+    assert_eq!(failure, LoadError::Outdated);
 }
 
 #[tokio::test]
-async fn a_table_that_stays_locked_is_unavailable_and_then_it_is_there() {
+async fn a_locked_table_is_unavailable_until_the_lock_is_released() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)").await;
     let (loader, a) = (loader(&pg), described(&pg, "a").await);
     let other = pg.connect().await;
     other.execute("BEGIN; LOCK TABLE a").await;
-    let told = error(&loader, &a, "1").await;
-    assert!(matches!(&told, LoadError::Unavailable(text) if text.contains("locked")), "{told}");
+    let failure = error(&loader, &a, "1").await;
+    assert!(
+        matches!(&failure, LoadError::Unavailable(text) if text.contains("locked")),
+        "{failure}"
+    );
     other.execute("COMMIT").await;
     assert_eq!(load(&loader, &a, &["1"]).await[0].1, r#"{"id":1}"#);
 }
 
 #[tokio::test]
-async fn the_strongest_lock_taken_is_that_of_a_query() {
+async fn no_lock_is_stronger_than_that_of_a_query() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 3000)",

@@ -1,4 +1,4 @@
-//! New connections lead to another server than the one whose changes are followed.
+//! New connections lead to a server other than the one whose changes are read.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use tokio::time::sleep;
 
 use crate::support::{Highwater, PATIENCE, Proxy, SessionKind, Slots, TestPostgres};
 
-/// Everything of the two servers is the same but what was written since: names, OIDs, definitions.
+/// The servers differ only in later writes: names, OIDs and definitions are the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_a_server_that_is_not_followed_are_never_served() {
+async fn rows_of_another_server_than_the_streams_are_never_served() {
     let mut pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text);
@@ -31,9 +31,9 @@ async fn rows_of_a_server_that_is_not_followed_are_never_served() {
     ];
     let service = Highwater::start_with(&pg, &settings).await;
     let read = async |path: &str| service.fetch(path).await;
-    let ours = json!([{"id": 1, "name": "ours"}]);
+    let expected = json!([{"id": 1, "name": "ours"}]);
 
-    proxy.lead_new_ones_to(&other);
+    proxy.redirect_new_connections(&other);
     pg.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE application_name = 'highwater loader'",
@@ -44,14 +44,14 @@ async fn rows_of_a_server_that_is_not_followed_are_never_served() {
     assert!(refused.body["detail"].as_str().unwrap().contains("another server"));
     assert_eq!(service.post("/admin/reload?table=all_items").await.status, 202);
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(read("/v1/store").await.body["all_items"], ours);
+    assert_eq!(read("/v1/store").await.body["all_items"], expected);
 
-    // The right server can be reached again: by a new connection.
-    proxy.lead_new_ones_to(&pg);
+    // A new connection reaches the right server again.
+    proxy.redirect_new_connections(&pg);
     let row = read("/v1/tables/items/rows/1").await;
     assert_eq!((row.status, &row.body["name"]), (200, &json!("ours")));
 
-    // The stream moves, and so do the rows.
+    // The stream moves to the other server, and the rows with it.
     proxy.switch(&other);
     let began = Instant::now();
     for path in
@@ -63,10 +63,10 @@ async fn rows_of_a_server_that_is_not_followed_are_never_served() {
     }
 }
 
-/// A server that died behind a network that does not tell looks connected for many seconds. The LSN may
-/// be that of the one promoted meanwhile.
+/// A server that died behind a silent network appears connected for many seconds. The LSN may come from
+/// the server promoted meanwhile.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
+async fn an_lsn_is_not_accepted_while_the_server_is_silent() {
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'ours');
@@ -85,7 +85,7 @@ async fn an_lsn_is_not_believed_while_the_server_is_not_seen() {
     };
     assert_eq!(read(&lsn, "5s").await, 200);
 
-    // The stream is silent, as over a giant transaction; a look shows that the server is there.
+    // The stream is silent, as during a giant transaction; a catalog refresh shows that the server is alive.
     proxy.silence(SessionKind::Replication);
     sleep(Duration::from_millis(2500)).await;
     assert_eq!((read(&lsn, "2s").await, service.disconnect_reason().await), (200, None));

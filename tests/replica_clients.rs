@@ -1,4 +1,4 @@
-//! Several clients believe only what they are told while writers do everything at once.
+//! Clients whose copies depend on responses only, while concurrent writers change everything.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,10 +14,10 @@ const TABLES: &str = "
     CREATE PUBLICATION highwater FOR TABLE a, b, c;
 ";
 
-/// A writer's dice.
-struct MirrorRng(fastrand::Rng);
+/// A writer's random statements.
+struct StatementRng(fastrand::Rng);
 
-impl MirrorRng {
+impl StatementRng {
     fn id(&mut self) -> i32 {
         self.0.i32(1..200)
     }
@@ -46,7 +46,7 @@ impl MirrorRng {
         }
     }
 
-    /// The same in two tables: whoever sees one without the other has seen half a transaction.
+    /// The same change of two tables: a client that sees only one of them has seen half a transaction.
     fn pair(&mut self) -> String {
         let (id, other) = (self.id(), self.id());
         match self.0.u32(0..4) {
@@ -60,58 +60,58 @@ impl MirrorRng {
 }
 
 async fn write(session: &TestSession, seed: u64, until: &AtomicBool) -> usize {
-    let mut dice = MirrorRng(fastrand::Rng::with_seed(seed));
+    let mut rng = StatementRng(fastrand::Rng::with_seed(seed));
     let mut commits = 0;
     while !until.load(Ordering::Relaxed) {
-        let statements: Vec<String> = (0..dice.0.usize(1..4)).map(|_| dice.statement()).collect();
-        // One at a time in a and b, so that a pair stays a pair; waits end deadlocks of the tests' own.
+        let statements: Vec<String> = (0..rng.0.usize(1..4)).map(|_| rng.statement()).collect();
+        // The lock serializes the writers, so that pairs stay equal and the test causes no deadlocks.
         let mut sql = format!("BEGIN; SELECT pg_advisory_xact_lock(1); {};", statements.join("; "));
-        if dice.0.u32(0..60) == 0 {
+        if rng.0.u32(0..60) == 0 {
             sql.push_str("TRUNCATE c;");
         }
-        sql.push_str(if dice.0.u32(0..8) == 0 { "ROLLBACK" } else { "COMMIT" });
+        sql.push_str(if rng.0.u32(0..8) == 0 { "ROLLBACK" } else { "COMMIT" });
         session.execute(&sql).await;
         commits += 1;
     }
     commits
 }
 
-/// Polls until told to stop.
+/// Polls until `until` is set.
 async fn follow(
-    mirror: &mut LocalCopy,
+    copy: &mut LocalCopy,
     service: &Highwater,
     pause: Duration,
     until: &AtomicBool,
     pairs: bool,
 ) {
     while !until.load(Ordering::Relaxed) {
-        mirror.catch_up(service).await;
+        copy.catch_up(service).await;
         if pairs {
-            assert_eq!(mirror.ids.get("a"), mirror.ids.get("b"), "half a transaction was shown");
+            assert_eq!(copy.ids.get("a"), copy.ids.get("b"), "half a transaction was visible");
         }
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Writers and mirrors for some seconds; then every mirror equals the database. With `pairs`, the two
-/// tables that every transaction changes alike are alike in every mirror at all times.
-async fn story(settings: &[(&'static str, &str)], pairs: bool) {
+/// Runs writers and clients for some seconds; then every copy equals the database. With `pairs`, the two
+/// tables that every transaction changes alike are equal in every copy at all times.
+async fn run(settings: &[(&'static str, &str)], pairs: bool) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let service = Highwater::start_with(&pg, settings).await;
-    let mut mirrors = Vec::new();
+    let mut copies = Vec::new();
     for limit in [1, 7, 1000, 10_000] {
-        mirrors.push(LocalCopy::new(&pg, &["a", "b", "c"], limit).await);
-        mirrors.push(LocalCopy::new(&pg, &["c"], limit).await);
+        copies.push(LocalCopy::new(&pg, &["a", "b", "c"], limit).await);
+        copies.push(LocalCopy::new(&pg, &["c"], limit).await);
     }
     let sessions = join_all((0..3).map(|_| pg.connect())).await;
     let stop = AtomicBool::new(false);
     let writers = join_all(sessions.iter().zip(seed..).map(|(s, seed)| write(s, seed, &stop)));
-    let followers = join_all(mirrors.iter_mut().enumerate().map(|(n, mirror)| {
+    let followers = join_all(copies.iter_mut().enumerate().map(|(n, copy)| {
         let pause = Duration::from_millis([0, 3, 40, 300][n % 4]);
-        follow(mirror, &service, pause, &stop, pairs)
+        follow(copy, &service, pause, &stop, pairs)
     }));
     let clock = async {
         tokio::time::sleep(Duration::from_secs(8)).await;
@@ -119,24 +119,24 @@ async fn story(settings: &[(&'static str, &str)], pairs: bool) {
     };
     let (commits, _, ()) = tokio::join!(writers, followers, clock);
     service.applied(&pg).await;
-    for mirror in &mut mirrors {
-        mirror.catch_up(&service).await;
-        mirror.assert_equals_database().await;
-        eprintln!("{} polls, {} changes, {} resets", mirror.polls, mirror.changes, mirror.resets);
+    for copy in &mut copies {
+        copy.catch_up(&service).await;
+        copy.assert_equals_database().await;
+        eprintln!("{} polls, {} changes, {} resets", copy.polls, copy.changes, copy.resets);
     }
     assert!(
         commits.iter().sum::<usize>() > 100,
-        "{commits:?} commits are too few to mean something"
+        "{commits:?} commits are too few for a meaningful test"
     );
-    assert!(mirrors.iter().map(|mirror| mirror.changes).sum::<usize>() > 1000);
+    assert!(copies.iter().map(|copy| copy.changes).sum::<usize>() > 1000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_mirror_ever_sees_half_a_commit() {
-    story(&[], true).await;
+async fn no_client_ever_sees_half_a_commit() {
+    run(&[], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mirrors_equal_the_database_although_every_limit_is_hit() {
-    story(&[("log.max_changes", "150"), ("log.max_transaction_changes", "60")], false).await;
+async fn copies_equal_the_database_although_every_limit_is_exceeded() {
+    run(&[("log.max_changes", "150"), ("log.max_transaction_changes", "60")], false).await;
 }

@@ -1,4 +1,4 @@
-//! The database is away.
+//! Rows while the database is unreachable.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::header;
 use crate::support::{Highwater, TestPostgres};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_in_memory_are_served_while_the_database_is_away_and_others_are_not() {
+async fn cached_rows_are_served_while_the_database_is_unreachable_and_others_are_not() {
     let pg = TestPostgres::private(TempPostgresOptions::default()).await;
     pg.execute(
         "CREATE TABLE items (id int PRIMARY KEY, name text);
@@ -26,7 +26,7 @@ async fn rows_in_memory_are_served_while_the_database_is_away_and_others_are_not
     let service = Highwater::start_with(&pg, &settings).await;
     assert_eq!(service.fetch("/v1/tables/items/rows/1").await.status, 200);
     tokio::task::block_in_place(|| pg.server().stop(ShutdownMode::Fast)).expect("it stops");
-    service.until_trouble("").await;
+    service.until_disconnected("").await;
     let stale = service.fetch("/v1/tables/items/rows/1").await;
     assert_eq!((stale.status, header(&stale, "x-cache")), (200, "stale"));
     tokio::time::sleep(Duration::from_millis(1100)).await;

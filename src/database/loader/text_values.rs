@@ -1,17 +1,17 @@
-//! The values of one row as the server printed them, in memory that is used again for the next row.
+//! The values of one result row in text form, in a buffer that is reused for the next row.
 
 use crate::wire::{Fields, ProtocolError};
 
-/// Some values, each as text or NULL.
+/// The values of a row, each text or NULL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TextValues {
     bytes: Vec<u8>,
-    /// Where each value begins and ends in `bytes`; `None` for NULL.
-    places: Vec<Option<(usize, usize)>>,
+    /// The start and end of each value in `bytes`; `None` for NULL.
+    ranges: Vec<Option<(usize, usize)>>,
 }
 
 impl TextValues {
-    /// Reads a row of a query.
+    /// Collects the fields of a query's row.
     pub(super) fn of_fields(fields: Fields<'_>) -> Result<Self, ProtocolError> {
         let mut record = Self::default();
         for value in fields {
@@ -20,23 +20,23 @@ impl TextValues {
                 record.bytes.extend_from_slice(value);
                 record.end_value(start);
             } else {
-                record.places.push(None);
+                record.ranges.push(None);
             }
         }
         Ok(record)
     }
 
-    /// Reads a line of `COPY … TO STDOUT` in text format instead of what was here.
+    /// Replaces the values by those of a line of `COPY … TO STDOUT` in text format.
     ///
-    /// Values stand between tabs; `\N` is NULL; of the escapes the server writes only those that
-    /// its `CopyAttributeOutText` knows (manual: COPY, "Text Format").
+    /// Tabs separate values; `\N` is NULL. The server writes only the escapes of its
+    /// `CopyAttributeOutText` (manual: COPY, "Text Format").
     pub(super) fn read_line(&mut self, line: &[u8]) {
         self.bytes.clear();
-        self.places.clear();
+        self.ranges.clear();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         for field in line.split(|&byte| byte == b'\t') {
             if field == b"\\N" {
-                self.places.push(None);
+                self.ranges.push(None);
                 continue;
             }
             let start = self.bytes.len();
@@ -46,7 +46,7 @@ impl TextValues {
     }
 
     fn end_value(&mut self, start: usize) {
-        self.places.push(Some((start, self.bytes.len())));
+        self.ranges.push(Some((start, self.bytes.len())));
     }
 
     fn add_unescaped(&mut self, field: &[u8]) {
@@ -54,30 +54,30 @@ impl TextValues {
         self.bytes.extend_from_slice(pieces.next().unwrap_or_default());
         while let Some(piece) = pieces.next() {
             let Some((&letter, plain)) = piece.split_first() else {
-                // A doubled backslash: what follows it is plain.
+                // A doubled backslash: the piece after it has no escape.
                 self.bytes.push(b'\\');
                 self.bytes.extend_from_slice(pieces.next().unwrap_or_default());
                 continue;
             };
-            self.bytes.push(meaning(letter));
+            self.bytes.push(unescape(letter));
             self.bytes.extend_from_slice(plain);
         }
     }
 
-    /// The value at a place; `None` when it is NULL, or when there is none.
-    pub(super) fn value(&self, place: usize) -> Option<&[u8]> {
-        let (start, end) = (*self.places.get(place)?)?;
+    /// The value at an index; `None` if it is NULL or does not exist.
+    pub(super) fn value(&self, index: usize) -> Option<&[u8]> {
+        let (start, end) = (*self.ranges.get(index)?)?;
         self.bytes.get(start..end)
     }
 
-    /// The value at a place, where it is text.
-    pub(super) fn text(&self, place: usize) -> Option<&str> {
-        std::str::from_utf8(self.value(place)?).ok()
+    /// The value at an index, if it is UTF-8.
+    pub(super) fn text(&self, index: usize) -> Option<&str> {
+        std::str::from_utf8(self.value(index)?).ok()
     }
 }
 
-/// What a letter after a backslash stands for.
-fn meaning(letter: u8) -> u8 {
+/// The byte that a letter after a backslash represents.
+fn unescape(letter: u8) -> u8 {
     match letter {
         b'b' => 0x08,
         b'f' => 0x0C,
@@ -98,14 +98,14 @@ mod tests {
         let mut record = TextValues::default();
         record.read_line(b"something\tbefore\\\\\n");
         record.read_line(line);
-        (0..record.places.len()).map(|place| record.value(place).map(<[u8]>::to_vec)).collect()
+        (0..record.ranges.len()).map(|index| record.value(index).map(<[u8]>::to_vec)).collect()
     }
 
-    /// As the server writes it.
+    /// The line as the server writes it.
     fn line_of(values: &[Option<Vec<u8>>]) -> Vec<u8> {
         let mut line = Vec::new();
-        for (place, value) in values.iter().enumerate() {
-            if place > 0 {
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
                 line.push(b'\t');
             }
             let Some(value) = value else {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn null_differs_from_its_letters_and_from_nothing() {
+    fn null_differs_from_its_escape_as_text_and_from_the_empty_string() {
         let line = b"\\N\t\t\\\\N\tN\n";
         let text = |text: &[u8]| Some(text.to_vec());
         assert_eq!(read(line), [None, text(b""), text(b"\\N"), text(b"N")]);

@@ -1,4 +1,4 @@
-//! A session whose events a test reads by itself.
+//! A replication session whose events the test consumes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,24 +21,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{PATIENCE, TestPostgres};
 
-/// A running session, and everything it has told.
+/// A running session and the result of its events.
 pub(super) struct Follower {
     events: mpsc::Receiver<Vec<Event>>,
     applied: watch::Sender<Lsn>,
     shutdown: CancellationToken,
     session: JoinHandle<()>,
     pub(super) requests: StreamRequests,
-    /// The published tables as last told.
+    /// The published tables as of the latest event.
     pub(super) tables: Vec<Table>,
-    /// The rows that the stream has told, applied one after the other.
+    /// The rows after all changes received so far.
     pub(super) rows: BTreeMap<TableOid, BTreeMap<String, Row>>,
-    /// What commits reset, in order.
+    /// The resets of commits, in order.
     pub(super) resets: Vec<Reset>,
-    /// Tables whose rows were lost, in order.
+    /// Tables whose rows were invalidated, in order.
     pub(super) lost: Vec<TableOid>,
-    /// Rows that only the database can tell.
+    /// Keys of rows that only the database can render.
     pub(super) unknown: Vec<String>,
-    /// The position that everything told so far reaches.
+    /// The position up to which events have been received.
     pub(super) position: Lsn,
 }
 
@@ -87,15 +87,15 @@ impl Follower {
         follower
     }
 
-    /// Takes the next batch.
+    /// Receives the next batch.
     pub(super) async fn take(&mut self) {
         let batch = tokio::time::timeout(PATIENCE, self.events.recv()).await;
-        for event in batch.expect("something is told").expect("the session goes on") {
+        for event in batch.expect("a batch in time").expect("the session runs") {
             self.apply(event);
         }
     }
 
-    /// Reads until everything is told that has been committed.
+    /// Receives events until everything committed so far is included.
     pub(super) async fn catch_up(&mut self, pg: &TestPostgres) {
         let now: String = pg.value("SELECT pg_current_wal_flush_lsn()::text").await;
         let now: Lsn = now.parse().unwrap();
@@ -108,7 +108,7 @@ impl Follower {
         }
     }
 
-    /// A published table as last told.
+    /// A published table as of the latest event.
     pub(super) fn table(&self, name: &str) -> &Table {
         let found = self.tables.iter().find(|table| table.name.to_string() == name);
         found.unwrap_or_else(|| panic!("{name} is not published"))
@@ -152,7 +152,7 @@ impl Follower {
             RowAfter::Unresolved => self.unknown.push(key),
             RowAfter::Partial { row, before } => {
                 let before = before.map_or_else(|| key.clone(), |before| format!("{before:?}"));
-                let whole = row.fill(&rows[&before]).expect("the row before is whole");
+                let whole = row.fill(&rows[&before]).expect("the previous row is complete");
                 rows.insert(key, whole);
             }
         }

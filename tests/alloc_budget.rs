@@ -1,8 +1,8 @@
-//! What one change and one poll cost, in allocations, and a client that waits, in bytes: counts that
-//! don't depend on the machine or on what else it does, so that a change that makes one clearly dearer
-//! is seen at once. Times, and what is in RAM, are the benchmarks' affair (`benches/`).
+//! Budgets: the allocations of a change and of a poll, and the bytes of a waiting client. These counts do not
+//! depend on the machine or its load, so a clear increase is detected at once. Times and resident memory
+//! are measured by the benchmarks (`benches/`).
 //!
-//! A program of its own, because counting takes the place of the allocator.
+//! A separate program, because counting replaces the global allocator.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,45 +35,45 @@ use tower::Service as _;
 
 use stream::{Messages, assembler, messages};
 
-/// Allocations of one change, in commits of 1 row and of 100, and of one poll, with nothing new and with
-/// 100 changes: as they were counted last.
-const ONE: f64 = 1.06;
-const HUNDRED: f64 = 0.10;
-const NOTHING: f64 = 33.0;
-const SOME: f64 = 30.0;
-/// Bytes of a client that waits, by how it does, in a build that is not optimised.
+/// Allocations of one change in commits of 1 row and of 100 rows, and of one poll with no change and with
+/// 100 changes, as last measured.
+const ONE_ROW: f64 = 1.06;
+const HUNDRED_ROWS: f64 = 0.10;
+const NO_CHANGES: f64 = 33.0;
+const HUNDRED_CHANGES: f64 = 30.0;
+/// Bytes of a waiting client by transport, in an unoptimized build.
 const STREAM: f64 = 4_600.0;
-const HELD: f64 = 7_300.0;
+const LONG_POLL: f64 = 7_300.0;
 const SOCKET: f64 = 7_500.0;
 
-/// Rows of each measurement: enough that tables and lists that grow by doubling are a small part.
+/// Rows per measurement, so many that collections that grow by doubling contribute little.
 const ROWS: u64 = 50_000;
-/// Events handed to the store at once, as when a stream is behind.
+/// Events applied per batch, as when the stream lags.
 const BATCH: usize = 1000;
-/// Polls of each measurement.
+/// Polls per measurement.
 const POLLS: usize = 1000;
-/// Waiting clients of each measurement.
+/// Waiting clients per measurement.
 const CLIENTS: usize = 400;
 
-/// A cost may be so much above what it was when it was last written down.
-const LEEWAY: f64 = 1.1;
+/// The tolerated ratio of a measurement to its budget.
+const TOLERANCE: f64 = 1.1;
 
-/// Compares, and says what to do.
-fn assert_at_most(what: &str, unit: &str, measured: f64, known: f64) {
-    println!("{what}: {measured:.2} {unit}, known are {known}");
+/// Asserts that a measurement is close to its budget.
+fn assert_near_budget(what: &str, unit: &str, measured: f64, budget: f64) {
+    println!("{what}: {measured:.2} {unit}, budget {budget}");
     assert!(
-        measured <= known * LEEWAY,
-        "{what} took {measured:.2} {unit}, and {known} before: find out which is new, or, if it is \
-         worth it, write the new figure down here"
+        measured <= budget * TOLERANCE,
+        "{what} took {measured:.2} {unit}, more than the budget of {budget}: find the new ones, or raise \
+         the budget here if they are justified"
     );
     assert!(
-        measured >= known / LEEWAY / LEEWAY,
-        "{what} takes only {measured:.2} {unit}, not {known}: write the new figure down here, so \
-         that it stays so"
+        measured >= budget / TOLERANCE / TOLERANCE,
+        "{what} took only {measured:.2} {unit}, not {budget}: lower the budget here, so that a later \
+         increase is detected"
     );
 }
 
-struct Opened {
+struct MeasuredService {
     writer: Writer,
     store: Store,
     router: Router,
@@ -81,21 +81,21 @@ struct Opened {
     _source: watch::Sender<SourceStatus>,
 }
 
-fn open() -> Opened {
+fn open() -> MeasuredService {
     let metrics = Metrics::new().unwrap();
     let (writer, store) = store::open(
         Limits::default(),
         StreamRequests::default(),
         StoreMetrics::register(&metrics.registry).unwrap(),
     );
-    let mut picture = SourceStatus::new("db".into(), SourceDetail::Postgres(SlotStatus::default()));
-    (picture.phase, picture.was_ready) = (Phase::Streaming, true);
-    let (source, seen) = watch::channel(picture);
+    let mut status = SourceStatus::new("db".into(), SourceDetail::Postgres(SlotStatus::default()));
+    (status.phase, status.was_ready) = (Phase::Streaming, true);
+    let (source, seen) = watch::channel(status);
     let router = router(store.clone(), seen, &metrics, &HttpOptions::default());
-    Opened { writer, store, router, metrics, _source: source }
+    MeasuredService { writer, store, router, metrics, _source: source }
 }
 
-/// From the bytes of messages to the log.
+/// Decodes messages and applies them to the log.
 fn apply(messages: &Messages, writer: &mut Writer) {
     let (mut assembler, started) = assembler();
     writer.apply(vec![started]);
@@ -119,15 +119,20 @@ fn allocations_per_change(rows_per_commit: u64) -> f64 {
 }
 
 #[test]
-fn a_change_takes_no_more_allocations_than_before() {
+fn a_change_stays_within_its_allocation_budget() {
     let allocations = "allocations";
-    assert_at_most("a change, in commits of 1 row", allocations, allocations_per_change(1), ONE);
+    assert_near_budget(
+        "a change, in commits of 1 row",
+        allocations,
+        allocations_per_change(1),
+        ONE_ROW,
+    );
     let hundred = allocations_per_change(100);
-    assert_at_most("a change, in commits of 100 rows", allocations, hundred, HUNDRED);
+    assert_near_budget("a change, in commits of 100 rows", allocations, hundred, HUNDRED_ROWS);
 }
 
-/// Asks, and reads the answer.
-async fn ask(router: &mut Router, path: &str) -> (StatusCode, Vec<Bytes>) {
+/// Sends a request and reads the response.
+async fn request(router: &mut Router, path: &str) -> (StatusCode, Vec<Bytes>) {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let response = router.call(request).await.unwrap();
     let status = response.status();
@@ -144,16 +149,16 @@ fn allocations_per_poll(changes: u64) -> f64 {
     apply(&messages(ROWS, 1), &mut service.writer);
     let all = service.store.applied().unwrap();
     let mut after = all;
-    // A commit of one row moves the position by the same each time.
+    // Every commit of one row advances the position by the same number of bytes.
     after.position.lsn.0 -= changes * stream::BYTES_PER_COMMIT_OF_ONE;
     let path = format!("/v1/changes?tables=t&after={after}");
     let mut poll = || {
-        let (status, chunks) = runtime.block_on(ask(&mut service.router, &path));
+        let (status, chunks) = runtime.block_on(request(&mut service.router, &path));
         assert_eq!(status, 200);
         chunks.concat()
     };
-    let told = serde_json::from_slice::<serde_json::Value>(&poll()).unwrap();
-    assert_eq!(told["changes"].as_array().map(|told| told.len() as u64), Some(changes));
+    let body = serde_json::from_slice::<serde_json::Value>(&poll()).unwrap();
+    assert_eq!(body["changes"].as_array().map(|changes| changes.len() as u64), Some(changes));
     let counted = allocation_counter::measure(|| {
         for _ in 0..POLLS {
             poll();
@@ -163,19 +168,24 @@ fn allocations_per_poll(changes: u64) -> f64 {
 }
 
 #[test]
-fn a_poll_takes_no_more_allocations_than_before() {
+fn a_poll_stays_within_its_allocation_budget() {
     let allocations = "allocations";
-    assert_at_most("a poll with nothing new", allocations, allocations_per_poll(0), NOTHING);
-    assert_at_most("a poll with 100 changes", allocations, allocations_per_poll(100), SOME);
+    assert_near_budget("a poll without changes", allocations, allocations_per_poll(0), NO_CHANGES);
+    assert_near_budget(
+        "a poll with 100 changes",
+        allocations,
+        allocations_per_poll(100),
+        HUNDRED_CHANGES,
+    );
 }
 
-/// Connects, asks, and lets the service come to rest.
-fn wait(address: SocketAddr, said: &[u8], count: usize, waiting: &IntGauge, runtime: &Runtime) {
+/// Opens connections, sends a request on each, and waits until all clients wait.
+fn wait(address: SocketAddr, request: &[u8], count: usize, waiting: &IntGauge, runtime: &Runtime) {
     let all = waiting.get() + i64::try_from(count).unwrap();
     for _ in 0..count {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(said).unwrap();
-        // It is open until the process ends.
+        stream.write_all(request).unwrap();
+        // Keeps the connection open until the process ends.
         std::mem::forget(stream);
         runtime.block_on(tokio::task::yield_now());
     }
@@ -187,37 +197,37 @@ fn wait(address: SocketAddr, said: &[u8], count: usize, waiting: &IntGauge, runt
     });
 }
 
-/// What the service allocates for each client and keeps.
-fn bytes_per_waiting_client(said: &str, waiting: impl FnOnce(&Metrics) -> IntGauge) -> f64 {
+/// The bytes that the service retains for each waiting client.
+fn bytes_per_waiting_client(request: &str, waiting: impl FnOnce(&Metrics) -> IntGauge) -> f64 {
     let mut service = open();
     apply(&messages(1, 1), &mut service.writer);
-    let said = said.replace("AFTER", &service.store.applied().unwrap().to_string());
+    let request = request.replace("AFTER", &service.store.applied().unwrap().to_string());
     let waiting = waiting(&service.metrics);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let (router, metrics) = (service.router.clone(), service.metrics.clone());
-    let offer =
+    let config =
         ListenerConfig { router, options: HttpServerOptions::default(), tls: None, metrics };
-    runtime.spawn(serve(listener, offer, CancellationToken::new()));
-    wait(address, said.as_bytes(), CLIENTS, &waiting, &runtime);
+    runtime.spawn(serve(listener, config, CancellationToken::new()));
+    wait(address, request.as_bytes(), CLIENTS, &waiting, &runtime);
     let counted = allocation_counter::measure(|| {
-        wait(address, said.as_bytes(), CLIENTS, &waiting, &runtime);
+        wait(address, request.as_bytes(), CLIENTS, &waiting, &runtime);
     });
     counted.bytes_current as f64 / CLIENTS as f64
 }
 
 #[test]
-fn a_waiting_client_takes_no_more_bytes_than_before() {
+fn a_waiting_client_stays_within_its_byte_budget() {
     let stream = "GET /v1/stream?after=AFTER HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let stream = bytes_per_waiting_client(stream, |m| m.push_clients.with_label_values(&["sse"]));
-    assert_at_most("a stream", "bytes", stream, STREAM);
-    let held = "GET /v1/changes?wait=60s&after=AFTER HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let held = bytes_per_waiting_client(held, |m| m.poll_waiters.clone());
-    assert_at_most("a held poll", "bytes", held, HELD);
+    assert_near_budget("a stream", "bytes", stream, STREAM);
+    let long_poll = "GET /v1/changes?wait=60s&after=AFTER HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let long_poll = bytes_per_waiting_client(long_poll, |m| m.poll_waiters.clone());
+    assert_near_budget("a long poll", "bytes", long_poll, LONG_POLL);
     let socket = "GET /v1/ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let socket = bytes_per_waiting_client(socket, |m| m.push_clients.with_label_values(&["ws"]));
-    assert_at_most("a socket", "bytes", socket, SOCKET);
+    assert_near_budget("a socket", "bytes", socket, SOCKET);
 }

@@ -1,6 +1,6 @@
-//! Every type there is: what we make of a value's text is what `to_jsonb` makes of the value.
+//! Every type: the JSON rendered from a value's text equals `to_jsonb` of the value.
 //!
-//! The values are those of `fixtures/zoo.sql`, at the edges of their types, and random ones.
+//! The values are the boundary values of `fixtures/type_matrix.sql`, and random ones.
 
 mod random;
 mod types;
@@ -11,15 +11,15 @@ use highwater::wire::{ConnectOptions, LibpqEnvironment, WalsenderConnection};
 use crate::support::{TestPostgres, is_same_json};
 use types::Types;
 
-const ZOO: &str = include_str!("../fixtures/zoo.sql");
+const TYPE_MATRIX: &str = include_str!("../fixtures/type_matrix.sql");
 
-/// The table of types of which only the database can tell the JSON.
-const STRANGERS: &str = "strangers";
-/// The columns whose values all are refused, and no others' are.
+/// The table of the types that only the database can render.
+const DATABASE_RENDERED: &str = "database_rendered";
+/// The prefix of the columns whose values are all refused; no other value is.
 const ODD: &str = "json_odd";
 
-/// Built-in types of which users can't make values.
-const UNINHABITED: &[&str] = &[
+/// Built-in types whose values users can't create.
+const INTERNAL_TYPES: &[&str] = &[
     "gtsvector",
     "pg_brin_bloom_summary",
     "pg_brin_minmax_multi_summary",
@@ -29,25 +29,25 @@ const UNINHABITED: &[&str] = &[
     "pg_node_tree",
 ];
 
-/// A session as the service opens it, whose settings decide what types print.
+/// A session with the service's settings, which determine the text form of values.
 async fn pinned_session(pg: &TestPostgres) -> WalsenderConnection {
     let target = ConnectOptions::parse(&pg.url(), &LibpqEnvironment::default()).unwrap();
     WalsenderConnection::connect_sql(&target).await.unwrap()
 }
 
-struct ZooColumn {
+struct MatrixColumn {
     table: String,
     name: String,
     form: Option<JsonShape>,
 }
 
-/// The columns of the zoo's tables but for their keys.
-async fn columns(connection: &mut WalsenderConnection) -> Vec<ZooColumn> {
+/// The columns of the matrix's tables except their keys.
+async fn columns(connection: &mut WalsenderConnection) -> Vec<MatrixColumn> {
     let types = Types::read(connection).await;
     let rows = connection
         .simple_query(
             "SELECT relname, attname, atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
-             WHERE relnamespace = 'zoo'::regnamespace AND relkind = 'r' AND attnum > 0 AND attname <> 'id'
+             WHERE relnamespace = 'type_matrix'::regnamespace AND relkind = 'r' AND attnum > 0 AND attname <> 'id'
              ORDER BY relname, attnum",
         )
         .await
@@ -55,12 +55,12 @@ async fn columns(connection: &mut WalsenderConnection) -> Vec<ZooColumn> {
     let column = |row: Vec<Option<String>>| {
         let [table, name, oid] = row.try_into().unwrap();
         let form = types.form(oid.unwrap().parse().unwrap());
-        ZooColumn { table: table.unwrap(), name: name.unwrap(), form }
+        MatrixColumn { table: table.unwrap(), name: name.unwrap(), form }
     };
     rows.into_iter().map(column).collect()
 }
 
-/// What is wrong with our JSON of a value; `expected` is the database's, `None` where it has none.
+/// The difference between the rendered JSON and the database's, which is `None` if it can't render the value.
 fn difference(form: JsonShape, text: &str, expected: Option<&str>) -> Option<String> {
     let mut json = Vec::new();
     let rendered = form.write_json(text.as_bytes(), &mut json).is_ok();
@@ -74,11 +74,16 @@ fn difference(form: JsonShape, text: &str, expected: Option<&str>) -> Option<Str
     let shown = |text: &str| text.chars().take(300).collect::<String>();
     (!same).then(|| {
         let expected = expected.unwrap_or("an error");
-        format!("{form:?} {}\n  ours {}\n  its  {}", shown(text), shown(&json), shown(expected))
+        format!(
+            "{form:?} {}\n  rendered {}\n  expected {}",
+            shown(text),
+            shown(&json),
+            shown(expected)
+        )
     })
 }
 
-/// Whether our JSON has white space, order of keys and spelling of numbers of its own.
+/// Whether the JSON keeps the stored white space, order of keys and spelling of numbers.
 fn is_left_as_stored(form: JsonShape) -> bool {
     matches!(form, JsonShape::Array { .. } | JsonShape::Scalar(JsonType::Json))
 }
@@ -88,15 +93,15 @@ fn is_refused(form: JsonShape, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn every_value_of_the_zoo_is_rendered_as_to_jsonb_does() {
+async fn every_value_of_the_matrix_is_rendered_as_by_to_jsonb() {
     let pg = TestPostgres::start().await;
-    pg.execute(ZOO).await;
+    pg.execute(TYPE_MATRIX).await;
     let mut connection = pinned_session(&pg).await;
     let (mut values, mut wrong) = (0, Vec::new());
-    for ZooColumn { table, name, form } in columns(&mut connection).await {
+    for MatrixColumn { table, name, form } in columns(&mut connection).await {
         let Some(form) = form else { continue };
         let sql = format!(
-            r#"SELECT "{name}", to_jsonb("{name}") FROM zoo.{table} WHERE "{name}" IS NOT NULL"#
+            r#"SELECT "{name}", to_jsonb("{name}") FROM type_matrix.{table} WHERE "{name}" IS NOT NULL"#
         );
         for row in connection.simple_query(&sql).await.unwrap() {
             let (text, json) = (row[0].as_deref().unwrap(), row[1].as_deref());
@@ -104,7 +109,7 @@ async fn every_value_of_the_zoo_is_rendered_as_to_jsonb_does() {
             wrong.extend(problem.map(|problem| format!("{table}.{name}: {problem}")));
             let has_value = !matches!(text, "{}" | "{NULL}");
             if is_refused(form, text) != (name.starts_with(ODD) && has_value) {
-                wrong.push(format!("{table}.{name}: refused or not, against expectation: {text}"));
+                wrong.push(format!("{table}.{name}: refused or rendered unexpectedly: {text}"));
             }
             values += 1;
         }
@@ -114,12 +119,16 @@ async fn every_value_of_the_zoo_is_rendered_as_to_jsonb_does() {
 }
 
 #[tokio::test]
-async fn only_strangers_are_left_to_the_database_and_nobody_is_forgotten() {
+async fn every_type_is_covered_and_only_the_expected_ones_are_left_to_the_database() {
     let pg = TestPostgres::start().await;
-    pg.execute(ZOO).await;
+    pg.execute(TYPE_MATRIX).await;
     let mut connection = pinned_session(&pg).await;
-    for ZooColumn { table, name, form } in columns(&mut connection).await {
-        assert_eq!(form.is_none(), table == STRANGERS, "{table}.{name} has the form {form:?}");
+    for MatrixColumn { table, name, form } in columns(&mut connection).await {
+        assert_eq!(
+            form.is_none(),
+            table == DATABASE_RENDERED,
+            "{table}.{name} has the form {form:?}"
+        );
     }
     let absent = connection
         .simple_query(
@@ -128,11 +137,11 @@ async fn only_strangers_are_left_to_the_database_and_nobody_is_forgotten() {
                AND (typcategory <> 'A' OR typname IN ('int2vector', 'oidvector'))
                AND NOT EXISTS (
                  SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
-                 WHERE relnamespace = 'zoo'::regnamespace AND relkind = 'r' AND atttypid = t.oid)
+                 WHERE relnamespace = 'type_matrix'::regnamespace AND relkind = 'r' AND atttypid = t.oid)
              ORDER BY typname",
         )
         .await
         .unwrap();
     let absent: Vec<_> = absent.into_iter().map(|mut row| row.remove(0).unwrap()).collect();
-    assert_eq!(absent, UNINHABITED);
+    assert_eq!(absent, INTERNAL_TYPES);
 }

@@ -1,5 +1,5 @@
-//! Bytes from the network that nobody meant: what the fuzzers of `fuzz/` try, tried here as well, on
-//! the corpus they keep and on what chance makes of it.
+//! Malformed bytes from the network: the checks of the fuzz targets in `fuzz/`, applied to their corpus and
+//! to random mutations of it.
 
 mod checks;
 
@@ -9,18 +9,18 @@ use proptest::prelude::*;
 
 use checks::FuzzedService;
 
-/// Every input that a fuzzer found worth keeping, by name.
+/// The corpus of a fuzz target, by file name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = std::fs::read_dir(&folder).expect("fuzz/corpus");
     let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();
-    assert!(paths.len() > 10, "{} inputs of {target} are no corpus", paths.len());
+    assert!(paths.len() > 10, "{} inputs are too few for the corpus of {target}", paths.len());
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-/// One input changed: bytes replaced, inserted and taken out, the end cut, another one put in.
-fn changed(corpus: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+/// A mutated input: bytes replaced, inserted and removed, the end cut off, another input spliced in.
+fn mutated(corpus: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let any_of = prop::sample::select(corpus);
     let place = any::<prop::sample::Index>;
     let edits = prop::collection::vec((0..4_u8, place(), any::<u8>()), 0..6);
@@ -43,7 +43,7 @@ fn changed(corpus: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn the_corpus_is_read_or_refused() {
+fn the_corpus_is_decoded_or_rejected() {
     let service = FuzzedService::start();
     for bytes in corpus("pgoutput") {
         checks::pgoutput(&bytes);
@@ -57,20 +57,20 @@ fn the_corpus_is_read_or_refused() {
 }
 
 #[test]
-fn what_chance_makes_of_logical_messages_is_read_or_refused() {
+fn mutated_logical_messages_are_decoded_or_rejected() {
     let config = ProptestConfig::with_cases(3_000);
-    proptest!(config, |(bytes in changed(corpus("pgoutput")))| checks::pgoutput(&bytes));
+    proptest!(config, |(bytes in mutated(corpus("pgoutput")))| checks::pgoutput(&bytes));
 }
 
 #[test]
-fn what_chance_makes_of_frames_is_read_or_refused() {
+fn mutated_frames_are_decoded_or_rejected() {
     let config = ProptestConfig::with_cases(3_000);
-    proptest!(config, |(bytes in changed(corpus("frame")))| checks::frame(&bytes));
+    proptest!(config, |(bytes in mutated(corpus("frame")))| checks::frame(&bytes));
 }
 
 #[test]
-fn what_chance_makes_of_requests_is_answered_in_order() {
+fn mutated_requests_get_a_valid_response() {
     let service = FuzzedService::start();
     let config = ProptestConfig::with_cases(1_000);
-    proptest!(config, |(bytes in changed(corpus("http")))| service.request(&bytes));
+    proptest!(config, |(bytes in mutated(corpus("http")))| service.request(&bytes));
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, and what the operator is told: one sentence with the remedy, and the exit code.
+//! Errors at startup: one sentence with the remedy, and the exit code.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -11,14 +11,14 @@ use nix::unistd::Pid;
 
 use crate::support::{Highwater, PATIENCE, TestPostgres};
 
-/// `highwater` with these arguments and nothing of our environment.
+/// `highwater` with these arguments and an empty environment.
 fn highwater(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
 
-/// Runs `highwater run` on this URL until it ends by itself.
+/// Runs `highwater run` with this URL until it ends by itself.
 async fn run(url: &str, more: &[&str]) -> Output {
     let mut command = highwater(&["run", "--url", url, "--listen", "127.0.0.1:0"]);
     command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -28,16 +28,16 @@ async fn run(url: &str, more: &[&str]) -> Output {
 
 fn end_in_time(mut child: Child) -> Output {
     let began = Instant::now();
-    while child.try_wait().expect("a child of ours").is_none() {
+    while child.try_wait().expect("a child process").is_none() {
         if began.elapsed() > PATIENCE {
-            child.kill().expect("a child of ours");
+            child.kill().expect("a child process");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     child.wait_with_output().expect("its output")
 }
 
-/// The program failed, and said so with these words.
+/// Asserts that the program failed with this exit code and these words on standard error.
 #[track_caller]
 fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -48,7 +48,7 @@ fn assert_fails(output: &Output, code: i32, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_missing_publication_is_told_with_the_way_to_make_it() {
+async fn a_missing_publication_is_reported_with_the_command_that_creates_it() {
     let pg = TestPostgres::start().await;
     let output = run(&pg.url(), &["--slot", pg.database()]).await;
     assert_fails(&output, 1, &["publication \"highwater\" does not exist", "highwater setup"]);
@@ -58,18 +58,18 @@ async fn a_missing_publication_is_told_with_the_way_to_make_it() {
 }
 
 #[tokio::test]
-async fn wal_level_replica_is_told_with_the_setting() {
+async fn wal_level_replica_is_reported_with_the_setting() {
     let pg =
         TestPostgres::private(TempPostgresOptions::default().setting("wal_level", "replica")).await;
     pg.execute("CREATE PUBLICATION highwater").await;
     let output = run(&pg.url(), &[]).await;
     assert_fails(&output, 1, &["wal_level = logical"]);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(text.matches("logical decoding requires").count(), 1, "said twice: {text}");
+    assert_eq!(text.matches("logical decoding requires").count(), 1, "reported twice: {text}");
 }
 
 #[tokio::test]
-async fn a_role_without_the_right_is_told_with_the_sql() {
+async fn a_role_without_replication_is_reported_with_the_statement() {
     let pg = TestPostgres::start().await;
     let role = format!("plain_{}", pg.database());
     pg.execute(&format!("CREATE ROLE {role} LOGIN; CREATE PUBLICATION highwater")).await;
@@ -80,7 +80,7 @@ async fn a_role_without_the_right_is_told_with_the_sql() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_an_unknown_database_are_told() {
+async fn a_wrong_password_and_an_unknown_database_are_reported() {
     let hba = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
     let options = TempPostgresOptions { hba: Some(hba.into()), ..TempPostgresOptions::default() };
     let pg = TestPostgres::private(options).await;
@@ -90,17 +90,20 @@ async fn a_wrong_password_and_an_unknown_database_are_told() {
         run(&format!("postgres://app:wrong@127.0.0.1:{port}/{}", pg.database()), &[]).await;
     assert_fails(&output, 1, &["password"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!text.contains("wrong@") && !text.contains(":wrong"), "the password is shown: {text}");
+    assert!(
+        !text.contains("wrong@") && !text.contains(":wrong"),
+        "the password is printed: {text}"
+    );
     let output = run(&format!("postgres://app:right@127.0.0.1:{port}/nowhere"), &[]).await;
     assert_fails(&output, 1, &["nowhere", "does not exist"]);
 }
 
 #[tokio::test]
-async fn a_slot_of_another_plugin_is_left_alone() {
+async fn a_slot_of_another_program_is_not_touched() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE PUBLICATION highwater").await;
     let slot = pg.database();
-    // A physical slot, because test_decoding is not everywhere.
+    // A physical slot, because test_decoding is not installed everywhere.
     pg.query(&format!("SELECT pg_create_physical_replication_slot('{slot}')")).await;
     let output = run(&pg.url(), &["--slot", slot]).await;
     assert_fails(&output, 1, &["belongs to something else", "postgres.slot"]);
@@ -108,7 +111,7 @@ async fn a_slot_of_another_plugin_is_left_alone() {
 }
 
 #[tokio::test]
-async fn something_that_is_not_postgresql_is_recognised() {
+async fn a_server_other_than_postgresql_is_recognized() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let server = std::thread::spawn(move || {
@@ -123,7 +126,7 @@ async fn something_that_is_not_postgresql_is_recognised() {
 }
 
 #[tokio::test]
-async fn an_unreachable_server_is_waited_for_and_said_to_be_so() {
+async fn an_unreachable_server_is_reported_while_the_service_waits_for_it() {
     let pg = TestPostgres::start().await;
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -159,7 +162,7 @@ async fn bad_configuration_is_exit_code_two() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_told_with_the_flag() {
+async fn a_port_in_use_is_reported_with_the_flag() {
     let pg = TestPostgres::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
@@ -172,7 +175,7 @@ async fn a_port_in_use_is_told_with_the_flag() {
 }
 
 #[tokio::test]
-async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
+async fn a_termination_signal_completes_waiting_polls_and_stops_in_time() {
     let pg = TestPostgres::start().await;
     pg.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION highwater FOR TABLE a")
         .await;
@@ -188,7 +191,7 @@ async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
             .expect("the program starts");
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let base = format!("http://{listen}");
-    // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+    // The HTTP client links TLS without a default provider; installing it twice fails harmlessly.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
     let ready = format!("{base}/readyz");
@@ -198,23 +201,23 @@ async fn a_termination_signal_answers_held_polls_and_ends_in_time() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let text = async |url: String| {
-        client.get(url).send().await.expect("an answer").text().await.expect("a body")
+        client.get(url).send().await.expect("a response").text().await.expect("a body")
     };
     let body: serde_json::Value =
         serde_json::from_str(&text(format!("{base}/v1/changes")).await).expect("JSON");
     let version = body["version"].as_str().expect("a version").to_owned();
-    let held = text(format!("{base}/v1/changes?after={version}&wait=60s"));
+    let waiting = text(format!("{base}/v1/changes?after={version}&wait=60s"));
     let signal = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        kill(pid, Signal::SIGTERM).expect("a child of ours");
+        kill(pid, Signal::SIGTERM).expect("a child process");
         Instant::now()
     };
-    let (held, asked) = tokio::join!(held, signal);
-    assert!(held.contains("\"changes\":[]"), "{held}");
+    let (waiting, signalled) = tokio::join!(waiting, signal);
+    assert!(waiting.contains("\"changes\":[]"), "{waiting}");
     let output = tokio::task::spawn_blocking(move || end_in_time(child)).await.expect("no panic");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(asked.elapsed() < Duration::from_secs(30), "took {:?}", asked.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(30), "took {:?}", signalled.elapsed());
     pg.query(&format!("SELECT pg_drop_replication_slot('{}')", pg.database())).await;
 }
 

@@ -1,15 +1,15 @@
-//! What the catalog says of the types, for the forms of columns.
+//! The catalog's facts about types, from which the shapes of columns derive.
 
 use std::collections::HashMap;
 
 use highwater::json_type::{JsonShape, TypeClass, TypeFacts};
 use highwater::wire::WalsenderConnection;
 
-/// Every type of a database.
-pub(super) struct Types(HashMap<u32, ZooType>);
+/// All types of a database, by OID.
+pub(super) struct Types(HashMap<u32, CatalogType>);
 
 /// A row of `pg_type`.
-struct ZooType {
+struct CatalogType {
     class: TypeClass,
     delimiter: u8,
     /// The type beneath a domain.
@@ -31,9 +31,9 @@ impl Types {
             )
             .await
             .unwrap();
-        let numbered = |row: Vec<Option<String>>| {
-            let text = |place: usize| row[place].as_deref().unwrap();
-            let described = ZooType {
+        let by_oid = |row: Vec<Option<String>>| {
+            let text = |index: usize| row[index].as_deref().unwrap();
+            let described = CatalogType {
                 class: TypeClass::from_typtype(text(1).parse().unwrap()).unwrap(),
                 delimiter: text(2).as_bytes()[0],
                 base: text(3).parse().unwrap(),
@@ -42,7 +42,7 @@ impl Types {
             };
             (text(0).parse().unwrap(), described)
         };
-        Self(rows.into_iter().map(numbered).collect())
+        Self(rows.into_iter().map(by_oid).collect())
     }
 
     pub(super) fn form(&self, oid: u32) -> Option<JsonShape> {

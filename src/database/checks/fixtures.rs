@@ -1,8 +1,7 @@
-//! Rows as they should be, for the tests to spoil.
+//! Rows of a database without problems, which each test then modifies.
 
 use super::{PublicationRow, RoleRow, ServerRow, SlotRow, TableRow};
 
-/// A server as it should be.
 pub(crate) fn good_server() -> ServerRow {
     ServerRow {
         server_version: "17.5".into(),
@@ -60,7 +59,7 @@ pub(crate) fn table(name: &str) -> TableRow {
     }
 }
 
-pub(crate) fn whole_publication() -> PublicationRow {
+pub(crate) fn complete_publication() -> PublicationRow {
     PublicationRow {
         all_tables: false,
         inserts: true,
@@ -78,7 +77,7 @@ pub(crate) fn free_slot() -> SlotRow {
         plugin: Some("pgoutput".into()),
         kind: "logical".into(),
         database: Some("shop".into()),
-        our_database: "shop".into(),
+        connected_database: "shop".into(),
         temporary: false,
         active: false,
         active_pid: None,

@@ -1,4 +1,4 @@
-//! What others wish of the session.
+//! Requests to the session: a position report, a catalog refresh.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::TestPostgres;
 const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE quiet (id int);
     CREATE PUBLICATION highwater FOR TABLE a";
 
-/// Far less than it takes without a wish: the stream asks by itself every second.
+/// Much less than without a request: by itself the session asks for a position every second.
 const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test]
@@ -26,21 +26,21 @@ async fn a_position_on_a_quiet_server_is_reached_within_a_round_trip() {
         times.push(began.elapsed());
     }
     times.sort();
-    eprintln!("a wished position: {:?} in the middle, {:?} at worst", times[10], times[19]);
+    eprintln!("a requested position: {:?} in the middle, {:?} at worst", times[10], times[19]);
     assert!(times[10] < SOON, "{times:?}");
     follower.stop().await;
 }
 
 #[tokio::test]
-async fn a_look_is_taken_when_somebody_wishes_it() {
+async fn the_catalog_is_refreshed_on_request() {
     let pg = TestPostgres::start().await;
     pg.execute(TABLES).await;
     let mut follower = Follower::start(&pg, vec![lazy("a")]).await;
     let definition = |follower: &Follower| {
-        follower.table("a").rows.held().expect("rows are held").definition.clone()
+        follower.table("a").rows.held().expect("rows are cached").definition.clone()
     };
     let before = definition(&follower);
-    // Neither message nor row tells of this.
+    // Neither a logical message nor a row change reports this.
     pg.execute("ALTER TABLE a ALTER id TYPE int USING -id").await;
     let began = Instant::now();
     follower.requests.refresh_catalog.notify_one();
@@ -48,6 +48,9 @@ async fn a_look_is_taken_when_somebody_wishes_it() {
         follower.requests.report_position.notify_one();
         follower.take().await;
     }
-    assert!(began.elapsed() < Duration::from_secs(3), "by itself it looks every five seconds");
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "without a request the refresh takes five seconds"
+    );
     follower.stop().await;
 }
