@@ -52,8 +52,8 @@ mod tests {
     #[test]
     fn pauses_start_over_after_a_stream_that_lasted() {
         let mut policy = ReconnectPolicy::new();
-        (0..12).for_each(|_| drop(policy.pause(Duration::ZERO)));
-        assert!(policy.pause(Duration::ZERO) >= ReconnectPolicy::PAUSE_MAX / 2);
+        let longest = (0..12).map(|_| policy.pause(Duration::ZERO)).max();
+        assert!(longest >= Some(ReconnectPolicy::PAUSE_MAX / 2));
         assert!(policy.pause(Duration::from_secs(11)) <= ReconnectPolicy::PAUSE_MIN);
     }
 
