@@ -1,9 +1,9 @@
-//! One giant commit beside small ones, in each way of `postgres.streaming`: when it is told, what it
-//! costs both sides, and what others notice of it.
+//! One giant commit beside small ones, for each value of `postgres.streaming`: when it becomes visible,
+//! what it costs service and server, and how much it delays the small ones.
 //!
-//! One session inserts many rows in one transaction; another commits single rows all the while, each
-//! of which a third waits for in a poll. Then the giant commits, and small commits go on until it has
-//! been told. With streaming the work is done while it runs, without it after its commit.
+//! One session inserts many rows in one transaction; another commits single rows all the time, and a
+//! client waits for each of those with a poll. Then the giant commits, and small commits continue until
+//! polls return it. With streaming the work is done while it runs, otherwise after its commit.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,11 @@ use crate::support::report::{BenchReport, print_table};
 use crate::support::samples::figure;
 use crate::support::service::BenchService;
 
-/// Nothing here takes longer.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// The server is asked this often how old the service's last status update is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Where streaming in the form for parallel subscribers began.
+/// Limit of every wait.
+const WAIT_TIME_MAX: Duration = Duration::from_mins(5);
+/// Interval between queries for the age of the service's last status update.
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+/// First major version of PostgreSQL with `streaming = parallel`.
 const PARALLEL_SINCE: u16 = 16;
 
 #[derive(clap::Args)]
@@ -56,26 +56,26 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 const HEADINGS: [&str; 11] = [
     "streaming",
     "written in s",
-    "told after s",
-    "small told, p50 ms",
+    "visible after s",
+    "small commits, p50 ms",
     "p99 ms",
     "max ms",
     "…after the commit, max ms",
     "spilled MB",
     "walsender s",
-    "ours s",
+    "service s",
     "peak MB",
 ];
 
-/// What one giant commit took.
+/// Figures of one giant commit.
 #[derive(Serialize)]
 struct Measured {
     write_seconds: f64,
-    /// From the commit until it is told.
-    told_seconds: f64,
-    /// From a small commit until its held poll is answered: p50, p99, the slowest.
+    /// From the commit until a poll returns it.
+    visible_seconds: f64,
+    /// From a small commit until its long poll returns: p50, p99, maximum.
     small_ms: [f64; 3],
-    /// The slowest of those after the giant's commit.
+    /// Maximum of the small commits after the giant one.
     small_after_commit_ms: f64,
     small_commits: u64,
     spilled_mb: f64,
@@ -84,7 +84,7 @@ struct Measured {
     own_cpu_seconds: f64,
     peak_memory_mb: f64,
     memory_before_mb: f64,
-    /// The oldest that the last status update ever was.
+    /// Greatest age of the last status update.
     status_age_seconds: f64,
 }
 
@@ -93,7 +93,7 @@ impl Measured {
         let [p50, p99, max] = self.small_ms;
         let figures = [
             self.write_seconds,
-            self.told_seconds,
+            self.visible_seconds,
             p50,
             p99,
             max,
@@ -154,23 +154,26 @@ async fn measure(database: &BenchDatabase, rows: u32, streaming: &str) -> anyhow
     giant.execute("COMMIT").await?;
     let committed = Instant::now();
     let mut after_commit = Duration::ZERO;
-    while !small.is_told("giant").await? {
+    while !small.is_visible("giant").await? {
         after_commit = after_commit.max(small.turn().await?);
         oldest = oldest.max(small.status_age(&watcher).await?);
-        anyhow::ensure!(committed.elapsed() < PATIENCE, "the giant commit is not told");
+        anyhow::ensure!(
+            committed.elapsed() < WAIT_TIME_MAX,
+            "the giant commit does not become visible"
+        );
     }
-    let told_seconds = committed.elapsed().as_secs_f64();
+    let visible_seconds = committed.elapsed().as_secs_f64();
     let cpu = (process::cpu(walsender)?, service.cpu()?);
     let bytes = |column: &str| {
         format!(
             "SELECT coalesce(sum({column}), 0)::float8 FROM pg_stat_replication_slots WHERE slot_name = '{slot}'"
         )
     };
-    // Statistics arrive a little later.
+    // PostgreSQL publishes these statistics with a delay.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let measured = Measured {
         write_seconds,
-        told_seconds,
+        visible_seconds,
         small_ms: [0.5, 0.99, 1.0].map(|q| small.delays.value_at_quantile(q) as f64 / 1e3),
         small_after_commit_ms: after_commit.as_secs_f64() * 1e3,
         small_commits: small.delays.len(),
@@ -189,7 +192,7 @@ async fn measure(database: &BenchDatabase, rows: u32, streaming: &str) -> anyhow
     Ok(measured)
 }
 
-/// Small commits, each of which somebody waits for.
+/// Small commits, each awaited by a client.
 struct Small {
     writer: BenchSession,
     client: BenchHttpClient,
@@ -197,7 +200,7 @@ struct Small {
     start: String,
     next: u64,
     delays: Histogram<u64>,
-    looked: Instant,
+    status_checked: Instant,
 }
 
 impl Small {
@@ -206,38 +209,39 @@ impl Small {
         let version = version(client.get("/v1/changes?tables=small").await?)?;
         let writer = BenchSession::open(&database.url()).await?;
         let start = version.clone();
-        let (delays, looked) = (Histogram::new(3)?, Instant::now());
-        Ok(Self { writer, client, version, start, next: 1, delays, looked })
+        let (delays, status_checked) = (Histogram::new(3)?, Instant::now());
+        Ok(Self { writer, client, version, start, next: 1, delays, status_checked })
     }
 
-    /// Commits one row and waits until it is told; answers how long that took.
+    /// Commits one row and waits until a poll returns it; returns the time that took.
     async fn turn(&mut self) -> anyhow::Result<Duration> {
         let path = format!("/v1/changes?tables=small&wait=60s&after={}", self.version);
         self.next += 1;
         self.writer.execute(&format!("INSERT INTO small VALUES ({})", self.next)).await?;
         let committed = Instant::now();
-        let told = timeout(PATIENCE, self.client.get(&path)).await.context("a small commit")??;
-        self.version = version(told)?;
+        let received =
+            timeout(WAIT_TIME_MAX, self.client.get(&path)).await.context("a small commit")??;
+        self.version = version(received)?;
         let took = committed.elapsed();
         self.delays.record(u64::try_from(took.as_micros())?)?;
         Ok(took)
     }
 
-    /// Whether anything has been told of the table since the beginning.
-    async fn is_told(&mut self, table: &str) -> anyhow::Result<bool> {
+    /// Whether polls have returned changes or a reset of the table since the start.
+    async fn is_visible(&mut self, table: &str) -> anyhow::Result<bool> {
         let path = format!("/v1/changes?tables={table}&limit=1&after={}", self.start);
-        let answer: serde_json::Value = serde_json::from_slice(self.client.get(&path).await?)?;
-        let list = |name: &str| answer.get(name).and_then(serde_json::Value::as_array);
+        let response: serde_json::Value = serde_json::from_slice(self.client.get(&path).await?)?;
+        let list = |name: &str| response.get(name).and_then(serde_json::Value::as_array);
         let some = |name: &str| list(name).is_some_and(|list| !list.is_empty());
         Ok(some("reset") || some("changes"))
     }
 
-    /// How long ago the server heard of the service, now and then; otherwise 0.
+    /// Age of the last status update that the server received, once per interval; otherwise 0.
     async fn status_age(&mut self, watcher: &BenchSession) -> anyhow::Result<f64> {
-        if self.looked.elapsed() < LOOK_INTERVAL {
+        if self.status_checked.elapsed() < STATUS_INTERVAL {
             return Ok(0.0);
         }
-        self.looked = Instant::now();
+        self.status_checked = Instant::now();
         watcher
             .value(
                 "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - reply_time)), 0)::float8 \
@@ -247,8 +251,8 @@ impl Small {
     }
 }
 
-fn version(answer: &[u8]) -> anyhow::Result<String> {
-    let answer: serde_json::Value = serde_json::from_slice(answer)?;
-    let version = answer.get("version").and_then(serde_json::Value::as_str);
+fn version(response: &[u8]) -> anyhow::Result<String> {
+    let response: serde_json::Value = serde_json::from_slice(response)?;
+    let version = response.get("version").and_then(serde_json::Value::as_str);
     Ok(version.context("a version")?.to_owned())
 }

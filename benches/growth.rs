@@ -1,8 +1,8 @@
 //! How the store grows: the time of a poll, the time of a change and the memory of an id, at
-//! 10³ … 10⁷ remembered ids, and with 1 … 1,000 tables.
+//! 10³ … 10⁷ ids in the log, and with 1 … 1,000 tables.
 //!
-//! No server and no network, like `log`. Each poll has ten changes to tell and asks for all
-//! tables. Flat or logarithmic is wanted: what a poll costs must not depend on what is remembered.
+//! No server and no network, like `log`. Each poll returns ten changes and covers all tables.
+//! The goal is flat or logarithmic: the cost of a poll must not depend on the size of the log.
 
 use std::time::Instant;
 
@@ -14,11 +14,11 @@ use crate::support::process::resident_bytes;
 use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::{Samples, figure};
 
-/// Polls are timed so often; the medians are told.
+/// Timed batches of polls per figure, which is their median.
 const TURNS: u32 = 21;
-/// Ids where the number of tables grows.
+/// Ids in the log while the number of tables grows.
 const IDS_OVER_TABLES: u32 = 100_000;
-/// Fewer ids than this say nothing of memory: the process's own noise is larger.
+/// With fewer ids the noise of the process's own memory exceeds the log's.
 const IDS_FOR_MEMORY: u32 = 100_000;
 
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     tables_max: u32,
 }
 
-/// What was measured of one store.
+/// Figures of one store.
 struct Point {
     size: u32,
     poll_ns: f64,
@@ -44,11 +44,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let over_ids = decades(1000, options.ids_max)
         .map(|ids| measure(ids, ids, 1))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    tell(&mut report, "ids", &over_ids);
+    print(&mut report, "ids", &over_ids);
     let over_tables = decades(1, options.tables_max)
         .map(|tables| measure(tables, IDS_OVER_TABLES, tables))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    tell(&mut report, "tables", &over_tables);
+    print(&mut report, "tables", &over_tables);
     report.finish()
 }
 
@@ -63,7 +63,7 @@ fn measure(size: u32, ids: u32, tables: u32) -> anyhow::Result<Point> {
     let order = (0..ids).collect::<Vec<_>>();
     let of_list = resident_bytes(std::process::id())?;
     filled.change_all(Op::Insert, &order);
-    // Timed when the log has its size, a tenth of it again.
+    // Timed once the log has its size, with a tenth of its ids.
     let again = order.get(..order.len() / 10).unwrap_or_default();
     let full = resident_bytes(std::process::id())?.saturating_sub(of_list);
     let started = Instant::now();
@@ -78,7 +78,7 @@ fn measure(size: u32, ids: u32, tables: u32) -> anyhow::Result<Point> {
     Ok(Point { size, poll_ns: polls.median(), apply_ns, bytes_per_id })
 }
 
-fn tell(report: &mut BenchReport, what: &str, points: &[Point]) {
+fn print(report: &mut BenchReport, what: &str, points: &[Point]) {
     let row = |p: &Point| {
         let figures = [p.poll_ns, p.apply_ns, p.bytes_per_id].map(figure);
         [vec![format!("{} {what}", p.size)], figures.to_vec()].concat()

@@ -1,4 +1,4 @@
-//! What one change costs us from the bytes of its message to the log, without a network or a server.
+//! Cost of one change from the bytes of its message to the log, without a network or a server.
 //!
 //! ```console
 //! $ cargo bench -- ingest
@@ -17,10 +17,10 @@ use highwater::store::{self, Limits, StoreMetrics};
 use crate::support::stream::{LIMITS, assembler, messages};
 
 const ROWS: u64 = 1_000_000;
-/// Events handed to the store at once.
+/// Events per call of the writer.
 const BATCH: usize = 1_000;
 
-/// Nanoseconds for each row, of `work`.
+/// Nanoseconds of `work` per row.
 fn per_row(work: impl FnOnce()) -> f64 {
     let began = Instant::now();
     work();
@@ -61,15 +61,15 @@ fn measure(rows_per_commit: u64) {
         }
         writer.apply(events);
     });
-    let told = rows_per_commit < LIMITS.max_changes as u64;
+    let is_logged = rows_per_commit < LIMITS.max_changes as u64;
     let remembered = store.status().tables.first().map(|table| table.entries as u64);
-    assert_eq!(remembered, Some(if told { ROWS } else { 0 }));
+    assert_eq!(remembered, Some(if is_logged { ROWS } else { 0 }));
     println!("{rows_per_commit:>15} {decoding:>12.0} {assembling:>12.0} {applying:>12.0}");
 }
 
 pub(crate) fn run() {
-    println!("ns a row, each column with all before it");
-    println!("{:>15} {:>12} {:>12} {:>12}", "rows a commit", "decode", "assemble", "apply");
+    println!("ns per row; each column includes those before it");
+    println!("{:>15} {:>12} {:>12} {:>12}", "rows per commit", "decode", "assemble", "apply");
     for rows_per_commit in [1, 100, 1_000_000] {
         measure(rows_per_commit);
     }

@@ -1,10 +1,10 @@
-//! What the version log costs: memory for each id it remembers, and the time of a poll.
+//! Cost of the version log: memory per id, and the time of a poll.
 //!
-//! No server and no network: the store itself, given the events of commits of 100 rows with integer
-//! keys. Memory is the growth of what the process has in RAM, everything included; first when each
+//! No server and no network: the store itself receives the events of commits of 100 rows with integer
+//! keys. Memory is the growth of the process's resident memory, everything included: first after each
 //! id was inserted once, then after each was updated once more in random order, which leaves
-//! superseded places behind. The poll has ten changes to tell, once in a log of a thousand ids and
-//! once in a log of millions, taking turns: the times should not differ.
+//! superseded entries behind. The poll returns ten changes, from a log of a thousand ids and from a
+//! log of millions, alternating: the times should not differ.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Ids in the big log.
     #[arg(long, default_value_t = 5_000_000)]
     ids: u32,
-    /// Turns of each log; the medians are told.
+    /// Turns of each log; figures are medians.
     #[arg(long, default_value_t = 101)]
     turns: u32,
 }
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     report.finish()
 }
 
-/// Fills a log, and tells what it costs.
+/// Fills a log, and reports memory and rate.
 fn measure_memory(ids: u32, report: &mut BenchReport) -> anyhow::Result<Filled> {
     let stages: [(&str, Op, Vec<u32>); 2] = [
         ("each inserted once", Op::Insert, (0..ids).collect()),
@@ -60,7 +60,7 @@ fn measure_memory(ids: u32, report: &mut BenchReport) -> anyhow::Result<Filled> 
     Ok(log)
 }
 
-/// Times polls of both logs in turns.
+/// Times polls of both logs, alternating.
 fn measure_polls(
     many: &mut Filled,
     options: &Options,
@@ -76,7 +76,7 @@ fn measure_polls(
     }
     let row = |ids: u32, times: &Samples| vec![format!("{ids} ids"), times.to_string()];
     print_table(
-        &[&format!("poll with {CHANGES_BEHIND} changes to tell"), "ns"],
+        &[&format!("poll that returns {CHANGES_BEHIND} changes"), "ns"],
         &[row(FEW_IDS, &of_few), row(options.ids, &of_many)],
     );
     let what = format!("time of a poll, {} ids / {FEW_IDS} ids", options.ids);

@@ -1,14 +1,14 @@
-//! The benchmarks: one program, a command each, and without a command all of them.
+//! The benchmarks: one program with one command per benchmark; without a command it runs all of them.
 //!
 //! ```console
-//! $ cargo bench                                  # all, with their usual sizes
+//! $ cargo bench                                  # all, with default sizes
 //! $ cargo bench -- --only drain,polls            # some
 //! $ cargo bench -- drain --rows 400000 --runs 3  # one, with other sizes
-//! $ cargo bench -- --quick                       # only to see that all of them run
+//! $ cargo bench -- --quick                       # smallest sizes: checks that all run
 //! ```
 //!
-//! Every benchmark compares Highwater with a yardstick in one run on one machine, taking turns, on
-//! a private PostgreSQL of its own; what it tells is the ratio of the medians. Figures go to
+//! Every benchmark compares Highwater with a yardstick in one run on one machine, alternating, on a
+//! private PostgreSQL of its own; its result is the ratio of the medians. Figures go to
 //! `target/bench/NAME.json`, plots to `target/bench/plots`, the log of the service to
 //! `target/bench/service.log`.
 
@@ -48,46 +48,46 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum BenchCommand {
-    /// How fast a backlog is drained from a slot
+    /// Rate at which a backlog is drained from a slot
     Drain(drain::Options),
-    /// From COMMIT until a client knows
+    /// Delay from COMMIT to the client
     Latency(latency::Options),
-    /// Polls a second
+    /// Polls per second
     Polls(polls::Options),
-    /// What the version log costs
+    /// Memory and time of the version log
     Log(log::Options),
-    /// From COMMIT until the last of thousands is told
+    /// Delay from COMMIT to the last of thousands of clients
     Fanout(fanout::Options),
-    /// Commits, polls and waiting clients, all at once
+    /// Commits, polls and waiting clients at the same time
     Mixed(mixed::Options),
     /// One giant commit beside small ones
     Giant(giant::Options),
-    /// How poll, apply and memory grow with ids and tables
+    /// Growth of poll time, apply time and memory with ids and tables
     Growth(growth::Options),
-    /// What one change costs without a network or a server
+    /// Cost of one change without a network or a server
     Ingest,
-    /// How fast a table is read, and how soon it is served
+    /// Rate at which a table is read, and time until it is served
     Preload(preload::Options),
-    /// Row hits a second, and the memory of a held row
+    /// Row cache hits per second, and memory of a cached row
     Rows(rows::Options),
-    /// Whole tables in one answer
+    /// Whole tables in one response
     Store(store::Options),
-    /// What users of Django have today
+    /// Comparison with Django REST framework
     Django(django::Options),
 
-    /// The load generator, a process of its own.
+    /// The load generator, a separate process.
     #[command(hide = true)]
     Load(WriteLoad),
-    /// The server to compare with, likewise.
+    /// The server to compare with, a separate process.
     #[command(hide = true)]
     Bare(Bare),
-    /// Clients that wait or ask, likewise.
+    /// Waiting or polling clients, a separate process.
     #[command(hide = true)]
     Clients(Clients),
-    /// The server that broadcasts, likewise.
+    /// The broadcast server, a separate process.
     #[command(hide = true)]
     Broadcast,
-    /// The reader to compare with, likewise.
+    /// The reader to compare with, a separate process.
     #[command(hide = true)]
     Reader(drain::reader::MinimalReader),
 }
@@ -124,7 +124,7 @@ fn main() -> anyhow::Result<()> {
         Some(BenchCommand::Rows(options)) => block_on(rows::run(&common, &options)),
         Some(BenchCommand::Store(options)) => block_on(store::run(&common, &options)),
         Some(BenchCommand::Django(options)) => block_on(django::run(&common, &options)),
-        // A process that another one of this program started: done above.
+        // Processes started by another command: handled above.
         Some(_) => Ok(()),
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! The load comes from a process of its own (this program again, see `support/load.rs`), over
 //! kept-alive connections. On few processors the generator takes its share from all alike, so the
-//! processor time that a request costs each server is told as well.
+//! processor time that a request costs each server is reported as well.
 
 use highwater::version::Version;
 use serde::Deserialize;
@@ -65,7 +65,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     report.finish()
 }
 
-/// Changes so many rows; the path of a poll that is told of them.
+/// Changes `changes` rows; returns the path of a poll that returns them.
 async fn prepare(
     database: &BenchDatabase,
     service: &mut BenchService,

@@ -1,6 +1,6 @@
-//! How fast a whole table is read and rendered, and how soon it is served: the loader's copy into a
-//! sink that only counts, `highwater run` from its start until `/readyz` says that the table is in
-//! memory, and `psql -c "copy … to stdout"` to `/dev/null`, taking turns on the same table over TCP.
+//! Rate at which a whole table is read and rendered, and time until it is served: the loader's copy
+//! into a sink that only counts, `highwater run` from its start until `/readyz` reports the table as
+//! loaded, and `psql -c "copy … to stdout"` to `/dev/null`, alternating on the same table over TCP.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::support::report::{BenchReport, Goal, print_table};
 use crate::support::samples::Samples;
 use crate::support::service::BenchService;
 
-/// Our rate as a part of psql's.
+/// Highwater's rate divided by psql's.
 const LEAST_RATIO: f64 = 0.7;
 
 #[derive(clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Rows of the table.
     #[arg(long, default_value_t = 5_000_000)]
     rows: u32,
-    /// Runs of each reader; the medians are told.
+    /// Runs of each reader; figures are medians.
     #[arg(long, default_value_t = 3)]
     runs: u32,
 }
@@ -61,9 +61,9 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     report.keep("rows", options.rows);
     let [psql, loader, service] = &rates;
     let goal = Goal::AtLeast(LEAST_RATIO);
-    report.judge("rows/s of the loader, as a part of psql's", loader.ratio_to(psql), goal);
-    report.judge("rows/s until /readyz, as a part of psql's", service.ratio_to(psql), goal);
-    let mut plot = Bars::new("Reading a whole table", "rows a second");
+    report.judge("rows/s of the loader / psql's", loader.ratio_to(psql), goal);
+    report.judge("rows/s until /readyz / psql's", service.ratio_to(psql), goal);
+    let mut plot = Bars::new("Reading a whole table", "rows/s");
     let bars = names.iter().zip(&rates).map(|(name, rate)| ((*name).to_owned(), rate.median()));
     plot.group(format!("{} rows", options.rows), bars.collect());
     report.plot("", plot.to_svg());
@@ -91,7 +91,7 @@ async fn start_with_table(database: &BenchDatabase) -> anyhow::Result<Duration> 
     Ok(time)
 }
 
-/// A narrow table, and what the loader knows of it.
+/// A narrow table, and its description for the loader.
 async fn make_table(database: &BenchDatabase, rows: u32) -> anyhow::Result<Arc<Table>> {
     let sql = format!(
         "CREATE TABLE items (id bigint PRIMARY KEY, owner int, name text, changed timestamptz);
@@ -119,7 +119,7 @@ async fn make_table(database: &BenchDatabase, rows: u32) -> anyhow::Result<Arc<T
         column("name", 25, "text", JsonType::String),
         column("changed", 1184, "timestamp with time zone", JsonType::Timestamptz),
     ];
-    let held = RowCachePlan {
+    let plan = RowCachePlan {
         mode: RowMode::Preload,
         key: columns.first().cloned().into_iter().collect(),
         columns,
@@ -133,7 +133,7 @@ async fn make_table(database: &BenchDatabase, rows: u32) -> anyhow::Result<Arc<T
         name: TableName::new("public", "items"),
         key_columns: vec!["id".into()],
         tracking: Tracking::Ids,
-        rows: RowCaching::Enabled(Arc::new(held)),
+        rows: RowCaching::Enabled(Arc::new(plan)),
         scope: vec![],
     }))
 }
@@ -150,7 +150,7 @@ async fn copy_with_psql(database: &BenchDatabase) -> anyhow::Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// Counts what it is given, and looks at every byte of it no more than a store has to.
+/// Counts rows and bytes, and reads each byte no more often than the store must.
 #[derive(Default)]
 struct Counted {
     rows: u64,

@@ -1,10 +1,10 @@
-//! Rows from memory: how many hits a second, and what a held row costs beyond its JSON.
+//! Cached rows: hits per second, and the memory of a cached row beyond its JSON.
 //!
 //! A hit is compared with a bare axum handler that returns the same bytes with the same headers,
-//! taking turns under the same load. Memory is the growth of what the service has in RAM between
-//! few rows and many, divided by the rows, less the length of a document: everything else is
-//! overhead, that of the allocator included. Lazy rows are asked for a little at a time: what is on
-//! its way between database and cache takes more, for a moment, and is not meant here.
+//! alternating under the same load. Memory is the growth of the service's resident memory between
+//! few rows and many, divided by the rows, less the length of a document: the rest is overhead,
+//! including the allocator's. Lazy rows are requested in small batches: rows in transit between
+//! database and cache briefly take more memory, which is not measured here.
 
 use std::time::Duration;
 
@@ -24,23 +24,23 @@ use crate::support::service::BenchService;
 
 const LEAST_RATIO: f64 = 0.8;
 const MOST_BYTES: f64 = 120.0;
-/// Rows of the table that stands for none.
+/// Rows of the baseline table.
 const FEW: u32 = 1000;
-/// Rows asked for at once.
+/// Rows per request.
 const BATCH: u32 = 500;
-/// After so many rows it is waited until they are in their place.
+/// Requested rows between two waits for the cache to contain them.
 const SETTLE_AFTER: u32 = 20_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     effort: Effort,
-    /// Rows in memory where memory is measured.
+    /// Cached rows where memory is measured.
     #[arg(long, default_value_t = 200_000)]
     rows: u32,
 }
 
-/// A way of holding rows, which is also the name of its table.
+/// A `rows` setting, which is also the name of its table.
 const WAYS: [&str; 2] = ["lazy", "preload"];
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
@@ -95,14 +95,14 @@ async fn measure_hits(
     report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let service = start(database).await?;
-    let mut plot = Bars::new("Row hits", "answers a second");
+    let mut plot = Bars::new("Row hits", "responses/s");
     for way in WAYS {
         let path = format!("/v1/tables/{way}/rows/77");
-        // The first one loads a lazy row.
+        // The first request loads a lazy row.
         BenchHttpClient::connect(service.address).await?.get(&path).await?;
-        let answer = CannedResponse::of(service.address, &path).await?;
-        ensure!(answer.has_header("x-cache", "hit"), "not in memory: {}", answer.body);
-        let bare = BareServer::start(&answer).await?;
+        let response = CannedResponse::of(service.address, &path).await?;
+        ensure!(response.has_header("x-cache", "hit"), "not in memory: {}", response.body);
+        let bare = BareServer::start(&response).await?;
         let mut rivals = [
             Rival::new("highwater", &[service.pid()], service.address, &path),
             Rival::new("bare axum handler", &[bare.pid()?], bare.address, &path),
@@ -111,8 +111,8 @@ async fn measure_hits(
         let rows = rivals.iter().map(Rival::row).collect::<Vec<_>>();
         let title = format!("a row hit, {way}");
         print_table(&[&[title.as_str()], &Rival::HEADINGS[..]].concat(), &rows);
-        let [ours, theirs] = &rivals;
-        let ratio = ours.figures.rate.ratio_to(&theirs.figures.rate);
+        let [highwater, yardstick] = &rivals;
+        let ratio = highwater.figures.rate.ratio_to(&yardstick.figures.rate);
         report.judge(format!("{title} / a bare handler"), ratio, Goal::AtLeast(LEAST_RATIO));
         plot.group(way, rivals.iter().map(Rival::bar).collect());
         report.keep(&title, &rivals);
@@ -121,7 +121,7 @@ async fn measure_hits(
     service.stop()
 }
 
-/// What one service's memory was.
+/// Memory of one service.
 #[derive(Clone, Copy, Serialize)]
 struct CachedVariant {
     rows: u32,
@@ -134,15 +134,18 @@ async fn measure_memory(
     options: &Options,
     report: &mut BenchReport,
 ) -> anyhow::Result<()> {
-    let few = [held(database, "lazy", FEW).await?, held(database, "preload", FEW).await?];
+    let few = [
+        memory_with_rows(database, "lazy", FEW).await?,
+        memory_with_rows(database, "preload", FEW).await?,
+    ];
     for table in WAYS {
         fill(database, table, FEW + 1, options.rows).await?;
     }
     let mut rows = Vec::new();
-    let mut plot = Bars::new("Memory of a held row", "bytes beyond its JSON");
-    // Preloaded rows are in memory in any case, so that lazy ones are counted as what they add.
-    let preload = held(database, "preload", options.rows).await?;
-    let lazy = held(database, "lazy", options.rows).await?;
+    let mut plot = Bars::new("Memory of a cached row", "bytes beyond its JSON");
+    // Preloaded rows are in memory in both cases, so lazy ones are counted as the difference.
+    let preload = memory_with_rows(database, "preload", options.rows).await?;
+    let lazy = memory_with_rows(database, "lazy", options.rows).await?;
     let [few_lazy, few_preload] = few;
     for (way, before, after) in [("preload", few_preload, preload), ("lazy", preload, lazy)] {
         let added = if way == "lazy" { options.rows } else { options.rows - FEW };
@@ -160,7 +163,7 @@ async fn measure_memory(
     Ok(())
 }
 
-/// Waits until so many lazy rows are in their place.
+/// Waits until this many lazy rows are cached.
 async fn wait_until_settled(client: &mut BenchHttpClient, rows: u32) -> anyhow::Result<()> {
     loop {
         let status: serde_json::Value = serde_json::from_slice(client.get("/v1/status").await?)?;
@@ -177,8 +180,12 @@ async fn wait_until_settled(client: &mut BenchHttpClient, rows: u32) -> anyhow::
     }
 }
 
-/// Starts a service on the tables as they are, and reads all lazy rows if these are meant.
-async fn held(database: &BenchDatabase, way: &str, rows: u32) -> anyhow::Result<CachedVariant> {
+/// Starts a service on the existing tables, and reads all lazy rows if those are measured.
+async fn memory_with_rows(
+    database: &BenchDatabase,
+    way: &str,
+    rows: u32,
+) -> anyhow::Result<CachedVariant> {
     let service = start(database).await?;
     let mut client = BenchHttpClient::connect(service.address).await?;
     let mut document_bytes = 0;

@@ -1,5 +1,5 @@
-//! All benchmarks one after the other, each in a process of its own and within a limit of time; and
-//! what came of them in one table.
+//! All benchmarks one after the other, each in its own process with a time limit, and their goals in
+//! one table.
 
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::support::report::{Judged, print_goals, write};
 use crate::support::{Common, output_dir};
 
-/// A benchmark that takes longer is ended: nothing that is measured here needs so long.
+/// A benchmark is killed after this time, which is far more than any of them needs.
 const TIME_MAX: Duration = Duration::from_mins(6);
-/// How often it is looked whether one has ended.
+/// Interval of checks whether a benchmark has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One benchmark: the name of its results, its command line, and what `--quick` adds to it.
@@ -49,13 +49,13 @@ const SUITE: &[SuiteEntry] = &[
     entry("preload", "preload", "--rows 50000 --runs 1"),
 ];
 
-/// What to run.
+/// Options of a run of all benchmarks.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Small sizes: it is seen that all of them run, and nothing else.
+    /// Small sizes: checks only that all of them run.
     #[arg(long)]
     quick: bool,
 }
@@ -65,7 +65,7 @@ impl Options {
         let unknown = self.only.iter().find(|name| SUITE.iter().all(|e| e.name != **name));
         if let Some(unknown) = unknown {
             let known = SUITE.iter().map(|e| e.name).collect::<Vec<_>>().join(", ");
-            bail!("there is no benchmark {unknown}; there are: {known}");
+            bail!("unknown benchmark {unknown}; known are: {known}");
         }
         let wanted =
             |e: &&SuiteEntry| self.only.is_empty() || self.only.iter().any(|n| n == e.name);
@@ -82,14 +82,14 @@ impl Options {
             }
             println!("({} s)", begun.elapsed().as_secs());
         }
-        tell(&results)?;
+        print(&results)?;
         if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
     }
 
-    /// Runs one, and reads what it kept.
+    /// Runs one benchmark and reads its results.
     fn run_one(&self, entry: &SuiteEntry, common: &Common) -> anyhow::Result<Value> {
         let file = output_dir()?.join(format!("{}.json", entry.name));
-        // An older result must not be taken for this one.
+        // The result of an earlier run must not be mistaken for this one's.
         let _ = std::fs::remove_file(&file);
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         command.args(entry.command.split(' ')).arg("--bench").stdin(Stdio::null());
@@ -111,20 +111,20 @@ impl Options {
             if Instant::now() > end {
                 child.kill()?;
                 child.wait()?;
-                bail!("it took longer than {} s", TIME_MAX.as_secs());
+                bail!("still running after {} s", TIME_MAX.as_secs());
             }
             sleep(LOOK_EVERY);
         };
         if !status.success() {
-            bail!("it ended with {status}");
+            bail!("exited with {status}");
         }
-        let kept = std::fs::read(&file).context("it kept no results")?;
+        let kept = std::fs::read(&file).context("it wrote no results")?;
         Ok(serde_json::from_slice(&kept)?)
     }
 }
 
-/// One table and one file of everything.
-fn tell(results: &[Value]) -> anyhow::Result<()> {
+/// Prints one table and writes one file of all results.
+fn print(results: &[Value]) -> anyhow::Result<()> {
     let mut goals = Vec::new();
     for result in results {
         let name = result.get("bench").and_then(Value::as_str).unwrap_or_default();
@@ -136,6 +136,6 @@ fn tell(results: &[Value]) -> anyhow::Result<()> {
     print_goals(&goals);
     let file = output_dir()?.join("all.json");
     write(&file, &(serde_json::to_string_pretty(results)? + "\n"))?;
-    println!("\nkept in {}, plots beside", file.display());
+    println!("\nresults in {}, plots in the same folder", file.display());
     Ok(())
 }

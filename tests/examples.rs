@@ -1,4 +1,4 @@
-//! The example client, run as a reader of the polling guide runs it.
+//! The example client of the polling guide, run as the guide describes.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ const SHOP: &str = "
     CREATE PUBLICATION highwater FOR TABLE items, order_lines;
 ";
 
-/// `examples/poll.py`, running.
+/// A running `examples/poll.py`.
 struct ExampleClient {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -26,7 +26,7 @@ impl ExampleClient {
         let mut process = Command::new("python3")
             .arg(script)
             .args(arguments)
-            // Whatever proxies there are, the service is on this machine.
+            // The service is on this machine: proxies of the environment must not be used.
             .env("no_proxy", "*")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -41,7 +41,7 @@ impl ExampleClient {
     /// The next line it prints.
     async fn line(&mut self) -> String {
         let line = timeout(PATIENCE, self.lines.next_line()).await.expect("a line in time");
-        line.expect("text").expect("the client goes on")
+        line.expect("text").expect("the client keeps running")
     }
 
     /// The next lines, sorted.
@@ -91,7 +91,7 @@ async fn the_example_client_outlives_the_service_and_misses_nothing() {
     hw.stop().await.expect("a clean end");
     pg.execute("INSERT INTO items VALUES (2, 'b')").await;
     let hw = Highwater::start_with(&pg, &listen).await;
-    // On a server with busy neighbours the table may rightly be reset instead.
+    // With open transactions of other tests the table may be reset instead, which is correct.
     let line = client.line().await;
     assert!(["items 2 insert", "items: read it again in full"].contains(&line.as_str()), "{line}");
     drop(hw);

@@ -24,7 +24,7 @@ async fn shop() -> TestPostgres {
     pg
 }
 
-/// The files of a pair, and the settings that name them.
+/// The files of a certificate and key, and the settings that name them.
 struct TlsPair {
     files: CertificateFiles,
     certificate: String,
@@ -61,7 +61,7 @@ fn signed_by(authority: &CertificateAuthority) -> SignedPair {
 }
 
 #[tokio::test]
-async fn clients_are_answered_over_tls_by_either_protocol() {
+async fn clients_are_served_over_tls_by_either_protocol() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&authority));
     let service = Highwater::launch(&pg, &pair.settings()).await.trusting(&authority);
@@ -94,7 +94,7 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
         assert!(waiting.send().await.unwrap().text().await.unwrap().contains("\"changes\":[]"));
     }
 
-    // Those who don't know the authority, and those who speak in clear text, hear nothing.
+    // Clients that do not trust the authority, and clear-text clients, get no response.
     let stranger = trusting(&CertificateAuthority::new()).build().unwrap();
     assert!(stranger.get(format!("{url}/livez")).send().await.is_err());
     let mut plain = TcpStream::connect(service.address()).await.unwrap();
@@ -112,7 +112,7 @@ async fn clients_are_answered_over_tls_by_either_protocol() {
 }
 
 #[tokio::test]
-async fn operators_on_the_loopback_interface_are_answered_in_clear_text() {
+async fn the_admin_listener_on_loopback_is_served_in_clear_text() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&authority));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -134,7 +134,7 @@ async fn asked(url: &str) -> Option<StatusCode> {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_taken_when_asked_to_and_a_broken_one_is_not() {
+async fn a_new_certificate_is_loaded_on_request_and_a_broken_one_is_not() {
     let (pg, old, new) = (shop().await, CertificateAuthority::new(), CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&old));
     let log_file = pair.files.write("log", "");
@@ -154,29 +154,35 @@ async fn a_new_certificate_is_taken_when_asked_to_and_a_broken_one_is_not() {
         pair.replace(&signed_by(&new));
         running.signal(Signal::SIGHUP);
         until(async || is_trusted(&new, service.address()).await).await;
-        assert!(!is_trusted(&old, service.address()).await, "the old one is shown no more");
+        assert!(
+            !is_trusted(&old, service.address()).await,
+            "the old certificate is no longer used"
+        );
 
-        // The key alone changes: they don't belong together.
+        // Only the key changes: it does not match the certificate.
         pair.files.write("tls.key", &signed_by(&new).key);
         running.signal(Signal::SIGHUP);
         until(async || log().contains("the new certificate can't be used")).await;
         let said = log();
         assert!(said.contains("is not the key of the first certificate"), "{said}");
-        assert!(is_trusted(&new, service.address()).await, "the one from before is still shown");
+        assert!(
+            is_trusted(&new, service.address()).await,
+            "the previous certificate is still used"
+        );
         running.signal(Signal::SIGHUP);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(log().matches("can't be used").count(), 1, "told once: {}", log());
+        assert_eq!(log().matches("can't be used").count(), 1, "logged once: {}", log());
         pair.replace(&signed_by(&old));
         running.signal(Signal::SIGHUP);
         until(async || is_trusted(&old, service.address()).await).await;
         pg.execute("INSERT INTO items VALUES (1)").await;
     };
-    // A poll that was held meanwhile noticed nothing of it.
+    // A poll that waited meanwhile was not disturbed.
     let (answer, ()) = tokio::join!(waiting, changing);
     assert!(answer.text().await.unwrap().contains(r#""id":1,"op":"insert""#));
 }
 
-/// Whether a new connection shows a certificate that this authority signed.
+/// Whether a new connection gets a certificate signed by this authority.
 async fn is_trusted(authority: &CertificateAuthority, address: SocketAddr) -> bool {
     let client = trusting(authority).build().unwrap();
     client.get(format!("https://{address}/livez")).send().await.is_ok()
@@ -191,7 +197,7 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn the_commands_ask_over_tls() {
+async fn the_commands_connect_over_tls() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&authority));
     let ca = pair.files.write("ca.crt", authority.pem());
@@ -220,7 +226,7 @@ async fn the_commands_ask_over_tls() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
+async fn unusable_files_are_reported_at_start_and_by_check() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let (one, other) = (signed_by(&authority), signed_by(&authority));
     let files = CertificateFiles::new();
@@ -232,7 +238,7 @@ async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
             [("HIGHWATER_HTTP__TLS_CERT_FILE", certificate), ("HIGHWATER_HTTP__TLS_KEY_FILE", key)];
         let mut outputs = Vec::new();
         for command in [&["check"][..], &["run", "--listen", "127.0.0.1:0"]] {
-            // A right pair would make it run for ever.
+            // With a valid pair it would run until stopped.
             if code == 0 && command[0] == "run" {
                 continue;
             }
@@ -264,7 +270,7 @@ async fn files_that_cannot_be_used_are_told_at_start_and_by_check() {
 }
 
 #[tokio::test]
-async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
+async fn slow_handshakes_delay_no_other_client_and_time_out() {
     let (pg, authority) = (shop().await, CertificateAuthority::new());
     let pair = TlsPair::new(&signed_by(&authority));
     let settings = [&pair.settings()[..], &[("http.header_timeout", "6s")]].concat();
@@ -274,14 +280,14 @@ async fn slow_handshakes_keep_nobody_waiting_and_are_given_up() {
     for number in 0..300 {
         let mut stream = TcpStream::connect(service.address()).await.unwrap();
         if number % 2 == 0 {
-            // The beginning of a handshake.
+            // The first bytes of a handshake.
             stream.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
         }
         silent.push(stream);
     }
     let started = Instant::now();
     assert!(is_trusted(&authority, service.address()).await);
-    // Sooner than the others are closed: it does not wait for them.
+    // Before the others are closed: it does not wait for them.
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     for mut stream in silent {
         let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! Everything tested from outside: one binary, one harness (`support`).
+//! The integration tests: one binary, one harness (`support`).
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -1,4 +1,4 @@
-//! The temporary PostgreSQL: it starts as anybody, does as it is told, and leaves nothing behind.
+//! The temporary PostgreSQL: it starts as any user, follows its options, and leaves nothing behind.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -150,7 +150,7 @@ fn nothing_is_left_when_the_process_is_killed() {
 
     victim.kill().unwrap();
     victim.wait().unwrap();
-    // Less than the minute after which a server whose directory is gone ends by itself.
+    // Less than the minute after which a server exits by itself when its directory is gone.
     let deadline = Instant::now() + Duration::from_secs(8);
     while is_running(pid) || std::fs::read_dir(directory.path()).unwrap().next().is_some() {
         assert!(Instant::now() < deadline, "server {pid} or what it wrote is still there");
@@ -166,7 +166,7 @@ fn server_in(directory: &Path) -> Option<u32> {
     text.lines().next()?.parse().ok()
 }
 
-/// Whether a process exists (signal 0 only asks).
+/// Whether a process exists (signal 0 only checks).
 fn is_running(pid: u32) -> bool {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("process ids are small"));
     nix::sys::signal::kill(pid, None).is_ok()

@@ -1,13 +1,13 @@
-//! Backlogs: what rows, in commits of how many, and who else of the table's rows is in memory.
+//! Backlogs: the shape of the rows, the size of the commits, and the existing rows.
 
 use clap::ValueEnum;
 
-/// What a row looks like.
+/// The columns of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LoadShape {
     /// An id and a number.
     Small,
-    /// Some 30 columns and 500 bytes, as many tables of applications have.
+    /// About 30 columns and 500 bytes, like many tables of applications.
     Wide,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct WalLoad {
     pub(crate) rows_per_commit: u32,
     /// The first id.
     pub(crate) first: u32,
-    /// Rows that are there already and are updated again and again, instead of new ones.
+    /// Existing rows that are updated repeatedly, instead of new ones.
     pub(crate) updated: Option<u32>,
 }
 
@@ -60,12 +60,12 @@ impl WalLoad {
         }
     }
 
-    /// Whether a commit is so big that it becomes a reset by default.
+    /// Whether the backlog is one commit, so large that it becomes a reset by default.
     pub(crate) fn is_one_commit(&self) -> bool {
         self.rows_per_commit == self.rows
     }
 
-    /// The statement that makes it.
+    /// The statement that writes the backlog.
     pub(crate) fn sql(&self) -> String {
         let Self { rows, rows_per_commit, first, .. } = *self;
         let commits = rows / rows_per_commit;
@@ -90,7 +90,7 @@ impl WalLoad {
         format!("DO $$ BEGIN FOR i IN 0 .. {commits} - 1 LOOP {change} COMMIT; END LOOP; END $$")
     }
 
-    /// Rows that stand in the table before.
+    /// The statement that inserts the existing rows.
     pub(crate) fn rows_before(&self) -> Option<String> {
         let there = self.updated?;
         let values = self.shape.values("id");

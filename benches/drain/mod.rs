@@ -1,19 +1,19 @@
-//! How fast a backlog is drained from a replication slot: `highwater run`, `pg_recvlogical` and a
-//! minimal reader on the same WAL, taking turns.
+//! Rate at which a backlog is drained from a replication slot: `highwater run`, `pg_recvlogical` and a
+//! minimal reader on the same WAL, alternating.
 //!
 //! A slot is created before the load; every run reads a copy of it (`pg_copy_logical_replication_slot`).
-//! The yardsticks ask for the same things (proto_version 1, the same publication, values as text) and
-//! keep nothing: `pg_recvlogical` writes to `/dev/null`, the minimal reader ([`reader`]) looks at the
-//! heads of the frames. It takes another turn with binary values, which the service never asks for,
-//! to show what they would gain. All are timed from the start of the process until the last commit has
-//! arrived; ours until it is applied and polls can see it. Its limits are raised so that every change is
-//! told by id; how long a commit of that size takes when it becomes a reset (the default) is shown as well.
+//! The yardsticks request the same data (proto_version 1, the same publication, values as text) and
+//! discard it: `pg_recvlogical` writes to `/dev/null`, the minimal reader ([`reader`]) reads only the
+//! heads of the frames. Another turn of it with binary values, which the service never requests, shows
+//! what they would gain. All are timed from the start of the process until the last commit has arrived;
+//! Highwater until polls return it. Its limits are raised so that every change is reported by id; the
+//! time of such a commit that becomes a reset (the default) is shown as well.
 //!
-//! Processor time of the walsender is the growth of the postmaster's ended children; of ours, what
-//! the process used until it had caught up, less what it uses when there is nothing to drain.
+//! Processor time of the walsender is the growth of the postmaster's ended children; that of Highwater is
+//! what the process used until it had caught up, less what it uses without a backlog.
 //!
-//! With `--held` the backlog is updates of rows that are there, and the service holds them in each
-//! of the ways it can; with wide rows a publication with a column list is drained as well.
+//! With `--held` the backlog consists of updates of existing rows, and the service caches them with each
+//! `rows` setting; with wide rows a publication with a column list is drained as well.
 
 mod load;
 pub(crate) mod reader;
@@ -40,17 +40,17 @@ use load::{LoadShape, WalLoad};
 use reader::{MinimalReader, ReaderPace};
 
 const PUBLICATION: &str = "bench";
-/// The same table, of which only the id is published.
+/// A publication of the same table with only its id.
 const OF_IDS: &str = "bench_ids";
-/// The slot that stands before a load, and the copy of it that a run reads.
+/// The slot created before a load, and the copy of it that a run reads.
 const BEFORE: &str = "before_load";
 const COPY: &str = "of_this_run";
-/// The minimal reader that asks for values in binary form.
+/// The minimal reader with values in binary form.
 const MINIMAL_BINARY: &str = "minimal reader, binary values";
-/// With `--held`: rows that are there, of which so many are updated for each.
+/// With `--held`: existing rows, and updates per row.
 const UPDATES_PER_ROW: u32 = 10;
 
-/// Limits with which a million changes, also of one commit, are all told by id.
+/// Limits with which a million changes, also of one commit, are all reported by id.
 const EVERYTHING_BY_ID: &[(&str, &str)] = &[
     ("log.max_changes", "100000000"),
     ("log.max_bytes", "8GiB"),
@@ -68,20 +68,20 @@ enum DrainTransport {
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Row changes in the backlog; otherwise 400,000, of wide rows half as many.
+    /// Row changes in the backlog; default 400,000, of wide rows half as many.
     #[arg(long)]
     rows: Option<u32>,
-    /// Runs of each reader; the medians are told.
+    /// Runs of each reader; figures are medians.
     #[arg(long, default_value_t = 3)]
     runs: u32,
-    /// Rows of each commit; 0 stands for all.
+    /// Rows of each commit; 0 for all.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1, 0])]
     commits: Vec<u32>,
     #[arg(long, value_enum, default_value_t = LoadShape::Small)]
     shape: LoadShape,
     #[arg(long, value_enum, default_value_t = DrainTransport::Tcp)]
     transport: DrainTransport,
-    /// Updates of rows that are there; the service holds them not at all, lazily, and all of them.
+    /// Updates of existing rows; the service caches none of them, lazily, and all of them.
     #[arg(long)]
     held: bool,
     #[command(flatten)]
@@ -115,11 +115,11 @@ impl Options {
             first += rows;
             load
         });
-        // Held rows: one kind of commit is enough to see what holding costs.
+        // One size of commits is enough to show the cost of caching.
         loads.take(if self.held { 1 } else { usize::MAX }).collect()
     }
 
-    /// Ways in which the service takes part.
+    /// Configurations of the service for this load.
     fn ways(&self, load: &WalLoad) -> Vec<DrainVariant> {
         let way = |name, settings: &[(&'static str, &'static str)]| DrainVariant {
             name,
@@ -141,7 +141,7 @@ impl Options {
     }
 }
 
-/// One way in which the service takes part.
+/// One configuration of the service.
 struct DrainVariant {
     name: &'static str,
     publication: &'static str,
@@ -154,9 +154,9 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     report.keep("postgresql", bench.database.server.installation().version());
     report.keep("rows", options.rows());
     let idle = bench.idle_start().await?;
-    println!("start with nothing to drain: {idle}, not counted in the processor time below");
+    println!("start without a backlog: {idle}, not counted in the processor time below");
     report.keep("idle_start", &idle);
-    let mut plot = Bars::new("Draining a backlog", "row changes a second");
+    let mut plot = Bars::new("Draining a backlog", "row changes/s");
     for load in options.loads() {
         let readers = bench.measure(&load, &idle).await?;
         let rows = readers.iter().map(|reader| reader.row(load.rows)).collect::<Vec<_>>();
@@ -172,39 +172,41 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 
 fn judge(options: &Options, load: &WalLoad, readers: &[Read], report: &mut BenchReport) {
     let of = |name: &str| readers.iter().find(|reader| reader.name == name);
-    let (Some(ours), Some(theirs)) = (of("highwater"), of("pg_recvlogical")) else { return };
+    let (Some(highwater), Some(yardstick)) = (of("highwater"), of("pg_recvlogical")) else {
+        return;
+    };
     let what = |what: &str| format!("{}: {what}", load.name());
     if options.held {
         for name in ["highwater, lazy", "highwater, preload"] {
-            if let Some(held) = of(name) {
-                let ratio = held.seconds.ratio_to(&ours.seconds);
+            if let Some(cached) = of(name) {
+                let ratio = cached.seconds.ratio_to(&highwater.seconds);
                 report.judge(what(&format!("time, {name} / ids only")), ratio, Goal::AtMost(1.3));
             }
         }
         return;
     }
-    // A commit of everything is sent by the walsender as fast as it can, whoever reads.
+    // The walsender sends a single commit as fast as it can, for any reader.
     let least = if load.is_one_commit() { 1.0 } else { 2.5 };
-    let faster = theirs.seconds.ratio_to(&ours.seconds);
+    let faster = yardstick.seconds.ratio_to(&highwater.seconds);
     if options.transport == DrainTransport::Tcp && options.shape == LoadShape::Small {
         report.judge(what("rate / pg_recvlogical's"), faster, Goal::AtLeast(least));
     } else {
         report.keep(&what("rate / pg_recvlogical's"), faster);
     }
     if let Some(minimal) = of("minimal reader") {
-        let ratio = minimal.seconds.ratio_to(&ours.seconds);
+        let ratio = minimal.seconds.ratio_to(&highwater.seconds);
         report.judge(what("rate / the minimal reader's"), ratio, Goal::AtLeast(0.9));
         if let Some(binary) = of(MINIMAL_BINARY) {
             let ratio = minimal.seconds.ratio_to(&binary.seconds);
-            report.keep(&what("what binary values gain the minimal reader"), ratio);
+            report.keep(&what("gain of binary values for the minimal reader"), ratio);
         }
     }
     if let Some(list) = of("highwater, column list") {
-        let ratio = ours.seconds.ratio_to(&list.seconds);
+        let ratio = highwater.seconds.ratio_to(&list.seconds);
         report.keep(&what("gain of a column list"), ratio);
         println!("a column list makes it {} times as fast", figure(ratio));
     }
-    let busier = ours.own_cpu_seconds.ratio_to(&ours.walsender_cpu_seconds);
+    let busier = highwater.own_cpu_seconds.ratio_to(&highwater.walsender_cpu_seconds);
     report.judge(what("CPU / walsender's"), busier, Goal::AtMost(0.2));
 }
 
@@ -248,7 +250,7 @@ impl Read {
     }
 }
 
-/// What one run cost.
+/// Cost of one run.
 #[derive(Clone, Copy)]
 struct Cost {
     time: Duration,
@@ -256,7 +258,7 @@ struct Cost {
     walsender_cpu: Duration,
 }
 
-/// What the service needs to start when there is nothing to drain.
+/// Cost of starting the service without a backlog.
 #[derive(Default, Serialize)]
 struct IdleStart {
     seconds: Samples,
@@ -294,7 +296,7 @@ impl<'a> DrainBench<'a> {
         Ok(Self { options, database })
     }
 
-    /// Loads, then lets the readers take turns.
+    /// Writes the load, then runs the readers, alternating.
     async fn measure(&self, load: &WalLoad, idle: &IdleStart) -> anyhow::Result<Vec<Read>> {
         let session = &self.database.session;
         if let Some(rows_before) = load.rows_before() {
@@ -307,21 +309,21 @@ impl<'a> DrainBench<'a> {
         let ways = self.options.ways(load);
         let (mut recvlogical, mut minimal, mut binary) =
             (Read::new("pg_recvlogical"), Read::new("minimal reader"), Read::new(MINIMAL_BINARY));
-        let mut ours = ways.iter().map(|way| Read::new(way.name)).collect::<Vec<_>>();
+        let mut highwater = ways.iter().map(|way| Read::new(way.name)).collect::<Vec<_>>();
         for _ in 0..self.options.runs {
             recvlogical.add(self.other(self.recvlogical(end)).await?);
             minimal.add(self.other(self.minimal_reader(end, false)?).await?);
             binary.add(self.other(self.minimal_reader(end, true)?).await?);
-            for (way, read) in ways.iter().zip(&mut ours) {
+            for (way, read) in ways.iter().zip(&mut highwater) {
                 read.add(self.highwater(end, way, idle).await?);
             }
         }
         self.drop_slot(BEFORE).await?;
-        Ok([recvlogical, minimal, binary].into_iter().chain(ours).collect())
+        Ok([recvlogical, minimal, binary].into_iter().chain(highwater).collect())
     }
 
-    /// The end of one more commit, behind which there is nothing: `pg_recvlogical` ends when it
-    /// has written exactly this.
+    /// The end of one more commit, the last of the WAL: `pg_recvlogical` ends when it has written exactly
+    /// this.
     async fn end_of_wal(&self) -> anyhow::Result<Lsn> {
         let session = &self.database.session;
         session.execute("CHECKPOINT").await?;
@@ -374,7 +376,7 @@ impl<'a> DrainBench<'a> {
         Ok(command)
     }
 
-    /// One run of a reader that is not ours.
+    /// One run of another reader.
     async fn other(&self, mut command: Command) -> anyhow::Result<Cost> {
         let turn = DrainTurn::begin(self).await?;
         let cpu_before = process::cpu_of_ended_children(std::process::id())?;
@@ -391,7 +393,7 @@ impl<'a> DrainBench<'a> {
         Ok(Cost { time, reader_cpu: cpu.saturating_sub(cpu_before), walsender_cpu })
     }
 
-    /// One run of ours; what an idle start costs is not counted as processor time.
+    /// One run of the service; the processor time of an idle start is subtracted.
     async fn highwater(
         &self,
         end: Lsn,
@@ -415,7 +417,7 @@ impl<'a> DrainBench<'a> {
         settings.extend(&way.settings);
         let mut service = BenchService::start(&self.url(), &settings)?;
         let time = service.wait_until_applied(end).await?;
-        // Held rows are there when they can be read.
+        // Cached rows count as drained once they can be read.
         let time = time.max(service.wait_until_healthy().await?);
         let reader_cpu = service.cpu()?;
         service.stop()?;
@@ -447,7 +449,7 @@ impl<'a> DrainBench<'a> {
     }
 }
 
-/// One reader's turn: its copy of the slot, and what the server does for it.
+/// One reader's turn: its copy of the slot, and the server's processor time.
 struct DrainTurn<'a> {
     bench: &'a DrainBench<'a>,
     server_cpu_before: Duration,
@@ -461,7 +463,7 @@ impl<'a> DrainTurn<'a> {
         Ok(Self { bench, server_cpu_before })
     }
 
-    /// Waits for the walsender's end and tells its processor time.
+    /// Waits until the walsender has exited; returns its processor time.
     async fn end(self) -> anyhow::Result<Duration> {
         let database = &self.bench.database;
         database.wait_until_alone().await?;

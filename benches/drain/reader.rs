@@ -1,7 +1,7 @@
-//! A minimal reader of a slot: it receives, looks at the frames' heads, and pauses between reads.
-//! What it needs is what any reader needs; the rest is ours.
+//! A minimal reader of a slot: it receives, reads the frames' heads, and pauses between reads. Its cost
+//! is the least of any reader; the rest of the service's time is its own.
 //!
-//! Its pause, its buffer and the socket's are options, so that what the walsender likes can be tried.
+//! Its pause, its buffer and the socket's are options, for experiments with the walsender's behaviour.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -13,10 +13,10 @@ use anyhow::{Context, bail};
 use highwater::lsn::Lsn;
 use socket2::SockRef;
 
-/// The server's greeting fits, and no message of the stream is larger.
+/// Fits the server's startup messages; no message of the stream is larger.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
 
-/// What to read, and how.
+/// Options of the reader.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct MinimalReader {
     /// `127.0.0.1:5432`, or the path of a Unix socket.
@@ -26,26 +26,26 @@ pub(crate) struct MinimalReader {
     pub(crate) slot: String,
     #[arg(long)]
     pub(crate) publication: String,
-    /// Ends when everything up to here has come.
+    /// Ends when everything up to this position has arrived.
     #[arg(long)]
     pub(crate) end: Lsn,
-    /// Asks for values in binary form.
+    /// Requests values in binary form.
     #[arg(long)]
     pub(crate) binary: bool,
     #[command(flatten)]
     pub(crate) pace: ReaderPace,
 }
 
-/// How it reads.
+/// Pause and buffers of the reader.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct ReaderPace {
-    /// Microseconds between reads; otherwise 1000 over TCP, none over a Unix socket.
+    /// Microseconds between reads; default 1000 over TCP, none over a Unix socket.
     #[arg(long = "reader-pause-us")]
     pub(crate) pause_us: Option<u64>,
-    /// Bytes of one read, at most.
+    /// Largest read, in bytes.
     #[arg(long = "reader-buffer", default_value_t = 256 * 1024)]
     pub(crate) buffer_bytes: usize,
-    /// The socket's receive buffer (`SO_RCVBUF`); otherwise what the system gives and grows.
+    /// The socket's receive buffer (`SO_RCVBUF`); default: sized by the system.
     #[arg(long = "reader-rcvbuf")]
     pub(crate) rcvbuf: Option<usize>,
 }
@@ -54,13 +54,13 @@ trait MinimalConnection: Read + Write {}
 impl<T: Read + Write> MinimalConnection for T {}
 
 impl MinimalReader {
-    /// The arguments with which this program runs it.
+    /// The arguments that start the reader with this program.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut line = format!(
             "reader --server {} --slot {} --publication {} --end {} --reader-buffer {}",
             self.server, self.slot, self.publication, self.end, self.pace.buffer_bytes
         );
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         if let Some(pause) = self.pace.pause_us {
             let _ = write!(line, " --reader-pause-us {pause}");
         }
@@ -102,7 +102,7 @@ impl MinimalReader {
     }
 }
 
-/// What has been received: messages of a tag, a length and a body.
+/// Received bytes: messages of a tag, a length and a body.
 struct MinimalStream {
     connection: Box<dyn MinimalConnection>,
     buffer: Vec<u8>,
@@ -112,7 +112,7 @@ struct MinimalStream {
 }
 
 impl MinimalStream {
-    /// Logs in (the server trusts), and starts the stream.
+    /// Logs in (trust authentication) and starts the stream.
     fn begin(&mut self, reader: &MinimalReader) -> anyhow::Result<()> {
         let mut body = 196_608_u32.to_be_bytes().to_vec();
         body.extend_from_slice(b"user\0postgres\0database\0postgres\0replication\0database\0\0");
@@ -131,7 +131,7 @@ impl MinimalStream {
         loop {
             while let Some((tag, body)) = self.message()? {
                 if tag == b'E' {
-                    bail!("the server says {}", String::from_utf8_lossy(body));
+                    bail!("the server returned {}", String::from_utf8_lossy(body));
                 }
                 if tag == wanted {
                     return Ok(());
@@ -141,11 +141,11 @@ impl MinimalStream {
         }
     }
 
-    /// Reads frames until `end`; tells how many.
+    /// Reads frames until `end`; returns their number.
     fn read_until(&mut self, end: Lsn, pause: Duration) -> anyhow::Result<u64> {
         let mut frames = 0;
         loop {
-            let mut asked = false;
+            let mut reply_requested = false;
             while let Some((tag, frame)) = self.message()? {
                 frames += 1;
                 match (tag, frame.first()) {
@@ -160,14 +160,14 @@ impl MinimalStream {
                         if lsn_at(frame, 1)? >= end {
                             return Ok(frames);
                         }
-                        asked |= frame.last() == Some(&1);
+                        reply_requested |= frame.last() == Some(&1);
                     }
-                    (b'E', _) => bail!("the server says {}", String::from_utf8_lossy(frame)),
+                    (b'E', _) => bail!("the server returned {}", String::from_utf8_lossy(frame)),
                     _ => {}
                 }
             }
-            if asked {
-                // Written, flushed, applied: nothing yet; the server only wants to hear from us.
+            if reply_requested {
+                // Written, flushed, applied: nothing yet; the status only keeps the connection alive.
                 self.send(Some(b'd'), &[&b"r"[..], &[0; 33]].concat())?;
             }
             if !pause.is_zero() {
@@ -177,7 +177,7 @@ impl MinimalStream {
         }
     }
 
-    /// The next whole message.
+    /// The next complete message.
     fn message(&mut self) -> anyhow::Result<Option<(u8, &[u8])>> {
         let unread = self.buffer.get(self.start..self.filled).unwrap_or_default();
         let Some((head, _)) = unread.split_first_chunk::<5>() else { return Ok(None) };

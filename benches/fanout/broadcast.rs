@@ -1,4 +1,4 @@
-//! A bare server: a task for each client, a tokio broadcast channel, and the bytes as they are.
+//! A bare server: a task per client, a tokio broadcast channel, unmodified bytes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::support::writers::SendTimes;
 
-/// Messages that a slow client may be behind: more than a run has.
+/// Messages that a slow client may lag behind: more than a run has.
 const BEHIND_MAX: usize = 1 << 16;
 
-/// The process; ids come on its standard input.
+/// The server's process, which reads ids from its standard input.
 pub(crate) struct Broadcast;
 
 impl Broadcast {
@@ -35,9 +35,9 @@ impl Broadcast {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let (stream, _) = accepted?;
-                        tasks.spawn(tell(stream, sender.subscribe()));
+                        tasks.spawn(send_to_client(stream, sender.subscribe()));
                     }
-                    // A client's end is its own affair; that of the input is ours.
+                    // A client's disconnection is expected; the end of the input ends the process.
                     _ = tasks.join_next() => {}
                 }
             }
@@ -45,7 +45,7 @@ impl Broadcast {
     }
 }
 
-/// Makes of each line an event like ours, and hands it to all.
+/// Turns each line into an event like Highwater's and broadcasts it.
 async fn pass_on(sender: Sender<Bytes>) -> anyhow::Result<()> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(id) = lines.next_line().await? {
@@ -53,16 +53,19 @@ async fn pass_on(sender: Sender<Bytes>) -> anyhow::Result<()> {
         let version = format!("5f3a9c01-{id:016x}");
         let event = format!(
             "id: {version}\ndata: {{\"version\":\"{version}\",\"more\":false,\"reset\":[],\"changes\":\
-             [{{\"table\":\"told\",\"id\":{id},\"op\":\"insert\"}}]}}\n\n"
+             [{{\"table\":\"commits\",\"id\":{id},\"op\":\"insert\"}}]}}\n\n"
         );
         let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-        // Nobody there yet: nobody to tell.
+        // Without a connected client there is no receiver.
         let _ = sender.send(chunk.into());
     }
     Ok(())
 }
 
-async fn tell(mut stream: TcpStream, mut messages: Receiver<Bytes>) -> anyhow::Result<()> {
+async fn send_to_client(
+    mut stream: TcpStream,
+    mut messages: Receiver<Bytes>,
+) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut request = Vec::with_capacity(512);
     while !request.ends_with(b"\r\n\r\n") {
@@ -106,7 +109,7 @@ impl Broadcaster {
         self.child.id().context("the bare server ended")
     }
 
-    /// Has so many messages told, at this rate.
+    /// Broadcasts `count` messages at this rate (per second).
     pub(super) async fn broadcast(&mut self, count: usize, rate: f64) -> anyhow::Result<SendTimes> {
         let sent = SendTimes::new(count);
         let begun = Instant::now();

@@ -1,11 +1,11 @@
-//! From a commit until the last of thousands of waiting clients is told: SSE, WebSockets and long
-//! polls of `highwater run`, and a bare tokio server that broadcasts the same bytes.
+//! Time from a commit until the last of thousands of waiting clients has received it: SSE, WebSockets
+//! and long polls of `highwater run`, and a bare tokio server that broadcasts the same bytes.
 //!
-//! The clients are a process of its own (`support/clients.rs`). They are told every id exactly once
-//! or the run fails. With many commits a second neither server can write a message for each commit
-//! to each client; ours merges what a client has not taken yet.
+//! The clients run in their own process (`support/clients.rs`). Each must receive every id exactly once,
+//! otherwise the run fails. At high rates neither server can write one message per commit to each client;
+//! Highwater merges the changes that a client has not received yet.
 //!
-//! Memory of a waiting client is the growth of what the service has in RAM while they connect.
+//! Memory of a waiting client is the growth of the service's resident memory while they connect.
 
 mod broadcast;
 
@@ -30,7 +30,7 @@ pub(crate) use broadcast::Broadcast;
 use broadcast::Broadcaster;
 
 const MOST_BYTES: f64 = 12_000.0;
-/// The service comes to rest after so many connections were made.
+/// Time for the service to become idle after the connections were opened.
 const REST: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// Clients of each kind, which take turns.
     #[arg(long, default_value_t = 10_000)]
     clients: usize,
-    /// Commits a second.
+    /// Commits per second.
     #[arg(long, value_delimiter = ',', default_values_t = [2.0, 100.0])]
     rates: Vec<f64>,
     /// Seconds of commits.
@@ -46,14 +46,14 @@ pub(crate) struct Options {
     seconds: f64,
 }
 
-/// What one kind of client showed at one rate.
+/// Figures of one kind of client at one rate.
 #[derive(Serialize)]
 struct Shown {
     name: String,
     rate: f64,
-    /// From sending a commit until the last client was told, in ms.
-    last_told_ms: Samples,
-    first_told_ms: f64,
+    /// From sending a commit until the last client received it, in ms.
+    last_received_ms: Samples,
+    first_received_ms: f64,
     cpu_us_per_client_and_commit: f64,
     bytes_per_client_and_commit: f64,
     bytes_of_memory_per_client: f64,
@@ -61,18 +61,18 @@ struct Shown {
 
 pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let mut report = BenchReport::new("fanout");
-    let mut plot = Bars::new("From COMMIT until the last client is told", "ms, median");
+    let mut plot = Bars::new("From COMMIT to the last client", "ms, median");
     for rate in &options.rates {
         let mut all = Vec::new();
         for kind in [CrowdKind::Stream, CrowdKind::Socket, CrowdKind::Poll] {
-            all.push(ours(common, options, kind, *rate).await?);
+            all.push(highwater(common, options, kind, *rate).await?);
         }
         all.push(bare(options, *rate).await?);
         let row = |shown: &Shown| {
             let figures = [
-                shown.first_told_ms,
-                shown.last_told_ms.median(),
-                shown.last_told_ms.at(0.99),
+                shown.first_received_ms,
+                shown.last_received_ms.median(),
+                shown.last_received_ms.at(0.99),
                 shown.cpu_us_per_client_and_commit,
                 shown.bytes_per_client_and_commit,
                 shown.bytes_of_memory_per_client,
@@ -86,7 +86,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
             &[&[title.as_str()], &headings[..]].concat(),
             &all.iter().map(row).collect::<Vec<_>>(),
         );
-        let bars = all.iter().map(|s| (s.name.clone(), s.last_told_ms.median()));
+        let bars = all.iter().map(|s| (s.name.clone(), s.last_received_ms.median()));
         plot.group(format!("{rate} commits/s"), bars.collect());
         judge(&all, &mut report);
         report.keep(&title, &all);
@@ -96,10 +96,10 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
 }
 
 fn judge(all: &[Shown], report: &mut BenchReport) {
-    let Some((bare, ours)) = all.split_last() else { return };
-    for shown in ours {
+    let Some((bare, highwater)) = all.split_last() else { return };
+    for shown in highwater {
         let Shown { name, rate, .. } = shown;
-        let ratio = shown.last_told_ms.ratio_to(&bare.last_told_ms);
+        let ratio = shown.last_received_ms.ratio_to(&bare.last_received_ms);
         let what = format!("{name}, {rate} commits/s: time until the last / of a bare broadcast");
         report.judge(what, ratio, Goal::AtMost(1.5));
         let what = format!("{name}, {rate} commits/s: bytes of memory per waiting client");
@@ -108,7 +108,7 @@ fn judge(all: &[Shown], report: &mut BenchReport) {
 }
 
 /// The service and its clients.
-async fn ours(
+async fn highwater(
     common: &Common,
     options: &Options,
     kind: CrowdKind,
@@ -143,14 +143,18 @@ async fn ours(
     let sent = SendTimes::new(count);
     let commits = Commits { first: 1, count, rate, also: &|_| String::new(), on_sent: &|_| () };
     commits.run(&database, &sent).await?;
-    let told = clients.told().await?;
+    let received = clients.received().await?;
     let cpu = service.cpu()?.saturating_sub(cpu_before);
     service.stop()?;
-    ensure!(told.complete, "{}: some client was not told everything exactly once", kind.name());
-    Ok(shown(kind.name(), options, rate, &told, &sent, cpu, memory))
+    ensure!(
+        received.complete,
+        "{}: some client did not receive every id exactly once",
+        kind.name()
+    );
+    Ok(shown(kind.name(), options, rate, &received, &sent, cpu, memory))
 }
 
-/// The same number of commits, but told by a bare server at the moment they would be sent.
+/// The same number of messages, sent by a bare server at the times of the commits.
 async fn bare(options: &Options, rate: f64) -> anyhow::Result<Shown> {
     let count = commits(options, rate);
     let mut server = Broadcaster::start().await?;
@@ -168,10 +172,13 @@ async fn bare(options: &Options, rate: f64) -> anyhow::Result<Shown> {
     let memory = process::resident_bytes(server.pid()?)?.saturating_sub(before);
     let cpu_before = process::cpu(server.pid()?)?;
     let sent = server.broadcast(count, rate).await?;
-    let told = clients.told().await?;
+    let received = clients.received().await?;
     let cpu = process::cpu(server.pid()?)?.saturating_sub(cpu_before);
-    ensure!(told.complete, "the bare server's clients were not told everything exactly once");
-    Ok(shown("bare broadcast", options, rate, &told, &sent, cpu, memory))
+    ensure!(
+        received.complete,
+        "some client of the bare server did not receive every id exactly once"
+    );
+    Ok(shown("bare broadcast", options, rate, &received, &sent, cpu, memory))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few commits")]
@@ -183,27 +190,27 @@ fn shown(
     name: &str,
     options: &Options,
     rate: f64,
-    told: &CrowdResult,
+    received: &CrowdResult,
     sent: &SendTimes,
     cpu: Duration,
     memory: u64,
 ) -> Shown {
-    let delays = |told_us: &[u64]| {
+    let delays = |received_us: &[u64]| {
         let mut delays = Samples::default();
-        for (place, at) in told_us.iter().enumerate() {
+        for (place, at) in received_us.iter().enumerate() {
             let sent = sent.at_us(place).unwrap_or(*at);
             delays.push(at.saturating_sub(sent) as f64 / 1e3);
         }
         delays
     };
-    let each = options.clients as f64 * told.last_told_us.len() as f64;
+    let each = options.clients as f64 * received.last_received_us.len() as f64;
     Shown {
         name: name.to_owned(),
         rate,
-        last_told_ms: delays(&told.last_told_us),
-        first_told_ms: delays(&told.first_told_us).median(),
+        last_received_ms: delays(&received.last_received_us),
+        first_received_ms: delays(&received.first_received_us).median(),
         cpu_us_per_client_and_commit: cpu.as_secs_f64() * 1e6 / each,
-        bytes_per_client_and_commit: told.bytes as f64 / each,
+        bytes_per_client_and_commit: received.bytes as f64 / each,
         bytes_of_memory_per_client: memory as f64 / options.clients as f64,
     }
 }

@@ -1,9 +1,9 @@
-//! From COMMIT until a client knows, at several rates: long polls, Server-Sent Events and WebSockets
+//! Time from COMMIT until a client has received it, at several rates: long polls, Server-Sent Events and WebSockets
 //! of `highwater run`, a minimal replication client that reads a slot of its own, and
 //! `LISTEN`/`NOTIFY`.
 //!
 //! Each commit inserts one row, whose id is its number; the clock starts just before the statement
-//! is sent and stops when a client has the whole answer. So the time of the statement itself is
+//! is sent and stops when a client has the whole response. So the time of the statement itself is
 //! part of every figure. Writers and clients share one thread. They commit with
 //! `synchronous_commit = on`; the server does not wait for its disk (fsync off, which is the harder
 //! comparison: the disk's time is the same for all). At one commit a second all clients wait at
@@ -30,24 +30,24 @@ use crate::support::writers::{Commits, SendTimes, make_table};
 
 use receiver::{DeliveryMethod, Receiver};
 
-/// A delivery that takes longer is a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// At fewer commits a second all clients wait at once: they have nothing else to do.
+/// A slower delivery is a failure.
+const DELIVERY_TIME_MAX: Duration = Duration::from_secs(20);
+/// At lower rates (commits per second) all clients wait at once: they hardly disturb each other.
 const TOGETHER_BELOW: f64 = 2.0;
-/// …and then as many commits are counted.
+/// Commits counted at such a rate.
 const COMMITS_TOGETHER: usize = 20;
-/// Commits of each turn that are not counted.
+/// Share of the commits of each turn that is not counted.
 const WARM_UP: f64 = 0.1;
-/// HTTP round trips that are timed.
+/// Timed HTTP round trips.
 const ROUND_TRIPS: usize = 1000;
-/// Writers and clients are still told apart at this rate; the median is judged there.
+/// The median is judged at this rate, where writers and clients do not compete for the thread yet.
 const QUIET_RATE: f64 = 100.0;
-/// The tail is judged here.
+/// The tail is judged at this rate.
 const BUSY_RATE: f64 = 1000.0;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Commits a second.
+    /// Commits per second.
     #[arg(long, value_delimiter = ',', default_values_t = [1.0, 100.0, 1000.0, 5000.0])]
     rates: Vec<f64>,
     /// Seconds of each client's turn.
@@ -74,22 +74,22 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     println!("one HTTP round trip: {} ms", figure(round_trip));
     let mut all = Vec::new();
     for rate in &options.rates {
-        let told = bench.measure(*rate).await?;
-        tell(*rate, fsync, &told, &mut report);
-        judge(*rate, &told, round_trip, &mut report);
-        all.push((*rate, told));
+        let received = bench.measure(*rate).await?;
+        print(*rate, fsync, &received, &mut report);
+        judge(*rate, &received, round_trip, &mut report);
+        all.push((*rate, received));
     }
     bench.service.stop()?;
     plot(&all, &mut report);
     report.finish()
 }
 
-/// The delays of one way at one rate.
+/// The delays of one delivery method at one rate.
 pub(crate) struct Delays {
     way: DeliveryMethod,
     /// Nanoseconds.
     times: Histogram<u64>,
-    /// Whether the commits came as often as they should.
+    /// Whether the commits reached their rate.
     kept_pace: bool,
 }
 
@@ -112,19 +112,19 @@ impl Delays {
     }
 }
 
-fn tell(rate: f64, fsync: &str, told: &[Delays], report: &mut BenchReport) {
+fn print(rate: f64, fsync: &str, delays: &[Delays], report: &mut BenchReport) {
     let title = format!("{rate} commits/s, ms (fsync {fsync})");
-    let rows = told.iter().map(Delays::row).collect::<Vec<_>>();
+    let rows = delays.iter().map(Delays::row).collect::<Vec<_>>();
     print_table(&[&title, "p50", "p99", "p99.9", "commits", ""], &rows);
-    for delays in told {
+    for delays in delays {
         let quantiles = Delays::QUANTILES.map(|quantile| delays.milliseconds(quantile));
         report.keep(&format!("{rate} commits/s, {}", delays.way.name()), quantiles);
     }
 }
 
-fn judge(rate: f64, told: &[Delays], round_trip: f64, report: &mut BenchReport) {
-    let of = |way: DeliveryMethod| told.iter().find(|delays| delays.way == way);
-    for way in DeliveryMethod::OURS {
+fn judge(rate: f64, delays: &[Delays], round_trip: f64, report: &mut BenchReport) {
+    let of = |way: DeliveryMethod| delays.iter().find(|delays| delays.way == way);
+    for way in DeliveryMethod::HIGHWATER {
         let Some(ours) = of(way) else { continue };
         let (name, p50) = (way.name(), ours.milliseconds(0.5));
         if rate == QUIET_RATE
@@ -145,16 +145,16 @@ fn judge(rate: f64, told: &[Delays], round_trip: f64, report: &mut BenchReport) 
 }
 
 fn plot(all: &[(f64, Vec<Delays>)], report: &mut BenchReport) {
-    let mut bars = Bars::new("From COMMIT until a client knows", "ms, median");
-    for (rate, told) in all {
+    let mut bars = Bars::new("From COMMIT to the client", "ms, median");
+    for (rate, delays) in all {
         let bar = |d: &Delays| (d.way.name().to_owned(), d.milliseconds(0.5));
-        bars.group(format!("{rate} commits/s"), told.iter().map(bar).collect());
+        bars.group(format!("{rate} commits/s"), delays.iter().map(bar).collect());
     }
     report.plot("p50", bars.to_svg());
-    let mut lines = Lines::new("From COMMIT until a client knows: 99 of 100", "commits/s", "ms");
+    let mut lines = Lines::new("From COMMIT to the client: p99", "commits/s", "ms");
     for way in DeliveryMethod::ALL {
-        let point = |(rate, told): &(f64, Vec<Delays>)| {
-            let delays = told.iter().find(|delays| delays.way == way)?;
+        let point = |(rate, delays): &(f64, Vec<Delays>)| {
+            let delays = delays.iter().find(|delays| delays.way == way)?;
             Some((*rate, delays.milliseconds(0.99)))
         };
         lines.line(way.name(), all.iter().filter_map(point).collect());
@@ -196,7 +196,7 @@ impl LatencyBench<'_> {
         Ok(all)
     }
 
-    /// So many commits, of which all these clients are told.
+    /// Runs `count` commits, which all these clients receive.
     async fn turn(
         &mut self,
         ways: &[DeliveryMethod],
@@ -208,24 +208,24 @@ impl LatencyBench<'_> {
             let address = self.service.address;
             receivers.push((*way, Receiver::open(*way, &self.database, address).await?));
         }
-        // The clients have asked, and the server is at rest.
+        // Until the clients' requests are waiting and the server is idle.
         sleep(Duration::from_millis(100)).await;
         let (first, sent) = (self.next, SendTimes::new(count));
         self.next += count;
         let notifies = ways.contains(&DeliveryMethod::Notify);
         let also = |id: usize| {
-            if notifies { format!("; NOTIFY told, '{id}'") } else { String::new() }
+            if notifies { format!("; NOTIFY commits, '{id}'") } else { String::new() }
         };
         let commits = Commits { first, count, rate, also: &also, on_sent: &|_| () };
         let listening = receivers.iter_mut().map(|(_, receiver)| {
             let turn = listen(receiver, first, count, &sent);
             async { timeout_after_silence(turn, rate, count).await }
         });
-        let (took, told) =
+        let (took, received) =
             tokio::try_join!(commits.run(&self.database, &sent), try_join_all(listening))?;
         let kept_pace = took.as_secs_f64() < 1.1 * count as f64 / rate + 0.1;
         let mut all = Vec::new();
-        for ((way, receiver), times) in receivers.into_iter().zip(told) {
+        for ((way, receiver), times) in receivers.into_iter().zip(received) {
             receiver.close(&self.database).await?;
             all.push(Delays { way, times, kept_pace });
         }
@@ -238,11 +238,11 @@ async fn timeout_after_silence<T>(
     rate: f64,
     count: usize,
 ) -> anyhow::Result<T> {
-    let most = Duration::from_secs_f64(count as f64 / rate) + PATIENCE;
+    let most = Duration::from_secs_f64(count as f64 / rate) + DELIVERY_TIME_MAX;
     timeout(most, listening).await.context("something was not delivered")?
 }
 
-/// Listens until all commits were told; how long each took.
+/// Receives until all commits have arrived; returns the delay of each.
 async fn listen(
     receiver: &mut Receiver,
     first: usize,
@@ -253,14 +253,14 @@ async fn listen(
     let mut known = vec![false; count];
     let mut left = count;
     while left > 0 {
-        let told = receiver.told().await?;
+        let received = receiver.received().await?;
         let now = Instant::now();
-        for id in told {
+        for id in received {
             let place = id.wrapping_sub(first);
-            let known = known.get_mut(place).with_context(|| format!("{id} was told"))?;
-            anyhow::ensure!(!std::mem::replace(known, true), "{id} was told twice");
+            let known = known.get_mut(place).with_context(|| format!("{id} was not committed"))?;
+            anyhow::ensure!(!std::mem::replace(known, true), "{id} was received twice");
             left -= 1;
-            let sent = sent.at(place).context("told before it was sent")?;
+            let sent = sent.at(place).context("received before it was sent")?;
             if place as f64 >= WARM_UP * count as f64 {
                 times.record(u64::try_from((now - sent).as_nanos())?)?;
             }
@@ -269,8 +269,8 @@ async fn listen(
     Ok(times)
 }
 
-/// One way alone, of the commits that a caller makes: for a benchmark that does more.
-pub(crate) async fn watch(
+/// Delays of server-sent events for the caller's commits, for benchmarks that generate more load.
+pub(crate) async fn measure_stream(
     database: &BenchDatabase,
     service: &BenchService,
     commits: &Commits<'_>,

@@ -1,4 +1,4 @@
-//! Ways to be told of a commit: three of ours, and two without us.
+//! Clients that receive commits: three of Highwater's API, and two without Highwater.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,18 +21,18 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::support::database::{BenchDatabase, BenchSession};
 use crate::support::http::BenchHttpClient;
 
-/// Notifications on their way; more than come while one is looked at.
+/// Capacity for notifications: more than arrive while one is processed.
 const NOTIFICATIONS_MAX: usize = 100_000;
-/// What is read of a stream at a time.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A way to be told.
+/// How a client receives commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeliveryMethod {
     LongPoll,
     Stream,
     Socket,
-    /// A client that reads a slot of its own, and nothing else.
+    /// A minimal client that reads its own slot.
     Replication,
     Notify,
 }
@@ -40,7 +40,7 @@ pub(crate) enum DeliveryMethod {
 impl DeliveryMethod {
     pub(super) const ALL: [Self; 5] =
         [Self::LongPoll, Self::Stream, Self::Socket, Self::Replication, Self::Notify];
-    pub(super) const OURS: [Self; 3] = [Self::LongPoll, Self::Stream, Self::Socket];
+    pub(super) const HIGHWATER: [Self; 3] = [Self::LongPoll, Self::Stream, Self::Socket];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl DeliveryMethod {
     }
 }
 
-/// A client that is told.
+/// A client of one delivery method.
 pub(crate) enum Receiver {
     LongPoll { client: BenchHttpClient, after: String },
     Stream { stream: TcpStream, unread: Vec<u8> },
@@ -62,7 +62,7 @@ pub(crate) enum Receiver {
     Notify { ids: mpsc::Receiver<usize>, _session: BenchSession },
 }
 
-/// What is read of an answer.
+/// The fields of a response that the benchmark reads.
 #[derive(Deserialize)]
 struct ReceivedChanges {
     version: String,
@@ -76,10 +76,10 @@ struct ReceivedChange {
 }
 
 impl ReceivedChanges {
-    fn read(bytes: &[u8]) -> anyhow::Result<Self> {
+    fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let answer: Self = serde_json::from_slice(bytes)
             .with_context(|| String::from_utf8_lossy(bytes).into_owned())?;
-        ensure!(answer.reset.is_empty(), "a reset");
+        ensure!(answer.reset.is_empty(), "the response has a reset");
         Ok(answer)
     }
 
@@ -106,12 +106,12 @@ impl Receiver {
         })
     }
 
-    /// The ids told next.
-    pub(crate) async fn told(&mut self) -> anyhow::Result<Vec<usize>> {
+    /// The next ids.
+    pub(crate) async fn received(&mut self) -> anyhow::Result<Vec<usize>> {
         match self {
             Self::LongPoll { client, after } => {
                 let path = format!("/v1/changes?limit=10000&wait=60s&after={after}");
-                let answer = ReceivedChanges::read(client.get(&path).await?)?;
+                let answer = ReceivedChanges::parse(client.get(&path).await?)?;
                 after.clone_from(&answer.version);
                 Ok(answer.ids())
             }
@@ -123,21 +123,23 @@ impl Receiver {
             },
             Self::Socket(socket) => loop {
                 match socket.next().await.context("the socket was closed")?? {
-                    Message::Text(text) => return Ok(ReceivedChanges::read(text.as_bytes())?.ids()),
+                    Message::Text(text) => {
+                        return Ok(ReceivedChanges::parse(text.as_bytes())?.ids());
+                    }
                     Message::Close(why) => bail!("the socket was closed: {why:?}"),
                     _ => {}
                 }
             },
             Self::Replication { copy, .. } => next_rows(copy).await,
             Self::Notify { ids, .. } => {
-                let mut told = Vec::new();
-                ensure!(ids.recv_many(&mut told, 1000).await > 0, "the listener has ended");
-                Ok(told)
+                let mut received = Vec::new();
+                ensure!(ids.recv_many(&mut received, 1000).await > 0, "the listener has ended");
+                Ok(received)
             }
         }
     }
 
-    /// Leaves nothing behind.
+    /// Disconnects and drops the client's slot.
     pub(crate) async fn close(self, database: &BenchDatabase) -> anyhow::Result<()> {
         let Self::Replication { copy, slot } = self else { return Ok(()) };
         copy.finish().await?;
@@ -174,7 +176,7 @@ async fn stream(address: SocketAddr, after: &str) -> anyhow::Result<Receiver> {
     Ok(Receiver::Stream { stream, unread })
 }
 
-/// The ids of whole events; `None` when there is none yet.
+/// The ids of complete events; `None` if there is none yet.
 fn take_events(unread: &mut Vec<u8>) -> anyhow::Result<Option<Vec<usize>>> {
     const BEFORE: &[u8] = b"\ndata: ";
     let Some(end) = unread.windows(2).rposition(|end| end == b"\n\n") else { return Ok(None) };
@@ -185,7 +187,7 @@ fn take_events(unread: &mut Vec<u8>) -> anyhow::Result<Option<Vec<usize>>> {
         let data = rest.get(place + BEFORE.len()..).unwrap_or_default();
         let end = data.windows(2).position(|end| end == b"\n\n").unwrap_or(data.len());
         let (data, behind) = data.split_at(end);
-        ids.extend(ReceivedChanges::read(data)?.ids());
+        ids.extend(ReceivedChanges::parse(data)?.ids());
         rest = behind;
     }
     Ok((!ids.is_empty()).then_some(ids))
@@ -214,17 +216,17 @@ async fn replication(database: &BenchDatabase) -> anyhow::Result<Receiver> {
 /// The ids of the next transactions.
 async fn next_rows(copy: &mut CopyBoth) -> anyhow::Result<Vec<usize>> {
     loop {
-        let (mut ids, mut asked) = (Vec::new(), None);
+        let (mut ids, mut reply_at) = (Vec::new(), None);
         while let Some(frame) = copy.next_frame()? {
             match frame {
                 Frame::XLogData { data, .. } => ids.extend(inserted(data)?),
                 Frame::Keepalive { wal_end, reply_requested, .. } if reply_requested => {
-                    asked = Some(wal_end);
+                    reply_at = Some(wal_end);
                 }
                 Frame::Keepalive { .. } => {}
             }
         }
-        if let Some(end) = asked {
+        if let Some(end) = reply_at {
             let (written, flushed, applied) = (end, Lsn::ZERO, Lsn::ZERO);
             let clock = 0;
             let reply_requested = false;
@@ -249,16 +251,16 @@ fn inserted(message: &[u8]) -> anyhow::Result<Option<usize>> {
 }
 
 async fn notify(database: &BenchDatabase) -> anyhow::Result<Receiver> {
-    let (told, ids) = mpsc::channel(NOTIFICATIONS_MAX);
+    let (sender, ids) = mpsc::channel(NOTIFICATIONS_MAX);
     let session = BenchSession::open_listening(&database.url(), move |message| {
         if let AsyncMessage::Notification(notification) = message
             && let Ok(id) = notification.payload().parse()
         {
-            // More than fit are missed, and the run fails.
-            let _ = told.try_send(id);
+            // A notification beyond the capacity is lost, which fails the run.
+            let _ = sender.try_send(id);
         }
     })
     .await?;
-    session.execute("LISTEN told").await?;
+    session.execute("LISTEN commits").await?;
     Ok(Receiver::Notify { ids, _session: session })
 }

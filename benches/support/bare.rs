@@ -1,5 +1,5 @@
-//! The server to compare with: axum, with a handler that gives a copy of an answer of ours, head
-//! and body, or a file as it is. In a process of its own, on a runtime like that of `highwater run`.
+//! The server to compare with: axum, with a handler that returns a copy of one of Highwater's responses,
+//! head and body, or a file. A separate process, on a runtime like that of `highwater run`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,18 +18,18 @@ use tower_http::services::ServeFile;
 
 use super::http::BenchHttpClient;
 
-/// What the process is told to serve, at every path.
+/// What the process serves at every path.
 #[derive(clap::Args)]
 pub(crate) struct Bare {
-    /// A file that holds the answer to give.
+    /// A file with the response to return.
     #[arg(long)]
     answer: Option<PathBuf>,
-    /// A file to serve as it is.
+    /// A file to serve unchanged.
     #[arg(long)]
     file: Option<PathBuf>,
 }
 
-/// An answer, to be given again.
+/// A recorded response.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CannedResponse {
     headers: Vec<(String, String)>,
@@ -49,7 +49,7 @@ impl CannedResponse {
     }
 }
 
-/// The headers of a head, except those the bare server makes itself.
+/// The headers of a head, except those that the bare server adds itself.
 fn headers(head: &str) -> Vec<(String, String)> {
     let made = ["date", "content-length"];
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
@@ -59,7 +59,7 @@ fn headers(head: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The bare server's process; ended when dropped.
+/// The bare server's process; killed when dropped.
 pub(crate) struct BareServer {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -67,7 +67,7 @@ pub(crate) struct BareServer {
 }
 
 impl BareServer {
-    /// One that gives this answer.
+    /// A server that returns this response.
     pub(crate) async fn start(answer: &CannedResponse) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::new().context("make a temporary file")?;
         serde_json::to_writer(&file, answer)?;
@@ -76,7 +76,7 @@ impl BareServer {
         Ok(server)
     }
 
-    /// One that gives this file.
+    /// A server of this file.
     pub(crate) async fn of_file(file: &Path) -> anyhow::Result<Self> {
         Self::spawn("--file", file).await
     }
@@ -92,19 +92,19 @@ impl BareServer {
             .context("start the bare server")?;
         let stdout = child.stdout.take().context("the bare server's output")?;
         let first = BufReader::new(stdout).lines().next_line().await?;
-        let address = first.context("the bare server ended")?.parse()?;
+        let address = first.context("the bare server exited")?.parse()?;
         Ok(Self { child, address, answer: None })
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
-        self.child.id().context("the bare server ended")
+        self.child.id().context("the bare server exited")
     }
 }
 
 impl Bare {
     pub(crate) fn serve(&self) -> anyhow::Result<()> {
         let router = match (&self.answer, &self.file) {
-            (Some(file), _) => again(&serde_json::from_slice(&std::fs::read(file)?)?)?,
+            (Some(file), _) => replay(&serde_json::from_slice(&std::fs::read(file)?)?)?,
             (None, Some(file)) => Router::new().fallback_service(get_service(ServeFile::new(file))),
             (None, None) => anyhow::bail!("give --answer or --file"),
         };
@@ -112,7 +112,7 @@ impl Bare {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             println!("{}", listener.local_addr()?);
             let listener = listener.tap_io(|stream| {
-                // Only delays; never wrong.
+                // Without it responses are only slower.
                 let _ = stream.set_nodelay(true);
             });
             axum::serve(listener, router).await.context("serve")
@@ -120,14 +120,14 @@ impl Bare {
     }
 }
 
-/// A router that gives the answer again and again.
-fn again(answer: &CannedResponse) -> anyhow::Result<Router> {
+/// A router that returns the recorded response.
+fn replay(answer: &CannedResponse) -> anyhow::Result<Router> {
     let mut headers = HeaderMap::new();
     for (name, value) in &answer.headers {
         headers.insert(name.parse::<HeaderName>()?, value.parse::<HeaderValue>()?);
     }
     let body = axum::body::Bytes::from(answer.body.clone());
     let handler = move || async move { (headers, body) };
-    // One route, as a bare server has it: the comparison is not with a fallback.
+    // A real route, so that the comparison is not with axum's fallback.
     Ok(Router::new().route("/{*path}", any(handler)))
 }

@@ -1,7 +1,7 @@
-//! Many clients that wait or ask, in a process of its own: which of them was told what, and when.
+//! Many waiting or polling clients in a separate process, with a record of the ids that each received.
 //!
-//! Every commit inserts one row, and its id is its number. So what a client was told is counted
-//! exactly: at the end each must have been told every id once, however the commits were merged.
+//! Every commit inserts one row, whose id is the commit's number. So received ids are counted exactly:
+//! at the end each client must have received every id once, however the commits were merged.
 //! The bytes are searched for ids and not parsed, so that thousands of clients cost little.
 
 use std::cell::RefCell;
@@ -21,24 +21,24 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http::BenchHttpClient;
 
-/// Connections that are being opened at once.
+/// Connections opened concurrently.
 const OPENED_AT_ONCE: usize = 64;
-/// What is read at a time.
+/// Bytes of one read.
 const READ_BYTES: usize = 2 * 1024;
-/// An id and what stands before it may be cut in two by a read; no cut is longer.
+/// Bytes kept for the next read: a read may end within an id or the text before it, which are shorter.
 const CUT_BYTES: usize = 32;
-/// Nothing to wait for takes longer.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Limit of every wait.
+const WAIT_TIME_MAX: Duration = Duration::from_secs(90);
 
-/// How the clients are told.
+/// How the clients receive changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CrowdKind {
-    /// Server-Sent Events; or whatever a bare server sends in their place.
+    /// Server-sent events, of Highwater or of the bare server.
     Stream,
     Socket,
     /// Long polls.
     Poll,
-    /// Polls at a rate.
+    /// Polls at a fixed rate.
     Follow,
 }
 
@@ -57,7 +57,7 @@ impl CrowdKind {
     }
 }
 
-/// Who asks whom for what.
+/// Options of the process: the service, the clients, the expected ids.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Clients {
     #[arg(long)]
@@ -66,28 +66,28 @@ pub(crate) struct Clients {
     pub(crate) kind: CrowdKind,
     #[arg(long)]
     pub(crate) count: usize,
-    /// The version to begin with.
+    /// The version that the clients start from.
     #[arg(long)]
     pub(crate) after: String,
-    /// Ids that will be told: from 1 to this.
+    /// Last expected id; the first is 1.
     #[arg(long)]
     pub(crate) last: usize,
-    /// Polls a second of all clients together.
+    /// Polls per second of all clients together.
     #[arg(long, default_value_t = 1000.0)]
     pub(crate) rate: f64,
 }
 
-/// What came of it.
+/// Results of all clients.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CrowdResult {
-    /// Whether every client was told every id exactly once, and of no reset.
+    /// Whether every client received every id exactly once, and no reset.
     pub(crate) complete: bool,
     pub(crate) answers: u64,
     pub(crate) bytes: u64,
-    /// Of each id, when the last client was told: microseconds of the Unix epoch.
-    pub(crate) last_told_us: Vec<u64>,
-    /// Of each id, when the first client was.
-    pub(crate) first_told_us: Vec<u64>,
+    /// Per id, when the last client received it: microseconds since the Unix epoch.
+    pub(crate) last_received_us: Vec<u64>,
+    /// Per id, when the first client received it.
+    pub(crate) first_received_us: Vec<u64>,
 }
 
 pub(crate) fn now_us() -> u64 {
@@ -95,14 +95,14 @@ pub(crate) fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The process, seen from outside.
+/// Handle of the process.
 pub(crate) struct ClientsProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl ClientsProcess {
-    /// Starts it, and waits until all clients are connected.
+    /// Starts the process and waits until all clients are connected.
     pub(crate) async fn start(clients: &Clients) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe().context("find this program")?)
             .arg("clients")
@@ -119,13 +119,13 @@ impl ClientsProcess {
         let stdout = child.stdout.take().context("the clients' output")?;
         let mut lines = BufReader::new(stdout).lines();
         let first =
-            timeout(PATIENCE, lines.next_line()).await.context("clients don't connect")??;
+            timeout(WAIT_TIME_MAX, lines.next_line()).await.context("clients don't connect")??;
         ensure!(first.as_deref() == Some("connected"), "the clients failed");
         Ok(Self { child, lines })
     }
 
-    /// Waits until every client was told everything.
-    pub(crate) async fn told(mut self) -> anyhow::Result<CrowdResult> {
+    /// Waits until every client has received every id.
+    pub(crate) async fn received(mut self) -> anyhow::Result<CrowdResult> {
         let line = self.lines.next_line().await?.context("the clients failed")?;
         self.child.wait().await?;
         Ok(serde_json::from_str(&line)?)
@@ -133,10 +133,10 @@ impl ClientsProcess {
 }
 
 impl Clients {
-    /// Is the clients.
+    /// Runs the clients in this process.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let told = super::block_on(self.listen())?;
-        println!("{}", serde_json::to_string(&told)?);
+        let received = super::block_on(self.listen())?;
+        println!("{}", serde_json::to_string(&received)?);
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl Clients {
             client.listen(first, every)
         });
         let end = async {
-            // Also when some client misses something it ends, and tells so.
+            // Ends also if a client misses an id: the result says so.
             while !tally.borrow().is_over() {
                 sleep(Duration::from_millis(20)).await;
             }
@@ -165,25 +165,25 @@ impl Clients {
             ended = try_join_all(all) => drop(ended?),
             () = end => {}
         }
-        Ok(tally.take().told())
+        Ok(tally.take().received())
     }
 }
 
-/// What all clients were told.
+/// Counts of the ids that the clients received.
 #[derive(Default)]
 struct CrowdTally {
     clients: usize,
-    /// Of each id, by how many.
-    told_to: Vec<usize>,
-    first_told_us: Vec<u64>,
-    last_told_us: Vec<u64>,
-    /// Ids that all were told.
+    /// Per id, the number of clients.
+    received_by: Vec<usize>,
+    first_received_us: Vec<u64>,
+    last_received_us: Vec<u64>,
+    /// Ids that all clients have received.
     complete: usize,
-    /// An id that was told twice to somebody, or is none of ours; or a reset.
+    /// An id was received twice by a client or was never committed, or a reset occurred.
     wrong: bool,
     answers: u64,
     bytes: u64,
-    heard: Option<Instant>,
+    last_receipt: Option<Instant>,
 }
 
 impl CrowdTally {
@@ -191,32 +191,32 @@ impl CrowdTally {
         let zero = || vec![0; last];
         Self {
             clients,
-            told_to: vec![0; last],
-            first_told_us: zero(),
-            last_told_us: zero(),
-            heard: Some(Instant::now()),
+            received_by: vec![0; last],
+            first_received_us: zero(),
+            last_received_us: zero(),
+            last_receipt: Some(Instant::now()),
             ..Self::default()
         }
     }
 
-    fn tell(&mut self, id: usize, now: u64) {
-        let Some(place) = id.checked_sub(1).filter(|place| *place < self.told_to.len()) else {
+    fn record(&mut self, id: usize, now: u64) {
+        let Some(place) = id.checked_sub(1).filter(|place| *place < self.received_by.len()) else {
             self.wrong = true;
             return;
         };
-        let (Some(told_to), Some(first), Some(last)) = (
-            self.told_to.get_mut(place),
-            self.first_told_us.get_mut(place),
-            self.last_told_us.get_mut(place),
+        let (Some(received_by), Some(first), Some(last)) = (
+            self.received_by.get_mut(place),
+            self.first_received_us.get_mut(place),
+            self.last_received_us.get_mut(place),
         ) else {
             return;
         };
-        *told_to += 1;
-        if *told_to == 1 {
+        *received_by += 1;
+        if *received_by == 1 {
             *first = now;
         }
         *last = now;
-        match (*told_to).cmp(&self.clients) {
+        match (*received_by).cmp(&self.clients) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => self.complete += 1,
             std::cmp::Ordering::Greater => self.wrong = true,
@@ -224,27 +224,29 @@ impl CrowdTally {
     }
 
     fn is_over(&self) -> bool {
-        let silent = self.heard.is_none_or(|heard| heard.elapsed() > PATIENCE);
-        self.complete == self.told_to.len() || silent
+        let silent =
+            self.last_receipt.is_none_or(|last_receipt| last_receipt.elapsed() > WAIT_TIME_MAX);
+        self.complete == self.received_by.len() || silent
     }
 
-    fn told(self) -> CrowdResult {
+    fn received(self) -> CrowdResult {
         CrowdResult {
-            complete: self.complete == self.told_to.len() && !self.wrong,
+            complete: self.complete == self.received_by.len() && !self.wrong,
             answers: self.answers,
             bytes: self.bytes,
-            last_told_us: self.last_told_us,
-            first_told_us: self.first_told_us,
+            last_received_us: self.last_received_us,
+            first_received_us: self.first_received_us,
         }
     }
 }
 
 /// One client.
 enum CrowdClient {
-    /// Is told.
-    Pushed { stream: TcpStream, tally: Rc<RefCell<CrowdTally>> },
-    /// Asks.
-    Asking {
+    Pushed {
+        stream: TcpStream,
+        tally: Rc<RefCell<CrowdTally>>,
+    },
+    Polling {
         client: BenchHttpClient,
         after: String,
         kind: CrowdKind,
@@ -258,7 +260,7 @@ impl CrowdClient {
         let (address, kind) = (*address, *kind);
         if matches!(kind, CrowdKind::Poll | CrowdKind::Follow) {
             let client = BenchHttpClient::connect(address).await?;
-            return Ok(Self::Asking { client, after: after.clone(), kind, tally });
+            return Ok(Self::Polling { client, after: after.clone(), kind, tally });
         }
         let mut stream = TcpStream::connect(address).await.context("connect")?;
         stream.set_nodelay(true)?;
@@ -273,21 +275,21 @@ impl CrowdClient {
         while !head.windows(4).any(|end| end == b"\r\n\r\n") {
             ensure!(stream.read_buf(&mut head).await? > 0, "the connection was closed");
         }
-        let said = std::str::from_utf8(head.get(9..12).unwrap_or_default()).unwrap_or_default();
-        ensure!(said == status, "status {said}: {}", String::from_utf8_lossy(&head));
+        let received = std::str::from_utf8(head.get(9..12).unwrap_or_default()).unwrap_or_default();
+        ensure!(received == status, "status {received}: {}", String::from_utf8_lossy(&head));
         if kind == CrowdKind::Socket {
             stream.write_all(&subscribe(after)).await?;
         }
         Ok(Self::Pushed { stream, tally })
     }
 
-    /// Listens for ever.
+    /// Receives until the process ends.
     async fn listen(self, first: Instant, every: Duration) -> anyhow::Result<()> {
         match self {
             Self::Pushed { stream, tally } => listen_to(stream, &tally).await,
-            Self::Asking { client, after, kind, tally } => {
+            Self::Polling { client, after, kind, tally } => {
                 let pace = (kind == CrowdKind::Follow).then_some((first, every));
-                ask(client, after, pace, &tally).await
+                poll(client, after, pace, &tally).await
             }
         }
     }
@@ -304,7 +306,7 @@ async fn listen_to(mut stream: TcpStream, tally: &RefCell<CrowdTally>) -> anyhow
     }
 }
 
-async fn ask(
+async fn poll(
     mut client: BenchHttpClient,
     mut after: String,
     pace: Option<(Instant, Duration)>,
@@ -326,14 +328,14 @@ async fn ask(
     }
 }
 
-/// Counts the ids in what was received; tells how much of it need not be looked at again.
+/// Counts the ids in received bytes; returns how many bytes are consumed.
 fn take_ids(bytes: &[u8], tally: &RefCell<CrowdTally>) -> usize {
     const BEFORE: &[u8] = br#""id":"#;
     const RESET: &[u8] = br#""reset":[""#;
     let mut tally = tally.borrow_mut();
     tally.answers += 1;
     tally.bytes += bytes.len() as u64;
-    tally.heard = Some(Instant::now());
+    tally.last_receipt = Some(Instant::now());
     tally.wrong |= bytes.windows(RESET.len()).any(|window| window == RESET);
     let now = now_us();
     let mut used = bytes.len().saturating_sub(CUT_BYTES);
@@ -342,11 +344,11 @@ fn take_ids(bytes: &[u8], tally: &RefCell<CrowdTally>) -> usize {
         let begin = at + place + BEFORE.len();
         let rest = bytes.get(begin..).unwrap_or_default();
         let Some(digits) = rest.iter().position(|b| !b.is_ascii_digit()) else {
-            // Cut in two: it comes again, whole.
+            // The read ended within the id: it is parsed with the next read.
             return used.min(at + place);
         };
         let id = std::str::from_utf8(rest.get(..digits).unwrap_or_default());
-        tally.tell(id.ok().and_then(|id| id.parse().ok()).unwrap_or(0), now);
+        tally.record(id.ok().and_then(|id| id.parse().ok()).unwrap_or(0), now);
         at = begin + digits;
         used = used.max(at);
     }
@@ -366,7 +368,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     }
 }
 
-/// A request that makes a connection a WebSocket.
+/// A request that upgrades a connection to a WebSocket.
 const UPGRADE: &[u8] = b"GET /v1/ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-version: 13\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

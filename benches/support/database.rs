@@ -1,4 +1,4 @@
-//! A temporary PostgreSQL for one benchmark, and an SQL session in it.
+//! A temporary PostgreSQL for one benchmark, and an SQL session on it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::Common;
 
-/// The database the benchmarks use.
+/// The database of the benchmarks.
 const DATABASE: &str = "postgres";
-/// How long the postmaster may take to notice that a process of its ended.
+/// Time for the postmaster to notice that a child process has ended.
 const REAP_TIME: Duration = Duration::from_millis(100);
 
-/// A server of the benchmark's own, and a session on it.
+/// The benchmark's own server, and a session on it.
 pub(crate) struct BenchDatabase {
     pub(crate) server: TempPostgres,
     pub(crate) session: BenchSession,
@@ -42,23 +42,23 @@ impl BenchDatabase {
         Ok(Self { server, session })
     }
 
-    /// Where to connect, over TCP.
+    /// Connection URL over TCP.
     pub(crate) fn url(&self) -> String {
         self.server.url(DATABASE)
     }
 
-    /// Where to connect, over the Unix socket.
+    /// Connection URL over the Unix socket.
     pub(crate) fn socket_url(&self) -> String {
         self.server.socket_url(DATABASE)
     }
 
-    /// A program that came with the server, else the one on the search path.
+    /// A client program of the server's installation, otherwise the one on the search path.
     pub(crate) fn client_program(&self, name: &str) -> PathBuf {
         let beside = self.server.installation().program(name);
         if beside.is_file() { beside } else { PathBuf::from(name) }
     }
 
-    /// Waits until every other session has ended, and the postmaster knows it.
+    /// Waits until every other session has ended and the postmaster has noticed.
     pub(crate) async fn wait_until_alone(&self) -> anyhow::Result<()> {
         let others = "SELECT count(*) FROM pg_stat_activity \
                       WHERE backend_type IN ('client backend', 'walsender') \
@@ -70,13 +70,13 @@ impl BenchDatabase {
         Ok(())
     }
 
-    /// The process id of the postmaster.
+    /// The postmaster's process id.
     pub(crate) fn postmaster(&self) -> anyhow::Result<u32> {
         self.server.pid().context("the server has stopped")
     }
 }
 
-/// Tables `items_1`, `items_2`, … of so many rows each, published as `bench`.
+/// Creates the tables `items_1`, `items_2`, … with the same number of rows, published as `bench`.
 pub(crate) async fn make_tables(
     database: &BenchDatabase,
     tables: u32,
@@ -94,7 +94,7 @@ pub(crate) async fn make_tables(
     database.session.execute("CREATE PUBLICATION bench FOR ALL TABLES").await
 }
 
-#[allow(clippy::disallowed_methods, reason = "where programs are searched for")]
+#[allow(clippy::disallowed_methods, reason = "the search path of programs")]
 fn installation(common: &Common) -> anyhow::Result<Installation> {
     let options = FindOptions {
         bin_dir: common.pg_bin.clone(),
@@ -127,7 +127,7 @@ impl BenchSession {
         let (client, mut connection) = connected.with_context(|| format!("connect to {url}"))?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // How the connection ends is seen by whoever uses the client.
+            // The user of the client gets the error that ends the connection.
             while let Some(Ok(message)) =
                 std::future::poll_fn(|context| connection.poll_message(context)).await
             {

@@ -1,4 +1,4 @@
-//! A store without a server: given the events of commits with integer keys.
+//! A store without a server: it receives the events of commits with integer keys.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,16 @@ use highwater::store::{
 use highwater::table::{RowCaching, Table, TableName, TableOid, Tracking};
 use highwater::version::{Epoch, Version};
 
-/// The first table; the others follow.
+/// Oid of the first table; the others have the following ones.
 const TABLE: u32 = 16_384;
 const CHANGES_PER_COMMIT: usize = 100;
 const COMMITS_PER_BATCH: usize = 50;
-/// Changes that a poll has to tell.
+/// Changes in the response of each timed poll.
 pub(crate) const CHANGES_BEHIND: usize = 10;
-/// Polls that are timed together.
+/// Polls per timed batch.
 const POLLS: u32 = 1000;
 
-/// A store with some tables. Ids are dealt out to them in turn.
+/// A store with some tables; ids are distributed round-robin.
 pub(crate) struct Filled {
     writer: Writer,
     store: Store,
@@ -64,7 +64,7 @@ impl Filled {
         Ok(Self { writer, store, end, tables })
     }
 
-    /// Commits a change to every id of the list, in its order.
+    /// Commits one change for every id of the list, in order.
     pub(crate) fn change_all(&mut self, op: Op, ids: &[u32]) {
         for batch in ids.chunks(CHANGES_PER_COMMIT * COMMITS_PER_BATCH) {
             let commits = batch.chunks(CHANGES_PER_COMMIT);
@@ -92,7 +92,7 @@ impl Filled {
         })
     }
 
-    /// Changes a few rows and asks for them, often: the time of one poll.
+    /// Changes a few rows and polls for them repeatedly; returns the time of one poll.
     pub(crate) fn time_of_poll(
         &mut self,
         ids: u32,
@@ -117,13 +117,17 @@ impl Filled {
 
     fn poll(&self, after: Option<Version>) -> anyhow::Result<()> {
         let query = ChangeQuery { resources: &ResourceSelection::All, after, limit: 1000 };
-        let answer = std::hint::black_box(self.store.changes(&query)).context("not started")?;
-        anyhow::ensure!(answer.changes.len() == CHANGES_BEHIND, "told {}", answer.changes.len());
+        let response = std::hint::black_box(self.store.changes(&query)).context("not started")?;
+        anyhow::ensure!(
+            response.changes.len() == CHANGES_BEHIND,
+            "{} changes",
+            response.changes.len()
+        );
         Ok(())
     }
 }
 
-/// Random enough numbers, the same in every run (Marsaglia's xorshift64).
+/// Pseudo-random numbers, the same in every run (Marsaglia's xorshift64).
 pub(crate) struct Numbers(u64);
 
 impl Numbers {

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client on one kept-alive connection.
 //!
-//! Small on purpose: in the measurements of latency and rate the client should cost next to
-//! nothing, and the same for everything it is pointed at.
+//! Small on purpose: in measurements of latency and rate the client must cost next to nothing, and the
+//! same for every server.
 
 use std::net::SocketAddr;
 
@@ -9,19 +9,19 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The end of an answer in chunks; JSON has no line breaks of this kind in it.
+/// The end of a chunked response; JSON bodies contain no CRLF.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-/// The end of an answer's head.
+/// The end of a response's head.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// One connection; another one where the server ends it after an answer.
+/// One connection, reopened when the server closes it after a response.
 pub(crate) struct BenchHttpClient {
     address: SocketAddr,
     stream: TcpStream,
-    /// The server said that it ends the connection.
+    /// The last response had `connection: close`.
     closing: bool,
     buffer: Vec<u8>,
-    /// Where the head of the last answer ends in `buffer`, and the body begins.
+    /// Offset in `buffer` where the head of the last response ends and its body begins.
     head: usize,
 }
 
@@ -37,7 +37,7 @@ impl BenchHttpClient {
         format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
     }
 
-    /// The body of a page, which must be there.
+    /// Requests a path and returns the body of its 200 response.
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<&[u8]> {
         self.send(&Self::request(path)).await?;
         let status = self.receive().await?;
@@ -54,14 +54,14 @@ impl BenchHttpClient {
         self.stream.write_all(request).await.context("send a request")
     }
 
-    /// Receives one whole answer and tells its status.
+    /// Receives one whole response and returns its status.
     pub(crate) async fn receive(&mut self) -> anyhow::Result<u16> {
         self.buffer.clear();
         let (status, whole) = loop {
             self.receive_some().await?;
             if let Some(end) = find(&self.buffer, HEAD_END) {
                 self.head = end + HEAD_END.len();
-                let (status, length) = parse(self.head()).context("not an answer we know")?;
+                let (status, length) = parse(self.head()).context("not a supported response")?;
                 self.closing = has_line(self.head(), b"connection: close");
                 match length {
                     Some(length) => break (status, self.head + length),
@@ -75,7 +75,7 @@ impl BenchHttpClient {
         Ok(status)
     }
 
-    /// Receives the rest of an answer in chunks, and leaves them in its body as they are.
+    /// Receives the rest of a chunked response; the body keeps the chunk framing.
     async fn receive_chunks(&mut self) -> anyhow::Result<()> {
         while !self.buffer.ends_with(LAST_CHUNK) {
             self.receive_some().await?;
@@ -83,18 +83,18 @@ impl BenchHttpClient {
         Ok(())
     }
 
-    /// The head of the last answer.
+    /// The head of the last response.
     pub(crate) fn head(&self) -> &[u8] {
         self.buffer.get(..self.head).unwrap_or_default()
     }
 
-    /// The body of the last answer.
+    /// The body of the last response.
     pub(crate) fn body(&self) -> &[u8] {
         self.buffer.get(self.head..).unwrap_or_default()
     }
 
     async fn receive_some(&mut self) -> anyhow::Result<()> {
-        if self.stream.read_buf(&mut self.buffer).await.context("receive an answer")? == 0 {
+        if self.stream.read_buf(&mut self.buffer).await.context("receive a response")? == 0 {
             bail!("the server closed the connection");
         }
         Ok(())
@@ -112,7 +112,7 @@ fn has_line(head: &[u8], line: &[u8]) -> bool {
     head.split(|byte| *byte == b'\n').any(|l| l.trim_ascii_end().eq_ignore_ascii_case(line))
 }
 
-/// Status and `Content-Length` of an answer's head; without one it comes in chunks.
+/// Status and `Content-Length` of a response's head; without a length the response is chunked.
 fn parse(head: &[u8]) -> Option<(u16, Option<usize>)> {
     let status = std::str::from_utf8(head.get(9..12)?).ok()?.parse().ok()?;
     let mut lines = head.split(|byte| *byte == b'\n');

@@ -1,8 +1,7 @@
-//! The load generator: a process of its own, so that its work is not counted as the server's.
+//! The load generator: a separate process, so that its work is not counted as the server's.
 //!
-//! Every connection sends one request, waits for the whole answer, sends the next: at once, or when
-//! its time has come where a rate is given.
-//! The same bytes and the same code whatever server it is pointed at.
+//! Every connection sends one request, waits for the whole response, and sends the next one: at once, or
+//! at its due time if a rate is given. Every server gets the same bytes from the same code.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -17,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::http::BenchHttpClient;
 
-/// What to ask, and how hard.
+/// The requests, and their rate.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct WriteLoad {
     #[arg(long)]
@@ -28,18 +27,19 @@ pub(crate) struct WriteLoad {
     pub(crate) connections: usize,
     #[arg(long)]
     pub(crate) seconds: f64,
-    /// Requests a second of all connections together; otherwise as many as are answered.
+    /// Requests per second of all connections together; without it each connection sends as soon as it has
+    /// its response.
     #[arg(long)]
     pub(crate) rate: Option<f64>,
 }
 
-/// What came of it.
+/// Measured rate and latency.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) answers: u64,
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) rate: f64,
-    /// From sending a request until its answer was whole.
+    /// From sending a request until its response is complete.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
 }
@@ -67,7 +67,7 @@ impl WriteLoad {
         if !output.status.success() {
             bail!("the load generator failed: {}", output.status);
         }
-        serde_json::from_slice(&output.stdout).context("read what the load generator measured")
+        serde_json::from_slice(&output.stdout).context("read the load generator's result")
     }
 
     /// Generates the load in this process and prints the outcome.
@@ -87,15 +87,15 @@ impl WriteLoad {
         let every = self.rate.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
         let mut loops = JoinSet::new();
         for (place, client) in (0_u32..).zip(clients) {
-            // Each a little later than the one before, so that they don't ask all at once.
+            // Staggered starts, so that the connections do not send all at once.
             let apart = every
                 .map_or(Duration::ZERO, |e| e.mul_f64(f64::from(place) / self.connections as f64));
             let pace = WriteRate { next: started + apart, every };
-            loops.spawn(ask_until(end, pace, client, BenchHttpClient::request(&self.path)));
+            loops.spawn(send_until(end, pace, client, BenchHttpClient::request(&self.path)));
         }
         let mut times = Histogram::<u64>::new(3)?;
-        while let Some(asked) = loops.join_next().await {
-            times.add(asked??)?;
+        while let Some(finished) = loops.join_next().await {
+            times.add(finished??)?;
         }
         Ok(Outcome {
             answers: times.len(),
@@ -106,15 +106,15 @@ impl WriteLoad {
     }
 }
 
-/// When a connection asks next.
+/// The schedule of a connection's requests.
 struct WriteRate {
     next: Instant,
     every: Option<Duration>,
 }
 
 impl WriteRate {
-    /// When it may ask: a late one is counted from when it should have been, so that a server which
-    /// stalls doesn't hide it.
+    /// Waits until the next request is due and returns its due time: latency counts from then, so that a
+    /// server that stalls does not hide the delay.
     async fn wait(&mut self, now: Instant) -> Instant {
         let Some(every) = self.every else { return now };
         let due = self.next;
@@ -124,8 +124,8 @@ impl WriteRate {
     }
 }
 
-/// One connection's loop: the time of each answer in microseconds.
-async fn ask_until(
+/// One connection's loop; records the latency of each response in microseconds.
+async fn send_until(
     end: Instant,
     mut pace: WriteRate,
     mut client: BenchHttpClient,

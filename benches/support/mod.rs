@@ -1,8 +1,8 @@
-//! What the benchmarks share: a temporary PostgreSQL, the service as a child process, a small
-//! HTTP client and load generator, and how figures are summed up, printed and kept.
+//! The harness of the benchmarks: a temporary PostgreSQL, the service as a child process, a small
+//! HTTP client and load generator, and the summary, printing and storage of figures.
 //!
-//! Every benchmark compares two things in one run on one machine, taking turns; what it tells is
-//! the ratio of the medians. Absolute figures are only comparable on the same quiet machine.
+//! Every benchmark compares two systems in one run on one machine, alternating; its result is the ratio
+//! of the medians. Absolute figures are only comparable on the same idle machine.
 
 pub(crate) mod bare;
 pub(crate) mod clients;
@@ -27,7 +27,7 @@ use anyhow::Context;
 /// Options of every benchmark.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// Given by `cargo bench`; without it (`cargo test --benches`) nothing is measured.
+    /// Passed by `cargo bench`; without it (`cargo test --benches`) nothing is measured.
     #[arg(long, hide = true, global = true)]
     pub(crate) bench: bool,
 
@@ -40,19 +40,18 @@ pub(crate) struct Common {
     pub(crate) pg_major: Option<u16>,
 }
 
-/// Runs a benchmark's story on one thread, which is how clients and writers disturb the measured
-/// processes least.
-pub(crate) fn block_on<T>(story: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+/// Runs a benchmark on one thread, so that clients and writers disturb the measured processes least.
+pub(crate) fn block_on<T>(benchmark: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?
-        .block_on(story)
+        .block_on(benchmark)
 }
 
-/// Where results and logs are kept: `target/bench`.
+/// The folder of results and logs: `target/bench`.
 pub(crate) fn output_dir() -> anyhow::Result<PathBuf> {
-    // The folder cargo gives to benchmarks is `target/tmp`.
+    // Cargo's folder for benchmarks is `target/tmp`.
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let directory = target.parent().unwrap_or(&target).join("bench");
     std::fs::create_dir_all(&directory)

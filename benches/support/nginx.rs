@@ -1,4 +1,4 @@
-//! nginx with one file, in a temporary directory; where there is an nginx.
+//! nginx serving one file from a temporary directory, if nginx is installed.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use nix::unistd::Pid;
 
 use super::service::free_address;
 
-/// It may take so long to listen.
+/// Time for nginx to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// nginx with as many workers as processors; ended when dropped.
+/// nginx with as many workers as processors; stopped when dropped.
 pub(crate) struct Nginx {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -24,11 +24,11 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Serves `body` at `/answer`. `None`: there is no nginx on this machine.
+    /// Serves `body` at `/answer`; `None` if nginx is not installed.
     pub(crate) fn start(body: &str) -> anyhow::Result<Option<Self>> {
         let directory = tempfile::tempdir().context("make a temporary directory")?;
         let path = directory.path();
-        // The workers are another user's.
+        // The workers run as another user, who must be able to read it.
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         fs::create_dir(path.join("html"))?;
         fs::write(path.join("html/answer"), body)?;
@@ -50,7 +50,7 @@ impl Nginx {
         let end = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("nginx ended: {status}");
+                bail!("nginx exited: {status}");
             }
             if Instant::now() > end {
                 bail!("nginx does not listen");
@@ -60,7 +60,7 @@ impl Nginx {
         Ok(())
     }
 
-    /// Its processes: the master's children do the work.
+    /// Process ids: the master's children do the work.
     pub(crate) fn pids(&self) -> anyhow::Result<Vec<u32>> {
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -71,7 +71,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // In order, so that the workers end as well.
+        // SIGTERM, so that the workers end as well.
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }

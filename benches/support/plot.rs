@@ -1,16 +1,16 @@
-//! Plots as SVG, written by hand: bars for figures side by side, lines for what grows.
+//! Plots as SVG without a library: grouped bars, and lines over logarithmic axes.
 //!
-//! The colours suit light and dark pages: the paper is part of the picture.
+//! The colours suit light and dark pages: the white background is part of the image.
 
 use std::fmt::Write as _;
 
 use super::samples::figure;
 
 const WIDTH: f64 = 760.0;
-/// Of one series each; from Okabe and Ito's palette, which most eyes can tell apart.
+/// One per series, from Okabe and Ito's palette, which colour-blind readers can distinguish.
 const COLOURS: [&str; 6] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"];
 
-/// Figures side by side: groups of bars, one bar a series.
+/// A bar chart: groups of bars, one bar per series.
 pub(crate) struct Bars {
     title: String,
     unit: String,
@@ -22,7 +22,7 @@ impl Bars {
         Self { title: title.into(), unit: unit.into(), groups: Vec::new() }
     }
 
-    /// One group: each bar is what it stands for, and its length.
+    /// Adds a group; each bar is a series and a value.
     pub(crate) fn group(&mut self, label: impl Into<String>, bars: Vec<(String, f64)>) {
         self.groups.push((label.into(), bars));
     }
@@ -66,7 +66,7 @@ impl Bars {
     }
 }
 
-/// What grows with something; both axes are logarithmic.
+/// A line chart; both axes are logarithmic.
 pub(crate) struct Lines {
     title: String,
     x: String,
@@ -165,7 +165,7 @@ fn colour(series: &[&str], name: &str) -> &'static str {
     COLOURS.get(place % COLOURS.len()).copied().unwrap_or("black")
 }
 
-/// Which colour is what; tells where the plot may begin.
+/// Draws the legend; returns the y coordinate below it.
 fn legend(body: &mut String, series: &[&str], y: f64) -> f64 {
     let mut x = 12.0;
     let mut y = y;

@@ -1,12 +1,12 @@
-//! What the kernel knows about a process (`proc(5)`): processor time and memory.
+//! Processor time and memory of a process, from `proc(5)`.
 
 use std::time::Duration;
 
 use anyhow::Context;
 
-/// The unit of `/proc/PID/stat`: `USER_HZ`, 100 a second on every Linux we meet.
+/// The unit of `/proc/PID/stat`: `USER_HZ`, 100 per second on every common Linux.
 const TICK: Duration = Duration::from_millis(10);
-/// Places of the times in `/proc/PID/stat`, counted from the field after the program's name.
+/// Indices of the times in `/proc/PID/stat`, counted from the field after the program's name.
 const UTIME: usize = 11;
 const CUTIME: usize = 13;
 
@@ -24,7 +24,7 @@ pub(crate) fn cpu_of_ended_children(pid: u32) -> anyhow::Result<Duration> {
 fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
     let file = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    // The program's name is in parentheses and may hold anything.
+    // The program's name is in parentheses and may contain any character.
     let (_, fields) = text.rsplit_once(')').context("no program name in /proc/PID/stat")?;
     let ticks = fields
         .split_whitespace()
@@ -36,12 +36,12 @@ fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// Memory of a process that is in RAM, in bytes.
+/// Resident memory of a process, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmRSS:")
 }
 
-/// The most memory that a process ever had in RAM, in bytes.
+/// Peak resident memory of a process, in bytes.
 pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmHWM:")
 }
@@ -54,7 +54,7 @@ fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
     Ok(kib.with_context(|| format!("no {field} in {file}"))? * 1024)
 }
 
-/// Programs that wanted a processor during the last minute, on average.
+/// The load average of the last minute.
 pub(crate) fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! A benchmark's results: printed as tables, kept as JSON in `target/bench`, its plots beside.
+//! A benchmark's results: printed as tables, written as JSON to `target/bench`, with its plots.
 
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::process::load_average;
 use super::samples::figure;
 
-/// What a ratio or figure should be.
+/// The goal of a ratio or figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     AtLeast(f64),
@@ -33,7 +33,7 @@ impl Goal {
     }
 }
 
-/// A goal, and what was measured.
+/// A goal and the measured figure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Judged {
     what: String,
@@ -43,7 +43,7 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    /// With the benchmark's name before it.
+    /// Prefixes the benchmark's name.
     pub(crate) fn of(mut self, bench: &str) -> Self {
         self.what = format!("{bench}: {}", self.what);
         self
@@ -75,20 +75,20 @@ impl BenchReport {
         report
     }
 
-    /// Keeps figures in the JSON file.
+    /// Adds figures to the JSON file.
     pub(crate) fn keep(&mut self, key: &str, value: impl Serialize) {
-        // Plain figures always serialize.
+        // Figures always serialize.
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
         self.kept.insert(key.to_owned(), value);
     }
 
-    /// A ratio or figure that has a goal.
+    /// Adds a ratio or figure with a goal.
     pub(crate) fn judge(&mut self, what: impl Into<String>, measured: f64, goal: Goal) {
         let met = goal.is_met_by(measured);
         self.goals.push(Judged { what: what.into(), measured, wanted: goal.shown(), met });
     }
 
-    /// Keeps a plot beside the figures; its name is added to the benchmark's.
+    /// Adds a plot; its file is named after the benchmark and `name`.
     pub(crate) fn plot(&mut self, name: &str, svg: String) {
         let name = if name.is_empty() { String::new() } else { format!("-{name}") };
         self.plots.push((format!("{}{name}.svg", self.name), svg));
@@ -102,7 +102,7 @@ impl BenchReport {
         let directory = super::output_dir()?;
         let file = directory.join(format!("{}.json", self.name));
         write(&file, &(serde_json::to_string_pretty(&self.kept)? + "\n"))?;
-        println!("\nkept in {}", file.display());
+        println!("\nresults in {}", file.display());
         let directory = directory.join("plots");
         std::fs::create_dir_all(&directory).context("make the folder of plots")?;
         for (name, svg) in &self.plots {
@@ -112,7 +112,7 @@ impl BenchReport {
     }
 }
 
-/// Prints what was wanted and what came of it.
+/// Prints goals with the measured figures.
 pub(crate) fn print_goals(goals: &[Judged]) {
     let rows = goals.iter().map(Judged::row).collect::<Vec<_>>();
     print_table(&["goal", "measured", "wanted", ""], &rows);

@@ -1,4 +1,4 @@
-//! Servers that take turns under the same load, and what each of them showed.
+//! Servers that alternate under the same load, and the figures of each.
 
 use std::net::SocketAddr;
 
@@ -8,19 +8,19 @@ use super::load::WriteLoad;
 use super::process;
 use super::samples::Samples;
 
-/// Load before anything is counted.
+/// Load before the counted one.
 const WARM_UP_SECONDS: f64 = 0.5;
 
-/// How hard and how long the servers are asked.
+/// Connections, duration and repetitions of the load.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Effort {
-    /// Kept-alive connections, each asking as fast as it is answered.
+    /// Keep-alive connections, each of which sends its next request after the response.
     #[arg(long, default_value_t = 32)]
     pub(crate) connections: usize,
     /// Seconds of each turn.
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,
-    /// Turns of each server; the medians are told.
+    /// Turns of each server; figures are medians.
     #[arg(long, default_value_t = 5)]
     pub(crate) turns: u32,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Effort {
 #[derive(Serialize)]
 pub(crate) struct Rival {
     pub(crate) name: String,
-    /// Its processes.
+    /// Process ids.
     #[serde(skip)]
     pids: Vec<u32>,
     #[serde(skip)]
@@ -39,7 +39,7 @@ pub(crate) struct Rival {
     pub(crate) figures: Figures,
 }
 
-/// What its turns showed.
+/// Figures of a server, one value per turn.
 #[derive(Default, Serialize)]
 pub(crate) struct Figures {
     pub(crate) rate: Samples,
@@ -50,7 +50,7 @@ pub(crate) struct Figures {
 
 impl Rival {
     pub(crate) const HEADINGS: [&'static str; 4] =
-        ["answers/s", "p50 µs", "p99 µs", "CPU µs per answer"];
+        ["responses/s", "p50 µs", "p99 µs", "CPU µs per response"];
 
     pub(crate) fn new(name: &str, pids: &[u32], address: SocketAddr, path: &str) -> Self {
         let (name, path) = (name.to_owned(), path.to_owned());
@@ -92,13 +92,13 @@ impl Rival {
         [vec![self.name.clone()], figures.to_vec()].concat()
     }
 
-    /// For a plot.
+    /// Name and rate, for a plot.
     pub(crate) fn bar(&self) -> (String, f64) {
         (self.name.clone(), self.figures.rate.median())
     }
 }
 
-/// Lets them take turns.
+/// Puts each server under load, alternating.
 pub(crate) async fn compete(effort: &Effort, rivals: &mut [Rival]) -> anyhow::Result<()> {
     for turn in 0..=effort.turns {
         for rival in &mut *rivals {

@@ -1,10 +1,10 @@
-//! Repeated measurements of one thing.
+//! Repeated measurements of one figure.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The figures of repeated measurements, in the order they were made.
+/// Repeated measurements, in order.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Samples(Vec<f64>);
@@ -14,7 +14,7 @@ impl Samples {
         self.0.push(figure);
     }
 
-    /// The middle one; of an even number the mean of the two in the middle. NaN when there is none.
+    /// The middle value; of an even number of values the mean of the two in the middle; NaN without values.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();
         let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
@@ -26,7 +26,7 @@ impl Samples {
         }
     }
 
-    /// The one at a quantile; NaN when there is none.
+    /// The value at a quantile; NaN without values.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the list")]
     pub(crate) fn at(&self, quantile: f64) -> f64 {
         let sorted = self.sorted();
@@ -60,7 +60,7 @@ impl fmt::Display for Samples {
     }
 }
 
-/// A number with three digits that matter: `1.24M`, `162k`, `8.05`, `0.31`.
+/// A number with three significant digits: `1.24M`, `162k`, `8.05`, `0.31`.
 pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
         v if v >= 1e6 => format!("{:.2}M", value / 1e6),

@@ -1,4 +1,4 @@
-//! `highwater run` as a child process, as its users run it.
+//! `highwater run` as a child process.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,12 +17,12 @@ use super::http::BenchHttpClient;
 use super::output_dir;
 use super::process;
 
-/// How long the service may take to get somewhere.
+/// Limit of every wait for the service.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How often it is asked how far it is: seldom enough to cost it next to nothing.
+/// Interval of status requests: long enough to cost the service next to nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The service, running; ended when dropped.
+/// The running service; killed when dropped.
 pub(crate) struct BenchService {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -30,7 +30,7 @@ pub(crate) struct BenchService {
     log: PathBuf,
 }
 
-/// What is read of `/v1/status`.
+/// The fields of `/v1/status` that the benchmarks read.
 #[derive(Deserialize)]
 struct ServiceReadiness {
     source: ServiceSource,
@@ -75,22 +75,22 @@ impl BenchService {
         self.child.id()
     }
 
-    /// Processor time used since it was started.
+    /// Processor time used since the start.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         process::cpu(self.pid())
     }
 
-    /// Waits until everything up to `end` is applied. Tells how long that took since it was started.
+    /// Waits until everything up to `end` is applied; returns the time since the start.
     pub(crate) async fn wait_until_applied(&mut self, end: Lsn) -> anyhow::Result<Duration> {
         self.wait_until(|status| status.has_applied(end)).await
     }
 
-    /// Waits until it answers polls, and everything up to `end` is applied.
+    /// Waits until it serves polls and everything up to `end` is applied.
     pub(crate) async fn wait_until_ready(&mut self, end: Lsn) -> anyhow::Result<Duration> {
         self.wait_until(|status| Ok(status.source.was_ready && status.has_applied(end)?)).await
     }
 
-    /// Waits until it is ready in every respect (`/readyz`): tables that are to be in memory are.
+    /// Waits until `/readyz` reports success: preloaded tables are in memory.
     pub(crate) async fn wait_until_healthy(&mut self) -> anyhow::Result<Duration> {
         let mut client = BenchHttpClient::connect(self.address).await?;
         loop {
@@ -105,7 +105,7 @@ impl BenchService {
         }
     }
 
-    /// Memory of it that is in RAM, in bytes.
+    /// Resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
         process::resident_bytes(self.pid())
     }
@@ -117,10 +117,10 @@ impl BenchService {
         let mut client = None;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("highwater ended ({status}):\n{}", self.log());
+                bail!("highwater exited ({status}):\n{}", self.log());
             }
             if client.is_none() {
-                // Refused until it listens.
+                // The connection is refused until it listens.
                 client = BenchHttpClient::connect(self.address).await.ok();
             }
             if let Some(client) = &mut client {
@@ -131,18 +131,18 @@ impl BenchService {
                 }
             }
             if self.started.elapsed() > PATIENCE {
-                bail!("highwater took too long:\n{}", self.log());
+                bail!("highwater did not reach the state in time:\n{}", self.log());
             }
             sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Ends it in order.
+    /// Stops it with SIGTERM.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         kill(Pid::from_raw(i32::try_from(self.pid())?), Signal::SIGTERM)?;
         let status = self.child.wait()?;
         if !status.success() {
-            bail!("highwater ended badly ({status}):\n{}", self.log());
+            bail!("highwater exited with an error ({status}):\n{}", self.log());
         }
         Ok(())
     }
@@ -161,13 +161,13 @@ impl ServiceReadiness {
 
 impl Drop for BenchService {
     fn drop(&mut self) {
-        // After `stop` there is nothing left to end.
+        // After `stop` the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// `postgres.slot` is `HIGHWATER_POSTGRES__SLOT` in the environment.
+/// The environment variable of a key: `postgres.slot` is `HIGHWATER_POSTGRES__SLOT`.
 fn variable(key: &str) -> String {
     format!("HIGHWATER_{}", key.replace('.', "__").to_uppercase())
 }

@@ -1,5 +1,5 @@
-//! A change stream as a server would send it: commits of new rows of a table with an integer key.
-//! Also the stream whose allocations `tests/alloc_budget.rs` counts.
+//! A change stream as a server sends it: commits of new rows of a table with an integer key. Shared with
+//! the test that counts allocations.
 
 use highwater::change::Event;
 use highwater::json_type::JsonType;
@@ -14,14 +14,14 @@ use highwater::version::Epoch;
 
 const OID: u32 = 16_384;
 const INT8: u32 = 20;
-/// How far a commit of one row moves the position.
+/// WAL bytes of a commit of one row.
 pub(crate) const BYTES_PER_COMMIT_OF_ONE: u64 = 24;
 
-/// The service's defaults.
+/// The service's default limits.
 pub(crate) const LIMITS: TransactionLimits =
     TransactionLimits { max_changes: 100_000, max_bytes: 64 << 20, max_streamed_bytes: 256 << 20 };
 
-/// Messages in one buffer, each with its length in front.
+/// Messages in one buffer, each after its length.
 pub(crate) struct Messages {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -49,7 +49,7 @@ impl Messages {
     }
 }
 
-/// So many rows in commits of so many.
+/// Messages that insert `rows` rows in commits of `rows_per_commit`.
 pub(crate) fn messages(rows: u64, rows_per_commit: u64) -> Messages {
     let mut messages = Messages::new();
     let mut lsn = 1_u64 << 32;
@@ -115,7 +115,7 @@ fn catalog() -> Catalog {
     }
 }
 
-/// One that knows the table, and its first event.
+/// An assembler that knows the table, and its first event.
 pub(crate) fn assembler() -> (Assembler, Event) {
     let mut assembler = Assembler::new(LIMITS);
     let started =

@@ -1,4 +1,4 @@
-//! Commits at a rate: each inserts one row, whose id is the commit's number.
+//! Commits at a fixed rate: each inserts one row, whose id is the commit's number.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,16 +10,16 @@ use tokio::time::{Instant, sleep_until};
 use super::clients::now_us;
 use super::database::{BenchDatabase, BenchSession};
 
-/// The table of such rows.
-pub(crate) const TABLE: &str = "told";
-/// One session can't keep up with more commits a second than this beside everything else.
+/// The table that receives the rows.
+pub(crate) const TABLE: &str = "commits";
+/// Commits per second of one session: beside the other work it cannot keep up with more.
 const COMMITS_OF_ONE_SESSION: f64 = 800.0;
 
 /// When each commit was sent: `sent[id - first]`.
 #[derive(Clone, Default)]
 pub(crate) struct SendTimes(Rc<RefCell<Vec<Moment>>>);
 
-/// By two clocks; `None` before it was sent.
+/// A time by two clocks; `None` before the commit was sent.
 type Moment = Option<(Instant, u64)>;
 
 impl SendTimes {
@@ -33,18 +33,18 @@ impl SendTimes {
         }
     }
 
-    /// By this process's clock.
+    /// By the monotonic clock of this process.
     pub(crate) fn at(&self, place: usize) -> Option<Instant> {
         self.0.borrow().get(place).copied().flatten().map(|(at, _)| at)
     }
 
-    /// In microseconds of the Unix epoch, for other processes.
+    /// In microseconds since the Unix epoch, to compare with other processes.
     pub(crate) fn at_us(&self, place: usize) -> Option<u64> {
         self.0.borrow().get(place).copied().flatten().map(|(_, at)| at)
     }
 }
 
-/// The table, empty, published as `bench`.
+/// Creates the empty table, published as `bench`.
 pub(crate) async fn make_table(session: &BenchSession) -> anyhow::Result<()> {
     session
         .execute(&format!(
@@ -53,20 +53,20 @@ pub(crate) async fn make_table(session: &BenchSession) -> anyhow::Result<()> {
         .await
 }
 
-/// What is committed, and how often.
+/// A series of commits.
 pub(crate) struct Commits<'a> {
     pub(crate) first: usize,
     pub(crate) count: usize,
-    /// Commits a second.
+    /// Commits per second.
     pub(crate) rate: f64,
-    /// What stands after the INSERT, given its id: in the same transaction.
+    /// SQL to run after the INSERT of an id, in the same transaction.
     pub(crate) also: &'a dyn Fn(usize) -> String,
-    /// Called just before each is sent.
+    /// Called with each id just before the commit is sent.
     pub(crate) on_sent: &'a dyn Fn(usize),
 }
 
 impl Commits<'_> {
-    /// Commits at the rate. Late commits are made up for, as other users' would be.
+    /// Runs the commits at their rate. Late commits are caught up, as those of independent users would be.
     pub(crate) async fn run(
         &self,
         database: &BenchDatabase,

@@ -1,31 +1,31 @@
-// A Chromium, and the programs that it looks at.
+// Chromium, and the programs that it tests.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { chromium } from "playwright-core";
 
-/** How long anything may take before it has failed, in milliseconds. */
-export const PATIENCE = 30_000;
+/** Limit of every wait, in milliseconds. */
+export const TIME_LIMIT = 30_000;
 
-/** Starts Chromium, which then asks nobody but us. */
+/** Starts Chromium without its own background requests. */
 export function launch() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   const words = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync";
   return chromium.launch({ executablePath, args: words.split(" ").map((word) => `--${word}`) });
 }
 
-/** Waits until `look` gives something true, and answers with it. */
-export async function until(what, look, patience = PATIENCE) {
+/** Waits until `condition` returns a truthy value, and returns that. */
+export async function until(what, condition, limit = TIME_LIMIT) {
   const started = performance.now();
   for (;;) {
-    const seen = await look();
+    const seen = await condition();
     if (seen) return seen;
-    if (performance.now() - started > patience) throw new Error(`${what}: not within ${patience} ms`);
+    if (performance.now() - started > limit) throw new Error(`${what}: not within ${limit} ms`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
-/** A port that nobody listens on now. */
+/** A free port. */
 export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
@@ -34,7 +34,7 @@ export async function freePort() {
   return port;
 }
 
-/** A program that runs until it is told to end. `printed` is what it wrote so far. */
+/** A program that runs until `end`. `printed` is its output so far. */
 export class Program {
   static all = new Set();
 
@@ -49,16 +49,16 @@ export class Program {
     this.ended.then(() => Program.all.delete(this));
   }
 
-  /** Ends it, and waits until it has. */
+  /** Sends the signal and waits for the exit code. */
   async end(signal = "SIGTERM") {
     this.child.kill(signal);
     return this.ended;
   }
 }
 
-/** Runs a check; whatever happens, nothing that it started is left. */
+/** Runs a check and leaves no process behind. */
 export async function run(check) {
-  const timer = setTimeout(() => fail(new Error("it took longer than four minutes")), 240_000);
+  const timer = setTimeout(() => fail(new Error("still running after four minutes")), 240_000);
   const fail = (error) => {
     console.error(error);
     for (const program of Program.all) {

@@ -18,7 +18,7 @@ const MOVED_WITHIN = 1000;
 let base;
 let browser;
 
-/** A page that counts as broken when the browser complains of anything, or anybody else is asked. */
+/** Opens a page that fails the check on any browser warning or request to another origin. */
 async function open(options = {}, prepare = async () => {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
@@ -39,9 +39,9 @@ async function open(options = {}, prepare = async () => {}) {
 const text = (page, selector) => page.locator(selector).first().innerText();
 
 /** Waits for `selector` to have this text. */
-async function reads(page, selector, wanted, patience) {
-  const look = async () => wanted.test(await text(page, selector));
-  await until(`${selector} reads ${wanted}`, look, patience).catch(async (error) => {
+async function reads(page, selector, wanted, limit) {
+  const matches = async () => wanted.test(await text(page, selector));
+  await until(`${selector} reads ${wanted}`, matches, limit).catch(async (error) => {
     throw new Error(`${error.message}; it reads "${await text(page, selector)}"`);
   });
 }
@@ -205,18 +205,18 @@ async function isAccessible(page, name) {
   assert.deepEqual(violations, [], name);
 }
 
-async function looksRight() {
-  const looks = {
+async function checkAppearance() {
+  const themes = {
     light: { colorScheme: "light" },
     dark: { colorScheme: "dark" },
     narrow: { viewport: { width: 360, height: 780 }, colorScheme: "light" },
   };
-  for (const [name, options] of Object.entries(looks)) {
+  for (const [name, options] of Object.entries(themes)) {
     const page = await open({ reducedMotion: "reduce", ...options });
     await until("the list is there", async () => (await received(page)).length > 0);
     await reads(page, "#phase", /^Up to date/);
     await moves(page, () => button(page, 8, "sell").click(), "update 8");
-    assert.equal(await page.evaluate(() => document.getAnimations().length), 0, "nothing moves for who wants it still");
+    assert.equal(await page.evaluate(() => document.getAnimations().length), 0, "no animation with reduced motion");
     await moves(page, () => button(page, 14, "raise").click(), "update 14");
     await moves(page, () => page.getByRole("button", { name: "Add an item" }).click(), /^insert 10\d\d$/);
     await moves(page, () => button(page, 4, "sell").click(), "update 4");
@@ -294,7 +294,7 @@ await run(async () => {
   await pollsByHand(page);
   await worksByKeyboard(page);
   page.expectNoComplaints();
-  await looksRight();
+  await checkAppearance();
   await asksForAToken();
   await livesWithoutStatus();
   await refusesStrangers();

@@ -1,9 +1,9 @@
-// A real browser's EventSource and WebSocket, and well-known clients, against a real Highwater that is
+// A real browser's EventSource and WebSocket, and well-known client libraries, against a Highwater that is
 // restarted meanwhile:
 //
 //   node push.mjs HIGHWATER PYTHON
 //
-// PGHOST, PGUSER and PGDATABASE name an empty database, PYTHON is one that has the clients' packages.
+// PGHOST, PGUSER and PGDATABASE name an empty database, PYTHON is an interpreter with the clients' packages.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -28,31 +28,31 @@ async function serve() {
   return program;
 }
 
-/** Gathers what is told; works in a page as well as here. */
+/** Collects all messages; runs in a page as well as in Node.js. */
 function listen(EventSource, WebSocket, streamUrl, socketUrl) {
-  const told = { stream: [], ids: [], socket: [], closed: null };
+  const received = { stream: [], ids: [], socket: [], closed: null };
   const stream = new EventSource(streamUrl);
   stream.onmessage = (event) => {
-    told.stream.push(JSON.parse(event.data));
-    told.ids.push(event.lastEventId);
+    received.stream.push(JSON.parse(event.data));
+    received.ids.push(event.lastEventId);
   };
   const connect = (after) => {
     const socket = new WebSocket(socketUrl);
     socket.onopen = () => socket.send(JSON.stringify({ subscribe: { after } }));
-    socket.onmessage = (event) => told.socket.push(JSON.parse(event.data));
-    // A WebSocket does not come back by itself: a client does so, with its last version.
+    socket.onmessage = (event) => received.socket.push(JSON.parse(event.data));
+    // A WebSocket does not reconnect by itself: the client must, with its last version.
     socket.onclose = (event) => {
-      told.closed ??= event.code;
-      setTimeout(connect, 200, told.socket.at(-1)?.version ?? null);
+      received.closed ??= event.code;
+      setTimeout(connect, 200, received.socket.at(-1)?.version ?? null);
     };
     socket.onerror = () => {};
   };
   connect(null);
-  return told;
+  return received;
 }
 
-/** `insert 1, update 2`, of all answers together; resets after the starting point would stand out. */
-function story(answers) {
+/** `insert 1, update 2`, of all messages together; resets after the starting point would be visible. */
+function summary(answers) {
   const words = answers.slice(1).flatMap(({ reset, changes }) => [
     ...reset.map((table) => `reset ${table}`),
     ...changes.map(({ op, id }) => `${op} ${id}`),
@@ -60,12 +60,12 @@ function story(answers) {
   return words.join(", ");
 }
 
-/** Waits until both ways have told exactly this. */
-async function hear(name, told, expected) {
-  const all = () => told().then(({ stream, socket }) => [story(stream), story(socket)]);
-  const heard = () => all().then((both) => both.every((one) => one === expected));
-  await until(`${name} is told "${expected}"`, heard).catch(async (error) => {
-    throw new Error(`${error.message}; it was told ${JSON.stringify(await all())}`);
+/** Waits until stream and socket have received exactly this. */
+async function expectAll(name, received, expected) {
+  const texts = () => received().then(({ stream, socket }) => [summary(stream), summary(socket)]);
+  const matches = () => texts().then((both) => both.every((one) => one === expected));
+  await until(`${name} receives "${expected}"`, matches).catch(async (error) => {
+    throw new Error(`${error.message}; it received ${JSON.stringify(await texts())}`);
   });
 }
 
@@ -82,49 +82,49 @@ await run(async () => {
     if (headers["last-event-id"]) resumed.push(headers["last-event-id"]);
   });
   await page.goto(`${base}/livez`);
-  await page.evaluate(`globalThis.told = (${listen})(EventSource, WebSocket, "/v1/stream", "${socketUrl}")`);
+  await page.evaluate(`globalThis.received = (${listen})(EventSource, WebSocket, "/v1/stream", "${socketUrl}")`);
   const here = listen(EventSource, WebSocket, `${base}/v1/stream`, socketUrl);
   const clients = [
-    [`Chromium ${browser.version()}`, () => page.evaluate("told")],
+    [`Chromium ${browser.version()}`, () => page.evaluate("received")],
     ["npm eventsource and ws", async () => structuredClone(here)],
   ];
-  const everybody = async (expected) => {
-    for (const [name, told] of clients) await hear(name, told, expected);
+  const everyClient = async (expected) => {
+    for (const [name, received] of clients) await expectAll(name, received, expected);
   };
 
-  for (const [name, told] of clients) {
-    const first = () => told().then(({ stream, socket }) => stream[0] && socket[0]);
+  for (const [name, received] of clients) {
+    const first = () => received().then(({ stream, socket }) => stream[0] && socket[0]);
     await until(`${name} has a starting point`, first);
-    const { stream, socket } = await told();
+    const { stream, socket } = await received();
     assert.deepEqual([stream[0].reset, socket[0].reset], [["items"], ["items"]], name);
   }
   psql("INSERT INTO items VALUES (1, 'a')");
-  await everybody("insert 1");
-  console.log("told of a commit by stream and by socket");
+  await everyClient("insert 1");
+  console.log("a commit is received by stream and by socket");
 
-  const before = (await page.evaluate("told")).ids.at(-1);
+  const before = (await page.evaluate("received")).ids.at(-1);
   assert.equal(await service.end("SIGTERM"), 0);
   psql("INSERT INTO items VALUES (2, 'b')");
   service = await serve();
-  await everybody("insert 1, insert 2");
-  for (const [name, told] of clients) {
-    const { stream, ids, closed } = await told();
+  await everyClient("insert 1, insert 2");
+  for (const [name, received] of clients) {
+    const { stream, ids, closed } = await received();
     assert.equal(closed, 1001, `${name}: the close code of a service that ends`);
     assert.deepEqual(ids, stream.map(({ version }) => version), `${name}: ids are versions`);
   }
   assert.ok(resumed.includes(before), `Chromium sent Last-Event-ID ${before}: ${resumed}`);
-  console.log("a restart: EventSource resumes by Last-Event-ID, nothing is told twice or as a reset");
+  console.log("a restart: EventSource resumes by Last-Event-ID, nothing is received twice or as a reset");
 
   await service.end("SIGKILL");
   psql("UPDATE items SET name = 'c' WHERE id = 1; DELETE FROM items WHERE id = 2");
   service = await serve();
-  await everybody("insert 1, insert 2, update 1, delete 2");
+  await everyClient("insert 1, insert 2, update 1, delete 2");
   console.log("kill -9: the same");
 
   // A page of another origin: `data:` pages send "null".
-  const stranger = await browser.newPage();
-  await stranger.goto("data:text/html,<p>elsewhere");
-  const outcome = await stranger.evaluate(
+  const foreignPage = await browser.newPage();
+  await foreignPage.goto("data:text/html,<p>elsewhere");
+  const outcome = await foreignPage.evaluate(
     (url) =>
       new Promise((resolve) => {
         const socket = new WebSocket(url);

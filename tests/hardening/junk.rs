@@ -1,10 +1,10 @@
-//! Requests that nobody should send.
+//! Malformed requests.
 
 use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-/// Junk of the `number`th kind, ever different.
+/// A random malformed request of the `number`th kind.
 pub(super) fn request(random: &mut Rng, number: usize) -> Vec<u8> {
     match number % 16 {
         0 => bytes(random, 2_000),
@@ -34,7 +34,7 @@ pub(super) fn request(random: &mut Rng, number: usize) -> Vec<u8> {
     }
 }
 
-/// The statuses of the answers in `answer`; 0 when it holds none.
+/// The statuses of the responses in these bytes; 0 if there is none.
 pub(super) fn statuses(answer: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answer);
     let lines = text.split("HTTP/1.").skip(1).filter_map(|rest| rest.get(2..5)?.parse().ok());
@@ -50,7 +50,7 @@ fn bytes(random: &mut Rng, most: usize) -> Vec<u8> {
     (0..random.usize(1..most)).map(|_| random.u8(..)).collect()
 }
 
-/// Percent-encoded, rightly and wrongly; also bytes that are no UTF-8.
+/// Valid and invalid percent-encoding, also of bytes that are not UTF-8.
 fn percent(random: &mut Rng) -> String {
     (0..random.usize(1..30)).fold(String::new(), |mut text, _| {
         let byte = random.u8(..);
@@ -90,7 +90,7 @@ fn odd_id(random: &mut Rng) -> String {
     random.choice(ids).unwrap_or_default().to_owned()
 }
 
-/// Two ideas of where a request ends.
+/// A request whose end is ambiguous (request smuggling).
 fn smuggled(random: &mut Rng) -> Vec<u8> {
     let hidden = "0\r\n\r\nGET /admin/reload?table=all HTTP/1.1\r\nhost: x\r\n\r\n";
     let headers = [
@@ -141,7 +141,7 @@ fn odd_line(random: &mut Rng) -> String {
     random.choice(lines).unwrap_or_default().to_owned()
 }
 
-/// HTTP/2 frames of every type and size, on streams that nobody opened.
+/// HTTP/2 frames of every type and size, on streams that were never opened.
 fn frames(random: &mut Rng) -> Vec<u8> {
     let mut sent = super::PREFACE.to_vec();
     for _ in 0..random.usize(1..10) {

@@ -1,4 +1,4 @@
-//! Clients that are slow, mad or malicious, against the program itself: others go on being served.
+//! Slow, broken and malicious clients against the program itself: other clients are still served.
 
 mod junk;
 
@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 use crate::support::{CertificateFiles, Highwater, PATIENCE, TestPostgres};
 
-/// How a client of HTTP/2 begins, with empty SETTINGS.
+/// The preface of an HTTP/2 client, with empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Requests at once when many are sent.
+/// Concurrent requests.
 const AT_ONCE: usize = 20;
 
 async fn shop() -> TestPostgres {
@@ -30,7 +30,7 @@ async fn shop() -> TestPostgres {
     pg
 }
 
-/// Everything a connection still says, once it has ended; nothing when it was reset.
+/// The remaining bytes of a connection until it is closed; empty if it was reset.
 async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
@@ -45,17 +45,17 @@ async fn metric(service: &Highwater, name: &str) -> f64 {
     lines.filter_map(|value| value.trim().parse::<f64>().ok()).sum()
 }
 
-/// Begins a request and never ends it, in one of many ways.
+/// Begins a request of one of several kinds and never ends it.
 async fn half_open(address: SocketAddr, way: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let begun: &[u8] = match way % 6 {
         0 => b"",
         1 => b"G",
         2 => b"GET /v1/changes HTTP/1.1\r\nhost: x\r\nx-a: ",
-        // A whole request first, and then half of one.
+        // A complete request, then half of one.
         3 => b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\n",
         4 => PREFACE.get(..20).unwrap(),
-        // HEADERS without END_HEADERS, of which no CONTINUATION follows.
+        // HEADERS without END_HEADERS, and no CONTINUATION.
         _ => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\0\0\0\0\x01\x82",
     };
     stream.write_all(begun).await.unwrap();
@@ -63,7 +63,7 @@ async fn half_open(address: SocketAddr, way: usize) -> TcpStream {
 }
 
 #[tokio::test]
-async fn hundreds_who_never_finish_asking_keep_nobody_waiting() {
+async fn hundreds_of_unfinished_requests_delay_no_other_client() {
     let pg = shop().await;
     let service = Highwater::start_with(&pg, &[("http.header_timeout", "10s")]).await;
     let mut half = Vec::new();
@@ -71,18 +71,18 @@ async fn hundreds_who_never_finish_asking_keep_nobody_waiting() {
         half.push(half_open(service.address(), way).await);
     }
     let started = Instant::now();
-    // They go on, a byte at a time, while somebody else asks.
+    // They continue, a byte at a time, while another client sends requests.
     let mut asked = 0;
     while asked <= 20 || started.elapsed() < Duration::from_secs(2) {
         for (way, stream) in half.iter().enumerate() {
-            // A byte more would be a mistake in HTTP/2.
+            // In HTTP/2 another byte would be a protocol error.
             if way % 6 < 4 {
                 let _ = stream.try_write(b"a");
             }
         }
         let before = Instant::now();
         assert_eq!(service.fetch("/v1/changes").await.status, 200);
-        // Much sooner than the others are closed: it does not wait for them.
+        // Long before the others are closed: it does not wait for them.
         assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
         asked += 1;
     }
@@ -99,7 +99,7 @@ async fn hundreds_who_never_finish_asking_keep_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn ten_thousand_junk_requests_cost_nothing_but_their_time() {
+async fn ten_thousand_malformed_requests_leave_no_trace() {
     let pg = shop().await;
     let files = CertificateFiles::new();
     let log = files.write("log", "");
@@ -127,7 +127,7 @@ async fn ten_thousand_junk_requests_cost_nothing_but_their_time() {
     assert!(!said.contains("panic") && !said.contains("ERROR"), "{said}");
 }
 
-/// Sends junk; counts the statuses of what came back, 0 where nothing did.
+/// Sends malformed requests; counts the statuses of the responses, 0 without one.
 async fn send(
     service: &Highwater,
     count: usize,
@@ -159,7 +159,7 @@ fn note(ended: Ended, statuses: &mut std::collections::BTreeMap<u16, usize>) {
     }
 }
 
-/// Sends these bytes and no more; answers with them and with what came back.
+/// Sends these bytes and no more; returns them and the response.
 async fn exchange(address: SocketAddr, junk: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let _ = stream.write_all(&junk).await;
@@ -169,7 +169,7 @@ async fn exchange(address: SocketAddr, junk: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_in_clear_text_and_connections_are_kept() {
+async fn http2_works_in_clear_text_and_connections_are_kept_alive() {
     let pg = shop().await;
     let service = Highwater::start_with(&pg, &[]).await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
@@ -177,7 +177,7 @@ async fn http2_is_spoken_in_clear_text_and_connections_are_kept() {
     let version = service.version().await;
     let poll = format!("/v1/changes?after={version}&wait=20s");
     let held = async { ask(&poll).await.text().await.unwrap() };
-    // Others on the same connection are answered while one is held.
+    // Other requests on the same connection are answered during the long poll.
     let others = async {
         for _ in 0..50 {
             let answer = ask("/v1/changes").await;
@@ -187,8 +187,8 @@ async fn http2_is_spoken_in_clear_text_and_connections_are_kept() {
         assert_eq!(headed.status(), StatusCode::OK);
         pg.execute("INSERT INTO items VALUES (2)").await;
     };
-    let (told, ()) = tokio::join!(held, others);
-    assert!(told.contains(r#""id":2"#), "{told}");
+    let (body, ()) = tokio::join!(held, others);
+    assert!(body.contains(r#""id":2"#), "{body}");
 
     let mut stream = TcpStream::connect(service.address()).await.unwrap();
     for method in ["GET", "HEAD", "OPTIONS", "GET"] {
@@ -204,7 +204,7 @@ async fn http2_is_spoken_in_clear_text_and_connections_are_kept() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_and_a_held_poll_is_not() {
+async fn an_idle_connection_is_closed_and_a_waiting_poll_is_not() {
     let pg = shop().await;
     let service = Highwater::start_with(&pg, &[("http.idle_timeout", "500ms")]).await;
     let version = service.version().await;
@@ -223,7 +223,7 @@ async fn an_idle_connection_is_closed_and_a_held_poll_is_not() {
     };
     let started = Instant::now();
     while closed().await < 2.0 {
-        assert!(started.elapsed() < PATIENCE, "that of HTTP/2 is closed as well");
+        assert!(started.elapsed() < PATIENCE, "the HTTP/2 connection is closed as well");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     service.stop().await.unwrap();
@@ -235,7 +235,7 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     let limits = [("http.max_connections", "5"), ("http.max_push_clients", "1")];
     let service = Highwater::start_with(&pg, &limits).await;
     let address = service.address();
-    // One is the test's own.
+    // One connection is the test's own.
     let mut taken = Vec::new();
     for _ in 0..4 {
         taken.push(TcpStream::connect(address).await.unwrap());
@@ -265,14 +265,14 @@ fn opened_and_reset(stream: u32, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn who_opens_streams_only_to_reset_them_is_disconnected() {
+async fn a_client_that_only_opens_and_resets_streams_is_disconnected() {
     let pg = shop().await;
     let service = Highwater::start_with(&pg, &[]).await;
     let version = service.version().await;
     let poll = format!("/v1/changes?after={version}&wait=60s");
     let mut flood = TcpStream::connect(service.address()).await.unwrap();
     flood.write_all(PREFACE).await.unwrap();
-    // The numbers of a client's streams are odd.
+    // A client's stream ids are odd.
     for first in (1..200_000_u32).step_by(200) {
         let sent: Vec<u8> = (first..first + 200)
             .step_by(2)
@@ -283,19 +283,19 @@ async fn who_opens_streams_only_to_reset_them_is_disconnected() {
         }
         assert!(first < 100_000, "disconnected before");
     }
-    let said = rest(&mut flood).await;
-    eprintln!("{} bytes were said", said.len());
+    let received = rest(&mut flood).await;
+    eprintln!("received {} bytes", received.len());
     assert_eq!(service.fetch("/livez").await.status, 200);
     let started = Instant::now();
     while metric(&service, "highwater_poll_waiters ").await > 0.0 {
-        assert!(started.elapsed() < PATIENCE, "what was reset is held no more");
+        assert!(started.elapsed() < PATIENCE, "requests of reset streams have ended");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     service.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_to_wait_and_probes_are_not() {
+async fn requests_beyond_the_rate_limit_get_429_and_probes_do_not() {
     let pg = shop().await;
     let limits = [("http.rate_limit", "1"), ("http.rate_burst", "20")];
     let service = Highwater::start_with(&pg, &limits).await;
@@ -314,7 +314,7 @@ async fn who_asks_too_often_is_told_to_wait_and_probes_are_not() {
     }
     assert!(refused >= 20, "{refused}");
     let unmatched = service.fetch("/nowhere").await;
-    assert_eq!(unmatched.status, 429, "paths that aren't there count, too");
+    assert_eq!(unmatched.status, 429, "unknown paths count as well");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(service.fetch("/v1/changes").await.status, 200);
     service.stop().await.unwrap();

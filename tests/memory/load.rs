@@ -1,20 +1,20 @@
-//! What the database does: everything that a limit of the service is for.
+//! The load on the database: every kind of change that a limit of the service bounds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::TestPostgres;
 
-/// From one turn of a writer to the next.
+/// Pause between the turns of a writer.
 const OFTEN: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(1);
 
-/// Bytes of a row of table `large`, about.
+/// Approximate size of a row of table `large`, in bytes.
 pub(super) const LARGE_ROW_BYTES: u64 = 64 << 10;
-/// Rows of that table.
+/// Rows of table `large`.
 pub(super) const LARGE_ROWS: u32 = 400;
 
-/// Keys of 8 kB are one letter, repeated: an index takes no longer ones that can't be compressed.
+/// Keys of 8 kB are one repeated letter: an index accepts keys of this length only if they compress.
 pub(super) const SQL: &str = "
     CREATE TABLE quiet (id int PRIMARY KEY, n int);
     INSERT INTO quiet VALUES (1, 0);
@@ -27,7 +27,7 @@ pub(super) const SQL: &str = "
     CREATE TABLE giant (id int PRIMARY KEY);
     CREATE PUBLICATION highwater FOR TABLE quiet, hot, wide, large, growing, giant";
 
-/// How often each writer was done.
+/// Turns of each writer.
 #[derive(Debug)]
 pub(super) struct WrittenRows {
     _hot: u32,
@@ -38,10 +38,10 @@ pub(super) struct WrittenRows {
     _giant: u32,
 }
 
-/// Each writer has so many turns, however slow the machine is: fewer bytes exceed nothing.
+/// Fewest turns of each writer, on a slow machine, too: fewer bytes would not exceed the limits.
 const TURNS_MIN: u32 = 24;
 
-/// Writes until then, each kind in a session of its own.
+/// Writes until then, each kind of change in its own session.
 pub(super) async fn write(
     pg: &TestPostgres,
     until: Instant,
@@ -50,11 +50,11 @@ pub(super) async fn write(
     let load = MemoryLoad { pg, until, is_behind };
     let (hot, wide, wide_in_one, large, growing, giant) = tokio::join!(
         load.repeat(OFTEN, |_| "UPDATE hot SET n = n + 1".into()),
-        // 1.6 MB of keys a commit, and never the same.
+        // 1.6 MB of keys per commit, never the same.
         load.repeat(OFTEN, |turn| insert_wide(turn * 200, 200)),
         // 8 MB of keys in one.
         load.repeat(SELDOM, |turn| insert_wide(100_000_000 + turn * 1000, 1000)),
-        // 3 MB of rows a commit, and each row anew every second.
+        // 3 MB of rows per commit; each row changes about every second.
         load.repeat(OFTEN / 2, |turn| {
             format!("UPDATE large SET n = n + 1 WHERE id % {0} = {1}", LARGE_ROWS / 50, turn % 8)
         }),
@@ -63,7 +63,7 @@ pub(super) async fn write(
             let rows = format!("generate_series({}, {}) id", from + 1, from + 100);
             format!("INSERT INTO growing SELECT id, repeat('y', 10000) FROM {rows}")
         }),
-        // Rolled back in part, as what is sent before its commit may be.
+        // Partly rolled back, which streamed transactions may be.
         load.repeat(SELDOM, |_| {
             "BEGIN; INSERT INTO giant SELECT generate_series(1, 20000);
              SAVEPOINT a; INSERT INTO giant SELECT generate_series(20001, 30000);
@@ -88,7 +88,7 @@ fn insert_wide(from: u32, rows: u32) -> String {
     )
 }
 
-/// Who writes.
+/// Writers and their common end.
 struct MemoryLoad<'a> {
     pg: &'a TestPostgres,
     until: Instant,
@@ -96,7 +96,7 @@ struct MemoryLoad<'a> {
 }
 
 impl MemoryLoad<'_> {
-    /// Writes again and again, but not while the stream is behind: memory is what is to be too little.
+    /// Writes repeatedly, but pauses while the stream is behind: memory is the scarce resource of this test.
     async fn repeat(&self, pause: Duration, sql: impl Fn(u32) -> String) -> u32 {
         let session = self.pg.connect().await;
         let mut turn = 0;

@@ -1,9 +1,9 @@
-//! Memory: whatever the database and the clients do, it stays within what the limits add up to, and
-//! who behaves is answered meanwhile.
+//! Memory: under any load of database and clients it stays within the sum of the limits, and
+//! well-behaved clients are served meanwhile.
 
-mod crowd;
-mod honest;
 mod load;
+mod many_clients;
+mod well_behaved;
 
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 use highwater::temp_postgres::TempPostgresOptions;
 
 use crate::support::{Highwater, PATIENCE, Program, TestPostgres};
-use crowd::Crowd;
-use honest::Honest;
+use many_clients::GreedyClients;
+use well_behaved::WellBehavedClient;
 
-/// How long everything goes beyond its limit; `HIGHWATER_TEST_SECONDS` makes it longer.
+/// Duration of the overload; `HIGHWATER_TEST_SECONDS` changes it.
 const SECONDS: u64 = 10;
-/// Connections that do nothing; `HIGHWATER_TEST_CLIENTS` makes them more. Each takes a file descriptor
-/// here and one in the program.
+/// Idle connections; `HIGHWATER_TEST_CLIENTS` changes their number. Each takes a file descriptor here and
+/// one in the program.
 const CLIENTS: u64 = 1000;
 
 const MIB: u64 = 1 << 20;
 
-/// The limits of this test: small, so that little writing goes beyond them.
+/// The limits of this test: small, so that little writing exceeds them.
 const LIMITS: &[(&str, &str)] = &[
     ("HIGHWATER_POSTGRES__STREAMING", "on"),
     ("HIGHWATER_LOG__MAX_CHANGES", "20000"),
@@ -36,7 +36,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("HIGHWATER_CACHE__MAX_PENDING_LOADS", "300"),
     ("HIGHWATER_HTTP__MAX_BUFFERED_RESPONSE_BYTES", "64MiB"),
     ("HIGHWATER_HTTP__MAX_PUSH_CLIENTS", "20"),
-    // Nobody is rid of by waiting.
+    // No connection is closed for being idle.
     ("HIGHWATER_HTTP__IDLE_TIMEOUT", "1h"),
     ("HIGHWATER_TABLES__QUIET__ROWS", "lazy"),
     ("HIGHWATER_TABLES__HOT__ROWS", "lazy"),
@@ -44,23 +44,23 @@ const LIMITS: &[(&str, &str)] = &[
     ("HIGHWATER_TABLES__GROWING__ROWS", "preload"),
 ];
 
-/// What the limits add up to, by the table in README, "Sizing", without loads and connections. Six
+/// The sum of the limits by the sizing table of the documentation, without loads and connections. Six
 /// transactions: one that arrives, four batches that wait, one that is applied.
 const LIMITS_BYTES: u64 = (24 + 6 * 4 + 8 + 16 + 16 + 64) * MIB;
-/// Rows on their way from the database: as many as may wait, of the size of table `large`.
+/// Rows in transit from the database: as many as may wait, of the size of table `large`.
 const LOADS_BYTES: u64 = 300 * load::LARGE_ROW_BYTES;
-/// A process that has done something and holds nothing; measured.
+/// A process that has served requests and caches nothing; measured.
 const PROCESS_BYTES: u64 = 40 * MIB;
-/// A connection that was asked something once; measured, and rounded up.
+/// A connection after one request; measured, and rounded up.
 const CONNECTION_BYTES: u64 = 32 << 10;
 
-/// The most memory that may be in use with so many connections.
+/// The upper bound of memory with this many connections.
 fn bound(connections: u64) -> u64 {
     PROCESS_BYTES + LIMITS_BYTES + LOADS_BYTES + connections * CONNECTION_BYTES
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_clients_are_answered() {
+async fn memory_stays_within_its_bound_while_every_limit_is_exceeded_and_others_are_served() {
     let pg = TestPostgres::private(
         TempPostgresOptions::default()
             .setting("logical_decoding_work_mem", "64kB")
@@ -72,34 +72,34 @@ async fn memory_stays_within_the_limits_while_all_are_exceeded_and_honest_client
     let start = hw.version().await;
     let clients = setting("HIGHWATER_TEST_CLIENTS").unwrap_or(CLIENTS);
     let lasts = Duration::from_secs(setting("HIGHWATER_TEST_SECONDS").unwrap_or(SECONDS));
-    eprintln!("{} MiB when nothing has happened", program.resident_memory() / MIB);
+    eprintln!("{} MiB at the start", program.resident_memory() / MIB);
 
-    let idle = Crowd::idle(&hw, clients).await;
+    let idle = GreedyClients::idle(&hw, clients).await;
     eprintln!("{} MiB with {clients} idle connections", program.resident_memory() / MIB);
     let until = Instant::now() + lasts;
     let is_behind = AtomicBool::new(false);
-    let honest = Honest::new(&hw, &pg, &is_behind).await;
-    let (written, crowd, honest) = tokio::join!(
+    let well_behaved = WellBehavedClient::new(&hw, &pg, &is_behind).await;
+    let (written, greedy, well_behaved) = tokio::join!(
         load::write(&pg, until, &is_behind),
-        Crowd::greedy(&hw, &start, until),
-        honest.ask(until)
+        GreedyClients::greedy(&hw, &start, until),
+        well_behaved.run(until)
     );
-    let connections = clients + crowd.connections();
-    report(&program, connections, &honest);
-    eprintln!("written meanwhile: {written:?}; the greedy were told: {:?}", crowd.seen);
+    let connections = clients + greedy.connections();
+    report(&program, connections, &well_behaved);
+    eprintln!("written meanwhile: {written:?}; responses to greedy clients: {:?}", greedy.seen);
 
     // On a slow machine the stream is behind what was written.
     hw.applied(&pg).await;
     until_evicted(&hw).await;
     assert!(program.peak_memory() < bound(connections), "more than the limits add up to");
-    assert_limits_were_reached(&hw, &start, &crowd).await;
-    honest.assert_served();
-    drop((idle, crowd));
+    assert_limits_were_reached(&hw, &start, &greedy).await;
+    well_behaved.assert_served();
+    drop((idle, greedy));
 }
 
-fn report(program: &Program, connections: u64, honest: &honest::HonestClients) {
+fn report(program: &Program, connections: u64, well_behaved: &well_behaved::ServedTimes) {
     eprintln!(
-        "{} MiB at most, of {} MiB that {connections} connections and the limits add up to; {honest}",
+        "{} MiB at most, of {} MiB that {connections} connections and the limits add up to; {well_behaved}",
         program.peak_memory() / MIB,
         bound(connections) / MIB,
     );
@@ -123,25 +123,28 @@ async fn until_evicted(hw: &Highwater) {
     }
 }
 
-/// Otherwise the test has shown nothing.
-async fn assert_limits_were_reached(hw: &Highwater, start: &str, crowd: &Crowd) {
+/// Fails if a limit was not reached: the test would prove nothing.
+async fn assert_limits_were_reached(hw: &Highwater, start: &str, greedy: &GreedyClients) {
     let metric = |name| metric(hw, name);
     let large = "highwater_resets_total{reason=\"large_transaction\",table=\"giant\"} ";
     assert!(metric(large).await >= 1.0, "log.max_transaction_changes");
     let wide = "highwater_resets_total{reason=\"large_transaction\",table=\"wide\"} ";
     assert!(metric(wide).await >= 1.0, "log.max_transaction_bytes");
-    let told = hw.poll(&format!("tables=wide&after={start}&limit=1")).await;
-    assert_eq!(told.reset, ["wide"], "log.max_bytes");
+    let received = hw.poll(&format!("tables=wide&after={start}&limit=1")).await;
+    assert_eq!(received.reset, ["wide"], "log.max_bytes");
     let refused = hw.fetch("/v1/tables/growing/rows?limit=1").await;
     let why = refused.body["detail"].as_str().unwrap_or_default().to_owned();
     assert!(why.contains("cache.max_preload_bytes"), "{refused:?}");
-    assert!(crowd.has_seen("answers-full"), "http.max_buffered_response_bytes");
-    assert!(crowd.has_seen("too-many-clients"), "http.max_push_clients");
+    assert!(greedy.has_seen("answers-full"), "http.max_buffered_response_bytes");
+    assert!(greedy.has_seen("too-many-clients"), "http.max_push_clients");
     assert!(metric("highwater_http_connections ").await >= 100.0, "they are all there");
-    assert!(metric("highwater_replication_reconnects_total ").await < 1.0, "the stream went on");
+    assert!(
+        metric("highwater_replication_reconnects_total ").await < 1.0,
+        "the stream was not interrupted"
+    );
 }
 
-#[allow(clippy::disallowed_methods, reason = "the tests' own settings")]
+#[allow(clippy::disallowed_methods, reason = "settings of this test")]
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a whole number")))

@@ -1,10 +1,10 @@
-//! What documents repeat from the code or from other files must be what these say.
+//! Documents that repeat the code or other files: both must agree.
 
 use highwater::config::{Config, Sources};
 
 use super::tree::SourceFile;
 
-/// A finding unless the document holds `part`, which is `what`.
+/// A finding unless the document contains `part`; `what` describes that part.
 pub(crate) fn missing(document: &SourceFile, part: &str, what: &str) -> Option<String> {
     let finding = || format!("{}: {what} is out of date; it must be\n\n{part}", document.path);
     (!document.text.contains(part)).then(finding)

@@ -1,13 +1,13 @@
 //! Which module of `src/` may use which, and which crate belongs to which module.
 //!
-//! The tables here are the plan of the house. A change to them is a decision: make it on purpose.
+//! The tables are the architecture. A change to them is a decision: make it on purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::paths::{Outline, outline};
+use super::syntax::{self, Outline};
 use super::tree::SourceFile;
 
-/// Values: everything may speak of them. Among themselves they only have to stay free of cycles.
+/// Values: every module may use them. Among themselves they only have to stay free of cycles.
 const VALUES: &[&str] = &[
     "backoff",
     "change",
@@ -32,19 +32,19 @@ const VALUES: &[&str] = &[
 
 /// The modules above the values, lowest first, and what else each may use.
 const LAYERS: &[(&str, &[&str])] = &[
-    // Pure protocol: they don't know each other.
+    // Pure protocol: independent of each other.
     ("wire", &[]),
     ("pgoutput", &[]),
     ("render", &[]),
     ("codec", &[]),
-    // They meet only in values.
+    // They share only values.
     ("source", &["wire", "pgoutput", "render"]),
     ("database", &["wire", "render"]),
     ("store", &[]),
     ("auth", &[]),
-    // Knows no PostgreSQL.
+    // Independent of PostgreSQL.
     ("http", &["store", "auth"]),
-    // A private server: of no use to anything that ships answers.
+    // A private server for the demo and the tests: the service never starts one.
     ("temp_postgres", &[]),
     // Reads text into the options that each module declares.
     ("config", &["wire", "source", "database", "store", "auth", "http"]),
@@ -125,94 +125,99 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tempfile", &["temp_postgres"]),
 ];
 
-/// What the sources under `src/` name.
-pub(crate) struct House {
-    rooms: Vec<LayerRoom>,
+/// The modules under `src/` with the paths that each one uses.
+pub(crate) struct ModuleTree {
+    modules: Vec<SourceModule>,
 }
 
-/// A source file.
-struct LayerRoom {
+/// A source file and its place in the module tree.
+struct SourceModule {
     path: String,
     /// `["wire", "target"]`; the crate's root is `[]`, `main.rs` is `["main"]`.
     module: Vec<String>,
     outline: Outline,
-    test: bool,
+    is_test: bool,
 }
 
-impl LayerRoom {
+impl SourceModule {
     fn top(&self) -> Option<&str> {
         self.module.first().map(String::as_str)
     }
 }
 
-/// A use of one module by another, with where it was seen.
-struct Edge<'a> {
+/// A use of one top-level module by another.
+struct Dependency<'a> {
     from: &'a str,
     to: &'a str,
+    /// `path:line`
     place: String,
 }
 
-impl House {
-    /// Reads every `src/**.rs`.
+impl ModuleTree {
+    /// Parses every `src/**.rs`.
     pub(crate) fn of(files: &[SourceFile]) -> Self {
-        let mut rooms: Vec<LayerRoom> = files
+        let mut modules: Vec<SourceModule> = files
             .iter()
             .filter_map(|file| {
                 let module = module_of(&file.path)?;
-                let outline = outline(&file.text, &module);
-                Some(LayerRoom { path: file.path.clone(), module, outline, test: false })
+                let outline = syntax::outline(&syntax::parse(&file.path, &file.text), &module);
+                Some(SourceModule { path: file.path.clone(), module, outline, is_test: false })
             })
             .collect();
-        mark_tests(&mut rooms);
-        Self { rooms }
+        mark_tests(&mut modules);
+        Self { modules }
     }
 
-    /// Files that `#[cfg(test)]` keeps out of what ships.
+    /// Files that `#[cfg(test)]` keeps out of the shipped program.
     pub(crate) fn test_files(&self) -> BTreeSet<&str> {
-        self.rooms.iter().filter(|room| room.test).map(|room| room.path.as_str()).collect()
+        self.modules.iter().filter(|file| file.is_test).map(|file| file.path.as_str()).collect()
     }
 
-    /// Modules that are used although the plan does not say so.
+    /// Uses of modules that [`LAYERS`] does not allow.
     pub(crate) fn forbidden_uses(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for edge in self.edges() {
-            let Some((_, allowed)) = LAYERS.iter().find(|(module, _)| *module == edge.from) else {
-                if !VALUES.contains(&edge.from) {
+        for dependency in self.dependencies() {
+            let Some((_, allowed)) = LAYERS.iter().find(|(module, _)| *module == dependency.from)
+            else {
+                if !VALUES.contains(&dependency.from) {
                     found.push(format!(
-                        "{}: module `{}` has no place in the house; give it one in LAYERS",
-                        edge.place, edge.from
+                        "{}: module `{}` belongs to no layer; add it to LAYERS",
+                        dependency.place, dependency.from
                     ));
                 }
-                if !VALUES.contains(&edge.to) {
+                if !VALUES.contains(&dependency.to) {
                     found.push(format!(
                         "{}: `{}` is a value and uses `{}`, which is above it; move what it needs down",
-                        edge.place, edge.from, edge.to
+                        dependency.place, dependency.from, dependency.to
                     ));
                 }
                 continue;
             };
-            if !VALUES.contains(&edge.to) && !allowed.contains(&edge.to) {
+            if !VALUES.contains(&dependency.to) && !allowed.contains(&dependency.to) {
                 found.push(format!(
-                    "{}: `{}` uses `{}`; it may use values and {allowed:?}: let them meet in a value, \
-                     or in a module above both",
-                    edge.place, edge.from, edge.to
+                    "{}: `{}` uses `{}`; it may use values and {allowed:?}: share a value, or join them \
+                     in a module above both",
+                    dependency.place, dependency.from, dependency.to
                 ));
             }
         }
         found
     }
 
-    /// Circles among the top-level modules, each named once.
+    /// Cycles among the top-level modules.
     pub(crate) fn cycles(&self) -> Vec<String> {
         let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for edge in self.edges() {
-            uses.entry(edge.from).or_default().insert(edge.to);
+        for dependency in self.dependencies() {
+            uses.entry(dependency.from).or_default().insert(dependency.to);
         }
-        // Whatever uses nothing that is left is in no circle.
+        // A module that uses none of the remaining ones is in no cycle.
         loop {
-            let idle = |to: &&str| !uses.contains_key(*to);
-            let free: Vec<&str> =
-                uses.iter().filter(|(_, to)| to.iter().all(idle)).map(|(from, _)| *from).collect();
+            let is_removed = |to: &&str| !uses.contains_key(*to);
+            let free: Vec<&str> = uses
+                .iter()
+                .filter(|(_, to)| to.iter().all(is_removed))
+                .map(|(from, _)| *from)
+                .collect();
             if free.is_empty() {
                 break;
             }
@@ -224,21 +229,21 @@ impl House {
         let shown: Vec<String> =
             uses.iter().map(|(from, to)| format!("`{from}` uses {to:?}")).collect();
         vec![format!(
-            "modules go round in a circle: {}; turn one of these uses around",
+            "modules depend on each other in a cycle: {}; reverse one of these uses",
             shown.join(", ")
         )]
     }
 
-    /// Crates that are used where they don't belong; `dependencies` are those of `Cargo.toml`.
+    /// Crates used outside the modules that [`CRATES`] names; `dependencies` are those of `Cargo.toml`.
     pub(crate) fn misplaced_crates(&self, dependencies: &BTreeSet<String>) -> Vec<String> {
         let mut found = Vec::new();
         for (name, modules) in CRATES.iter().map(|(name, modules)| (*name, *modules)) {
-            for (room, line) in self.users_of(name) {
-                let top = room.top().unwrap_or("lib");
+            for (file, line) in self.users_of(name) {
+                let top = file.top().unwrap_or("lib");
                 if !modules.contains(&top) {
                     found.push(format!(
                         "{}:{line}: crate `{name}` belongs to {modules:?}, not to `{top}`",
-                        room.path
+                        file.path
                     ));
                 }
             }
@@ -247,67 +252,63 @@ impl House {
             CRATES.iter().map(|(name, _)| *name).chain(EVERYWHERE.iter().copied()).collect();
         for name in dependencies.iter().filter(|name| !placed.contains(name.as_str())) {
             found.push(format!(
-                "Cargo.toml: say in CRATES (or EVERYWHERE) which modules may use `{name}`"
+                "Cargo.toml: add `{name}` to CRATES (or EVERYWHERE) with the modules that may use it"
             ));
         }
         for name in placed.iter().filter(|name| !dependencies.contains(**name)) {
-            found.push(format!("tests/tidy/layers.rs: crate `{name}` is no dependency; remove it"));
+            found.push(format!(
+                "tests/tidy/layers.rs: crate `{name}` is not a dependency; remove it"
+            ));
         }
         found
     }
 
-    /// Files that no `mod` leads to: the compiler never sees them.
+    /// Files that no `mod` declares: the compiler never sees them.
     pub(crate) fn unreachable_files(&self) -> Vec<String> {
-        let declared: BTreeSet<Vec<String>> = self
-            .rooms
+        let children = self.modules.iter().flat_map(|file| &file.outline.children);
+        let declared: BTreeSet<&[String]> = children.map(|child| child.module.as_slice()).collect();
+        self.modules
             .iter()
-            .flat_map(|room| {
-                room.outline.children.iter().map(|child| {
-                    let own = room.module.iter().cloned();
-                    own.chain([child.name.clone()]).collect()
-                })
-            })
-            .collect();
-        self.rooms
-            .iter()
-            .filter(|room| !matches!(room.path.as_str(), "src/lib.rs" | "src/main.rs"))
-            .filter(|room| !declared.contains(&room.module))
-            .map(|room| {
-                format!("{}: no `mod` leads here; declare it or remove the file", room.path)
-            })
+            .filter(|file| !matches!(file.path.as_str(), "src/lib.rs" | "src/main.rs"))
+            .filter(|file| !declared.contains(file.module.as_slice()))
+            .map(|file| format!("{}: no `mod` declares this file; declare or remove it", file.path))
             .collect()
     }
 
-    /// Every use of one top-level module by another outside tests.
-    fn edges(&self) -> Vec<Edge<'_>> {
-        let mut edges = Vec::new();
-        for room in self.rooms.iter().filter(|room| !room.test) {
-            let Some(from) = room.top() else { continue };
-            for path in &room.outline.paths {
+    /// Every use of one top-level module by another, outside tests.
+    fn dependencies(&self) -> Vec<Dependency<'_>> {
+        let mut dependencies = Vec::new();
+        for file in self.modules.iter().filter(|file| !file.is_test) {
+            let Some(from) = file.top() else { continue };
+            for path in &file.outline.paths {
                 let mut names = path.names.iter().map(String::as_str);
-                let ours = matches!(names.next(), Some("crate" | env!("CARGO_PKG_NAME")));
-                let Some(to) = names.next().filter(|to| ours && *to != from && self.has(to)) else {
+                let is_local = matches!(names.next(), Some("crate" | env!("CARGO_PKG_NAME")));
+                let Some(to) = names.next().filter(|to| is_local && *to != from && self.has(to))
+                else {
                     continue;
                 };
-                edges.push(Edge { from, to, place: format!("{}:{}", room.path, path.line) });
+                dependencies.push(Dependency {
+                    from,
+                    to,
+                    place: format!("{}:{}", file.path, path.line),
+                });
             }
         }
-        edges
+        dependencies
     }
 
     fn has(&self, module: &str) -> bool {
-        self.rooms.iter().any(|room| room.top() == Some(module))
+        self.modules.iter().any(|file| file.top() == Some(module))
     }
 
-    fn users_of(&self, name: &str) -> Vec<(&LayerRoom, usize)> {
-        let named = |room: &'_ &LayerRoom| !room.test;
-        let rooms = self.rooms.iter().filter(named);
-        rooms
-            .flat_map(|room| {
-                let paths = room.outline.paths.iter();
+    fn users_of(&self, name: &str) -> Vec<(&SourceModule, usize)> {
+        let files = self.modules.iter().filter(|file| !file.is_test);
+        files
+            .flat_map(|file| {
+                let paths = file.outline.paths.iter();
                 let uses =
                     paths.filter(|path| path.names.first().is_some_and(|first| first == name));
-                uses.map(move |path| (room, path.line))
+                uses.map(move |path| (file, path.line))
             })
             .collect()
     }
@@ -320,16 +321,13 @@ fn module_of(path: &str) -> Option<Vec<String>> {
     Some(if inside == "lib" { Vec::new() } else { inside.split('/').map(str::to_owned).collect() })
 }
 
-/// A file is a test's when a `#[cfg(test)] mod` leads to it, or to what it is inside of.
-fn mark_tests(rooms: &mut [LayerRoom]) {
-    let mut tests: Vec<Vec<String>> = Vec::new();
-    for room in rooms.iter() {
-        for child in room.outline.children.iter().filter(|child| child.test) {
-            tests.push(room.module.iter().cloned().chain([child.name.clone()]).collect());
-        }
-    }
-    for room in rooms {
-        room.test = tests.iter().any(|test| room.module.starts_with(test));
+/// Marks the files that a `#[cfg(test)] mod` declares, and those below them.
+fn mark_tests(modules: &mut [SourceModule]) {
+    let children = modules.iter().flat_map(|file| &file.outline.children);
+    let tests: Vec<Vec<String>> =
+        children.filter(|child| child.is_test).map(|child| child.module.clone()).collect();
+    for file in modules {
+        file.is_test = tests.iter().any(|test| file.module.starts_with(test));
     }
 }
 
@@ -344,10 +342,10 @@ pub(crate) fn dependencies(manifest: &str) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    fn house(files: &[(&str, &str)]) -> House {
+    fn modules(files: &[(&str, &str)]) -> ModuleTree {
         let file =
             |&(path, text): &(&str, &str)| SourceFile { path: path.into(), text: text.into() };
-        House::of(&files.iter().map(file).collect::<Vec<_>>())
+        ModuleTree::of(&files.iter().map(file).collect::<Vec<_>>())
     }
 
     #[test]
@@ -358,48 +356,49 @@ mod tests {
             "fn f() { crate::store::open(); }",
             "mod inner { use super::super::store::Store; }",
         ] {
-            let found = house(&[("src/wire.rs", code), ("src/store/mod.rs", "")]).forbidden_uses();
+            let found =
+                modules(&[("src/wire.rs", code), ("src/store/mod.rs", "")]).forbidden_uses();
             assert_eq!(found.len(), 1, "{code}: {found:?}");
             assert!(found[0].starts_with("src/wire.rs:1: `wire` uses `store`"), "{found:?}");
         }
     }
 
     #[test]
-    fn what_the_plan_allows_and_what_tests_do_is_fine() {
-        let house = house(&[
+    fn uses_that_the_layers_allow_and_uses_in_tests_are_fine() {
+        let modules = modules(&[
             ("src/source/session.rs", "use crate::wire::Target; use crate::lsn::Lsn;"),
             ("src/wire/mod.rs", "#[cfg(test)] mod tests; mod own; use own::X; use crate::wire::Y;"),
             ("src/wire/tests.rs", "use crate::store::Store;"),
             ("src/store.rs", ""),
             ("src/lsn.rs", ""),
         ]);
-        assert_eq!(house.forbidden_uses(), Vec::<String>::new());
-        assert_eq!(house.test_files().into_iter().collect::<Vec<_>>(), ["src/wire/tests.rs"]);
+        assert_eq!(modules.forbidden_uses(), Vec::<String>::new());
+        assert_eq!(modules.test_files().into_iter().collect::<Vec<_>>(), ["src/wire/tests.rs"]);
     }
 
     #[test]
-    fn values_use_values_only_and_strangers_are_asked_for_their_place() {
+    fn values_use_values_only_and_every_module_belongs_to_a_layer() {
         let files = [("src/lsn.rs", "use crate::wire::X;"), ("src/wire.rs", "")];
-        assert!(house(&files).forbidden_uses()[0].contains("`lsn` is a value"));
+        assert!(modules(&files).forbidden_uses()[0].contains("`lsn` is a value"));
         let files = [("src/misc.rs", "use crate::lsn::Lsn;"), ("src/lsn.rs", "")];
-        assert!(house(&files).forbidden_uses()[0].contains("no place in the house"));
+        assert!(modules(&files).forbidden_uses()[0].contains("belongs to no layer"));
     }
 
     #[test]
-    fn circles_are_found() {
+    fn cycles_are_found() {
         let line =
             [("src/change.rs", "use crate::key::Key;"), ("src/key.rs", "use crate::lsn::Lsn;")];
-        let circle = [("src/lsn.rs", "use crate::change::Change;")];
+        let cycle = [("src/lsn.rs", "use crate::change::Change;")];
         assert_eq!(
-            house(&[&line[..], &[("src/lsn.rs", "")]].concat()).cycles(),
+            modules(&[&line[..], &[("src/lsn.rs", "")]].concat()).cycles(),
             Vec::<String>::new()
         );
-        let found = house(&[&line[..], &circle].concat()).cycles();
+        let found = modules(&[&line[..], &cycle].concat()).cycles();
         assert!(found[0].contains("`lsn` uses {\"change\"}"), "{found:?}");
     }
 
     #[test]
-    fn the_plan_itself_goes_downwards() {
+    fn layers_are_listed_lowest_first() {
         for (place, (module, allowed)) in LAYERS.iter().enumerate() {
             for other in *allowed {
                 let below = LAYERS.iter().position(|(name, _)| name == other);
@@ -410,8 +409,8 @@ mod tests {
 
     #[test]
     fn a_crate_in_the_wrong_module_is_found_and_every_crate_has_a_place() {
-        let house =
-            house(&[("src/store.rs", "use axum::Router;"), ("src/http.rs", "use axum::Json;")]);
+        let modules =
+            modules(&[("src/store.rs", "use axum::Router;"), ("src/http.rs", "use axum::Json;")]);
         let mut known: BTreeSet<String> = CRATES
             .iter()
             .map(|(name, _)| *name)
@@ -419,29 +418,29 @@ mod tests {
             .map(str::to_owned)
             .collect();
         assert_eq!(
-            house.misplaced_crates(&known),
+            modules.misplaced_crates(&known),
             [
                 "src/store.rs:1: crate `axum` belongs to [\"http\", \"app\", \"cli\"], not to `store`"
             ]
         );
         known.remove("axum");
         known.insert("left_pad".into());
-        let found = house.misplaced_crates(&known).join("\n");
-        assert!(found.contains("which modules may use `left_pad`"), "{found}");
-        assert!(found.contains("crate `axum` is no dependency"), "{found}");
+        let found = modules.misplaced_crates(&known).join("\n");
+        assert!(found.contains("add `left_pad` to CRATES"), "{found}");
+        assert!(found.contains("crate `axum` is not a dependency"), "{found}");
     }
 
     #[test]
-    fn files_that_no_declaration_leads_to_are_found() {
-        let house = house(&[
+    fn files_that_no_module_declares_are_found() {
+        let modules = modules(&[
             ("src/lib.rs", "mod wire;"),
             ("src/wire/mod.rs", "mod target;"),
             ("src/wire/target.rs", ""),
             ("src/wire/forgotten.rs", ""),
         ]);
         assert_eq!(
-            house.unreachable_files(),
-            ["src/wire/forgotten.rs: no `mod` leads here; declare it or remove the file"]
+            modules.unreachable_files(),
+            ["src/wire/forgotten.rs: no `mod` declares this file; declare or remove it"]
         );
     }
 

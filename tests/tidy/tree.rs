@@ -1,13 +1,13 @@
-//! The files of the repository, as they lie in the working tree.
+//! The files of the repository, read from the working tree.
 
 use std::path::Path;
 
-/// A file.
+/// A file with its text.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceFile {
     /// From the repository's root, with `/`.
     pub(crate) path: String,
-    /// Empty where it is no text.
+    /// Empty for binary files.
     pub(crate) text: String,
 }
 
@@ -19,24 +19,26 @@ impl SourceFile {
     }
 }
 
-/// Directories that hold nothing of ours.
-const NOT_OURS: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
+/// Directories of tools and build output.
+const SKIPPED: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
 
-/// Every file, by path.
+/// Every file, sorted by path.
 pub(crate) fn files() -> Vec<SourceFile> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "the tree is not where it was");
+    assert!(
+        files.iter().any(|file| file.path == "src/lib.rs"),
+        "CARGO_MANIFEST_DIR is not the root of the repository"
+    );
     files
 }
 
-/// One file.
+/// Reads one file, by its path from the root.
 pub(crate) fn file(path: &str) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text(path) }
 }
 
-/// The text of one file.
 pub(crate) fn text(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("read {path}: {error}"))
@@ -47,7 +49,7 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<SourceFile>) {
     for entry in entries {
         let entry = entry.expect("a directory can be read to its end");
         let name = entry.file_name().into_string().expect("file names are UTF-8");
-        if NOT_OURS.contains(&name.as_str()) {
+        if SKIPPED.contains(&name.as_str()) {
             continue;
         }
         let path = format!("{prefix}{name}");
@@ -55,7 +57,7 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<SourceFile>) {
         if file_type.is_dir() {
             collect(&entry.path(), &format!("{path}/"), files);
         } else if file_type.is_file() {
-            // A picture has no text.
+            // An image is not UTF-8: its text is empty.
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
             files.push(SourceFile { path, text });
         }

@@ -1,153 +1,47 @@
-//! What no file of the repository may say.
+//! The words of prose and of identifiers.
 
-use super::tree::SourceFile;
+use std::ops::Range;
 
-/// Text that must not appear, and what to do instead. In pieces, so that this file may stay.
-const FORBIDDEN: &[(&str, &str)] = &[
-    (concat!("to", "do!"), "write it, or leave it out and say so in the README"),
-    (concat!("unimpl", "emented!"), "write it, or leave it out and say so in the README"),
-    (concat!("TO", "DO"), "do it, or leave it out and say so in the README"),
-    (concat!("FIX", "ME"), "fix it"),
-    (concat!("<!-- fi", "ll"), "put the real output or figure here"),
-    (concat!("/wo", "rk/"), "the repository knows no machine's paths"),
-    (concat!("/tm", "p/pg"), "the repository knows no machine's paths"),
-    (concat!("/tm", "p/plan"), "the repository knows no machine's paths"),
-    (concat!("sub", "agent"), "write about the program, not about how it was written"),
-    (concat!("issue", " #"), "say what the matter is; numbers of a tracker grow stale"),
-    (concat!("Issue", " #"), "say what the matter is; numbers of a tracker grow stale"),
-];
-
-/// An attribute that switches a test off, and the reasons to do so.
-const IGNORE: &str = concat!("#[ign", "ore");
-const IGNORE_REASONS: &[&str] = &[" = \"started by ", " = \"downloads from ", " = \"installs "];
-
-/// Whose pages may be linked to. Hosts without a dot and reserved names need no permission.
-const HOSTS: &[&str] = &[
-    "debezium.io",
-    "docs.djangoproject.com",
-    "docs.rs",
-    "github.com",
-    "html.spec.whatwg.org",
-    "json-schema.org",
-    "keepachangelog.com",
-    "opensource.org",
-    "prometheus.io",
-    "readyset.io",
-    "redis.io",
-    "rust-lang.github.io",
-    "semver.org",
-    "spec.openapis.org",
-    "www.apache.org",
-    "www.postgresql.org",
-    "www.rfc-editor.org",
-    // The namespace of SVG.
-    "www.w3.org",
-];
-
-/// Names that are nobody's (RFC 2606), for examples.
-const RESERVED: &[&str] = &[".example", ".invalid", ".test", "example.com", "example.org"];
-
-/// Every line that says what it must not.
-pub(crate) fn forbidden(files: &[SourceFile]) -> Vec<String> {
-    each_line(files, |line| {
-        let word = FORBIDDEN.iter().find(|(word, _)| line.contains(word));
-        if let Some((word, instead)) = word {
-            return Some(format!("`{word}`: {instead}"));
-        }
-        let (_, reason) = line.split_once(IGNORE)?;
-        let allowed = IGNORE_REASONS.iter().any(|allowed| reason.starts_with(allowed));
-        (!allowed).then(|| {
-            "a test that is switched off shows nothing: mend or remove it, unless another test \
-             starts it or it changes more than this directory"
-                .to_owned()
-        })
-    })
+/// A word, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) text: String,
+    /// Its bytes in the text that it is from.
+    pub(crate) range: Range<usize>,
 }
 
-/// Every link to a host that is not known.
-pub(crate) fn unknown_hosts(files: &[SourceFile]) -> Vec<String> {
-    each_line(files, |line| {
-        let host = hosts(line).into_iter().find(|host| !may_be_named(host))?;
-        Some(format!("links to {host}; if readers need that page, add its host to HOSTS"))
-    })
-}
-
-fn each_line(files: &[SourceFile], check: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let mut found = Vec::new();
-    for file in files {
-        for (at, line) in file.text.lines().enumerate() {
-            if let Some(finding) = check(line) {
-                found.push(format!("{}:{}: {finding}", file.path, at + 1));
+/// The words of a text; `snake_case` and `CamelCase` are taken apart.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = Word> {
+    let mut words: Vec<Word> = Vec::new();
+    let mut before = ' ';
+    let mut rest = text.char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        if c.is_alphanumeric() {
+            let before_lowercase = rest.peek().is_some_and(|(_, next)| next.is_lowercase());
+            let is_hump = c.is_uppercase() && (before.is_lowercase() || before_lowercase);
+            if is_hump || !before.is_alphanumeric() {
+                words.push(Word { text: String::new(), range: at..at });
             }
+            let word = words.last_mut().expect("a word begins at the latest here");
+            word.text.extend(c.to_lowercase());
+            word.range.end = at + c.len_utf8();
         }
+        before = c;
     }
-    found
-}
-
-/// The hosts of the `http` and `https` URLs in a line.
-fn hosts(line: &str) -> Vec<&str> {
-    let schemes = ["http://", "https://"];
-    let after = schemes
-        .iter()
-        .flat_map(|scheme| line.match_indices(scheme).map(|(at, _)| at + scheme.len()));
-    let host = |at: usize| {
-        let rest = &line[at..];
-        let rest = rest.split_once('@').map_or(rest, |(user, rest)| {
-            if user.contains(['/', ' ', '"']) { &line[at..] } else { rest }
-        });
-        let part_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-        &rest[..rest.find(|c| !part_of_host(c)).unwrap_or(rest.len())]
-    };
-    after.map(host).collect()
-}
-
-fn may_be_named(host: &str) -> bool {
-    let host = host.trim_end_matches('.');
-    !host.contains('.')
-        || host.starts_with(|c: char| c.is_ascii_digit())
-        || HOSTS.contains(&host)
-        || RESERVED.iter().any(|name| host.ends_with(name))
+    words.into_iter()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> [SourceFile; 1] {
-        [SourceFile { path: "README.md".into(), text: text.into() }]
-    }
-
     #[test]
-    fn forbidden_words_are_found_with_their_line() {
-        for (word, _) in FORBIDDEN {
-            let found = forbidden(&file(&format!("fine\nnot {word} fine\n")));
-            assert_eq!(found.len(), 1, "{word}");
-            assert!(found[0].starts_with("README.md:2: "), "{found:?}");
-        }
-        assert_eq!(forbidden(&file("a mastodon worked")), Vec::<String>::new());
-    }
-
-    #[test]
-    fn tests_are_not_switched_off_without_a_reason() {
-        assert_eq!(forbidden(&file(&format!("{IGNORE}]"))).len(), 1);
-        assert_eq!(forbidden(&file(&format!("{IGNORE} = \"flaky\"]"))).len(), 1);
-        assert_eq!(
-            forbidden(&file(&format!("{IGNORE} = \"started by the test below\"]"))).len(),
-            0
-        );
-    }
-
-    #[test]
-    fn links_lead_to_known_hosts() {
-        let unknown = concat!("see https:/", "/registry.internal.corp/index and http://x");
-        assert_eq!(
-            unknown_hosts(&file(unknown)),
-            [
-                "README.md:1: links to registry.internal.corp; if readers need that page, add its host to HOSTS"
-            ]
-        );
-        let known = "http://127.0.0.1:8080/ http://{address}/ https://app.example, \
-             https://www.postgresql.org/docs/ https://me@db.example/";
-        assert_eq!(unknown_hosts(&file(known)), Vec::<String>::new());
+    fn names_are_taken_apart() {
+        let text = "read_HTTPBody TableOid2, isn't";
+        let found: Vec<Word> = words(text).collect();
+        let texts: Vec<&str> = found.iter().map(|word| word.text.as_str()).collect();
+        assert_eq!(texts, ["read", "http", "body", "table", "oid2", "isn", "t"]);
+        let ranges: Vec<&str> = found.iter().map(|word| &text[word.range.clone()]).collect();
+        assert_eq!(ranges, ["read", "HTTP", "Body", "Table", "Oid2", "isn", "t"]);
     }
 }

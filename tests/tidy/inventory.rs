@@ -1,11 +1,11 @@
-//! Small rules: file lengths, SQL files, documented alerts.
+//! Inventories: file lengths, SQL files, documented alerts.
 
 use std::collections::BTreeSet;
 
 use super::links::anchor;
 use super::tree::SourceFile;
 
-/// Lines of a source file at most: a longer one is hard to keep in mind.
+/// The longest source file, in lines: a longer one is hard to keep in mind.
 const LINES_MAX: usize = 400;
 
 /// Source files beyond [`LINES_MAX`]; `tests` are the files that no binary contains.
@@ -17,11 +17,22 @@ pub(crate) fn long_files(files: &[SourceFile], tests: &BTreeSet<&str>) -> Vec<St
     long.map(|file| {
         let lines = file.text.lines().count();
         format!(
-            "{}: {lines} lines, at most {LINES_MAX}: give a part of it a file of its own",
+            "{}: {lines} lines, at most {LINES_MAX}: move a part of it into a file of its own",
             file.path
         )
     })
     .collect()
+}
+
+/// Modules `name.rs` that have a folder `name/` beside them.
+pub(crate) fn modules_beside_their_folder(files: &[SourceFile]) -> Vec<String> {
+    let has_folder =
+        |stem: &str| files.iter().any(|file| file.path.starts_with(&format!("{stem}/")));
+    let stems = files.iter().filter_map(|file| file.path.strip_suffix(".rs"));
+    stems
+        .filter(|stem| has_folder(stem))
+        .map(|stem| format!("{stem}.rs: move it to {stem}/mod.rs, beside its submodules"))
+        .collect()
 }
 
 /// Files of `sql/` that no source file includes.
@@ -83,6 +94,15 @@ mod tests {
         let found = long_files(&files, &BTreeSet::from(["src/long/tests.rs"]));
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("src/long.rs: 401 lines"), "{found:?}");
+    }
+
+    #[test]
+    fn modules_beside_their_folder_are_found() {
+        let paths = ["src/a.rs", "src/a/b.rs", "src/c/mod.rs", "src/c/d.rs", "src/ab.rs"];
+        assert_eq!(
+            modules_beside_their_folder(&paths.map(|path| file(path, ""))),
+            ["src/a.rs: move it to src/a/mod.rs, beside its submodules"]
+        );
     }
 
     #[test]

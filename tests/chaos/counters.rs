@@ -1,47 +1,47 @@
-//! What was done and checked, counted; too little is a failure.
+//! Counts of operations and checks; a run with too few of them is a failure.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Things that are counted.
+/// Counted operations and checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Count {
     Commits,
-    /// Statements the server refused, or that a fault ended.
-    Refused,
+    /// Statements that the server rejected or a fault interrupted.
+    Rejected,
     Migrations,
-    Answers,
+    Responses,
     Changes,
     Resets,
-    /// A service did not answer, or said "not now".
-    Waits,
-    /// A mirror's table against the database.
+    /// Requests without a response, or with 503.
+    Unavailable,
+    /// Tables of a client compared with the database.
     Comparisons,
     RowsCompared,
     SumsChecked,
     OwnWritesRead,
-    RowsWatched,
-    QuietPoints,
+    RepeatedReads,
+    QuiescentPhases,
 }
 
-/// The least of each that means something, a second of the whole run.
-const LEAST_A_SECOND: &[(Count, f64)] = &[
+/// Fewest of each per second of the run for the run to prove anything.
+const MIN_PER_SECOND: &[(Count, f64)] = &[
     (Count::Commits, 10.0),
     (Count::Migrations, 0.1),
-    (Count::Answers, 10.0),
+    (Count::Responses, 10.0),
     (Count::Changes, 50.0),
     (Count::Comparisons, 3.0),
     (Count::RowsCompared, 50.0),
     (Count::SumsChecked, 1.0),
     (Count::OwnWritesRead, 0.5),
-    (Count::RowsWatched, 5.0),
-    (Count::QuietPoints, 0.02),
+    (Count::RepeatedReads, 5.0),
+    (Count::QuiescentPhases, 0.02),
 ];
-const FAULTS_A_SECOND: f64 = 0.1;
+const FAULTS_PER_SECOND_MIN: f64 = 0.1;
 
-/// Counts from all tasks.
+/// The counts of all tasks.
 #[derive(Default)]
 pub(crate) struct ChaosCounters {
     counts: Mutex<BTreeMap<Count, usize>>,
@@ -49,31 +49,32 @@ pub(crate) struct ChaosCounters {
 }
 
 impl ChaosCounters {
-    pub(crate) fn add(&self, what: Count, many: usize) {
-        *self.counts.lock().unwrap().entry(what).or_default() += many;
+    pub(crate) fn add(&self, count: Count, n: usize) {
+        *self.counts.lock().unwrap().entry(count).or_default() += n;
     }
 
     pub(crate) fn fault(&self, name: &'static str) {
         *self.faults.lock().unwrap().entry(name).or_default() += 1;
     }
 
-    pub(crate) fn of(&self, what: Count) -> usize {
-        self.counts.lock().unwrap().get(&what).copied().unwrap_or(0)
+    pub(crate) fn of(&self, count: Count) -> usize {
+        self.counts.lock().unwrap().get(&count).copied().unwrap_or(0)
     }
 
     fn faults(&self) -> usize {
         self.faults.lock().unwrap().values().sum()
     }
 
-    /// What there was too little of to have shown anything.
-    pub(crate) fn too_little(&self, duration: Duration) -> Vec<String> {
+    /// Counts below their minimum for a run of this duration.
+    pub(crate) fn shortfalls(&self, duration: Duration) -> Vec<String> {
         let least = |rate: f64| rate * duration.as_secs_f64();
-        let counts =
-            LEAST_A_SECOND.iter().map(|(what, rate)| (format!("{what:?}"), self.of(*what), *rate));
+        let counts = MIN_PER_SECOND
+            .iter()
+            .map(|(count, rate)| (format!("{count:?}"), self.of(*count), *rate));
         counts
-            .chain([("faults".to_owned(), self.faults(), FAULTS_A_SECOND)])
+            .chain([("faults".to_owned(), self.faults(), FAULTS_PER_SECOND_MIN)])
             .filter(|(_, count, rate)| (*count as f64) < least(*rate))
-            .map(|(what, count, rate)| format!("{what}: {count}, at least {:.0}", least(rate)))
+            .map(|(name, count, rate)| format!("{name}: {count}, at least {:.0}", least(rate)))
             .collect()
     }
 }

@@ -1,41 +1,41 @@
-//! Who changes definitions while everybody writes.
+//! Changes of table and type definitions, concurrent with the writers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{ProxiedLink, Refusal};
-use super::tally::Count;
-use super::world::ChaosScenario;
+use super::counters::Count;
+use super::scenario::ChaosScenario;
+use super::sql_client::{SqlClient, SqlError};
 
-/// Columns that a migration may drop or rename.
+/// Most columns `c…` in a table, which migrations add, drop and rename.
 const COLUMNS_MAX: u32 = 6;
 
-/// Changes definitions until the end.
-pub(crate) async fn migrate(world: Arc<ChaosScenario>) {
-    let (mut link, mut dice) = (ProxiedLink::new(&world), world.dice(4000));
+/// Runs random migrations until the end.
+pub(crate) async fn migrate(scenario: Arc<ChaosScenario>) {
+    let (mut session, mut rng) = (SqlClient::new(&scenario), scenario.rng(4000));
     let mut number = 0;
-    while world.may_write().await {
+    while scenario.begin_write().await {
         number += 1;
-        let (name, sql) = migration(&mut dice, number, world.has_trigger);
-        let generation = world.generation();
-        let outcome = link.execute(&sql).await;
-        world.has_written();
+        let (name, sql) = migration(&mut rng, number, scenario.has_trigger);
+        let generation = scenario.generation();
+        let outcome = session.execute(&sql).await;
+        scenario.end_write();
         match outcome {
-            Ok(()) => world.tally.add(Count::Migrations, 1),
-            // A process of the server that was killed may say anything while its files go away.
-            Err(Refusal::Refused(said))
-                if !is_expected(&said) && world.generation() == generation =>
+            Ok(()) => scenario.counters.add(Count::Migrations, 1),
+            // A server that was killed and replaced may fail with any message while its files disappear.
+            Err(SqlError::Rejected(message))
+                if !is_expected(&message) && scenario.generation() == generation =>
             {
-                world.fail("migrations", &format!("{name}: {said}"));
+                scenario.fail("migrations", &format!("{name}: {message}"));
             }
             Err(_) => {}
         }
-        world.sleep(Duration::from_millis(dice.u64(100..1500))).await;
+        scenario.sleep(Duration::from_millis(rng.u64(100..1500))).await;
     }
 }
 
-/// What happens when writers hold the table, or a migration was done already.
-fn is_expected(said: &str) -> bool {
+/// Errors that occur when writers hold the table, or when a migration has already been done.
+fn is_expected(message: &str) -> bool {
     [
         "lock timeout",
         "deadlock",
@@ -49,12 +49,12 @@ fn is_expected(said: &str) -> bool {
         "pending trigger",
     ]
     .iter()
-    .any(|known| said.contains(known))
+    .any(|known| message.contains(known))
 }
 
-/// A column `c…` of a table, picked by the dice, and what to do with it.
-fn with_a_column(table: &str, dice: &mut fastrand::Rng, action: &str) -> String {
-    let offset = dice.u32(0..COLUMNS_MAX);
+/// A statement that applies `action` to a random column `c…` of a table.
+fn with_a_column(table: &str, rng: &mut fastrand::Rng, action: &str) -> String {
+    let offset = rng.u32(0..COLUMNS_MAX);
     format!(
         "DO $$ DECLARE c text; BEGIN
            SELECT attname INTO c FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname LIKE 'c%'
@@ -63,21 +63,22 @@ fn with_a_column(table: &str, dice: &mut fastrand::Rng, action: &str) -> String 
     )
 }
 
-/// No trigger tells of a TRUNCATE of a leaf, so it is left out where everything is to be told at once.
-fn migration(dice: &mut fastrand::Rng, number: u32, has_trigger: bool) -> (&'static str, String) {
-    let table = if dice.bool() { "shape" } else { "form" };
-    let id = dice.i32(1..60);
-    match dice.u32(if has_trigger { 0..20 } else { 0..22 }) {
+/// A name and the SQL of a random migration. No trigger reports a TRUNCATE of a leaf partition, so the
+/// last two are left out where every change must be reported at once.
+fn migration(rng: &mut fastrand::Rng, number: u32, has_trigger: bool) -> (&'static str, String) {
+    let table = if rng.bool() { "shape" } else { "form" };
+    let id = rng.i32(1..60);
+    match rng.u32(if has_trigger { 0..20 } else { 0..22 }) {
         0 | 1 => ("add a column with a default", format!(
             "DO $$ BEGIN IF (SELECT count(*) FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname LIKE 'c%' AND attnum > 0 AND NOT attisdropped) < {COLUMNS_MAX}
              THEN ALTER TABLE {table} ADD COLUMN c{number} int DEFAULT {number}; END IF; END $$")),
         2 => ("add a column in a commit with changes", format!(
             "BEGIN; UPDATE {table} SET n = nextval('ticks') WHERE id > {id}; ALTER TABLE {table} ADD COLUMN c{number} text DEFAULT 'c'; UPDATE {table} SET n = nextval('ticks') WHERE id > {id}; COMMIT")),
-        3 | 4 => ("drop a column", with_a_column(table, dice, "DROP COLUMN %I")),
-        5 => ("rename a column", with_a_column(table, dice, &format!("RENAME COLUMN %I TO c{number}"))),
+        3 | 4 => ("drop a column", with_a_column(table, rng, "DROP COLUMN %I")),
+        5 => ("rename a column", with_a_column(table, rng, &format!("RENAME COLUMN %I TO c{number}"))),
         6 => ("retype a column to text", format!("ALTER TABLE {table} ALTER r TYPE text USING 't' || id || {number}")),
         7 => ("retype a column to bigint", format!("ALTER TABLE {table} ALTER r TYPE bigint USING id * {number}")),
-        8 => ("a rolled back migration", format!("BEGIN; ALTER TABLE {table} ADD COLUMN c{number} int DEFAULT 1; UPDATE {table} SET n = nextval('ticks'); ROLLBACK")),
+        8 => ("a rolled-back migration", format!("BEGIN; ALTER TABLE {table} ADD COLUMN c{number} int DEFAULT 1; UPDATE {table} SET n = nextval('ticks'); ROLLBACK")),
         9 | 10 => ("rename an enum value", format!(
             "DO $$ DECLARE l text; BEGIN SELECT enumlabel INTO l FROM pg_enum WHERE enumtypid = 'mood'::regtype ORDER BY enumsortorder OFFSET {} LIMIT 1;
              EXECUTE format('ALTER TYPE mood RENAME VALUE %L TO %L', l, 'm{number}'); END $$", number % 3)),

@@ -1,8 +1,8 @@
-//! What users of Django have today, on the same database: 100 REST list endpoints (Django REST
-//! framework, gunicorn with two workers) against one `/v1/store`; and the view of changed ids that
-//! an application keeps itself (`django/project.py`) against `/v1/changes`.
+//! Comparison with Django on the same database: 100 REST list endpoints (Django REST framework,
+//! gunicorn with two workers) with one `/v1/store`; and a view of changed ids that the application
+//! maintains itself (`project.py`) with `/v1/changes`.
 //!
-//! The project's packages are pinned in `django/requirements.txt` and installed once, by pip, into
+//! The project's packages are pinned in `requirements.txt` and installed once, by pip, into
 //! a virtual environment below `target/bench`.
 
 use std::net::SocketAddr;
@@ -25,9 +25,9 @@ use crate::support::samples::Samples;
 use crate::support::service::{BenchService, free_address};
 use crate::support::{Common, output_dir};
 
-/// Requests under way at once: what a browser allows itself for one host.
+/// Concurrent requests: a browser's limit for one host.
 const BROWSER_CONNECTIONS: u32 = 6;
-/// Ids that the view has to look after.
+/// Ids that the view manages.
 const CHANGED: u32 = 100;
 const LEAST_RATIO: f64 = 100.0;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ pub(crate) async fn run(common: &Common, options: &Options) -> anyhow::Result<()
     report.finish()
 }
 
-/// All lists of the project against one answer of ours.
+/// All lists of the project, compared with one response of Highwater.
 async fn compare_lists(
     python: &Path,
     database: &BenchDatabase,
@@ -77,7 +77,7 @@ async fn compare_lists(
     for turn in 0..=options.effort.turns {
         let of_lists = time_of_lists(gunicorn.address, options.tables).await?;
         let of_store = time_of_store(service.address).await?;
-        // Both have worked before anything is counted.
+        // A warm-up of both, not counted.
         if turn > 0 {
             lists.push(of_lists.as_secs_f64() * 1e3);
             store.push(of_store.as_secs_f64() * 1e3);
@@ -99,7 +99,7 @@ async fn compare_lists(
     Ok(())
 }
 
-/// The view of changed ids against a poll of ours, nothing new in either.
+/// The view of changed ids, compared with a poll; neither has changes.
 async fn compare_polls(
     python: &Path,
     database: &BenchDatabase,
@@ -107,14 +107,14 @@ async fn compare_polls(
     options: &Options,
     report: &mut BenchReport,
 ) -> anyhow::Result<()> {
-    // Two workers would each know only what went through themselves.
+    // With two workers each would know only the changes that it made itself.
     let gunicorn = Gunicorn::start(python, database, options, 1).await?;
     for id in 1..=CHANGED.min(options.rows) {
         gunicorn.get(&format!("/save/{id}")).await?;
     }
     let version = CHANGED.min(options.rows);
-    let answer = gunicorn.get(&format!("/update?after={version}")).await?;
-    ensure!(answer.contains("\"changes\": []"), "something was new: {answer}");
+    let response = gunicorn.get(&format!("/update?after={version}")).await?;
+    ensure!(response.contains("\"changes\": []"), "unexpected changes: {response}");
     let mut client = BenchHttpClient::connect(service.address).await?;
     let first: serde_json::Value = serde_json::from_slice(client.get("/v1/changes").await?)?;
     let after = first.get("version").and_then(|v| v.as_str()).context("no version")?;
@@ -127,20 +127,20 @@ async fn compare_polls(
     compete(&options.effort, &mut rivals).await?;
     let rows = rivals.iter().map(Rival::row).collect::<Vec<_>>();
     print_table(&[&["nothing new"], &Rival::HEADINGS[..]].concat(), &rows);
-    let [ours, theirs] = &rivals;
-    let ratio = ours.figures.rate.ratio_to(&theirs.figures.rate);
-    report.judge("polls a second / of the Django view", ratio, Goal::AtLeast(LEAST_RATIO));
-    let ours = &ours.figures.cpu_us_per_answer;
-    let ratio = theirs.figures.cpu_us_per_answer.ratio_to(ours);
-    report.keep("processor time of a poll, Django view / ours", ratio);
-    let mut plot = Bars::new("Polls with nothing new", "answers a second");
+    let [highwater, yardstick] = &rivals;
+    let ratio = highwater.figures.rate.ratio_to(&yardstick.figures.rate);
+    report.judge("polls/s / the Django view's", ratio, Goal::AtLeast(LEAST_RATIO));
+    let highwater = &highwater.figures.cpu_us_per_answer;
+    let ratio = yardstick.figures.cpu_us_per_answer.ratio_to(highwater);
+    report.keep("processor time of a poll, Django view / Highwater", ratio);
+    let mut plot = Bars::new("Polls without changes", "responses/s");
     plot.group("nothing new", rivals.iter().map(Rival::bar).collect());
     report.plot("polls", plot.to_svg());
     report.keep("polls", &rivals);
     Ok(())
 }
 
-/// Every list once, over as many connections as a browser opens.
+/// Requests every list once, over as many connections as a browser opens.
 async fn time_of_lists(address: SocketAddr, tables: u32) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let connections = (0..BROWSER_CONNECTIONS).map(|first| async move {
@@ -171,7 +171,7 @@ fn virtual_environment() -> anyhow::Result<PathBuf> {
     if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
         return Ok(python);
     }
-    println!("installing Django and what it needs into {}", directory.display());
+    println!("installing Django and its dependencies into {}", directory.display());
     run_to_end(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
     run_to_end(Command::new(&python).args(install).arg(&requirements))?;
@@ -192,7 +192,7 @@ fn run_to_end(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The project, served by gunicorn; ended when dropped.
+/// The project, served by gunicorn; stopped when dropped.
 struct Gunicorn {
     child: Child,
     address: SocketAddr,
@@ -232,10 +232,10 @@ impl Gunicorn {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!("gunicorn ended: {status}");
+                bail!("gunicorn exited: {status}");
             }
             if Instant::now() > end {
-                bail!("gunicorn does not answer");
+                bail!("gunicorn does not respond");
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -246,7 +246,7 @@ impl Gunicorn {
         Ok(String::from_utf8_lossy(client.get(path).await?).into_owned())
     }
 
-    /// Its processes: the workers are children of the first.
+    /// Process ids: the workers are children of the first.
     fn pids(&self) -> anyhow::Result<Vec<u32>> {
         let pid = self.child.id();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -257,7 +257,7 @@ impl Gunicorn {
 
 impl Drop for Gunicorn {
     fn drop(&mut self) {
-        // In order, so that the workers end as well.
+        // SIGTERM, so that the workers end as well.
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }

@@ -1,5 +1,5 @@
-//! What breaks. Each fault strikes, lasts for a while that the dice say, and heals; an open
-//! transaction lasts until the calm.
+//! Fault injection. Each fault lasts for a random time and is healed; an open transaction lasts until
+//! the quiescent phase.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,15 @@ use highwater::temp_postgres::{ShutdownMode, TempPostgresOptions};
 use tokio::task::block_in_place;
 
 use super::instance::Instance;
-use super::link::{ProxiedLink, Refusal};
-use super::world::ChaosScenario;
+use super::scenario::ChaosScenario;
+use super::sql_client::{SqlClient, SqlError};
 use crate::support::{SessionKind, Slots, TestPostgres};
 
-/// How long a fault waits for what it needs; without it, it did not strike.
+/// How long a fault waits for its preconditions; without them it is skipped.
 const SETUP_TIME_MAX: Duration = Duration::from_secs(8);
-/// Shorter runs have no time to copy a server.
+/// Shorter runs have no time to copy the server for a standby.
 const PROMOTION_RUN_MIN: Duration = Duration::from_mins(1);
 
-/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     WalsenderEnded,
@@ -77,7 +76,7 @@ impl Fault {
         match self {
             WalsenderEnded => "walsender ended",
             ServerRestarted => "server restarted",
-            ServerStoppedAtOnce => "server stopped at once",
+            ServerStoppedAtOnce => "server stopped (immediate)",
             ServerKilled => "server killed",
             ServiceKilled => "service killed",
             ServiceStopped => "service stopped",
@@ -98,36 +97,36 @@ impl Fault {
     }
 }
 
-/// Who makes them.
+/// Injects faults in random order.
 pub(crate) struct FaultInjector {
-    dice: fastrand::Rng,
+    rng: fastrand::Rng,
     duration: Duration,
-    /// Shuffled; every kind comes before one comes again.
+    /// Shuffled; refilled when empty, so that every kind is drawn before any is repeated.
     bag: Vec<Fault>,
-    idle: Option<ProxiedLink>,
+    idle: Option<SqlClient>,
 }
 
 impl FaultInjector {
-    pub(crate) fn new(dice: fastrand::Rng, duration: Duration) -> Self {
-        Self { dice, duration, bag: Vec::new(), idle: None }
+    pub(crate) fn new(rng: fastrand::Rng, duration: Duration) -> Self {
+        Self { rng, duration, bag: Vec::new(), idle: None }
     }
 
-    /// Lets faults strike until then.
-    pub(crate) async fn strike(
+    /// Injects and heals one random fault after another.
+    pub(crate) async fn inject_until(
         &mut self,
-        world: &std::sync::Arc<ChaosScenario>,
+        scenario: &std::sync::Arc<ChaosScenario>,
         pg: &mut TestPostgres,
         until: Instant,
     ) {
-        let mut link = ProxiedLink::new(world);
-        while Instant::now() < until && !world.has_ended() {
+        let mut session = SqlClient::new(scenario);
+        while Instant::now() < until && !scenario.is_finished() {
             let fault = self.draw();
-            let instance = &world.instances[self.dice.usize(0..2)];
-            let lasts = Duration::from_millis(self.dice.u64(20..1500));
+            let instance = &scenario.instances[self.rng.usize(0..2)];
+            let duration = Duration::from_millis(self.rng.u64(20..1500));
             let began = Instant::now();
-            let struck = self.one(fault, world, instance, &mut link, pg, lasts).await;
-            if struck {
-                world.tally.fault(fault.name());
+            let injected = self.inject(fault, scenario, instance, &mut session, pg, duration).await;
+            if injected {
+                scenario.counters.fault(fault.name());
             }
             let instance =
                 if matches!(fault, ServiceKilled | ServiceStopped) { instance.name } else { "" };
@@ -135,21 +134,21 @@ impl FaultInjector {
                 "  {} {instance} {:?}{}",
                 fault.name(),
                 began.elapsed(),
-                if struck { "" } else { " (not this time)" }
+                if injected { "" } else { " (skipped)" }
             );
-            for instance in &world.instances {
-                if let Some(status) = instance.ended() {
-                    world.fail(instance.name, &format!("ended by itself with {status}"));
+            for instance in &scenario.instances {
+                if let Some(status) = instance.unexpected_exit() {
+                    scenario.fail(instance.name, &format!("exited unexpectedly with {status}"));
                 }
             }
-            world.sleep(Duration::from_millis(self.dice.u64(50..900))).await;
+            scenario.sleep(Duration::from_millis(self.rng.u64(50..900))).await;
         }
     }
 
-    /// Ends what lasts.
-    pub(crate) fn heal(&mut self, world: &ChaosScenario) {
+    /// Ends every lasting fault.
+    pub(crate) fn heal(&mut self, scenario: &ChaosScenario) {
         self.idle = None;
-        for instance in &world.instances {
+        for instance in &scenario.instances {
             instance.proxy.heal();
             instance.start();
         }
@@ -159,7 +158,7 @@ impl FaultInjector {
         loop {
             if self.bag.is_empty() {
                 self.bag = ALL.to_vec();
-                self.dice.shuffle(&mut self.bag);
+                self.rng.shuffle(&mut self.bag);
             }
             match self.bag.pop() {
                 Some(StandbyPromoted) if self.duration < PROMOTION_RUN_MIN => {}
@@ -169,19 +168,19 @@ impl FaultInjector {
         }
     }
 
-    /// One fault; whether it struck.
-    async fn one(
+    /// Injects one fault; false if its preconditions were not met.
+    async fn inject(
         &mut self,
         fault: Fault,
-        world: &std::sync::Arc<ChaosScenario>,
-        at: &Instance,
-        link: &mut ProxiedLink,
+        scenario: &std::sync::Arc<ChaosScenario>,
+        instance: &Instance,
+        session: &mut SqlClient,
         pg: &mut TestPostgres,
-        lasts: Duration,
+        duration: Duration,
     ) -> bool {
-        let proxy = &at.proxy;
+        let proxy = &instance.proxy;
         match fault {
-            WalsenderEnded => return end_walsenders(link).await.is_ok(),
+            WalsenderEnded => return end_walsenders(session).await.is_ok(),
             ServerRestarted => return restart(pg, ShutdownMode::Fast).await,
             ServerStoppedAtOnce => return restart(pg, ShutdownMode::Immediate).await,
             ServerKilled => {
@@ -189,16 +188,16 @@ impl FaultInjector {
                 return restart(pg, ShutdownMode::Immediate).await;
             }
             ServiceKilled => {
-                at.kill();
-                world.sleep(lasts).await;
-                at.start();
+                instance.kill();
+                scenario.sleep(duration).await;
+                instance.start();
             }
             ServiceStopped => {
-                if let Err(what) = at.stop().await {
-                    world.fail(at.name, &what);
+                if let Err(problem) = instance.stop().await {
+                    scenario.fail(instance.name, &problem);
                 }
-                world.sleep(lasts).await;
-                at.start();
+                scenario.sleep(duration).await;
+                instance.start();
             }
             NetworkReset => proxy.reset(),
             NetworkHalfClosed => proxy.half_close(),
@@ -206,50 +205,51 @@ impl FaultInjector {
             NetworkSilent => proxy.black_hole(),
             StreamSilent => proxy.silence(SessionKind::Replication),
             SqlSilent => proxy.silence(SessionKind::Sql),
-            NetworkSlow => proxy.delay(Duration::from_millis(self.dice.u64(1..30))),
+            NetworkSlow => proxy.delay(Duration::from_millis(self.rng.u64(1..30))),
             SlotDropped => {
-                let change = format!("SELECT pg_drop_replication_slot('{}')", at.slot);
-                return tamper(at, link, &change).await;
+                let change = format!("SELECT pg_drop_replication_slot('{}')", instance.slot);
+                return tamper(instance, session, &change).await;
             }
             SlotMoved => {
                 let change = format!(
                     "SELECT pg_replication_slot_advance('{}', pg_current_wal_lsn())",
-                    at.slot
+                    instance.slot
                 );
-                return tamper(at, link, &change).await;
+                return tamper(instance, session, &change).await;
             }
-            SlotInvalidated => return invalidate(at, link).await.unwrap_or(false),
+            SlotInvalidated => return invalidate(instance, session).await.unwrap_or(false),
             StandbyPromoted => {
                 self.idle = None;
-                promote(world, pg, lasts).await;
+                promote(scenario, pg, duration).await;
             }
             Reload => {
-                let reloading = at.client.post(at.url() + "/admin/reload?table=all").send().await;
+                let reloading =
+                    instance.client.post(instance.url() + "/admin/reload?table=all").send().await;
                 return reloading.is_ok_and(|reply| reply.status().as_u16() == 202);
             }
             IdleInTransaction => {
-                let mut idle = ProxiedLink::new(world);
+                let mut idle = SqlClient::new(scenario);
                 let sql =
                     "BEGIN; INSERT INTO beat VALUES (-1, 0) ON CONFLICT (id) DO UPDATE SET n = 0";
-                let struck = idle.execute(sql).await.is_ok();
+                let injected = idle.execute(sql).await.is_ok();
                 self.idle = Some(idle);
-                return struck;
+                return injected;
             }
         }
-        // Some silences last longer than the service's patience.
-        let lasts = if matches!(fault, NetworkSilent | StreamSilent) {
-            lasts * self.dice.u32(1..8)
+        // Some silences exceed the service's own timeouts.
+        let duration = if matches!(fault, NetworkSilent | StreamSilent) {
+            duration * self.rng.u32(1..8)
         } else {
-            lasts
+            duration
         };
-        world.sleep(lasts).await;
+        scenario.sleep(duration).await;
         proxy.heal();
         true
     }
 }
 
-async fn end_walsenders(link: &mut ProxiedLink) -> Result<(), Refusal> {
-    link.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await
+async fn end_walsenders(session: &mut SqlClient) -> Result<(), SqlError> {
+    session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await
 }
 
 async fn restart(pg: &mut TestPostgres, mode: ShutdownMode) -> bool {
@@ -258,59 +258,63 @@ async fn restart(pg: &mut TestPostgres, mode: ShutdownMode) -> bool {
     true
 }
 
-/// Does something to a slot while its holder is cut off.
-async fn tamper(at: &Instance, link: &mut ProxiedLink, change: &str) -> bool {
-    at.proxy.cut();
+/// Changes a slot while the connection of its instance is cut.
+async fn tamper(instance: &Instance, session: &mut SqlClient, change: &str) -> bool {
+    instance.proxy.cut();
     let began = Instant::now();
-    let mut struck = false;
-    while !struck && began.elapsed() < SETUP_TIME_MAX {
-        struck = link.execute(change).await.is_ok();
+    let mut injected = false;
+    while !injected && began.elapsed() < SETUP_TIME_MAX {
+        injected = session.execute(change).await.is_ok();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    at.proxy.heal();
-    struck
+    instance.proxy.heal();
+    injected
 }
 
-/// Writes WAL until the server takes it away from a slot whose reader hangs.
-async fn invalidate(at: &Instance, link: &mut ProxiedLink) -> Result<bool, Refusal> {
-    at.proxy.silence(SessionKind::Replication);
-    let struck = until_invalid(at, link).await;
-    at.proxy.heal();
-    link.execute("ALTER SYSTEM RESET max_slot_wal_keep_size").await?;
-    link.execute("SELECT pg_reload_conf()").await?;
-    struck
+/// Writes WAL until the server invalidates the slot of a reader that does not read.
+async fn invalidate(instance: &Instance, session: &mut SqlClient) -> Result<bool, SqlError> {
+    instance.proxy.silence(SessionKind::Replication);
+    let injected = write_wal_until_invalid(instance, session).await;
+    instance.proxy.heal();
+    session.execute("ALTER SYSTEM RESET max_slot_wal_keep_size").await?;
+    session.execute("SELECT pg_reload_conf()").await?;
+    injected
 }
 
-async fn until_invalid(at: &Instance, link: &mut ProxiedLink) -> Result<bool, Refusal> {
-    link.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'").await?;
-    link.execute("SELECT pg_reload_conf()").await?;
-    // The service may replace the slot before we see it lost.
+async fn write_wal_until_invalid(
+    instance: &Instance,
+    session: &mut SqlClient,
+) -> Result<bool, SqlError> {
+    session.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'").await?;
+    session.execute("SELECT pg_reload_conf()").await?;
+    // The service may replace the slot before its status is read.
     let invalid = format!(
         "SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{}' AND wal_status <> 'lost')",
-        at.slot
+        instance.slot
     );
     let began = Instant::now();
     while began.elapsed() < SETUP_TIME_MAX {
         for _ in 0..4 {
-            link.execute("SELECT pg_logical_emit_message(true, 'test', ''), pg_switch_wal()")
+            session
+                .execute("SELECT pg_logical_emit_message(true, 'test', ''), pg_switch_wal()")
                 .await?;
         }
-        link.execute("CHECKPOINT").await?;
-        if link.value::<bool>(&invalid).await? {
+        session.execute("CHECKPOINT").await?;
+        if session.value::<bool>(&invalid).await? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// A standby takes the place of the server, with or without its last commits.
-async fn promote(world: &ChaosScenario, pg: &mut TestPostgres, lasts: Duration) {
+/// Promotes a standby in place of the primary, with or without its last commits.
+async fn promote(scenario: &ChaosScenario, pg: &mut TestPostgres, duration: Duration) {
     let standby = pg.standby(Slots::None, TempPostgresOptions::default()).await;
-    world.sleep(lasts).await;
+    scenario.sleep(duration).await;
     block_in_place(|| pg.server().kill()).expect("killed");
     standby.promote().await;
-    world.moved(standby.socket_url());
-    for instance in &world.instances {
+    scenario.set_database(standby.socket_url());
+    for instance in &scenario.instances {
         instance.proxy.switch(&standby);
     }
     *pg = standby;

@@ -1,13 +1,13 @@
-//! Who changes rows: everything a transaction can do, several at once.
+//! Writers: concurrent transactions with everything that a transaction can contain.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{ProxiedLink, Refusal};
-use super::tally::Count;
-use super::world::ChaosScenario;
+use super::counters::Count;
+use super::scenario::ChaosScenario;
+use super::sql_client::{SqlClient, SqlError};
 
-/// Text keys that URLs, SQL and JSON would rather not see.
+/// Text keys that need escaping in URLs, SQL or JSON.
 pub(crate) const NAMES: &[&str] = &[
     "a",
     "b,c",
@@ -36,14 +36,15 @@ const MANY: i32 = 600;
 /// Above `log.max_transaction_changes`.
 const TOO_MANY: i32 = 2_500;
 
-/// A part of a transaction.
+/// One step of a transaction.
 struct WriterPart {
     sql: String,
-    /// Rows come or go: one at a time in such a table, so that a counter taken early is not used late.
+    /// Advisory locks of the tables in which it inserts or deletes rows: one transaction at a time, so that a
+    /// counter drawn early is not stored late.
     locks: &'static [i32],
 }
 
-/// A writer's dice.
+/// A writer's random choices.
 pub(crate) struct WriterRng(pub(crate) fastrand::Rng);
 
 impl WriterRng {
@@ -51,7 +52,7 @@ impl WriterRng {
         self.0.i32(1..150)
     }
 
-    /// As a literal.
+    /// A random key as an SQL literal.
     fn name(&mut self) -> String {
         format!("'{}'", NAMES[self.0.usize(..NAMES.len())].replace('\'', "''"))
     }
@@ -128,7 +129,7 @@ impl WriterRng {
         }
     }
 
-    /// `big` is stored out of line: an UPDATE that leaves it alone does not send it.
+    /// `big` is stored out of line: an UPDATE that does not assign it does not send it.
     fn toast(&mut self) -> (String, &'static [i32]) {
         let table = if self.0.bool() { "toast" } else { "toasty" };
         let (id, size) = (self.id() % 60, self.0.i32(70..120));
@@ -172,7 +173,7 @@ impl WriterRng {
         }
     }
 
-    /// Rows move between leaves.
+    /// Rows move between partitions.
     fn parts(&mut self) -> String {
         let id = self.id();
         match self.0.u32(0..5) {
@@ -247,7 +248,7 @@ impl WriterRng {
         }
     }
 
-    /// Up to the end, which is the caller's.
+    /// A transaction without its COMMIT or ROLLBACK, which the caller appends.
     fn transaction(&mut self) -> String {
         let parts: Vec<WriterPart> = (0..self.0.usize(1..5)).map(|_| self.part()).collect();
         let mut locks: Vec<i32> = parts.iter().flat_map(|part| part.locks).copied().collect();
@@ -266,70 +267,70 @@ impl WriterRng {
     }
 }
 
-/// Writes to all tables but those of [`transfer`], while writers may.
-pub(crate) async fn write(world: Arc<ChaosScenario>, number: u64) {
-    let (mut link, mut dice) = (ProxiedLink::new(&world), WriterRng(world.dice(number)));
+/// Writes to all tables except those of [`transfer`] during fault phases.
+pub(crate) async fn write(scenario: Arc<ChaosScenario>, number: u64) {
+    let (mut session, mut rng) = (SqlClient::new(&scenario), WriterRng(scenario.rng(number)));
     let mut prepared = 0;
-    while world.may_write().await {
-        let sql = dice.transaction();
-        let outcome = match dice.0.u32(0..20) {
-            0..2 => link.execute(&(sql + "ROLLBACK")).await,
+    while scenario.begin_write().await {
+        let sql = rng.transaction();
+        let outcome = match rng.0.u32(0..20) {
+            0..2 => session.execute(&(sql + "ROLLBACK")).await,
             2..4 => {
                 prepared += 1;
                 let name = format!("w{number} {prepared}");
-                two_phases(&mut link, &mut dice, &sql, &name).await
+                two_phases(&mut session, &mut rng, &sql, &name).await
             }
-            _ => link.execute(&(sql + "COMMIT")).await,
+            _ => session.execute(&(sql + "COMMIT")).await,
         };
-        world.has_written();
-        after(&world, &outcome).await;
-        world.sleep(Duration::from_millis(dice.0.u64(0..40))).await;
+        scenario.end_write();
+        record_outcome(&scenario, &outcome).await;
+        scenario.sleep(Duration::from_millis(rng.0.u64(0..40))).await;
     }
 }
 
-/// What is left prepared by a fault is ended in the calm.
+/// Two-phase commit. A transaction that a fault leaves prepared ends in the quiescent phase.
 async fn two_phases(
-    link: &mut ProxiedLink,
-    dice: &mut WriterRng,
+    session: &mut SqlClient,
+    rng: &mut WriterRng,
     sql: &str,
     name: &str,
-) -> Result<(), Refusal> {
-    link.execute(&format!("{sql}PREPARE TRANSACTION '{name}'")).await?;
-    tokio::time::sleep(Duration::from_millis(dice.0.u64(0..50))).await;
-    let end = if dice.0.u32(0..3) == 0 { "ROLLBACK" } else { "COMMIT" };
-    link.execute(&format!("{end} PREPARED '{name}'")).await
+) -> Result<(), SqlError> {
+    session.execute(&format!("{sql}PREPARE TRANSACTION '{name}'")).await?;
+    tokio::time::sleep(Duration::from_millis(rng.0.u64(0..50))).await;
+    let end = if rng.0.u32(0..3) == 0 { "ROLLBACK" } else { "COMMIT" };
+    session.execute(&format!("{end} PREPARED '{name}'")).await
 }
 
-/// Ends what was left prepared, one way or the other.
+/// Commits or rolls back every prepared transaction.
 pub(crate) async fn end_prepared(
-    link: &mut ProxiedLink,
-    dice: &mut fastrand::Rng,
-) -> Result<(), Refusal> {
-    for row in link.query("SELECT gid FROM pg_prepared_xacts ORDER BY gid").await? {
-        let end = if dice.bool() { "ROLLBACK" } else { "COMMIT" };
-        link.execute(&format!("{end} PREPARED '{}'", row.get::<_, &str>(0))).await?;
+    session: &mut SqlClient,
+    rng: &mut fastrand::Rng,
+) -> Result<(), SqlError> {
+    for row in session.query("SELECT gid FROM pg_prepared_xacts ORDER BY gid").await? {
+        let end = if rng.bool() { "ROLLBACK" } else { "COMMIT" };
+        session.execute(&format!("{end} PREPARED '{}'", row.get::<_, &str>(0))).await?;
     }
     Ok(())
 }
 
-/// Counts, and waits where the server is away.
-pub(crate) async fn after(world: &ChaosScenario, outcome: &Result<(), Refusal>) {
+/// Counts a commit; waits if the server is unavailable.
+pub(crate) async fn record_outcome(scenario: &ChaosScenario, outcome: &Result<(), SqlError>) {
     match outcome {
-        Ok(()) => world.tally.add(Count::Commits, 1),
-        Err(Refusal::Away) => world.sleep(Duration::from_millis(100)).await,
-        Err(Refusal::Refused(_)) => {}
+        Ok(()) => scenario.counters.add(Count::Commits, 1),
+        Err(SqlError::Unavailable) => scenario.sleep(Duration::from_millis(100)).await,
+        Err(SqlError::Rejected(_)) => {}
     }
 }
 
-/// Moves amounts between `plus` and `minus`, which sum to zero in every commit. Rows 1 to 10 are
-/// always there.
-pub(crate) async fn transfer(world: Arc<ChaosScenario>, number: u64) {
-    let (mut link, mut dice) = (ProxiedLink::new(&world), world.dice(500 + number));
-    while world.may_write().await {
-        let (a, b, x, v) = (dice.i32(1..=10), dice.i32(1..=10), dice.i32(11..60), dice.i32(-9..9));
+/// Moves amounts between `plus` and `minus`, which sum to zero in every commit. Rows 1 to 10 always
+/// exist.
+pub(crate) async fn transfer(scenario: Arc<ChaosScenario>, number: u64) {
+    let (mut session, mut rng) = (SqlClient::new(&scenario), scenario.rng(500 + number));
+    while scenario.begin_write().await {
+        let (a, b, x, v) = (rng.i32(1..=10), rng.i32(1..=10), rng.i32(11..60), rng.i32(-9..9));
         let plus = format!("UPDATE plus SET v = v + {v}, n = nextval('ticks') WHERE id = {a};");
         let minus = format!("UPDATE minus SET v = v - {v}, n = nextval('ticks') WHERE id = {b};");
-        let sql = match dice.u32(0..8) {
+        let sql = match rng.u32(0..8) {
             0 => format!(
                 "BEGIN; SELECT pg_advisory_xact_lock(10); WITH i AS (INSERT INTO plus VALUES ({x}, {v}, nextval('ticks')) ON CONFLICT DO NOTHING RETURNING v) UPDATE minus SET v = minus.v - i.v, n = nextval('ticks') FROM i WHERE id = {b}; COMMIT"
             ),
@@ -340,9 +341,9 @@ pub(crate) async fn transfer(world: Arc<ChaosScenario>, number: u64) {
             3 => format!("BEGIN; {plus} SAVEPOINT s; {plus} ROLLBACK TO s; {minus} COMMIT"),
             _ => format!("BEGIN; {plus} {minus} COMMIT"),
         };
-        let outcome = link.execute(&sql).await;
-        world.has_written();
-        after(&world, &outcome).await;
-        world.sleep(Duration::from_millis(dice.u64(0..40))).await;
+        let outcome = session.execute(&sql).await;
+        scenario.end_write();
+        record_outcome(&scenario, &outcome).await;
+        scenario.sleep(Duration::from_millis(rng.u64(0..40))).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A Highwater as a process of its own, behind a network that can fail.
+//! A Highwater process behind a proxy that can fail.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use nix::unistd::Pid;
 use super::schema::{RowSet, TABLES};
 use crate::support::{Proxy, TestPostgres};
 
-/// Ends within this after SIGTERM. The promise is 5 s; the rest is for a busy machine.
+/// Time to exit after SIGTERM. The contract allows 5 s; the rest is slack for a busy machine.
 const STOP_TIME_MAX: Duration = Duration::from_secs(9);
-/// A process listens by then.
+/// Time for a started process to listen.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
-/// No answer takes longer, long polls included.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longest response time, long polls included.
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// One of the services.
+/// One of the two services.
 pub(crate) struct Instance {
     pub(crate) name: &'static str,
     pub(crate) proxy: Proxy,
@@ -30,12 +30,12 @@ pub(crate) struct Instance {
     config: PathBuf,
     log: PathBuf,
     child: Mutex<Option<Child>>,
-    /// How often it was started.
+    /// Number of starts.
     starts: AtomicUsize,
 }
 
 impl Instance {
-    /// Writes its configuration into `directory` and does not start it yet.
+    /// Writes the configuration into `directory`; the process is started later.
     pub(crate) async fn new(
         pg: &TestPostgres,
         name: &'static str,
@@ -45,8 +45,8 @@ impl Instance {
         let proxy = Proxy::start(pg).await;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        let slot = format!("torture_{name}");
-        // One is sent what is in progress, the other waits: their versions are the same.
+        let slot = format!("chaos_{name}");
+        // One receives transactions in progress, the other only whole ones: their versions are equal.
         let streaming = if name == "one" { "on" } else { "off" };
         let mut text = format!(
             "[postgres]\nurl = {:?}\nslot = {slot:?}\nconnect_timeout = \"2s\"\n\
@@ -60,9 +60,9 @@ impl Instance {
         let (config, log) =
             (directory.join(format!("{name}.toml")), directory.join(format!("{name}.log")));
         std::fs::write(&config, text).expect("a file");
-        // The HTTP client links TLS without choosing its cryptography; a second choice is refused.
+        // The HTTP client links TLS without a cryptography provider; installing a second one fails.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIME_MAX).build();
+        let client = reqwest::Client::builder().no_proxy().timeout(RESPONSE_TIME_MAX).build();
         Self {
             name,
             proxy,
@@ -84,12 +84,12 @@ impl Instance {
         &self.address
     }
 
-    /// How often it was started: rows may go back from one life to the next.
-    pub(crate) fn life(&self) -> usize {
+    /// Number of starts: a row may be older after a restart than before it.
+    pub(crate) fn start_count(&self) -> usize {
         self.starts.load(Ordering::SeqCst)
     }
 
-    /// Starts it unless it runs.
+    /// Starts the process unless it runs.
     pub(crate) fn start(&self) {
         let mut child = self.child.lock().unwrap();
         if child.is_some() {
@@ -115,13 +115,13 @@ impl Instance {
         }
     }
 
-    /// SIGTERM; says what was wrong with its end. A process that has hardly begun dies of the signal
-    /// like any other, so it is let come to itself first.
+    /// SIGTERM; an error describes a wrong exit. The signal's default action kills a process that has not
+    /// installed its handler yet, so this waits until the service responds.
     pub(crate) async fn stop(&self) -> Result<(), String> {
         let began = Instant::now();
         while self.client.get(self.url() + "/livez").send().await.is_err() {
             if began.elapsed() > START_TIME_MAX {
-                return Err(format!("it does not answer within {START_TIME_MAX:?}"));
+                return Err(format!("no response within {START_TIME_MAX:?}"));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -130,25 +130,25 @@ impl Instance {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         let began = Instant::now();
         loop {
-            match child.try_wait().expect("a child of ours") {
+            match child.try_wait().expect("the process is a child") {
                 Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("it ended with {status}")),
+                Some(status) => return Err(format!("exited with {status}")),
                 None if began.elapsed() > STOP_TIME_MAX => {
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err(format!("it did not end within {STOP_TIME_MAX:?} of SIGTERM"));
+                    return Err(format!("still running {STOP_TIME_MAX:?} after SIGTERM"));
                 }
                 None => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     }
 
-    /// How it ended, if it did so by itself: it must not.
-    pub(crate) fn ended(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap().as_mut()?.try_wait().expect("a child of ours")
+    /// Its status if it exited without a signal from the test, which is a failure.
+    pub(crate) fn unexpected_exit(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().as_mut()?.try_wait().expect("the process is a child")
     }
 
-    /// The end of its log.
+    /// The last lines of its log.
     pub(crate) fn log_tail(&self, lines: usize) -> String {
         tail(&std::fs::read_to_string(&self.log).unwrap_or_default(), lines)
     }

@@ -1,6 +1,6 @@
-//! The tables, and how their rows are held.
+//! The tables, and how their rows are cached.
 
-/// What a service holds of a table's rows.
+/// The `rows` setting of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowSet {
     Off,
@@ -8,7 +8,7 @@ pub(crate) enum RowSet {
     Preload,
 }
 
-/// Every table there is at the start.
+/// Every table that exists at the start.
 pub(crate) const TABLES: &[(&str, RowSet)] = &[
     ("plain", RowSet::Off),
     ("child", RowSet::Off),
@@ -71,7 +71,7 @@ pub(crate) const SQL: &str = r#"
 /// The event trigger that announces changed definitions.
 pub(crate) const EVENT_TRIGGER: &str = include_str!("../../sql/event_trigger.sql");
 
-/// What is held of a table's rows; tables made later are of the first kind.
+/// The `rows` setting of a table; tables created later have none.
 pub(crate) fn rows_of(table: &str) -> RowSet {
     TABLES.iter().find(|(name, _)| *name == table).map_or(RowSet::Off, |(_, rows)| *rows)
 }

@@ -1,5 +1,5 @@
-//! Clients that take what they can get: connections that do nothing, and such that ask for the
-//! largest answers there are and never read them.
+//! Greedy clients: connections that do nothing, and clients that request the largest responses and never
+//! read them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,26 +11,26 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::load::LARGE_ROWS;
 use crate::support::{Highwater, PATIENCE};
 
-/// Connections that are made at once.
+/// Connections opened concurrently.
 const AT_ONCE: u64 = 100;
 /// Rounds of greedy requests, one of each kind; more only while a limit was not reached yet.
 const ROUNDS: usize = 60;
 /// Limits that greedy requests must reach, by the problems that report it.
 const LIMIT_PROBLEMS: [&str; 2] = ["answers-full", "too-many-clients"];
-/// Limit for the greedy to reach them: generous, because on a slow machine there is little to be told
-/// at first.
+/// Time for the greedy clients to reach them: generous, because on a slow machine responses are small at
+/// first.
 const REACHED_WITHIN: Duration = Duration::from_mins(3);
 /// From one greedy request to the next.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What a client asks for that never reads the answer. `{after}` is a version from the beginning.
-const WISHES: &[&str] = &[
-    // From ancient versions: keys of 8 kB, rows of 64 kB, and both with all there is to tell.
+/// Requests whose responses are never read. `{after}` is a version from before all changes.
+const GREEDY_REQUESTS: &[&str] = &[
+    // From old versions: keys of 8 kB, rows of 64 kB, and both with all details.
     "/v1/changes?tables=wide&limit=10000&after={after}",
     "/v1/changes?tables=large&limit=10000&include=rows&after={after}",
     "/v1/changes?tables=hot,large,wide&limit=10000&detail=true&after={after}",
     "/v1/tables/large/rows?ids={ids}",
-    // Push, to whom every commit of the hot table would be an event.
+    // Push, where every commit of the hot table is an event.
     "/v1/stream?tables=hot&include=rows&after={after}",
     "/v1/stream?tables=hot,large,wide&limit=10000&after={after}",
 ];
@@ -41,20 +41,20 @@ struct UnreadResponse {
     answered: bool,
 }
 
-/// Connections, held until they are dropped.
-pub(super) struct Crowd {
+/// Open connections, closed when dropped.
+pub(super) struct GreedyClients {
     held: Vec<UnreadResponse>,
-    /// What the greedy were told in the end, how often: the last word of a problem's `type`, if it was one.
+    /// Counts of the responses: by the last word of a problem's `type`, or `answered`.
     pub(super) seen: BTreeMap<String, usize>,
 }
 
-impl Crowd {
-    /// So many, each of which has asked once and goes on doing nothing.
+impl GreedyClients {
+    /// Opens `count` connections, each of which sends one request and then stays idle.
     pub(super) async fn idle(hw: &Highwater, count: u64) -> Self {
         let mut held = Vec::new();
         let address = hw.address();
         for first in (0..count).step_by(usize::try_from(AT_ONCE).unwrap()) {
-            let some = (first..count.min(first + AT_ONCE)).map(|_| asked_once(address));
+            let some = (first..count.min(first + AT_ONCE)).map(|_| idle_connection(address));
             let streams = futures_util::future::join_all(some).await;
             held.extend(
                 streams.into_iter().map(|stream| UnreadResponse { stream, answered: true }),
@@ -66,28 +66,28 @@ impl Crowd {
     /// Sends greedy requests one after another: until `until`, and longer on a slow machine, until the
     /// limits are reached.
     pub(super) async fn greedy(hw: &Highwater, start: &str, until: Instant) -> Self {
-        let mut crowd = Self { held: Vec::new(), seen: BTreeMap::new() };
+        let mut greedy = Self { held: Vec::new(), seen: BTreeMap::new() };
         let deadline = until + REACHED_WITHIN;
         for round in 0.. {
             let due = Instant::now() < until;
-            if (!due && crowd.has_reached_limits()) || Instant::now() > deadline {
+            if (!due && greedy.has_reached_limits()) || Instant::now() > deadline {
                 break;
             }
             if due && round >= ROUNDS {
                 tokio::time::sleep_until(until.into()).await;
             } else {
-                crowd.ask_greedily(hw, start).await;
+                greedy.send_greedy_requests(hw, start).await;
             }
-            crowd.count_responses();
+            greedy.count_responses();
         }
-        crowd
+        greedy
     }
 
     /// One greedy request of each kind.
-    async fn ask_greedily(&mut self, hw: &Highwater, start: &str) {
+    async fn send_greedy_requests(&mut self, hw: &Highwater, start: &str) {
         let ids: Vec<String> = (1..=LARGE_ROWS).map(|id| id.to_string()).collect();
-        for wish in WISHES {
-            let path = wish.replace("{after}", start).replace("{ids}", &ids.join(","));
+        for request in GREEDY_REQUESTS {
+            let path = request.replace("{after}", start).replace("{ids}", &ids.join(","));
             let stream = unread(hw.address(), &path).await;
             self.held.push(UnreadResponse { stream, answered: false });
             tokio::time::sleep(PAUSE).await;
@@ -119,13 +119,13 @@ impl Crowd {
         self.held.len() as u64
     }
 
-    /// Whether somebody was told of this problem.
+    /// Whether a response was this problem.
     pub(super) fn has_seen(&self, problem: &str) -> bool {
         self.seen.contains_key(problem)
     }
 }
 
-async fn asked_once(address: SocketAddr) -> TcpStream {
+async fn idle_connection(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is sent");
     let mut answer = Vec::new();
@@ -136,7 +136,7 @@ async fn asked_once(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Asks, and takes next to nothing of the answer.
+/// Sends a request and reads next to nothing of its response.
 async fn unread(address: SocketAddr, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
