@@ -307,7 +307,7 @@ async fn valid_jwts_of_every_algorithm_are_accepted_and_invalid_ones_rejected() 
     ] {
         let reply = guarded.service.fetch_with("/v1/changes", &bearer(&token).each()).await;
         assert_eq!(reply.status, 401, "{refused}");
-        assert_eq!(reply.body["detail"], "the token is not valid, or not any more", "{refused}");
+        assert_eq!(reply.body["detail"], "the token is not valid or has expired", "{refused}");
     }
 }
 
@@ -345,7 +345,7 @@ async fn removing_a_key_ends_the_requests_that_it_authorized() {
     assert!(rotated.elapsed() < SOON);
     assert!(stream.contains("\"reset\":[\"items\"]"), "{stream}");
     let (_, problem) = stream.rsplit_once("event: problem\ndata: ").expect("a problem at the end");
-    assert!(problem.contains("urn:highwater:problem:token-refused"), "{problem}");
+    assert!(problem.contains("urn:highwater:problem:invalid-token"), "{problem}");
     assert_eq!((poll, closed), (401, CloseCode::Policy));
     assert_eq!(guarded.status(&before, "/v1/changes").await, 401);
     assert_eq!(guarded.status(&after, "/v1/changes").await, 200);

@@ -1,4 +1,4 @@
-//! What a poll tells of what was committed.
+//! Polls report what was committed.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ async fn a_client_starts_with_a_reset_of_everything() {
 }
 
 #[tokio::test]
-async fn changes_are_told_with_the_operation_true_for_the_client() {
+async fn changes_carry_the_operation_relative_to_the_clients_version() {
     let pg = shop().await;
     pg.execute("INSERT INTO items VALUES (1, 'a', 1), (2, 'b', 2)").await;
     let hw = Highwater::start(&pg).await;
@@ -49,7 +49,7 @@ async fn changes_are_told_with_the_operation_true_for_the_client() {
 }
 
 #[tokio::test]
-async fn what_signals_miss_is_told() {
+async fn changes_without_notifications_are_reported() {
     let pg = shop().await;
     pg.execute("INSERT INTO items SELECT g, 'x', g FROM generate_series(1, 10) g").await;
     let hw = Highwater::start(&pg).await;
@@ -74,7 +74,7 @@ async fn what_signals_miss_is_told() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_of_what_was_rolled_back() {
+async fn rolled_back_changes_are_not_reported() {
     let pg = shop().await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -106,7 +106,7 @@ async fn truncate_is_a_reset_of_its_tables_only() {
 }
 
 #[tokio::test]
-async fn a_changed_key_is_the_end_of_one_id_and_the_beginning_of_another() {
+async fn a_changed_key_is_a_delete_and_an_insert() {
     let pg = shop().await;
     pg.execute("INSERT INTO items VALUES (1, 'a', 1)").await;
     let hw = Highwater::start(&pg).await;
@@ -119,7 +119,7 @@ async fn a_changed_key_is_the_end_of_one_id_and_the_beginning_of_another() {
 }
 
 #[tokio::test]
-async fn a_commit_larger_than_the_limit_comes_in_parts_that_belong_together() {
+async fn a_commit_larger_than_the_limit_comes_in_consecutive_responses() {
     let pg = shop().await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -143,7 +143,7 @@ async fn a_commit_larger_than_the_limit_comes_in_parts_that_belong_together() {
 }
 
 #[tokio::test]
-async fn detail_tells_when_each_change_was_committed() {
+async fn detail_carries_the_commit_time_of_each_change() {
     let pg = shop().await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
@@ -173,7 +173,7 @@ async fn a_long_poll_is_answered_by_the_commit() {
 }
 
 #[tokio::test]
-async fn a_long_poll_without_news_ends_in_time_with_a_newer_version() {
+async fn a_long_poll_without_changes_ends_in_time_with_a_newer_version() {
     let pg = shop().await;
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;

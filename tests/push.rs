@@ -10,7 +10,7 @@ use crate::support::{Highwater, LocalCopy, Poll, PushSocket, PushStream, TestPos
 const TABLE: &str =
     "CREATE TABLE a (id int PRIMARY KEY, v int); CREATE PUBLICATION highwater FOR TABLE a";
 
-/// Reads until a version that holds everything committed before the call.
+/// Reads until a version that includes everything committed before the call.
 macro_rules! catch_up {
     ($client:ident, $mirror:ident, $goal:expr) => {
         loop {
@@ -49,17 +49,17 @@ async fn mirrors_that_are_pushed_to_equal_the_database() {
             };
             session.execute(&sql).await;
         }
-        // The last word: from its version on everything is told.
+        // The last message: everything after its version is reported next.
         session.execute("INSERT INTO a VALUES (1000)").await;
         hw.applied(&pg).await;
         let told = hw.fetch("/v1/changes").await;
         let applied = told.body["version"].as_str().unwrap().to_owned();
-        // A version is told with the next change only, so there is one more.
+        // A version is sent with the next change only, so there is one more.
         session.execute("INSERT INTO a VALUES (1001)").await;
         applied
     };
     let (goal, ()) = tokio::join!(writer, async {
-        // Reads a little meanwhile.
+        // Reads a little in between.
         for _ in 0..20 {
             streamed.apply(&stream.next().await.unwrap()).await;
             socketed.apply(&socket.next().await.unwrap()).await;

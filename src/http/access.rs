@@ -1,7 +1,7 @@
-//! What whoever asks may read: the one place where names of tables become tables.
+//! The caller of a request and the tables it may read: the one place where names become tables.
 //!
-//! A table that the caller may not read is, for them, not there: it is no part of "all tables", and
-//! asking for it by name is answered as if nobody had ever made it.
+//! To a caller, a table outside its grant does not exist: it is no part of "all tables", and the
+//! response to its name is that to an unknown table.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -14,33 +14,33 @@ use crate::http::response::problem::{Problem, shown};
 use crate::scope::{RowScope, ScopeCondition, ScopeConditions};
 use crate::store::{Directory, Resource, ResourceSelection, ScopedResource};
 
-/// Whoever asks.
+/// The caller of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Principal {
-    /// Nobody is asked who they are (`auth.mode = "none"`, or a listener of operators' own).
+    /// Requests are not authenticated (`auth.mode = "none"`, or the admin listener).
     Unrestricted,
-    /// Who brought a token, as [`super::gate`] found it.
+    /// A caller with a valid token, as the [auth layer](super::middleware::auth_layer) identified it.
     Authenticated(Arc<TokenIdentity>),
-    /// Who brought none, on a route that is open.
+    /// A caller without a token, on a public route.
     Anonymous,
 }
 
-/// A table as the caller may read it.
+/// A table that the caller may read.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorizedResource {
     pub(crate) table: Arc<Resource>,
-    /// Which of its rows.
+    /// Conditions on the rows that the caller may read.
     pub(crate) rows: ScopeConditions,
 }
 
 impl Principal {
-    /// Who sent this request: put there by the gate, without which nobody is known.
+    /// The caller that the auth layer put into a request's extensions; without that layer, anonymous.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or(Self::Anonymous)
     }
 
-    /// Whether operators' details may be told.
-    pub(crate) fn is_operator(&self) -> bool {
+    /// Whether responses to the caller may contain operational details.
+    pub(crate) fn is_admin(&self) -> bool {
         match self {
             Self::Unrestricted => true,
             Self::Authenticated(identity) => identity.is_admin,
@@ -48,50 +48,50 @@ impl Principal {
         }
     }
 
-    /// Whether the caller's token can become invalid while we run.
-    pub(crate) fn may_end(&self) -> bool {
+    /// Whether the caller's token can become invalid while the process runs.
+    pub(crate) fn can_expire(&self) -> bool {
         matches!(self, Self::Authenticated(identity) if identity.can_expire())
     }
 
-    /// Waits until the caller's token isn't valid any more; most are for ever. Cancel safe.
-    pub(crate) async fn ended(&self) {
+    /// Waits until the caller's token is no longer valid; for ever without one. Cancel safe.
+    pub(crate) async fn expired(&self) {
         match self {
-            // In a box, so that who needs none of it waits in less memory.
+            // Boxed, so that a waiting request without a token takes less memory.
             Self::Authenticated(identity) => Box::pin(identity.expired()).await,
             Self::Unrestricted | Self::Anonymous => std::future::pending().await,
         }
     }
 
-    /// Refuses who was let in, and whose token has expired since or lost its key.
+    /// Rejects a caller whose token expired, or lost its key, after it was authenticated.
     pub(crate) fn require_valid(&self) -> Result<(), Problem> {
         match self {
             Self::Authenticated(identity) if identity.has_expired() => {
-                Err(Problem::token_refused())
+                Err(Problem::invalid_token())
             }
             _ => Ok(()),
         }
     }
 
-    /// Tells callers apart who may be given different answers to one question; `None` for those
-    /// who may read everything.
-    pub(crate) fn mark(&self) -> Option<u64> {
+    /// A hash of the caller's grants: callers with different ones may get different responses to the
+    /// same request. `None` for callers that may read everything.
+    pub(crate) fn grant_hash(&self) -> Option<u64> {
         let access = match self {
             Self::Authenticated(identity) if !self.reads_everything() => &identity.access,
             _ => return None,
         };
-        // The same in every process: clients may ask another instance.
+        // The same in every process: the client's next request may reach another instance.
         let mut hasher = DefaultHasher::new();
         access.hash(&mut hasher);
         Some(hasher.finish())
     }
 
-    /// The published table that the caller calls `name`.
+    /// The published table that `name` means to the caller.
     pub(crate) fn table(
         &self,
         directory: &Directory,
         name: &str,
     ) -> Result<AuthorizedResource, Problem> {
-        let table = directory.resolve(name).and_then(|table| self.readable(directory, table));
+        let table = directory.resolve(name).and_then(|table| self.authorized(directory, table));
         table.ok_or_else(|| {
             let known = self.all(directory);
             let known: Vec<&str> = known.iter().map(|known| known.table.name.as_str()).collect();
@@ -99,7 +99,7 @@ impl Principal {
         })
     }
 
-    /// The tables of these names, each once.
+    /// The tables with these names, without duplicates.
     pub(crate) fn tables(
         &self,
         directory: &Directory,
@@ -107,9 +107,9 @@ impl Principal {
     ) -> Result<Vec<AuthorizedResource>, Problem> {
         let mut tables: Vec<AuthorizedResource> = Vec::with_capacity(names.len());
         for name in names {
-            let readable = self.table(directory, name)?;
-            if !tables.iter().any(|known| known.table.oid() == readable.table.oid()) {
-                tables.push(readable);
+            let authorized = self.table(directory, name)?;
+            if !tables.iter().any(|known| known.table.oid() == authorized.table.oid()) {
+                tables.push(authorized);
             }
         }
         Ok(tables)
@@ -118,36 +118,36 @@ impl Principal {
     /// Every table that the caller may read, ordered by displayed name.
     pub(crate) fn all(&self, directory: &Directory) -> Vec<AuthorizedResource> {
         let tables = directory.resources().iter();
-        tables.filter_map(|table| self.readable(directory, table)).collect()
+        tables.filter_map(|table| self.authorized(directory, table)).collect()
     }
 
-    /// The part of a table that a question is about.
-    pub(crate) fn part(
+    /// A table with the scope of a request: the caller's grant and the request's filter.
+    pub(crate) fn scoped_table(
         &self,
         directory: &Directory,
         name: &str,
-        narrowing: &RowFilter,
+        filter: &RowFilter,
     ) -> Result<ScopedResource, Problem> {
-        let readable = [self.table(directory, name)?];
-        let parts = narrowed(directory, &readable, narrowing)?;
-        parts.into_iter().next().ok_or_else(|| Problem::unknown_table(name, &[]))
+        let authorized = [self.table(directory, name)?];
+        let scoped = scoped_tables(directory, &authorized, filter)?;
+        scoped.into_iter().next().ok_or_else(|| Problem::unknown_table(name, &[]))
     }
 
-    /// What a question is about; `None` asks for all that may be read.
+    /// The tables of a request; without names all that the caller may read.
     pub(crate) fn selection(
         &self,
         directory: &Directory,
         names: Option<&[String]>,
-        narrowing: &RowFilter,
+        filter: &RowFilter,
     ) -> Result<ResourceSelection, Problem> {
         let tables = match names {
             Some(names) => self.tables(directory, names)?,
-            None if self.reads_everything() && narrowing.is_empty() => {
+            None if self.reads_everything() && filter.is_empty() => {
                 return Ok(ResourceSelection::All);
             }
             None => self.all(directory),
         };
-        Ok(ResourceSelection::scoped(narrowed(directory, &tables, narrowing)?))
+        Ok(ResourceSelection::scoped(scoped_tables(directory, &tables, filter)?))
     }
 
     fn reads_everything(&self) -> bool {
@@ -158,76 +158,85 @@ impl Principal {
         }
     }
 
-    /// The table as the caller may read it; `None`: not at all.
-    fn readable(&self, directory: &Directory, table: &Arc<Resource>) -> Option<AuthorizedResource> {
+    /// The table with the caller's grant; `None` without one.
+    fn authorized(
+        &self,
+        directory: &Directory,
+        table: &Arc<Resource>,
+    ) -> Option<AuthorizedResource> {
         let rows = match self {
             Self::Unrestricted => ScopeConditions::default(),
             Self::Authenticated(identity) => granted(&identity.access, directory, table)?,
             Self::Anonymous => return None,
         };
-        // Where the rows can't be told apart, who may not see all of them sees none.
+        // Where the grant's conditions can't be evaluated, the caller may not read any row.
         match RowScope::of(table.table(), &rows) {
             Ok(_) => Some(AuthorizedResource { table: table.clone(), rows }),
             Err(reason) => {
-                tracing::debug!(%reason, "a token limits rows by it, so it does not read the table");
+                tracing::debug!(%reason, "the condition of a grant can't be evaluated; the token does not grant the table");
                 None
             }
         }
     }
 }
 
-/// What is left of the tables under the conditions that the client adds. Each is for every table that
-/// has such a scope column, or for the one named before it; one that is for none is a mistake.
-pub(crate) fn narrowed(
+/// The tables with the conditions of a request's filter added to those of the grants. A term applies to
+/// every table that has its scope column, or to the one that qualifies it; a term that applies to none
+/// is an error.
+pub(crate) fn scoped_tables(
     directory: &Directory,
     tables: &[AuthorizedResource],
-    narrowing: &RowFilter,
+    filter: &RowFilter,
 ) -> Result<Vec<ScopedResource>, Problem> {
     let mut added: Vec<Vec<ScopeCondition>> = vec![Vec::new(); tables.len()];
-    for clause in narrowing.clauses() {
-        let mut is_known = false;
-        for (readable, added) in tables.iter().zip(&mut added) {
-            if let Some(column) = meant(directory, &readable.table, &clause.column) {
-                added.push(ScopeCondition { column, value: clause.value.clone() });
-                is_known = true;
+    for term in filter.terms() {
+        let mut applies = false;
+        for (authorized, added) in tables.iter().zip(&mut added) {
+            if let Some(column) = scope_column(directory, &authorized.table, &term.column) {
+                added.push(ScopeCondition { column, value: term.value.clone() });
+                applies = true;
             }
         }
-        if !is_known {
-            return Err(no_scope_column(&clause.column, tables));
+        if !applies {
+            return Err(no_scope_column(&term.column, tables));
         }
     }
-    let parts = tables.iter().zip(added).map(|(readable, added)| {
-        let conditions = readable.rows.and(&added.into_iter().collect());
-        // Every column was looked for before: a table without it shows nothing.
-        let scope = RowScope::of(readable.table.table(), &conditions).unwrap_or(RowScope::Nothing);
-        ScopedResource { resource: readable.table.clone(), scope }
+    let scoped = tables.iter().zip(added).map(|(authorized, added)| {
+        let conditions = authorized.rows.and(&added.into_iter().collect());
+        // Every column was resolved before; if one is gone by now, no row matches.
+        let scope =
+            RowScope::of(authorized.table.table(), &conditions).unwrap_or(RowScope::Nothing);
+        ScopedResource { resource: authorized.table.clone(), scope }
     });
-    Ok(parts.collect())
+    Ok(scoped.collect())
 }
 
-/// The scope column of the table that `name` means: alone, or behind the table's name.
-fn meant(directory: &Directory, table: &Arc<Resource>, name: &str) -> Option<String> {
+/// The table's scope column that `name` means: by itself, or qualified with the table's name.
+fn scope_column(directory: &Directory, table: &Arc<Resource>, name: &str) -> Option<String> {
     let has = |column: &str| table.scope_columns().iter().any(|scope| scope.name == column);
     if has(name) {
         return Some(name.to_owned());
     }
-    let (before, column) = name.rsplit_once('.')?;
-    let is_it = directory.resolve(before).is_some_and(|known| Arc::ptr_eq(known, table));
-    (is_it && has(column)).then(|| column.to_owned())
+    let (qualifier, column) = name.rsplit_once('.')?;
+    let is_this = directory.resolve(qualifier).is_some_and(|known| Arc::ptr_eq(known, table));
+    (is_this && has(column)).then(|| column.to_owned())
 }
 
 fn no_scope_column(name: &str, tables: &[AuthorizedResource]) -> Problem {
-    let of_table = |readable: &AuthorizedResource| {
-        let table = readable.table.clone();
+    let of_table = |authorized: &AuthorizedResource| {
+        let table = authorized.table.clone();
         let columns = table.scope_columns().to_vec().into_iter();
         columns.map(move |column| format!("{}.{}", table.name, column.name))
     };
     let known: Vec<String> = tables.iter().flat_map(of_table).collect();
     let known = match known.as_slice() {
-        [] => "there is none here".to_owned(),
-        known => format!("there are {}", known.join(", ")),
+        [] => "there are none".to_owned(),
+        known => known.join(", "),
     };
-    Problem::invalid(format!("`where` takes scope columns, and {} is none; {known}", shown(name)))
+    Problem::invalid(format!(
+        "`where`: {} is not a scope column of the requested tables; valid columns: {known}",
+        shown(name)
+    ))
 }
 
 fn granted(

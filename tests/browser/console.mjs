@@ -124,7 +124,7 @@ async function showsLiveChanges(page) {
     for (let turn = 0; turn < 300; turn++) await run({ action: "sell", id: 1 });
     await run({ action: "restock" });
   });
-  await reads(page, "#live-foot", /the newest 250 of them kept/);
+  await reads(page, "#live-foot", /of which the newest 250 are shown/);
   assert.equal(await page.locator("#live tr").count(), 250);
   assert.match(await text(page, "#announcer"), /change/);
   console.log("live changes: shown, paused, filtered, bounded");
@@ -132,10 +132,10 @@ async function showsLiveChanges(page) {
 
 async function showsTheState(page) {
   await reads(page, "#phase", /^Up to date with the database$/);
-  await reads(page, "#slot-text", /^Keeps [\d.]+ \w+ of WAL; 256 MiB allowed/);
+  await reads(page, "#slot-text", /^Retains [\d.]+ \w+ of WAL; 256 MiB allowed/);
   assert.match(await text(page, "#source"), /active, read by this instance[^]*reserved/);
   const items = page.locator("#tables tr", { hasText: "items" });
-  assert.match(await items.innerText(), /preload: all of them/);
+  assert.match(await items.innerText(), /preload: all rows/);
   assert.match(await items.innerText(), /100 % of \d+/);
   assert.match(await page.locator("#tables tr", { hasText: "customers" }).innerText(), /lazy/);
   await page.fill("#tables-filter", "order_");
@@ -167,7 +167,7 @@ async function pollsByHand(page) {
   assert.deepEqual(again.changes, answer.changes);
   await page.click("#poll-copy");
   await reads(page, "#poll-copy", /^(Copied|Selected)/);
-  console.log("a poll by hand: answered, and its curl command gives the same");
+  console.log("a poll by hand: its response equals that of its curl command");
 }
 
 async function worksByKeyboard(page) {
@@ -234,7 +234,7 @@ async function checkAppearance() {
   console.log("light, dark, narrow: no violation found by axe, nothing wider than the window");
 }
 
-/** A server that wants a token: the page asks for one, and keeps it in the tab only. */
+/** A server that requires a token: the page asks for one, and stores it in the tab only. */
 async function asksForAToken() {
   const page = await open({}, (page) =>
     page.route("**/v1/**", (route) => {
@@ -256,18 +256,18 @@ async function asksForAToken() {
   const kept = await page.evaluate(() => [localStorage.length, document.cookie, Object.values(sessionStorage)]);
   assert.deepEqual(kept, [0, "", ["right"]]);
   await page.context().close();
-  console.log("a token: asked for, and kept in the tab");
+  console.log("a token is requested and stored in the tab");
 }
 
-/** Where operators have a listener of their own, status is not here. */
+/** With an admin listener, the main listener has no status. */
 async function livesWithoutStatus() {
   const page = await open({}, (page) => page.route("**/v1/status", (route) => route.fulfill({ status: 404, body: "{}" })));
-  await reads(page, "#notice", /operators’ listener/);
+  await reads(page, "#notice", /admin listener/);
   await reads(page, "#live-state", /^live$/);
   await until("tables are named", async () => (await page.locator("#tables tr").count()) === 4);
   await isAccessible(page, "without status");
   await page.context().close();
-  console.log("without status: says so, and shows the rest");
+  console.log("without status: a notice, and everything else");
 }
 
 /** Requests that no page but ours may make. */
@@ -299,7 +299,7 @@ await run(async () => {
   await livesWithoutStatus();
   await refusesStrangers();
   assert.equal(await demo.end("SIGINT"), 0);
-  await reads(page, "#phase", /^Highwater does not answer$/);
+  await reads(page, "#phase", /^Highwater does not respond$/);
   await reads(page, "#live-state", /^not connected/);
   await browser.close();
   console.log("console: fine");

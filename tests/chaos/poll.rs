@@ -77,7 +77,7 @@ pub(crate) async fn fetch(instance: &Instance, path: &str) -> Result<(Value, Str
     match status {
         200 => serde_json::from_str(&text).map(|body| (body, version)).map_err(|_| violation()),
         503 => Err(FetchError::Unavailable),
-        409 if text.contains("other-history") => Err(FetchError::TimelineMismatch),
+        409 if text.contains("timeline-mismatch") => Err(FetchError::TimelineMismatch),
         404 if text.contains("unknown-row") => Err(FetchError::RowNotFound),
         _ => Err(violation()),
     }

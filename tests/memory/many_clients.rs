@@ -16,7 +16,7 @@ const AT_ONCE: u64 = 100;
 /// Rounds of greedy requests, one of each kind; more only while a limit was not reached yet.
 const ROUNDS: usize = 60;
 /// Limits that greedy requests must reach, by the problems that report it.
-const LIMIT_PROBLEMS: [&str; 2] = ["answers-full", "too-many-clients"];
+const LIMIT_PROBLEMS: [&str; 2] = ["response-budget-exhausted", "too-many-clients"];
 /// Time for the greedy clients to reach them: generous, because on a slow machine responses are small at
 /// first.
 const REACHED_WITHIN: Duration = Duration::from_mins(3);

@@ -135,7 +135,7 @@ async fn assert_limits_were_reached(hw: &Highwater, start: &str, greedy: &Greedy
     let refused = hw.fetch("/v1/tables/growing/rows?limit=1").await;
     let why = refused.body["detail"].as_str().unwrap_or_default().to_owned();
     assert!(why.contains("cache.max_preload_bytes"), "{refused:?}");
-    assert!(greedy.has_seen("answers-full"), "http.max_buffered_response_bytes");
+    assert!(greedy.has_seen("response-budget-exhausted"), "http.max_buffered_response_bytes");
     assert!(greedy.has_seen("too-many-clients"), "http.max_push_clients");
     assert!(metric("highwater_http_connections ").await >= 100.0, "they are all there");
     assert!(

@@ -54,7 +54,7 @@ READER, ADMIN = "hw_reader_of_items", "hw_admin"
 
 
 def token_section(name, token, rights):
-    return f'[auth.tokens.{name}]\nhash = "sha256:{hashlib.sha256(token.encode()).hexdigest()}"\n{rights}\n'
+    return f'[auth.tokens.{name}]\nhash = "sha256:{hashlib.sha256(token.encode()).hexdigest()}"\n{grants}\n'
 
 
 TOKENS = '[auth]\nmode = "token"\n' + token_section("reader", READER, 'tables = ["items"]') + token_section(

@@ -3,7 +3,9 @@
 
 mod cli;
 mod configuration;
+mod http_api;
 mod metrics;
+mod problems;
 
 use std::path::Path;
 

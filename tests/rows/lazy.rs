@@ -8,7 +8,7 @@ use super::{header, items, read, row};
 use crate::support::{Highwater, PATIENCE, TestPostgres};
 
 #[tokio::test]
-async fn a_row_is_loaded_once_and_kept_current_from_the_stream() {
+async fn a_row_is_loaded_once_and_updated_from_the_stream() {
     let (pg, service) = items("lazy", &[]).await;
     let first = read(&service, &pg, "items/rows/3").await;
     assert_eq!(first.body, json!({"id": 3, "name": "item 3", "price": 3}));

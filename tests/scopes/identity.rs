@@ -98,7 +98,7 @@ async fn every_partition_needs_the_scope_columns_in_its_replica_identity() {
 }
 
 #[tokio::test]
-async fn check_prints_the_statement_that_lets_changes_tell_whose_row_it_was() {
+async fn check_prints_the_statement_that_adds_old_scope_values() {
     let pg = TestPostgres::start().await;
     pg.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, owner_id int);

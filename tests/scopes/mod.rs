@@ -97,8 +97,8 @@ async fn other_columns_and_malformed_conditions_are_rejected_by_name() {
         reply.body["detail"].as_str().expect("a detail").to_owned()
     };
     let detail = refused("where=note:x").await;
-    assert!(detail.contains("there are orders.owner_id, orders.land"), "{detail}");
-    assert!(refused("tables=lands&where=owner_id:1").await.contains("there is none here"));
+    assert!(detail.contains("valid columns: orders.owner_id, orders.land"), "{detail}");
+    assert!(refused("tables=lands&where=owner_id:1").await.contains("there are none"));
     assert!(refused("where=owner_id").await.contains("column:value"));
     for path in ["orders/rows/1?where=x:1", "orders/rows?where=x:1", "orders/changes?where=x:1"] {
         assert_eq!(service.fetch(&format!("/v1/tables/{path}")).await.status, 400, "{path}");

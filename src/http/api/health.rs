@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`: for load balancers and orchestrators.
+//! `/livez` and `/readyz`: probes for load balancers and orchestrators.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -8,13 +8,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::access::Principal;
-use crate::http::api::documented::{InternalProblem, NotReadyProblem};
+use crate::http::api::schemas::UnavailableProblem;
 use crate::http::api::state::{AppState, reason};
 use crate::http::response::problem::Problem;
 use crate::source_status::Phase;
 use crate::store::{RowsState, RowsStatus};
 
-/// That it is well.
+/// The body of a successful probe.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
     /// `alive` or `ready`.
@@ -22,35 +22,35 @@ pub(crate) struct Health {
     status: &'static str,
 }
 
-/// The process answers
+/// Liveness
 ///
-/// 200 as long as the process answers at all, whatever the database does.
+/// 200 as long as the process responds, whatever the state of the database.
 #[utoipa::path(
     get,
     path = "/livez",
+    operation_id = "getLiveness",
     tag = "operations",
     responses(
-        (status = 200, description = "It does", body = Health, example = json!({"status": "alive"})),
-        InternalProblem,
+        (status = 200, description = "The process responds", body = Health, example = json!({"status": "alive"})),
     )
 )]
 pub(crate) async fn live() -> Response {
-    well("alive")
+    healthy("alive")
 }
 
-/// The stream is caught up
+/// Readiness
 ///
-/// 200 only while the replication stream is connected and has caught up to where the server was
-/// when it connected, and all tables that are to be preloaded are. Polls are answered from memory
-/// also when this says 503 later on, and before preloads are complete.
+/// 200 while the replication stream is connected and has caught up to the server's position at the
+/// time of connecting, and every table with `rows = "preload"` is loaded. Polls are answered from
+/// memory also while this returns 503 later on, and before preloads are complete.
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "getReadiness",
     tag = "operations",
     responses(
-        (status = 200, description = "It is", body = Health, example = json!({"status": "ready"})),
-        NotReadyProblem,
-        InternalProblem,
+        (status = 200, description = "The service is ready", body = Health, example = json!({"status": "ready"})),
+        UnavailableProblem,
     )
 )]
 pub(crate) async fn ready(
@@ -65,19 +65,20 @@ pub(crate) async fn ready(
         Phase::Streaming => {}
         phase => return Err(Problem::not_ready(reason(&phase, &caller))),
     }
-    let loading: Vec<String> = api.store().rows_status().iter().filter_map(loading).collect();
+    let loading: Vec<String> =
+        api.store().rows_status().iter().filter_map(preload_progress).collect();
     if loading.is_empty() {
-        return Ok(well("ready"));
+        return Ok(healthy("ready"));
     }
-    if !caller.is_operator() {
+    if !caller.is_admin() {
         return Err(Problem::not_ready("preloading tables"));
     }
     Err(Problem::not_ready(format!("preloading {}", loading.join(", "))))
 }
 
-/// How far a table's preload is, while one is on its way. One that is refused is not waited for:
-/// it would keep everything else from being served, and `/v1/status` tells of it.
-fn loading(status: &RowsStatus) -> Option<String> {
+/// The progress of a table's preload, while one is running. A preload that can't run does not count:
+/// it would keep the service from becoming ready for all other tables; `/v1/status` reports it.
+fn preload_progress(status: &RowsStatus) -> Option<String> {
     match status.state {
         RowsState::Loading { rows, estimate } => {
             let (rows, estimate) = (grouped(rows), grouped(estimate));
@@ -87,7 +88,7 @@ fn loading(status: &RowsStatus) -> Option<String> {
     }
 }
 
-/// A number with a comma before every three digits.
+/// A number with commas between groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
@@ -100,7 +101,7 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-fn well(status: &'static str) -> Response {
+fn healthy(status: &'static str) -> Response {
     let mut response = Json(Health { status }).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_told_in_groups_of_three_digits() {
+    fn digits_are_grouped_by_three() {
         let shown = [0, 7, 999, 1_000, 12_345, 123_456, 1_234_567].map(grouped);
         assert_eq!(shown, ["0", "7", "999", "1,000", "12,345", "123,456", "1,234,567"]);
     }

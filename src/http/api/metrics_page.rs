@@ -1,15 +1,14 @@
-//! `/metrics`: Prometheus text, or OpenMetrics for those who prefer it.
+//! `/metrics`: the Prometheus text format, or OpenMetrics by content negotiation.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::TextEncoder;
 
-use crate::http::api::documented::InternalProblem;
 use crate::http::api::state::AppState;
+use crate::http::response::encoding::quality_value;
 use crate::http::response::openmetrics::{self, OPENMETRICS_TEXT};
 use crate::http::response::problem::Problem;
-use crate::http::response::quality;
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -20,14 +19,14 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "getMetrics",
     tag = "operations",
-    params(("Accept" = Option<String>, Header, description = "`application/openmetrics-text` for OpenMetrics")),
+    params(("Accept" = Option<String>, Header, nullable = false, description = "`application/openmetrics-text` selects OpenMetrics")),
     responses(
         (status = 200, description = "All metrics", content(
             (String = "text/plain"),
             (String = "application/openmetrics-text"),
         )),
-        InternalProblem,
     )
 )]
 pub(crate) async fn metrics(
@@ -50,21 +49,21 @@ pub(crate) async fn metrics(
     Ok((headers, text).into_response())
 }
 
-/// Whether OpenMetrics is named in `Accept`, and no less wanted than plain text is.
+/// Whether `Accept` names OpenMetrics with at least the quality value of plain text.
 fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     let mut openmetrics = 0.0_f32;
     let mut text = 0.0_f32;
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     for range in lines.flat_map(|line| line.split(',')) {
         let mut parts = range.split(';').map(str::trim);
-        let wanted = match parts.next() {
+        let quality = match parts.next() {
             Some(name) if name.eq_ignore_ascii_case("application/openmetrics-text") => {
                 &mut openmetrics
             }
             Some(name) if name.eq_ignore_ascii_case("text/plain") => &mut text,
             _ => continue,
         };
-        *wanted = wanted.max(quality::of(parts));
+        *quality = quality.max(quality_value(parts));
     }
     openmetrics > 0.0 && openmetrics >= text
 }
@@ -74,11 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_given_to_those_who_prefer_it() {
+    fn openmetrics_is_chosen_by_the_accept_header() {
         let prefers = |accept: &'static str| {
             prefers_openmetrics(&[(header::ACCEPT, accept.parse().unwrap())].into_iter().collect())
         };
-        // What Prometheus sends.
+        // The header that Prometheus sends.
         assert!(prefers(
             "application/openmetrics-text;version=1.0.0;q=0.5,\
              application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"

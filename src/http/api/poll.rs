@@ -1,14 +1,15 @@
-//! One poll: look, and if there is nothing new, wait and look again.
+//! One poll: evaluate the request, and while there is nothing new, wait and evaluate it again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::http::access::Principal;
-use crate::http::api::rows::held;
+use crate::http::api::rows::require_cached;
 use crate::http::api::state::AppState;
-use crate::http::params::{ChangesQuery, RowFilter};
+use crate::http::params::ChangesRequest;
 use crate::http::response::conditional;
 use crate::http::response::encoded_response::EncodedResponse;
 use crate::http::response::problem::Problem;
@@ -16,30 +17,31 @@ use crate::http::response::response_cache::ResponseKey;
 use crate::store::ResourceSelection;
 use crate::version::Version;
 
-/// A poll's result.
+/// The result of a poll.
 pub(crate) struct PollOutcome {
-    pub(crate) told: Arc<EncodedResponse>,
+    pub(crate) response: Arc<EncodedResponse>,
     /// `None` where a tag could make a client miss something ([`conditional`]).
     pub(crate) etag: Option<HeaderValue>,
-    /// The client has this answer already.
+    /// Whether the client already has this response, as its `If-None-Match` says.
     pub(crate) not_modified: bool,
 }
 
-/// Answers a poll, holding it as long as it asks for.
+/// Answers a poll; without changes the response is held for up to `wait`.
 pub(crate) async fn poll(
     api: &AppState,
     caller: &Principal,
-    query: &ChangesQuery,
+    request: &ChangesRequest,
+    wait: Duration,
     headers: &HeaderMap,
 ) -> Result<PollOutcome, Problem> {
     api.require_was_ready(caller)?;
     let store = api.store();
-    let mut held_until = (!query.wait.is_zero()).then(|| Instant::now() + query.wait);
-    if let Some(after) = query.after
+    let mut held_until = (!wait.is_zero()).then(|| Instant::now() + wait);
+    if let Some(after) = request.after
         && store.is_ahead(after)
     {
-        // An unknown table is told of at once.
-        resolve(api, caller, query.tables.as_deref(), query.rows, &query.narrowing)?;
+        // An unknown table is an error at once, not after the wait.
+        resolve(api, caller, request)?;
         let _waiting = api.count_waiter();
         let caught_up = store.wait_applied(after.position);
         if timeout(api.ahead_wait_max(), caught_up).await.is_err() {
@@ -48,66 +50,65 @@ pub(crate) async fn poll(
         }
     }
     loop {
-        let tables = resolve(api, caller, query.tables.as_deref(), query.rows, &query.narrowing)?;
-        let ChangesQuery { after, limit, detail, rows, .. } = *query;
-        let question = ResponseKey { tables, after, limit, detail, rows };
-        let look = evaluate(api, caller, &question, headers).await?;
-        let (Some(until), Some(quiet_since)) = (held_until, look.quiet_since) else {
-            return Ok(look.found);
+        let tables = resolve(api, caller, request)?;
+        let ChangesRequest { after, limit, detail, include_rows, .. } = *request;
+        let key = ResponseKey { tables, after, limit, detail, include_rows };
+        let Evaluation { outcome, wait_from } = evaluate(api, caller, &key, headers).await?;
+        let (Some(until), Some(wait_from)) = (held_until, wait_from) else {
+            return Ok(outcome);
         };
         if store.is_closed() {
-            return Ok(look.found);
+            return Ok(outcome);
         }
-        // What says nothing is not kept for as long as nothing happens.
-        drop(look);
+        // An empty response is not worth its memory while the poll is held.
+        drop(outcome);
         let _waiting = api.count_waiter();
-        let news = api.wait_for_news(&question.tables, quiet_since);
+        let news = api.wait_for_news(&key.tables, wait_from);
         if timeout_at(until, news).await.is_err() {
-            // A last look: the version has moved on with the watermark.
+            // Evaluate once more: the version has moved on with the watermark.
             held_until = None;
         }
     }
 }
 
-/// The tables asked for, by whatever spelling; `None` asks for all that the caller may read. Those
-/// that are to come with their rows must have some. Each time anew, because a table, or the caller's
-/// right to ask, may have gone meanwhile.
+/// The requested tables, however they are spelled; `None` requests all that the caller may read.
+/// Named tables must have cached rows where rows are included. Resolved at every evaluation, because
+/// a table or the caller's token may be gone by then.
 pub(crate) fn resolve(
     api: &AppState,
     caller: &Principal,
-    names: Option<&[String]>,
-    rows: bool,
-    narrowing: &RowFilter,
+    request: &ChangesRequest,
 ) -> Result<ResourceSelection, Problem> {
     caller.require_valid()?;
-    let selection = caller.selection(&api.store().directory(), names, narrowing)?;
-    if rows
+    let names = request.tables.as_deref();
+    let selection = caller.selection(&api.store().directory(), names, &request.filter)?;
+    if request.include_rows
         && names.is_some()
-        && let ResourceSelection::Listed(parts) = &selection
+        && let ResourceSelection::Listed(tables) = &selection
     {
-        parts.iter().try_for_each(|part| held(&part.resource).map(drop))?;
+        tables.iter().try_for_each(|scoped| require_cached(&scoped.resource).map(drop))?;
     }
     Ok(selection)
 }
 
-/// What one look at the store says.
+/// The state of the store as one request sees it.
 struct Evaluation {
-    found: PollOutcome,
-    /// There is nothing to tell: where to wait from.
-    quiet_since: Option<Version>,
+    outcome: PollOutcome,
+    /// The version from which to wait; `None` if there is something to report.
+    wait_from: Option<Version>,
 }
 
 async fn evaluate(
     api: &AppState,
     caller: &Principal,
-    question: &ResponseKey,
+    key: &ResponseKey,
     headers: &HeaderMap,
 ) -> Result<Evaluation, Problem> {
-    let told = api.answer(question).await?;
-    let complete = question.after.is_some() && !told.more && !told.has_resets;
-    let etag = complete.then(|| conditional::etag(told.newest, caller));
+    let response = api.response(key).await?;
+    let complete = key.after.is_some() && !response.more && !response.has_resets;
+    let etag = complete.then(|| conditional::etag(response.newest, caller));
     let not_modified = etag.as_ref().is_some_and(|etag| conditional::has_match(headers, etag));
-    let quiet = not_modified || (complete && !told.has_changes);
-    let quiet_since = quiet.then_some(told.version);
-    Ok(Evaluation { found: PollOutcome { told, etag, not_modified }, quiet_since })
+    let quiet = not_modified || (complete && !response.has_changes);
+    let wait_from = quiet.then_some(response.version);
+    Ok(Evaluation { outcome: PollOutcome { response, etag, not_modified }, wait_from })
 }

@@ -1,4 +1,4 @@
-//! `POST /admin/reload`: rows are dropped and read again.
+//! `POST /admin/reload`: drops cached rows and reads them again.
 
 use std::sync::Arc;
 
@@ -10,77 +10,72 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::access::Principal;
-use crate::http::api::documented::{
-    FromAPageProblem, InternalProblem, InvalidProblem, NotReadyProblem, UnknownTableProblem,
-};
+use crate::http::api::schemas::AdminProblems;
 use crate::http::api::state::AppState;
-use crate::http::params::AdminQuery;
+use crate::http::params::{AdminParams, AdminTables};
 use crate::http::response::problem::{Problem, ProblemType};
 use crate::store::Resource;
 
-/// What has begun.
+/// The response to a reload.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReloadReport {
-    /// The tables.
+    /// Names of the tables whose reload has started.
     #[schema(example = json!(["items"]))]
     reloading: Vec<String>,
 }
 
-/// Read a table again
+/// Reload the rows of a table
 ///
-/// Drops the table's rows from memory and reads them again; every client gets a reset of it. A
-/// preloaded table goes on being served until the new copy takes its place. Requests that come
-/// from web pages (they have an `Origin`) are refused: a page of another site can't be told from
-/// one of yours by its address alone, and needs no answer to do harm.
+/// Drops the table's cached rows and reads them again; every client gets a reset of the table. A
+/// preloaded table is served from its old copy until the new one is complete. Requests with an
+/// `Origin` header are rejected: a page of another site could send them without reading the
+/// response.
 #[utoipa::path(
     post,
     path = "/admin/reload",
+    operation_id = "reloadRows",
     tag = "operations",
-    params(
-        ("table" = String, Query, description = "The table's name; `all` for every table", example = "items"),
-    ),
+    params(AdminParams),
     responses(
-        (status = 202, description = "It has begun", body = ReloadReport, example = json!({"reloading": ["items"]})),
-        InvalidProblem,
-        FromAPageProblem,
-        UnknownTableProblem,
-        NotReadyProblem,
-        InternalProblem,
+        (status = 202, description = "The reload has started", body = ReloadReport, example = json!({"reloading": ["items"]})),
+        AdminProblems,
     )
 )]
 pub(crate) async fn reload(
     State(api): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    refuse_pages(request.headers())?;
-    let query = AdminQuery::read(request.uri().query().unwrap_or_default())?;
+    reject_cross_origin(request.headers())?;
+    let selected = AdminParams::read(request.uri().query().unwrap_or_default())?;
     api.require_was_ready(&Principal::Unrestricted)?;
-    let tables = named_tables(&api, query)?;
+    let tables = selected_tables(&api, selected)?;
     api.store().reload(&tables);
-    let reloading = ReloadReport { reloading: tables.iter().map(|t| t.name.clone()).collect() };
-    tracing::info!(tables = ?reloading.reloading, "reloading, as asked");
+    let report = ReloadReport { reloading: tables.iter().map(|t| t.name.clone()).collect() };
+    tracing::info!(tables = ?report.reloading, "reload requested");
     let headers = [(header::CACHE_CONTROL, "no-store")];
-    Ok((StatusCode::ACCEPTED, headers, Json(reloading)).into_response())
+    Ok((StatusCode::ACCEPTED, headers, Json(report)).into_response())
 }
 
-/// What only programs of an operator may ask for.
-pub(crate) fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
+/// Rejects requests of web pages. A browser sends a simple `POST` to any site before it checks CORS,
+/// so an `Origin` of our own is rejected, too: by its address alone it can't be trusted.
+pub(crate) fn reject_cross_origin(headers: &HeaderMap) -> Result<(), Problem> {
     if !headers.contains_key(header::ORIGIN) {
         return Ok(());
     }
     Err(Problem::new(
-        ProblemType::FromAPage,
-        "web pages can't ask for this: call it from a program, as curl -X POST does",
+        ProblemType::CrossOriginForbidden,
+        "web pages can't send this request: send it from a program, as curl -X POST does",
     ))
 }
 
-/// The tables that an operator means.
-pub(crate) fn named_tables(
+/// The tables that an admin command applies to.
+pub(crate) fn selected_tables(
     api: &AppState,
-    query: AdminQuery,
+    selected: AdminTables,
 ) -> Result<Vec<Arc<Resource>>, Problem> {
-    Ok(match query.table {
-        Some(name) => vec![Principal::Unrestricted.table(&api.store().directory(), &name)?.table],
-        None => api.store().directory().resources().to_vec(),
+    let directory = api.store().directory();
+    Ok(match selected {
+        AdminTables::Named(name) => vec![Principal::Unrestricted.table(&directory, &name)?.table],
+        AdminTables::All => directory.resources().to_vec(),
     })
 }

@@ -1,30 +1,22 @@
-//! Routes put together with what stands around them.
+//! The routers of both listeners: endpoints with the layers around them.
 
 use std::any::Any;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::Response;
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any};
 use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::TokenVerifier;
-use crate::http::api::changes;
-use crate::http::api::health;
-use crate::http::api::metrics_page;
-use crate::http::api::openapi;
-use crate::http::api::push;
-use crate::http::api::reload;
-use crate::http::api::routes::{Route, RouteAccess};
-use crate::http::api::rows;
+use crate::http::api::document::OPENAPI_JSON;
+use crate::http::api::endpoint::Endpoint;
+use crate::http::api::endpoints;
+use crate::http::api::routes::{Route, RouteAccess, Transport};
 use crate::http::api::state::AppState;
-use crate::http::api::status;
-use crate::http::api::verify;
-use crate::http::console;
 use crate::http::middleware::auth_layer::AuthLayer;
 use crate::http::middleware::compress::Compress;
 use crate::http::middleware::cors;
@@ -36,19 +28,23 @@ use crate::metrics::Metrics;
 use crate::source_status::SourceStatus;
 use crate::store::Store;
 
-/// The router of the main listener: with the operators' routes, unless they are apart.
+/// The `route` label of requests that match no endpoint.
+const UNMATCHED: &str = "unmatched";
+
+/// The router of the main listener: the API, and the admin endpoints unless they have a listener of
+/// their own.
 pub fn router(
     store: Store,
     source: watch::Receiver<SourceStatus>,
     metrics: &Metrics,
     options: &HttpOptions,
 ) -> Router {
-    let build = Build::new(store, source, metrics, options);
-    let admin: &[Route] = if options.admin_apart { &[] } else { &Route::ADMIN };
-    build.router(&[&Route::API, admin, &Route::PAGE].concat())
+    let build = RouterBuild::new(store, source, metrics, options);
+    let admin = if options.admin_apart { vec![] } else { endpoints::admin() };
+    build.router([endpoints::api(), admin, endpoints::console()])
 }
 
-/// The router of the operators' own listener: health, status, metrics, reloads and checks.
+/// The router of the admin listener: health, status, metrics, reload and verify.
 pub fn admin_router(
     store: Store,
     source: watch::Receiver<SourceStatus>,
@@ -56,21 +52,21 @@ pub fn admin_router(
     options: &HttpOptions,
 ) -> Router {
     let authority = options.authority.clone().filter(|_| !options.admin_open);
-    let build = Build { authority, ..Build::new(store, source, metrics, options) };
-    build.router(&[&Route::ADMIN[..], &Route::PAGE].concat())
+    let build = RouterBuild { authority, ..RouterBuild::new(store, source, metrics, options) };
+    build.router([endpoints::admin(), endpoints::console()])
 }
 
-/// What the routes are built from.
-struct Build<'a> {
+/// What the routers are built from.
+struct RouterBuild<'a> {
     api: AppState,
     metrics: &'a Metrics,
     options: &'a HttpOptions,
-    /// Who knows tokens; `None`: nobody is asked for one.
+    /// `None`: requests are not authenticated.
     authority: Option<TokenVerifier>,
     buckets: Option<Buckets>,
 }
 
-impl<'a> Build<'a> {
+impl<'a> RouterBuild<'a> {
     fn new(
         store: Store,
         source: watch::Receiver<SourceStatus>,
@@ -79,74 +75,53 @@ impl<'a> Build<'a> {
     ) -> Self {
         let authority = options.authority.clone();
         let buckets = options.server.rate_limit.map(Buckets::new);
-        let api = AppState::new(store, source, metrics, options);
+        let api = AppState::new(store, source, metrics, options, OPENAPI_JSON.clone());
         Self { api, metrics, options, authority, buckets }
     }
 
-    fn router(&self, routes: &[Route]) -> Router {
-        let paths = routes.iter().fold(Router::new(), |paths, &route| {
-            paths.route(route.pattern(), self.around(route, methods(route)))
+    fn router<const N: usize>(&self, endpoints: [Vec<Endpoint>; N]) -> Router {
+        let endpoints = endpoints.iter().flatten();
+        let router = endpoints.fold(Router::new(), |router, endpoint| {
+            let Endpoint { pattern, route, .. } = endpoint;
+            router.route(pattern, self.layered(pattern, *route, endpoint.methods()))
         });
-        let unmatched = self.around(Route::Unmatched, any(unknown_route));
-        paths.fallback_service(unmatched.with_state(self.api.clone())).with_state(self.api.clone())
+        let public = Route::new(RouteAccess::Public);
+        let unmatched = self.layered(UNMATCHED, public, any(unknown_route));
+        router.fallback_service(unmatched.with_state(self.api.clone())).with_state(self.api.clone())
     }
 
-    /// The store whose applied position every answer of the route tells: how busy the database is
-    /// is no matter of strangers.
-    fn told(&self, route: Route) -> Option<Store> {
-        let guarded = self.authority.is_some() && route.audience() == RouteAccess::Everybody;
-        (!guarded).then(|| self.api.store().clone())
+    /// The store whose applied position the route's responses carry. `None` where the route is public
+    /// and others need a token: the position reveals how busy the database is.
+    fn versioned_by(&self, route: Route) -> Option<Store> {
+        let is_hidden = self.authority.is_some() && route.access == RouteAccess::Public;
+        (!is_hidden).then(|| self.api.store().clone())
     }
 
-    /// The layers of one route, outermost first; together they cost one allocation.
-    fn around(&self, route: Route, methods: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    /// The layers of one route, outermost first; together they cost one allocation per request.
+    fn layered(
+        &self,
+        pattern: &str,
+        route: Route,
+        methods: MethodRouter<AppState>,
+    ) -> MethodRouter<AppState> {
         let layers = ServiceBuilder::new()
-            .layer(Observe::new(route, self.told(route), self.metrics))
+            .layer(Observe::new(pattern, self.versioned_by(route), self.metrics))
             .option_layer(cors::layer(&self.options.cors_origins))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(Compress { is_stream: route == Route::Stream })
+            .layer(Compress { is_stream: route.transport == Transport::EventStream })
             .layer(AuthLayer::new(route, self.authority.clone(), self.buckets.clone()));
         methods.layer(layers)
     }
 }
 
-fn methods(route: Route) -> MethodRouter<AppState> {
-    let methods = match route {
-        Route::Changes => get(changes::changes),
-        Route::TableChanges => get(changes::table_changes),
-        Route::Stream => get(push::stream),
-        Route::Socket => get(push::socket),
-        Route::Row => get(rows::row::row),
-        Route::Rows => get(rows::list::rows),
-        Route::Store => get(rows::store_dump::store),
-        Route::Reload => post(reload::reload),
-        Route::Verify => post(verify::verify),
-        Route::Live => get(health::live),
-        Route::Ready => get(health::ready),
-        Route::Status => get(status::status),
-        Route::Metrics => get(metrics_page::metrics),
-        Route::OpenApi => get(openapi::openapi),
-        Route::Console => get(console::page),
-        Route::ConsoleFile => get(console::file),
-        Route::Unmatched => any(unknown_route),
-    };
-    let allowed = HeaderValue::from_static(route.methods());
-    let allow = [(header::ALLOW, allowed)];
-    let options = (StatusCode::NO_CONTENT, allow.clone());
-    methods.options(|| async { options }).fallback(move |request: Request| async move {
-        let detail = format!("{} is not offered here; {} are", request.method(), route.methods());
-        (allow, Problem::new(ProblemType::MethodNotAllowed, detail))
-    })
-}
-
 async fn unknown_route() -> Problem {
     Problem::new(
         ProblemType::UnknownRoute,
-        "there is nothing at this path; /openapi.json lists what there is",
+        "there is no endpoint at this path; /openapi.json lists the endpoints",
     )
 }
 
-/// What is left of a panic: the client learns that it happened, the log what.
+/// The response to a panic: the client learns that it happened, the log the message.
 #[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
     let message = panic
@@ -160,32 +135,30 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
+    use axum::extract::Request;
     use tower::ServiceExt;
 
     use super::*;
     use crate::source_status::{SlotStatus, SourceDetail, StreamRequests};
     use crate::store::{self, Limits};
 
-    fn metrics_path() -> &'static str {
-        Route::Metrics.pattern()
-    }
-
     #[tokio::test]
-    async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
+    async fn a_panic_is_a_problem_that_does_not_reveal_its_message() {
         let metrics = Metrics::new().unwrap();
         let (_writer, store) = store::open(
             Limits::default(),
             StreamRequests::default(),
             store::StoreMetrics::register(&metrics.registry).unwrap(),
         );
-        let picture =
+        let status =
             SourceStatus::new(String::new(), SourceDetail::Postgres(SlotStatus::default()));
         let options = HttpOptions::default();
-        let build = Build::new(store, watch::channel(picture).1, &metrics, &options);
+        let build = RouterBuild::new(store, watch::channel(status).1, &metrics, &options);
         let panics = || async {
-            assert!(metrics_path().is_empty(), "secret");
+            assert!(UNMATCHED.is_empty(), "secret");
         };
-        let router = build.around(Route::Unmatched, get(panics)).with_state(build.api.clone());
+        let public = Route::new(RouteAccess::Public);
+        let router = build.layered(UNMATCHED, public, any(panics)).with_state(build.api.clone());
         let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()["content-type"], "application/problem+json");

@@ -1,9 +1,10 @@
-//! What the handlers share.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -20,11 +21,11 @@ use crate::source_status::{Phase, SourceStatus};
 use crate::store::{ResourceSelection, Store};
 use crate::version::Version;
 
-/// Answers with whole tables that may be under way at once. A slow reader keeps the rows as they
-/// were when it began, so there must be a limit; beyond it, others are told to come again (503).
-const PICTURES_MAX: usize = 64;
-/// A server that was not seen for so long may be dead, and another one promoted. One that lives is
-/// asked every second.
+/// Responses with whole tables that may be in progress at once. A slow reader retains the rows as
+/// they were when it began, so there must be a limit; at it, further requests get 503.
+const STORE_DUMPS_MAX: usize = 64;
+/// A server that has not responded for this long may be dead, and another one promoted. One that is
+/// alive is queried every second.
 pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Handles to everything the handlers need. Cloning shares them.
@@ -36,17 +37,19 @@ struct AppStateInner {
     source: watch::Receiver<SourceStatus>,
     registry: Registry,
     polls: PollCounts,
-    pictures: Arc<Semaphore>,
+    store_dumps: Arc<Semaphore>,
     waiters: IntGauge,
     wait_max: Duration,
     ahead_wait_max: Duration,
     coalesce_interval: Duration,
-    answers: ResponseCache,
-    room: ResponseBudget,
+    responses: ResponseCache,
+    budget: ResponseBudget,
     push: PushClients,
     console: Console,
-    /// `SourceStatus::was_ready` once it was true: it stays true, and polls needn't ask again,
-    /// which would take a lock.
+    /// The OpenAPI document as JSON.
+    openapi: Bytes,
+    /// `SourceStatus::was_ready` once it was true: it stays true, so polls need not take the
+    /// watch channel's lock to check it.
     was_ready: AtomicBool,
 }
 
@@ -64,9 +67,10 @@ impl AppState {
         source: watch::Receiver<SourceStatus>,
         metrics: &Metrics,
         options: &HttpOptions,
+        openapi: Bytes,
     ) -> Self {
         let outcome = |outcome| metrics.polls.with_label_values(&[outcome]);
-        let room = ResponseBudget::new(options.max_buffered_response_bytes);
+        let budget = ResponseBudget::new(options.max_buffered_response_bytes);
         Self(Arc::new(AppStateInner {
             store,
             source,
@@ -77,15 +81,16 @@ impl AppState {
                 reset: outcome("reset"),
                 not_modified: outcome("not_modified"),
             },
-            pictures: Arc::new(Semaphore::new(PICTURES_MAX)),
+            store_dumps: Arc::new(Semaphore::new(STORE_DUMPS_MAX)),
             waiters: metrics.poll_waiters.clone(),
             wait_max: options.wait_max,
             ahead_wait_max: options.ahead_wait_max,
             coalesce_interval: options.coalesce_interval,
-            answers: ResponseCache::new(room.clone()),
-            room,
+            responses: ResponseCache::new(budget.clone()),
+            budget,
             push: PushClients::new(&options.push, &options.cors_origins, metrics),
             console: Console::new(options.console_head),
+            openapi,
             was_ready: AtomicBool::new(false),
         }))
     }
@@ -102,23 +107,27 @@ impl AppState {
         &self.0.console
     }
 
+    pub(crate) fn openapi(&self) -> Bytes {
+        self.0.openapi.clone()
+    }
+
     pub(crate) fn polls(&self) -> &PollCounts {
         &self.0.polls
     }
 
-    /// Room for one more answer with whole tables, until the permit is dropped.
-    pub(crate) fn room_for_picture(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        self.0.pictures.clone().try_acquire_owned().map_err(|_| {
+    /// A permit for one response with whole tables; 503 when all [`STORE_DUMPS_MAX`] are taken.
+    pub(crate) fn store_dump_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0.store_dumps.clone().try_acquire_owned().map_err(|_| {
             Problem::new(
-                ProblemType::RowsNotNow,
-                format!("{PICTURES_MAX} clients are reading whole tables already: ask again"),
+                ProblemType::RowsUnavailable,
+                format!("{STORE_DUMPS_MAX} clients are already reading whole tables: retry later"),
             )
         })
     }
 
-    /// Room for an answer of so many bytes, until its client has read it.
-    pub(crate) fn room_for(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
-        self.0.room.take(bytes)
+    /// Reserves a response's bytes in the budget until its client has read it.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
+        self.0.budget.reserve(bytes)
     }
 
     pub(crate) fn wait_max(&self) -> Duration {
@@ -133,21 +142,21 @@ impl AppState {
         &self.0.push
     }
 
-    /// The answer to a question, from here on shared by all who ask it now.
-    pub(crate) async fn answer(
+    /// The response to a request for changes, shared by all concurrent requests with this key.
+    pub(crate) async fn response(
         &self,
-        question: &ResponseKey,
+        key: &ResponseKey,
     ) -> Result<Arc<EncodedResponse>, Problem> {
-        self.0.answers.answer(&self.0.store, question).await
+        self.0.responses.response(&self.0.store, key).await
     }
 
-    /// How far everything is applied.
+    /// The applied version; 503 before the stream first begins.
     pub(crate) fn applied(&self) -> Result<Version, Problem> {
         self.0.store.applied().ok_or_else(Problem::not_started)
     }
 
-    /// Waits for news of these tables, and for more to come with them (`coalesce_interval`). Returns as
-    /// well once the store is closed. Cancel safe.
+    /// Waits for changes of these tables, and then for `http.coalesce_interval`, so that several
+    /// commits share one response. Returns at once when the store is closed. Cancel safe.
     pub(crate) async fn wait_for_news(&self, tables: &ResourceSelection, after: Version) {
         let store = &self.0.store;
         store.wait_for_change(tables, after).await;
@@ -156,25 +165,25 @@ impl AppState {
         }
     }
 
-    /// How the source is doing, as last published.
+    /// The source's status as last published.
     pub(crate) fn source(&self) -> SourceStatus {
         self.0.source.borrow().clone()
     }
 
-    /// Whether what is in memory may be behind because the change stream is away: for how long
-    /// the server has been silent; for ever, if it was never heard.
+    /// How long the server has been silent, where cached rows may be stale because the change stream
+    /// is down; `None` while it is up, `Duration::MAX` before the first message.
     pub(crate) fn silence(&self) -> Option<Duration> {
         let source = self.0.source.borrow();
         let streams = source.phase == Phase::Streaming;
         (!streams).then(|| source.last_message.map_or(Duration::MAX, |at| at.elapsed()))
     }
 
-    /// Waits until the change stream is connected and has caught up, and its server was seen within
+    /// Waits until the change stream is connected and has caught up, and its server has responded within
     /// [`SEEN_WITHIN`]. Cancel safe.
     ///
-    /// A dead server looks connected until the stream gives it up, which takes many seconds, since a
-    /// healthy one may be silent as long over a large transaction. So where it is silent the catalog is
-    /// looked at, over another connection: that answers at once, or not at all.
+    /// A dead server looks connected until the stream's timeout, which is many seconds, since a healthy
+    /// server may be silent as long during a large transaction. So while it is silent, a refresh of the
+    /// catalog is requested, which uses another connection and gets its response at once or not at all.
     pub(crate) async fn wait_for_stream(&self) {
         let is_there = |source: &SourceStatus| {
             let seen = source.last_seen;
@@ -183,15 +192,15 @@ impl AppState {
         let mut source = self.0.source.clone();
         while !is_there(&source.borrow_and_update()) {
             self.0.store.request_catalog_refresh();
-            // Without a session that tells, there is nothing more to wait for.
+            // Without a session that publishes its status there is nothing more to wait for.
             if source.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Refuses polls until the service has caught up once. After that they go on being answered,
-    /// also while the source is away: what is known stays true.
+    /// Rejects polls until the service has caught up once. After that they are answered also while
+    /// the source is down: what is in memory remains true.
     pub(crate) fn require_was_ready(&self, caller: &Principal) -> Result<(), Problem> {
         if self.0.was_ready.load(Ordering::Relaxed) {
             return Ok(());
@@ -204,7 +213,7 @@ impl AppState {
         Ok(())
     }
 
-    /// Counts a held poll for as long as the guard lives: also when the client goes away.
+    /// Counts a held poll for as long as the guard lives; a client that disconnects drops it.
     pub(crate) fn count_waiter(&self) -> WaiterGuard {
         self.0.waiters.inc();
         WaiterGuard(self.0.waiters.clone())
@@ -220,12 +229,12 @@ impl Drop for WaiterGuard {
     }
 }
 
-/// Why the stream isn't where it should be, as one sentence; to who is no operator, without names of
-/// servers and their words.
+/// Why the stream is not ready, as one sentence. Callers without an admin token get no host names and
+/// no messages of the server.
 pub(crate) fn reason(phase: &Phase, caller: &Principal) -> String {
     match phase {
-        Phase::Disconnected(_) if !caller.is_operator() => "not connected to PostgreSQL".into(),
-        Phase::Standby(_) if !caller.is_operator() => "standing by".into(),
+        Phase::Disconnected(_) if !caller.is_admin() => "not connected to PostgreSQL".into(),
+        Phase::Standby(_) if !caller.is_admin() => "standing by".into(),
         Phase::Disconnected(why) => format!("not connected to PostgreSQL: {why}"),
         Phase::Standby(why) => format!("standing by: {why}"),
         Phase::CatchingUp => "catching up with what was committed before the connection".into(),

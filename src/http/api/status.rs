@@ -1,4 +1,4 @@
-//! `/v1/status`: how the service is doing, for people and scripts.
+//! `/v1/status`: the state of the service, for people and scripts.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::change::CommitTime;
 use crate::http::access::Principal;
-use crate::http::api::documented::InternalProblem;
+use crate::http::api::schemas::VersionSchema;
 use crate::http::api::state::{AppState, reason};
 use crate::lsn::Lsn;
 use crate::source_status::{Phase, SourceDetail, SourceStatus};
@@ -21,14 +21,15 @@ use crate::store::{
 use crate::table::{RowCaching, RowMode, Tracking};
 use crate::version::{Epoch, Position, Version};
 
-/// How the service is doing.
+/// The state of the service.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatusDocument {
-    /// The service's own version.
+    /// The version of the program.
     #[schema(example = "0.1.0")]
     highwater: &'static str,
     source: SourceInStatus,
-    /// How far this instance has applied the stream; null before the stream first began.
+    /// The position up to which this instance has applied the stream; null before the stream first
+    /// begins.
     applied: Option<AppliedInStatus>,
     log: LogInStatus,
     /// Every published table.
@@ -46,32 +47,32 @@ pub(crate) struct SourceInStatus {
     publication: String,
     slot: String,
     phase: PhaseWord,
-    /// Why it isn't streaming; null while it is.
+    /// Why it is not streaming; null while it is.
     reason: Option<String>,
-    /// Whether it has ever caught up: until then polls are refused.
+    /// Whether it has ever caught up: until then polls get 503.
     was_ready: bool,
-    /// Everything up to this LSN has been received.
+    /// The LSN up to which everything has been received.
     received: String,
-    /// What the slot was told is done: the server keeps the WAL after it.
+    /// The LSN confirmed to the slot: the server retains the WAL after it.
     confirmed: String,
-    /// The end of the server's WAL when last told.
+    /// The end of the server's WAL as last reported.
     server_wal_end: String,
-    /// WAL the server has written and this instance has not applied.
+    /// WAL that the server has written and this instance has not applied.
     lag_bytes: u64,
-    /// WAL the slot makes the server keep; null if not known.
+    /// WAL that the server retains for the slot; null if unknown.
     slot_retained_bytes: Option<u64>,
-    /// How much of it may be kept for the sake of restarts (`postgres.resume_max_wal`); what open
-    /// transactions need comes on top.
+    /// The part of it that may be retained for restarts (`postgres.resume_max_wal`); what open
+    /// transactions need is additional.
     slot_limit_bytes: Option<u64>,
-    /// `pg_replication_slots.wal_status`; null if not known.
+    /// `pg_replication_slots.wal_status`; null if unknown.
     slot_wal_status: Option<String>,
-    /// Seconds since the server last sent anything; null if it never did.
+    /// Seconds since the server's last message; null before the first.
     seconds_since_last_message: Option<f64>,
     /// Connections made after the first.
     reconnects: u64,
 }
 
-/// What the replication session is doing.
+/// The phase of the replication session.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PhaseWord {
@@ -81,16 +82,15 @@ pub(crate) enum PhaseWord {
     Streaming,
 }
 
-/// How far the stream has been applied.
+/// The position up to which the stream has been applied.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AppliedInStatus {
-    /// As given to clients.
-    #[schema(example = "5f3a9c01-0000000001a2b3c8")]
+    #[schema(value_type = VersionSchema)]
     version: String,
-    /// The part of it that names the history.
+    /// The part of the version that names the timeline.
     #[schema(example = "5f3a9c01")]
     epoch: String,
-    /// The same position as PostgreSQL writes it.
+    /// The same position in PostgreSQL's notation.
     #[schema(example = "0/1A2B3C8")]
     lsn: String,
 }
@@ -98,35 +98,38 @@ pub(crate) struct AppliedInStatus {
 /// The version log as a whole.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LogInStatus {
-    /// Its memory.
+    /// The memory of the log.
     bytes: usize,
-    /// Ids it remembers, all tables together.
+    /// Ids in the log, over all tables.
     entries: usize,
 }
 
 /// One table.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TableInStatus {
-    /// As it is called in answers.
+    /// The name in responses.
     #[schema(example = "items")]
     table: String,
     mode: ModeWord,
     rows: RowsInStatus,
     tracking: TrackingWord,
-    /// Why its changes can't be told by id; null where they can.
+    /// Why changes can't be reported by id; null where they can.
     reason: Option<String>,
     /// In key order; empty without a key.
     key_columns: Vec<String>,
-    /// Ids the log remembers.
+    /// Ids in the table's log.
     entries: usize,
-    /// Memory of its log.
+    /// The memory of the table's log.
     bytes: usize,
-    /// The oldest version from which every change can still be told; null before the stream
-    /// first began.
+    /// The oldest version from which every change can be reported; null before the stream first
+    /// begins.
+    #[schema(value_type = Option<VersionSchema>)]
     floor: Option<String>,
-    /// How long ago that was.
+    /// The age of the floor in seconds.
     floor_age_seconds: f64,
-    /// The version of the newest change, or of the reset after it; null likewise.
+    /// The version of the newest change, or of the reset after it; null before the stream first
+    /// begins.
+    #[schema(value_type = Option<VersionSchema>)]
     newest: Option<String>,
     changes: ChangesInStatus,
     resets: ResetsInStatus,
@@ -144,7 +147,7 @@ pub(crate) struct ChangesInStatus {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ResetsInStatus {
     count: u64,
-    /// Null if there was none.
+    /// The newest; null if there was none.
     last: Option<ResetInStatus>,
 }
 
@@ -154,22 +157,23 @@ pub(crate) struct ResetInStatus {
     /// As in the metric `highwater_resets_total`.
     #[schema(example = "truncate")]
     reason: &'static str,
-    /// When; null if the server's clock said nonsense.
+    /// The time by the server's clock; null if that clock was out of range.
     #[schema(example = "2026-11-21T11:08:39.683508Z")]
     at: Option<String>,
-    /// Clients with an older version were, or will be, told.
+    /// Clients with an older version get the reset.
+    #[schema(value_type = Option<VersionSchema>)]
     version: Option<String>,
 }
 
-/// How a table's rows are held.
+/// A table's caching mode (`tables.NAME.rows`).
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ModeWord {
-    /// Not at all: ids only.
+    /// No rows are cached: ids only.
     Off,
-    /// Those that were asked for.
+    /// Rows are cached when they are requested.
     Lazy,
-    /// All of them.
+    /// All rows are cached.
     Preload,
 }
 
@@ -180,10 +184,9 @@ pub(crate) struct RowsInStatus {
     state: StateWord,
     /// Rows in memory.
     entries: usize,
-    /// Their memory.
+    /// The memory of the rows.
     bytes: usize,
-    /// While they are being loaded: how far that is. Where they are refused: why, and what mends
-    /// it. Else null.
+    /// The progress while rows are being loaded, or why they can't be cached and the remedy; else null.
     reason: Option<String>,
     requests: RequestsInStatus,
 }
@@ -193,49 +196,49 @@ pub(crate) struct RowsInStatus {
 pub(crate) struct RequestsInStatus {
     /// Answered from memory.
     hits: u64,
-    /// Answered after asking the database.
+    /// Answered from the database.
     misses: u64,
-    /// Answered from memory while the change stream was away.
+    /// Answered from memory while the change stream was down.
     stale: u64,
 }
 
-/// What the rows of a table are doing.
+/// The state of a table's cached rows.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StateWord {
-    /// They are not held.
+    /// Rows are not cached.
     Off,
-    /// They are read through.
+    /// Rows are read through the cache.
     Lazy,
-    /// They are being preloaded.
+    /// A preload is running.
     Loading,
-    /// All of them are in memory.
+    /// All rows are in memory.
     Complete,
-    /// They should be held and can't.
+    /// Rows should be cached and can't be.
     Refused,
 }
 
-/// What clients can be told about a table.
+/// How a table's changes are reported.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TrackingWord {
-    /// The ids that changed.
+    /// By id.
     Ids,
-    /// Only that something changed.
+    /// As resets of the whole table.
     ResetOnly,
 }
 
-/// How the service is doing
+/// Status
 ///
-/// Source, slot, lag, and every table with how far back its changes can be told.
+/// Source, slot and lag, and for every table the oldest version from which its changes can be reported.
 #[utoipa::path(
     get,
     path = "/v1/status",
+    operation_id = "getStatus",
     tag = "operations",
     responses(
-        (status = 200, description = "How it is doing", body = StatusDocument,
-            headers(("Highwater-Version" = String, description = "How far this instance has applied the stream; absent before it first began"))),
-        InternalProblem,
+        (status = 200, description = "The status", body = StatusDocument,
+            headers(("Highwater-Version" = String, description = "The applied version of this instance; absent before the stream first begins"))),
     )
 )]
 pub(crate) async fn status(State(api): State<AppState>) -> Response {
@@ -322,7 +325,7 @@ fn in_status(
         entries: status.entries,
         bytes: status.bytes,
         floor: version(status.floor),
-        // The server's clock against ours: they may disagree by a little.
+        // The server's clock against this host's: they may differ a little.
         floor_age_seconds: now.0.saturating_sub(status.floor_time.0).max(0) as f64 / 1e6,
         newest: version(status.newest),
         changes: ChangesInStatus {
@@ -347,14 +350,14 @@ fn resets_in_status(
 }
 
 fn mode(rows: &RowCaching) -> ModeWord {
-    match rows.held().map(|held| held.mode) {
+    match rows.held().map(|plan| plan.mode) {
         None => ModeWord::Off,
         Some(RowMode::Lazy) => ModeWord::Lazy,
         Some(RowMode::Preload) => ModeWord::Preload,
     }
 }
 
-/// A table that came after the rows were looked at holds none yet.
+/// A table that was published after `rows_status` was read has no rows yet.
 fn rows_in_status(mode: ModeWord, rows: Option<RowsStatus>) -> RowsInStatus {
     let Some(RowsStatus { state, entries, bytes, requests, .. }) = rows else {
         let (state, requests) = (StateWord::Off, RequestsInStatus::default());

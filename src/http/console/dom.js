@@ -16,7 +16,7 @@ export function make(name, { text, ...attributes } = {}, ...children) {
   return element;
 }
 
-/** Sets an element's text, unless it is there already: selections and readers are left alone. */
+/** Sets an element's text if it differs: an unchanged one must not disturb selections or screen readers. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -26,7 +26,7 @@ export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
-/** Fills a list of terms: `[["Slot", "highwater"], …]`. Keeps what is there and only changes texts. */
+/** Fills a list of terms: `[["Slot", "highwater"], …]`. Existing elements stay and only their texts change. */
 export function describe(list, facts) {
   facts.forEach(([term, text], place) => {
     const group = list.children[place] ?? list.appendChild(make("div", {}, make("dt"), make("dd")));
@@ -36,11 +36,11 @@ export function describe(list, facts) {
   while (list.children.length > facts.length) list.lastElementChild.remove();
 }
 
-/** At least this long between two announcements, in milliseconds. */
+/** The minimum interval between two announcements, in milliseconds. */
 const ANNOUNCE_INTERVAL = 8000;
 let announcedAt = 0;
 
-/** Tells a screen reader, unless it was told something a moment ago. */
+/** Announces a text to screen readers, unless another was announced within `ANNOUNCE_INTERVAL`. */
 export function announce(text) {
   const now = performance.now();
   if (announcedAt && now - announcedAt < ANNOUNCE_INTERVAL) return;
@@ -48,7 +48,7 @@ export function announce(text) {
   at("announcer").textContent = text;
 }
 
-/** Copies text and says so on the button; where a page may not, selects it for the person to do it. */
+/** Copies text and confirms it on the button; without access to the clipboard, selects the text instead. */
 export async function copy(text, source, button) {
   const label = button.textContent;
   try {

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::response::conditional::{content_etag, has_match};
 
-/// What the page may do: load files of its own, ask its own server. No inline code or style, no
-/// frames around it, and no text that becomes HTML.
+/// The content security policy: the page may load its own files and connect to its own server. No
+/// inline code or style, no frames around it, and no text that becomes HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
@@ -22,9 +22,8 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// The page.
 const PAGE: &str = include_str!("index.html");
-/// Where in the page [`crate::http::HttpOptions::console_head`] is put.
+/// The tag before which [`crate::http::HttpOptions::console_head`] is inserted.
 const HEAD_END: &str = "</head>";
 
 /// The files the page is made of: name below `/console/`, media type, content.
@@ -42,13 +41,13 @@ const FILES: [(&str, &str, &str); 11] = [
     ("tables.js", SCRIPT, include_str!("tables.js")),
 ];
 
-/// The console, ready to be sent.
+/// The console's files with their headers.
 pub(crate) struct Console {
     page: ConsoleFile,
     files: Vec<(&'static str, ConsoleFile)>,
 }
 
-/// A file, as it is sent.
+/// A file with its headers.
 pub(super) struct ConsoleFile {
     kind: &'static str,
     bytes: Bytes,
@@ -81,9 +80,9 @@ impl ConsoleFile {
         Self { kind, bytes, etag }
     }
 
-    /// The file, or 304 for who has it. A new version of the service has other files under the same
-    /// names, so they are asked for each time.
-    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
+    /// The file, or 304 if the client has it. Another version of the service has other files under the
+    /// same names, so clients revalidate them each time.
+    pub(super) fn respond(&self, request: &HeaderMap) -> Response {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(self.kind)),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -105,7 +104,7 @@ impl ConsoleFile {
 mod tests {
     use super::*;
 
-    /// Paths of the console that a text names, as `/console/…` in quotes or as `./…` of a module.
+    /// Paths of the console in a text, as `/console/…` in quotes or as `./…` of a module.
     fn named(text: &str) -> Vec<&str> {
         let quoted = text.split('"').skip(1).step_by(2);
         quoted
@@ -114,22 +113,22 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_used_and_every_file_that_is_used_is_there() {
+    fn the_files_are_exactly_those_that_are_used() {
         let texts = FILES.iter().map(|(_, _, text)| *text).chain([PAGE]);
         let mut used: Vec<&str> = texts.flat_map(named).collect();
         used.sort_unstable();
         used.dedup();
-        let mut there: Vec<&str> = FILES.iter().map(|(name, _, _)| *name).collect();
-        there.sort_unstable();
-        assert_eq!(used, there);
+        let mut present: Vec<&str> = FILES.iter().map(|(name, _, _)| *name).collect();
+        present.sort_unstable();
+        assert_eq!(used, present);
     }
 
     #[test]
-    fn nothing_leads_outside_and_nothing_is_inline() {
+    fn there_are_no_external_links_and_no_inline_code() {
         for (name, _, text) in FILES.iter().chain([&("index.html", HTML, PAGE)]) {
             for line in text.lines() {
                 let outside = line.contains("//") && line.contains("http");
-                // The name of SVG's vocabulary is no address.
+                // The name of SVG's namespace is not an address.
                 assert!(!outside || line.contains("xmlns="), "{name}: {line}");
                 for inline in
                     [" style=", " onclick=", "javascript:", "innerHTML", "@import", "url("]
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_stands_in_the_head() {
+    fn the_added_html_is_in_the_head() {
         let page = Console::new("<meta name=x>").page.bytes;
         let page = std::str::from_utf8(&page).unwrap();
         assert!(page.find("<meta name=x></head>").unwrap() < page.find("<body").unwrap());

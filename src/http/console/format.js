@@ -1,4 +1,4 @@
-// Values as people read them.
+// Values as text for people.
 
 const number = new Intl.NumberFormat("en");
 
@@ -14,7 +14,7 @@ export function plural(value, word) {
 
 /** `4.2 MiB` */
 export function bytes(value) {
-  if (value === null || value === undefined) return "not known";
+  if (value === null || value === undefined) return "unknown";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   while (value >= 1024 && unit < units.length - 1) {
@@ -43,21 +43,21 @@ export function clock(time) {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${milliseconds}`;
 }
 
-/** A share as a percentage that says 100 only when it is all. */
+/** A share as a percentage, which is 100 only if it is all of it. */
 export function percent(part, whole) {
   if (whole === 0) return "none yet";
   const exact = (100 * part) / whole;
   return `${part === whole ? 100 : Math.min(99.9, Math.round(exact * 10) / 10)} %`;
 }
 
-/** A number as it was sent, where JavaScript's would not be the same. */
+/** A number as it was sent, where JavaScript's number would differ. */
 class Exact {
   constructor(source) {
     this.source = source;
   }
 }
 
-/** JSON whose numbers lose no digits, in browsers that show a reviver the source. */
+/** Parses JSON without losing digits of numbers, in browsers whose revivers get the source text. */
 export function parse(text) {
   return JSON.parse(text, (_, value, context) => {
     const differs = typeof value === "number" && context && String(value) !== context.source;

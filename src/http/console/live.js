@@ -1,59 +1,59 @@
-// The panel of live changes: the newest above, so many and no more.
+// The panel of live changes: a bounded number of them, the newest first.
 
 import { announce, at, make, say, show } from "./dom.js";
 import { clock, count, plural, shown } from "./format.js";
 import { follow } from "./stream.js";
 
-/** Lines kept; the oldest leave. */
+/** The maximum number of lines; the oldest are removed. */
 const LINES_MAX = 250;
-/** Tables that can be chosen. */
+/** The maximum number of tables in the selection. */
 const TABLES_MAX = 500;
 
 const SIGNS = { insert: "+", update: "~", delete: "−", reset: "↺" };
 
-/** Every line kept, the newest first: { at, op, table, id }. */
+/** The lines, the newest first: { at, op, table, id }. */
 let lines = [];
 let total = 0;
 let paused = false;
-/** Lines that came while paused. */
+/** Lines received while paused. */
 let waiting = 0;
 let drawing = false;
-/** How many of the newest lines were not drawn yet. */
+/** The number of newest lines that are not drawn yet. */
 let fresh = 0;
-/** What others are told of each answer. */
+/** Callbacks for each response. */
 const listeners = [];
 
-/** Starts to follow. */
+/** Starts to follow changes. */
 export function start() {
   at("live-pause").addEventListener("click", pause);
   at("live-clear").addEventListener("click", clear);
   at("live-table").addEventListener("change", redraw);
-  follow({ detail: "true" }, told, state);
+  follow({ detail: "true" }, received, state);
 }
 
-/** Calls `listener(answer, isFirst)` for each answer. */
-export function onAnswer(listener) {
+/** Calls `listener(response, isFirst)` for each response. */
+export function onResponse(listener) {
   listeners.push(listener);
 }
 
-function told(answer, isFirst) {
-  listeners.forEach((listener) => listener(answer, isFirst));
-  if (isFirst) return begin(answer);
+function received(response, isFirst) {
+  listeners.forEach((listener) => listener(response, isFirst));
+  if (isFirst) return begin(response);
   const now = new Date().toISOString();
-  const resets = answer.reset.map((table) => ({ at: now, op: "reset", table, id: "read it again in full" }));
-  const changes = answer.changes.slice(-LINES_MAX);
-  const told = [...resets, ...changes.map(line)].reverse();
-  const many = answer.reset.length + answer.changes.length;
+  const resets = response.reset.map((table) => ({ at: now, op: "reset", table, id: "read it again in full" }));
+  const changes = response.changes.slice(-LINES_MAX);
+  const news = [...resets, ...changes.map(line)].reverse();
+  const many = response.reset.length + response.changes.length;
   if (many === 0) return;
   total += many;
-  lines = [...told, ...lines].slice(0, LINES_MAX);
+  lines = [...news, ...lines].slice(0, LINES_MAX);
   if (paused) {
     waiting += many;
-    return tell();
+    return updateFoot();
   }
-  fresh += told.length;
+  fresh += news.length;
   draw();
-  const tables = [...new Set(told.map((line) => line.table))];
+  const tables = [...new Set(news.map((line) => line.table))];
   announce(`${plural(many, "change")} in ${tables.slice(0, 3).join(", ")}${tables.length > 3 ? " and others" : ""}`);
 }
 
@@ -61,19 +61,19 @@ function line({ at, op, table, id }) {
   return { at, op, table, id: shown(id) };
 }
 
-/** The starting point: every table is a reset, which is no news. */
-function begin(answer) {
-  const tables = answer.reset.slice(0, TABLES_MAX);
+/** The starting point: every table is a reset, which is not a change. */
+function begin(response) {
+  const tables = response.reset.slice(0, TABLES_MAX);
   at("live-table").replaceChildren(
     make("option", { value: "", text: "all" }),
     ...tables.map((table) => make("option", { value: table, text: table })),
   );
-  say(at("live-foot"), `Following ${plural(answer.reset.length, "table")} from version ${answer.version}.`);
+  say(at("live-foot"), `Following ${plural(response.reset.length, "table")} from version ${response.version}.`);
 }
 
 function state(word, why, status) {
-  if (status === 404) why = "changes are told on the main listener (http.listen)";
-  const text = { connecting: "connecting", live: "live", away: "not connected" }[word];
+  if (status === 404) why = "changes are on the main listener (http.listen)";
+  const text = { connecting: "connecting", live: "live", down: "not connected" }[word];
   at("live-state").dataset.state = word;
   say(at("live-state"), why ? `${text}: ${why}` : text);
 }
@@ -82,7 +82,7 @@ function pause() {
   paused = !paused;
   waiting = 0;
   if (!paused) redraw();
-  tell();
+  updateFoot();
 }
 
 function clear() {
@@ -90,33 +90,33 @@ function clear() {
   total = 0;
   waiting = 0;
   redraw();
-  tell();
+  updateFoot();
 }
 
-function wanted(line) {
+function isSelected(line) {
   const table = at("live-table").value;
   return !table || line.table === table;
 }
 
-/** Draws what is new, once before the next picture. */
+/** Draws new lines once before the next frame. */
 function draw() {
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
     const body = at("live");
-    const rows = lines.slice(0, fresh).filter(wanted).map((line) => row(line, true));
+    const rows = lines.slice(0, fresh).filter(isSelected).map((line) => row(line, true));
     fresh = 0;
     body.prepend(...rows);
     while (body.children.length > LINES_MAX) body.lastElementChild.remove();
-    tell();
+    updateFoot();
   });
 }
 
 function redraw() {
   fresh = 0;
-  at("live").replaceChildren(...lines.filter(wanted).map((line) => row(line, false)));
-  tell();
+  at("live").replaceChildren(...lines.filter(isSelected).map((line) => row(line, false)));
+  updateFoot();
 }
 
 function row({ at, op, table, id }, isNew) {
@@ -136,11 +136,11 @@ export function badge(op) {
   return make("span", { class: "op", "data-op": op }, sign, ` ${op}`);
 }
 
-function tell() {
+function updateFoot() {
   show(at("live-empty"), at("live").children.length === 0);
   at("live-pause").textContent = paused ? `Resume${waiting ? ` (${count(waiting)} new)` : ""}` : "Pause";
   if (total > 0) {
-    const kept = total > lines.length ? `, the newest ${count(lines.length)} of them kept` : "";
-    say(at("live-foot"), `${plural(total, "change")} told${kept}.`);
+    const kept = total > lines.length ? `, of which the newest ${count(lines.length)} are shown` : "";
+    say(at("live-foot"), `${plural(total, "change")} received${kept}.`);
   }
 }

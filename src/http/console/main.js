@@ -1,12 +1,12 @@
-// The console: wires its parts together.
+// The console: connects its parts.
 
 import * as live from "./live.js";
 import * as poll from "./poll.js";
 import { follows, watch } from "./status.js";
 
-live.onAnswer((answer, isFirst) => {
-  poll.sawVersion(answer.version);
-  if (isFirst) follows(answer.reset);
+live.onResponse((response, isFirst) => {
+  poll.setNewest(response.version);
+  if (isFirst) follows(response.reset);
 });
 poll.start();
 live.start();

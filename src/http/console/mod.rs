@@ -1,11 +1,11 @@
-//! `GET /`: the console, a page for people who want to see how the service is doing.
+//! `GET /`: the console, a web page that shows the state of the service.
 //!
-//! A few static files, part of the program. The page is a client like any other: it reads `/v1/stream`
-//! and `/v1/status` and knows nothing that these don't tell. It asks nobody but its own server, and what
-//! comes from the database reaches it as text only; the policy in [`files`] lets the browser see to both.
+//! It is a set of static files inside the program. The page is a client like any other: it reads
+//! `/v1/stream` and `/v1/status` and has no other source. It connects to no server but its own, and values
+//! from the database reach it as text only; the policy in [`files`] makes the browser enforce both.
 
-mod answers;
 mod files;
+mod handlers;
 
-pub(crate) use answers::{file, page};
 pub(crate) use files::Console;
+pub(crate) use handlers::{file, page};

@@ -1,50 +1,50 @@
-// A poll tried by hand, with its answer and the same for a terminal.
+// A poll by hand, with its response and the equivalent curl command.
 
 import { at, copy, say, show } from "./dom.js";
 import { bytes } from "./format.js";
 import { ask, hasToken } from "./session.js";
 
-/** Characters of an answer that are shown. */
+/** The number of characters of a response that are shown. */
 const SHOWN_MAX = 30_000;
 
-/** The poll that is under way. */
-let asking = null;
-/** The version of the newest answer that the page was given. */
+/** The poll in progress. */
+let active = null;
+/** The version of the page's newest response. */
 let newest = null;
-/** The version of the last answer here. */
-let answered = null;
+/** The version of the last response of this form. */
+let lastVersion = null;
 
-/** Wires the form. */
+/** Connects the form. */
 export function start() {
   const form = at("poll-form");
-  form.addEventListener("input", tellCommand);
+  form.addEventListener("input", showCommand);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     poll();
   });
   at("poll-now").addEventListener("click", () => after(newest ?? ""));
   at("poll-continue").addEventListener("click", () => {
-    after(answered);
+    after(lastVersion);
     at("poll-ask").focus();
   });
-  at("poll-cancel").addEventListener("click", () => asking?.abort());
+  at("poll-cancel").addEventListener("click", () => active?.abort());
   at("poll-copy").addEventListener("click", () => copy(command(), at("poll-curl"), at("poll-copy")));
-  document.addEventListener("token", tellCommand);
-  tellCommand();
+  document.addEventListener("token", showCommand);
+  showCommand();
 }
 
-/** The newest version: what `Now` puts in. */
-export function sawVersion(version) {
+/** Sets the newest version, which `Now` inserts. */
+export function setNewest(version) {
   newest = version;
 }
 
 function after(version) {
   at("poll-after").value = version;
-  tellCommand();
+  showCommand();
 }
 
 /** Path and query. */
-function question() {
+function path() {
   const parameters = new URLSearchParams();
   for (const name of ["tables", "after", "limit", "wait"]) {
     const value = at(`poll-${name}`).value.trim();
@@ -57,47 +57,47 @@ function question() {
 }
 
 function command() {
-  const url = `${location.origin}${question()}`.replaceAll("'", "%27");
-  // The token itself stays where it is.
+  const url = `${location.origin}${path()}`.replaceAll("'", "%27");
+  // The token itself is not shown.
   return hasToken() ? `curl -H "Authorization: Bearer $HIGHWATER_TOKEN" '${url}'` : `curl '${url}'`;
 }
 
-function tellCommand() {
+function showCommand() {
   say(at("poll-curl"), command());
 }
 
 async function poll() {
-  asking?.abort();
-  const mine = (asking = new AbortController());
+  active?.abort();
+  const mine = (active = new AbortController());
   const waits = at("poll-wait").value;
   show(at("poll-cancel"), true);
-  say(at("poll-status"), waits ? "Waiting for something to change…" : "Asking…");
+  say(at("poll-status"), waits ? "Waiting for changes…" : "Sending…");
   const started = performance.now();
   try {
-    const response = await ask(question(), { signal: mine.signal });
+    const response = await ask(path(), { signal: mine.signal });
     const text = await response.text();
     const took = performance.now() - started;
     draw(response, text, took);
   } catch (error) {
-    if (asking === mine) say(at("poll-status"), mine.signal.aborted ? "Cancelled." : `No answer: ${error.message}`);
+    if (active === mine) say(at("poll-status"), mine.signal.aborted ? "Cancelled." : `No response: ${error.message}`);
   }
-  if (asking !== mine) return;
-  asking = null;
+  if (active !== mine) return;
+  active = null;
   show(at("poll-cancel"), false);
-  tellCommand();
+  showCommand();
 }
 
 function draw(response, text, took) {
   say(at("poll-status"), `${response.status} ${response.ok ? "OK" : response.statusText}, ${Math.round(took)} ms, ${bytes(text.length)}`);
-  answered = response.ok ? (/^\{"version":"([^"]*)"/.exec(text)?.[1] ?? null) : null;
+  lastVersion = response.ok ? (/^\{"version":"([^"]*)"/.exec(text)?.[1] ?? null) : null;
   const long = text.length > SHOWN_MAX;
   const shown = folded(long ? text.slice(0, SHOWN_MAX) : text);
   at("poll-answer").textContent = long ? `${shown}\n… (${bytes(text.length - SHOWN_MAX)} more)` : shown;
   show(at("poll-answer"), true);
-  show(at("poll-continue"), answered !== null);
+  show(at("poll-continue"), lastVersion !== null);
 }
 
-/** One change a line; otherwise as it was sent. */
+/** One change per line; otherwise as it was sent. */
 function folded(text) {
   return text
     .replace(',"changes":[{', ',\n"changes":[\n {')

@@ -1,17 +1,17 @@
-// Requests, with a token where one is asked for. It is kept until the tab is closed, and nowhere else.
+// Requests, with a token where one is required. It is stored in this tab until the tab is closed, and nowhere else.
 
 import { at, say } from "./dom.js";
 
 const KEY = "highwater-token";
-/** The token that is being asked for; everybody who needs it waits for the same. */
-let asked = null;
+/** The dialog that is open; all requests that need a token wait for the same one. */
+let dialogResult = null;
 
 /** Whether requests carry a token. */
 export function hasToken() {
   return sessionStorage.getItem(KEY) !== null;
 }
 
-/** A request to our own server. On 401 the person is asked for a token, and it is made again. */
+/** A request to the page's own server. After a 401 the user enters a token, and the request is sent again. */
 export async function ask(path, options = {}) {
   for (;;) {
     const token = sessionStorage.getItem(KEY);
@@ -22,7 +22,7 @@ export async function ask(path, options = {}) {
   }
 }
 
-/** What is wrong with an answer, as its problem document says. */
+/** The error of a response, from its problem document. */
 export async function problem(response) {
   const error = new Error(`status ${response.status}`);
   error.status = response.status;
@@ -30,24 +30,24 @@ export async function problem(response) {
     const { title, detail } = await response.json();
     error.message = detail ?? title ?? error.message;
   } catch {
-    // Not from Highwater itself; the status says enough.
+    // A response of a proxy: only the status is known.
   }
   return error;
 }
 
-/** Waits for another token than `refused`. */
-function tokenAfter(refused) {
+/** Waits for a token other than `rejected`. */
+function tokenAfter(rejected) {
   const token = sessionStorage.getItem(KEY);
-  if (token !== refused) return Promise.resolve();
+  if (token !== rejected) return Promise.resolve();
   sessionStorage.removeItem(KEY);
-  asked ??= enter(refused !== null).finally(() => (asked = null));
-  return asked;
+  dialogResult ??= enter(rejected !== null).finally(() => (dialogResult = null));
+  return dialogResult;
 }
 
-function enter(wasRefused) {
+function enter(wasRejected) {
   const dialog = at("token-dialog");
   const field = at("token");
-  say(at("token-why"), wasRefused ? "That token was not accepted." : "This server asks for a bearer token.");
+  say(at("token-why"), wasRejected ? "That token was not accepted." : "This server requires a bearer token.");
   field.value = "";
   dialog.showModal();
   return new Promise((resolve, reject) => {
@@ -72,7 +72,7 @@ function enter(wasRefused) {
 }
 
 function withoutToken() {
-  const error = new Error("a token is needed; reload the page to enter one");
+  const error = new Error("a token is required; reload the page to enter one");
   error.status = 401;
   return error;
 }

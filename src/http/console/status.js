@@ -1,13 +1,13 @@
-// How the service is doing, from /v1/status: the headline, the slot, the resets.
+// The state of the service from /v1/status: the headline, the slot, the resets.
 
 import { at, describe, make, say, show } from "./dom.js";
 import { bytes, clock, count, duration, percent } from "./format.js";
 import { ask, problem } from "./session.js";
 import { drawTables, nameTables } from "./tables.js";
 
-/** Milliseconds from one answer to the next question. */
+/** The pause between a response and the next request, in milliseconds. */
 const INTERVAL = 2000;
-/** Resets shown, the newest first. */
+/** The maximum number of resets shown, the newest first. */
 const RESETS_MAX = 20;
 
 const PHASES = {
@@ -15,8 +15,8 @@ const PHASES = {
   catching_up: "Catching up",
   standby: "Standing by",
   disconnected: "Not connected to the database",
-  elsewhere: "Answering",
-  unreachable: "Highwater does not answer",
+  hidden: "Serving requests",
+  unreachable: "Highwater does not respond",
 };
 
 const SLOT_USE = {
@@ -27,59 +27,59 @@ const SLOT_USE = {
 };
 
 const REASONS = {
-  truncate: "TRUNCATE, which names no rows",
-  large_transaction: "one commit touched more rows than are told by id",
-  no_key: "it has no primary key, so every change is a reset",
-  unknown_key: "a change came without its key",
-  schema: "its columns or its key changed",
-  membership: "it joined the publication, or left and came back",
-  slot_lost: "the slot was lost, or could not go on where it stood",
-  new_history: "another history: a restored, promoted or other database",
-  reload: "somebody asked for a reload",
+  truncate: "TRUNCATE, which lists no rows",
+  large_transaction: "one transaction changed more rows than are reported by id",
+  no_key: "no primary key, so every change is a reset",
+  unknown_key: "a change arrived without its key",
+  schema: "columns or key changed",
+  membership: "added to the publication, or removed and added again",
+  slot_lost: "the slot was lost or could not continue from its position",
+  new_history: "another timeline: a restored, promoted or different database",
+  reload: "a reload was requested",
 };
 
-/** Asks again and again, while somebody can see the page. */
+/** Requests the status at intervals while the page is visible. */
 export async function watch() {
   for (;;) {
-    if (!document.hidden) await look();
-    if (gone) return;
+    if (!document.hidden) await refresh();
+    if (unavailable) return;
     await new Promise((resolve) => setTimeout(resolve, INTERVAL));
   }
 }
 
-/** Whether /v1/status is not to be had here. */
-let gone = false;
-/** The tables that the stream named. */
+/** Whether /v1/status is not available to this page. */
+let unavailable = false;
+/** The tables in the stream's first response. */
 let followed = [];
 
-async function look() {
+async function refresh() {
   try {
     const response = await ask("/v1/status");
     if (!response.ok) throw await problem(response);
     draw(await response.json());
     notice("");
   } catch (error) {
-    if (error.status === 404) return elsewhere("Status is on the operators’ listener (http.admin_listen). Here are changes and polls.");
-    if (error.status === 401 || error.status === 403) return elsewhere(`No status: ${error.message}. Here are changes and polls.`);
+    if (error.status === 404) return withoutStatus("Status is on the admin listener (http.admin_listen). Changes and polls are available here.");
+    if (error.status === 401 || error.status === 403) return withoutStatus(`No status: ${error.message}. Changes and polls are available here.`);
     headline("unreachable", error.message);
   }
 }
 
-/** There are changes and polls, but no status. */
-function elsewhere(why) {
-  gone = true;
+/** Shows the page without the status: changes and polls only. */
+function withoutStatus(why) {
+  unavailable = true;
   nameTables(followed);
-  headline("elsewhere", "");
+  headline("hidden", "");
   notice(why);
-  say(at("slot-text"), "Not told here.");
+  say(at("slot-text"), "Not available here.");
   show(at("slot-meter"), false);
-  say(at("resets-empty"), "Not told here; resets from now on are among the live changes.");
+  say(at("resets-empty"), "Not available here; new resets are among the live changes.");
 }
 
-/** Remembers the tables of the stream's first answer: where there is no status, only it names them. */
+/** Stores the tables of the stream's first response: without the status, only it lists them. */
 export function follows(tables) {
   followed = tables;
-  if (gone) nameTables(followed);
+  if (unavailable) nameTables(followed);
 }
 
 function notice(text) {
@@ -103,8 +103,8 @@ function draw(status) {
     ["Applied version", applied?.version ?? "none yet"],
     ["Lag", source.lag_bytes === 0 ? "none" : bytes(source.lag_bytes)],
     ["Rows from memory", percent(asked - missed, asked)],
-    ["Ids remembered", `${count(log.entries)} in ${bytes(log.bytes)}`],
-    ["Server last heard", heard(source.seconds_since_last_message)],
+    ["Ids in the log", `${count(log.entries)} in ${bytes(log.bytes)}`],
+    ["Last server message", lastMessage(source.seconds_since_last_message)],
   ]);
   drawSlot(source, applied);
   drawResets(tables);
@@ -112,26 +112,26 @@ function draw(status) {
   say(at("about"), `Highwater ${status.highwater}, following ${source.server}`);
 }
 
-function heard(seconds) {
+function lastMessage(seconds) {
   return seconds === null ? "never" : `${duration(seconds)} ago`;
 }
 
 function drawSlot(source, applied) {
   const { slot_retained_bytes: kept, slot_limit_bytes: limit } = source;
   const known = kept !== null && limit !== null;
-  say(at("slot-text"), known ? `Keeps ${bytes(kept)} of WAL; ${bytes(limit)} allowed for restarts` : `Keeps ${bytes(kept)} of WAL`);
+  say(at("slot-text"), known ? `Retains ${bytes(kept)} of WAL; ${bytes(limit)} allowed for restarts` : `Retains ${bytes(kept)} of WAL`);
   show(at("slot-meter"), known);
   if (known) {
     const share = limit === 0 ? 0 : Math.min(100, Math.round((100 * kept) / limit));
     at("slot-meter").setAttribute("aria-valuenow", String(share));
-    at("slot-meter").setAttribute("aria-valuetext", `${share} % of what is allowed`);
+    at("slot-meter").setAttribute("aria-valuetext", `${share} % of the allowed size`);
     at("slot-meter").dataset.level = share < 80 ? "fine" : "high";
     at("slot-fill").style.setProperty("inline-size", `${share}%`);
   }
   describe(at("source"), [
     ["Slot", source.slot],
-    ["In use", SLOT_USE[source.phase] ?? "not known"],
-    ["WAL status", source.slot_wal_status ?? "not known"],
+    ["In use", SLOT_USE[source.phase] ?? "unknown"],
+    ["WAL status", source.slot_wal_status ?? "unknown"],
     ["Confirmed", source.confirmed],
     ["Applied", applied?.lsn ?? "none yet"],
     ["End of the server’s WAL", source.server_wal_end],

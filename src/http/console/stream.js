@@ -3,23 +3,23 @@
 import { parse } from "./format.js";
 import { ask, problem } from "./session.js";
 
-/** Pauses before connecting again, in milliseconds. */
+/** Delays before reconnecting, in milliseconds. */
 const RETRY_MIN = 500;
 const RETRY_MAX = 10_000;
-/** A server that sends nothing for so long is gone: it sends a comment every 14 s. */
+/** The timeout of a silent connection: the server sends a comment every 14 s. */
 const SILENCE_MAX = 40_000;
-/** Answers after which asking again won't help. */
+/** Statuses after which a retry does not help. */
 const FINAL = [400, 401, 403, 404];
-/** A page that nobody sees lets go of its connection after so long, and goes on from there later. */
+/** A hidden page closes its connection after this long, and resumes from its version when it is visible again. */
 const HIDDEN_MAX = 60_000;
-/** Characters of one event; beyond it the page gives up rather than grow. */
+/** The maximum size of an event in characters; a larger one is an error, to bound the page's memory. */
 const EVENT_MAX = 32 * 1024 * 1024;
 
 /**
- * Follows changes for ever. `query` goes into the URL. `told(answer, isFirst)` is called for every
- * answer, `state(word, why, status)` with "connecting", "live" or "away".
+ * Follows changes for ever. `query` goes into the URL. `received(response, isFirst)` is called for every
+ * response, `state(word, why, status)` with "connecting", "live" or "down".
  */
-export async function follow(query, told, state, version = null) {
+export async function follow(query, received, state, version = null) {
   let pause = RETRY_MIN;
   for (;;) {
     await visible();
@@ -27,14 +27,14 @@ export async function follow(query, told, state, version = null) {
     try {
       const parameters = new URLSearchParams(query);
       if (version) parameters.set("after", version);
-      await connection(`/v1/stream?${parameters}`, () => state("live"), (answer) => {
+      await connection(`/v1/stream?${parameters}`, () => state("live"), (response) => {
         pause = RETRY_MIN;
         const isFirst = version === null;
-        version = answer.version;
-        told(answer, isFirst);
+        version = response.version;
+        received(response, isFirst);
       });
     } catch (error) {
-      state("away", error.message, error.status);
+      state("down", error.message, error.status);
       if (FINAL.includes(error.status)) return;
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
@@ -43,13 +43,13 @@ export async function follow(query, told, state, version = null) {
 }
 
 /** One connection, until it ends or fails. */
-async function connection(url, connected, told) {
+async function connection(url, connected, received) {
   const controller = new AbortController();
   const end = (why) => controller.abort(new Error(why));
   let silence = 0;
   const heard = () => {
     clearTimeout(silence);
-    silence = setTimeout(end, SILENCE_MAX, "the server fell silent");
+    silence = setTimeout(end, SILENCE_MAX, "the server is silent");
   };
   const unwatch = whenHidden(HIDDEN_MAX, () => end("paused while the page is hidden"));
   try {
@@ -57,7 +57,7 @@ async function connection(url, connected, told) {
     const response = await ask(url, { signal: controller.signal });
     if (!response.ok) throw await problem(response);
     connected();
-    await read(response.body, heard, told);
+    await read(response.body, heard, received);
   } finally {
     clearTimeout(silence);
     unwatch();
@@ -65,8 +65,8 @@ async function connection(url, connected, told) {
   }
 }
 
-/** Takes events apart as they come. Ours have one line of data each. */
-async function read(body, heard, told) {
+/** Parses events as they arrive. The server sends one line of data in each. */
+async function read(body, heard, received) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -82,12 +82,12 @@ async function read(body, heard, told) {
       const data = field("data: ");
       if (data === undefined) continue;
       if (field("event: ") === "problem") throw new Error(JSON.parse(data).detail);
-      told(parse(data));
+      received(parse(data));
     }
   }
 }
 
-/** Waits until somebody can see the page. */
+/** Waits until the page is visible. */
 function visible() {
   if (!document.hidden) return undefined;
   return new Promise((resolve) => {
@@ -95,17 +95,17 @@ function visible() {
   });
 }
 
-/** Calls `act` once the page has been hidden for so long; answers what stops that. */
+/** Calls `act` once the page has been hidden for `time`; returns a function that cancels it. */
 function whenHidden(time, act) {
   let timer = 0;
-  const look = () => {
+  const update = () => {
     clearTimeout(timer);
     if (document.hidden) timer = setTimeout(act, time);
   };
-  look();
-  document.addEventListener("visibilitychange", look);
+  update();
+  document.addEventListener("visibilitychange", update);
   return () => {
     clearTimeout(timer);
-    document.removeEventListener("visibilitychange", look);
+    document.removeEventListener("visibilitychange", update);
   };
 }

@@ -1,26 +1,26 @@
-// The table of tables. Rows are kept and only their texts change, so that reading goes on undisturbed.
+// The table of tables. Its rows stay and only their texts change, so that selections and screen readers are not disturbed.
 
 import { at, make, say } from "./dom.js";
 import { bytes, count, duration, percent } from "./format.js";
 
-/** Tables shown at once; the filter finds the others. */
+/** The maximum number of tables shown; the filter finds the others. */
 const TABLES_MAX = 200;
 const NUMBERS = 7;
 
 const STATES = {
   off: "ids only",
-  lazy: "lazy: what was asked for",
-  complete: "preload: all of them",
+  lazy: "lazy: requested rows",
+  complete: "preload: all rows",
   loading: "preload: loading",
-  refused: "refused",
+  refused: "unavailable",
 };
 
 let tables = [];
 at("tables-filter").addEventListener("input", fill);
 
-/** Shows what `/v1/status` says of each table. */
-export function drawTables(told) {
-  tables = told.map(({ table, key_columns: key, reason, rows, changes, entries, bytes: size, floor_age_seconds: age }) => ({
+/** Shows the tables of `/v1/status`. */
+export function drawTables(status) {
+  tables = status.map(({ table, key_columns: key, reason, rows, changes, entries, bytes: size, floor_age_seconds: age }) => ({
     name: table,
     note: reason ?? key.join(", "),
     mode: rows.reason ? `${STATES[rows.state]}: ${rows.reason}` : STATES[rows.state],
@@ -37,15 +37,15 @@ export function drawTables(told) {
   fill();
 }
 
-/** Shows names, where nothing else is known. */
+/** Shows only names, where the status is not available. */
 export function nameTables(names) {
-  tables = names.map((name) => ({ name, note: "", mode: "not told here", numbers: [] }));
+  tables = names.map((name) => ({ name, note: "", mode: "not available here", numbers: [] }));
   fill();
 }
 
 function ratio({ hits, misses, stale }) {
   const asked = hits + misses + stale;
-  return asked === 0 ? "none asked" : `${percent(hits + stale, asked)} of ${count(asked)}`;
+  return asked === 0 ? "no requests" : `${percent(hits + stale, asked)} of ${count(asked)}`;
 }
 
 function fill() {

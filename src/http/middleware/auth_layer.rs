@@ -1,7 +1,7 @@
 //! Who may ask: every request of a route is looked at here, before its handler.
 //!
 //! The gate stands around the route that the router found, and what it does follows from the route
-//! ([`Route::audience`]), never from the path's text: two spellings of a path can't be answered
+//! ([`Route::access`]), never from the path's text: two spellings of a path can't be answered
 //! differently. Who was let in is shown out when their token ends, if they are still waiting for an
 //! answer then; one that goes on after its head, a stream or socket, looks itself.
 
@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 
 use crate::auth::TokenVerifier;
 use crate::http::access::Principal;
-use crate::http::api::routes::{Route, RouteAccess};
+use crate::http::api::routes::{Route, RouteAccess, Transport};
 use crate::http::middleware::rate::{BucketOwner, Buckets};
 use crate::http::response::problem::{Problem, ProblemType};
 
@@ -37,7 +37,7 @@ impl AuthLayer {
         buckets: Option<Buckets>,
     ) -> Self {
         // Probes and scrapers are never too many.
-        let buckets = buckets.filter(|_| !Route::ADMIN.contains(&route));
+        let buckets = buckets.filter(|_| route.is_rate_limited);
         Self { authority, buckets, route }
     }
 
@@ -60,17 +60,17 @@ impl AuthLayer {
     /// Who asks; a problem where they may not.
     fn authenticate(&self, request: &Request) -> Result<Principal, Problem> {
         let Some(authority) = &self.authority else { return Ok(Principal::Unrestricted) };
-        let audience = self.route.audience();
+        let access = self.route.access;
         // What is offered at a path is no secret, and browsers ask for it without a token.
         if request.method() == Method::OPTIONS {
             return Ok(Principal::Anonymous);
         }
         let known = identify(authority, request.headers(), self.route);
-        match (audience, known) {
-            (RouteAccess::Everybody, known) => Ok(known.unwrap_or(Principal::Anonymous)),
-            (RouteAccess::Admin, Ok(known)) if !known.is_operator() => Err(Problem::new(
-                ProblemType::OperatorsOnly,
-                "this is for operators: it needs a token with admin = true",
+        match (access, known) {
+            (RouteAccess::Public, known) => Ok(known.unwrap_or(Principal::Anonymous)),
+            (RouteAccess::Admin, Ok(known)) if !known.is_admin() => Err(Problem::new(
+                ProblemType::AdminRequired,
+                "this endpoint needs a token with admin = true",
             )),
             (_, known) => known,
         }
@@ -85,8 +85,8 @@ fn identify(
     let token = match token(headers, route) {
         PresentedToken::Absent => {
             return Err(Problem::new(
-                ProblemType::TokenMissing,
-                "a token is needed: send it as Authorization: Bearer TOKEN",
+                ProblemType::MissingToken,
+                "a token is required: send it as Authorization: Bearer TOKEN",
             ));
         }
         PresentedToken::Unreadable => Err("it can't be read".to_owned()),
@@ -97,7 +97,7 @@ fn identify(
     // One answer for every reason.
     token.map(Principal::Authenticated).map_err(|reason| {
         tracing::debug!(reason, "a token was refused");
-        Problem::token_refused()
+        Problem::invalid_token()
     })
 }
 
@@ -113,7 +113,7 @@ enum PresentedToken<'a> {
 fn token(headers: &HeaderMap, route: Route) -> PresentedToken<'_> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     match (lines.next(), lines.next()) {
-        (None, _) if route == Route::Socket => offered(headers),
+        (None, _) if route.transport == Transport::WebSocket => offered(headers),
         (None, _) => PresentedToken::Absent,
         (Some(line), None) => bearer(line).map_or(PresentedToken::Unreadable, PresentedToken::Sent),
         (Some(_), Some(_)) => PresentedToken::Unreadable,
@@ -186,7 +186,7 @@ where
                 };
                 request.extensions_mut().insert(caller.clone());
                 let answer = self.inner.call(request).map(out);
-                if caller.may_end() {
+                if caller.can_expire() {
                     Either::Right(Either::Right(while_valid(caller, answer).boxed()))
                 } else {
                     Either::Left(answer)
@@ -205,7 +205,7 @@ async fn while_valid(caller: Principal, answer: impl Future<Output = Answered>) 
         // Most answers are there at once.
         biased;
         answered = answer => answered,
-        () = caller.ended() => Ok(for_one(Problem::token_refused().into_response())),
+        () = caller.expired() => Ok(for_one(Problem::invalid_token().into_response())),
     }
 }
 
@@ -225,6 +225,9 @@ fn for_one(mut response: Response) -> Response {
 mod tests {
     use super::*;
 
+    const CHANGES: Route = Route::new(RouteAccess::Reader);
+    const SOCKET: Route = Route { transport: Transport::WebSocket, ..CHANGES };
+
     fn sent(route: Route, lines: &[(&'static str, &'static str)]) -> String {
         let lines = lines.iter().map(|&(name, value)| {
             (header::HeaderName::from_static(name), HeaderValue::from_static(value))
@@ -238,13 +241,13 @@ mod tests {
 
     #[test]
     fn a_token_is_a_bearer_in_one_authorization_header() {
-        let authorized = |line| sent(Route::Changes, &[("authorization", line)]);
+        let authorized = |line| sent(CHANGES, &[("authorization", line)]);
         assert_eq!(authorized("Bearer abc"), "abc");
         assert_eq!(authorized("bEaReR  abc "), "abc");
         for unreadable in ["", "abc", "Bearer", "Bearer ", "Basic YTpi", "Bearerabc"] {
             assert_eq!(authorized(unreadable), "(unreadable)", "{unreadable}");
         }
-        assert_eq!(sent(Route::Changes, &[]), "(absent)");
+        assert_eq!(sent(CHANGES, &[]), "(absent)");
     }
 
     #[test]
@@ -253,16 +256,16 @@ mod tests {
         for line in ["Bearer a", "Bearer b"] {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(line));
         }
-        assert!(matches!(token(&headers, Route::Changes), PresentedToken::Unreadable));
+        assert!(matches!(token(&headers, CHANGES), PresentedToken::Unreadable));
     }
 
     #[test]
     fn a_socket_may_bring_its_token_among_the_protocols() {
         let offer = ("sec-websocket-protocol", "highwater, bearer.abc");
-        assert_eq!(sent(Route::Socket, &[offer]), "abc");
-        assert_eq!(sent(Route::Changes, &[offer]), "(absent)");
-        assert_eq!(sent(Route::Socket, &[("authorization", "Bearer x"), offer]), "x");
+        assert_eq!(sent(SOCKET, &[offer]), "abc");
+        assert_eq!(sent(CHANGES, &[offer]), "(absent)");
+        assert_eq!(sent(SOCKET, &[("authorization", "Bearer x"), offer]), "x");
         let two = ("sec-websocket-protocol", "bearer.a,bearer.b");
-        assert_eq!(sent(Route::Socket, &[two]), "(unreadable)");
+        assert_eq!(sent(SOCKET, &[two]), "(unreadable)");
     }
 }

@@ -73,7 +73,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let out: Out<Body> = match Encoding::wanted(request.headers()) {
+        let out: Out<Body> = match Encoding::preferred(request.headers()) {
             _ if self.is_stream => |answered| answered,
             None => |answered| answered.map(as_it_is),
             Some(_) => {

@@ -19,7 +19,7 @@ use axum::response::Response;
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 use tower::{BoxError, Layer, Service};
 
-use crate::http::api::routes::{Route, is_versioned};
+use crate::http::api::routes::is_versioned;
 use crate::http::middleware::request_id::{self, X_REQUEST_ID};
 use crate::http::response::problem::Problem;
 use crate::metrics::Metrics;
@@ -41,9 +41,9 @@ struct ObservedFuture {
 }
 
 impl Observe {
-    pub(crate) fn new(route: Route, store: Option<Store>, metrics: &Metrics) -> Self {
-        let seconds = metrics.http_request_seconds.with_label_values(&[route.pattern()]);
-        let requests = RequestCounts::new(route, metrics.http_requests.clone());
+    pub(crate) fn new(pattern: &str, store: Option<Store>, metrics: &Metrics) -> Self {
+        let seconds = metrics.http_request_seconds.with_label_values(&[pattern]);
+        let requests = RequestCounts::new(pattern, metrics.http_requests.clone());
         Self(Arc::new(ObservedFuture { store, seconds, requests }))
     }
 }
@@ -187,14 +187,14 @@ const STATUSES: [u16; 9] = [200, 204, 304, 400, 401, 404, 405, 500, 503];
 
 /// `http_requests_total` of one route, looked up by label only once per method and status.
 struct RequestCounts {
-    route: Route,
+    pattern: String,
     all: IntCounterVec,
     known: [[OnceLock<IntCounter>; STATUSES.len()]; MethodLabel::COUNT],
 }
 
 impl RequestCounts {
-    fn new(route: Route, all: IntCounterVec) -> Self {
-        Self { route, all, known: Default::default() }
+    fn new(pattern: &str, all: IntCounterVec) -> Self {
+        Self { pattern: pattern.to_owned(), all, known: Default::default() }
     }
 
     fn count(&self, method: MethodLabel, status: StatusCode) {
@@ -207,6 +207,6 @@ impl RequestCounts {
     }
 
     fn look_up(&self, method: MethodLabel, status: StatusCode) -> IntCounter {
-        self.all.with_label_values(&[self.route.pattern(), method.as_str(), status.as_str()])
+        self.all.with_label_values(&[&self.pattern, method.as_str(), status.as_str()])
     }
 }

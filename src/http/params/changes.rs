@@ -1,74 +1,158 @@
-//! What a poll asks for.
+//! The parameters of requests for changes.
 
 use std::time::Duration;
 
-use super::pairs::QueryPairs;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::query_string::from_query;
 use super::row_filter::RowFilter;
-use super::value::{LIMIT_DEFAULT, detail, limit, names, version, wait};
+use super::values::{Include, LIMIT_DEFAULT, Limit, TableList, VersionParam, WaitTime};
 use crate::http::response::problem::Problem;
 use crate::version::Version;
 
-/// The parameters of a poll.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ChangesQuery {
+/// A request for changes, however it arrives: as a poll, a stream or a message of a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChangesRequest {
     /// Table names as sent; `None`: every published table.
     pub(crate) tables: Option<Vec<String>>,
-    /// The version of the client's last answer.
+    /// The version of the client's last response; `None`: the starting point.
     pub(crate) after: Option<Version>,
-    /// Changes in the answer at most.
+    /// The maximum number of changes in a response.
     pub(crate) limit: usize,
-    /// How long to hold the answer when nothing changed.
-    pub(crate) wait: Duration,
-    /// Whether each change carries its version and time.
+    /// Whether each change carries its version and commit time.
     pub(crate) detail: bool,
     /// Whether each insert and update carries its row.
-    pub(crate) rows: bool,
-    /// Which rows it is about.
-    pub(crate) narrowing: RowFilter,
+    pub(crate) include_rows: bool,
+    pub(crate) filter: RowFilter,
 }
 
-impl ChangesQuery {
-    /// Reads a poll of many tables.
-    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        Self::of(&sent(query)?, wait_max)
-    }
+/// The query of `GET /v1/changes`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ChangesParams {
+    /// Comma-separated table names. A name that holds a comma, dot or quote is quoted as in SQL. Absent: every published table
+    #[param(inline)]
+    tables: Option<TableList>,
+    /// The `version` of an earlier response. Absent: every requested table is in `reset`
+    #[param(inline)]
+    after: Option<VersionParam>,
+    /// Maximum number of changes in the response; fewer where their ids or rows are large
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 10_000, default = 1_000)]
+    limit: Option<Limit>,
+    /// Long poll: without changes in these tables, hold the response until there are some, or for this long (at most 60s). Default 0
+    #[param(inline)]
+    wait: Option<WaitTime>,
+    /// `rows`: each insert and update carries `row`, the row at the response's `version`. Tables that are named must have cached rows; of other tables without cached rows only ids are reported
+    #[param(inline)]
+    include: Option<Include>,
+    /// Each change carries its own `version` and commit time `at`
+    detail: Option<bool>,
+    /// Only rows with these values in scope columns (`tables.NAME.scope`): `column:value`, with `,` between several; may be repeated. A column applies to every requested table that has it as a scope column, `orders.owner_id:5` to that table alone. Inside a name or value, `,` is `%2C` and `:` is `%3A`. A row that moves out of the filter is reported as a delete, one that moves in as an insert
+    #[param(inline)]
+    #[serde(rename = "where")]
+    filter: Option<RowFilter>,
+}
 
-    /// Reads a poll of the table that the path names.
-    pub(crate) fn read_of_table(
+/// The query of `GET /v1/tables/{table}/changes`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TableChangesParams {
+    /// The `version` of an earlier response. Absent: the table is in `reset`
+    #[param(inline)]
+    after: Option<VersionParam>,
+    /// Maximum number of changes in the response; fewer where their ids or rows are large
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 10_000, default = 1_000)]
+    limit: Option<Limit>,
+    /// Long poll: without changes, hold the response until there are some, or for this long (at most 60s). Default 0
+    #[param(inline)]
+    wait: Option<WaitTime>,
+    /// `rows`: each insert and update carries `row`, the row at the response's `version`. The table must have cached rows
+    #[param(inline)]
+    include: Option<Include>,
+    /// Each change carries its own `version` and commit time `at`
+    detail: Option<bool>,
+    /// Only rows with these values in scope columns, as for `/v1/changes`
+    #[param(inline)]
+    #[serde(rename = "where")]
+    filter: Option<RowFilter>,
+}
+
+/// The query of `GET /v1/stream`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StreamParams {
+    /// Comma-separated table names, as for `/v1/changes`. Absent: every published table
+    #[param(inline)]
+    tables: Option<TableList>,
+    /// The `version` of an earlier response; `Last-Event-ID` takes precedence. Absent: the first event is the starting point
+    #[param(inline)]
+    after: Option<VersionParam>,
+    /// Maximum number of changes in an event; fewer where their ids or rows are large
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 10_000, default = 1_000)]
+    limit: Option<Limit>,
+    /// `rows`: each insert and update carries `row`, the row at the event's `version`. Tables that are named must have cached rows
+    #[param(inline)]
+    include: Option<Include>,
+    /// Each change carries its own `version` and commit time `at`
+    detail: Option<bool>,
+    /// Only rows with these values in scope columns, as for `/v1/changes`
+    #[param(inline)]
+    #[serde(rename = "where")]
+    filter: Option<RowFilter>,
+}
+
+impl ChangesParams {
+    /// The request, and how long its response is held when there are no changes.
+    pub(crate) fn read(
+        query: &str,
+        wait_max: Duration,
+    ) -> Result<(ChangesRequest, Duration), Problem> {
+        let Self { tables, after, limit, wait, include, detail, filter } = from_query(query)?;
+        let request = request(tables, after, limit, include, detail, filter);
+        Ok((request, wait.map_or(Ok(Duration::ZERO), |wait| wait.at_most(wait_max))?))
+    }
+}
+
+impl TableChangesParams {
+    /// The same for the table that the path names.
+    pub(crate) fn read(
         table: String,
         query: &str,
         wait_max: Duration,
-    ) -> Result<Self, Problem> {
-        let sent = sent(query)?;
-        if sent.text("tables").is_some() {
-            return Err(Problem::invalid("the path already names the table: leave `tables` out"));
-        }
-        Ok(Self { tables: Some(vec![table]), ..Self::of(&sent, wait_max)? })
-    }
-
-    fn of<const N: usize>(sent: &QueryPairs<N>, wait_max: Duration) -> Result<Self, Problem> {
-        let limit = sent.value("limit", limit)?;
-        let wait = sent.value("wait", |text| wait(text, wait_max))?;
-        Ok(Self {
-            tables: sent.value("tables", names)?,
-            after: sent.value("after", version)?,
-            limit: limit.unwrap_or(LIMIT_DEFAULT),
-            wait: wait.unwrap_or(Duration::ZERO),
-            detail: sent.value("detail", detail)?.unwrap_or(false),
-            rows: sent.value("include", includes_rows)?.unwrap_or(false),
-            narrowing: RowFilter::sent(sent)?,
-        })
+    ) -> Result<(ChangesRequest, Duration), Problem> {
+        let Self { after, limit, wait, include, detail, filter } = from_query(query)?;
+        let tables = Some(TableList(vec![table]));
+        let request = request(tables, after, limit, include, detail, filter);
+        Ok((request, wait.map_or(Ok(Duration::ZERO), |wait| wait.at_most(wait_max))?))
     }
 }
 
-fn sent(query: &str) -> Result<QueryPairs<'_, 7>, Problem> {
-    QueryPairs::read(query, ["tables", "after", "limit", "wait", "detail", "include", "where"])
+impl StreamParams {
+    pub(crate) fn read(query: &str) -> Result<ChangesRequest, Problem> {
+        let Self { tables, after, limit, include, detail, filter } = from_query(query)?;
+        Ok(request(tables, after, limit, include, detail, filter))
+    }
 }
 
-fn includes_rows(text: &str) -> Result<bool, Problem> {
-    match text {
-        "rows" => Ok(true),
-        _ => Err(Problem::invalid("`include` knows only `rows`: write that, or leave it out")),
+fn request(
+    tables: Option<TableList>,
+    after: Option<VersionParam>,
+    limit: Option<Limit>,
+    include: Option<Include>,
+    detail: Option<bool>,
+    filter: Option<RowFilter>,
+) -> ChangesRequest {
+    ChangesRequest {
+        tables: tables.map(|TableList(names)| names),
+        after: after.map(|VersionParam(version)| version),
+        limit: limit.map_or(LIMIT_DEFAULT, |Limit(limit)| limit),
+        detail: detail.unwrap_or(false),
+        include_rows: include == Some(Include::Rows),
+        filter: filter.unwrap_or_default(),
     }
 }
 
@@ -79,39 +163,42 @@ mod tests {
 
     const WAIT_MAX: Duration = Duration::from_mins(1);
 
-    fn read(query: &str) -> Result<ChangesQuery, String> {
-        ChangesQuery::read(query, WAIT_MAX).map_err(|problem| problem.detail().to_owned())
+    fn read(query: &str) -> Result<(ChangesRequest, Duration), String> {
+        ChangesParams::read(query, WAIT_MAX).map_err(|problem| problem.detail().to_owned())
+    }
+
+    fn request(query: &str) -> Result<ChangesRequest, String> {
+        read(query).map(|(request, _)| request)
     }
 
     #[test]
-    fn nothing_sent_means_the_defaults() {
-        let expected = ChangesQuery {
+    fn absent_parameters_have_defaults() {
+        let expected = ChangesRequest {
             tables: None,
             after: None,
             limit: 1_000,
-            wait: Duration::ZERO,
             detail: false,
-            rows: false,
-            narrowing: RowFilter::default(),
+            include_rows: false,
+            filter: RowFilter::default(),
         };
-        assert_eq!(read(""), Ok(expected));
+        assert_eq!(read(""), Ok((expected, Duration::ZERO)));
         assert_eq!(read("&&"), read(""));
     }
 
     #[test]
-    fn everything_is_read() {
+    fn every_parameter_is_read() {
         let query = "tables=items,users&after=0000000a-0000000000000008&limit=5&wait=30s&detail=true\
-             &include=rows";
-        let read = read(query).unwrap();
-        assert_eq!(read.tables, Some(vec!["items".to_owned(), "users".to_owned()]));
-        assert_eq!(read.after.unwrap().to_string(), "0000000a-0000000000000008");
-        assert_eq!((read.limit, read.wait), (5, Duration::from_secs(30)));
-        assert!(read.detail && read.rows);
+             &include=rows&where=owner_id:5";
+        let (request, wait) = read(query).unwrap();
+        assert_eq!(request.tables, Some(vec!["items".to_owned(), "users".to_owned()]));
+        assert_eq!(request.after.unwrap().to_string(), "0000000a-0000000000000008");
+        assert_eq!((request.limit, wait), (5, Duration::from_secs(30)));
+        assert!(request.detail && request.include_rows && !request.filter.is_empty());
     }
 
     #[test]
     fn commas_split_outside_of_quotes_only() {
-        let tables = |query: &str| read(query).map(|q| q.tables.unwrap_or_default());
+        let tables = |query: &str| request(query).map(|request| request.tables.unwrap_or_default());
         assert_eq!(tables("tables=a%2Cb").unwrap(), ["a", "b"]);
         assert_eq!(tables("tables=%22a,b%22,c").unwrap(), ["\"a,b\"", "c"]);
         assert_eq!(tables("tables=%22a%22%22,b%22").unwrap(), ["\"a\"\",b\""]);
@@ -123,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn waits_have_three_spellings_and_a_limit() {
-        let wait = |query: &str| read(query).map(|q| q.wait);
+    fn waits_have_three_notations_and_a_limit() {
+        let wait = |query: &str| read(query).map(|(_, wait)| wait);
         assert_eq!(wait("wait=500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(wait("wait=30s"), Ok(Duration::from_secs(30)));
         assert_eq!(wait("wait=30"), Ok(Duration::from_secs(30)));
@@ -150,40 +237,41 @@ mod tests {
 
     #[test]
     fn limits_are_numbers_in_range() {
-        assert_eq!(read("limit=1").unwrap().limit, 1);
-        assert_eq!(read("limit=10000").unwrap().limit, 10_000);
+        assert_eq!(request("limit=1").unwrap().limit, 1);
+        assert_eq!(request("limit=10000").unwrap().limit, 10_000);
         for bad in
             ["limit=0", "limit=10001", "limit=", "limit=+5", "limit=-1", "limit=x", "limit=1.0"]
         {
-            assert!(read(bad).unwrap_err().contains("1 to 10000"), "{bad}");
+            assert!(request(bad).unwrap_err().contains("1 to 10000"), "{bad}");
         }
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_parameter() {
         let error = |query: &str| read(query).unwrap_err();
         assert!(error("table=items").contains("`tables`"));
         assert!(error("aftr=x").contains("`after`"));
+        assert!(error("zzz=x").contains("the parameters are `tables`, `after`"));
         assert!(error("limit=1&limit=2").contains("given twice"));
         assert!(error("after=").contains("not a version"));
-        assert!(error("detail=yes").contains("`true` or `false`"));
+        assert!(error("detail=yes").contains("`detail` must be `true` or `false`"));
         assert!(error("detail").contains("`true` or `false`"));
-        assert!(error("include=x").contains("knows only `rows`"));
+        assert!(error("include=x").contains("`include` must be one of `rows`"));
         assert!(error("where=owner_id").contains("column:value"));
         assert!(error("tables=%ff").contains("not UTF-8"));
         assert!(error("%ff=1").contains("not UTF-8"));
-        let twice = ChangesQuery::read_of_table("a".into(), "tables=a", WAIT_MAX);
-        assert!(twice.unwrap_err().detail().contains("path"));
+        let twice = TableChangesParams::read("a".into(), "tables=a", WAIT_MAX);
+        assert!(twice.unwrap_err().detail().contains("leave `tables` out"));
     }
 
     proptest! {
         #[test]
-        fn any_query_is_read_or_refused(query in ".{0,200}") {
+        fn any_query_is_read_or_rejected(query in ".{0,200}") {
             let _ = read(&query);
         }
 
         #[test]
-        fn any_parameter_is_read_or_refused(
+        fn any_parameter_is_read_or_rejected(
             name in "(tables|after|limit|wait|detail|include|where)",
             value in "[-+a-z0-9.,%\"=]{0,30}",
         ) {

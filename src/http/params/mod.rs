@@ -1,18 +1,18 @@
-//! What a request asks for, read from its query string with errors that say what would be right.
+//! The parameters of requests, read with errors that say what would be right.
 //!
-//! [`sent`] takes the string apart, [`value`] reads single values; each kind of request has its own
-//! typed query beside them.
+//! Each endpoint has one struct of parameters: [`query_string`] reads it, and the OpenAPI document
+//! describes it. [`values`] has the types of its fields, [`path`] the parts of a path.
 
 mod admin;
 mod changes;
-mod pairs;
 pub(in crate::http) mod path;
+mod query_string;
 mod row_filter;
 mod rows;
-mod value;
+mod values;
 
-pub(crate) use admin::AdminQuery;
-pub(crate) use changes::ChangesQuery;
+pub(crate) use admin::{AdminParams, AdminTables};
+pub(crate) use changes::{ChangesParams, ChangesRequest, StreamParams, TableChangesParams};
 pub(crate) use row_filter::RowFilter;
-pub(crate) use rows::{AtLeast, RowQuery, RowsParams, RowsQuery, StoreQuery};
-pub(crate) use value::{LIMIT_DEFAULT, LIMIT_MAX, version};
+pub(crate) use rows::{RowParams, RowRequest, RowsParams, RowsSelection, StoreParams};
+pub(crate) use values::{AtLeast, Include, LIMIT_DEFAULT, checked_limit, version};

@@ -1,10 +1,34 @@
-//! What a path names: `/v1/tables/{table}/rows/{id}`.
+//! The variable segments of paths: `/v1/tables/{table}/rows/{id}`.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use utoipa::IntoParams;
 
 use crate::http::response::problem::Problem;
+
+/// The path of `/v1/tables/{table}/…`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the segments that `table` reads")]
+pub(crate) struct TablePath {
+    /// The table's name, percent-encoded
+    #[param(example = "items")]
+    table: String,
+}
+
+/// The path of `/v1/tables/{table}/rows/{id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the segments that `table` and `row_id` read")]
+pub(crate) struct RowPath {
+    /// The table's name, percent-encoded
+    #[param(example = "items")]
+    table: String,
+    /// The text of the row's id, percent-encoded; several key columns are joined with `,` (a `,` inside a value is `%2C`)
+    #[param(example = "7")]
+    id: String,
+}
 
 /// The table's name.
 pub(crate) fn table(path: &str) -> Result<Cow<'_, str>, Problem> {
@@ -13,7 +37,7 @@ pub(crate) fn table(path: &str) -> Result<Cow<'_, str>, Problem> {
     })
 }
 
-/// The row's id, still encoded: what separates its values must be seen first.
+/// The row's id, still encoded: it is split into values before they are decoded.
 pub(crate) fn row_id(path: &str) -> &str {
     segment(path, 5)
 }

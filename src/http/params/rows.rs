@@ -1,182 +1,220 @@
-//! What a request for rows asks for.
+//! The parameters of requests for rows.
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::time::Instant;
+use utoipa::IntoParams;
 
-use super::pairs::{QueryPairs, WHERE};
+use super::query_string::from_query;
 use super::row_filter::RowFilter;
-use super::value::{LIMIT_DEFAULT, limit, names, wait};
-use crate::http::response::problem::{Problem, shown};
-use crate::lsn::Lsn;
-use crate::version::Version;
+use super::values::{AtLeast, LIMIT_DEFAULT, Limit, TableList, WaitTime};
+use crate::http::response::problem::Problem;
 
-/// How long a request for rows waits, for a position or for the database, when the client doesn't
-/// say; then it is refused (503).
+/// How long a request for rows waits, for a position or for the database, where the client sets no
+/// `wait`; past it the response is 503.
 const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 
-/// What an answer has to contain, and how long the client waits for it.
+/// The query of `GET /v1/tables/{table}/rows/{id}`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RowParams {
+    /// A version, or the result of `pg_current_wal_insert_lsn()` after your `COMMIT`: wait until that position is applied, to read your own write
+    #[param(value_type = Option<String>, example = "16/B374D848")]
+    at_least: Option<AtLeast>,
+    /// Only rows with these values in scope columns, as for `/v1/changes`
+    #[param(inline)]
+    #[serde(rename = "where")]
+    filter: Option<RowFilter>,
+    /// How long to wait for `at_least`, or for the database where the row is not in memory (at most 60s). Default 5s; past it the response is 503
+    #[param(inline)]
+    wait: Option<WaitTime>,
+}
+
+/// The query of `GET /v1/tables/{table}/rows`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RowsParams {
+    /// Ids as in the path of a single row, with `,` between, at most 1000. For a key of n columns the list is read n values at a time. An id that is listed twice is answered twice
+    #[param(example = "1,2,3")]
+    ids: Option<String>,
+    /// Rows per page. Not with `ids`
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 10_000, default = 1_000)]
+    limit: Option<Limit>,
+    /// The `next` of the previous page. Not with `ids`
+    cursor: Option<String>,
+    /// A version, or the result of `pg_current_wal_insert_lsn()` after your `COMMIT`: wait until that position is applied, to read your own write
+    #[param(value_type = Option<String>, example = "16/B374D848")]
+    at_least: Option<AtLeast>,
+    /// Only rows with these values in scope columns, as for `/v1/changes`
+    #[param(inline)]
+    #[serde(rename = "where")]
+    filter: Option<RowFilter>,
+    /// How long to wait for `at_least`, or for the database where rows are not in memory (at most 60s). Default 5s; past it the response is 503
+    #[param(inline)]
+    wait: Option<WaitTime>,
+}
+
+/// The query of `GET /v1/store`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StoreParams {
+    /// Comma-separated table names, as for `/v1/changes`; all must be preloaded. Absent: every preloaded table
+    #[param(inline)]
+    tables: Option<TableList>,
+    /// A version, or the result of `pg_current_wal_insert_lsn()` after your `COMMIT`: wait until that position is applied, to read your own write
+    #[param(value_type = Option<String>, example = "16/B374D848")]
+    at_least: Option<AtLeast>,
+    /// Only rows with these values in scope columns, as for `/v1/changes`
+    #[param(inline)]
+    #[serde(rename = "where")]
+    filter: Option<RowFilter>,
+    /// How long to wait for `at_least`, or for a table that is still being loaded (at most 60s). Default 5s; past it the response is 503
+    #[param(inline)]
+    wait: Option<WaitTime>,
+}
+
+/// The position that a response has to include, and how long the client waits for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct WaitOptions {
-    /// Everything up to here; `None`: what there is.
+    /// `None`: what is applied now.
     pub(crate) at_least: Option<AtLeast>,
-    /// How long to wait for that, and for rows that are not in memory.
-    pub(crate) wait: Duration,
+    /// The time for reaching it and for loading rows that are not in memory.
+    wait: Duration,
 }
 
-/// A position as a client may know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AtLeast {
-    /// From an answer, of any instance.
-    Version(Version),
-    /// From PostgreSQL, after its own commit.
-    Lsn(Lsn),
-}
-
-/// The parameters for one row.
+/// A request for one row.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RowQuery {
-    pub(crate) narrowing: RowFilter,
-    pub(crate) patience: WaitOptions,
+pub(crate) struct RowRequest {
+    pub(crate) filter: RowFilter,
+    pub(crate) wait: WaitOptions,
 }
 
-/// The parameters for rows of one table.
+/// A request for rows of one table.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RowsQuery {
-    pub(crate) narrowing: RowFilter,
-    pub(crate) wanted: RowsParams,
-    pub(crate) patience: WaitOptions,
+pub(crate) struct RowsRequest {
+    pub(crate) filter: RowFilter,
+    pub(crate) selection: RowsSelection,
+    pub(crate) wait: WaitOptions,
 }
 
-/// Which rows.
+/// Which rows of a table are requested.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum RowsParams {
-    /// Those with these ids: a list, not yet taken apart.
+pub(crate) enum RowsSelection {
+    /// The rows with these ids: the list as sent, still percent-encoded inside ids.
     Ids(String),
-    /// All, a page at a time.
+    /// All rows, a page at a time.
     Page {
-        /// Rows in the answer at most.
+        /// The maximum number of rows in the page.
         limit: usize,
-        /// Where the last page said the next one begins.
+        /// The `next` of the previous page; `None`: the first page.
         cursor: Option<String>,
     },
 }
 
-/// The parameters for whole tables.
+/// A request for whole tables.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct StoreQuery {
+pub(crate) struct StoreRequest {
     /// Table names as sent; `None`: every preloaded table.
     pub(crate) tables: Option<Vec<String>>,
-    pub(crate) narrowing: RowFilter,
-    pub(crate) patience: WaitOptions,
+    pub(crate) filter: RowFilter,
+    pub(crate) wait: WaitOptions,
 }
 
 impl WaitOptions {
-    fn of<const N: usize>(sent: &QueryPairs<N>, wait_max: Duration) -> Result<Self, Problem> {
-        let wait = sent.value("wait", |text| wait(text, wait_max))?;
-        Ok(Self {
-            at_least: sent.value("at_least", at_least)?,
-            wait: wait.unwrap_or(WAIT_DEFAULT.min(wait_max)),
-        })
+    fn new(
+        at_least: Option<AtLeast>,
+        wait: Option<WaitTime>,
+        wait_max: Duration,
+    ) -> Result<Self, Problem> {
+        let default = WAIT_DEFAULT.min(wait_max);
+        Ok(Self { at_least, wait: wait.map_or(Ok(default), |wait| wait.at_most(wait_max))? })
     }
 
-    /// When it ends, if the request came just now.
-    pub(crate) fn ends(&self) -> Instant {
+    /// The deadline of a request that arrives now.
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.wait
     }
 }
 
-impl RowQuery {
-    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = QueryPairs::read(query, ["at_least", "wait", WHERE])?;
-        Ok(Self { narrowing: RowFilter::sent(&sent)?, patience: WaitOptions::of(&sent, wait_max)? })
+impl RowParams {
+    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<RowRequest, Problem> {
+        let Self { at_least, filter, wait } = from_query(query)?;
+        let wait = WaitOptions::new(at_least, wait, wait_max)?;
+        Ok(RowRequest { filter: filter.unwrap_or_default(), wait })
     }
 }
 
-impl RowsQuery {
-    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = QueryPairs::read(query, ["ids", "limit", "cursor", "at_least", "wait", WHERE])?;
-        let page = sent.value("limit", limit)?;
-        let cursor = sent.text("cursor");
-        let wanted = match sent.text("ids") {
-            Some(_) if page.is_some() || cursor.is_some() => {
+impl RowsParams {
+    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<RowsRequest, Problem> {
+        let Self { ids, limit, cursor, at_least, filter, wait } = from_query(query)?;
+        let selection = match ids {
+            Some(_) if limit.is_some() || cursor.is_some() => {
                 return Err(Problem::invalid(
-                    "`ids` asks for these rows, `limit` and `cursor` for a page of all: \
-                     leave one or the other out",
+                    "`ids` selects these rows, `limit` and `cursor` a page of all rows: leave one \
+                     or the other out",
                 ));
             }
-            Some(ids) => RowsParams::Ids(ids.to_owned()),
-            None => RowsParams::Page {
-                limit: page.unwrap_or(LIMIT_DEFAULT),
-                cursor: cursor.map(str::to_owned),
-            },
+            Some(ids) => RowsSelection::Ids(ids),
+            None => {
+                let limit = limit.map_or(LIMIT_DEFAULT, |Limit(limit)| limit);
+                RowsSelection::Page { limit, cursor }
+            }
         };
-        Ok(Self {
-            narrowing: RowFilter::sent(&sent)?,
-            wanted,
-            patience: WaitOptions::of(&sent, wait_max)?,
-        })
+        let wait = WaitOptions::new(at_least, wait, wait_max)?;
+        Ok(RowsRequest { filter: filter.unwrap_or_default(), selection, wait })
     }
 }
 
-impl StoreQuery {
-    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<Self, Problem> {
-        let sent = QueryPairs::read(query, ["tables", "at_least", "wait", WHERE])?;
-        Ok(Self {
-            tables: sent.value("tables", names)?,
-            narrowing: RowFilter::sent(&sent)?,
-            patience: WaitOptions::of(&sent, wait_max)?,
-        })
+impl StoreParams {
+    pub(crate) fn read(query: &str, wait_max: Duration) -> Result<StoreRequest, Problem> {
+        let Self { tables, at_least, filter, wait } = from_query(query)?;
+        let wait = WaitOptions::new(at_least, wait, wait_max)?;
+        let tables = tables.map(|TableList(names)| names);
+        Ok(StoreRequest { tables, filter: filter.unwrap_or_default(), wait })
     }
-}
-
-fn at_least(text: &str) -> Result<AtLeast, Problem> {
-    let version = text.parse().map(AtLeast::Version);
-    version.or_else(|_| text.parse().map(AtLeast::Lsn)).map_err(|_| {
-        Problem::invalid(format!(
-            "`at_least` is neither a version nor an LSN: \"{}\"; send the `version` of an answer, \
-             or what pg_current_wal_insert_lsn() says after your COMMIT, like 16/B374D848",
-            shown(text)
-        ))
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lsn::Lsn;
 
     const WAIT_MAX: Duration = Duration::from_mins(1);
 
-    fn rows(query: &str) -> Result<RowsQuery, String> {
-        RowsQuery::read(query, WAIT_MAX).map_err(|problem| problem.detail().to_owned())
+    fn rows(query: &str) -> Result<RowsRequest, String> {
+        RowsParams::read(query, WAIT_MAX).map_err(|problem| problem.detail().to_owned())
     }
 
     #[test]
-    fn ids_or_a_page_are_asked_for_but_not_both() {
-        let wanted = |query| rows(query).map(|query| query.wanted);
+    fn ids_exclude_paging() {
+        let selection = |query| rows(query).map(|request| request.selection);
         let page = |limit, cursor: Option<&str>| {
-            Ok(RowsParams::Page { limit, cursor: cursor.map(str::to_owned) })
+            Ok(RowsSelection::Page { limit, cursor: cursor.map(str::to_owned) })
         };
-        assert_eq!(wanted(""), page(1_000, None));
-        assert_eq!(wanted("limit=7&cursor=x"), page(7, Some("x")));
-        assert_eq!(wanted("ids=1%2C2"), Ok(RowsParams::Ids("1,2".to_owned())));
+        assert_eq!(selection(""), page(1_000, None));
+        assert_eq!(selection("limit=7&cursor=x"), page(7, Some("x")));
+        assert_eq!(selection("ids=1%2C2"), Ok(RowsSelection::Ids("1,2".to_owned())));
         for both in ["ids=1&limit=1", "cursor=x&ids=1"] {
-            assert!(wanted(both).unwrap_err().contains("leave one or the other out"));
+            assert!(selection(both).unwrap_err().contains("leave one or the other out"));
         }
-        assert!(wanted("limit=10001").unwrap_err().contains("1 to 10000"));
+        assert!(selection("limit=10001").unwrap_err().contains("1 to 10000"));
     }
 
     #[test]
-    fn patience_is_five_seconds_unless_told_otherwise() {
-        let patience = |query| rows(query).map(|query| query.patience);
-        assert_eq!(patience(""), Ok(WaitOptions { at_least: None, wait: Duration::from_secs(5) }));
-        assert_eq!(patience("wait=0").unwrap().wait, Duration::ZERO);
-        assert!(patience("wait=61").unwrap_err().contains("at most 60s"));
+    fn the_default_wait_is_five_seconds() {
+        let wait = |query| rows(query).map(|request| request.wait);
+        assert_eq!(wait(""), Ok(WaitOptions { at_least: None, wait: Duration::from_secs(5) }));
+        assert_eq!(wait("wait=0").unwrap().wait, Duration::ZERO);
+        assert!(wait("wait=61").unwrap_err().contains("at most 60s"));
     }
 
     #[test]
     fn at_least_is_a_version_or_an_lsn() {
-        let at_least = |text: &str| rows(&format!("at_least={text}")).map(|q| q.patience.at_least);
+        let at_least = |text: &str| rows(&format!("at_least={text}")).map(|r| r.wait.at_least);
         assert_eq!(at_least("16/B374D848"), Ok(Some(AtLeast::Lsn(Lsn(0x16_B374_D848)))));
         assert_eq!(at_least("16%2Fb374d848"), at_least("16/B374D848"));
         let version = "0000000a-0000000000000008";
@@ -187,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn each_request_knows_its_own_parameters_only() {
-        assert!(RowQuery::read("ids=1", WAIT_MAX).is_err());
-        assert!(StoreQuery::read("limit=1", WAIT_MAX).is_err());
+    fn each_endpoint_accepts_its_own_parameters_only() {
+        assert!(RowParams::read("ids=1", WAIT_MAX).is_err());
+        assert!(StoreParams::read("limit=1", WAIT_MAX).is_err());
         assert!(rows("tables=items").is_err());
-        let tables = StoreQuery::read("tables=items,users", WAIT_MAX).unwrap().tables;
+        let tables = StoreParams::read("tables=items,users", WAIT_MAX).unwrap().tables;
         assert_eq!(tables.unwrap(), ["items", "users"]);
     }
 }

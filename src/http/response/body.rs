@@ -1,17 +1,17 @@
-//! Bodies written piece by piece, so that a large one is never in memory as a whole.
+//! Bodies written in chunks, so that a large one is never in memory as a whole.
 
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 
-/// A chunk is sent when it has grown to this size (a row that is larger makes a larger chunk).
+/// A chunk is sent when it has reached this size (a larger row makes a larger chunk).
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The body that `write` appends, call by call; it tells whether there is more to come.
+/// The body that `write` appends, call by call, until it returns false.
 ///
-/// What fits one chunk is a plain body with its length; everything else is written as the client
-/// reads, so that one who reads slowly holds what `write` holds and one chunk.
+/// A body that fits one chunk has a length; any other is written as the client reads, so a slow reader
+/// retains what `write` holds and one chunk.
 pub(crate) fn body(mut write: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static) -> Body {
     let mut more = true;
     let mut chunks = std::iter::from_fn(move || {
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_arrives_whole_and_in_order() {
+    async fn the_body_arrives_complete_and_in_order() {
         for last in [0, 1, 4_095, 4_096, 4_097, 50_000] {
             let bytes = to_bytes(numbers(last), usize::MAX).await.unwrap();
             let lines: Vec<u64> =
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_body_tells_its_length_and_a_long_one_does_not() {
+    async fn a_short_body_has_a_length_and_a_long_one_does_not() {
         assert_eq!(numbers(10).size_hint().exact(), Some(160));
         assert_eq!(numbers(100_000).size_hint().exact(), None);
     }

@@ -1,23 +1,23 @@
 //! `ETag` and `If-None-Match` (RFC 9110, 8.8.3 and 13.1.2).
 //!
-//! The tag of a poll's answer is the version of the newest change to the tables asked for. Which
-//! answers carry one, and so can be answered by 304, follows from promise P1 (nothing missed):
+//! The tag of a poll's response is the version of the newest change to the requested tables. Which
+//! responses carry one, and so may become a 304, follows from promise P1 (nothing missed):
 //!
-//! - The URL holds `after`. While the newest change is the same, the same URL lists the same
-//!   changes; only `version` may have moved on, and the older one is just as true. So 304 is right
-//!   for whoever has this URL's answer.
-//! - Simple clients send their last tag along with a *newer* `after`. Whoever was given tag N in an
-//!   answer that was complete knows everything up to N, so 304 is right for them, too: nothing
-//!   happened since. That is not so after an answer with `more`, or with a reset: these carry no
-//!   tag, and are never answered by 304. A first poll (no `after`) is a reset, too.
-//! - The tag comes from the same look at the store as the changes: a tag newer than its body would
-//!   hide what lies between.
+//! - The URL contains `after`. While the newest change is the same, the same URL lists the same
+//!   changes; only `version` may have moved on, and the older one is as true. So 304 is right for every
+//!   client that has this URL's response.
+//! - Simple clients send their last tag along with a *newer* `after`. A client that received tag N in a
+//!   complete response knows everything up to N, so 304 is right for it, too: nothing happened since.
+//!   That does not hold after a response with `more` or with a reset: these carry no tag and never become
+//!   a 304. The response to a first poll (no `after`) is a reset.
+//! - The tag is read from the store together with the changes: a tag newer than its body would hide the
+//!   changes in between.
 //!
 //! The tag of rows by id is a hash of their documents, that of whole tables the version of the newest
 //! change to them, of which the rows are a function.
 //!
-//! Tags are written in the strong form although `version` may differ under one tag: nothing here
-//! has ranges, the only thing the strong form is good for, and `If-None-Match` compares weakly.
+//! Tags have the strong form although `version` may differ under one tag: range requests, the only use of
+//! the strong form, are not supported, and `If-None-Match` compares weakly.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -27,19 +27,19 @@ use crate::http::access::Principal;
 use crate::http::middleware::observe::short_header;
 use crate::version::Version;
 
-/// The tag for the version of the newest change. Who may not read everything has tags of their own: a
-/// tag that was another's must not say "you have this already".
+/// The tag for the version of the newest change. Callers with restricted grants have tags of their own:
+/// a tag of another caller must not turn into a 304.
 pub(crate) fn etag(newest: Version, caller: &Principal) -> HeaderValue {
-    let tag = match caller.mark() {
+    let tag = match caller.grant_hash() {
         None => short_header(format_args!("\"{newest}\"")),
-        Some(mark) => HeaderValue::try_from(format!("\"{newest}-{mark:016x}\"")).ok(),
+        Some(hash) => HeaderValue::try_from(format!("\"{newest}-{hash:016x}\"")).ok(),
     };
     tag.unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// The tag for these documents: it changes with any of them, and with their number.
+/// The tag for these documents: it changes with each of them, and with their number.
 ///
-/// A hash that is no secret is enough: a tag is compared only with earlier ones of the same URL.
+/// A hash without a key is enough: a tag is compared only with earlier tags of the same URL.
 pub(crate) fn content_etag<'a>(documents: impl IntoIterator<Item = &'a [u8]>) -> HeaderValue {
     let mut hash = XxHash3_128::new();
     for document in documents {
@@ -50,14 +50,14 @@ pub(crate) fn content_etag<'a>(documents: impl IntoIterator<Item = &'a [u8]>) ->
     short_header(format_args!("\"{hash:032x}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether the client says it already has the representation with this tag.
+/// Whether `If-None-Match` lists this tag.
 pub(crate) fn has_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let mut lines = headers.get_all(header::IF_NONE_MATCH).iter();
     lines.any(|line| list_has(line.as_bytes(), etag.as_bytes()))
 }
 
-/// Looks for `wanted` (with its quotes) in a list of tags; what can't be read matches nothing.
-fn list_has(mut list: &[u8], wanted: &[u8]) -> bool {
+/// Whether a list contains a tag (with its quotes); a malformed list matches nothing.
+fn list_has(mut list: &[u8], searched: &[u8]) -> bool {
     if list.trim_ascii() == b"*" {
         return true;
     }
@@ -67,7 +67,7 @@ fn list_has(mut list: &[u8], wanted: &[u8]) -> bool {
         let tag = list.strip_prefix(b"W/").unwrap_or(list);
         let Some(length) = quoted_length(tag) else { return false };
         let (tag, rest) = tag.split_at(length);
-        if tag == wanted {
+        if tag == searched {
             return true;
         }
         list = rest;
@@ -79,7 +79,7 @@ fn skip_separators(list: &[u8]) -> &[u8] {
     start.and_then(|start| list.get(start..)).unwrap_or_default()
 }
 
-/// The length of the quoted string that `text` begins with, quotes included. A tag may hold
+/// The length of the quoted string at the beginning of `text`, including the quotes. A tag may contain
 /// commas, and has no escapes.
 fn quoted_length(text: &[u8]) -> Option<usize> {
     let inner = text.strip_prefix(b"\"")?;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_of_content_changes_with_every_document_and_their_borders() {
+    fn a_content_tag_changes_with_every_document_and_their_borders() {
         let tag = |documents: &[&str]| content_etag(documents.iter().map(|d| d.as_bytes()));
         let all = [
             tag(&[]),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_weak_tags_and_stars_match() {
+    fn lists_weak_tags_and_the_asterisk_match() {
         let tag = "\"0000000a-0000000000000008\"";
         for sent in [
             tag.to_owned(),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn other_tags_and_nonsense_do_not_match() {
+    fn other_tags_and_malformed_lists_do_not_match() {
         for sent in [
             "",
             ",",

@@ -1,25 +1,24 @@
-//! Compression of answers that many are given: chosen by `Accept-Encoding` (RFC 9110, 12.5.3), done
-//! once. What one client alone is given is left to the layer in [`router`](mod@crate::http::api::router).
+//! Content negotiation, and compression of responses that many clients share: chosen by
+//! `Accept-Encoding` (RFC 9110, 12.5.3), done once. A response for one client is compressed by the
+//! layer [`Compress`](crate::http::middleware::compress::Compress).
 
 use std::io::Write as _;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use crate::http::response::quality;
-
-/// Higher costs much more time for few bytes.
+/// Higher levels cost much more time for few bytes.
 const GZIP_LEVEL: u32 = 6;
-/// Likewise.
+/// Higher levels cost much more time for few bytes.
 const BROTLI_QUALITY: u32 = 4;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
-/// 2^22 bytes: the window beyond which no answer gains anything.
+/// A window of 2^22 bytes, more than twice the largest response that is compressed here.
 const BROTLI_WINDOW_BITS: u32 = 22;
-/// How much brotli writes at a time.
+/// The size of brotli's output buffer.
 const BROTLI_BUFFER_BYTES: usize = 4_096;
 
-/// A way to compress.
+/// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Gzip,
@@ -28,11 +27,11 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Every one; of those a client wants equally, the last is taken.
+    /// In ascending preference: of those with equal quality values the last is chosen.
     pub(crate) const ALL: [Self; 3] = [Self::Gzip, Self::Brotli, Self::Zstd];
 
-    /// What the client wants most; `None`: the bytes as they are.
-    pub(crate) fn wanted(headers: &HeaderMap) -> Option<Self> {
+    /// The coding that the client prefers; `None`: identity.
+    pub(crate) fn preferred(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
         let items = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
         let (mut best, mut plain, mut wildcard) = ([None; 3], None, None);
@@ -46,7 +45,7 @@ impl Encoding {
                 None => None,
             };
             if let Some(place) = place {
-                *place = Some(quality::of(parts));
+                *place = Some(quality_value(parts));
             }
         }
         let qualities = best.map(|quality| quality.or(wildcard).unwrap_or(0.0));
@@ -55,7 +54,7 @@ impl Encoding {
         most.filter(|(_, quality)| acceptable(*quality)).map(|(encoding, _)| encoding)
     }
 
-    /// As `Content-Encoding` says it.
+    /// The value of `Content-Encoding`.
     pub(crate) fn name(self) -> HeaderValue {
         HeaderValue::from_static(self.token())
     }
@@ -73,7 +72,7 @@ impl Encoding {
         old || name.eq_ignore_ascii_case(self.token())
     }
 
-    /// The bytes, compressed. Writing to memory doesn't fail; if it does, `None`.
+    /// The compressed bytes; `None` if compressing fails, which writing to memory does not.
     pub(crate) fn compress(self, bytes: &[u8]) -> Option<Bytes> {
         let compressed = match self {
             Self::Gzip => gzip(bytes),
@@ -82,6 +81,13 @@ impl Encoding {
         };
         compressed.ok().map(Bytes::from)
     }
+}
+
+/// The quality value among an item's parameters (RFC 9110, 12.4.2): 1 when there is none, 0 when it
+/// can't be read.
+pub(crate) fn quality_value<'a>(mut parameters: impl Iterator<Item = &'a str>) -> f32 {
+    let q = parameters.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
+    q.map_or(1.0, |q| q.trim().parse().unwrap_or(0.0))
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -107,26 +113,26 @@ fn brotli(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn wanted(accept: &'static str) -> Option<Encoding> {
+    fn preferred(accept: &'static str) -> Option<Encoding> {
         let line = (header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
-        Encoding::wanted(&[line].into_iter().collect())
+        Encoding::preferred(&[line].into_iter().collect())
     }
 
     #[test]
-    fn what_is_wanted_most_is_taken() {
-        assert_eq!(wanted("gzip"), Some(Encoding::Gzip));
-        assert_eq!(wanted("GZIP, deflate"), Some(Encoding::Gzip));
-        assert_eq!(wanted("gzip, deflate, br, zstd"), Some(Encoding::Zstd));
-        assert_eq!(wanted("gzip;q=0.9, br;q=1.0, zstd;q=0.1"), Some(Encoding::Brotli));
-        assert_eq!(wanted("*"), Some(Encoding::Zstd));
-        assert_eq!(wanted("zstd;q=0, *;q=0.5"), Some(Encoding::Brotli));
+    fn the_preferred_coding_is_chosen() {
+        assert_eq!(preferred("gzip"), Some(Encoding::Gzip));
+        assert_eq!(preferred("GZIP, deflate"), Some(Encoding::Gzip));
+        assert_eq!(preferred("gzip, deflate, br, zstd"), Some(Encoding::Zstd));
+        assert_eq!(preferred("gzip;q=0.9, br;q=1.0, zstd;q=0.1"), Some(Encoding::Brotli));
+        assert_eq!(preferred("*"), Some(Encoding::Zstd));
+        assert_eq!(preferred("zstd;q=0, *;q=0.5"), Some(Encoding::Brotli));
     }
 
     #[test]
-    fn what_is_refused_or_unknown_is_not_taken() {
+    fn a_rejected_or_unknown_coding_is_not_chosen() {
         for accept in ["", "identity", "deflate", "gzip;q=0", "*;q=0", "gzip;q=0.1, identity"] {
-            assert_eq!(wanted(accept), None, "{accept}");
+            assert_eq!(preferred(accept), None, "{accept}");
         }
-        assert_eq!(Encoding::wanted(&HeaderMap::new()), None);
+        assert_eq!(Encoding::preferred(&HeaderMap::new()), None);
     }
 }

@@ -7,6 +7,6 @@ pub(in crate::http) mod encoded_response;
 pub(in crate::http) mod encoding;
 pub(in crate::http) mod openmetrics;
 pub(in crate::http) mod problem;
-pub(in crate::http) mod quality;
+pub(in crate::http) mod problem_schema;
 pub(in crate::http) mod response_budget;
 pub(in crate::http) mod response_cache;

@@ -12,7 +12,7 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 pub(crate) const OPENMETRICS_TEXT: &str =
     "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Writes all families.
+/// The text of all families.
 pub(crate) fn encode(families: &[MetricFamily]) -> String {
     let mut out = String::new();
     // Writing to a string can't fail.
@@ -57,7 +57,7 @@ fn write_metric(name: &str, kind: MetricType, metric: &Metric, out: &mut String)
         }
         MetricType::GAUGE => write_sample(out, name, labels, None, metric.get_gauge().get_value()),
         MetricType::HISTOGRAM => write_histogram(name, metric, out),
-        // Nothing of ours is of these kinds, and we register all there is.
+        // No registered metric is of these types.
         MetricType::SUMMARY | MetricType::UNTYPED => Ok(()),
     }
 }
@@ -93,7 +93,7 @@ fn write_sample(
         separator = ',';
     }
     if let Some(bound) = bound {
-        // `{:?}` keeps the `.0` of whole numbers, as the specification wants for bounds.
+        // `{:?}` keeps the `.0` of whole numbers, as the specification requires for bounds.
         let bound = if bound.is_infinite() { "+Inf".into() } else { format!("{bound:?}") };
         write!(out, "{separator}le=\"{bound}\"")?;
         separator = ',';
@@ -104,7 +104,7 @@ fn write_sample(
     writeln!(out, " {}", Number(value))
 }
 
-/// A value, with the format's words for what is not finite.
+/// A value in the format's notation, which has its own names for infinities and NaN.
 struct Number(f64);
 
 impl fmt::Display for Number {
@@ -118,7 +118,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// Text with backslashes, quotes and line ends escaped.
+/// Text with backslashes, quotes and line breaks escaped.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_written_as_the_specification_says() {
+    fn the_text_follows_the_specification() {
         let registry = Registry::new();
         let counter = IntCounterVec::new(Opts::new("a_total", "Says \"a\"\n\\"), &["t"]).unwrap();
         counter.with_label_values(&["x\"y\\\n"]).inc();

@@ -13,165 +13,295 @@ use utoipa::ToSchema;
 /// The media type of every error body.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Table names listed when one is unknown; a longer list says how many it leaves out.
+/// Table names listed when one is unknown; the text says how many more there are.
 const KNOWN_TABLES_LISTED_MAX: usize = 50;
 
-/// Seconds after which a client should ask again when the service is not ready.
+/// `Retry-After` when the service is not ready or has no capacity, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
-/// The same when only these rows, or this position, are not there yet.
+/// `Retry-After` when only certain rows, or a position, are not there yet, in seconds.
 const RETRY_ROWS_AFTER_SECONDS: u32 = 1;
 
-/// What kind of error it is: a program decides by this, a person reads `detail`.
+/// The type of a problem: programs decide by it, people read `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemType {
-    /// A parameter can't be read, is out of range, or isn't offered.
     InvalidParameter,
-    /// No such path.
-    UnknownRoute,
-    /// The table isn't published, or doesn't exist.
-    UnknownTable,
-    /// No such row.
-    UnknownRow,
-    /// The table's rows are not in memory, or not all of them are.
-    RowsNotHeld,
-    /// The rows can't be read at the moment.
-    RowsNotNow,
-    /// The position waited for was not reached in time.
-    NotApplied,
-    /// The version belongs to another history than the one being followed.
-    OtherHistory,
-    /// All rows are being compared with the database already.
-    AlreadyVerifying,
-    /// Something that web pages must not ask for.
-    FromAPage,
-    /// The path exists, the method doesn't.
-    MethodNotAllowed,
-    /// No token was sent, and one is needed.
-    TokenMissing,
-    /// The token is not known, or not valid any more.
-    TokenRefused,
-    /// The token is no operator's.
-    OperatorsOnly,
-    /// A page of this origin may not open a socket.
+    MissingToken,
+    InvalidToken,
+    AdminRequired,
     OriginNotAllowed,
-    /// The request must ask for a WebSocket.
+    CrossOriginForbidden,
+    UnknownRoute,
+    UnknownTable,
+    UnknownRow,
+    MethodNotAllowed,
+    RowsNotCached,
+    TimelineMismatch,
+    AlreadyVerifying,
     UpgradeRequired,
-    /// As many clients are pushed to as may be.
-    TooManyClients,
-    /// Answers that nobody has read yet take all the room there is.
-    AnswersFull,
-    /// A client asks more often than it may.
     TooManyRequests,
-    /// The service can't answer yet, or isn't caught up.
-    NotReady,
-    /// A mistake of ours; the log has more under the same request id.
     Internal,
+    NotReady,
+    PositionTimeout,
+    RowsUnavailable,
+    ResponseBudgetExhausted,
+    TooManyClients,
+}
+
+/// What all problems of one type share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProblemDefinition {
+    /// The last part of the type's URN.
+    pub(crate) name: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) title: &'static str,
+    /// When it happens, as the reference says it.
+    pub(crate) meaning: &'static str,
+    /// What a client does about it, likewise.
+    pub(crate) remedy: &'static str,
+    /// Seconds until a retry makes sense, where it does.
+    pub(crate) retry_after: Option<u32>,
+    /// What a client has to bring (RFC 6750, 3).
+    pub(crate) challenge: Option<&'static str>,
+}
+
+impl ProblemDefinition {
+    const fn new(
+        name: &'static str,
+        status: StatusCode,
+        title: &'static str,
+        meaning: &'static str,
+        remedy: &'static str,
+    ) -> Self {
+        Self { name, status, title, meaning, remedy, retry_after: None, challenge: None }
+    }
+
+    const fn retried_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    const fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    /// The value of `type`.
+    pub(crate) fn urn(&self) -> String {
+        format!("urn:highwater:problem:{}", self.name)
+    }
 }
 
 impl ProblemType {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownRoute | Self::UnknownTable | Self::UnknownRow => StatusCode::NOT_FOUND,
-            Self::RowsNotHeld | Self::OtherHistory | Self::AlreadyVerifying => StatusCode::CONFLICT,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TokenMissing | Self::TokenRefused => StatusCode::UNAUTHORIZED,
-            Self::OriginNotAllowed | Self::FromAPage | Self::OperatorsOnly => StatusCode::FORBIDDEN,
-            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooManyClients
-            | Self::AnswersFull
-            | Self::NotReady
-            | Self::RowsNotNow
-            | Self::NotApplied => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
+    /// Every type, ordered by status.
+    pub(crate) const ALL: [Self; 21] = [
+        Self::InvalidParameter,
+        Self::MissingToken,
+        Self::InvalidToken,
+        Self::AdminRequired,
+        Self::OriginNotAllowed,
+        Self::CrossOriginForbidden,
+        Self::UnknownRoute,
+        Self::UnknownTable,
+        Self::UnknownRow,
+        Self::MethodNotAllowed,
+        Self::RowsNotCached,
+        Self::TimelineMismatch,
+        Self::AlreadyVerifying,
+        Self::UpgradeRequired,
+        Self::TooManyRequests,
+        Self::Internal,
+        Self::NotReady,
+        Self::PositionTimeout,
+        Self::RowsUnavailable,
+        Self::ResponseBudgetExhausted,
+        Self::TooManyClients,
+    ];
 
-    /// Seconds until asking again makes sense, where it does.
-    fn retry_after(self) -> Option<u32> {
+    #[expect(clippy::too_many_lines, reason = "a table: one entry for each type")]
+    pub(crate) const fn definition(self) -> ProblemDefinition {
+        use ProblemDefinition as Definition;
         match self {
-            Self::NotReady | Self::TooManyClients | Self::AnswersFull => Some(RETRY_AFTER_SECONDS),
-            Self::RowsNotNow | Self::NotApplied => Some(RETRY_ROWS_AFTER_SECONDS),
-            _ => None,
-        }
-    }
-
-    /// What a client has to bring (RFC 6750, 3).
-    fn challenge(self) -> Option<&'static str> {
-        match self {
-            Self::TokenMissing => Some(r#"Bearer realm="highwater""#),
-            Self::TokenRefused => Some(r#"Bearer realm="highwater", error="invalid_token""#),
-            Self::OperatorsOnly => Some(r#"Bearer realm="highwater", error="insufficient_scope""#),
-            _ => None,
-        }
-    }
-
-    fn uri(self) -> &'static str {
-        match self {
-            Self::InvalidParameter => "urn:highwater:problem:invalid-parameter",
-            Self::UnknownRoute => "urn:highwater:problem:unknown-route",
-            Self::UnknownTable => "urn:highwater:problem:unknown-table",
-            Self::UnknownRow => "urn:highwater:problem:unknown-row",
-            Self::RowsNotHeld => "urn:highwater:problem:rows-not-held",
-            Self::RowsNotNow => "urn:highwater:problem:rows-not-now",
-            Self::NotApplied => "urn:highwater:problem:not-applied",
-            Self::OtherHistory => "urn:highwater:problem:other-history",
-            Self::AlreadyVerifying => "urn:highwater:problem:already-verifying",
-            Self::FromAPage => "urn:highwater:problem:from-a-page",
-            Self::MethodNotAllowed => "urn:highwater:problem:method-not-allowed",
-            Self::TokenMissing => "urn:highwater:problem:token-missing",
-            Self::TokenRefused => "urn:highwater:problem:token-refused",
-            Self::OperatorsOnly => "urn:highwater:problem:operators-only",
-            Self::OriginNotAllowed => "urn:highwater:problem:origin-not-allowed",
-            Self::UpgradeRequired => "urn:highwater:problem:upgrade-required",
-            Self::TooManyRequests => "urn:highwater:problem:too-many-requests",
-            Self::TooManyClients => "urn:highwater:problem:too-many-clients",
-            Self::AnswersFull => "urn:highwater:problem:answers-full",
-            Self::NotReady => "urn:highwater:problem:not-ready",
-            Self::Internal => "urn:highwater:problem:internal",
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::InvalidParameter => "A parameter is not valid",
-            Self::UnknownRoute => "No such path",
-            Self::UnknownTable => "No such table",
-            Self::UnknownRow => "No such row",
-            Self::RowsNotHeld => "Rows are not held",
-            Self::RowsNotNow => "Rows can't be read now",
-            Self::NotApplied => "Not applied yet",
-            Self::OtherHistory => "Another history",
-            Self::AlreadyVerifying => "A verification is on its way",
-            Self::FromAPage => "Not for web pages",
-            Self::MethodNotAllowed => "Method not allowed",
-            Self::TokenMissing => "A token is needed",
-            Self::TokenRefused => "The token is not valid",
-            Self::OperatorsOnly => "For operators only",
-            Self::OriginNotAllowed => "Origin not allowed",
-            Self::UpgradeRequired => "A WebSocket must be asked for",
-            Self::TooManyRequests => "Too many requests",
-            Self::TooManyClients => "Too many clients",
-            Self::AnswersFull => "No room for the answer",
-            Self::NotReady => "Not ready",
-            Self::Internal => "Internal error",
+            Self::InvalidParameter => Definition::new(
+                "invalid-parameter",
+                StatusCode::BAD_REQUEST,
+                "A parameter is not valid",
+                "A parameter is malformed, unknown, given twice or out of range.",
+                "Fix the request: `detail` names the parameter and what it accepts.",
+            ),
+            Self::MissingToken => Definition::new(
+                "missing-token",
+                StatusCode::UNAUTHORIZED,
+                "A token is required",
+                "`auth.mode` is `token` and the request carries no token.",
+                "Send `Authorization: Bearer TOKEN`; in a browser's WebSocket, the subprotocols \
+                 `highwater, bearer.TOKEN`.",
+            )
+            .challenging(r#"Bearer realm="highwater""#),
+            Self::InvalidToken => Definition::new(
+                "invalid-token",
+                StatusCode::UNAUTHORIZED,
+                "The token is not valid",
+                "The token is unknown, malformed, expired or signed with an unknown key. A request \
+                 that waits ends with it as soon as its token expires.",
+                "Get a new token. Every reason has the same response; the log has the reason at \
+                 level `debug`.",
+            )
+            .challenging(r#"Bearer realm="highwater", error="invalid_token""#),
+            Self::AdminRequired => Definition::new(
+                "admin-required",
+                StatusCode::FORBIDDEN,
+                "An admin token is required",
+                "The token is valid, and the endpoint needs one with `admin = true`.",
+                "Use an admin token, or the admin listener (`http.admin_listen`).",
+            )
+            .challenging(r#"Bearer realm="highwater", error="insufficient_scope""#),
+            Self::OriginNotAllowed => Definition::new(
+                "origin-not-allowed",
+                StatusCode::FORBIDDEN,
+                "Origin not allowed",
+                "A web page of another origin opened a WebSocket.",
+                "Add the page's origin to `http.cors_origins`.",
+            ),
+            Self::CrossOriginForbidden => Definition::new(
+                "cross-origin-forbidden",
+                StatusCode::FORBIDDEN,
+                "Not available to web pages",
+                "The request has an `Origin` header and would change something.",
+                "Send it from a program, as `curl -X POST` does.",
+            ),
+            Self::UnknownRoute => Definition::new(
+                "unknown-route",
+                StatusCode::NOT_FOUND,
+                "No such path",
+                "There is no endpoint at this path, or it is on the other listener.",
+                "`/openapi.json` lists the endpoints; `http.admin_listen` moves those of operators.",
+            ),
+            Self::UnknownTable => Definition::new(
+                "unknown-table",
+                StatusCode::NOT_FOUND,
+                "No such table",
+                "The table is not published, or the token does not grant it: the two are not \
+                 distinguished.",
+                "`tables` lists up to 50 tables that the caller may read.",
+            ),
+            Self::UnknownRow => Definition::new(
+                "unknown-row",
+                StatusCode::NOT_FOUND,
+                "No such row",
+                "The table has no row with this id, or none that the caller may see.",
+                "Treat the row as absent as of `Highwater-Version`.",
+            ),
+            Self::MethodNotAllowed => Definition::new(
+                "method-not-allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+                "The path exists and does not support the method.",
+                "`Allow` lists the supported methods.",
+            ),
+            Self::RowsNotCached => Definition::new(
+                "rows-not-cached",
+                StatusCode::CONFLICT,
+                "Rows are not cached",
+                "The table's rows are not cached, can't be cached, or are not preloaded where all \
+                 of them are requested.",
+                "Set `tables.NAME.rows` to `lazy` or `preload`; `detail` says which one is needed \
+                 or why the rows can't be cached.",
+            ),
+            Self::TimelineMismatch => Definition::new(
+                "timeline-mismatch",
+                StatusCode::CONFLICT,
+                "Version of another timeline",
+                "`at_least` is a version of another epoch: the database was restored, promoted or \
+                 replaced since, or it is another database.",
+                "Drop the version and read again without `at_least`.",
+            ),
+            Self::AlreadyVerifying => Definition::new(
+                "already-verifying",
+                StatusCode::CONFLICT,
+                "A verification is already running",
+                "Another `POST /admin/verify` is still comparing rows.",
+                "Retry when it has finished.",
+            ),
+            Self::UpgradeRequired => Definition::new(
+                "upgrade-required",
+                StatusCode::UPGRADE_REQUIRED,
+                "A WebSocket upgrade is required",
+                "The request is no WebSocket handshake of version 13 over HTTP/1.1.",
+                "Use a WebSocket client. A proxy in between has to forward the `Connection` and \
+                 `Upgrade` headers.",
+            ),
+            Self::TooManyRequests => Definition::new(
+                "too-many-requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+                "The client exceeds `http.rate_limit`.",
+                "Wait for `Retry-After`; use `wait` or `/v1/stream` instead of polling often.",
+            ),
+            Self::Internal => Definition::new(
+                "internal",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal error",
+                "A defect of the service.",
+                "The log has the cause under the request's id; please report it.",
+            ),
+            Self::NotReady => Definition::new(
+                "not-ready",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not ready",
+                "The service has not caught up with the database yet, or is shutting down.",
+                "Retry after `Retry-After`.",
+            )
+            .retried_after(RETRY_AFTER_SECONDS),
+            Self::PositionTimeout => Definition::new(
+                "position-timeout",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Position not reached in time",
+                "The position in `at_least` was not applied within `wait`.",
+                "Retry, wait longer with `wait`, or read from the database.",
+            )
+            .retried_after(RETRY_ROWS_AFTER_SECONDS),
+            Self::RowsUnavailable => Definition::new(
+                "rows-unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Rows are temporarily unavailable",
+                "The rows are not in memory and could not be read from the database within \
+                 `wait`, or too many requests read whole tables.",
+                "Retry after `Retry-After`; `detail` has the reason.",
+            )
+            .retried_after(RETRY_ROWS_AFTER_SECONDS),
+            Self::ResponseBudgetExhausted => Definition::new(
+                "response-budget-exhausted",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Response budget exhausted",
+                "Responses that clients have not read yet fill \
+                 `http.max_buffered_response_bytes`.",
+                "Retry after `Retry-After`, or request less: a smaller `limit`, fewer ids.",
+            )
+            .retried_after(RETRY_AFTER_SECONDS),
+            Self::TooManyClients => Definition::new(
+                "too-many-clients",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many push clients",
+                "`http.max_push_clients` streams and WebSockets are open.",
+                "Poll instead, or retry later.",
+            )
+            .retried_after(RETRY_AFTER_SECONDS),
         }
     }
 }
 
 /// An error on its way to the client.
 ///
-/// As a response it is only a status and headers, with the problem itself in the response's
-/// extensions: [`crate::http::middleware::observe`] knows the request's id and writes the body, in one place for
-/// handlers, unknown routes and panics alike.
+/// As a response it is a status and headers, with the problem itself in the response's extensions:
+/// [`observe`](crate::http::middleware::observe) knows the request's id and writes the body, in one
+/// place for handlers, unknown routes and panics alike.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     kind: ProblemType,
     detail: Cow<'static, str>,
     tables: Option<Vec<String>>,
     cause: Option<String>,
-    /// Seconds until asking again makes sense, where that depends on the request.
+    /// Seconds until a retry makes sense, where that depends on the request.
     retry_after: Option<u32>,
 }
 
@@ -188,31 +318,32 @@ impl Problem {
         Self::new(ProblemType::NotReady, reason)
     }
 
-    /// The client asks more often than it may; it may again after this long.
+    /// The client exceeds its rate limit for another `wait`.
     pub(crate) fn too_many_requests(wait: Duration) -> Self {
         let seconds = wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u32::MAX);
-        let detail = "more requests than are allowed to one client; ask again later, and use `wait` \
-                      or /v1/stream rather than asking often";
+        let detail = "the client exceeds the rate limit; retry later, and use `wait` or /v1/stream \
+                      instead of polling often";
         Self { retry_after: Some(seconds), ..Self::new(ProblemType::TooManyRequests, detail) }
     }
 
-    /// Nothing is known of the database yet.
+    /// The stream has not begun, so there is no version yet.
     pub(crate) fn not_started() -> Self {
         Self::not_ready("nothing has been read from PostgreSQL yet")
     }
 
-    /// A token that isn't valid, whatever the reason.
-    pub(crate) fn token_refused() -> Self {
-        Self::new(ProblemType::TokenRefused, "the token is not valid, or not any more")
+    /// One text for every reason: the reason would help to guess tokens.
+    pub(crate) fn invalid_token() -> Self {
+        Self::new(ProblemType::InvalidToken, "the token is not valid or has expired")
     }
 
-    /// A mistake of ours: `cause` is for the log only.
+    /// A defect of the service: `cause` is for the log only.
     pub(crate) fn internal(cause: String) -> Self {
-        let detail = "the request could not be answered because of a mistake in the service";
+        let detail = "the request failed because of a defect in the service; its log has more \
+                      under this request's id";
         Self { cause: Some(cause), ..Self::new(ProblemType::Internal, detail) }
     }
 
-    /// `name` is nobody's name; `known` are the names there are.
+    /// `name` names no table that the caller may read; `known` are those that do.
     pub(crate) fn unknown_table(name: &str, known: &[&str]) -> Self {
         let listed = known.get(..KNOWN_TABLES_LISTED_MAX).unwrap_or(known);
         let left_out = known.len() - listed.len();
@@ -231,22 +362,22 @@ impl Problem {
         Self { tables: Some(tables), ..Self::new(ProblemType::UnknownTable, detail) }
     }
 
-    #[cfg(test)]
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// What happened, where only the log may know.
+    /// The cause of an internal error, for the log only.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
     /// The body, with the id of the request it answers.
     pub(crate) fn to_json(&self, request_id: &str) -> Vec<u8> {
+        let definition = self.kind.definition();
         let body = ProblemBody {
-            kind: self.kind.uri(),
-            title: self.kind.title(),
-            status: self.kind.status().as_u16(),
+            kind: definition.urn(),
+            title: definition.title,
+            status: definition.status.as_u16(),
             detail: &self.detail,
             request_id,
             tables: self.tables.as_deref(),
@@ -258,16 +389,17 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let definition = self.kind.definition();
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.kind.status();
+        *response.status_mut() = definition.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        // A cached error made clients of others loop.
+        // A proxy that stores an error would repeat it to clients it was not meant for.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after.or(self.kind.retry_after()) {
+        if let Some(seconds) = self.retry_after.or(definition.retry_after) {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some(challenge) = self.kind.challenge() {
+        if let Some(challenge) = definition.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.kind == ProblemType::UpgradeRequired {
@@ -284,11 +416,11 @@ impl IntoResponse for Problem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem, title = "Problem", description = "An error (RFC 9457).")]
 pub(crate) struct ProblemBody<'a> {
-    /// Names the kind of error.
+    /// Identifies the type of error.
     #[serde(rename = "type")]
-    #[schema(example = "urn:highwater:problem:invalid-parameter")]
-    kind: &'a str,
-    /// The kind of error in words; always the same for one `type`.
+    #[schema(schema_with = super::problem_schema::type_schema)]
+    kind: String,
+    /// The type of error in words; always the same for one `type`.
     title: &'a str,
     /// The HTTP status.
     status: u16,
@@ -296,12 +428,13 @@ pub(crate) struct ProblemBody<'a> {
     detail: &'a str,
     /// The request's id: also in the `X-Request-Id` header and in the service's log.
     request_id: &'a str,
-    /// With `unknown-table`: names that are known (at most 50).
+    /// With `unknown-table`: tables that the caller may read, at most 50.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<String>, required = false)]
     tables: Option<&'a [String]>,
 }
 
-/// What a client sent, shortened for showing it back.
+/// A client's text, shortened for an error message.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     const SHOWN_CHARS_MAX: usize = 100;
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
@@ -313,6 +446,16 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn definitions_are_distinct_and_ordered_by_status() {
+        let all = ProblemType::ALL.map(ProblemType::definition);
+        assert!(all.is_sorted_by_key(|definition| definition.status));
+        for (place, one) in all.iter().enumerate() {
+            let others = all.iter().skip(place + 1);
+            assert!(!others.into_iter().any(|o| o.name == one.name || o.title == one.title));
+        }
+    }
 
     #[test]
     fn an_unknown_table_lists_a_bounded_number_of_known_ones() {
@@ -327,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn long_input_is_shown_shortened() {
+    fn long_input_is_shortened() {
         assert_eq!(shown("short"), "short");
         assert_eq!(shown(&"é".repeat(200)).chars().count(), 101);
     }

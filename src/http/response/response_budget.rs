@@ -1,9 +1,10 @@
-//! Room for answers that clients have not read yet, all of them together.
+//! The memory budget for responses that clients have not read yet
+//! (`http.max_buffered_response_bytes`).
 //!
-//! An answer lies in memory until its client has taken it, and clients that take nothing keep their
-//! connection for a while. So answers of some size need room, and beyond it clients are told to come
-//! again (503). Small ones need none: there is at most one for each request, and the kernel takes most
-//! of them from us at once.
+//! A response stays in memory until its client has read it, and a client that reads nothing keeps its
+//! connection for a while. So responses beyond a small size reserve their bytes, and past the budget
+//! clients get 503. Small responses need no reservation: there is at most one for each request, and most
+//! fit the kernel's send buffer at once.
 
 use std::sync::Arc;
 
@@ -13,20 +14,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::options::HttpOptions;
 use crate::http::response::problem::{Problem, ProblemType};
 
-/// Answers up to this size need no room.
+/// Responses up to this size need no reservation.
 const SMALL_BYTES_MAX: usize = 16 * 1024;
 
-/// What room is counted in, in bytes.
+/// The unit in which the semaphore counts, in bytes.
 const UNIT_BYTES: usize = 1024;
 
-/// The room of all answers. Cloning shares it.
+/// The budget of all responses. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseBudget {
     free: Arc<Semaphore>,
     units: u32,
 }
 
-/// Room that an answer takes until it is dropped. Cloning shares it.
+/// A response's reservation, released when the last clone is dropped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BudgetPermit {
     units: Option<Arc<OwnedSemaphorePermit>>,
@@ -44,42 +45,42 @@ impl ResponseBudget {
         Self { free: Arc::new(Semaphore::new(units as usize)), units }
     }
 
-    /// Room for one more answer. One that needs more than there is at all has it when nobody else
-    /// has any.
-    pub(crate) fn take(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
+    /// Reserves a response's bytes; 503 if the budget is exhausted. A response larger than the whole
+    /// budget is admitted when nothing else is reserved.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<BudgetPermit, Problem> {
         if bytes <= SMALL_BYTES_MAX {
             return Ok(BudgetPermit::default());
         }
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).min(self.units);
-        let taken = Arc::clone(&self.free).try_acquire_many_owned(units);
-        let units = taken.map_err(|_| full())?;
+        let permits = Arc::clone(&self.free).try_acquire_many_owned(units);
+        let units = permits.map_err(|_| exhausted())?;
         Ok(BudgetPermit { units: Some(Arc::new(units)) })
     }
 }
 
 impl BudgetPermit {
-    /// The same bytes; when the last of those who hold them lets go, so does the room.
+    /// The same bytes with the reservation, which is released when the last reference to them is dropped.
     pub(crate) fn keep(&self, bytes: impl Into<Bytes>) -> Bytes {
         let bytes = bytes.into();
         if self.units.is_none() {
             return bytes;
         }
-        Bytes::from_owner(BudgetedBytes { bytes, _taken: self.clone() })
+        Bytes::from_owner(BudgetedBytes { bytes, _permit: self.clone() })
     }
 }
 
-fn full() -> Problem {
+fn exhausted() -> Problem {
     Problem::new(
-        ProblemType::AnswersFull,
-        "answers that other clients have not read yet take all the room there is \
-         (http.max_buffered_response_bytes): ask again, or for less",
+        ProblemType::ResponseBudgetExhausted,
+        "responses that other clients have not read yet fill the budget \
+         (http.max_buffered_response_bytes): retry, or request less",
     )
 }
 
-/// Bytes, and the room they take.
+/// Bytes with their reservation.
 struct BudgetedBytes {
     bytes: Bytes,
-    _taken: BudgetPermit,
+    _permit: BudgetPermit,
 }
 
 impl AsRef<[u8]> for BudgetedBytes {
@@ -93,28 +94,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_comes_back_with_the_last_who_holds_the_bytes() {
-        let room = ResponseBudget::new(100 << 10);
-        let taken = room.take(80 << 10).unwrap();
-        let bytes = taken.keep(vec![7; 80 << 10]);
-        drop(taken);
+    fn the_last_reference_to_the_bytes_releases_the_reservation() {
+        let budget = ResponseBudget::new(100 << 10);
+        let permit = budget.reserve(80 << 10).unwrap();
+        let bytes = permit.keep(vec![7; 80 << 10]);
+        drop(permit);
         let piece = bytes.slice(5..6);
         assert_eq!(&*piece, [7]);
         drop(bytes);
-        assert!(room.take(30 << 10).is_err(), "a piece holds all of it");
+        assert!(budget.reserve(30 << 10).is_err(), "a slice retains all of it");
         drop(piece);
-        assert!(room.take(30 << 10).is_ok());
+        assert!(budget.reserve(30 << 10).is_ok());
     }
 
     #[test]
-    fn small_answers_need_none_and_huge_ones_all() {
-        let room = ResponseBudget::new(100 << 10);
-        let huge = room.take(1 << 40).unwrap();
-        assert!(room.take(SMALL_BYTES_MAX + 1).is_err());
-        assert!(room.take(SMALL_BYTES_MAX).is_ok());
+    fn small_responses_need_no_budget_and_huge_ones_all_of_it() {
+        let budget = ResponseBudget::new(100 << 10);
+        let huge = budget.reserve(1 << 40).unwrap();
+        assert!(budget.reserve(SMALL_BYTES_MAX + 1).is_err());
+        assert!(budget.reserve(SMALL_BYTES_MAX).is_ok());
         drop(huge);
-        let _one = room.take(50 << 10).unwrap();
-        assert!(room.take(1 << 40).is_err());
-        assert!(room.take(50 << 10).is_ok());
+        let _one = budget.reserve(50 << 10).unwrap();
+        assert!(budget.reserve(1 << 40).is_err());
+        assert!(budget.reserve(50 << 10).is_ok());
     }
 }

@@ -1,9 +1,11 @@
-//! Who may ask what: each route with each kind of token.
+//! Authorization: every endpoint with every kind of token.
 
 use super::*;
 use crate::auth::{Access, AuthOptions, Granted, StaticToken, TokenHash, TokenVerifier};
 use crate::change::Op::{Insert, Update};
-use crate::http::api::routes::{Route, RouteAccess};
+use crate::http::api::endpoint::Endpoint;
+use crate::http::api::endpoints;
+use crate::http::api::routes::RouteAccess;
 use crate::http::middleware::rate::RateLimit;
 
 /// Reads `items` only.
@@ -12,7 +14,7 @@ const READER: &str = "reader-token";
 const OTHER: &str = "other-token";
 /// Reads everything.
 const ALL: &str = "all-token";
-/// Asks what operators ask, and reads nothing.
+/// Calls admin endpoints, and reads no table.
 const ADMIN: &str = "admin-token";
 
 pub(super) fn guarded(options: HttpOptions) -> HttpOptions {
@@ -49,66 +51,72 @@ impl TestService {
     }
 }
 
-/// A path of each route, about `items` where it names a table.
-fn path(route: Route) -> &'static str {
-    match route {
-        Route::TableChanges => "/v1/tables/items/changes",
-        Route::Row => "/v1/tables/items/rows/1",
-        Route::Rows => "/v1/tables/items/rows?ids=1",
-        Route::Changes => "/v1/changes?tables=items",
-        Route::Stream => "/v1/stream?tables=items&after=x",
-        Route::Store => "/v1/store?tables=items",
-        Route::Reload => "/admin/reload?table=items",
-        Route::Verify => "/admin/verify?table=items",
-        Route::Unmatched => "/v1/nothing",
-        plain => plain.pattern(),
+/// A request path for each pattern, for `items` where it names a table.
+fn path(pattern: &str) -> &str {
+    match pattern {
+        "/v1/tables/{table}/changes" => "/v1/tables/items/changes",
+        "/v1/tables/{table}/rows/{id}" => "/v1/tables/items/rows/1",
+        "/v1/tables/{table}/rows" => "/v1/tables/items/rows?ids=1",
+        "/v1/changes" => "/v1/changes?tables=items",
+        "/v1/stream" => "/v1/stream?tables=items&after=x",
+        "/v1/store" => "/v1/store?tables=items",
+        "/admin/reload" => "/admin/reload?table=items",
+        "/admin/verify" => "/admin/verify?table=items",
+        plain => plain,
     }
 }
 
+/// Patterns and access classes of everything that is described, and of a path without an endpoint.
+fn routes() -> Vec<(String, RouteAccess)> {
+    let endpoints = endpoints::api().into_iter().chain(endpoints::admin());
+    let routes = endpoints.map(|Endpoint { pattern, route, .. }| (pattern, route.access));
+    routes.chain([("/v1/nothing".to_owned(), RouteAccess::Public)]).collect()
+}
+
 #[tokio::test]
-async fn every_route_asks_for_the_token_of_its_audience() {
+async fn every_endpoint_requires_the_token_of_its_access_class() {
     let service = service();
-    for route in [&Route::API[..], &Route::ADMIN, &[Route::Unmatched]].concat() {
-        let posts = [Route::Reload, Route::Verify].contains(&route);
-        let method = if posts { Method::POST } else { Method::GET };
+    for (route, access) in routes() {
+        let path = path(&route);
+        let method = if route.starts_with("/admin/") { Method::POST } else { Method::GET };
         let ask = async |token: &str| {
             let bearer = format!("Bearer {token}");
             let headers = [("authorization", bearer.as_str())];
             let headers = if token.is_empty() { &[][..] } else { &headers[..] };
-            service.client.send(method.clone(), path(route), headers).await.status.as_u16()
+            service.client.send(method.clone(), path, headers).await.status.as_u16()
         };
-        // What the handler itself says to who may ask: not 401, 403 or "no such table".
-        let answered = match route {
-            Route::Row | Route::Rows | Route::Store => 409,
-            Route::Socket => 426,
-            Route::Stream => 400,
-            Route::Reload => 202,
-            Route::Unmatched => 404,
+        // The handler's own response to an authorized caller: not 401, 403 or an unknown table.
+        let answered = match route.as_str() {
+            "/v1/tables/{table}/rows/{id}" | "/v1/tables/{table}/rows" | "/v1/store" => 409,
+            "/v1/ws" => 426,
+            "/v1/stream" => 400,
+            "/admin/reload" => 202,
+            "/v1/nothing" => 404,
             _ => 200,
         };
-        let elsewhere = match route {
-            Route::Socket | Route::Stream => answered,
+        let elsewhere = match route.as_str() {
+            "/v1/ws" | "/v1/stream" => answered,
             _ => 404,
         };
-        let (nobody, reader, other, admin) = match route.audience() {
-            RouteAccess::Everybody => (answered, answered, answered, answered),
-            RouteAccess::Readers => (401, answered, elsewhere, elsewhere),
+        let (anonymous, reader, other, admin) = match access {
+            RouteAccess::Public => (answered, answered, answered, answered),
+            RouteAccess::Reader => (401, answered, elsewhere, elsewhere),
             RouteAccess::Admin => (401, 403, 403, answered),
         };
-        assert_eq!(ask("").await, nobody, "{route:?} without a token");
-        let bad = if nobody == 401 { 401 } else { answered };
-        assert_eq!(ask("nobodys-token").await, bad, "{route:?} with a bad token");
+        assert_eq!(ask("").await, anonymous, "{route:?} without a token");
+        let bad = if anonymous == 401 { 401 } else { answered };
+        assert_eq!(ask("unknown-token").await, bad, "{route:?} with a bad token");
         assert_eq!(ask(READER).await, reader, "{route:?} for a reader");
         assert_eq!(ask(OTHER).await, other, "{route:?} for a reader of another table");
-        assert_eq!(ask(ADMIN).await, admin, "{route:?} for an operator");
-        let head = service.client.send(Method::HEAD, path(route), &[]).await.status.as_u16();
-        let expected = if nobody == 401 { 401 } else { answered };
+        assert_eq!(ask(ADMIN).await, admin, "{route:?} for an admin");
+        let head = service.client.send(Method::HEAD, path, &[]).await.status.as_u16();
+        let expected = if anonymous == 401 { 401 } else { answered };
         assert_eq!(head, expected, "{route:?} HEAD without a token");
     }
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_token_and_those_of_strangers_by_address() {
+async fn requests_are_limited_by_token_and_without_one_by_address() {
     let mut options = guarded(HttpOptions::default());
     options.server.rate_limit = Some(RateLimit { per_second: 1, burst: 2 });
     let service = TestService::with_options(&options);
@@ -117,20 +125,20 @@ async fn requests_are_counted_by_token_and_those_of_strangers_by_address() {
         let told = [ask(token).await, ask(token).await, ask(token).await];
         assert_eq!(told, [answered, answered, 429], "{token}");
     }
-    assert_eq!(ask("another-guess").await, 429, "a new token is no new bucket");
+    assert_eq!(ask("another-guess").await, 429, "unknown tokens share the bucket of the address");
 }
 
 #[tokio::test]
-async fn a_table_that_may_not_be_read_is_not_there() {
+async fn a_table_outside_the_grant_does_not_exist() {
     let mut service = service();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Insert)]);
     let begin = service.get_as(READER, "/v1/changes").await.json();
     assert_eq!(begin["reset"], serde_json::json!(["items"]));
     let after = format!("/v1/changes?after={}", version(START));
-    assert_eq!(service.get_as(READER, &after).await.told(), "items 1 insert");
-    assert_eq!(service.get_as(OTHER, &after).await.told(), "users 2 insert");
-    assert_eq!(service.get_as(ALL, &after).await.told(), "items 1 insert, users 2 insert");
-    assert_eq!(service.get_as(ADMIN, &after).await.told(), "");
+    assert_eq!(service.get_as(READER, &after).await.changes(), "items 1 insert");
+    assert_eq!(service.get_as(OTHER, &after).await.changes(), "users 2 insert");
+    assert_eq!(service.get_as(ALL, &after).await.changes(), "items 1 insert, users 2 insert");
+    assert_eq!(service.get_as(ADMIN, &after).await.changes(), "");
     for spelling in ["users", "public.users", "%22users%22", "%75sers", "nothing"] {
         let refused = service.get_as(READER, &format!("/v1/changes?tables={spelling}")).await;
         let problem = refused.problem(404);
@@ -144,7 +152,7 @@ async fn a_table_that_may_not_be_read_is_not_there() {
 }
 
 #[tokio::test]
-async fn another_spelling_of_a_path_is_no_way_around() {
+async fn another_spelling_of_a_path_does_not_bypass_authorization() {
     let mut service = service();
     service.commit(808, &[(ITEMS, 1, Update)]);
     for spelling in [
@@ -170,7 +178,7 @@ async fn another_spelling_of_a_path_is_no_way_around() {
 }
 
 #[tokio::test]
-async fn a_held_poll_is_not_woken_by_a_table_that_may_not_be_read() {
+async fn a_held_poll_is_not_woken_by_a_table_outside_the_grant() {
     let mut service = service();
     let path = format!("/v1/changes?wait=30s&after={}", version(START));
     let client = service.client.clone();
@@ -188,11 +196,11 @@ async fn a_held_poll_is_not_woken_by_a_table_that_may_not_be_read() {
     let unheard = tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await;
     assert!(unheard.is_err(), "{unheard:?}");
     service.commit(816, &[(USERS, 7, Insert)]);
-    assert_eq!(poll.await.told(), "users 7 insert");
+    assert_eq!(poll.await.changes(), "users 7 insert");
 }
 
 #[tokio::test]
-async fn refusals_say_what_to_bring_and_nothing_else() {
+async fn rejections_carry_a_challenge_and_no_version() {
     let service = service();
     let missing = service.get_as("", "/v1/changes").await;
     assert!(missing.problem(401).contains("Authorization: Bearer TOKEN"));
@@ -205,7 +213,7 @@ async fn refusals_say_what_to_bring_and_nothing_else() {
         r#"Bearer realm="highwater", error="invalid_token""#
     );
     let reader = service.get_as(READER, "/metrics").await;
-    assert!(reader.problem(403).contains("for operators"));
+    assert!(reader.problem(403).contains("admin = true"));
     assert!(reader.header("www-authenticate").contains("insufficient_scope"));
     for reply in [missing, refused, reader] {
         assert_eq!(
@@ -218,7 +226,7 @@ async fn refusals_say_what_to_bring_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn answers_to_bearers_are_kept_for_themselves() {
+async fn responses_to_tokens_are_private() {
     let service = service();
     let reply = service.get_as(READER, &format!("/v1/changes?after={}", version(START))).await;
     assert_eq!(reply.header("cache-control"), "private, no-cache");
@@ -250,7 +258,7 @@ async fn a_preflight_needs_no_token() {
 }
 
 #[tokio::test]
-async fn a_listener_of_operators_own_asks_only_when_told_to() {
+async fn the_admin_listener_authenticates_only_if_configured() {
     for (open, expected) in [(true, 200), (false, 401)] {
         let options = HttpOptions { admin_apart: true, admin_open: open, ..HttpOptions::default() };
         let service = TestService::with_options(&guarded(options));
@@ -263,7 +271,7 @@ async fn a_listener_of_operators_own_asks_only_when_told_to() {
 }
 
 #[tokio::test]
-async fn strangers_learn_that_it_is_not_ready_but_not_why() {
+async fn anonymous_callers_get_no_reason_for_not_being_ready() {
     let service = TestService::connecting(&guarded(HttpOptions::default()));
     let why = "connection to db.internal refused";
     service.source.send_modify(|source| source.phase = Phase::Disconnected(why.into()));
@@ -275,7 +283,7 @@ async fn strangers_learn_that_it_is_not_ready_but_not_why() {
 }
 
 #[tokio::test]
-async fn a_tag_of_ones_answer_is_no_tag_of_anothers() {
+async fn callers_with_other_grants_have_other_tags() {
     let mut service = service();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Insert)]);
     let path = format!("/v1/changes?after={}", version(START));
@@ -292,18 +300,19 @@ async fn a_tag_of_ones_answer_is_no_tag_of_anothers() {
 }
 
 #[tokio::test]
-async fn the_document_says_which_routes_need_a_token() {
+async fn the_document_says_which_endpoints_need_a_token() {
     let document = service().get_as("", "/openapi.json").await.json();
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
-    for route in [&Route::API[..], &Route::ADMIN].concat() {
-        let operations = document["paths"][route.pattern()].as_object().unwrap();
+    for endpoint in endpoints::api().iter().chain(&endpoints::admin()) {
+        let Endpoint { pattern, route, .. } = endpoint;
+        let operations = document["paths"][pattern].as_object().unwrap();
         for operation in operations.values() {
-            let answers = &operation["responses"];
-            let expected = route.audience() != RouteAccess::Everybody;
-            assert_eq!(answers["401"].is_object(), expected, "{route:?}");
-            assert_eq!(operation["security"][0]["bearer"].is_array(), expected, "{route:?}");
-            if route.audience() == RouteAccess::Admin {
-                assert!(answers["403"].is_object(), "{route:?}");
+            let responses = &operation["responses"];
+            let expected = route.access != RouteAccess::Public;
+            assert_eq!(responses["401"].is_object(), expected, "{pattern}");
+            assert_eq!(operation["security"][0]["bearer"].is_array(), expected, "{pattern}");
+            if route.access == RouteAccess::Admin {
+                assert!(responses["403"].is_object(), "{pattern}");
             }
         }
     }

@@ -7,7 +7,7 @@ async fn poll(client: &TestClient, query: &str, etag: &str) -> TestReply {
 }
 
 #[tokio::test]
-async fn the_same_poll_again_is_not_modified() {
+async fn a_repeated_poll_is_a_304() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let query = format!("after={}", version(START));
@@ -23,12 +23,12 @@ async fn the_same_poll_again_is_not_modified() {
             ("no-cache", "accept-encoding")
         );
     }
-    assert_eq!(poll(&service.client, &query, "\"x\"").await.told(), "items 1 insert");
+    assert_eq!(poll(&service.client, &query, "\"x\"").await.changes(), "items 1 insert");
     assert_eq!(service.client.polls("not_modified"), 4);
 }
 
 #[tokio::test]
-async fn a_tag_goes_by_the_tables_asked_for() {
+async fn a_tag_depends_on_the_requested_tables() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let query = format!("tables=items&after={}", version(808));
@@ -37,7 +37,7 @@ async fn a_tag_goes_by_the_tables_asked_for() {
     service.take(Event::Watermark(Lsn(880)));
     assert_eq!(poll(&service.client, &query, &etag).await.status, 304);
     service.commit(888, &[(ITEMS, 2, Insert)]);
-    assert_eq!(poll(&service.client, &query, &etag).await.told(), "items 2 insert");
+    assert_eq!(poll(&service.client, &query, &etag).await.changes(), "items 2 insert");
 }
 
 #[tokio::test]
@@ -64,19 +64,19 @@ async fn a_client_that_keeps_its_tag_while_its_version_moves_misses_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_with_more_to_come_is_never_not_modified() {
+async fn a_response_with_more_is_never_a_304() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
     let etag = format!("\"{}\"", version(808));
     for sent in [etag.as_str(), "*"] {
         let reply = poll(&service.client, &format!("limit=1&after={}", version(START)), sent).await;
-        assert_eq!(reply.told(), "items 1 insert");
+        assert_eq!(reply.changes(), "items 1 insert");
         assert_eq!(reply.header("etag"), "");
     }
 }
 
 #[tokio::test]
-async fn a_reset_is_never_not_modified() {
+async fn a_reset_is_never_a_304() {
     let mut service = TestService::start();
     service.truncate(808, ITEMS);
     for query in [String::new(), format!("after={}", version(START))] {
@@ -101,7 +101,7 @@ async fn a_held_poll_with_a_tag_waits_for_a_newer_change() {
         client.held(1).await;
         service.commit(816, &[(ITEMS, 2, Insert)]);
     });
-    assert_eq!(reply.told(), "items 1 insert, items 2 insert");
+    assert_eq!(reply.changes(), "items 1 insert, items 2 insert");
     let reply = poll(&client, &query("30s"), &etag).await;
     assert_eq!(reply.status, 200, "an older tag is not waited for");
 }

@@ -49,7 +49,7 @@ async fn the_page_and_its_files_are_served_under_a_strict_policy() {
 }
 
 #[tokio::test]
-async fn who_has_a_file_is_not_sent_it_again() {
+async fn a_known_file_is_a_304() {
     let client = TestService::start().client;
     let mut tags = Vec::new();
     for (path, _) in PATHS {
@@ -65,7 +65,7 @@ async fn who_has_a_file_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn the_page_is_compressed_for_those_who_like_it() {
+async fn the_page_is_compressed_by_accept_encoding() {
     let client = TestService::start().client;
     let plain = client.get("/").await;
     let reply = client.send(Method::GET, "/", &[("accept-encoding", "br")]).await;
@@ -74,7 +74,7 @@ async fn the_page_is_compressed_for_those_who_like_it() {
 }
 
 #[tokio::test]
-async fn operators_find_the_page_on_their_listener_too() {
+async fn the_console_is_on_the_admin_listener_too() {
     let options = HttpOptions { admin_apart: true, ..HttpOptions::default() };
     let client = TestService::with_options(&options).client;
     for router in [&client.router, &client.admin] {
@@ -86,7 +86,7 @@ async fn operators_find_the_page_on_their_listener_too() {
 }
 
 #[tokio::test]
-async fn names_that_are_no_files_are_problems_and_make_no_labels() {
+async fn unknown_files_are_problems_without_new_labels() {
     let client = TestService::start().client;
     for name in ["main", "..%2Fmod.rs", "mod.rs", "index.html", "main.js%00"] {
         client.get(&format!("/console/{name}")).await.problem(404);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[tokio::test]
-async fn parameters_that_cannot_be_meant_are_refused() {
+async fn invalid_parameters_are_rejected() {
     let service = TestService::start();
     for (query, says) in [
         ("limit=0", "1 to 10000"),
@@ -13,8 +13,8 @@ async fn parameters_that_cannot_be_meant_are_refused() {
         ("after=7", "not a version"),
         ("after=", "not a version"),
         ("detail=1", "`true` or `false`"),
-        ("include=columns", "knows only `rows`"),
-        ("where=owner_id:5", "takes scope columns"),
+        ("include=columns", "`include` must be one of `rows`"),
+        ("where=owner_id:5", "is not a scope column"),
         ("tabels=items", "`tables`"),
         ("after=a&after=b", "given twice"),
         ("tables=%C3%28", "not UTF-8"),
@@ -27,7 +27,7 @@ async fn parameters_that_cannot_be_meant_are_refused() {
 }
 
 #[tokio::test]
-async fn an_unknown_table_is_told_with_the_known_ones() {
+async fn an_unknown_table_lists_the_known_ones() {
     let service = TestService::start();
     for path in ["/v1/changes?tables=items,nope", "/v1/tables/nope/changes"] {
         let reply = service.get(path).await;
@@ -38,7 +38,7 @@ async fn an_unknown_table_is_told_with_the_known_ones() {
 }
 
 #[tokio::test]
-async fn a_table_name_that_is_not_utf8_is_refused() {
+async fn a_table_name_that_is_not_utf8_is_rejected() {
     let service = TestService::start();
     assert!(service.get("/v1/tables/%ff/changes").await.problem(400).contains("not UTF-8"));
 }
@@ -57,7 +57,7 @@ async fn unknown_paths_are_problems_with_a_version_under_v1() {
 }
 
 #[tokio::test]
-async fn other_methods_are_refused_with_those_there_are() {
+async fn other_methods_get_405_with_the_allowed_ones() {
     let service = TestService::start();
     for path in ["/v1/changes", "/v1/tables/items/changes", "/livez", "/metrics"] {
         let reply = service.client.send(Method::POST, path, &[]).await;
@@ -67,7 +67,7 @@ async fn other_methods_are_refused_with_those_there_are() {
 }
 
 #[tokio::test]
-async fn polls_are_refused_until_the_service_was_ready_once() {
+async fn polls_get_503_until_the_service_was_ready_once() {
     let mut service = TestService::connecting(&HttpOptions::default());
     let reply = service.get("/v1/changes").await;
     assert!(reply.problem(503).contains("connecting for the first time"));
@@ -79,11 +79,11 @@ async fn polls_are_refused_until_the_service_was_ready_once() {
     service.source.send_modify(|source| source.was_ready = true);
     assert_eq!(service.get("/v1/changes").await.status, 200);
     service.source.send_modify(|source| source.phase = Phase::Disconnected("gone".into()));
-    assert_eq!(service.get("/v1/changes").await.status, 200, "what is known stays true");
+    assert_eq!(service.get("/v1/changes").await.status, 200, "what is in memory remains true");
 }
 
 #[tokio::test]
-async fn malformed_comes_before_not_ready() {
+async fn a_malformed_request_is_a_400_also_before_readiness() {
     let service = TestService::connecting(&HttpOptions::default());
     service.get("/v1/changes?limit=x").await.problem(400);
 }
@@ -103,7 +103,7 @@ fn any_query() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn no_query_makes_it_fail() {
+fn no_query_is_an_internal_error() {
     let options =
         HttpOptions { ahead_wait_max: Duration::from_millis(1), ..HttpOptions::default() };
     let mut service = TestService::with_options(&options);

@@ -5,7 +5,7 @@ use crate::change::Op::Insert;
 use crate::http::AllowedOrigin;
 
 #[tokio::test]
-async fn a_request_id_is_echoed_or_made() {
+async fn a_request_id_is_echoed_or_generated() {
     let client = TestService::start().client;
     let reply = client.send(Method::GET, "/livez", &[("x-request-id", "mine-1")]).await;
     assert_eq!(reply.header("x-request-id"), "mine-1");
@@ -67,7 +67,7 @@ async fn pages_of_the_configured_origins_may_read() {
 }
 
 #[tokio::test]
-async fn pages_may_send_a_token_and_read_every_header_of_ours() {
+async fn pages_may_send_a_token_and_read_every_header() {
     let origins = vec!["https://app.example".parse::<AllowedOrigin>().unwrap()];
     let client =
         TestService::with_options(&HttpOptions { cors_origins: origins, ..HttpOptions::default() })
@@ -95,7 +95,7 @@ async fn pages_may_send_a_token_and_read_every_header_of_ours() {
 }
 
 #[tokio::test]
-async fn every_origin_may_read_where_a_star_says_so_and_none_by_default() {
+async fn the_asterisk_allows_every_origin_and_the_default_none() {
     let asked = [("origin", "https://any.example")];
     let options = HttpOptions { cors_origins: vec![AllowedOrigin::Any], ..HttpOptions::default() };
     let reply =
@@ -106,7 +106,7 @@ async fn every_origin_may_read_where_a_star_says_so_and_none_by_default() {
 }
 
 #[tokio::test]
-async fn large_answers_are_compressed_and_small_ones_are_not() {
+async fn large_responses_are_compressed_and_small_ones_are_not() {
     let mut service = TestService::start();
     let path = format!("/v1/changes?after={}", version(START));
     let accept = |coding| [("accept-encoding", coding)];

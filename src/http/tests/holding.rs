@@ -11,7 +11,7 @@ fn held(after: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_held_poll_is_answered_by_the_commit() {
+async fn a_held_poll_ends_with_the_commit() {
     let mut service = TestService::start();
     let client = service.client.clone();
     let path = held(START);
@@ -19,12 +19,12 @@ async fn a_held_poll_is_answered_by_the_commit() {
         client.held(1).await;
         service.commit(808, &[(ITEMS, 1, Insert)]);
     });
-    assert_eq!(reply.told(), "items 1 insert");
+    assert_eq!(reply.changes(), "items 1 insert");
     assert_eq!(client.metrics.poll_waiters.get(), 0);
 }
 
 #[tokio::test]
-async fn a_held_poll_is_answered_by_a_reset_and_by_a_table_that_leaves() {
+async fn a_held_poll_ends_with_a_reset_and_with_an_unpublished_table() {
     let mut service = TestService::start();
     let client = service.client.clone();
     let path = held(START);
@@ -43,7 +43,7 @@ async fn a_held_poll_is_answered_by_a_reset_and_by_a_table_that_leaves() {
 }
 
 #[tokio::test]
-async fn what_happens_to_other_tables_does_not_end_the_wait() {
+async fn changes_of_other_tables_do_not_end_the_wait() {
     let mut service = TestService::start();
     let client = service.client.clone();
     let path = format!("/v1/tables/items/changes?wait=200ms&after={}", version(START));
@@ -54,14 +54,14 @@ async fn what_happens_to_other_tables_does_not_end_the_wait() {
         service.take(Event::Watermark(Lsn(880)));
     });
     assert!(begun.elapsed() >= Duration::from_millis(200));
-    assert_eq!((reply.told(), reply.version()), (String::new(), version(880)));
+    assert_eq!((reply.changes(), reply.version()), (String::new(), version(880)));
 }
 
 #[tokio::test]
-async fn a_poll_with_something_to_tell_is_not_held() {
+async fn a_poll_with_changes_is_not_held() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
-    assert_eq!(service.get(&held(START)).await.told(), "items 1 insert");
+    assert_eq!(service.get(&held(START)).await.changes(), "items 1 insert");
     let first = service.get(&format!("/v1/changes?{LONG}")).await;
     assert_eq!(first.json()["reset"].as_array().unwrap().len(), 3);
     let other = service.get(&format!("/v1/changes?{LONG}&after=000000ff-0000000000000320")).await;
@@ -69,7 +69,7 @@ async fn a_poll_with_something_to_tell_is_not_held() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_not_counted_any_longer() {
+async fn a_disconnected_client_is_not_counted() {
     let service = TestService::start();
     let path = held(START);
     let gone = tokio::time::timeout(Duration::from_millis(20), service.get(&path));
@@ -86,7 +86,7 @@ async fn closing_the_store_answers_held_polls_and_later_ones() {
         client.held(2).await;
         client.store.close();
     });
-    assert_eq!((reply.told(), reply.version()), (String::new(), version(START)));
+    assert_eq!((reply.changes(), reply.version()), (String::new(), version(START)));
     assert_eq!(reply_ahead.version(), version(8000));
     assert_eq!(client.get(&now).await.version(), version(START));
 }
@@ -100,11 +100,11 @@ async fn a_version_from_ahead_is_waited_for() {
         client.held(1).await;
         service.commit(816, &[(ITEMS, 1, Insert)]);
     });
-    assert_eq!((reply.told().as_str(), reply.version()), ("items 1 insert", version(816)));
+    assert_eq!((reply.changes().as_str(), reply.version()), ("items 1 insert", version(816)));
 }
 
 #[tokio::test]
-async fn a_version_that_stays_ahead_is_answered_with_itself() {
+async fn a_version_that_stays_ahead_is_returned_unchanged() {
     let options =
         HttpOptions { ahead_wait_max: Duration::from_millis(50), ..HttpOptions::default() };
     let service = TestService::with_options(&options);
@@ -112,7 +112,7 @@ async fn a_version_that_stays_ahead_is_answered_with_itself() {
     let reply = service.get(&held(8000)).await;
     let elapsed = begun.elapsed();
     assert!(elapsed >= Duration::from_millis(50) && elapsed < Duration::from_secs(30));
-    assert_eq!((reply.told(), reply.version()), (String::new(), version(8000)));
+    assert_eq!((reply.changes(), reply.version()), (String::new(), version(8000)));
     assert_eq!(reply.header("highwater-version"), version(8000));
     let unknown = format!("/v1/changes?tables=nope&after={}", version(8000));
     service.get(&unknown).await.problem(404);

@@ -57,7 +57,7 @@ struct TestService {
     client: TestClient,
 }
 
-/// Asks the service.
+/// A client of the service.
 #[derive(Clone)]
 struct TestClient {
     router: Router,
@@ -67,7 +67,7 @@ struct TestClient {
     store_metrics: StoreMetrics,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 struct TestReply {
     status: StatusCode,
@@ -98,7 +98,7 @@ impl TestService {
         let store_metrics = StoreMetrics::register(&metrics.registry).unwrap();
         let (writer, store) =
             store::open(Limits::default(), requests.clone(), store_metrics.clone());
-        let picture = SourceStatus::new(
+        let status = SourceStatus::new(
             "db:5432/app".into(),
             SourceDetail::Postgres(SlotStatus {
                 publication: "pub".into(),
@@ -106,7 +106,7 @@ impl TestService {
                 ..SlotStatus::default()
             }),
         );
-        let (source, seen) = watch::channel(picture);
+        let (source, seen) = watch::channel(status);
         let router = router(store.clone(), seen.clone(), &metrics, options);
         let admin = admin_router(store.clone(), seen, &metrics, options);
         Self {
@@ -183,7 +183,7 @@ impl TestClient {
         ask(&self.router, method, path, headers).await
     }
 
-    /// Waits until this many polls are being held.
+    /// Waits until this number of polls is held.
     async fn held(&self, polls: i64) {
         while self.metrics.poll_waiters.get() != polls {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -207,8 +207,8 @@ impl TestReply {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// What changed, in short: `items 1 insert, users 2 delete`.
-    fn told(&self) -> String {
+    /// The changes in short notation: `items 1 insert, users 2 delete`.
+    fn changes(&self) -> String {
         let answer = self.json();
         let change = |change: &Value| {
             let word = |name: &str| change[name].as_str().unwrap().to_owned();
@@ -221,7 +221,7 @@ impl TestReply {
         self.json()["version"].as_str().unwrap().to_owned()
     }
 
-    /// The problem's detail, after a look at everything a problem must have.
+    /// The problem's detail, after checking everything a problem must have.
     fn problem(&self, status: u16) -> String {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");

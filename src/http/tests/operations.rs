@@ -2,7 +2,7 @@ use super::*;
 use crate::change::Op::Insert;
 
 #[tokio::test]
-async fn live_whatever_the_database_does_and_ready_only_while_streaming() {
+async fn live_always_and_ready_only_while_streaming() {
     let service = TestService::connecting(&HttpOptions::default());
     assert_eq!(service.get("/livez").await.json()["status"], "alive");
     for (phase, says) in [
@@ -24,7 +24,7 @@ async fn live_whatever_the_database_does_and_ready_only_while_streaming() {
 }
 
 #[tokio::test]
-async fn status_tells_source_versions_and_tables() {
+async fn status_reports_source_versions_and_tables() {
     let mut service = TestService::start();
     service.truncate(804, USERS);
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert)]);
@@ -105,7 +105,7 @@ async fn metrics_count_requests_by_route_method_and_status() {
 }
 
 #[tokio::test]
-async fn metrics_are_openmetrics_for_those_who_accept_it() {
+async fn metrics_are_openmetrics_by_the_accept_header() {
     let client = TestService::start().client;
     let accept = [("accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")];
     let reply = client.send(Method::GET, "/metrics", &accept).await;
@@ -118,7 +118,7 @@ async fn metrics_are_openmetrics_for_those_who_accept_it() {
 }
 
 #[tokio::test]
-async fn operators_routes_move_to_their_own_listener() {
+async fn admin_endpoints_move_to_their_own_listener() {
     let options = HttpOptions { admin_apart: true, ..HttpOptions::default() };
     let client = TestService::with_options(&options).client;
     for path in ["/livez", "/readyz", "/v1/status", "/metrics"] {

@@ -18,18 +18,18 @@ async fn a_first_poll_resets_every_table_and_gives_a_version_to_start_from() {
 }
 
 #[tokio::test]
-async fn changes_are_told_in_commit_order_with_the_version_to_go_on_from() {
+async fn changes_are_in_commit_order_with_the_next_version() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Update)]);
     service.commit(816, &[(ITEMS, 3, Insert), (USERS, 2, Delete)]);
     let reply = service.get(&format!("/v1/changes?after={}", version(START))).await;
-    assert_eq!(reply.told(), "items 1 insert, items 3 insert, users 2 delete");
+    assert_eq!(reply.changes(), "items 1 insert, items 3 insert, users 2 delete");
     assert_eq!(reply.version(), version(816));
     assert_eq!(reply.json()["reset"], serde_json::json!([]));
     assert_eq!(reply.header("cache-control"), "no-cache");
     assert_eq!(reply.header("etag"), format!("\"{}\"", version(816)));
     let reply = service.get(&format!("/v1/changes?after={}", version(816))).await;
-    assert_eq!((reply.told(), reply.version()), (String::new(), version(816)));
+    assert_eq!((reply.changes(), reply.version()), (String::new(), version(816)));
     assert_eq!((service.client.polls("changes"), service.client.polls("empty")), (1, 1));
 }
 
@@ -43,7 +43,7 @@ async fn the_version_moves_with_the_watermark_while_the_tables_are_quiet() {
 }
 
 #[tokio::test]
-async fn only_the_tables_asked_for_are_told() {
+async fn only_the_requested_tables_are_reported() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Update), (COMMA, 3, Update)]);
     let after = version(START);
@@ -57,7 +57,7 @@ async fn only_the_tables_asked_for_are_told() {
         (format!("/v1/tables/items/changes?after={after}"), "items 1 insert"),
         (format!("/v1/tables/%22public%22.%75sers/changes?after={after}"), "users 2 update"),
     ] {
-        assert_eq!(service.get(&path).await.told(), told, "{path}");
+        assert_eq!(service.get(&path).await.changes(), told, "{path}");
     }
     for path in ["/v1/changes?tables=shop.%22a,b%22", "/v1/tables/shop.a%2Cb/changes"] {
         let separator = if path.contains('?') { '&' } else { '?' };
@@ -67,14 +67,14 @@ async fn only_the_tables_asked_for_are_told() {
 }
 
 #[tokio::test]
-async fn a_limit_divides_the_answer_and_more_says_so() {
+async fn a_limit_divides_the_response_and_sets_more() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert), (ITEMS, 3, Insert)]);
     let mut after = version(START);
     let mut told = Vec::new();
     loop {
         let reply = service.get(&format!("/v1/changes?limit=1&after={after}")).await;
-        told.push(reply.told());
+        told.push(reply.changes());
         assert!(reply.version() > after);
         after = reply.version();
         if reply.json()["more"] == false {
@@ -116,12 +116,12 @@ async fn with_detail_each_change_has_its_version_and_time() {
 }
 
 #[tokio::test]
-async fn a_version_of_another_history_is_answered_with_resets() {
+async fn a_version_of_another_timeline_resets_every_table() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     let reply = service.get("/v1/changes?tables=items&after=000000ff-0000000000000320").await;
     assert_eq!(reply.json()["reset"], serde_json::json!(["items"]));
-    assert_eq!((reply.told(), reply.version()), (String::new(), version(808)));
+    assert_eq!((reply.changes(), reply.version()), (String::new(), version(808)));
     assert_eq!((reply.header("cache-control"), reply.header("etag")), ("no-store", ""));
 }
 
@@ -132,7 +132,7 @@ async fn a_version_below_the_floor_resets_that_table_alone() {
     service.truncate(816, ITEMS);
     let reply = service.get(&format!("/v1/changes?after={}", version(START))).await;
     assert_eq!(reply.json()["reset"], serde_json::json!(["items"]));
-    assert_eq!(reply.told(), "users 1 update");
+    assert_eq!(reply.changes(), "users 1 update");
     assert_eq!(reply.header("cache-control"), "no-store");
     assert_eq!(service.client.polls("reset"), 1);
 }

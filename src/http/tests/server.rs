@@ -81,7 +81,7 @@ async fn shutdown_answers_held_polls_ends_idle_connections_and_accepts_no_more()
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused() {
+async fn a_head_that_is_too_large_is_rejected() {
     let service = TestService::start();
     serving(&service.client, async move |address, _| {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_is_not_held_any_longer() {
+async fn a_disconnected_client_is_not_held() {
     let service = TestService::start();
     let client = service.client.clone();
     serving(&service.client, async move |address, _| {

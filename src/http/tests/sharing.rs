@@ -1,4 +1,4 @@
-//! Answers made once for many.
+//! Responses shared by equal requests.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -10,88 +10,88 @@ use crate::http::response::encoding::Encoding;
 use crate::http::response::response_cache::{ResponseCache, ResponseKey};
 use crate::store::ResourceSelection;
 
-fn question(service: &TestService, table: &str, after: u64) -> ResponseKey {
+fn key(service: &TestService, table: &str, after: u64) -> ResponseKey {
     let directory = service.client.store.directory();
     let tables = ResourceSelection::unscoped([directory.resolve(table).unwrap().clone()]);
     let after = Some(version(after).parse().unwrap());
-    ResponseKey { tables, after, limit: 1000, detail: false, rows: false }
+    ResponseKey { tables, after, limit: 1000, detail: false, include_rows: false }
 }
 
-async fn answer(
-    answers: &ResponseCache,
+async fn response(
+    cache: &ResponseCache,
     service: &TestService,
-    question: &ResponseKey,
+    key: &ResponseKey,
 ) -> Arc<EncodedResponse> {
-    answers.answer(&service.client.store, question).await.unwrap()
+    cache.response(&service.client.store, key).await.unwrap()
 }
 
-/// A commit of many rows, so that it is worth compressing.
+/// A commit of so many rows that the response is compressed.
 fn commit_many(service: &mut TestService, end: u64) {
     let changes: Vec<_> = (0..200).map(|id| (ITEMS, id, Insert)).collect();
     service.commit(end, &changes);
 }
 
 #[tokio::test]
-async fn who_asks_the_same_is_given_the_same_bytes() {
+async fn equal_requests_share_the_same_bytes() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
-    let answers = ResponseCache::default();
-    let asked = question(&service, "items", START);
-    let first = answer(&answers, &service, &asked).await;
-    assert!(Arc::ptr_eq(&first, &answer(&answers, &service, &asked).await));
+    let cache = ResponseCache::default();
+    let requested = key(&service, "items", START);
+    let first = response(&cache, &service, &requested).await;
+    assert!(Arc::ptr_eq(&first, &response(&cache, &service, &requested).await));
     let others = [
-        ResponseKey { after: Some(version(801).parse().unwrap()), ..asked.clone() },
-        ResponseKey { limit: 5, ..asked.clone() },
-        ResponseKey { detail: true, ..asked.clone() },
-        ResponseKey { tables: ResourceSelection::All, ..asked.clone() },
+        ResponseKey { after: Some(version(801).parse().unwrap()), ..requested.clone() },
+        ResponseKey { limit: 5, ..requested.clone() },
+        ResponseKey { detail: true, ..requested.clone() },
+        ResponseKey { tables: ResourceSelection::All, ..requested.clone() },
     ];
     for other in others {
-        assert!(!Arc::ptr_eq(&first, &answer(&answers, &service, &other).await), "{other:?}");
+        assert!(!Arc::ptr_eq(&first, &response(&cache, &service, &other).await), "{other:?}");
     }
 }
 
 #[tokio::test]
-async fn news_are_never_withheld() {
+async fn changes_are_never_withheld() {
     let mut service = TestService::start();
-    let answers = ResponseCache::default();
-    let asked = question(&service, "items", START);
+    let cache = ResponseCache::default();
+    let requested = key(&service, "items", START);
     for end in (808..1600).step_by(8) {
         service.commit(end, &[(ITEMS, i64::try_from(end).unwrap(), Insert)]);
-        assert_eq!(answer(&answers, &service, &asked).await.version.to_string(), version(end));
+        assert_eq!(response(&cache, &service, &requested).await.version.to_string(), version(end));
     }
     service.truncate(1600, ITEMS);
-    assert!(answer(&answers, &service, &asked).await.has_resets);
+    assert!(response(&cache, &service, &requested).await.has_resets);
     service.begin(Epoch(0xCD), 80);
-    assert_eq!(answer(&answers, &service, &asked).await.version.epoch, Epoch(0xCD));
+    assert_eq!(response(&cache, &service, &requested).await.version.epoch, Epoch(0xCD));
 }
 
 #[tokio::test]
-async fn the_version_does_not_stay_behind_while_other_tables_change() {
+async fn a_cached_response_does_not_hold_back_the_version() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
-    let answers = ResponseCache::default();
-    let asked = question(&service, "items", START);
-    answer(&answers, &service, &asked).await;
+    let cache = ResponseCache::default();
+    let requested = key(&service, "items", START);
+    response(&cache, &service, &requested).await;
     service.commit(816, &[(USERS, 1, Insert)]);
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(answer(&answers, &service, &asked).await.version.to_string(), version(816));
+    assert_eq!(response(&cache, &service, &requested).await.version.to_string(), version(816));
 }
 
 #[tokio::test]
-async fn an_answer_is_compressed_once_for_each_encoding() {
+async fn a_response_is_compressed_once_for_each_encoding() {
     let mut service = TestService::start();
     commit_many(&mut service, 808);
-    let answers = ResponseCache::default();
-    let told = answer(&answers, &service, &question(&service, "items", START)).await;
+    let cache = ResponseCache::default();
+    let encoded = response(&cache, &service, &key(&service, "items", START)).await;
     for encoding in Encoding::ALL {
-        let compressed = told.compressed(encoding).unwrap();
-        assert!(compressed.len() < told.json().len());
-        assert_eq!(compressed.as_ptr(), told.compressed(encoding).unwrap().as_ptr());
+        let compressed = encoded.compressed(encoding).unwrap();
+        assert!(compressed.len() < encoded.json().len());
+        assert_eq!(compressed.as_ptr(), encoded.compressed(encoding).unwrap().as_ptr());
     }
 }
 
 #[tokio::test]
-async fn every_encoding_holds_the_same_answer() {
+async fn every_encoding_holds_the_same_body() {
     let mut service = TestService::start();
     commit_many(&mut service, 808);
     let path = format!("/v1/changes?after={}", version(START));
@@ -116,16 +116,16 @@ async fn every_encoding_holds_the_same_answer() {
 }
 
 #[tokio::test]
-async fn a_bounded_number_of_answers_is_remembered() {
+async fn a_bounded_number_of_responses_is_cached() {
     let mut service = TestService::start();
     commit_many(&mut service, 80_000);
-    let answers = ResponseCache::default();
-    let mut told = Vec::new();
+    let cache = ResponseCache::default();
+    let mut responses = Vec::new();
     for after in START..START + 1000 {
-        let asked = question(&service, "items", after);
-        told.push(Arc::downgrade(&answer(&answers, &service, &asked).await));
+        let requested = key(&service, "items", after);
+        responses.push(Arc::downgrade(&response(&cache, &service, &requested).await));
     }
-    let kept = told.iter().filter(|told| told.strong_count() > 0).count();
-    assert_eq!(kept, 32);
-    assert!(told.last().unwrap().strong_count() > 0, "the newest is kept");
+    let cached = responses.iter().filter(|response| response.strong_count() > 0).count();
+    assert_eq!(cached, 32);
+    assert!(responses.last().unwrap().strong_count() > 0, "the newest is cached");
 }

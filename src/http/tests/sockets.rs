@@ -84,7 +84,7 @@ fn sockets(client: &TestClient) -> i64 {
 }
 
 #[tokio::test]
-async fn answers_come_as_messages_and_are_what_a_poll_says() {
+async fn messages_equal_the_responses_of_polls() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
@@ -112,7 +112,7 @@ async fn a_subscription_can_be_changed() {
         let after = version(START);
         socket.subscribe(&format!(r#""tables":["items"],"after":"{after}""#)).await;
         socket.subscribe(&format!(r#""tables":["users"],"after":"{after}","detail":true"#)).await;
-        // The service reads one message after the other: this answer comes after both.
+        // The service reads messages in order: this response comes after both.
         socket.say("?").await;
         socket.problem().await;
         service.commit(808, &[(ITEMS, 1, Insert)]);
@@ -124,7 +124,7 @@ async fn a_subscription_can_be_changed() {
 }
 
 #[tokio::test]
-async fn in_mode_version_only_the_version_is_told() {
+async fn mode_version_sends_only_the_version() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
@@ -141,7 +141,7 @@ async fn in_mode_version_only_the_version_is_told() {
 }
 
 #[tokio::test]
-async fn a_long_answer_arrives_whole() {
+async fn a_long_response_arrives_complete() {
     let mut service = TestService::start();
     let changes: Vec<_> = (0..5000).map(|id| (ITEMS, id, Insert)).collect();
     service.commit(80_000, &changes);
@@ -157,7 +157,7 @@ async fn a_long_answer_arrives_whole() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_and_leave_the_subscription_as_it_was() {
+async fn invalid_messages_are_reported_and_keep_the_subscription() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
@@ -169,7 +169,7 @@ async fn mistakes_are_told_and_leave_the_subscription_as_it_was() {
         assert!(socket.hear().await.contains("insert"));
         for _ in 0..9 {
             socket.say("hello").await;
-            assert!(socket.problem().await.contains("not understood"));
+            assert!(socket.problem().await.contains("not valid"));
         }
         assert_eq!(socket.closed().await, CloseCode::Policy);
     })
@@ -177,7 +177,7 @@ async fn mistakes_are_told_and_leave_the_subscription_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_table_that_leaves_ends_the_subscription_but_not_the_socket() {
+async fn an_unpublished_table_ends_the_subscription_but_not_the_socket() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client, async |address, _| {
@@ -194,7 +194,7 @@ async fn a_table_that_leaves_ends_the_subscription_but_not_the_socket() {
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_ends_with_its_close_code() {
+async fn each_violation_has_its_close_code() {
     let service = TestService::start();
     serving(&service.client, async move |address, _| {
         let mut socket = TestSocket::open(address).await;
@@ -208,7 +208,7 @@ async fn what_is_not_allowed_ends_with_its_close_code() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_refused() {
+async fn pages_of_other_origins_are_rejected() {
     let origins = vec!["https://app.example".parse::<AllowedOrigin>().unwrap()];
     let options = HttpOptions { cors_origins: origins, ..HttpOptions::default() };
     let service = TestService::with_options(&options);
@@ -229,7 +229,7 @@ async fn pages_of_other_origins_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_that_asks_for_no_socket_is_told_what_to_ask_for() {
+async fn a_request_without_an_upgrade_gets_426() {
     let service = TestService::start();
     let reply = service.get("/v1/ws").await;
     assert_eq!(reply.header("upgrade"), "websocket");
@@ -257,7 +257,7 @@ async fn sockets_and_streams_share_one_limit() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_service_closes_sockets_with_1001() {
+async fn a_shutdown_closes_sockets_with_1001() {
     let service = TestService::start();
     let client = service.client.clone();
     serving(&client, async move |address, shutdown| {
@@ -275,7 +275,7 @@ async fn the_end_of_the_service_closes_sockets_with_1001() {
 }
 
 #[tokio::test]
-async fn pings_come_and_who_answers_none_is_disconnected() {
+async fn a_client_that_answers_no_ping_is_disconnected() {
     let push = PushOptions { heartbeat: Duration::from_millis(100), ..PushOptions::default() };
     let service = TestService::with_options(&HttpOptions { push, ..HttpOptions::default() });
     let client = service.client.clone();
@@ -283,7 +283,7 @@ async fn pings_come_and_who_answers_none_is_disconnected() {
         let mut lives = TestSocket::open(address).await;
         let dead = TestSocket::open(address).await;
         assert_eq!(sockets(&client), 2);
-        // Reading answers pings.
+        // The client library answers pings while it reads.
         let reads = async { while lives.0.next().await.is_some_and(|m| m.is_ok()) {} };
         tokio::select! {
             () = reads => panic!("who answers is kept"),

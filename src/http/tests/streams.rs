@@ -89,7 +89,7 @@ async fn without_a_version_the_starting_point_comes_at_once() {
 }
 
 #[tokio::test]
-async fn each_event_is_what_a_poll_would_have_answered() {
+async fn each_event_equals_the_response_of_a_poll() {
     let mut service = TestService::start();
     let query = format!("after={}&detail=true", version(START));
     let mut stream = TestStream::open(&service.client, &query).await;
@@ -104,7 +104,7 @@ async fn each_event_is_what_a_poll_would_have_answered() {
 }
 
 #[tokio::test]
-async fn the_last_event_id_wins_over_after() {
+async fn last_event_id_takes_precedence_over_after() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert)]);
     service.commit(816, &[(ITEMS, 2, Insert)]);
@@ -119,7 +119,7 @@ async fn the_last_event_id_wins_over_after() {
 }
 
 #[tokio::test]
-async fn what_exceeds_the_limit_follows_at_once() {
+async fn changes_beyond_the_limit_follow_at_once() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert), (ITEMS, 3, Insert)]);
     let query = format!("limit=2&after={}", version(START));
@@ -130,15 +130,15 @@ async fn what_exceeds_the_limit_follows_at_once() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_told_once_of_what_happened_meanwhile() {
+async fn a_slow_reader_gets_intermediate_changes_once() {
     let mut service = TestService::start();
     let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
     service.commit(808, &[(ITEMS, 1, Insert)]);
-    // Bytes that the connection holds have not been taken by the client.
+    // Bytes that the connection retains were not accepted by the client.
     let held = stream.chunk().await;
     for n in 2..100 {
         service.commit(800 + n * 8, &[(ITEMS, 1, Update), (ITEMS, 2, Insert)]);
-        assert!(stream.is_quiet(), "nothing is made while an answer is under way");
+        assert!(stream.is_quiet(), "nothing is made while an event is in flight");
     }
     drop(held);
     let event = stream.event().await;
@@ -148,7 +148,7 @@ async fn a_slow_reader_is_told_once_of_what_happened_meanwhile() {
 }
 
 #[tokio::test]
-async fn who_takes_nothing_is_disconnected() {
+async fn a_client_that_accepts_nothing_is_disconnected() {
     let push = PushOptions { write_max: Duration::from_millis(30), ..PushOptions::default() };
     let mut service = TestService::with_options(&options(push));
     let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
@@ -161,7 +161,7 @@ async fn who_takes_nothing_is_disconnected() {
 }
 
 #[tokio::test]
-async fn a_quiet_stream_has_comments_and_now_and_then_a_version() {
+async fn a_quiet_stream_has_heartbeats_and_progress_events() {
     let push = PushOptions {
         heartbeat: Duration::from_millis(20),
         progress_interval: Duration::from_millis(200),
@@ -169,13 +169,13 @@ async fn a_quiet_stream_has_comments_and_now_and_then_a_version() {
     };
     let mut service = TestService::with_options(&options(push));
     let mut stream = TestStream::open(&service.client, &format!("after={}", version(START))).await;
-    assert_eq!(stream.chunk().await, ": still here\n\n");
+    assert_eq!(stream.chunk().await, ": heartbeat\n\n");
     service.take(Event::Watermark(Lsn(880)));
     let mut comments = 0;
     let event = loop {
         let chunk = stream.chunk().await;
-        if chunk != ": still here\n\n" {
-            // What is held is not taken: nothing would follow.
+        if chunk != ": heartbeat\n\n" {
+            // An event that is retained was not accepted: nothing would follow.
             break chunk.to_vec();
         }
         comments += 1;
@@ -184,12 +184,12 @@ async fn a_quiet_stream_has_comments_and_now_and_then_a_version() {
     assert!(comments > 1 && event.starts_with(expected.as_bytes()), "{comments} {event:?}");
     // Only when the version has moved.
     for _ in 0..20 {
-        assert_eq!(stream.chunk().await, ": still here\n\n");
+        assert_eq!(stream.chunk().await, ": heartbeat\n\n");
     }
 }
 
 #[tokio::test]
-async fn as_many_are_admitted_as_configured() {
+async fn the_number_of_push_clients_is_limited() {
     let push = PushOptions { max_clients: 1, ..PushOptions::default() };
     let service = TestService::with_options(&options(push));
     let count = service.client.metrics.push_clients.with_label_values(&["sse"]);
@@ -214,7 +214,7 @@ async fn closing_the_store_ends_streams() {
 }
 
 #[tokio::test]
-async fn a_table_that_leaves_ends_the_stream_with_a_problem() {
+async fn an_unpublished_table_ends_the_stream_with_a_problem() {
     let mut service = TestService::start();
     let query = format!("tables=items&after={}", version(START));
     let mut stream = TestStream::open(&service.client, &query).await;
@@ -229,7 +229,7 @@ async fn a_table_that_leaves_ends_the_stream_with_a_problem() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_at_once() {
+async fn invalid_streams_are_rejected_at_once() {
     let service = TestService::start();
     assert!(service.get("/v1/stream?wait=5s").await.problem(400).contains("leave `wait` out"));
     assert!(service.get("/v1/stream?tables=nope").await.problem(404).contains("nope"));
@@ -248,7 +248,7 @@ async fn a_stream_is_not_compressed() {
 }
 
 #[tokio::test]
-async fn commits_are_gathered_for_the_interval_that_is_configured() {
+async fn commits_are_coalesced_for_the_configured_interval() {
     let gathered = Duration::from_millis(200);
     let options = HttpOptions { coalesce_interval: gathered, ..HttpOptions::default() };
     let mut service = TestService::with_options(&options);

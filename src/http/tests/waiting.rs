@@ -29,7 +29,7 @@ impl RawWire {
         line
     }
 
-    /// An answer's head, as lines in lower case.
+    /// A response's head, as lines in lower case.
     async fn head(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
@@ -41,7 +41,7 @@ impl RawWire {
         }
     }
 
-    /// A head, and the body whose length it tells.
+    /// A head, and the body of the length in its `Content-Length`.
     async fn answer(&mut self) -> (Vec<String>, String) {
         let head = self.head().await;
         let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
@@ -79,7 +79,7 @@ fn is(head: &[String], line: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_held_poll_is_answered_and_the_connection_goes_on() {
+async fn a_held_poll_is_answered_and_the_connection_continues() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
@@ -103,7 +103,7 @@ async fn a_held_poll_is_answered_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_asked_while_a_poll_is_held_is_answered_after_it() {
+async fn a_request_behind_a_held_poll_is_answered_after_it() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
@@ -123,7 +123,7 @@ async fn what_is_asked_while_a_poll_is_held_is_answered_after_it() {
 }
 
 #[tokio::test]
-async fn what_a_head_says_of_its_answer_holds_for_a_held_one() {
+async fn connection_options_of_the_request_apply_to_a_held_response() {
     let mut service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {
@@ -151,7 +151,7 @@ async fn what_a_head_says_of_its_answer_holds_for_a_held_one() {
         assert!(closed.starts_with("HTTP/1.0 200") && closed.contains("\"id\":7"), "{closed}");
         let (lines, _) = kept.answer().await;
         assert!(is(&lines, "connection: keep-alive"), "{lines:?}");
-        // Nothing but the head, and then the next answer's.
+        // Only the head, then that of the next response.
         let lines = head.head().await;
         assert!(lines.iter().any(|line| line.starts_with("content-length: ")), "{lines:?}");
         for wire in [kept, head] {
@@ -210,7 +210,7 @@ async fn a_stream_to_a_client_of_http_1_0_is_no_chunks() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_hangs_up_ends() {
+async fn a_stream_ends_when_its_client_disconnects() {
     let service = TestService::start();
     let client = service.client.clone();
     serving(&client.clone(), async move |address, _| {

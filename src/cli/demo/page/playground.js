@@ -94,7 +94,7 @@ async function begin() {
     const version = await list();
     await follow({ tables: "items", include: "rows", detail: "true" }, apply, state, version);
   } catch (error) {
-    state("away", error.message);
+    state("down", error.message);
     setTimeout(begin, 1000);
   }
 }

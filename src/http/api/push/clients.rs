@@ -1,4 +1,4 @@
-//! How many are pushed to.
+//! The limit on push clients.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::http::options::{AllowedOrigin, PushOptions};
 use crate::http::response::problem::{Problem, ProblemType};
 use crate::metrics::Metrics;
 
-/// How a client is pushed to.
+/// The protocol of a push client; also the `protocol` label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushProtocol {
     Sse,
     Ws,
 }
 
-/// The clients that are pushed to, and what holds for all of them.
+/// The open push connections: their number, and the options that apply to all of them.
 pub(crate) struct PushClients {
     options: PushOptions,
     origins: Vec<AllowedOrigin>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     counts: IntGaugeVec,
 }
 
@@ -29,7 +29,7 @@ impl PushClients {
         Self {
             options: options.clone(),
             origins: origins.to_vec(),
-            room: Arc::new(Semaphore::new(options.max_clients)),
+            permits: Arc::new(Semaphore::new(options.max_clients)),
             counts: metrics.push_clients.clone(),
         }
     }
@@ -38,24 +38,24 @@ impl PushClients {
         &self.options
     }
 
-    /// Origins whose pages may ask, beside our own.
+    /// Origins whose pages may connect, beside the service's own.
     pub(crate) fn origins(&self) -> &[AllowedOrigin] {
         &self.origins
     }
 
-    /// Counts one more client for as long as the guard lives; refuses it when there are too many.
-    pub(crate) fn admit(&self, way: PushProtocol) -> Result<PushClient, Problem> {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            let most = self.options.max_clients;
+    /// Counts one more client for as long as the guard lives; 503 at `http.max_push_clients`.
+    pub(crate) fn admit(&self, protocol: PushProtocol) -> Result<PushClient, Problem> {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let max = self.options.max_clients;
             return Err(Problem::new(
                 ProblemType::TooManyClients,
                 format!(
-                    "{most} streams and sockets are open, as many as may be (http.max_push_clients); \
-                     poll instead, or try again later"
+                    "{max} streams and WebSockets are open, the maximum (http.max_push_clients); poll \
+                     instead, or retry later"
                 ),
             ));
         };
-        let label = match way {
+        let label = match protocol {
             PushProtocol::Sse => "sse",
             PushProtocol::Ws => "ws",
         };
@@ -65,7 +65,7 @@ impl PushClients {
     }
 }
 
-/// One client that is pushed to.
+/// One open push connection.
 pub(crate) struct PushClient {
     count: IntGauge,
     _permit: OwnedSemaphorePermit,

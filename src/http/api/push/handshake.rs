@@ -1,4 +1,4 @@
-//! `/v1/ws`: the request by which a connection becomes a WebSocket (RFC 6455, 4.2).
+//! `/v1/ws`: the opening handshake of a WebSocket (RFC 6455, 4.2).
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -11,9 +11,7 @@ use super::clients::PushProtocol;
 use super::message::SubscribeMessage;
 use super::ws_session;
 use crate::http::access::Principal;
-use crate::http::api::documented::{
-    InternalProblem, NotReadyProblem, OriginProblem, UpgradeProblem,
-};
+use crate::http::api::schemas::HandshakeProblems;
 use crate::http::api::state::AppState;
 use crate::http::middleware::request_id::{self, X_REQUEST_ID};
 use crate::http::options::AllowedOrigin;
@@ -21,25 +19,23 @@ use crate::http::response::changes_body::ChangesBody;
 use crate::http::response::problem::{Problem, ProblemType};
 use crate::http::server::connection::{AcceptedConnection, has_token};
 
-/// Changes as they come (WebSocket)
+/// Changes over a WebSocket
 ///
-/// Send `{"subscribe":{"tables":["items"],"after":null}}`, and again to change it; receive answers
-/// as of `/v1/changes`, or only `{"version":"…"}` with `"mode":"version"`. A message that can't be
-/// understood is answered by `{"error":{…}}` with a problem document, and the subscription stays as
-/// it was. Pings come at least every 15 s. A page of another origin is refused unless
-/// `http.cors_origins` names it.
+/// Send `{"subscribe":{"tables":["items"],"after":null}}`, and again to change the subscription;
+/// receive messages like the responses of `/v1/changes`, or only `{"version":"…"}` with
+/// `"mode":"version"`. The response to an invalid message is `{"error":{…}}` with a problem document,
+/// and the subscription remains as it was. The server sends a ping at least every 15 s. A page of
+/// another origin is rejected unless `http.cors_origins` lists it.
 #[utoipa::path(
     get,
     path = "/v1/ws",
+    operation_id = "openWebSocket",
     tag = "push",
-    request_body(content = SubscribeMessage, description = "Not a body: what is sent over the socket"),
+    request_body(content = SubscribeMessage, description = "Not a body: the messages that the client sends over the WebSocket"),
     responses(
-        (status = 101, description = "From here on frames are exchanged; those received are described here", body = ChangesBody,
-            headers(("Highwater-Version" = String, description = "How far this instance has applied"))),
-        OriginProblem,
-        UpgradeProblem,
-        NotReadyProblem,
-        InternalProblem,
+        (status = 101, description = "The connection is a WebSocket from here on; the messages that the client receives are described here", body = ChangesBody,
+            headers(("Highwater-Version" = String, description = "The applied version of this instance"))),
+        HandshakeProblems,
     )
 )]
 pub(crate) async fn socket(
@@ -50,7 +46,7 @@ pub(crate) async fn socket(
     if !is_allowed(api.push().origins(), request.headers(), request.uri()) {
         return Err(Problem::new(
             ProblemType::OriginNotAllowed,
-            "pages of this origin may not connect; name the origin in http.cors_origins",
+            "pages of this origin may not connect; add the origin to http.cors_origins",
         ));
     }
     let caller = Principal::of(request.extensions());
@@ -61,36 +57,36 @@ pub(crate) async fn socket(
     let upgrade = hyper::upgrade::on(&mut request);
     connection.go_on(async move {
         match upgrade.await {
-            Ok(upgraded) => ws_session::hold(api, caller, upgraded, &id).await,
-            Err(error) => tracing::trace!(%error, "a connection did not become a WebSocket"),
+            Ok(upgraded) => ws_session::run(api, caller, upgraded, &id).await,
+            Err(error) => tracing::trace!(%error, "WebSocket upgrade failed"),
         }
         drop(client);
     });
-    Ok(switching(&key, request_id, offers_ours(request.headers())))
+    Ok(switching(&key, request_id, offers_protocol(request.headers())))
 }
 
-/// The client's key, and the connection that is to be taken over.
+/// The client's key, and the connection to take over.
 fn handshake(request: &Request) -> Result<(HeaderValue, AcceptedConnection), Problem> {
     let headers = request.headers();
     let connection = request.extensions().get::<AcceptedConnection>();
-    let is_asked_for = request.method() == Method::GET
+    let is_requested = request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && has_token(headers, header::CONNECTION, "upgrade")
         && has_token(headers, header::UPGRADE, "websocket")
         && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
     match (headers.get(header::SEC_WEBSOCKET_KEY), connection) {
-        (Some(key), Some(connection)) if is_asked_for => Ok((key.clone(), connection.clone())),
+        (Some(key), Some(connection)) if is_requested => Ok((key.clone(), connection.clone())),
         _ => Err(Problem::new(
             ProblemType::UpgradeRequired,
-            "ask for a WebSocket of version 13 here, over HTTP/1.1; a proxy in between has to pass \
-             the headers Connection and Upgrade on",
+            "this endpoint needs a WebSocket handshake of version 13 over HTTP/1.1; a proxy in between \
+             has to forward the Connection and Upgrade headers",
         )),
     }
 }
 
-/// Browsers let every page open a socket to everywhere and leave it to the server to look at where
-/// the page is from (RFC 6455, 10.2). Allowed are our own pages, those that may read answers, and
-/// programs, which send no origin.
+/// Browsers let every page open a WebSocket to every host and leave the check of the page's origin to
+/// the server (RFC 6455, 10.2). Allowed are the service's own pages, origins that may read responses
+/// (`http.cors_origins`), and programs, which send no origin.
 fn is_allowed(origins: &[AllowedOrigin], headers: &HeaderMap, uri: &Uri) -> bool {
     let Some(sent) = headers.get(header::ORIGIN) else { return true };
     let listed = origins.iter().any(|origin| match origin {
@@ -108,25 +104,26 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> Option<bool> 
     Some(origin.eq_ignore_ascii_case(sent_to))
 }
 
-/// Our own protocol's name, for clients that must offer one because they offer a token
-/// ([`gate`](crate::http::gate)): browsers end a connection on which none of their offers was taken.
+/// The service's subprotocol, for clients that have to offer one because they send their token as a
+/// subprotocol ([`auth_layer`](crate::http::middleware::auth_layer)): browsers close a connection on
+/// which none of the offered subprotocols was selected.
 const PROTOCOL: &str = "highwater";
 
-fn offers_ours(headers: &HeaderMap) -> bool {
+fn offers_protocol(headers: &HeaderMap) -> bool {
     has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
 }
 
-fn switching(key: &HeaderValue, request_id: HeaderValue, offers_ours: bool) -> Response {
+fn switching(key: &HeaderValue, request_id: HeaderValue, offers_protocol: bool) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
-    // Base64 is always a header's value.
+    // Base64 is always a valid header value.
     headers.extend(accepted.ok().map(|accepted| (header::SEC_WEBSOCKET_ACCEPT, accepted)));
     headers.insert(X_REQUEST_ID, request_id);
-    if offers_ours {
+    if offers_protocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
     response
@@ -146,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_our_own_pages_may_connect() {
+    fn programs_and_pages_of_the_service_may_connect() {
         assert!(allowed(&[], &[("host", "db.example")]));
         assert!(allowed(&[], &[("host", "db.example:80"), ("origin", "http://db.example:80")]));
         assert!(allowed(&[], &[("host", "db.example"), ("origin", "https://DB.example")]));
     }
 
     #[test]
-    fn pages_of_others_may_not_unless_they_are_named() {
+    fn pages_of_other_origins_may_connect_only_if_listed() {
         let page = [("host", "db.example"), ("origin", "https://app.example")];
         assert!(!allowed(&[], &page));
         assert!(!allowed(&["https://other.example"], &page));

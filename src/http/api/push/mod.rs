@@ -1,26 +1,25 @@
-//! Push: answers sent as soon as there is something to tell, on a connection that stays open.
+//! Push: responses sent as soon as there are changes, on a connection that stays open.
 //!
-//! [`mod@stream`] speaks Server-Sent Events, [`socket`] WebSocket. Both ask the same question again and
-//! again, each time with the version they told last ([`subscription`]), and what they send is a
-//! poll's answer, byte for byte.
+//! [`mod@stream`] implements Server-Sent Events, [`handshake`] and [`ws_session`] WebSocket. Both repeat
+//! the same request, each time with the version they sent last ([`subscription`]); each message is the
+//! response of a poll, byte for byte.
 //!
-//! What always holds:
-//! - **Nobody is queued for.** One answer is under way to a client, and the next is made when the
-//!   connection has taken it. What happened meanwhile is in that next one, each row once: so a slow
-//!   client costs a version, and one that takes nothing at all is disconnected.
-//! - **Nothing is missed.** A version counts as told only with the answer that tells it, and clients
-//!   come back with the last one they have.
-//! - **All of it ends with the store** ([`crate::store::Store::close`]): streams with their end,
-//!   sockets with close code 1001.
+//! Invariants:
+//! - **No queues.** One message is in flight to a client, and the next is made when the connection has
+//!   accepted it. Everything since then is in that next message, each row once: a slow client costs a
+//!   version, and one that accepts nothing is disconnected.
+//! - **Nothing is missed.** A version counts as sent only with the message that carries it, and clients
+//!   reconnect with the last version they received.
+//! - **Closing the store ends every connection** ([`crate::store::Store::close`]): streams with their
+//!   end, WebSockets with close code 1001.
 
 mod clients;
-mod handshake;
+pub(in crate::http) mod handshake;
 mod message;
-mod stream;
+pub(in crate::http) mod stream;
 mod subscription;
 mod ws_session;
 mod ws_wire;
 
 pub(crate) use clients::PushClients;
-pub(crate) use handshake::{__path_socket, socket};
-pub(crate) use stream::{__path_stream, LAST_EVENT_ID, stream};
+pub(crate) use stream::LAST_EVENT_ID;

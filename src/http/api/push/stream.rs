@@ -1,9 +1,9 @@
 //! `/v1/stream`: Server-Sent Events, the format that browsers' `EventSource` reads
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! An event's id is its answer's version, so `EventSource` resumes by itself: it sends the last id
+//! An event's id is its response's version, so `EventSource` resumes by itself: it sends the last id
 //! as `Last-Event-ID`. Streams are not compressed: a compressor gains little on small events and
-//! keeps one more window for every client.
+//! retains a window for every client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,46 +17,45 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::clients::{PushClient, PushProtocol};
-use super::subscription::{Subscription, SubscriptionParams};
+use super::subscription::Subscription;
 use crate::http::access::Principal;
-use crate::http::api::documented::{ChangesParameters, TableProblems};
+use crate::http::api::schemas::TableProblems;
 use crate::http::api::state::AppState;
 use crate::http::middleware::request_id::{self, X_REQUEST_ID};
-use crate::http::params::ChangesQuery;
+use crate::http::params::{ChangesRequest, StreamParams};
 use crate::http::response::changes_body::ChangesBody;
 use crate::http::response::problem::Problem;
 use crate::http::server::detach::DetachedBody;
 use crate::version::Version;
 
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Asks nginx not to hold events back.
+/// Turns off nginx's buffering of the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Sent at once, so that the client knows that it is connected. `retry` is the pause, in
-/// milliseconds, before `EventSource` connects again.
+/// Sent at once, so that the client knows that it is connected. `retry` is the delay before
+/// `EventSource` reconnects, in milliseconds.
 const GREETING: Bytes = Bytes::from_static(b"retry: 2000\n: connected\n\n");
-const HEARTBEAT: Bytes = Bytes::from_static(b": still here\n\n");
+const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
-/// Changes as they come (Server-Sent Events)
+/// Changes as Server-Sent Events
 ///
-/// Each event's `data` is one answer of `/v1/changes`, its `id` the answer's version. The first
-/// comes at once if there is something to tell: without a version, the starting point. A comment
-/// is sent at least every 15 s. When nothing changes for a minute, an answer without changes tells
-/// how far the version has moved on. A last event of type `problem` says why a stream can't go on,
-/// for instance because a table is no longer published.
+/// The `data` of an event is a response of `/v1/changes`, its `id` that response's version. The first
+/// event comes at once if there is something to report: without a version, the starting point. A
+/// comment is sent at least every 15 s. After a minute without changes, a response without changes
+/// carries the version that the instance has applied by then. A last event of type `problem` says why a
+/// stream can't continue, for example because a table is no longer published.
 #[utoipa::path(
     get,
     path = "/v1/stream",
+    operation_id = "streamChanges",
     tag = "push",
     params(
-        ("tables" = Option<String>, Query, description = "As for `/v1/changes`", example = "items,users"),
-        ChangesParameters,
-        ("where" = Option<String>, Query, description = "Only rows with these values in scope columns, as for `/v1/changes`", example = "owner_id:5"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; wins over `after`. `EventSource` sends it by itself"),
+        StreamParams,
+        ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event received; takes precedence over `after`. `EventSource` sends it by itself"),
     ),
     responses(
-        (status = 200, description = "Events without end; `data` is described here", content_type = "text/event-stream", body = ChangesBody,
-            headers(("Highwater-Version" = String, description = "How far this instance has applied"))),
+        (status = 200, description = "An endless stream of events; their `data` is described here", content_type = "text/event-stream", body = ChangesBody,
+            headers(("Highwater-Version" = String, description = "The applied version of this instance"))),
         TableProblems,
     )
 )]
@@ -65,10 +64,10 @@ pub(crate) async fn stream(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
-    let wanted = wanted(&api, head.uri.query().unwrap_or_default(), &head.headers)?;
+    let request = stream_request(head.uri.query().unwrap_or_default(), &head.headers)?;
     let caller = Principal::of(&head.extensions);
     api.require_was_ready(&caller)?;
-    let subscription = Subscription::new(api.clone(), caller, wanted)?;
+    let subscription = Subscription::new(api.clone(), caller, request)?;
     let client = api.push().admit(PushProtocol::Sse)?;
     let request_id = request_id::of_request(&head.headers);
     let events = EventStream::new(api, subscription, client, request_id.clone());
@@ -88,14 +87,10 @@ pub(crate) async fn stream(
     Ok(response)
 }
 
-fn wanted(api: &AppState, query: &str, headers: &HeaderMap) -> Result<SubscriptionParams, Problem> {
-    let query = ChangesQuery::read(query, api.wait_max())?;
-    if !query.wait.is_zero() {
-        return Err(Problem::invalid("a stream waits by itself: leave `wait` out"));
-    }
-    let ChangesQuery { tables, after, limit, detail, rows, narrowing, .. } = query;
-    let after = last_event_id(headers)?.or(after);
-    Ok(SubscriptionParams { tables, after, limit, detail, rows, narrowing })
+fn stream_request(query: &str, headers: &HeaderMap) -> Result<ChangesRequest, Problem> {
+    let mut request = StreamParams::read(query)?;
+    request.after = last_event_id(headers)?.or(request.after);
+    Ok(request)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
@@ -109,9 +104,9 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
     }
 }
 
-/// The connection took nothing for too long; hyper closes it for this.
+/// The connection accepted no bytes for `PushOptions::write_max`; the error makes hyper close it.
 #[derive(Debug, thiserror::Error)]
-#[error("the client takes no events")]
+#[error("the client accepts no events")]
 struct WriteStalled;
 
 /// One client's stream.
@@ -119,11 +114,11 @@ struct EventStream {
     api: AppState,
     subscription: Subscription,
     request_id: HeaderValue,
-    /// Told when the connection has taken what was sent last.
-    taken: Arc<Notify>,
-    /// Whether the client was greeted.
+    /// Notified when the connection has accepted the bytes sent last.
+    accepted: Arc<Notify>,
+    /// Whether the greeting was sent.
     greeted: bool,
-    /// Whether nothing more is to be sent.
+    /// Whether the last event was sent.
     ended: bool,
     _client: PushClient,
 }
@@ -135,22 +130,30 @@ impl EventStream {
         client: PushClient,
         request_id: HeaderValue,
     ) -> Self {
-        let taken = Arc::default();
-        Self { api, subscription, request_id, taken, greeted: false, ended: false, _client: client }
+        let accepted = Arc::default();
+        Self {
+            api,
+            subscription,
+            request_id,
+            accepted,
+            greeted: false,
+            ended: false,
+            _client: client,
+        }
     }
 
-    /// The next bytes, made when those before have been taken; `None` at the end.
+    /// The next bytes, made when the previous ones have been accepted; `None` at the end.
     async fn next(&mut self) -> Option<Result<Bytes, WriteStalled>> {
         if !self.greeted {
             self.greeted = true;
             return Some(Ok(self.watched(GREETING)));
         }
         let write_max = self.api.push().options().write_max;
-        let taken = tokio::select! {
-            taken = timeout(write_max, self.taken.notified()) => taken,
+        let accepted = tokio::select! {
+            accepted = timeout(write_max, self.accepted.notified()) => accepted,
             () = self.api.store().closed() => return None,
         };
-        if taken.is_err() {
+        if accepted.is_err() {
             self.ended = true;
             return Some(Err(WriteStalled));
         }
@@ -159,9 +162,9 @@ impl EventStream {
     }
 
     async fn event(&mut self, heartbeat: Duration) -> Option<Bytes> {
-        match timeout(heartbeat, self.subscription.answer()).await {
+        match timeout(heartbeat, self.subscription.next()).await {
             Err(_) => Some(HEARTBEAT),
-            Ok(Ok(told)) => told.map(|told| told.event()),
+            Ok(Ok(response)) => response.map(|response| response.event()),
             Ok(Err(problem)) => {
                 self.ended = true;
                 let problem = problem.to_json(self.request_id.to_str().unwrap_or_default());
@@ -170,16 +173,16 @@ impl EventStream {
         }
     }
 
-    /// The same bytes; when the connection lets go of them, it has taken them.
+    /// The same bytes; when the connection drops them, it has written them to the socket.
     fn watched(&self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(QueuedBytes { bytes, taken: Arc::clone(&self.taken) })
+        Bytes::from_owner(QueuedBytes { bytes, accepted: Arc::clone(&self.accepted) })
     }
 }
 
-/// Bytes on their way to the client.
+/// Bytes in flight to the client.
 struct QueuedBytes {
     bytes: Bytes,
-    taken: Arc<Notify>,
+    accepted: Arc<Notify>,
 }
 
 impl AsRef<[u8]> for QueuedBytes {
@@ -190,6 +193,6 @@ impl AsRef<[u8]> for QueuedBytes {
 
 impl Drop for QueuedBytes {
     fn drop(&mut self) {
-        self.taken.notify_one();
+        self.accepted.notify_one();
     }
 }

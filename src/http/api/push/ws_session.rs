@@ -1,4 +1,4 @@
-//! What goes to and fro over one socket, one thing at a time.
+//! One WebSocket: messages in both directions, one at a time.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::message::{self, PushMode};
-use super::subscription::{Subscription, SubscriptionParams};
+use super::subscription::Subscription;
 use super::ws_wire::{ClientMessage, Disconnected, WsWire};
 use crate::http::access::Principal;
 use crate::http::api::state::AppState;
+use crate::http::params::ChangesRequest;
 use crate::http::response::problem::Problem;
 
-/// So many messages in a row that mean nothing end the connection (close code 1008).
-const MISTAKES_MAX: u32 = 10;
+/// This many invalid messages in a row end the connection (close code 1008).
+const INVALID_MESSAGES_MAX: u32 = 10;
 
-/// After the store is closed a client that takes nothing is not waited for any longer than this.
+/// Time for a client to accept the close frame after the store is closed.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
-/// Holds the conversation until the client leaves, the store is closed, or something forbids to
-/// go on.
-pub(crate) async fn hold(
+/// Runs the session until the client leaves, the store is closed, or the client violates a rule.
+pub(crate) async fn run(
     api: AppState,
     caller: Principal,
     upgraded: Upgraded,
@@ -37,35 +37,35 @@ pub(crate) async fn hold(
     let options = api.push().options().clone();
     let mut wire = WsWire::new(upgraded, options.write_max).await;
     let request_id = request_id.to_str().unwrap_or_default().to_owned();
-    let mut conversation = WsSession { api, caller, request_id, subscribed: None, mistakes: 0 };
-    let held = async {
+    let mut session = WsSession { api, caller, request_id, subscribed: None, invalid_messages: 0 };
+    let running = async {
         if let CloseReason::Because(code, reason) =
-            conversation.go_on(&mut wire, options.heartbeat).await
+            session.exchange(&mut wire, options.heartbeat).await
         {
             wire.close(code, reason).await;
         }
     };
     tokio::select! {
-        () = held => {}
+        () = running => {}
         () = too_long => {}
     }
 }
 
-/// One client's side of it.
+/// The state of one client's session.
 struct WsSession {
     api: AppState,
     caller: Principal,
     request_id: String,
     subscribed: Option<(PushMode, Subscription)>,
-    /// Messages without meaning since the last that had one.
-    mistakes: u32,
+    /// Invalid messages since the last valid one.
+    invalid_messages: u32,
 }
 
-/// Why it is over.
+/// Why a session ends.
 enum CloseReason {
-    /// Nobody is there to be told.
+    /// The connection is gone: no close frame can be sent.
     Lost,
-    /// The client is told why.
+    /// A close frame carries the code and reason.
     Because(CloseCode, &'static str),
 }
 
@@ -75,38 +75,38 @@ impl From<Disconnected> for CloseReason {
     }
 }
 
-/// What happens next.
-enum NextStep {
-    Said(ClientMessage),
+/// The next event of a session.
+enum SessionEvent {
+    Received(ClientMessage),
     News(Result<Option<Bytes>, Problem>),
-    /// The client's token is not valid any more.
-    Over,
+    /// The client's token is no longer valid.
+    TokenExpired,
     Tick,
 }
 
 impl WsSession {
-    async fn go_on(&mut self, wire: &mut WsWire, heartbeat: Duration) -> CloseReason {
+    async fn exchange(&mut self, wire: &mut WsWire, heartbeat: Duration) -> CloseReason {
         let mut ticks = ticks(heartbeat);
         let mut alive = true;
         loop {
             let next = self.next(wire, &mut ticks).await;
             let done = match next {
-                NextStep::Said(ClientMessage::Gone) => return CloseReason::Lost,
-                NextStep::Said(ClientMessage::Wrong(code, reason)) => {
+                SessionEvent::Received(ClientMessage::Gone) => return CloseReason::Lost,
+                SessionEvent::Received(ClientMessage::Wrong(code, reason)) => {
                     return CloseReason::Because(code, reason);
                 }
-                NextStep::Said(said) => {
+                SessionEvent::Received(message) => {
                     alive = true;
-                    self.take(said, wire).await
+                    self.receive(message, wire).await
                 }
-                NextStep::News(news) => self.tell(news, wire).await,
-                NextStep::Over => {
-                    let reason = "the token is not valid any more";
+                SessionEvent::News(news) => self.send(news, wire).await,
+                SessionEvent::TokenExpired => {
+                    let reason = "the token has expired";
                     return CloseReason::Because(CloseCode::Policy, reason);
                 }
-                // A ping was sent one tick ago, and nothing came back.
-                NextStep::Tick if !alive => return CloseReason::Lost,
-                NextStep::Tick => {
+                // Nothing was received since the ping of the previous tick.
+                SessionEvent::Tick if !alive => return CloseReason::Lost,
+                SessionEvent::Tick => {
                     alive = false;
                     wire.ping().await.map_err(CloseReason::from)
                 }
@@ -117,7 +117,7 @@ impl WsSession {
         }
     }
 
-    async fn next(&mut self, wire: &mut WsWire, ticks: &mut Interval) -> NextStep {
+    async fn next(&mut self, wire: &mut WsWire, ticks: &mut Interval) -> SessionEvent {
         let store = self.api.store().clone();
         let caller = self.caller.clone();
         let news = async {
@@ -128,54 +128,55 @@ impl WsSession {
             Ok(None)
         };
         tokio::select! {
-            () = caller.ended() => NextStep::Over,
-            said = wire.hear() => NextStep::Said(said),
-            news = news => NextStep::News(news),
-            _ = ticks.tick() => NextStep::Tick,
+            () = caller.expired() => SessionEvent::TokenExpired,
+            message = wire.receive() => SessionEvent::Received(message),
+            news = news => SessionEvent::News(news),
+            _ = ticks.tick() => SessionEvent::Tick,
         }
     }
 
-    /// Does what the client asks.
-    async fn take(&mut self, said: ClientMessage, wire: &mut WsWire) -> Result<(), CloseReason> {
-        let ClientMessage::Text(text) = said else { return Ok(()) };
-        let subscribed =
-            message::read(&text).and_then(|(mode, wanted)| Ok((mode, self.subscription(wanted)?)));
+    /// Handles a client's message.
+    async fn receive(
+        &mut self,
+        message: ClientMessage,
+        wire: &mut WsWire,
+    ) -> Result<(), CloseReason> {
+        let ClientMessage::Text(text) = message else { return Ok(()) };
+        let subscribed = message::read(&text)
+            .and_then(|(mode, request)| Ok((mode, self.subscription(request)?)));
         match subscribed {
             Ok(subscribed) => {
-                self.mistakes = 0;
+                self.invalid_messages = 0;
                 self.subscribed = Some(subscribed);
                 Ok(())
             }
             Err(problem) => {
-                wire.tell(message::problem(&problem, &self.request_id)).await?;
-                self.mistakes += 1;
-                if self.mistakes < MISTAKES_MAX {
+                wire.send(message::problem(&problem, &self.request_id)).await?;
+                self.invalid_messages += 1;
+                if self.invalid_messages < INVALID_MESSAGES_MAX {
                     return Ok(());
                 }
-                Err(CloseReason::Because(
-                    CloseCode::Policy,
-                    "ten messages in a row were not understood",
-                ))
+                Err(CloseReason::Because(CloseCode::Policy, "ten invalid messages in a row"))
             }
         }
     }
 
-    fn subscription(&self, wanted: SubscriptionParams) -> Result<Subscription, Problem> {
-        Subscription::new(self.api.clone(), self.caller.clone(), wanted)
+    fn subscription(&self, request: ChangesRequest) -> Result<Subscription, Problem> {
+        Subscription::new(self.api.clone(), self.caller.clone(), request)
     }
 
-    async fn tell(
+    async fn send(
         &mut self,
         news: Result<Option<Bytes>, Problem>,
         wire: &mut WsWire,
     ) -> Result<(), CloseReason> {
         match news {
-            Ok(Some(text)) => Ok(wire.tell(text).await?),
-            Ok(None) => Err(CloseReason::Because(CloseCode::Away, "the service ends; come back")),
+            Ok(Some(text)) => Ok(wire.send(text).await?),
+            Ok(None) => Err(CloseReason::Because(CloseCode::Away, "shutting down; reconnect")),
             Err(problem) => {
-                // Most likely a table is gone. The client may subscribe to others.
+                // Most likely a table is no longer published. The client may subscribe to others.
                 self.subscribed = None;
-                Ok(wire.tell(message::problem(&problem, &self.request_id)).await?)
+                Ok(wire.send(message::problem(&problem, &self.request_id)).await?)
             }
         }
     }
@@ -187,8 +188,8 @@ async fn next_message(
     subscription: &mut Subscription,
 ) -> Result<Option<Bytes>, Problem> {
     Ok(match mode {
-        PushMode::Changes => subscription.answer().await?.map(|told| told.json()),
-        PushMode::Version => subscription.version().await?.map(message::version),
+        PushMode::Changes => subscription.next().await?.map(|response| response.json()),
+        PushMode::Version => subscription.next_version().await?.map(message::version),
     })
 }
 

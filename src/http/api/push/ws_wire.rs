@@ -1,4 +1,4 @@
-//! A WebSocket's frames, sent within bounds of memory and time.
+//! The frames of a WebSocket, with bounds on memory and time.
 
 use std::time::Duration;
 
@@ -14,36 +14,36 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, O
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// A message of a client's may be so long; a longer one ends the connection (close code 1009).
+/// The maximum size of a client's message; a longer one ends the connection (close code 1009).
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// Longer answers are sent in fragments, so that no client keeps a buffer larger than this.
+/// Longer messages are sent in fragments, so that no connection has a larger write buffer.
 const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
 
-/// What is read at a time, and kept for each client.
+/// The size of each connection's read buffer.
 const READ_BUFFER_BYTES: usize = 512;
 
-/// After our last word the client has so long to say its own.
+/// Time for a client to answer a close frame.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// The connection, once it speaks WebSocket.
+/// A connection after the WebSocket handshake.
 pub(crate) struct WsWire {
     frames: WebSocketStream<TokioIo<Upgraded>>,
     write_max: Duration,
 }
 
-/// What a client said.
+/// A client's message.
 pub(crate) enum ClientMessage {
     Text(String),
-    /// Something without meaning for us, but it lives.
+    /// A ping, pong or close frame: the client is alive, and the library has responded.
     Alive,
-    /// What RFC 6455 or a limit of ours forbids.
+    /// A violation of RFC 6455 or of a limit.
     Wrong(CloseCode, &'static str),
-    /// Nothing more will come.
+    /// The end of the connection.
     Gone,
 }
 
-/// The client is gone, or takes nothing.
+/// The client is gone, or accepts no bytes for `PushOptions::write_max`.
 pub(crate) struct Disconnected;
 
 impl WsWire {
@@ -58,35 +58,34 @@ impl WsWire {
         Self { frames, write_max }
     }
 
-    /// What the client says next. Cancel safe.
-    pub(crate) async fn hear(&mut self) -> ClientMessage {
+    /// The client's next message. Cancel safe.
+    pub(crate) async fn receive(&mut self) -> ClientMessage {
         match self.frames.next().await {
             Some(Ok(Message::Text(text))) => ClientMessage::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(_))) => {
                 ClientMessage::Wrong(CloseCode::Unsupported, "send text, not binary")
             }
-            // The answer to a ping or a close is sent by the library.
             Some(Ok(_)) => ClientMessage::Alive,
             Some(Err(Error::Utf8(_))) => {
                 ClientMessage::Wrong(CloseCode::Invalid, "text must be UTF-8")
             }
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                ClientMessage::Wrong(CloseCode::Size, "a message may have 64 KiB")
+                ClientMessage::Wrong(CloseCode::Size, "a message is limited to 64 KiB")
             }
             Some(Err(Error::Protocol(_))) => {
-                ClientMessage::Wrong(CloseCode::Protocol, "this is not what RFC 6455 allows")
+                ClientMessage::Wrong(CloseCode::Protocol, "protocol error (RFC 6455)")
             }
             Some(Err(_)) | None => ClientMessage::Gone,
         }
     }
 
-    /// Sends a text message. Returns when the connection has taken it.
-    pub(crate) async fn tell(&mut self, mut text: Bytes) -> Result<(), Disconnected> {
+    /// Sends a text message; returns when the connection has accepted it.
+    pub(crate) async fn send(&mut self, mut text: Bytes) -> Result<(), Disconnected> {
         let mut code = Data::Text;
         loop {
             let fragment = text.split_to(text.len().min(FRAGMENT_BYTES_MAX));
             let frame = Frame::message(fragment, OpCode::Data(code), text.is_empty());
-            self.send(Message::Frame(frame)).await?;
+            self.write(Message::Frame(frame)).await?;
             if text.is_empty() {
                 return Ok(());
             }
@@ -95,22 +94,22 @@ impl WsWire {
     }
 
     pub(crate) async fn ping(&mut self) -> Result<(), Disconnected> {
-        self.send(Message::Ping(Bytes::new())).await
+        self.write(Message::Ping(Bytes::new())).await
     }
 
-    /// Says why it ends, and lets the client do so, too.
+    /// Sends a close frame and waits for the client's.
     pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
         let frame = CloseFrame { code, reason: reason.into() };
         let goodbye = async {
-            if self.send(Message::Close(Some(frame))).await.is_ok() {
+            if self.write(Message::Close(Some(frame))).await.is_ok() {
                 while let Some(Ok(_)) = self.frames.next().await {}
             }
         };
-        // A client that says nothing is left without.
+        // A client that does not answer is disconnected all the same.
         let _ = timeout(CLOSE_MAX, goodbye).await;
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Disconnected> {
+    async fn write(&mut self, message: Message) -> Result<(), Disconnected> {
         match timeout(self.write_max, self.frames.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Disconnected),

@@ -1,13 +1,12 @@
-//! Ids as text: in a path, and in a list of them.
+//! Ids as text, in a path and in a list.
 //!
-//! An id is the text of its value; of several, one for each column of the key, in key order and
-//! with `,` between. What is part of a value is percent-encoded, a `,` above all: so the text is
-//! split first and decoded after. A list is such ids with `,` between again: for a key of n columns
-//! it is read n values at a time.
+//! An id is the text of its value, or of one value for each column of the key, in key order with `,`
+//! between. A `,` inside a value is percent-encoded, so the text is split first and decoded after. A
+//! list is such ids with `,` between them: for a key of n columns it is read n values at a time.
 //!
-//! The texts become what the change stream makes of the same values, byte for byte where the text
-//! is PostgreSQL's own. Other spellings of a value (`2.50` for `2.5`, a UUID in capitals) find
-//! their row where the database is asked.
+//! A text in PostgreSQL's own notation becomes, byte for byte, the key that the change stream has for
+//! the same value. Other spellings (`2.50` for `2.5`, a UUID in capitals) find their row through the
+//! database.
 
 use percent_encoding::percent_decode_str;
 
@@ -16,10 +15,10 @@ use crate::json_type::{self, JsonShape, JsonType};
 use crate::key::Key;
 use crate::table::Column;
 
-/// Ids in one request at most; more are refused (400): ask in several requests.
+/// The maximum number of ids in one request; more are rejected (400).
 const IDS_MAX: usize = 1_000;
 
-/// The key that `text` names.
+/// Reads one id.
 pub(super) fn key(text: &str, columns: &[Column]) -> Result<Key, Problem> {
     let values: Vec<&str> = text.split(',').collect();
     if values.len() == columns.len() {
@@ -28,35 +27,35 @@ pub(super) fn key(text: &str, columns: &[Column]) -> Result<Key, Problem> {
     Err(Problem::invalid(format!(
         "the id \"{}\" has {} where the key has {}: {}; {ENCODED}",
         shown(text),
-        counted(values.len()),
+        pluralized(values.len()),
         columns.len(),
         names(columns),
     )))
 }
 
-/// The keys that a list names.
+/// Reads a list of ids.
 pub(super) fn keys(list: &str, columns: &[Column]) -> Result<Vec<Key>, Problem> {
     let values: Vec<&str> = list.split(',').collect();
     let each = columns.len().max(1);
     if !values.len().is_multiple_of(each) {
         return Err(Problem::invalid(format!(
-            "`ids` has {}, which are no whole ids: each has {each} values, {}; {ENCODED}",
-            counted(values.len()),
+            "`ids` has {}, not a multiple of {each}: each id has {each} values, {}; {ENCODED}",
+            pluralized(values.len()),
             names(columns),
         )));
     }
     if values.len() / each > IDS_MAX {
         return Err(Problem::invalid(format!(
-            "`ids` has {} ids, at most {IDS_MAX} are answered at once: ask in several requests",
+            "`ids` has {} ids, at most {IDS_MAX} are allowed: send several requests",
             values.len() / each
         )));
     }
     values.chunks(each).map(|values| key_of(values, columns)).collect()
 }
 
-const ENCODED: &str = "a `,` inside a value is written %2C";
+const ENCODED: &str = "write a `,` inside a value as %2C";
 
-fn counted(values: usize) -> String {
+fn pluralized(values: usize) -> String {
     if values == 1 { "1 value".into() } else { format!("{values} values") }
 }
 
@@ -64,7 +63,7 @@ fn names(columns: &[Column]) -> String {
     columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The key with these values, still encoded, as many as there are columns.
+/// The key with these percent-encoded values, one for each column.
 fn key_of(values: &[&str], columns: &[Column]) -> Result<Key, Problem> {
     let mut decoded = values.iter().map(|value| decode(value)).zip(columns);
     if let [_] = columns

@@ -1,21 +1,21 @@
-//! Rows, straight from memory.
+//! Rows from memory.
 //!
-//! A request's way: its query ([`super::query`]) → [`reach`] (is what the client saw there?) → the
-//! store, asked by keys that [`id`] reads from text → [`answer`] (the head that all have in common)
-//! and a body: the row's own bytes, or rows between commas written as the client reads
-//! ([`super::body`]). What can't be had is a problem by [`refusal`].
+//! A request passes through: its parameters ([`crate::http::params`]) → [`wait_for_position`] (wait for
+//! `at_least`) → the store, with the keys that [`id`] reads → [`head`] (the head that all responses
+//! share) and a body: the row's own bytes, or several rows written as the client reads
+//! ([`crate::http::response::body`]). [`errors`] turns the store's errors into problems.
 
-mod answer;
 mod cursor;
+mod errors;
+mod head;
 mod id;
 pub(super) mod list;
-mod refusal;
 pub(super) mod row;
 pub(super) mod store_dump;
 mod wait_for_position;
 mod x_cache;
 
-pub(in crate::http) use refusal::held;
+pub(in crate::http) use errors::require_cached;
 pub(in crate::http) use x_cache::X_CACHE;
 
 #[cfg(test)]

@@ -4,95 +4,84 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::Head;
+use super::errors::require_cached;
+use super::head::RowsHead;
 use super::id;
-use super::refusal::held;
-use super::wait_for_position::reach;
+use super::wait_for_position::wait_for_position;
 use super::x_cache::XCache;
 use crate::http::access::Principal;
-use crate::http::api::documented::{
-    InternalProblem, InvalidProblem, NoRowsProblem, NotModified, NotReadyProblem, RowsParameters,
-};
+use crate::http::api::schemas::{NotModified, RowSchema, TableProblems};
 use crate::http::api::state::AppState;
 use crate::http::middleware::observe::{HIGHWATER_VERSION, version_header};
-use crate::http::params::RowQuery;
-use crate::http::params::path;
+use crate::http::params::path::{self, RowPath};
+use crate::http::params::{RowParams, RowRequest};
 use crate::http::response::conditional::content_etag;
-use crate::http::response::problem::{Problem, ProblemBody, ProblemType, shown};
+use crate::http::response::problem::{Problem, ProblemType, shown};
 use crate::store::{ReadRow, ScopedResource};
 
 /// One row
 ///
-/// The row's document, as `to_jsonb` would write it. It is at least as new as
-/// `Highwater-Version` says, and never older than what this instance gave before.
+/// The row's document, as `to_jsonb` renders it with `TimeZone=UTC`. It is at least as new as
+/// `Highwater-Version`, and never older than a document that this instance returned before.
 #[utoipa::path(
     get,
     path = "/v1/tables/{table}/rows/{id}",
+    operation_id = "getRow",
     tag = "rows",
     params(
-        ("table" = String, Path, description = "The table's name, percent-encoded", example = "items"),
-        ("id" = String, Path, description = "The text of the row's id, percent-encoded; several key columns are joined with `,` (a `,` inside a value is `%2C`)", example = "7"),
-        RowsParameters,
-        ("wait" = Option<String>, Query, description = "How long to wait for that, or for the database where the row is not in memory (`500ms`, `30s` or a number of seconds; at most 60s). Default 5s; then 503"),
-        ("If-None-Match" = Option<String>, Header, description = "An earlier answer's `ETag`: 304 if the row is still the same"),
+        RowPath,
+        RowParams,
+        ("If-None-Match" = Option<String>, Header, nullable = false, description = "The `ETag` of an earlier response: 304 if the row is unchanged"),
     ),
     responses(
-        (status = 200, description = "The row", body = serde_json::Value,
+        (status = 200, description = "The row", body = RowSchema,
             headers(
-                ("Highwater-Version" = String, description = "The row is at least as new as this"),
-                ("ETag" = String, description = "Names the row's content"),
-                ("X-Cache" = String, description = "`hit`: from memory; `miss`: from the database; `stale`: from memory while the change stream is away"),
-                ("Age" = u32, description = "With `stale`: seconds since the database was last heard of"),
-                ("X-Request-Id" = String, description = "The request's id, as sent or made"),
+                ("Highwater-Version" = String, description = "The row is at least as new as this version"),
+                ("ETag" = String, description = "A hash of the row"),
+                ("X-Cache" = String, description = "`hit`: from memory; `miss`: from the database; `stale`: from memory while the change stream is down"),
+                ("Age" = u32, description = "With `stale`: seconds since the last message of the database"),
+                ("X-Request-Id" = String, description = "The request's id, as sent or generated"),
             ),
             example = json!({"id": 7, "name": "Darjeeling", "price": 4.50})),
         NotModified,
-        InvalidProblem,
-        (status = 404, description = "There is no such row, or no such table: `type` says which",
-            body = ProblemBody<'static>, content_type = "application/problem+json",
-            example = json!({
-                "type": "urn:highwater:problem:unknown-row", "title": "No such row", "status": 404,
-                "detail": "items has no row with the id 8", "request_id": "d5e1",
-            })),
-        NoRowsProblem,
-        NotReadyProblem,
-        InternalProblem,
+        TableProblems,
     )
 )]
 pub(crate) async fn row(
     State(api): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (asked, _) = request.into_parts();
-    let query = RowQuery::read(asked.uri.query().unwrap_or_default(), api.wait_max())?;
-    let RowQuery { narrowing, patience } = query;
-    let until = patience.ends();
-    let caller = Principal::of(&asked.extensions);
+    let (head, _) = request.into_parts();
+    let RowRequest { filter, wait } =
+        RowParams::read(head.uri.query().unwrap_or_default(), api.wait_max())?;
+    let deadline = wait.deadline();
+    let caller = Principal::of(&head.extensions);
     api.require_was_ready(&caller)?;
-    let name = path::table(asked.uri.path())?;
+    let name = path::table(head.uri.path())?;
     let ScopedResource { resource: table, scope } =
-        caller.part(&api.store().directory(), &name, &narrowing)?;
-    let id = path::row_id(asked.uri.path());
-    let key = id::key(id, &held(&table)?.key)?;
-    reach(&api, patience.at_least, until).await?;
-    let ReadRow { version, row, origin } = api.store().row(&table, &key, until).await?;
-    // A row of others is none, in every respect.
+        caller.scoped_table(&api.store().directory(), &name, &filter)?;
+    let id = path::row_id(head.uri.path());
+    let key = id::key(id, &require_cached(&table)?.key)?;
+    wait_for_position(&api, wait.at_least, deadline).await?;
+    let ReadRow { version, row, origin } = api.store().row(&table, &key, deadline).await?;
+    // To the caller a row outside its scope does not exist.
     let row = row.filter(|row| scope.matches(row));
-    let served = XCache::from(origin, &api);
-    served.count(&table);
+    let x_cache = XCache::new(origin, &api);
+    x_cache.count(&table);
     let Some(row) = row else {
         let detail =
             format!("{} has no row with the id {}", table.name, shown(&format!("{key:?}")));
         let mut absent = Problem::new(ProblemType::UnknownRow, detail).into_response();
         absent.headers_mut().insert(HIGHWATER_VERSION, version_header(version));
-        // Where nothing was found would tell whether there is something that others see.
+        // The origin would reveal whether there is a row that others may see.
         if scope.is_all() {
-            served.tell(absent.headers_mut());
+            x_cache.write(absent.headers_mut());
         }
         return Ok(absent);
     };
-    let taken = api.room_for(row.json().len())?;
+    let reserved = api.reserve(row.json().len())?;
     let etag = content_etag([row.json()]);
-    let head = Head { version, etag, served };
-    Ok(head.answer(&asked.headers, || Body::from(taken.keep(Bytes::from_owner(row)))))
+    let response_head = RowsHead { version, etag, x_cache };
+    Ok(response_head
+        .into_response(&head.headers, || Body::from(reserved.keep(Bytes::from_owner(row)))))
 }

@@ -18,7 +18,7 @@ fn column(name: &str, kind: JsonType) -> Column {
 }
 
 fn key(text: &str, kinds: &[JsonType]) -> Result<String, String> {
-    told(id::key(text, &columns(kinds)))
+    detail(id::key(text, &columns(kinds)))
 }
 
 fn keys(list: &str, kinds: &[JsonType]) -> Result<String, String> {
@@ -30,25 +30,25 @@ fn columns(kinds: &[JsonType]) -> Vec<Column> {
     kinds.iter().zip(["a", "b", "c"]).map(|(kind, name)| column(name, *kind)).collect()
 }
 
-fn told(key: Result<Key, Problem>) -> Result<String, String> {
+fn detail(key: Result<Key, Problem>) -> Result<String, String> {
     key.map(|key| format!("{key:?}")).map_err(|problem| problem.detail().to_owned())
 }
 
 #[test]
-fn a_single_integer_is_told_from_every_other_key() {
+fn a_single_integer_has_its_own_key_form() {
     let columns = columns(&[JsonType::Integer]);
     for text in ["7", "007", "+7", "%37"] {
         assert_eq!(id::key(text, &columns).unwrap(), Key::integer(7), "{text}");
     }
     assert_eq!(id::key("-9223372036854775808", &columns).unwrap(), Key::integer(i64::MIN));
     for text in ["", "x", "1.0", "1e3", " 1", "9223372036854775808"] {
-        let refused = key(text, &[JsonType::Integer]).unwrap_err();
-        assert!(refused.contains("is not an integer, which the key column a is"), "{refused}");
+        let rejected = key(text, &[JsonType::Integer]).unwrap_err();
+        assert!(rejected.contains("is not an integer, which the key column a is"), "{rejected}");
     }
 }
 
 #[test]
-fn values_become_json_by_the_kind_of_their_column() {
+fn values_become_json_by_the_type_of_their_column() {
     for (text, kind, json) in [
         ("true", JsonType::Boolean, "true"),
         ("f", JsonType::Boolean, "false"),
@@ -90,18 +90,18 @@ fn several_columns_are_split_before_they_are_decoded() {
         ("1,2,3", &kinds, "has 3 values"),
         ("1,2", &[JsonType::Integer], "has 2 values where the key has 1: a"),
     ] {
-        let refused = key(text, kinds).unwrap_err();
-        assert!(refused.contains(says), "{refused}");
+        let rejected = key(text, kinds).unwrap_err();
+        assert!(rejected.contains(says), "{rejected}");
     }
 }
 
 #[test]
-fn a_list_is_read_as_many_values_at_a_time_as_the_key_has() {
+fn a_list_is_split_by_the_columns_of_the_key() {
     assert_eq!(keys("3,1,3", &[JsonType::Integer]).as_deref(), Ok("[3, 1, 3]"));
     let kinds = [JsonType::Integer, JsonType::String];
     assert_eq!(keys("1,a,2,b%2C", &kinds).as_deref(), Ok(r#"[[1,"a"], [2,"b,"]]"#));
-    let refused = keys("1,a,2", &kinds).unwrap_err();
-    assert!(refused.contains("has 3 values") && refused.contains("each has 2 values, a, b"));
+    let rejected = keys("1,a,2", &kinds).unwrap_err();
+    assert!(rejected.contains("has 3 values") && rejected.contains("each has 2 values, a, b"));
     let list = |ids: usize| vec!["1"; ids].join(",");
     assert!(keys(&list(1_000), &[JsonType::Integer]).is_ok());
     assert!(keys(&list(1_001), &[JsonType::Integer]).unwrap_err().contains("at most 1000"));
@@ -129,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in "[-a-z0-9,.%\"{}]{0,20}") {
+    fn any_text_is_read_or_rejected(text in "[-a-z0-9,.%\"{}]{0,20}") {
         for kind in [JsonType::Integer, JsonType::Number, JsonType::Boolean, JsonType::Jsonb, JsonType::String] {
             let _ = key(&text, &[kind]);
             let _ = keys(&text, &[kind, JsonType::String]);
@@ -141,13 +141,13 @@ proptest! {
     fn a_cursor_leads_back_to_its_key(number: i64, text: String) {
         let single = Key::integer(number);
         let columns_ = columns(&[JsonType::Integer]);
-        prop_assert_eq!(&cursor::key(&cursor::behind(&single), &columns_).unwrap(), &single);
+        prop_assert_eq!(&cursor::key(&cursor::after(&single), &columns_).unwrap(), &single);
         let pair = id::key(
             &format!("{number},{}", encoded(&text)),
             &columns(&[JsonType::Integer, JsonType::String]),
         ).unwrap();
         let columns_ = columns(&[JsonType::Integer, JsonType::String]);
-        prop_assert_eq!(&cursor::key(&cursor::behind(&pair), &columns_).unwrap(), &pair);
+        prop_assert_eq!(&cursor::key(&cursor::after(&pair), &columns_).unwrap(), &pair);
     }
 }
 
@@ -164,14 +164,14 @@ fn every_control_character_is_escaped_as_the_change_stream_does() {
 }
 
 #[test]
-fn a_cursor_of_another_kind_of_key_is_refused() {
-    let refused = |cursor: &str, kinds: &[JsonType]| cursor::key(cursor, &columns(kinds)).is_err();
-    let pair = cursor::behind(&Key::json(br#"[1,"a"]"#));
-    assert!(!refused(&pair, &[JsonType::Integer, JsonType::String]));
-    assert!(refused(&pair, &[JsonType::Integer]));
-    assert!(refused(&pair, &[JsonType::Integer, JsonType::String, JsonType::String]));
+fn a_cursor_of_another_key_is_rejected() {
+    let rejected = |cursor: &str, kinds: &[JsonType]| cursor::key(cursor, &columns(kinds)).is_err();
+    let pair = cursor::after(&Key::json(br#"[1,"a"]"#));
+    assert!(!rejected(&pair, &[JsonType::Integer, JsonType::String]));
+    assert!(rejected(&pair, &[JsonType::Integer]));
+    assert!(rejected(&pair, &[JsonType::Integer, JsonType::String, JsonType::String]));
     for cursor in ["", "!", "x", "AAAA", "MQ=="] {
-        assert!(refused(cursor, &[JsonType::Integer]), "{cursor}");
-        assert!(refused(cursor, &[JsonType::String]), "{cursor}");
+        assert!(rejected(cursor, &[JsonType::Integer]), "{cursor}");
+        assert!(rejected(cursor, &[JsonType::String]), "{cursor}");
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting until what a client knows of is there: `at_least`.
+//! `at_least`: waiting until a position that the client knows of is applied.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -9,57 +9,57 @@ use crate::version::{Position, Version};
 
 /// Waits until everything up to `at_least` has been applied.
 ///
-/// An LSN names no history: while the stream is away it may be of a server that was promoted meanwhile,
-/// and less than what was applied of the old one. So it says something only once the stream is back, and
-/// its server was seen just now. What is left of that hole: a server that is promoted sooner after
-/// the other died than [`SEEN_WITHIN`](crate::http::api::SEEN_WITHIN), and one that was not
-/// stopped and goes on answering us. A version names its history, and has no such hole.
-pub(super) async fn reach(
+/// An LSN names no timeline: while the stream is down it may belong to a server that was promoted in the
+/// meantime, and be lower than what was applied of the old one. So an LSN is compared only while the
+/// stream is up and its server has responded just now. Two gaps remain: a server that is promoted within
+/// [`SEEN_WITHIN`](crate::http::api::state::SEEN_WITHIN) after the other failed, and an old primary that
+/// was not stopped and still responds. A version names its epoch and has no such gap.
+pub(super) async fn wait_for_position(
     api: &AppState,
     at_least: Option<AtLeast>,
-    until: Instant,
+    deadline: Instant,
 ) -> Result<(), Problem> {
     let Some(at_least) = at_least else { return Ok(()) };
     if matches!(at_least, AtLeast::Lsn(_))
-        && timeout_at(until, api.wait_for_stream()).await.is_err()
+        && timeout_at(deadline, api.wait_for_stream()).await.is_err()
     {
         return Err(Problem::new(
-            ProblemType::NotApplied,
-            "the change stream is away, or its server was not seen just now, and an LSN does \
-             not say of which server it is: ask again, give it longer with `wait`, or ask for a version",
+            ProblemType::PositionTimeout,
+            "the change stream is down, or its server has not responded just now, and an LSN does not \
+             name its timeline: retry, wait longer with `wait`, or send a version",
         ));
     }
-    let goal = wanted(api, at_least)?;
+    let goal = target(api, at_least)?;
     if goal <= applied(api)?.position {
         return Ok(());
     }
-    if timeout_at(until, api.store().expedite_applied(goal)).await.is_err() {
+    if timeout_at(deadline, api.store().expedite_applied(goal)).await.is_err() {
         return Err(Problem::new(
-            ProblemType::NotApplied,
+            ProblemType::PositionTimeout,
             format!(
-                "the position asked for is {}, and this instance has applied {}: ask again, or \
-                 give it longer with `wait`",
+                "the requested position is {}, and this instance has applied {}: retry, or wait longer \
+                 with `wait`",
                 goal.lsn,
                 applied(api)?.position.lsn
             ),
         ));
     }
-    // All waits end when the service does.
+    // Closing the store ends every wait.
     if api.store().is_closed() && applied(api)?.position < goal {
         return Err(Problem::not_ready("shutting down"));
     }
-    // Another history may have begun meanwhile.
-    wanted(api, at_least).map(drop)
+    // Another timeline may have begun while waiting.
+    target(api, at_least).map(drop)
 }
 
-/// Where that is in the history being followed.
-fn wanted(api: &AppState, at_least: AtLeast) -> Result<Position, Problem> {
+/// The position on the current timeline.
+fn target(api: &AppState, at_least: AtLeast) -> Result<Position, Problem> {
     let applied = applied(api)?;
     match at_least {
         AtLeast::Lsn(lsn) => Ok(api.source().resolve_position(lsn)),
         AtLeast::Version(version) => {
             let position = api.store().position_of(version).map(Position::at_record);
-            position.ok_or_else(|| other_history(version, applied))
+            position.ok_or_else(|| timeline_mismatch(version, applied))
         }
     }
 }
@@ -68,13 +68,13 @@ fn applied(api: &AppState) -> Result<Version, Problem> {
     api.store().applied().ok_or_else(Problem::not_started)
 }
 
-fn other_history(version: Version, applied: Version) -> Problem {
+fn timeline_mismatch(version: Version, applied: Version) -> Problem {
     Problem::new(
-        ProblemType::OtherHistory,
+        ProblemType::TimelineMismatch,
         format!(
-            "the version is of the history {:08x}, and this instance follows {:08x}: the database \
-             was restored, promoted or replaced since, or it is another one; begin again without \
-             a version",
+            "the version belongs to the epoch {:08x}, and this instance follows {:08x}: the database \
+             was restored, promoted or replaced since, or it is another one; start again without a \
+             version",
             version.epoch.0, applied.epoch.0
         ),
     )

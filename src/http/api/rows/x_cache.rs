@@ -1,4 +1,4 @@
-//! Where an answer's rows came from, for clients (`X-Cache`, `Age`) and for operators
+//! The origin of a response's rows, for clients (`X-Cache`, `Age`) and for operators
 //! (`cache_requests_total`).
 
 use std::time::Duration;
@@ -11,25 +11,25 @@ use crate::store::{self, Resource, RowOrigin};
 /// `hit`, `miss` or `stale`.
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
-/// A longer time is told as this, which stands for "very long" (RFC 9111, 1.2.2).
+/// The largest `Age`, in seconds; it stands for every longer time (RFC 9111, 1.2.2).
 const AGE_SECONDS_MAX: u64 = 1 << 31;
 
-/// Where rows came from.
+/// The value of `X-Cache`.
 #[derive(Clone, Copy)]
 pub(super) enum XCache {
-    /// From memory, which follows the database.
+    /// From memory, kept up to date by the change stream.
     Hit,
     /// From the database.
     Miss,
-    /// From memory while the change stream is away: as it was so long ago at least.
+    /// From memory while the change stream is down, which it has been for this long.
     Stale(Duration),
-    /// From somewhere: to tell from where would tell too much.
+    /// No header: it would reveal whether a row exists that the caller may not see.
     Omitted,
 }
 
 impl XCache {
-    /// What it means now that rows came from there.
-    pub(super) fn from(origin: RowOrigin, api: &AppState) -> Self {
+    /// The value for rows of this origin, as the change stream stands now.
+    pub(super) fn new(origin: RowOrigin, api: &AppState) -> Self {
         match (origin, api.silence()) {
             (RowOrigin::Database, _) => Self::Miss,
             (RowOrigin::Memory, None) => Self::Hit,
@@ -37,7 +37,7 @@ impl XCache {
         }
     }
 
-    fn kind(self) -> Option<store::CacheResult> {
+    fn result(self) -> Option<store::CacheResult> {
         match self {
             Self::Hit => Some(store::CacheResult::Hit),
             Self::Miss => Some(store::CacheResult::Miss),
@@ -46,18 +46,18 @@ impl XCache {
         }
     }
 
-    /// Counts an answer with rows of this table.
+    /// Counts a response with rows of this table.
     pub(super) fn count(self, table: &Resource) {
-        if let Some(kind) = self.kind() {
-            table.count_request(kind);
+        if let Some(result) = self.result() {
+            table.count_request(result);
         }
     }
 
-    /// Tells the client. `Age` is how long the answer was not confirmed by where it comes from
-    /// (RFC 9111, 5.1).
-    pub(super) fn tell(self, headers: &mut HeaderMap) {
-        let Some(kind) = self.kind() else { return };
-        headers.insert(X_CACHE, HeaderValue::from_static(kind.as_str()));
+    /// Inserts `X-Cache`, and `Age`: the time since the origin last confirmed the rows (RFC 9111,
+    /// 5.1).
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        let Some(result) = self.result() else { return };
+        headers.insert(X_CACHE, HeaderValue::from_static(result.as_str()));
         if let Self::Stale(silence) = self {
             headers.insert(header::AGE, silence.as_secs().min(AGE_SECONDS_MAX).into());
         }

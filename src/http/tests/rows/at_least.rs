@@ -15,7 +15,7 @@ fn at(path: &str, at_least: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_was_written_is_read_once_it_is_applied() {
+async fn a_write_is_read_once_it_is_applied() {
     for path in PATHS {
         for position in ["0/328".to_owned(), version(808)] {
             let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "old"))]).await;
@@ -33,7 +33,7 @@ async fn what_was_written_is_read_once_it_is_applied() {
 }
 
 #[tokio::test]
-async fn a_quiet_server_is_asked_how_far_it_is_until_it_says_so() {
+async fn a_quiet_server_is_asked_for_its_position_until_it_reports_it() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     let client = shop.service.client.clone();
     let path = at(PATHS[0], "0/370");
@@ -49,7 +49,7 @@ async fn a_quiet_server_is_asked_how_far_it_is_until_it_says_so() {
 }
 
 #[tokio::test]
-async fn while_the_stream_is_away_an_lsn_may_be_of_another_server() {
+async fn an_lsn_is_not_accepted_while_the_stream_is_down() {
     let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     let away = |shop: &Shop, phase| shop.service.source.send_modify(|source| source.phase = phase);
     away(&shop, Phase::Disconnected("gone".into()));
@@ -67,9 +67,9 @@ async fn while_the_stream_is_away_an_lsn_may_be_of_another_server() {
     assert_eq!(reply.status, 200, "the stream is back");
 }
 
-/// It looks connected for many seconds after its death; meanwhile another one may be promoted.
+/// A dead server looks connected for many seconds; in the meantime another one may be promoted.
 #[tokio::test]
-async fn an_lsn_counts_only_if_the_server_was_seen_just_now() {
+async fn an_lsn_is_accepted_only_if_the_server_responded_just_now() {
     let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     let long_ago = Instant::now().checked_sub(Duration::from_secs(3));
     shop.service.source.send_modify(|source| source.last_seen = long_ago);
@@ -85,11 +85,11 @@ async fn an_lsn_counts_only_if_the_server_was_seen_just_now() {
         let now = Some(Instant::now());
         shop.service.source.send_modify(|source| source.last_seen = now);
     });
-    assert_eq!(reply.status, 200, "a look shows that it is there");
+    assert_eq!(reply.status, 200, "a refresh shows that it is alive");
 }
 
 #[tokio::test]
-async fn what_is_applied_already_is_not_waited_for() {
+async fn an_applied_position_is_not_waited_for() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     shop.set(808, &[(ITEMS, &named(8, "x"))]);
     for position in [version(START), version(808), "0/320".into(), "0/328".into()] {
@@ -116,7 +116,7 @@ async fn a_position_that_is_not_reached_in_time_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_position_just_behind_a_page_header_is_reached_at_the_page() {
+async fn a_position_after_a_page_header_is_reached_at_the_page() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     shop.service.take(Event::Watermark(Lsn(0x4000)));
     let reply = shop.get(&format!("{}&wait=0", at(PATHS[0], "0/4018"))).await;
@@ -125,7 +125,7 @@ async fn a_position_just_behind_a_page_header_is_reached_at_the_page() {
 }
 
 #[tokio::test]
-async fn a_version_of_another_history_cannot_be_waited_for() {
+async fn a_version_of_another_timeline_is_a_conflict() {
     let shop = Shop::open().await;
     let reply = shop.get(&at(PATHS[0], "000000ff-0000000000000001")).await;
     let detail = reply.problem(409);

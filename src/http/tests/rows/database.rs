@@ -43,7 +43,7 @@ impl FakeDatabase {
         Xid(state.next_xid - 1)
     }
 
-    /// Sets or deletes a row; tells whether there was one.
+    /// Sets or deletes a row; returns whether there was one.
     pub(super) fn set(&self, table: TableOid, key: &Key, row: Option<Row>) -> bool {
         let place = (table, format!("{key:?}"));
         let rows = &mut self.0.lock().rows;
@@ -53,7 +53,7 @@ impl FakeDatabase {
         }
     }
 
-    /// From now on it can't be asked.
+    /// Makes every query fail from now on.
     pub(super) fn go_away(&self) {
         self.0.lock().away = true;
     }

@@ -1,7 +1,7 @@
 use super::*;
 
 /// Each change with its row, in short.
-fn told(reply: &TestReply) -> Vec<String> {
+fn changes(reply: &TestReply) -> Vec<String> {
     let answer = reply.json();
     let change = |change: &Value| {
         let row = change.get("row").map_or("-".to_owned(), ToString::to_string);
@@ -20,11 +20,11 @@ async fn changed() -> Shop {
 }
 
 #[tokio::test]
-async fn inserts_and_updates_carry_their_row_where_rows_are_held() {
+async fn inserts_and_updates_carry_their_cached_row() {
     let shop = changed().await;
     let reply = shop.get(&format!("/v1/changes?include=rows&after={}", version(START))).await;
     assert_eq!(
-        told(&reply),
+        changes(&reply),
         [
             format!("items insert {}", named(1, "a")),
             format!("users update {}", named(3, "Bea")),
@@ -59,11 +59,11 @@ async fn a_held_poll_is_answered_with_the_row() {
         client.held(1).await;
         shop.set(808, &[(ITEMS, &named(1, "a"))]);
     });
-    assert_eq!(told(&reply), [format!("items insert {}", named(1, "a"))]);
+    assert_eq!(changes(&reply), [format!("items insert {}", named(1, "a"))]);
 }
 
 #[tokio::test]
-async fn a_named_table_must_hold_rows() {
+async fn a_named_table_must_have_cached_rows() {
     let shop = changed().await;
     for path in [
         "/v1/changes?include=rows&tables=items,shop.%22a,b%22",
@@ -76,11 +76,11 @@ async fn a_named_table_must_hold_rows() {
 }
 
 #[tokio::test]
-async fn an_answer_with_many_rows_is_whole() {
+async fn a_response_with_many_rows_is_complete() {
     let mut shop = Shop::open().await;
     let rows: Vec<String> = (1..=3_000).map(|id| named(id, "something rather long")).collect();
     let rows: Vec<_> = rows.iter().map(|row| (ITEMS, row.as_str())).collect();
     shop.set(808, &rows);
     let path = format!("/v1/changes?include=rows&limit=10000&after={}", version(START));
-    assert_eq!(told(&shop.get(&path).await).len(), 3_000);
+    assert_eq!(changes(&shop.get(&path).await).len(), 3_000);
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn ids_are_answered_in_the_order_asked_and_those_missing_are_named() {
+async fn rows_by_id_keep_the_requested_order_and_list_missing_ids() {
     let mut shop = Shop::open().await;
     shop.set(808, &[(ITEMS, &named(1, "a")), (ITEMS, &named(2, "b"))]);
     let reply = shop.get("/v1/tables/items/rows?ids=2,3,1,2,4").await;
@@ -18,7 +18,7 @@ async fn ids_are_answered_in_the_order_asked_and_those_missing_are_named() {
 }
 
 #[tokio::test]
-async fn ids_of_several_columns_are_read_so_many_values_at_a_time() {
+async fn ids_of_several_columns_take_several_values() {
     let rows = [r#"{"o":1,"p":"x"}"#, r#"{"o":1,"p":"y,z"}"#];
     let shop = Shop::with_rows(&[(LINES, rows[0]), (LINES, rows[1])]).await;
     // Encoded once for the id and once for the query, as libraries do.
@@ -29,7 +29,7 @@ async fn ids_of_several_columns_are_read_so_many_values_at_a_time() {
 }
 
 #[tokio::test]
-async fn lazy_rows_can_be_asked_for_by_ids_but_not_paged() {
+async fn lazy_rows_are_read_by_id_but_not_paged() {
     let shop = Shop::with_rows(&[(USERS, &named(1, "Ann"))]).await;
     let path = "/v1/tables/users/rows?ids=1,2";
     let reply = shop.get(path).await;
@@ -40,7 +40,7 @@ async fn lazy_rows_can_be_asked_for_by_ids_but_not_paged() {
 }
 
 #[tokio::test]
-async fn the_tag_of_ids_is_of_the_rows_and_of_what_is_missing() {
+async fn the_tag_of_rows_by_id_covers_missing_ids() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(1, "a"))]).await;
     let path = "/v1/tables/items/rows?ids=1,2";
     let etag = shop.get(path).await.header("etag").to_owned();
@@ -51,7 +51,7 @@ async fn the_tag_of_ids_is_of_the_rows_and_of_what_is_missing() {
 }
 
 #[tokio::test]
-async fn pages_lead_through_all_rows_in_key_order() {
+async fn pages_cover_all_rows_in_key_order() {
     let rows: Vec<String> = (1..=25).rev().map(|id| named(id, "x")).collect();
     let rows: Vec<_> = rows.iter().map(|row| (ITEMS, row.as_str())).collect();
     let shop = Shop::with_rows(&rows).await;
@@ -72,7 +72,7 @@ async fn pages_lead_through_all_rows_in_key_order() {
 }
 
 #[tokio::test]
-async fn a_page_is_not_modified_until_its_table_changes() {
+async fn a_page_is_a_304_until_its_table_changes() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(1, "a"))]).await;
     let path = "/v1/tables/items/rows";
     let reply = shop.get(path).await;
@@ -87,7 +87,7 @@ async fn a_page_is_not_modified_until_its_table_changes() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_refused() {
+async fn invalid_requests_are_rejected() {
     let shop = Shop::open().await;
     for (query, says) in [
         ("ids=1&limit=5", "leave one or the other out"),

@@ -5,7 +5,7 @@ async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> TestRepl
 }
 
 #[tokio::test]
-async fn a_table_or_all_are_reloaded() {
+async fn one_table_or_all_are_reloaded() {
     let mut shop = Shop::with_rows(&[(USERS, &named(1, "Ann"))]).await;
     let router = &shop.service.client.router.clone();
     let path = "/v1/tables/users/rows/1";
@@ -21,7 +21,7 @@ async fn a_table_or_all_are_reloaded() {
 }
 
 #[tokio::test]
-async fn a_reload_has_to_be_meant() {
+async fn a_reload_needs_an_explicit_table() {
     let shop = Shop::open().await;
     let client = &shop.service.client;
     for (query, status) in [("", 400), ("?table=nope", 404), ("?tables=items", 400)] {
@@ -47,7 +47,7 @@ async fn a_web_page_cannot_reload() {
 }
 
 #[tokio::test]
-async fn it_is_offered_to_operators_only_where_they_have_a_listener() {
+async fn an_admin_listener_takes_the_admin_endpoints() {
     let options = HttpOptions { admin_apart: true, ..HttpOptions::default() };
     let client = TestService::with_options(&options).client;
     post(&client.router, "/admin/reload?table=all", &[]).await.problem(404);

@@ -20,7 +20,7 @@ async fn a_row_is_its_document_with_a_tag_and_a_version() {
 }
 
 #[tokio::test]
-async fn the_tag_is_of_the_content_and_not_of_the_version() {
+async fn the_tag_of_a_row_is_a_hash_of_its_content() {
     let mut shop = Shop::with_rows(&[(ITEMS, &named(7, "tea")), (ITEMS, &named(8, "tea"))]).await;
     let path = "/v1/tables/items/rows/7";
     let etag = shop.get(path).await.header("etag").to_owned();
@@ -38,7 +38,7 @@ async fn the_tag_is_of_the_content_and_not_of_the_version() {
 }
 
 #[tokio::test]
-async fn a_lazy_row_is_a_miss_and_then_a_hit_that_is_kept_current() {
+async fn a_lazy_row_is_a_miss_and_then_an_up_to_date_hit() {
     let mut shop = Shop::with_rows(&[(USERS, &named(1, "Ann"))]).await;
     let path = "/v1/tables/users/rows/1";
     assert_eq!(shop.get(path).await.header("x-cache"), "miss");
@@ -52,7 +52,7 @@ async fn a_lazy_row_is_a_miss_and_then_a_hit_that_is_kept_current() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_not_there_is_a_problem_with_a_version_that_nobody_keeps() {
+async fn a_missing_row_is_a_problem_with_a_version_and_is_not_stored() {
     let mut shop = Shop::open().await;
     shop.set(808, &[(ITEMS, &named(7, "tea"))]);
     shop.delete(816, ITEMS, Key::integer(7));
@@ -74,7 +74,7 @@ async fn a_key_of_several_columns_is_joined_with_commas() {
 }
 
 #[tokio::test]
-async fn memory_that_may_be_behind_says_since_when() {
+async fn stale_rows_carry_their_age() {
     let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     shop.service.source.send_modify(|source| {
         source.phase = Phase::Disconnected("gone".into());
@@ -89,7 +89,7 @@ async fn memory_that_may_be_behind_says_since_when() {
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_had_are_told_why() {
+async fn a_problem_says_why_rows_are_unavailable() {
     let shop = Shop::open().await;
     let off = shop.get("/v1/tables/shop.a%2Cb/rows/7").await;
     assert!(off.problem(409).contains("rows = \"lazy\" or \"preload\""));
@@ -102,7 +102,7 @@ async fn rows_that_cannot_be_had_are_told_why() {
 }
 
 #[tokio::test]
-async fn rows_are_refused_until_the_service_was_ready_once() {
+async fn rows_get_503_until_the_service_was_ready_once() {
     let shop = Shop::open().await;
     let connecting = TestService::connecting(&HttpOptions::default());
     for path in ["/v1/tables/items/rows/7", "/v1/tables/items/rows", "/v1/store"] {
@@ -113,7 +113,7 @@ async fn rows_are_refused_until_the_service_was_ready_once() {
 }
 
 #[tokio::test]
-async fn ready_waits_for_preloads_and_polls_do_not() {
+async fn readiness_waits_for_preloads_and_polls_do_not() {
     let mut shop = Shop::before_preloads(&[]);
     let detail = shop.get("/readyz").await.problem(503);
     assert!(detail.starts_with("preloading items (0 of about"), "{detail}");
@@ -124,7 +124,7 @@ async fn ready_waits_for_preloads_and_polls_do_not() {
 }
 
 #[tokio::test]
-async fn status_tells_how_rows_are_held() {
+async fn status_reports_cached_rows() {
     let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     let status = shop.get("/v1/status").await.json();
     let tables = status["tables"].as_array().unwrap();

@@ -6,7 +6,7 @@ async fn verify(shop: &Shop, query: &str) -> TestReply {
 }
 
 #[tokio::test]
-async fn rows_that_are_right_are_told_by_table() {
+async fn a_verification_reports_every_table() {
     let mut shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#), (USERS, &named(1, "Ann"))]).await;
     shop.get("/v1/tables/users/rows/1").await.json();
     shop.set(808, &[(ITEMS, r#"{"id":9}"#)]);
@@ -18,7 +18,7 @@ async fn rows_that_are_right_are_told_by_table() {
         tables.iter().find(|table| table["table"] == name).map(|table| table["rows"].clone())
     };
     assert_eq!((rows("items"), rows("users")), (Some(2.into()), Some(1.into())), "{report}");
-    assert_eq!(rows("shop.\"a,b\""), None, "it holds no rows");
+    assert_eq!(rows("shop.\"a,b\""), None, "no cached rows");
     assert_eq!(report["violations"], 0);
     let report = verify(&shop, "users").await.json();
     assert_eq!(report["tables"].as_array().unwrap().len(), 1);
@@ -30,7 +30,7 @@ async fn rows_that_are_right_are_told_by_table() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_stream_never_told_of_is_found() {
+async fn a_row_older_than_the_stream_is_found() {
     let shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#), (LINES, r#"{"o":1,"p":"a"}"#)]).await;
     let (items, lines) = (r#"{"id":7,"n":1}"#, r#"{"o":1,"p":"b"}"#);
     for (table, row) in [(ITEMS, items), (LINES, lines)] {
@@ -46,9 +46,9 @@ async fn a_row_that_the_stream_never_told_of_is_found() {
 }
 
 #[tokio::test]
-async fn one_verification_is_answered_at_a_time() {
+async fn one_verification_runs_at_a_time() {
     let mut shop = Shop::open().await;
-    // Nobody is there who compares.
+    // No checker runs.
     shop.background.shutdown().await;
     let first = tokio::time::timeout(Duration::from_millis(50), verify(&shop, "all")).await;
     assert!(first.is_err(), "it waits for its turn");

@@ -3,7 +3,7 @@ use axum::body::HttpBody;
 use super::*;
 
 #[tokio::test]
-async fn whole_tables_are_at_one_version_which_comes_first() {
+async fn whole_tables_are_at_one_version_which_is_first() {
     let line = r#"{"o":1,"p":"x"}"#;
     let mut shop = Shop::open().await;
     shop.set(808, &[(ITEMS, &named(2, "b")), (LINES, line), (ITEMS, &named(1, "a"))]);
@@ -25,7 +25,7 @@ async fn whole_tables_are_at_one_version_which_comes_first() {
 }
 
 #[tokio::test]
-async fn tables_that_are_not_preloaded_are_refused() {
+async fn tables_that_are_not_preloaded_are_rejected() {
     let shop = Shop::open().await;
     for (tables, says) in
         [("items,users", "users are cached lazily"), ("shop.%22a,b%22", "not cached")]
@@ -39,7 +39,7 @@ async fn tables_that_are_not_preloaded_are_refused() {
 }
 
 #[tokio::test]
-async fn whole_tables_are_not_modified_until_one_of_them_changes() {
+async fn whole_tables_are_a_304_until_one_of_them_changes() {
     let mut shop = Shop::open().await;
     let etag = shop.get("/v1/store").await.header("etag").to_owned();
     shop.set(808, &[(USERS, &named(1, "Ann"))]);
@@ -72,7 +72,7 @@ async fn next_chunk(body: &mut axum::body::Body) -> Option<Bytes> {
 }
 
 #[tokio::test]
-async fn a_large_answer_comes_in_chunks_and_is_one_picture() {
+async fn a_large_response_comes_in_chunks_of_one_version() {
     let mut shop = large().await;
     let mut body = body_of_store(&shop, "identity").await;
     assert_eq!(body.size_hint().exact(), None);
@@ -92,21 +92,21 @@ async fn a_large_answer_comes_in_chunks_and_is_one_picture() {
 }
 
 #[tokio::test]
-async fn only_so_many_read_whole_tables_at_once() {
+async fn the_number_of_store_dumps_is_limited() {
     let shop = large().await;
     let mut reading = Vec::new();
     for _ in 0..64 {
         reading.push(body_of_store(&shop, "identity").await);
     }
     let refused = shop.get("/v1/store").await;
-    assert!(refused.problem(503).contains("64 clients are reading"));
+    assert!(refused.problem(503).contains("64 clients are already reading"));
     assert_eq!(refused.header("retry-after"), "1");
     reading.pop();
     shop.get("/v1/store").await.json();
 }
 
 #[tokio::test]
-async fn a_compressed_answer_is_written_as_it_is_read() {
+async fn a_compressed_response_is_written_as_it_is_read() {
     let shop = large().await;
     for coding in ["gzip", "br", "zstd"] {
         let mut body = body_of_store(&shop, coding).await;

@@ -1,4 +1,4 @@
-//! How the console's routes are answered.
+//! The handlers of the console.
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -7,19 +7,17 @@ use axum::response::Response;
 use crate::http::api::state::AppState;
 use crate::http::response::problem::{Problem, ProblemType};
 
-/// The page.
 pub(crate) async fn page(State(api): State<AppState>, headers: HeaderMap) -> Response {
-    api.console().page().answer(&headers)
+    api.console().page().respond(&headers)
 }
 
-/// A file of the page.
 pub(crate) async fn file(
     State(api): State<AppState>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let unknown =
-        || Problem::new(ProblemType::UnknownRoute, "the console has no file of this name");
+        || Problem::new(ProblemType::UnknownRoute, "the console has no file with this name");
     let file = api.console().file(&name).ok_or_else(unknown)?;
-    Ok(file.answer(&headers))
+    Ok(file.respond(&headers))
 }

@@ -1,13 +1,13 @@
-//! Why rows can't be had, as clients are told.
+//! Errors of cached rows as problems.
 
 use crate::http::response::problem::{Problem, ProblemType};
 use crate::store::{Resource, RowsError};
 use crate::table::{RowCachePlan, RowCaching};
 
-/// How the table's rows are held; a problem where they are not.
-pub(crate) fn held(table: &Resource) -> Result<&RowCachePlan, Problem> {
+/// The plan of the table's row cache; 409 where its rows are not cached.
+pub(crate) fn require_cached(table: &Resource) -> Result<&RowCachePlan, Problem> {
     match table.row_caching() {
-        RowCaching::Enabled(held) => Ok(held),
+        RowCaching::Enabled(plan) => Ok(plan),
         RowCaching::Disabled => Err(RowsError::NotCached(table.name.clone()).into()),
         RowCaching::Unavailable(reason) => {
             let (table, reason) = (table.name.clone(), reason.clone());
@@ -18,26 +18,28 @@ pub(crate) fn held(table: &Resource) -> Result<&RowCachePlan, Problem> {
 
 impl From<RowsError> for Problem {
     fn from(error: RowsError) -> Self {
-        let said = error.to_string();
+        let message = error.to_string();
         match error {
             RowsError::NotCached(_) => Self::new(
-                ProblemType::RowsNotHeld,
+                ProblemType::RowsNotCached,
                 format!(
-                    "{said}; to be served, they need rows = \"lazy\" or \"preload\" in the configuration"
+                    "{message}; to cache them, set rows = \"lazy\" or \"preload\" in the configuration"
                 ),
             ),
             RowsError::NotPreloaded(_) => Self::new(
-                ProblemType::RowsNotHeld,
+                ProblemType::RowsNotCached,
                 format!(
-                    "{said}, so they can be read by id only; to read all of them, they need \
+                    "{message}, so they can be read by id only; to read all of them, set \
                      rows = \"preload\" in the configuration"
                 ),
             ),
             RowsError::Unavailable { .. } | RowsError::Unencodable(_) => {
-                Self::new(ProblemType::RowsNotHeld, said)
+                Self::new(ProblemType::RowsNotCached, message)
             }
-            RowsError::BadKey(_) => Self::invalid(said),
-            RowsError::TemporarilyUnavailable(_) => Self::new(ProblemType::RowsNotNow, said),
+            RowsError::BadKey(_) => Self::invalid(message),
+            RowsError::TemporarilyUnavailable(_) => {
+                Self::new(ProblemType::RowsUnavailable, message)
+            }
         }
     }
 }

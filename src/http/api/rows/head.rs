@@ -1,4 +1,4 @@
-//! What all answers with rows have in common.
+//! What all responses with rows have in common.
 
 use std::io::Write as _;
 
@@ -11,18 +11,22 @@ use crate::http::middleware::observe::{HEADERS_USUAL, HIGHWATER_VERSION, version
 use crate::http::response::conditional;
 use crate::version::Version;
 
-/// The head of an answer.
-pub(super) struct Head {
+/// The head of a response with rows.
+pub(super) struct RowsHead {
     pub(super) version: Version,
     pub(super) etag: HeaderValue,
-    pub(super) served: XCache,
+    pub(super) x_cache: XCache,
 }
 
-impl Head {
-    /// The answer with this body, or 304 to who has it already.
-    pub(super) fn answer(self, asked: &HeaderMap, body: impl FnOnce() -> Body) -> Response {
+impl RowsHead {
+    /// The response with this body, or 304 if the client already has it.
+    pub(super) fn into_response(
+        self,
+        request: &HeaderMap,
+        body: impl FnOnce() -> Body,
+    ) -> Response {
         let mut response = Response::new(Body::empty());
-        if conditional::has_match(asked, &self.etag) {
+        if conditional::has_match(request, &self.etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
             *response.body_mut() = body();
@@ -37,12 +41,12 @@ impl Head {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         headers.insert(header::ETAG, self.etag);
-        self.served.tell(headers);
+        self.x_cache.write(headers);
         response
     }
 }
 
-/// `{"version":"…"`, which every body with several rows begins with.
+/// Appends `{"version":"…"`, the beginning of every body with several rows.
 pub(super) fn begin(version: Version, out: &mut Vec<u8>) {
     // Writing to a vector can't fail.
     let _ = write!(out, r#"{{"version":"{version}""#);
