@@ -58,11 +58,6 @@ impl Resource {
         self.definition.oid
     }
 
-    /// Names of the key's columns, in key order; empty when there is no key.
-    pub fn key_columns(&self) -> &[String] {
-        &self.definition.key_columns
-    }
-
     /// The columns by whose values callers see some of its rows only.
     pub fn scope_columns(&self) -> &[Column] {
         &self.definition.scope

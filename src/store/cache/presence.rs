@@ -36,12 +36,4 @@ impl<V> Presence<V> {
             known => known,
         }
     }
-
-    /// The value; `None` when it is absent or unknown.
-    pub(in crate::store) fn value(self) -> Option<V> {
-        match self {
-            Self::Present(value) => Some(value),
-            Self::Absent | Self::Unknown => None,
-        }
-    }
 }

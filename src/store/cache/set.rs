@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 
 use super::shared_cache::CacheGeneration;
-use super::{CachedKey, PendingLoads, Presence, SetKey, SetValue, SharedCache, StreamJoin};
+use super::{PendingLoads, Presence, SetKey, SetValue, SharedCache, StreamJoin};
 use crate::lsn::Lsn;
 use crate::snapshot::Xid;
 
@@ -125,12 +125,6 @@ impl<K: SetKey, V: SetValue> CachedSet<K, V> {
     /// The value in the cache.
     pub(in crate::store) fn find_cached(&self, key: &K) -> Presence<V> {
         self.cache.find(self.generation(), key)
-    }
-
-    /// The keys in the cache, those of absent values included. Takes time proportional to the whole
-    /// cache; does not count as use.
-    pub(in crate::store) fn keys(&self) -> Vec<CachedKey<K>> {
-        self.cache.keys(self.generation())
     }
 
     /// Caches a value past the join, as a defect would.

@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(generation.bytes(), 10 * (ENTRY_OVERHEAD + 18));
         // The least recently used value left first.
         assert_eq!(cache.find(generation.id(), &Key::integer(19)), Presence::Unknown);
-        assert!(cache.find(generation.id(), &Key::integer(20)).value().is_some());
+        assert_eq!(cache.find(generation.id(), &Key::integer(20)), Presence::Present(row("{}")));
         let next = generation.next();
         assert_eq!(cache.find(next.id(), &Key::integer(20)), Presence::Unknown);
         assert_eq!(next.entries(), 0);

@@ -46,7 +46,7 @@ impl StagedStore {
         staged.read(LAZY, 1);
         staged.query().await.answer(seen("10:10:", 800), Some(ONE));
         assert_eq!(staged.returned_row().await.as_deref(), Some(ONE));
-        stage
+        staged
     }
 
     /// Requests the verification of one table.

@@ -29,7 +29,7 @@ fn log_of(changes: &[(i64, Op)], max_changes: usize) -> VersionLog {
     log
 }
 
-fn changes(log: &VersionLog, lsn: u64) -> String {
+fn summary(log: &VersionLog, lsn: u64) -> String {
     let one = |change: LatestChange| {
         let sign = match change.op {
             Op::Insert => '+',
@@ -44,9 +44,9 @@ fn changes(log: &VersionLog, lsn: u64) -> String {
 #[test]
 fn each_id_is_reported_once_in_the_order_of_its_last_change() {
     let log = log_of(&[(1, Update), (2, Update), (1, Update), (3, Update), (2, Update)], PLENTY);
-    assert_eq!(changes(&log, 0), "1~ 3~ 2~");
-    assert_eq!(changes(&log, 3), "3~ 2~");
-    assert_eq!(changes(&log, 5), "");
+    assert_eq!(summary(&log, 0), "1~ 3~ 2~");
+    assert_eq!(summary(&log, 3), "3~ 2~");
+    assert_eq!(summary(&log, 5), "");
     assert_eq!(log.head(), at(5));
     assert_eq!(log.floor(), Position::START);
 }
@@ -54,9 +54,9 @@ fn each_id_is_reported_once_in_the_order_of_its_last_change() {
 #[test]
 fn the_operation_is_relative_to_the_position() {
     let log = log_of(&[(1, Insert), (1, Update), (2, Update), (3, Delete), (1, Update)], PLENTY);
-    assert_eq!(changes(&log, 0), "2~ 3- 1+");
-    assert_eq!(changes(&log, 1), "2~ 3- 1~");
-    assert_eq!(changes(&log, 3), "3- 1~");
+    assert_eq!(summary(&log, 0), "2~ 3- 1+");
+    assert_eq!(summary(&log, 1), "2~ 3- 1~");
+    assert_eq!(summary(&log, 3), "3- 1~");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_row_inserted_again_existed_or_not_depending_on_the_position() {
     let changes =
         [(1, Delete), (1, Insert), (9, Update), (1, Delete), (9, Update), (1, Insert), (1, Update)];
     let log = log_of(&changes, PLENTY);
-    let sign = |lsn| changes(&log, lsn).replace("9~ ", "");
+    let sign = |lsn| summary(&log, lsn).replace("9~ ", "");
     let seen: Vec<String> = (0..7).map(sign).collect();
     assert_eq!(seen, ["1~", "1+", "1~", "1~", "1+", "1+", "1~"]);
     assert_eq!(log.len(), 2 + 2);
@@ -74,19 +74,19 @@ fn a_row_inserted_again_existed_or_not_depending_on_the_position() {
 #[test]
 fn a_row_inserted_and_deleted_is_reported_as_deleted() {
     let log = log_of(&[(1, Insert), (1, Delete)], PLENTY);
-    assert_eq!(changes(&log, 0), "1-");
+    assert_eq!(summary(&log, 0), "1-");
 }
 
 #[test]
 fn missing_operations_in_the_stream_are_tolerated() {
     // Inserted again without a delete: it existed all the time.
     let log = log_of(&[(1, Insert), (1, Insert)], PLENTY);
-    assert_eq!(changes(&log, 1), "1~");
+    assert_eq!(summary(&log, 1), "1~");
     // Deleted twice: a client that has it must get the delete; and it did not exist in between.
     let log = log_of(&[(1, Delete), (1, Delete), (9, Update), (1, Update)], PLENTY);
-    assert_eq!(changes(&log, 2), "9~ 1+");
-    assert_eq!(changes(&log, 1), "9~ 1+");
-    assert_eq!(changes(&log, 0), "9~ 1~");
+    assert_eq!(summary(&log, 2), "9~ 1+");
+    assert_eq!(summary(&log, 1), "9~ 1+");
+    assert_eq!(summary(&log, 0), "9~ 1~");
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn the_oldest_changes_beyond_max_changes_are_evicted() {
     let mut log = log_of(&[(1, Update), (2, Update), (1, Update), (3, Update), (4, Update)], 3);
     assert_eq!(log.floor(), at(2));
     assert_eq!(log.floor_time(), CommitTime(2_000_000));
-    assert_eq!(changes(&log, 2), "1~ 3~ 4~");
+    assert_eq!(summary(&log, 2), "1~ 3~ 4~");
     log.apply(Key::integer(5), Insert, at(6), CommitTime(0), 3);
     assert_eq!(log.floor(), at(3));
     // An evicted id is added anew.
     log.apply(Key::integer(2), Insert, at(7), CommitTime(0), 3);
-    assert_eq!(changes(&log, 5), "5+ 2+");
+    assert_eq!(summary(&log, 5), "5+ 2+");
     log.apply(Key::integer(3), Delete, at(8), CommitTime(0), 0);
     assert_eq!((log.floor(), log.len()), (at(8), 0));
 }
@@ -112,10 +112,10 @@ fn earlier_lifetimes_count_and_are_evicted_in_order() {
     // The oldest entry is the position of the first reinsertion, then 2's update.
     assert!(log.evict_oldest());
     assert_eq!((log.floor(), log.len()), (at(2), 3));
-    assert_eq!((changes(&log, 2), changes(&log, 3)), ("2~ 1~".into(), "2~ 1+".into()));
+    assert_eq!((summary(&log, 2), summary(&log, 3)), ("2~ 1~".into(), "2~ 1+".into()));
     assert!(log.evict_oldest());
     assert_eq!((log.floor(), log.len()), (at(4), 2));
-    assert_eq!(changes(&log, 4), "1+");
+    assert_eq!(summary(&log, 4), "1+");
     assert!(log.evict_oldest());
     assert!(log.evict_oldest());
     assert!(!log.evict_oldest());
@@ -126,7 +126,7 @@ fn earlier_lifetimes_count_and_are_evicted_in_order() {
 fn old_changes_expire() {
     let mut log = log_of(&[(1, Update), (2, Update), (3, Update)], PLENTY);
     while log.expire_oldest(CommitTime(3_000_000)) {}
-    assert_eq!((changes(&log, 2), log.floor()), ("3~".into(), at(2)));
+    assert_eq!((summary(&log, 2), log.floor()), ("3~".into(), at(2)));
 }
 
 #[test]
@@ -134,9 +134,9 @@ fn a_reset_removes_everything() {
     let mut log = log_of(&[(1, Update), (2, Delete), (2, Insert)], PLENTY);
     drop(log.reset(after(9), CommitTime(5)));
     assert_eq!((log.floor(), log.head(), log.floor_time()), (after(9), after(9), CommitTime(5)));
-    assert_eq!((changes(&log, 9), log.len()), (String::new(), 0));
+    assert_eq!((summary(&log, 9), log.len()), (String::new(), 0));
     log.apply(Key::integer(1), Update, at(10), CommitTime(0), PLENTY);
-    assert_eq!(changes(&log, 9), "1~");
+    assert_eq!(summary(&log, 9), "1~");
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn giving_memory_back_keeps_the_entries() {
     for _ in 0..2500 {
         log.evict_oldest();
     }
-    let before = (changes(&log, 2500), changes(&log, 5000), log.len());
+    let before = (summary(&log, 2500), summary(&log, 5000), log.len());
     let bytes = log.bytes();
     assert!(log.has_spare_chunk() && log.is_sparse());
     while log.has_spare_chunk() {
         log.release_chunk();
     }
     assert!(log.bytes() + 2 * 48 * SPARE <= bytes, "{} of {bytes}", log.bytes());
-    assert_eq!((changes(&log, 2500), changes(&log, 5000), log.len()), before);
+    assert_eq!((summary(&log, 2500), summary(&log, 5000), log.len()), before);
     for (id, lsn) in (2500..4000).zip(10_000..) {
         log.apply(Key::integer(id), Update, at(lsn), CommitTime(0), PLENTY);
     }

@@ -210,18 +210,18 @@ async fn changes_while_a_table_is_copied_are_applied_to_the_copy_unless_it_conta
             let mut staged = StagedStore::new();
             staged.preload();
             let copy = staged.copy().await;
-            let when = |stage: &mut StagedStore, now: u32| {
+            let when = |staged: &mut StagedStore, now: u32| {
                 if now == moment {
                     staged.change(880, 10, PRELOADED, 1, partial(TWO_PARTLY, None));
                 }
             };
-            when(&mut stage, 0);
+            when(&mut staged, 0);
             assert!(copy.begin(seen(snapshot, 880)).await);
-            when(&mut stage, 1);
+            when(&mut staged, 1);
             assert!(copy.row(1, copied).await);
             drop(copy);
             staged.pass().await;
-            when(&mut stage, 2);
+            when(&mut staged, 2);
             staged.pass().await;
             assert_eq!(
                 staged.held(PRELOADED, 1).await.as_deref(),

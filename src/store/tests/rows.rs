@@ -218,7 +218,7 @@ async fn keys_requested_together_are_one_query_whatever_the_number_of_requests()
 #[tokio::test(start_paused = true)]
 async fn an_unencodable_row_fails_alone() {
     let script = Script::default();
-    *script.unwritable.lock() = Some(Key::integer(2));
+    *script.unencodable.lock() = Some(Key::integer(2));
     for id in 1..=3 {
         script.holds(Key::integer(id), Key::integer(id), "{}");
     }
@@ -245,7 +245,7 @@ async fn an_unencodable_row_fails_alone() {
 async fn a_preloaded_table_reports_an_unencodable_row_until_it_changes() {
     let mut harness = RowsHarness::preloaded(&[1, 2]).await;
     let all = harness.table.clone().into();
-    *harness.script.unwritable.lock() = Some(Key::integer(2));
+    *harness.script.unencodable.lock() = Some(Key::integer(2));
     harness.change(808, Key::integer(2), RowAfter::Unresolved);
     harness.pass().await;
     let refused = harness.store.page(&all, None, 9, soon()).await.unwrap_err();
@@ -256,7 +256,7 @@ async fn a_preloaded_table_reports_an_unencodable_row_until_it_changes() {
     // Likewise once the database writes it after all.
     harness.change(824, Key::integer(2), RowAfter::Unresolved);
     harness.pass().await;
-    *harness.script.unwritable.lock() = None;
+    *harness.script.unencodable.lock() = None;
     tokio::time::sleep(Duration::from_secs(1)).await;
     harness.pass().await;
     assert_eq!(harness.store.page(&all, None, 9, soon()).await.unwrap().rows.len(), 2);
@@ -322,7 +322,7 @@ async fn an_unencodable_row_is_left_out_of_changes() {
         let mut harness = RowsHarness::new(mode, RowLimits::default(), script);
         harness.start();
         harness.pass().await;
-        *harness.script.unwritable.lock() = Some(Key::integer(2));
+        *harness.script.unencodable.lock() = Some(Key::integer(2));
         harness.change(808, Key::integer(2), RowAfter::Unresolved);
         harness.writer.apply(vec![commit(880, &[1, 2, 3].map(|id| (1, id, Op::Update)))]);
         let query =

@@ -186,7 +186,7 @@ impl StagedStore {
         copy.row(id, json).await;
         drop(copy);
         staged.pass().await;
-        stage
+        staged
     }
 
     pub(in crate::store) fn preload(&mut self) {
@@ -236,7 +236,7 @@ impl StagedStore {
     }
 
     /// The row that the request returned.
-    pub(in crate::store) async fn summary(&mut self) -> Option<String> {
+    pub(in crate::store) async fn returned_row(&mut self) -> Option<String> {
         self.readers.join_next().await.unwrap().unwrap().unwrap().0
     }
 
