@@ -140,7 +140,7 @@ mod tests {
     fn every_metric_is_described_well() {
         let metrics = Metrics::new().unwrap();
         let families = metrics.registry.gather();
-        assert!(families.iter().any(|f| f.name() == "highwater_replication_connected"));
+        assert!(families.iter().any(|f| f.name() == "highwater_http_connections"));
         assert!(families.iter().any(|f| f.name() == "highwater_build_info"));
     }
 }

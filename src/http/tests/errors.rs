@@ -16,7 +16,7 @@ async fn invalid_parameters_are_rejected() {
         ("include=columns", "`include` must be one of `rows`"),
         ("where=owner_id:5", "is not a scope column"),
         ("tabels=items", "`tables`"),
-        ("after=a&after=b", "given twice"),
+        ("limit=1&limit=2", "given twice"),
         ("tables=%C3%28", "not UTF-8"),
         ("tables=,", "empty name"),
     ] {

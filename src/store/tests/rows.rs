@@ -268,7 +268,10 @@ async fn a_refusal_by_the_database_is_reported_and_not_cached() {
     harness.start();
     let cases = [
         (LoadError::BadKey("no number".into()), "no number"),
-        (LoadError::Unavailable("down".into()), "the row is not in memory, and the database can't"),
+        (
+            LoadError::Unavailable("down".into()),
+            "the row is not in memory, and rows can't be read from the database",
+        ),
         (
             LoadError::Refused("grant it".into()),
             "the rows of items can't be held in memory: grant it",

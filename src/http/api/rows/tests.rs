@@ -85,7 +85,7 @@ fn several_columns_are_split_before_they_are_decoded() {
         r#"[1,true,"x"]"#
     );
     for (text, kinds, says) in [
-        ("7", kinds.as_slice(), "has 1 value where the key has 2: a, b; a `,` inside"),
+        ("7", kinds.as_slice(), "has 1 value where the key has 2: a, b; write a `,` inside"),
         ("7%2Ca", &kinds, "has 1 value"),
         ("1,2,3", &kinds, "has 3 values"),
         ("1,2", &[JsonType::Integer], "has 2 values where the key has 1: a"),
@@ -101,7 +101,7 @@ fn a_list_is_split_by_the_columns_of_the_key() {
     let kinds = [JsonType::Integer, JsonType::String];
     assert_eq!(keys("1,a,2,b%2C", &kinds).as_deref(), Ok(r#"[[1,"a"], [2,"b,"]]"#));
     let rejected = keys("1,a,2", &kinds).unwrap_err();
-    assert!(rejected.contains("has 3 values") && rejected.contains("each has 2 values, a, b"));
+    assert!(rejected.contains("has 3 values") && rejected.contains("each id has 2 values, a, b"));
     let list = |ids: usize| vec!["1"; ids].join(",");
     assert!(keys(&list(1_000), &[JsonType::Integer]).is_ok());
     assert!(keys(&list(1_001), &[JsonType::Integer]).unwrap_err().contains("at most 1000"));

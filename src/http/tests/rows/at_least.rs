@@ -55,7 +55,7 @@ async fn an_lsn_is_not_accepted_while_the_stream_is_down() {
     away(&shop, Phase::Disconnected("gone".into()));
     for path in PATHS {
         let by_lsn = shop.get(&format!("{}&wait=0", at(path, "0/320"))).await;
-        assert!(by_lsn.problem(503).contains("does not say of which server"), "{path}");
+        assert!(by_lsn.problem(503).contains("an LSN does not name its timeline"), "{path}");
         assert_eq!(shop.get(&at(path, &version(START))).await.status, 200, "{path}");
     }
     let client = shop.service.client.clone();
@@ -75,7 +75,7 @@ async fn an_lsn_is_accepted_only_if_the_server_responded_just_now() {
     shop.service.source.send_modify(|source| source.last_seen = long_ago);
     for path in PATHS {
         let by_lsn = shop.get(&format!("{}&wait=0", at(path, "0/320"))).await;
-        assert!(by_lsn.problem(503).contains("was not seen just now"), "{path}");
+        assert!(by_lsn.problem(503).contains("has not responded just now"), "{path}");
         assert_eq!(shop.get(&at(path, &version(START))).await.status, 200, "{path}");
     }
     let client = shop.service.client.clone();
@@ -107,7 +107,7 @@ async fn a_position_that_is_not_reached_in_time_is_a_problem() {
         let begun = Instant::now();
         let reply = shop.get(&format!("{}&wait=50ms", at(path, "0/328"))).await;
         assert!(
-            reply.problem(503).contains("asked for is 0/328, and this instance has applied 0/320")
+            reply.problem(503).contains("position is 0/328, and this instance has applied 0/320")
         );
         assert_eq!(reply.header("retry-after"), "1");
         let elapsed = begun.elapsed();
@@ -129,7 +129,7 @@ async fn a_version_of_another_timeline_is_a_conflict() {
     let shop = Shop::open().await;
     let reply = shop.get(&at(PATHS[0], "000000ff-0000000000000001")).await;
     let detail = reply.problem(409);
-    assert!(detail.contains("history 000000ff") && detail.contains("follows 000000ab"), "{detail}");
+    assert!(detail.contains("epoch 000000ff") && detail.contains("follows 000000ab"), "{detail}");
 }
 
 #[tokio::test]

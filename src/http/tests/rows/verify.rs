@@ -54,6 +54,6 @@ async fn one_verification_runs_at_a_time() {
     assert!(first.is_err(), "it waits for its turn");
     let directory = shop.service.client.store.directory();
     let waiting = shop.service.client.store.verify(directory.resources()).unwrap();
-    assert!(verify(&shop, "items").await.problem(409).contains("already"));
+    assert!(verify(&shop, "items").await.problem(409).contains("another verification is running"));
     drop(waiting);
 }
