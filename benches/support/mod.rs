@@ -19,6 +19,7 @@ pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod stream;
 pub(crate) mod writers;
+pub(crate) mod wrk;
 
 use std::path::PathBuf;
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::load::WriteLoad;
 use super::process;
 use super::samples::Samples;
+use super::wrk;
 
 /// Load before the counted one.
 const WARM_UP_SECONDS: f64 = 0.5;
@@ -15,7 +16,7 @@ const WARM_UP_SECONDS: f64 = 0.5;
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Effort {
     /// Keep-alive connections, each of which sends its next request after the response.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 16)]
     pub(crate) connections: usize,
     /// Seconds of each turn.
     #[arg(long, default_value_t = 3.0)]
@@ -66,7 +67,10 @@ impl Rival {
             rate: None,
         };
         let cpu_before = self.cpu()?;
-        let outcome = load.run_apart().await?;
+        let outcome = match wrk::run(&load).await? {
+            Some(outcome) => outcome,
+            None => load.run_apart().await?,
+        };
         let cpu = self.cpu()? - cpu_before;
         if warm_up {
             return Ok(());

@@ -39,6 +39,11 @@ impl Samples {
         self.median() / other.median()
     }
 
+    /// The median of the ratios of measurements that were made in pairs.
+    pub(crate) fn paired_ratio_to(&self, other: &Self) -> f64 {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect()).median()
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);

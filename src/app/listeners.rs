@@ -116,7 +116,7 @@ async fn watch(
         // Elapsed or notified: both mean to check.
         let _ = tokio::time::timeout(RELOAD_INTERVAL, reload.notified()).await;
         let checked = certificates.clone();
-        let outcome = tokio::task::spawn_blocking(move || checked.look()).await;
+        let outcome = tokio::task::spawn_blocking(move || checked.reload()).await;
         match outcome.context("check the certificate")? {
             ReloadOutcome::Same => {}
             ReloadOutcome::Replaced => report_expiry(&certificates, &metrics),
@@ -131,7 +131,7 @@ async fn watch(
 
 /// Reports the certificate's expiry time as a metric and in the log.
 fn report_expiry(certificates: &Certificates, metrics: &Metrics) {
-    let seconds = certificates.valid_until();
+    let seconds = certificates.expiry();
     metrics.tls_certificate_expiry.with_label_values::<&str>(&[]).set(seconds);
     let until = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     if until < Timestamp::now() {

@@ -105,6 +105,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("zstd", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
+    ("pin_project_lite", &["http"]),
+    ("governor", &["http"]),
     ("utoipa", &["http"]),
     ("postcard", &["codec"]),
     ("twox_hash", &["codec", "http"]),

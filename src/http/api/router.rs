@@ -1,15 +1,9 @@
 //! The routers of both listeners: endpoints with the layers around them.
 
-use std::any::Any;
-
 use axum::Router;
-use axum::body::Body;
-use axum::http::Response;
-use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, any};
 use tokio::sync::watch;
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::TokenVerifier;
 use crate::http::api::document::OPENAPI_JSON;
@@ -18,6 +12,7 @@ use crate::http::api::endpoints;
 use crate::http::api::routes::{Route, RouteAccess, Transport};
 use crate::http::api::state::AppState;
 use crate::http::middleware::auth_layer::AuthLayer;
+use crate::http::middleware::catch_panic::CatchPanic;
 use crate::http::middleware::compress::Compress;
 use crate::http::middleware::cors;
 use crate::http::middleware::observe::Observe;
@@ -107,7 +102,7 @@ impl<'a> RouterBuild<'a> {
         let layers = ServiceBuilder::new()
             .layer(Observe::new(pattern, self.versioned_by(route), self.metrics))
             .option_layer(cors::layer(&self.options.cors_origins))
-            .layer(CatchPanicLayer::custom(panicked))
+            .layer(CatchPanic)
             .layer(Compress { is_stream: route.transport == Transport::EventStream })
             .layer(AuthLayer::new(route, self.authority.clone(), self.buckets.clone()));
         methods.layer(layers)
@@ -121,20 +116,9 @@ async fn unknown_route() -> Problem {
     )
 }
 
-/// The response to a panic: the client learns that it happened, the log the message.
-#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
-fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("(no message)");
-    Problem::internal(format!("a handler panicked: {message}")).into_response()
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::body::to_bytes;
+    use axum::body::{Body, to_bytes};
     use axum::extract::Request;
     use tower::ServiceExt;
 

@@ -1,9 +1,9 @@
-//! Who may ask: every request of a route is looked at here, before its handler.
+//! Authentication and rate limits: every request of a route passes here before its handler.
 //!
-//! The gate stands around the route that the router found, and what it does follows from the route
-//! ([`Route::access`]), never from the path's text: two spellings of a path can't be answered
-//! differently. Who was let in is shown out when their token ends, if they are still waiting for an
-//! answer then; one that goes on after its head, a stream or socket, looks itself.
+//! The layer is part of the route that the router found, and what it does follows from the route
+//! ([`Route::access`]), never from the text of the path: two spellings of a path can't be treated
+//! differently. A pending request is cancelled with 401 when its token expires; a stream or socket,
+//! whose work continues after the response's head, checks that itself.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -23,9 +23,9 @@ use crate::http::response::problem::{Problem, ProblemType};
 /// The layer around one route.
 #[derive(Clone)]
 pub(crate) struct AuthLayer {
-    /// `None`: nobody is asked.
+    /// `None`: requests are not authenticated.
     authority: Option<TokenVerifier>,
-    /// Who asked how often; `None`: nobody is counted.
+    /// `None`: no rate limit.
     buckets: Option<Buckets>,
     route: Route,
 }
@@ -36,12 +36,12 @@ impl AuthLayer {
         authority: Option<TokenVerifier>,
         buckets: Option<Buckets>,
     ) -> Self {
-        // Probes and scrapers are never too many.
+        // Probes and scrapers must not be rejected when clients use up the limit.
         let buckets = buckets.filter(|_| route.is_rate_limited);
         Self { authority, buckets, route }
     }
 
-    /// Who asks, and not too often; a problem where they may not. Those who are refused count, too.
+    /// Authenticates the caller and applies the rate limit; rejected requests count against it.
     fn authorize(&self, request: &Request) -> Result<Principal, Problem> {
         let caller = self.authenticate(request);
         let Some(buckets) = &self.buckets else { return caller };
@@ -57,11 +57,11 @@ impl AuthLayer {
         caller
     }
 
-    /// Who asks; a problem where they may not.
+    /// The caller, if it may use the route.
     fn authenticate(&self, request: &Request) -> Result<Principal, Problem> {
         let Some(authority) = &self.authority else { return Ok(Principal::Unrestricted) };
         let access = self.route.access;
-        // What is offered at a path is no secret, and browsers ask for it without a token.
+        // The methods of a path are no secret, and browsers ask for them without a token.
         if request.method() == Method::OPTIONS {
             return Ok(Principal::Anonymous);
         }
@@ -94,22 +94,22 @@ fn identify(
             authority.identify(token).map_err(|refused| refused.to_string())
         }
     };
-    // One answer for every reason.
+    // The same response for every reason: the client learns nothing about the token.
     token.map(Principal::Authenticated).map_err(|reason| {
-        tracing::debug!(reason, "a token was refused");
+        tracing::debug!(reason, "token rejected");
         Problem::invalid_token()
     })
 }
 
-/// A request's token.
+/// The token of a request.
 enum PresentedToken<'a> {
     Absent,
     Unreadable,
     Sent(&'a str),
 }
 
-/// The token is in `Authorization`. Web pages can't send that header when they open a socket: there
-/// it may be among the protocols they offer.
+/// The token is in `Authorization`. Web pages can't send that header when they open a WebSocket: there
+/// it may be among the offered subprotocols.
 fn token(headers: &HeaderMap, route: Route) -> PresentedToken<'_> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     match (lines.next(), lines.next()) {
@@ -120,14 +120,14 @@ fn token(headers: &HeaderMap, route: Route) -> PresentedToken<'_> {
     }
 }
 
-/// `Bearer TOKEN` (RFC 6750, 2.1); the word's case doesn't matter.
+/// `Bearer TOKEN` (RFC 6750, 2.1), the scheme in any case.
 fn bearer(line: &HeaderValue) -> Option<&str> {
     let (scheme, token) = line.to_str().ok()?.split_once(' ')?;
     let token = token.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// What stands before the token among the protocols of a socket.
+/// Prefix of the subprotocol that carries the token.
 const BEARER_PROTOCOL: &str = "bearer.";
 
 fn offered(headers: &HeaderMap) -> PresentedToken<'_> {
@@ -145,7 +145,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = AuthService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AuthService { inner, gate: self.clone() }
+        AuthService { inner, auth: self.clone() }
     }
 }
 
@@ -153,16 +153,16 @@ impl<S> Layer<S> for AuthLayer {
 #[derive(Clone)]
 pub(crate) struct AuthService<S> {
     inner: S,
-    gate: AuthLayer,
+    auth: AuthLayer,
 }
 
-type Answered = Result<Response, Infallible>;
+type ServiceResult = Result<Response, Infallible>;
 
-/// What the answer passes through on its way out.
-type Out = fn(Answered) -> Answered;
+/// Completes a response for its caller.
+type Complete = fn(ServiceResult) -> ServiceResult;
 
-/// An answer that comes at once, or as long as a token is valid.
-type Watched = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
+/// A rejection, or a response that the expiry of the token may replace.
+type RejectedOrExpiring = Either<Ready<ServiceResult>, BoxFuture<'static, ServiceResult>>;
 
 impl<S> Service<Request> for AuthService<S>
 where
@@ -171,50 +171,54 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Map<S::Future, Out>, Watched>;
+    type Future = Either<Map<S::Future, Complete>, RejectedOrExpiring>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        match self.gate.authorize(&request) {
+        match self.auth.authorize(&request) {
             Ok(caller) => {
-                let out: Out = match caller {
-                    Principal::Unrestricted => |answered| answered,
-                    _ => |answered| answered.map(for_one),
+                let complete: Complete = match caller {
+                    Principal::Unrestricted => |response| response,
+                    _ => |response| response.map(private),
                 };
                 request.extensions_mut().insert(caller.clone());
-                let answer = self.inner.call(request).map(out);
+                let response = self.inner.call(request).map(complete);
                 if caller.can_expire() {
-                    Either::Right(Either::Right(while_valid(caller, answer).boxed()))
+                    Either::Right(Either::Right(while_valid(caller, response).boxed()))
                 } else {
-                    Either::Left(answer)
+                    Either::Left(response)
                 }
             }
             Err(problem) => {
-                Either::Right(Either::Left(ready(Ok(for_one(problem.into_response())))))
+                Either::Right(Either::Left(ready(Ok(private(problem.into_response())))))
             }
         }
     }
 }
 
-/// Whatever a request waits for, it is refused once its token isn't valid any more.
-async fn while_valid(caller: Principal, answer: impl Future<Output = Answered>) -> Answered {
+/// The response, or 401 as soon as the caller's token is no longer valid.
+async fn while_valid(
+    caller: Principal,
+    response: impl Future<Output = ServiceResult>,
+) -> ServiceResult {
     tokio::select! {
-        // Most answers are there at once.
+        // In this order because most responses are there at once.
         biased;
-        answered = answer => answered,
-        () = caller.expired() => Ok(for_one(Problem::invalid_token().into_response())),
+        response = response => response,
+        () = caller.expired() => Ok(private(Problem::invalid_token().into_response())),
     }
 }
 
-/// Keeps whoever stores answers from giving this one to another.
-fn for_one(mut response: Response) -> Response {
+/// Keeps shared caches from giving the response to another caller.
+fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("authorization"));
-    let kept = headers.get(header::CACHE_CONTROL).is_none_or(|control| control == "no-cache");
-    if kept {
+    let may_be_stored =
+        headers.get(header::CACHE_CONTROL).is_none_or(|control| control == "no-cache");
+    if may_be_stored {
         let private = HeaderValue::from_static("private, no-cache");
         headers.insert(header::CACHE_CONTROL, private);
     }
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_a_bearer_in_one_authorization_header() {
+    fn a_token_is_sent_as_bearer_in_one_authorization_header() {
         let authorized = |line| sent(CHANGES, &[("authorization", line)]);
         assert_eq!(authorized("Bearer abc"), "abc");
         assert_eq!(authorized("bEaReR  abc "), "abc");
@@ -251,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_are_none() {
+    fn two_authorization_headers_are_rejected() {
         let mut headers = HeaderMap::new();
         for line in ["Bearer a", "Bearer b"] {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(line));
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_may_bring_its_token_among_the_protocols() {
+    fn a_websocket_may_send_its_token_as_a_subprotocol() {
         let offer = ("sec-websocket-protocol", "highwater, bearer.abc");
         assert_eq!(sent(SOCKET, &[offer]), "abc");
         assert_eq!(sent(CHANGES, &[offer]), "(absent)");

@@ -1,10 +1,10 @@
-//! Compression of answers that one client alone is given; of those that many are given, [`Told`]
-//! keeps a compressed form.
+//! Compression of responses to a single client. Responses shared by many clients are compressed once, by
+//! [`EncodedResponse`].
 //!
-//! A compressor's body is six kilobytes large, whether it compresses or not. So who does not ask for
-//! compression, and every stream, is answered with the body as it is.
+//! tower-http's compressing body takes 6 kB, whether it compresses or not. So it is used only for
+//! clients that accept compression, and never for streams.
 //!
-//! [`Told`]: super::told::Told
+//! [`EncodedResponse`]: crate::http::response::encoded_response::EncodedResponse
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -21,13 +21,12 @@ use tower_http::compression::{Compression, CompressionBody, CompressionLayer};
 use crate::http::response::encoded_response::COMPRESSED_BYTES_MIN;
 use crate::http::response::encoding::Encoding;
 
-/// What is worth compressing.
 type CompressPredicate = SizeAbove;
 
 /// The layer around one route.
 #[derive(Clone)]
 pub(crate) struct Compress {
-    /// A compressor would hold events back until it has enough of them.
+    /// Streams are not compressed: a compressor delays events until it has a block of them.
     pub(crate) is_stream: bool,
 }
 
@@ -35,12 +34,12 @@ impl<S> Layer<S> for Compress {
     type Service = CompressService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let compressing = CompressionLayer::new().compress_when(worth()).layer(inner);
+        let compressing = CompressionLayer::new().compress_when(predicate()).layer(inner);
         CompressService { compressing, is_stream: self.is_stream }
     }
 }
 
-fn worth() -> CompressPredicate {
+fn predicate() -> CompressPredicate {
     SizeAbove::new(COMPRESSED_BYTES_MIN)
 }
 
@@ -51,8 +50,8 @@ pub(crate) struct CompressService<S> {
     is_stream: bool,
 }
 
-type Answered<B> = Result<Response<B>, Infallible>;
-type Out<B> = fn(Answered<B>) -> Answered<Body>;
+type ServiceResult<B> = Result<Response<B>, Infallible>;
+type Complete<B> = fn(ServiceResult<B>) -> ServiceResult<Body>;
 
 impl<S> Service<Request> for CompressService<S>
 where
@@ -61,10 +60,10 @@ where
     type Response = Response;
     type Error = Infallible;
     type Future = Either<
-        Map<S::Future, Out<Body>>,
+        Map<S::Future, Complete<Body>>,
         Map<
             <Compression<S, CompressPredicate> as Service<Request>>::Future,
-            Out<CompressionBody<Body>>,
+            Complete<CompressionBody<Body>>,
         >,
     >;
 
@@ -73,29 +72,29 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let out: Out<Body> = match Encoding::preferred(request.headers()) {
-            _ if self.is_stream => |answered| answered,
-            None => |answered| answered.map(as_it_is),
+        let complete: Complete<Body> = match Encoding::preferred(request.headers()) {
+            _ if self.is_stream => |response| response,
+            None => |response| response.map(uncompressed),
             Some(_) => {
-                let out: Out<CompressionBody<Body>> =
-                    |answered| answered.map(|response| response.map(Body::new));
-                return Either::Right(self.compressing.call(request).map(out));
+                let complete: Complete<CompressionBody<Body>> =
+                    |response| response.map(|response| response.map(Body::new));
+                return Either::Right(self.compressing.call(request).map(complete));
             }
         };
-        Either::Left(self.compressing.get_mut().call(request).map(out))
+        Either::Left(self.compressing.get_mut().call(request).map(complete))
     }
 }
 
-/// Whoever stores answers must know that this one would be another to who wants it compressed.
-fn as_it_is(mut response: Response) -> Response {
+/// Marks a response that would be compressed for another client: caches must keep the two apart.
+fn uncompressed(mut response: Response) -> Response {
     let headers = response.headers();
-    let is_told = || {
+    let has_vary = || {
         let mut lines = headers.get_all(header::VARY).iter();
         lines.any(|line| line.as_bytes().eq_ignore_ascii_case(b"accept-encoding"))
     };
     if !headers.contains_key(header::CONTENT_ENCODING)
-        && worth().should_compress(&response)
-        && !is_told()
+        && predicate().should_compress(&response)
+        && !has_vary()
     {
         let vary = HeaderValue::from_static("accept-encoding");
         response.headers_mut().append(header::VARY, vary);

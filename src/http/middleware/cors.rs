@@ -1,4 +1,4 @@
-//! Which web pages may read answers (CORS).
+//! CORS: the origins whose web pages may read responses.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::http::middleware::observe::HIGHWATER_VERSION;
 use crate::http::middleware::request_id::X_REQUEST_ID;
 use crate::http::options::AllowedOrigin;
 
-/// Browsers needn't ask again for this long.
+/// Time for which browsers may reuse the response to a preflight request.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
 
-/// The layer for these origins; none when there are none, so that it costs nothing.
+/// The layer for these origins; `None` without any, so that it costs nothing.
 pub(crate) fn layer(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -47,7 +47,7 @@ fn allowed(origins: &[AllowedOrigin]) -> AllowOrigin {
         AllowedOrigin::Any => None,
         AllowedOrigin::Exactly(origin) => Some(origin.clone()),
     };
-    // One `*` among them makes the list meaningless.
+    // One `*` allows every origin, whatever else is listed.
     let listed: Option<Vec<HeaderValue>> = origins.iter().map(exact).collect();
     listed.map_or_else(AllowOrigin::any, AllowOrigin::list)
 }

@@ -1,6 +1,7 @@
-//! What stands around every handler: authentication, rate limits, metrics, compression, CORS.
+//! The layers around every handler: authentication, rate limits, metrics, panics, compression, CORS.
 
 pub(in crate::http) mod auth_layer;
+pub(in crate::http) mod catch_panic;
 pub(in crate::http) mod compress;
 pub(in crate::http) mod cors;
 pub(in crate::http) mod observe;

@@ -1,116 +1,53 @@
-//! How often a client may ask: so many requests a second, and a burst of them at once.
-//!
-//! One number for each client, the time at which its bucket will be full again (GCRA): asking puts it
-//! off by one request's worth, and who would put it off too far is refused.
+//! Rate limits: a token bucket for each client, refilled continuously (GCRA, crate `governor`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use governor::clock::{Clock, MonotonicClock, Reference};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+use governor::{Quota, RateLimiter};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-/// Clients that are told apart; beyond it, those that come anew share one bucket until others are
-/// forgotten. A client is forgotten once its bucket is full again.
-const CLIENTS_MAX: usize = 65_536;
+/// Buckets kept at most. At the limit, new clients share one bucket until others are removed; a bucket
+/// is removed once it is full again.
+const BUCKETS_MAX: usize = 65_536;
 
-/// Between two searches for clients to forget.
+/// Minimum time between two searches for full buckets: each visits all of them.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a rejected client is asked to wait at least.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// Requests that a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Per second, in the long run.
+    /// Requests per second, in the long run.
     pub per_second: u32,
-    /// At once.
+    /// Requests at once.
     pub burst: u32,
 }
 
-/// Whom a bucket belongs to.
+/// The client that a bucket belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum BucketOwner {
-    /// A token that is known, as a hash of it.
+    /// Hash of a valid token.
     Token(u64),
-    /// An address without such a token; of IPv6 the network, of which one customer has many.
+    /// Address of a client without one; for IPv6 its /64 network, because one customer has a whole
+    /// network.
     Address(IpAddr),
-    /// Everybody for whom there was no room.
+    /// All clients that came when there were [`BUCKETS_MAX`] buckets.
     Others,
 }
 
-/// The buckets of all clients. Cloning shares them.
-#[derive(Clone)]
-pub(crate) struct Buckets(Arc<BucketsInner>);
-
-struct BucketsInner {
-    /// What one request takes from a bucket, as the time in which it comes back.
-    cost: Duration,
-    /// What a full bucket holds, beside the request that is asked.
-    spare: Duration,
-    began: Instant,
-    hasher: RandomState,
-    table: Mutex<BucketTable>,
-}
-
-#[derive(Default)]
-struct BucketTable {
-    /// When each bucket will be full again, since the beginning.
-    full_at: HashMap<BucketOwner, Duration>,
-    swept_at: Duration,
-}
-
-impl Buckets {
-    pub(crate) fn new(limit: RateLimit) -> Self {
-        let cost = Duration::from_secs(1) / limit.per_second.max(1);
-        Self(Arc::new(BucketsInner {
-            cost,
-            spare: cost * limit.burst.saturating_sub(1),
-            began: Instant::now(),
-            hasher: RandomState::new(),
-            table: Mutex::default(),
-        }))
-    }
-
-    /// The client that a token stands for.
-    pub(crate) fn of_token(&self, token: &[u8]) -> BucketOwner {
-        BucketOwner::Token(self.0.hasher.hash_one(token))
-    }
-
-    /// Takes a request from a client's bucket; where it is empty, says how long to wait.
-    pub(crate) fn take(&self, client: BucketOwner) -> Result<(), Duration> {
-        self.0.take(client, self.0.began.elapsed())
-    }
-}
-
-impl BucketsInner {
-    fn take(&self, client: BucketOwner, now: Duration) -> Result<(), Duration> {
-        let mut table = self.table.lock();
-        let client = table.room_for(client, now);
-        let full_at = table.full_at.entry(client).or_default();
-        let missing = full_at.saturating_sub(now);
-        if let Some(wait) = missing.checked_sub(self.spare).filter(|wait| !wait.is_zero()) {
-            return Err(wait);
-        }
-        *full_at = now + missing + self.cost;
-        Ok(())
-    }
-}
-
-impl BucketTable {
-    fn room_for(&mut self, client: BucketOwner, now: Duration) -> BucketOwner {
-        if self.full_at.len() < CLIENTS_MAX || self.full_at.contains_key(&client) {
-            return client;
-        }
-        if now.saturating_sub(self.swept_at) >= SWEEP_INTERVAL {
-            self.full_at.retain(|_, full_at| *full_at > now);
-            self.swept_at = now;
-        }
-        if self.full_at.len() < CLIENTS_MAX { client } else { BucketOwner::Others }
-    }
-}
-
 impl BucketOwner {
-    /// Who asks from this address.
+    /// The owner of the bucket of requests from `address`.
     pub(crate) fn at(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => {
@@ -121,8 +58,121 @@ impl BucketOwner {
     }
 }
 
+/// The buckets of all clients. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Buckets(Arc<BucketLimiter<MonotonicClock>>);
+
+impl Buckets {
+    pub(crate) fn new(limit: RateLimit) -> Self {
+        Self(Arc::new(BucketLimiter::new(limit, MonotonicClock)))
+    }
+
+    /// The owner of the bucket of requests with `token`.
+    pub(crate) fn of_token(&self, token: &[u8]) -> BucketOwner {
+        // Keyed with a secret of this process: clients can't choose tokens that share a bucket.
+        BucketOwner::Token(self.0.hasher.hash_one(token))
+    }
+
+    /// Takes one request from a client's bucket.
+    ///
+    /// # Errors
+    /// The time until the next request if the bucket is empty.
+    pub(crate) fn take(&self, owner: BucketOwner) -> Result<(), Duration> {
+        self.0.take(owner)
+    }
+}
+
+struct BucketLimiter<C: Clock> {
+    limiter: RateLimiter<BucketOwner, BucketStore, C, NoOpMiddleware<C::Instant>>,
+    /// The limiter's store.
+    store: BucketStore,
+    clock: C,
+    swept_at: Mutex<C::Instant>,
+    hasher: RandomState,
+}
+
+impl<C: Clock + Clone> BucketLimiter<C> {
+    fn new(limit: RateLimit, clock: C) -> Self {
+        let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota =
+            Quota::per_second(positive(limit.per_second)).allow_burst(positive(limit.burst));
+        let store = BucketStore::default();
+        Self {
+            limiter: RateLimiter::new(quota, store.clone(), clock.clone()),
+            store,
+            swept_at: Mutex::new(clock.now()),
+            clock,
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn take(&self, owner: BucketOwner) -> Result<(), Duration> {
+        let owner = if self.has_room_for(owner) { owner } else { BucketOwner::Others };
+        self.limiter.check_key(&owner).map_err(|rejected| {
+            // The clock has moved on since the decision: the difference may be nothing.
+            rejected.wait_time_from(self.clock.now()).max(WAIT_MIN)
+        })
+    }
+
+    fn has_room_for(&self, owner: BucketOwner) -> bool {
+        if self.store.has_room_for(owner) {
+            return true;
+        }
+        let mut swept_at = self.swept_at.lock();
+        let now = self.clock.now();
+        if Duration::from(now.duration_since(*swept_at)) >= SWEEP_INTERVAL {
+            *swept_at = now;
+            self.limiter.retain_recent();
+        }
+        self.store.has_room_for(owner)
+    }
+}
+
+/// For each bucket the time at which it is full again, since the limiter was made. Cloning shares it.
+///
+/// governor's own stores have no bound.
+#[derive(Clone, Default)]
+struct BucketStore(Arc<Mutex<HashMap<BucketOwner, Nanos>>>);
+
+impl BucketStore {
+    fn has_room_for(&self, owner: BucketOwner) -> bool {
+        let full_at = self.0.lock();
+        full_at.len() < BUCKETS_MAX || full_at.contains_key(&owner)
+    }
+}
+
+impl StateStore for BucketStore {
+    type Key = BucketOwner;
+
+    fn measure_and_replace<T, F, E>(&self, owner: &BucketOwner, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut full_at = self.0.lock();
+        let (outcome, next) = decide(full_at.get(owner).copied())?;
+        full_at.insert(*owner, next);
+        Ok(outcome)
+    }
+}
+
+impl ShrinkableKeyedStateStore<BucketOwner> for BucketStore {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.0.lock().retain(|_, full_at| *full_at >= drop_below);
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
 
     const A: BucketOwner = BucketOwner::Token(1);
@@ -132,45 +182,57 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Ten a second, three at once.
-    fn buckets() -> Buckets {
-        Buckets::new(RateLimit { per_second: 10, burst: 3 })
+    /// Ten requests per second, three at once, at a simulated time.
+    fn limiter() -> (BucketLimiter<FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        (BucketLimiter::new(RateLimit { per_second: 10, burst: 3 }, clock.clone()), clock)
     }
 
     #[test]
-    fn a_burst_is_let_through_and_then_so_many_a_second() {
-        let Buckets(shared) = buckets();
+    fn a_burst_is_admitted_and_then_the_rate() {
+        let (limiter, clock) = limiter();
+        clock.advance(ms(5_000));
         for _ in 0..3 {
-            assert_eq!(shared.take(A, ms(5_000)), Ok(()));
+            assert_eq!(limiter.take(A), Ok(()));
         }
-        assert_eq!(shared.take(A, ms(5_000)), Err(ms(100)));
-        assert_eq!(shared.take(A, ms(5_040)), Err(ms(60)));
-        assert_eq!(shared.take(B, ms(5_040)), Ok(()), "another client has a bucket of its own");
-        assert_eq!(shared.take(A, ms(5_100)), Ok(()));
-        assert_eq!(shared.take(A, ms(5_100)), Err(ms(100)), "what was refused took nothing");
-        let passed = (0..1_000).filter(|n| shared.take(A, ms(10_000 + n * 10)).is_ok()).count();
-        assert_eq!(passed, 102, "ten seconds' worth and the burst");
+        assert_eq!(limiter.take(A), Err(ms(100)));
+        clock.advance(ms(40));
+        assert_eq!(limiter.take(A), Err(ms(60)));
+        assert_eq!(limiter.take(B), Ok(()), "another client has its own bucket");
+        clock.advance(ms(60));
+        assert_eq!(limiter.take(A), Ok(()));
+        assert_eq!(limiter.take(A), Err(ms(100)), "rejected requests take nothing");
+        clock.advance(ms(4_900));
+        let admitted = (0..1_000).filter(|_| {
+            let admitted = limiter.take(A).is_ok();
+            clock.advance(ms(10));
+            admitted
+        });
+        assert_eq!(admitted.count(), 102, "ten seconds' worth and the burst");
     }
 
     #[test]
-    fn clients_beyond_the_limit_share_a_bucket_until_others_are_forgotten() {
-        let Buckets(shared) = buckets();
-        for number in 0..CLIENTS_MAX as u64 {
-            assert_eq!(shared.take(BucketOwner::Token(number), ms(1_000)), Ok(()));
+    fn new_clients_beyond_the_limit_share_a_bucket_until_others_are_removed() {
+        let (limiter, clock) = limiter();
+        clock.advance(ms(1_000));
+        for number in 0..BUCKETS_MAX as u64 {
+            assert_eq!(limiter.take(BucketOwner::Token(number)), Ok(()));
         }
         let new = |number| BucketOwner::at(IpAddr::from([10, 0, 0, number]));
+        clock.advance(ms(1));
         for number in 0..3 {
-            assert_eq!(shared.take(new(number), ms(1_001)), Ok(()));
+            assert_eq!(limiter.take(new(number)), Ok(()));
         }
-        assert_eq!(shared.take(new(3), ms(1_001)), Err(ms(100)));
-        assert_eq!(shared.take(A, ms(1_001)), Ok(()), "those that are known are not concerned");
-        assert!(shared.table.lock().full_at.len() <= CLIENTS_MAX + 1);
-        assert_eq!(shared.take(new(4), ms(3_000)), Ok(()));
-        assert_eq!(shared.table.lock().full_at.len(), 1, "full buckets are forgotten");
+        assert_eq!(limiter.take(new(3)), Err(ms(100)));
+        assert_eq!(limiter.take(A), Ok(()), "clients with a bucket keep it");
+        assert!(limiter.store.len() <= BUCKETS_MAX + 1);
+        clock.advance(ms(2_000));
+        assert_eq!(limiter.take(new(4)), Ok(()));
+        assert_eq!(limiter.store.len(), 1, "full buckets are removed");
     }
 
     #[test]
-    fn neighbours_in_a_network_of_ipv6_are_one_client() {
+    fn addresses_of_one_ipv6_network_share_a_bucket() {
         let at = |text: &str| BucketOwner::at(text.parse().unwrap());
         assert_eq!(at("2001:db8::1"), at("2001:db8::ffff:1"));
         assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));

@@ -1,4 +1,4 @@
-//! What is left of an HTTP connection when a request takes it over.
+//! What a request needs to take over its connection, and what every request carries of it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::middleware::rate::BucketOwner;
 
-/// A place among all connections of a listener; counted as long as it is held.
+/// A permit for one of a listener's connections, counted in the gauge as long as it is held.
 pub(crate) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
@@ -29,27 +29,27 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// A connection's place among all others, and where its task is waited for at shutdown. Requests
-/// that ask for another protocol carry it.
+/// A connection's permit, and the tracker through which shutdown waits for tasks that took over a
+/// connection. A request that asks for another protocol carries it in its extensions.
 #[derive(Clone)]
 pub(crate) struct AcceptedConnection {
-    place: Arc<ConnectionPermit>,
+    permit: Arc<ConnectionPermit>,
     tasks: TaskTracker,
-    /// Who is at the other end, where that matters.
+    /// The client by its address; `None` without a rate limit.
     client: Option<BucketOwner>,
 }
 
 impl AcceptedConnection {
     pub(crate) fn new(
-        place: Arc<ConnectionPermit>,
+        permit: Arc<ConnectionPermit>,
         tasks: TaskTracker,
         client: Option<BucketOwner>,
     ) -> Self {
-        Self { place, tasks, client }
+        Self { permit, tasks, client }
     }
 
-    /// Gives itself along with a request that asks for another protocol; others needn't carry it.
-    /// All carry who sent them.
+    /// Adds the client to a request's extensions, and the connection if the request asks for another
+    /// protocol: only then can it be taken over, and an extension costs allocations.
     pub(crate) fn add_to<B: HttpBody>(&self, mut request: Request<B>) -> Request<B> {
         if request.headers().contains_key(header::UPGRADE) {
             request.extensions_mut().insert(self.clone());
@@ -60,18 +60,18 @@ impl AcceptedConnection {
         request
     }
 
-    /// Runs what goes on over the connection after HTTP; it must end by itself once the store is
-    /// closed. Until then the connection counts as one.
-    pub(crate) fn go_on(self, task: impl Future<Output = ()> + Send + 'static) {
-        let place = self.place;
+    /// Spawns the task of a connection that no longer speaks HTTP; the connection counts until the
+    /// task ends, which it must do by itself once the store is closed.
+    pub(crate) fn spawn_upgraded(self, task: impl Future<Output = ()> + Send + 'static) {
+        let permit = self.permit;
         self.tasks.spawn(async move {
             task.await;
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-/// Whether a header that lists words has this one; their case doesn't matter.
+/// Whether a header that lists tokens contains this one, in any case.
 pub(crate) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))

@@ -1,4 +1,4 @@
-//! Connections: accepted, limited, served, and ended in order.
+//! A listener and its connections: accepting, limits, serving, and draining at shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,63 +25,66 @@ use crate::http::middleware::rate::BucketOwner;
 use crate::http::options::HttpServerOptions;
 use crate::http::server::connection::{AcceptedConnection, ConnectionPermit};
 use crate::http::server::detach::Http1;
+use crate::http::server::poll_on_wake::PollOnWake;
 use crate::http::server::timeouts::{ConnectionTimeouts, GOODBYE_MAX, TimedIo, TimeoutKind};
 use crate::http::server::tls::{self, Certificates};
 use crate::metrics::Metrics;
 
-/// HTTP/2 streams that a client opened and reset before we looked at them; beyond it the connection
-/// is closed, so that resetting costs the client more than us ("rapid reset").
+/// HTTP/2 streams that a client opened and reset before they were accepted; beyond it the connection
+/// is closed, so that resetting costs the client more than the service ("rapid reset").
 const RESET_STREAMS_MAX: usize = 20;
 
-/// HTTP/2 streams that we reset because of the client's mistakes; beyond it the connection is closed.
+/// HTTP/2 streams that the service reset because of the client's protocol errors; beyond it the
+/// connection is closed.
 const FAULTY_STREAMS_MAX: usize = 100;
 
-/// Bytes of request bodies that may be under way on an HTTP/2 connection: nobody reads any.
+/// Flow-control window of an HTTP/2 connection and of each stream, in bytes: the smallest, because no
+/// handler reads request bodies.
 const WINDOW_BYTES: u32 = 65_535;
 
-/// Bytes of an answer that wait for a client to take them, per HTTP/2 stream.
+/// Bytes of a response buffered until the client takes them, per HTTP/2 stream.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
-/// HTTP/2 connections are probed this often; one that doesn't answer is closed.
+/// Interval of pings on HTTP/2 connections; a connection whose client does not answer is closed.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// After shutdown was asked for, answers may take this long; then their connections are cut.
+/// Time that responses may take after shutdown was requested; then their connections are aborted.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
 
-/// Pause after the listener failed to accept, most often because no file descriptor is free.
+/// Pause after accepting failed, most often because no file descriptor is free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What is served on a listener, and how.
+/// Configuration of a listener: what it serves, and how.
 pub struct ListenerConfig {
-    /// The answers.
+    /// Produces the responses.
     pub router: Router,
-    /// What connections may do.
+    /// Limits and timeouts of connections.
     pub options: HttpServerOptions,
-    /// The certificate to show; `None`: clear text.
+    /// Certificate and key; `None`: clear text.
     pub tls: Option<Certificates>,
-    /// Where connections are counted.
+    /// Receives the counts of connections.
     pub metrics: Metrics,
 }
 
-/// Serves on `listener` until `shutdown` is cancelled, then lets the requests under way end, for at
+/// Serves on `listener` until `shutdown` is cancelled, then lets requests in flight finish, for at
 /// most 4 s.
 ///
-/// Held polls only end by then when the store was closed as well.
+/// Held polls finish by then only if the store was closed as well.
 ///
 /// The connections' tasks are spawned here, but on a set of their own that is drained before this
-/// returns: nothing outlives the call. A TLS handshake belongs to a connection's task: a slow one
-/// keeps nobody from being accepted.
+/// returns: nothing outlives the call. A TLS handshake is part of a connection's task: a slow one
+/// does not delay accepting others.
 ///
-/// A listener that can't accept, for want of file descriptors say, is tried again.
-pub async fn serve(listener: TcpListener, offer: ListenerConfig, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(offer.options.max_connections));
+/// When accepting fails, for example for lack of file descriptors, it is retried.
+pub async fn serve(listener: TcpListener, config: ListenerConfig, shutdown: CancellationToken) {
+    let free = Arc::new(Semaphore::new(config.options.max_connections));
     let mut connections = JoinSet::new();
     let upgraded = TaskTracker::new();
-    let served = Arc::new(ListenerContext::new(offer, shutdown.clone()));
+    let context = Arc::new(ListenerContext::new(config, shutdown.clone()));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &free) => accepted,
             Some(_) = connections.join_next() => continue,
         };
         let (stream, address, permit) = match accepted {
@@ -91,25 +94,25 @@ pub async fn serve(listener: TcpListener, offer: ListenerConfig, shutdown: Cance
                 continue;
             }
         };
-        let place = ConnectionPermit::new(permit, served.counts.open.clone());
-        let client = served.offer.options.rate_limit.map(|_| BucketOwner::at(address.ip()));
-        let connection = AcceptedConnection::new(Arc::new(place), upgraded.clone(), client);
-        connections.spawn(Arc::clone(&served).serve(stream, connection));
+        let permit = ConnectionPermit::new(permit, context.counts.open.clone());
+        let client = context.config.options.rate_limit.map(|_| BucketOwner::at(address.ip()));
+        let accepted = AcceptedConnection::new(Arc::new(permit), upgraded.clone(), client);
+        connections.spawn(Arc::clone(&context).serve(stream, accepted));
     }
     drop(listener);
     drain(connections, upgraded).await;
 }
 
-/// For connections of which HTTP/1 is known.
+/// Server of connections that are known to speak HTTP/1.
 fn http1(options: &HttpServerOptions) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // No time limit of hyper's: `ConnectionTimeouts` has those.
+    // `ConnectionTimeouts` instead.
     builder.header_read_timeout(None);
     builder.max_buf_size(options.max_header_bytes).max_header_size(options.max_header_bytes);
     builder
 }
 
-/// For connections whose first bytes have to tell.
+/// Server of connections whose first bytes decide between HTTP/1 and HTTP/2.
 fn either(options: &HttpServerOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().header_read_timeout(None).max_buf_size(options.max_header_bytes);
@@ -129,26 +132,26 @@ fn either(options: &HttpServerOptions) -> Builder<TokioExecutor> {
 
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    free: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let permit = Arc::clone(free).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
-    // Answers are small and whole: waiting to fill a segment would only delay them.
+    // Responses are small and written at once: waiting to fill a segment would only delay them.
     stream.set_nodelay(true)?;
     Ok((stream, address, permit))
 }
 
-/// A connection that ended before it was accepted says nothing about the next one.
+/// Pauses after accepting failed, unless only that connection failed: the next one may be fine.
 async fn pause_after(error: &io::Error, shutdown: &CancellationToken) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput};
-    // Setting an option on a socket the client has already left can say EINVAL.
+    // Setting an option on a socket whose client has disconnected can fail with EINVAL.
     if matches!(
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput
     ) {
         return;
     }
-    tracing::warn!(%error, "accept an HTTP connection; trying again");
+    tracing::warn!(%error, "accepting an HTTP connection failed; retrying");
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = tokio::time::sleep(ACCEPT_RETRY) => {}
@@ -157,7 +160,7 @@ async fn pause_after(error: &io::Error, shutdown: &CancellationToken) {
 
 /// What all connections of a listener share.
 struct ListenerContext {
-    offer: ListenerConfig,
+    config: ListenerConfig,
     http1: http1::Builder,
     either: Builder<TokioExecutor>,
     counts: ConnectionCounts,
@@ -165,35 +168,35 @@ struct ListenerContext {
 }
 
 impl ListenerContext {
-    fn new(offer: ListenerConfig, shutdown: CancellationToken) -> Self {
-        let (http1, either) = (http1(&offer.options), either(&offer.options));
-        let counts = ConnectionCounts::new(&offer.metrics);
-        Self { offer, http1, either, counts, shutdown }
+    fn new(config: ListenerConfig, shutdown: CancellationToken) -> Self {
+        let (http1, either) = (http1(&config.options), either(&config.options));
+        let counts = ConnectionCounts::new(&config.metrics);
+        Self { config, http1, either, counts, shutdown }
     }
 
-    /// One connection, from its first byte to its last.
-    async fn serve(self: Arc<Self>, stream: TcpStream, connection: AcceptedConnection) {
-        let options = &self.offer.options;
-        let pace = ConnectionTimeouts::new(options.header_timeout, options.idle_timeout);
-        match &self.offer.tls {
-            None => self.serve_clear(stream, &pace, connection).await,
-            // In boxes, here and below, so that connections that need less are not as large.
-            Some(tls) => Box::pin(self.serve_tls(tls, stream, &pace, connection)).await,
+    /// Serves one connection, from its first byte to its last.
+    async fn serve(self: Arc<Self>, stream: TcpStream, accepted: AcceptedConnection) {
+        let options = &self.config.options;
+        let timeouts = ConnectionTimeouts::new(options.header_timeout, options.idle_timeout);
+        match &self.config.tls {
+            None => self.serve_clear(stream, &timeouts, accepted).await,
+            // Boxed, here and below, so that connections that need less memory do not reserve it.
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, &timeouts, accepted)).await,
         }
     }
 
     async fn serve_clear(
         &self,
         stream: TcpStream,
-        pace: &Arc<ConnectionTimeouts>,
-        connection: AcceptedConnection,
+        timeouts: &Arc<ConnectionTimeouts>,
+        accepted: AcceptedConnection,
     ) {
-        let is_http1 = self.in_time(begins_as_http1(&stream), pace).await;
-        let stream = TimedIo::new(stream, Arc::clone(pace));
+        let is_http1 = self.in_time(begins_as_http1(&stream), timeouts).await;
+        let stream = TimedIo::new(stream, Arc::clone(timeouts));
         match is_http1 {
-            Some(Ok(true)) => self.talk_http1(stream, pace, connection).await,
-            Some(Ok(false)) => Box::pin(self.talk(stream, pace, connection)).await,
-            // Too late, or gone.
+            Some(Ok(true)) => self.serve_http1(stream, timeouts, accepted).await,
+            Some(Ok(false)) => Box::pin(self.serve_either(stream, timeouts, accepted)).await,
+            // Timed out, or disconnected.
             None | Some(Err(_)) => {}
         }
     }
@@ -202,103 +205,103 @@ impl ListenerContext {
         &self,
         tls: &Certificates,
         stream: TcpStream,
-        pace: &Arc<ConnectionTimeouts>,
-        connection: AcceptedConnection,
+        timeouts: &Arc<ConnectionTimeouts>,
+        accepted: AcceptedConnection,
     ) {
-        let stream = TimedIo::new(stream, Arc::clone(pace));
-        match self.in_time(Box::pin(tls.accept(stream)), pace).await {
+        let stream = TimedIo::new(stream, Arc::clone(timeouts));
+        match self.in_time(Box::pin(tls.accept(stream)), timeouts).await {
             Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP1) => {
-                self.talk_http1(stream, pace, connection).await;
+                self.serve_http1(stream, timeouts, accepted).await;
             }
-            Some(Ok(stream)) => Box::pin(self.talk(stream, pace, connection)).await,
+            Some(Ok(stream)) => Box::pin(self.serve_either(stream, timeouts, accepted)).await,
             Some(Err(error)) => {
                 self.counts.tls_handshake.inc();
-                tracing::debug!(%error, "a TLS handshake failed");
+                tracing::debug!(%error, "TLS handshake failed");
             }
             None => {}
         }
     }
 
-    /// What comes before the first request; `None` when it comes too late.
+    /// The output of a future that precedes the first request; `None` after a timeout or at shutdown.
     async fn in_time<T>(
         &self,
-        beginning: impl Future<Output = T>,
-        pace: &ConnectionTimeouts,
+        opening: impl Future<Output = T>,
+        timeouts: &ConnectionTimeouts,
     ) -> Option<T> {
         tokio::select! {
-            begun = beginning => Some(begun),
-            late = pace.late() => {
-                self.counts.closed(late);
+            opened = opening => Some(opened),
+            kind = timeouts.expired() => {
+                self.counts.closed(kind);
                 None
             }
             () = self.shutdown.cancelled() => None,
         }
     }
 
-    /// Requests and answers of HTTP/1.
-    async fn talk_http1<IO>(
+    /// Serves a connection that speaks HTTP/1.
+    async fn serve_http1<IO>(
         &self,
         stream: IO,
-        pace: &Arc<ConnectionTimeouts>,
-        connection: AcceptedConnection,
+        timeouts: &Arc<ConnectionTimeouts>,
+        accepted: AcceptedConnection,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { offer, http1, shutdown, .. } = self;
-        let http1 = Http1 { builder: http1, router: &offer.router, shutdown };
-        if let Err(late) = http1.serve(stream, pace, &connection).await {
-            self.counts.closed(late);
+        let Self { config, http1, shutdown, .. } = self;
+        let http1 = Http1 { builder: http1, router: &config.router, shutdown };
+        if let Err(kind) = http1.serve(stream, timeouts, &accepted).await {
+            self.counts.closed(kind);
         }
     }
 
-    /// Requests and answers.
-    async fn talk<IO>(
+    /// Serves a connection that speaks HTTP/2, or whose protocol is not known yet.
+    async fn serve_either<IO>(
         &self,
         stream: IO,
-        pace: &Arc<ConnectionTimeouts>,
-        connection: AcceptedConnection,
+        timeouts: &Arc<ConnectionTimeouts>,
+        accepted: AcceptedConnection,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request: Request<Incoming>| {
-            let under_way = pace.begin(request.version());
-            let answer = self.offer.router.clone().call(connection.add_to(request));
-            async move { answer.await.map(|response| under_way.until_sent(response)) }
+            let in_flight = timeouts.begin(request.version());
+            let response = self.config.router.clone().call(accepted.add_to(request));
+            async move { response.await.map(|response| in_flight.until_sent(response)) }
         });
-        let talk = self.either.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        let mut talk = std::pin::pin!(talk);
+        let connection = self.either.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
-            ended = talk.as_mut() => ended,
-            () = self.shutdown.cancelled() => {
-                talk.as_mut().graceful_shutdown();
-                talk.await
+            ended = connection.as_mut() => ended,
+            () = PollOnWake::new(self.shutdown.cancelled()) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
-            late = pace.late() => {
-                self.counts.closed(late);
-                if late == TimeoutKind::Head {
+            kind = timeouts.expired() => {
+                self.counts.closed(kind);
+                if kind == TimeoutKind::Head {
                     return;
                 }
-                talk.as_mut().graceful_shutdown();
-                tokio::time::timeout(GOODBYE_MAX, talk).await.unwrap_or(Ok(()))
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(GOODBYE_MAX, connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
-            tracing::trace!(error = &*error, "an HTTP connection ended");
+            tracing::trace!(error = &*error, "HTTP connection ended with an error");
         }
     }
 }
 
-/// The first bytes of HTTP/2 where nothing was agreed on before (RFC 9113, 3.4).
+/// The first bytes of an HTTP/2 connection whose protocol was not negotiated (RFC 9113, 3.4).
 const HTTP2_BEGINS: &[u8] = b"PRI ";
 
-/// Whether the first bytes are none of HTTP/2's; `false` also where too few came to tell.
+/// Whether the first bytes are not those of HTTP/2; `false` also if too few arrived to decide.
 async fn begins_as_http1(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; HTTP2_BEGINS.len()];
     let length = stream.peek(&mut first).await?;
     Ok(!HTTP2_BEGINS.starts_with(first.get(..length).unwrap_or_default()))
 }
 
-/// The metrics of connections, looked up once.
+/// The metrics of connections: each counter is looked up by its label once.
 struct ConnectionCounts {
     open: IntGauge,
     header_timeout: IntCounter,
@@ -317,8 +320,8 @@ impl ConnectionCounts {
         }
     }
 
-    fn closed(&self, late: TimeoutKind) {
-        match late {
+    fn closed(&self, kind: TimeoutKind) {
+        match kind {
             TimeoutKind::Head => self.header_timeout.inc(),
             TimeoutKind::Idle => self.idle_timeout.inc(),
         }
@@ -332,7 +335,7 @@ async fn drain(mut connections: JoinSet<()>, upgraded: TaskTracker) {
         upgraded.wait().await;
     };
     if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
-        tracing::warn!(cut = connections.len(), "HTTP answers took too long to end; cut");
+        tracing::warn!(aborted = connections.len(), "drain timed out; aborting HTTP connections");
         connections.shutdown().await;
     }
 }

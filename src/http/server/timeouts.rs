@@ -1,8 +1,9 @@
-//! How long a connection may take to ask, and how long it may idle.
+//! Timeouts of a connection: for the head of a request to arrive, and for idling.
 //!
-//! hyper's own limit of this kind knows HTTP/1 only, and nothing of the time before the first byte of
-//! it. This one counts from the moment a connection is accepted, TLS handshake included, and for
-//! both protocols.
+//! hyper's `header_read_timeout` is for HTTP/1 only, starts whenever hyper waits for a head, so that it
+//! limits idling just as much, and arms a boxed timer for each request. These timeouts count from the
+//! moment a connection is accepted, TLS handshake included, distinguish a slow head from an idle connection,
+//! hold for both protocols, and share one timer per connection.
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -17,37 +18,37 @@ use axum::response::Response;
 use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// A connection that idled too long is told so where its protocol can, and given this long to agree.
+/// Time that a connection closed for idling has for an orderly end (GOAWAY of HTTP/2).
 pub(crate) const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// Milliseconds since a connection was accepted.
 type Millis = u64;
 
-/// What one connection is doing. Shared by its socket, its requests and its clock.
+/// Activity of one connection, shared by its socket, its requests and its timer.
 pub(crate) struct ConnectionTimeouts {
     accepted: Instant,
     head_max: Duration,
     idle_max: Duration,
-    /// Requests under way: on HTTP/1 until their answer's head is there, on HTTP/2 until its end.
+    /// Requests in flight: on HTTP/1 until the head of the response is there, on HTTP/2 until its end.
     requests: AtomicUsize,
-    /// The connection speaks HTTP/2. There bytes are no sign of a request: pings go to and fro.
-    http2: AtomicBool,
-    /// When something last happened that keeps the connection open.
-    active: AtomicU64,
-    /// When the head that is arriving began, and [`NO_HEAD`] when none is. The first one begins when
-    /// the connection is accepted.
-    head_since: AtomicU64,
+    /// The connection speaks HTTP/2, where bytes are no sign of a request: both sides send pings.
+    is_http2: AtomicBool,
+    /// Time of the last activity, from which the idle timeout counts.
+    active_at: AtomicU64,
+    /// Time at which the head that is arriving began, or [`NO_HEAD`]. The first head begins when the
+    /// connection is accepted.
+    head_began_at: AtomicU64,
 }
 
-/// No part of a head has arrived.
+/// Between requests: no part of a head has arrived.
 const NO_HEAD: Millis = Millis::MAX;
 
-/// Why a connection is closed.
+/// The timeout that closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimeoutKind {
-    /// A request's head did not arrive in time.
+    /// The head of a request did not arrive in time.
     Head,
-    /// Nothing was asked, and nothing sent, for too long.
+    /// No request arrived and nothing was sent for too long.
     Idle,
 }
 
@@ -58,46 +59,48 @@ impl ConnectionTimeouts {
             head_max,
             idle_max,
             requests: AtomicUsize::new(0),
-            http2: AtomicBool::new(false),
-            active: AtomicU64::new(0),
-            head_since: AtomicU64::new(0),
+            is_http2: AtomicBool::new(false),
+            active_at: AtomicU64::new(0),
+            head_began_at: AtomicU64::new(0),
         })
     }
 
-    /// A request has arrived; it is under way until what is returned is dropped.
+    /// Registers a request that has arrived; it is in flight until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>, version: Version) -> InFlightGuard {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.head_since.store(NO_HEAD, Ordering::Relaxed);
+        self.head_began_at.store(NO_HEAD, Ordering::Relaxed);
         if version == Version::HTTP_2 {
-            self.http2.store(true, Ordering::Relaxed);
+            self.is_http2.store(true, Ordering::Relaxed);
         }
         InFlightGuard(Arc::clone(self))
     }
 
-    /// Waits until the connection is to be closed.
-    pub(crate) async fn late(&self) -> TimeoutKind {
+    /// Waits until a timeout has expired. Cancel safe.
+    pub(crate) async fn expired(&self) -> TimeoutKind {
         loop {
             let now = Instant::now();
-            let (due, why) = self.due();
-            if due <= now && !self.is_busy() {
-                return why;
+            let (due, kind) = self.due();
+            if due <= now && !self.has_requests() {
+                return kind;
             }
-            // Not longer, because a head may begin meanwhile.
-            let soon = now + self.head_max.min(self.idle_max);
-            sleep_until(if due <= now { soon } else { due.min(soon) }).await;
+            // Not longer, because a head may begin meanwhile, whose timeout expires sooner.
+            let recheck = now + self.head_max.min(self.idle_max);
+            sleep_until(if due <= now { recheck } else { due.min(recheck) }).await;
         }
     }
 
-    /// When the connection is to be closed unless something happens.
+    /// The next timeout, and the time at which it expires without further activity.
     fn due(&self) -> (Instant, TimeoutKind) {
         let at = |millis| self.accepted + Duration::from_millis(millis);
-        match self.head_since.load(Ordering::Relaxed) {
-            NO_HEAD => (at(self.active.load(Ordering::Relaxed)) + self.idle_max, TimeoutKind::Idle),
-            since => (at(since) + self.head_max, TimeoutKind::Head),
+        match self.head_began_at.load(Ordering::Relaxed) {
+            NO_HEAD => {
+                (at(self.active_at.load(Ordering::Relaxed)) + self.idle_max, TimeoutKind::Idle)
+            }
+            began_at => (at(began_at) + self.head_max, TimeoutKind::Head),
         }
     }
 
-    fn is_busy(&self) -> bool {
+    fn has_requests(&self) -> bool {
         self.requests.load(Ordering::Acquire) > 0
     }
 
@@ -105,32 +108,34 @@ impl ConnectionTimeouts {
         self.accepted.elapsed().as_millis().try_into().unwrap_or(NO_HEAD - 1)
     }
 
+    /// Records that bytes were received.
     fn received(&self) {
-        if self.http2.load(Ordering::Relaxed) {
+        if self.is_http2.load(Ordering::Relaxed) {
             return;
         }
         let now = self.now();
-        self.active.store(now, Ordering::Relaxed);
-        if !self.is_busy() && self.head_since.load(Ordering::Relaxed) == NO_HEAD {
-            self.head_since.store(now, Ordering::Relaxed);
+        self.active_at.store(now, Ordering::Relaxed);
+        if !self.has_requests() && self.head_began_at.load(Ordering::Relaxed) == NO_HEAD {
+            self.head_began_at.store(now, Ordering::Relaxed);
         }
     }
 
+    /// Records that bytes were sent.
     fn sent(&self) {
-        if !self.http2.load(Ordering::Relaxed) {
-            self.active.store(self.now(), Ordering::Relaxed);
+        if !self.is_http2.load(Ordering::Relaxed) {
+            self.active_at.store(self.now(), Ordering::Relaxed);
         }
     }
 }
 
-/// Keeps a connection open: a request is being answered.
+/// Keeps a connection open while a request is in flight.
 pub(crate) struct InFlightGuard(Arc<ConnectionTimeouts>);
 
 impl InFlightGuard {
-    /// Goes on until the answer has been sent, where that can't be seen from the socket.
+    /// Extends the guard until the response is sent, where the socket does not show that.
     pub(crate) fn until_sent(self, response: Response) -> Response {
-        if self.0.http2.load(Ordering::Relaxed) {
-            response.map(|body| Body::new(Sending { body, _under_way: self }))
+        if self.0.is_http2.load(Ordering::Relaxed) {
+            response.map(|body| Body::new(GuardedBody { body, _in_flight: self }))
         } else {
             response
         }
@@ -139,19 +144,19 @@ impl InFlightGuard {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.active.store(self.0.now(), Ordering::Relaxed);
-        // Whoever sees it ended sees when, too.
+        self.0.active_at.store(self.0.now(), Ordering::Relaxed);
+        // Release: a timer that sees the request ended sees the time above, too.
         self.0.requests.fetch_sub(1, Ordering::Release);
     }
 }
 
-/// An answer's body while it is being sent.
-struct Sending {
+/// The body of a response while it is sent.
+struct GuardedBody {
     body: Body,
-    _under_way: InFlightGuard,
+    _in_flight: InFlightGuard,
 }
 
-impl HttpBody for Sending {
+impl HttpBody for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -171,20 +176,20 @@ impl HttpBody for Sending {
     }
 }
 
-/// A socket that tells its [`ConnectionTimeouts`] when bytes move.
+/// A socket that records in [`ConnectionTimeouts`] when bytes are received and sent.
 pub(crate) struct TimedIo<IO> {
     io: IO,
-    pace: Arc<ConnectionTimeouts>,
+    timeouts: Arc<ConnectionTimeouts>,
 }
 
 impl<IO> TimedIo<IO> {
-    pub(crate) fn new(io: IO, pace: Arc<ConnectionTimeouts>) -> Self {
-        Self { io, pace }
+    pub(crate) fn new(io: IO, timeouts: Arc<ConnectionTimeouts>) -> Self {
+        Self { io, timeouts }
     }
 
     fn written(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
         if written.as_ref().is_ok_and(|&bytes| bytes > 0) {
-            self.pace.sent();
+            self.timeouts.sent();
         }
         Poll::Ready(written)
     }
@@ -199,7 +204,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for TimedIo<IO> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.pace.received();
+            self.timeouts.received();
         }
         Poll::Ready(Ok(()))
     }
@@ -244,10 +249,10 @@ mod tests {
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(75);
 
-    /// How long it takes until the connection is closed, and why.
-    async fn closed(pace: &ConnectionTimeouts) -> (Duration, TimeoutKind) {
-        let why = pace.late().await;
-        (pace.accepted.elapsed(), why)
+    /// The time until the connection is closed, and the timeout that closes it.
+    async fn closed(timeouts: &ConnectionTimeouts) -> (Duration, TimeoutKind) {
+        let kind = timeouts.expired().await;
+        (timeouts.accepted.elapsed(), kind)
     }
 
     fn about(expected: Duration, found: Duration) -> bool {
@@ -255,69 +260,69 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_never_asks_is_late() {
-        let pace = ConnectionTimeouts::new(HEAD, IDLE);
-        pace.received();
-        let (after, why) = closed(&pace).await;
-        assert!(about(HEAD, after) && why == TimeoutKind::Head, "{after:?} {why:?}");
+    async fn a_connection_without_a_request_times_out() {
+        let timeouts = ConnectionTimeouts::new(HEAD, IDLE);
+        timeouts.received();
+        let (after, kind) = closed(&timeouts).await;
+        assert!(about(HEAD, after) && kind == TimeoutKind::Head, "{after:?} {kind:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn between_requests_it_may_idle_but_a_head_that_begins_must_end() {
-        let pace = ConnectionTimeouts::new(HEAD, IDLE);
-        drop(pace.begin(Version::HTTP_11));
-        let (after, why) = closed(&pace).await;
-        assert!(about(IDLE, after) && why == TimeoutKind::Idle, "{after:?} {why:?}");
+    async fn between_requests_a_connection_may_idle_but_a_head_that_begins_must_end() {
+        let timeouts = ConnectionTimeouts::new(HEAD, IDLE);
+        drop(timeouts.begin(Version::HTTP_11));
+        let (after, kind) = closed(&timeouts).await;
+        assert!(about(IDLE, after) && kind == TimeoutKind::Idle, "{after:?} {kind:?}");
 
-        let pace = ConnectionTimeouts::new(HEAD, IDLE);
-        drop(pace.begin(Version::HTTP_11));
-        let begins = async {
+        let timeouts = ConnectionTimeouts::new(HEAD, IDLE);
+        drop(timeouts.begin(Version::HTTP_11));
+        let head = async {
             for _ in 0..50 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                pace.received();
+                timeouts.received();
             }
         };
-        let ((), (after, why)) = tokio::join!(begins, closed(&pace));
+        let ((), (after, kind)) = tokio::join!(head, closed(&timeouts));
         assert!(
-            about(HEAD + Duration::from_secs(1), after) && why == TimeoutKind::Head,
+            about(HEAD + Duration::from_secs(1), after) && kind == TimeoutKind::Head,
             "{after:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_may_take_its_time_and_sending_counts() {
-        let pace = ConnectionTimeouts::new(HEAD, IDLE);
-        let asked = async {
-            let under_way = pace.begin(Version::HTTP_11);
+    async fn requests_in_flight_and_sent_bytes_keep_a_connection_open() {
+        let timeouts = ConnectionTimeouts::new(HEAD, IDLE);
+        let requests = async {
+            let in_flight = timeouts.begin(Version::HTTP_11);
             tokio::time::sleep(Duration::from_secs(100)).await;
-            drop(under_way);
+            drop(in_flight);
             tokio::time::sleep(Duration::from_mins(1)).await;
-            pace.sent();
+            timeouts.sent();
         };
-        let ((), (after, why)) = tokio::join!(asked, closed(&pace));
+        let ((), (after, kind)) = tokio::join!(requests, closed(&timeouts));
         assert!(
-            about(Duration::from_secs(160) + IDLE, after) && why == TimeoutKind::Idle,
+            about(Duration::from_secs(160) + IDLE, after) && kind == TimeoutKind::Idle,
             "{after:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn over_http2_pings_keep_nothing_open_and_answers_under_way_do() {
-        let pace = ConnectionTimeouts::new(HEAD, IDLE);
-        let asked = async {
-            let under_way = pace.begin(Version::HTTP_2);
-            let response = under_way.until_sent(Response::new(Body::empty()));
+    async fn over_http2_pings_do_not_keep_a_connection_open_and_responses_in_flight_do() {
+        let timeouts = ConnectionTimeouts::new(HEAD, IDLE);
+        let requests = async {
+            let in_flight = timeouts.begin(Version::HTTP_2);
+            let response = in_flight.until_sent(Response::new(Body::empty()));
             tokio::time::sleep(Duration::from_secs(100)).await;
             drop(response);
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_secs(10)).await;
-                pace.received();
-                pace.sent();
+                timeouts.received();
+                timeouts.sent();
             }
         };
-        let ((), (after, why)) = tokio::join!(asked, closed(&pace));
+        let ((), (after, kind)) = tokio::join!(requests, closed(&timeouts));
         assert!(
-            about(Duration::from_secs(100) + IDLE, after) && why == TimeoutKind::Idle,
+            about(Duration::from_secs(100) + IDLE, after) && kind == TimeoutKind::Idle,
             "{after:?}"
         );
     }

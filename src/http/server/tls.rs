@@ -1,4 +1,4 @@
-//! TLS on a listener: a certificate and its key from files, read again when the files change.
+//! TLS of a listener: a certificate and its key from files, reloaded when the files change.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -16,25 +16,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_cert::der::Decode;
 
-/// Bytes of a certificate or key file; a longer one is refused. Chains are a few kilobytes.
+/// Size of a certificate or key file at most; a chain takes a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The protocols offered, best first (ALPN).
+/// The protocols offered (ALPN), in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP1];
 
-/// The name of HTTP/1.1 among them.
+/// The ALPN name of HTTP/1.1.
 pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
-/// Where a listener's certificate and key are.
+/// Paths of a listener's certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, with any intermediate ones behind it (PEM).
+    /// The certificate, followed by any intermediate ones (PEM).
     pub certificate: PathBuf,
     /// Its private key, not encrypted (PEM).
     pub key: PathBuf,
 }
 
-/// Why files can't be used, and what would mend it.
+/// The reason why certificate files can't be used, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read.
@@ -44,20 +44,20 @@ pub enum TlsError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not contain what it should.
     #[error("{key} \"{}\" can't be used: {reason}", path.display())]
     Unusable {
         /// The setting that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what is expected.
+        /// What is wrong with it, and what is expected.
         reason: String,
     },
-    /// Each is fine, but they don't belong together.
+    /// The key is not that of the certificate.
     #[error(
         "http.tls_key_file \"{}\" is not the key of the first certificate in http.tls_cert_file \
          \"{}\": name the files of one pair, and in the latter the server's certificate before \
@@ -70,7 +70,7 @@ pub enum TlsError {
     },
 }
 
-/// What the files hold: compared to see whether they changed.
+/// The contents of the files, compared to detect a change.
 #[derive(Clone, PartialEq, Eq)]
 struct Contents {
     certificate: Vec<u8>,
@@ -81,13 +81,13 @@ impl TlsFiles {
     const CERTIFICATE: &str = "http.tls_cert_file";
     const KEY: &str = "http.tls_key_file";
 
-    /// Reads and checks the pair; answers until when the certificate is valid, in seconds of Unix time.
+    /// Reads and checks the pair. Returns the certificate's expiry, in seconds of Unix time.
     ///
     /// # Errors
-    /// When it can't be used.
+    /// If the pair can't be used.
     pub fn check(&self) -> Result<i64, TlsError> {
         let pair = self.pair(&self.contents()?)?;
-        Ok(valid_until(&pair))
+        Ok(expiry(&pair))
     }
 
     fn contents(&self) -> Result<Contents, TlsError> {
@@ -118,9 +118,9 @@ impl TlsFiles {
             Err(TlsError::Unusable { key: Self::CERTIFICATE, path, reason })
         };
         match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
-            Ok(chain) if chain.is_empty() => {
-                unusable("it holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".into())
-            }
+            Ok(chain) if chain.is_empty() => unusable(
+                "it contains no certificate in PEM form (-----BEGIN CERTIFICATE-----)".into(),
+            ),
             Ok(chain) => Ok(chain),
             Err(error) => unusable(format!("{error} (expected certificates in PEM form)")),
         }
@@ -141,38 +141,38 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
-/// In seconds of Unix time; for ever where the certificate is too odd to tell.
-fn valid_until(pair: &CertifiedKey) -> i64 {
+/// Expiry of the first certificate, in seconds of Unix time; the maximum if it can't be parsed.
+fn expiry(pair: &CertifiedKey) -> i64 {
     let first = pair.cert.first();
     let parsed = first.and_then(|der| x509_cert::Certificate::from_der(der).ok());
-    let until = parsed.map(|c| c.tbs_certificate.validity.not_after.to_unix_duration().as_secs());
-    until.and_then(|seconds| seconds.try_into().ok()).unwrap_or(i64::MAX)
+    let expiry = parsed.map(|c| c.tbs_certificate.validity.not_after.to_unix_duration().as_secs());
+    expiry.and_then(|seconds| seconds.try_into().ok()).unwrap_or(i64::MAX)
 }
 
-/// The pair that listeners show, replaced when its files change. Cloning shares it.
+/// The pair that a listener presents, replaced when its files change. Cloning shares it.
 #[derive(Clone)]
 pub struct Certificates {
-    held: Arc<CertState>,
+    state: Arc<CertState>,
     acceptor: TlsAcceptor,
 }
 
 struct CertState {
     files: TlsFiles,
-    /// Read at each handshake, so never held while files are read.
-    used: RwLock<Arc<CertifiedKey>>,
-    /// What the files held at the last look, good or bad, so that what is bad is told once; `None`
-    /// when they could not be read.
-    seen: Mutex<Option<Contents>>,
+    /// The pair in use. Read at each handshake, so never locked while files are read.
+    current: RwLock<Arc<CertifiedKey>>,
+    /// The contents at the last reload, usable or not, so that unusable ones are reported once; `None`
+    /// if they could not be read.
+    last_read: Mutex<Option<Contents>>,
 }
 
-/// What a look at the files found.
+/// The result of a reload.
 #[derive(Debug)]
 pub enum ReloadOutcome {
-    /// They hold what they held.
+    /// The files are unchanged.
     Same,
-    /// A new pair, now in use.
+    /// A new pair is in use.
     Replaced,
-    /// What they hold can't be used: the pair from before stays in use.
+    /// The new contents can't be used: the previous pair stays in use.
     Refused(TlsError),
 }
 
@@ -180,53 +180,57 @@ impl Certificates {
     /// Reads the files.
     ///
     /// # Errors
-    /// When they can't be used.
+    /// If they can't be used.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let contents = files.contents()?;
         let pair = files.pair(&contents)?;
-        let held = Arc::new(CertState {
+        let state = Arc::new(CertState {
             files: files.clone(),
-            used: RwLock::new(Arc::new(pair)),
-            seen: Mutex::new(Some(contents)),
+            current: RwLock::new(Arc::new(pair)),
+            last_read: Mutex::new(Some(contents)),
         });
-        let acceptor = acceptor(Arc::clone(&held)).map_err(|error| TlsError::Unusable {
+        let acceptor = acceptor(Arc::clone(&state)).map_err(|error| TlsError::Unusable {
             key: TlsFiles::CERTIFICATE,
             path: files.certificate.clone(),
             reason: error.to_string(),
         })?;
-        Ok(Self { held, acceptor })
+        Ok(Self { state, acceptor })
     }
 
-    /// Until when the certificate in use is valid, in seconds of Unix time.
-    pub fn valid_until(&self) -> i64 {
-        valid_until(&self.held.used.read())
+    /// Expiry of the certificate in use, in seconds of Unix time.
+    pub fn expiry(&self) -> i64 {
+        expiry(&self.state.current.read())
     }
 
-    /// Looks whether the files changed. Reads them: not for a thread that must not wait.
-    pub fn look(&self) -> ReloadOutcome {
-        let contents = match self.held.files.contents() {
+    /// Replaces the pair if the files changed. Blocks on reading them.
+    pub fn reload(&self) -> ReloadOutcome {
+        let contents = match self.state.files.contents() {
             Ok(contents) => contents,
             Err(error) => {
-                let known = self.held.seen.lock().take().is_none();
-                return if known { ReloadOutcome::Same } else { ReloadOutcome::Refused(error) };
+                let is_reported = self.state.last_read.lock().take().is_none();
+                return if is_reported {
+                    ReloadOutcome::Same
+                } else {
+                    ReloadOutcome::Refused(error)
+                };
             }
         };
-        let mut seen = self.held.seen.lock();
-        if seen.as_ref() == Some(&contents) {
+        let mut last_read = self.state.last_read.lock();
+        if last_read.as_ref() == Some(&contents) {
             return ReloadOutcome::Same;
         }
-        let pair = self.held.files.pair(&contents);
-        *seen = Some(contents);
+        let pair = self.state.files.pair(&contents);
+        *last_read = Some(contents);
         match pair {
             Err(error) => ReloadOutcome::Refused(error),
             Ok(pair) => {
-                *self.held.used.write() = Arc::new(pair);
+                *self.state.current.write() = Arc::new(pair);
                 ReloadOutcome::Replaced
             }
         }
     }
 
-    /// Performs a handshake, with the pair of the moment.
+    /// Performs a handshake with the current pair.
     pub(crate) async fn accept<IO>(&self, stream: IO) -> io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -235,25 +239,25 @@ impl Certificates {
     }
 }
 
-fn acceptor(held: Arc<CertState>) -> Result<TlsAcceptor, rustls::Error> {
+fn acceptor(state: Arc<CertState>) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(held);
+        .with_cert_resolver(state);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 impl ResolvesServerCert for CertState {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.used.read()))
+        Some(Arc::clone(&self.current.read()))
     }
 }
 
-/// Never shows a key.
+/// Without the key.
 impl std::fmt::Debug for CertState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Held").field(&self.files).finish()
+        f.debug_tuple("CertState").field(&self.files).finish()
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn socket(
     let request_id = request_id::of_request(request.headers());
     let id = request_id.clone();
     let upgrade = hyper::upgrade::on(&mut request);
-    connection.go_on(async move {
+    connection.spawn_upgraded(async move {
         match upgrade.await {
             Ok(upgraded) => ws_session::run(api, caller, upgraded, &id).await,
             Err(error) => tracing::trace!(%error, "WebSocket upgrade failed"),

@@ -25,7 +25,7 @@ use crate::http::middleware::request_id::{self, X_REQUEST_ID};
 use crate::http::params::{ChangesRequest, StreamParams};
 use crate::http::response::changes_body::ChangesBody;
 use crate::http::response::problem::Problem;
-use crate::http::server::detach::DetachedBody;
+use crate::http::server::detach::StreamingBody;
 use crate::version::Version;
 
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -78,7 +78,7 @@ pub(crate) async fn stream(
         Some((chunk, rest))
     });
     let mut response = Response::new(Body::from_stream(events));
-    response.extensions_mut().insert(DetachedBody);
+    response.extensions_mut().insert(StreamingBody);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

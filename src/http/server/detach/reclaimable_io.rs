@@ -1,4 +1,4 @@
-//! A socket that can be lent to hyper and taken back.
+//! A socket that can be given to hyper and taken back.
 
 use std::io;
 use std::pin::Pin;
@@ -9,76 +9,76 @@ use std::task::{Context, Poll, ready};
 use axum::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Read from a client that should say nothing: it is heard only to learn that it is gone.
-const UNASKED_BYTES_MAX: usize = 256;
+/// Bytes read at once from a client that waits. It should send nothing: reading only detects that it
+/// has disconnected.
+const UNEXPECTED_BYTES_MAX: usize = 256;
 
-/// Tells when whoever writes has nothing left to write.
+/// Reports the first flush after it was armed: by then the writer has written everything.
 #[derive(Default)]
 pub(crate) struct FlushSignal(AtomicU8);
 
 impl FlushSignal {
-    const UNASKED: u8 = 0;
-    const ASKED: u8 = 1;
+    const DISARMED: u8 = 0;
+    const ARMED: u8 = 1;
     const FLUSHED: u8 = 2;
 
     /// From here on a flush counts.
-    pub(crate) fn ask(&self) {
-        self.0.store(Self::ASKED, Ordering::Relaxed);
+    pub(crate) fn arm(&self) {
+        self.0.store(Self::ARMED, Ordering::Relaxed);
     }
 
-    /// Whether there was one since it was asked for.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Whether there was a flush since the signal was armed.
+    pub(crate) fn is_flushed(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::FLUSHED
     }
 
-    /// It was seen.
-    pub(crate) fn forget(&self) {
-        self.0.store(Self::UNASKED, Ordering::Relaxed);
+    pub(crate) fn disarm(&self) {
+        self.0.store(Self::DISARMED, Ordering::Relaxed);
     }
 
-    fn happened(&self) {
-        // One task reads and writes: there is nobody in between.
-        if self.0.load(Ordering::Relaxed) == Self::ASKED {
+    fn flushed(&self) {
+        // Load and store need not be one operation: a single task reads and writes the socket.
+        if self.0.load(Ordering::Relaxed) == Self::ARMED {
             self.0.store(Self::FLUSHED, Ordering::Relaxed);
         }
     }
 }
 
-/// The socket.
+/// The socket with what is to be read before its own bytes, and a signal of its flushes.
 pub(crate) struct ReclaimableIo<IO> {
     io: IO,
     /// Read before anything that the socket has.
-    before: Bytes,
-    flushed: Arc<FlushSignal>,
+    prefix: Bytes,
+    signal: Arc<FlushSignal>,
 }
 
 impl<IO> ReclaimableIo<IO> {
-    pub(crate) fn new(io: IO, flushed: Arc<FlushSignal>) -> Self {
-        Self { io, before: Bytes::new(), flushed }
+    pub(crate) fn new(io: IO, signal: Arc<FlushSignal>) -> Self {
+        Self { io, prefix: Bytes::new(), signal }
     }
 
-    /// Bytes to be read before all others.
-    pub(crate) fn put_before(&mut self, bytes: &[u8]) {
+    /// Makes `bytes` the next to be read.
+    pub(crate) fn prepend(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.before = [bytes, &self.before].concat().into();
+            self.prefix = [bytes, &self.prefix].concat().into();
         }
     }
 }
 
 impl<IO: AsyncRead + Unpin> ReclaimableIo<IO> {
-    /// Ready when the client is gone. What it says meanwhile is kept; once it says something, it is
-    /// not listened to any more.
-    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.before.is_empty() {
+    /// Ready when the client has disconnected. Bytes that it sends meanwhile are kept for the next
+    /// reader; from then on the socket is not read, so a disconnection is not detected either.
+    pub(crate) fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.prefix.is_empty() {
             return Poll::Pending;
         }
-        let mut bytes = [0; UNASKED_BYTES_MAX];
-        let mut said = ReadBuf::new(&mut bytes);
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut said));
-        if read.is_err() || said.filled().is_empty() {
+        let mut bytes = [0; UNEXPECTED_BYTES_MAX];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer));
+        if read.is_err() || buffer.filled().is_empty() {
             return Poll::Ready(());
         }
-        self.before = Bytes::copy_from_slice(said.filled());
+        self.prefix = Bytes::copy_from_slice(buffer.filled());
         Poll::Pending
     }
 }
@@ -89,11 +89,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReclaimableIo<IO> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.before.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buffer);
         }
-        let room = buffer.remaining().min(self.before.len());
-        buffer.put_slice(&self.before.split_to(room));
+        let length = buffer.remaining().min(self.prefix.len());
+        buffer.put_slice(&self.prefix.split_to(length));
         Poll::Ready(Ok(()))
     }
 }
@@ -121,7 +121,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ReclaimableIo<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-        self.flushed.happened();
+        self.signal.flushed();
         Poll::Ready(Ok(()))
     }
 
