@@ -76,7 +76,7 @@ pub fn quoted(part: &str) -> String {
     format!("\"{}\"", part.replace('"', "\"\""))
 }
 
-/// What clients can be told about a table's rows.
+/// How a table's changes can be reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tracking {
     /// The ids of changed rows.
@@ -153,9 +153,9 @@ pub struct ScopeConfig {
 pub enum RowCaching {
     /// Not configured: only ids are reported.
     Disabled,
-    /// Rows are held.
+    /// Rows are cached as planned.
     Enabled(#[serde(with = "shared")] Arc<RowCachePlan>),
-    /// They should be and can't; the text says why and what mends it.
+    /// Rows were configured and can't be cached: the reason and the remedy.
     Unavailable(String),
 }
 

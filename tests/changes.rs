@@ -56,9 +56,9 @@ async fn changes_without_notifications_are_reported() {
     let start = hw.version().await;
     let other = pg.connect().await;
     other.execute("UPDATE items SET price = price + 1").await;
-    let told = hw.changes_since(&pg, "items,users", &start).await;
-    assert_eq!(told.changes.len(), 10);
-    assert!(told.changes.iter().all(|change| change.starts_with("update items ")));
+    let poll = hw.changes_since(&pg, "items,users", &start).await;
+    assert_eq!(poll.changes.len(), 10);
+    assert!(poll.changes.iter().all(|change| change.starts_with("update items ")));
     pg.execute(
         "INSERT INTO users VALUES (1, 'u');
          DELETE FROM items USING users WHERE items.id = users.id;
@@ -68,9 +68,9 @@ async fn changes_without_notifications_are_reported() {
          UPDATE users SET name = 'v'",
     )
     .await;
-    let told = hw.changes_since(&pg, "items,users", &told.version).await;
+    let poll = hw.changes_since(&pg, "items,users", &poll.version).await;
     let expected = ["delete items 1", "insert users 1", "update items 2"];
-    assert_eq!(told.set(), expected.into());
+    assert_eq!(poll.set(), expected.into());
 }
 
 #[tokio::test]
@@ -97,11 +97,11 @@ async fn truncate_is_a_reset_of_its_tables_only() {
         "TRUNCATE items; INSERT INTO items VALUES (5, 'a', 1); INSERT INTO users VALUES (1, 'u')",
     )
     .await;
-    let told = hw.changes_since(&pg, "items,users", &start).await;
-    assert_eq!(told.reset, ["items"]);
-    assert_eq!(told.changes, ["insert users 1"]);
+    let poll = hw.changes_since(&pg, "items,users", &start).await;
+    assert_eq!(poll.reset, ["items"]);
+    assert_eq!(poll.changes, ["insert users 1"]);
     pg.execute("UPDATE items SET price = 2").await;
-    let after = hw.changes_since(&pg, "items,users", &told.version).await;
+    let after = hw.changes_since(&pg, "items,users", &poll.version).await;
     assert_eq!((after.reset.len(), after.changes), (0, vec!["update items 5".to_owned()]));
 }
 
@@ -163,13 +163,13 @@ async fn a_long_poll_is_answered_by_the_commit() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     let query = format!("tables=items&after={start}&wait=20s");
-    let (told, ()) = tokio::join!(hw.poll(&query), async {
+    let (poll, ()) = tokio::join!(hw.poll(&query), async {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         pg.execute("INSERT INTO users VALUES (1, 'not asked for')").await;
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         pg.execute("INSERT INTO items VALUES (1, 'a', 1)").await;
     });
-    assert_eq!(told.changes, ["insert items 1"]);
+    assert_eq!(poll.changes, ["insert items 1"]);
 }
 
 #[tokio::test]
@@ -178,9 +178,9 @@ async fn a_long_poll_without_changes_ends_in_time_with_a_newer_version() {
     let hw = Highwater::start(&pg).await;
     let start = hw.version().await;
     let began = std::time::Instant::now();
-    let told = hw.poll(&format!("after={start}&wait=300ms")).await;
+    let poll = hw.poll(&format!("after={start}&wait=300ms")).await;
     assert!(began.elapsed() >= std::time::Duration::from_millis(290));
-    assert!(told.changes.is_empty() && told.reset.is_empty() && told.version >= start);
+    assert!(poll.changes.is_empty() && poll.reset.is_empty() && poll.version >= start);
 }
 
 #[tokio::test]
@@ -245,16 +245,16 @@ async fn keys_are_rendered_exactly_as_to_jsonb_does() {
     hw.applied(&pg).await;
     for (number, (type_name, values)) in types.iter().enumerate() {
         let body = hw.fetch(&format!("/v1/tables/t{number}/changes?after={start}")).await.body;
-        let mut told: Vec<Value> =
+        let mut poll: Vec<Value> =
             body["changes"].as_array().expect("changes").iter().map(|c| c["id"].clone()).collect();
         let real = pg.query(&format!("SELECT to_jsonb(k)::text FROM t{number}")).await;
-        assert_eq!(told.len(), values.len(), "{type_name}: {body}");
+        assert_eq!(poll.len(), values.len(), "{type_name}: {body}");
         for row in real {
             let real: Value = serde_json::from_str(row.get(0)).expect("JSON");
-            let place = told.iter().position(|id| same_json(id, &real));
+            let place = poll.iter().position(|id| same_json(id, &real));
             let place =
-                place.unwrap_or_else(|| panic!("{type_name}: {real} is not among {told:?}"));
-            told.remove(place);
+                place.unwrap_or_else(|| panic!("{type_name}: {real} is not among {poll:?}"));
+            poll.remove(place);
         }
     }
 }

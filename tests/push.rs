@@ -52,8 +52,8 @@ async fn mirrors_that_are_pushed_to_equal_the_database() {
         // The last message: everything after its version is reported next.
         session.execute("INSERT INTO a VALUES (1000)").await;
         hw.applied(&pg).await;
-        let told = hw.fetch("/v1/changes").await;
-        let applied = told.body["version"].as_str().unwrap().to_owned();
+        let received = hw.fetch("/v1/changes").await;
+        let applied = received.body["version"].as_str().unwrap().to_owned();
         // A version is sent with the next change only, so there is one more.
         session.execute("INSERT INTO a VALUES (1001)").await;
         applied
@@ -90,8 +90,8 @@ async fn a_stream_resumes_by_its_last_id_across_a_restart() {
     pg.execute("INSERT INTO a VALUES (2, 0)").await;
     let hw = Highwater::start(&pg).await;
     let mut stream = PushStream::open(&hw, "", stream.last_id.as_deref()).await;
-    let told = stream.next().await.unwrap();
-    assert_eq!((told.reset.len(), told.changes), (0, vec!["insert a 2".to_owned()]));
+    let received = stream.next().await.unwrap();
+    assert_eq!((received.reset.len(), received.changes), (0, vec!["insert a 2".to_owned()]));
 }
 
 #[tokio::test]

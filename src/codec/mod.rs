@@ -8,7 +8,7 @@
 //! | 2–9 | XXH3 (64 bits) of the payload, seeded with the format number, big-endian |
 //! | 10– | the batch in postcard's wire format: integers as varints, enums by the number of the variant |
 //!
-//! A reader accepts exactly the formats it knows. Whoever changes the serialised form of a type inside
+//! A reader accepts exactly the formats it knows. A change of the serialised form of a type inside
 //! [`Event`] (a field, the order of fields or of an enum's variants) raises [`FORMAT`] and adds a golden
 //! file; the golden files of earlier releases under `tests/fixtures/codec` must still decode, or be
 //! refused as unknown.

@@ -18,10 +18,9 @@ pub struct HttpOptions {
     /// A poll whose version is ahead of this instance is held at most this long for it to catch up;
     /// then it is answered with no changes and its own version.
     pub ahead_wait_max: Duration,
-    /// Whoever is woken by a commit waits this long for further commits before it is told, so that
-    /// one answer tells of them all.
+    /// Delay before a commit wakes waiting clients, so that several commits share one response.
     pub coalesce_interval: Duration,
-    /// Bytes of all answers that clients have not read yet; one that finds no room is refused (503).
+    /// Bytes of all responses that clients have not read yet; one beyond it is refused (503).
     pub max_buffered_response_bytes: usize,
     /// Of clients that are pushed to.
     pub push: PushOptions,
@@ -31,9 +30,9 @@ pub struct HttpOptions {
     pub admin_apart: bool,
     /// HTML for the head of the console's page: the demo adds its part with it.
     pub console_head: &'static str,
-    /// Who knows tokens; `None`: nobody is asked who they are.
+    /// The verifier of tokens; `None` disables authentication.
     pub authority: Option<TokenVerifier>,
-    /// On the operators' own listener nobody is asked.
+    /// The admin listener requires no token.
     pub admin_open: bool,
 }
 
@@ -118,8 +117,8 @@ pub struct PushOptions {
     /// A client whose connection takes nothing for so long, or that doesn't answer pings, is
     /// disconnected.
     pub write_max: Duration,
-    /// A client that had nothing to be told for so long is told the version of now, so that the one
-    /// it would come back with stays within what is remembered across a restart.
+    /// Interval after which an idle push client is sent the current version, so that the version it
+    /// reconnects with stays inside the resume window.
     pub progress_interval: Duration,
 }
 

@@ -66,7 +66,7 @@ async fn a_promoted_standby_without_the_slot_resets_all_clients() {
     let began = pair.fail_over().await;
     pair.standby.execute("INSERT INTO a VALUES (2)").await;
     until_another_epoch(&hw, &version).await;
-    eprintln!("failover without the slot: everybody is reset after {:?}", began.elapsed());
+    eprintln!("failover without the slot: every client is reset after {:?}", began.elapsed());
     let poll = hw.changes_since(&pair.standby, "a", &version).await;
     assert_eq!((poll.reset.as_slice(), poll.changes.len()), (["a".to_owned()].as_slice(), 0));
     assert!(position(&poll.version) >= position(&version));
@@ -198,7 +198,7 @@ async fn reverted_storage_is_detected_and_resets_all_clients() {
     pg.execute("INSERT INTO a VALUES (2)").await;
     until_another_epoch(&hw, &phantom.version).await;
     hw.ready().await;
-    eprintln!("storage set back: everybody is reset after {:?}", began.elapsed());
+    eprintln!("storage set back: every client is reset after {:?}", began.elapsed());
     for version in [&start, &phantom.version] {
         let poll = hw.changes_since(&pg, "a,r", version).await;
         assert_eq!(

@@ -21,32 +21,6 @@ use std::sync::LazyLock;
 use layers::ModuleTree;
 use tree::SourceFile;
 
-/// Folders and files that are not clean yet of the old dialect and of repeating doc comments.
-const UNFINISHED: &[&str] = &[
-    "sql/",
-    "src/",
-    "tests/access.rs",
-    "tests/changes.rs",
-    "tests/commands.rs",
-    "tests/costs.rs",
-    "tests/faults/",
-    "tests/fixtures/",
-    "tests/fuzzed/",
-    "tests/identity.rs",
-    "tests/loader/",
-    "tests/mirrors.rs",
-    "tests/publication.rs",
-    "tests/push.rs",
-    "tests/restart.rs",
-    "tests/rows/",
-    "tests/scopes/",
-    "tests/streamed/",
-    "tests/support/",
-    "tests/trouble.rs",
-    "tests/wire/",
-    "tests/zoo/",
-];
-
 /// Every file of the repository.
 static FILES: LazyLock<Vec<SourceFile>> = LazyLock::new(tree::files);
 
@@ -57,10 +31,6 @@ static MODULES: LazyLock<ModuleTree> = LazyLock::new(|| ModuleTree::of(&FILES));
 #[track_caller]
 fn assert_tidy(findings: &[String]) {
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
-}
-
-fn is_finished(file: &&SourceFile) -> bool {
-    !UNFINISHED.iter().any(|path| file.path.starts_with(path))
 }
 
 fn rust_files() -> impl Iterator<Item = &'static SourceFile> {
@@ -105,7 +75,7 @@ fn no_file_contains_forbidden_text() {
 
 #[test]
 fn no_file_speaks_the_old_dialect() {
-    assert_tidy(&dialect::denied_words(FILES.iter().filter(is_finished)));
+    assert_tidy(&dialect::denied_words(FILES.iter()));
 }
 
 #[test]
@@ -123,7 +93,7 @@ fn doc_comments_say_more_than_the_name() {
         let comments = syntax::doc_comments(&syntax::parse(&file.path, &file.text));
         names::repeating_docs(&file.path, &comments)
     };
-    let findings: Vec<String> = rust_files().filter(is_finished).flat_map(findings).collect();
+    let findings: Vec<String> = rust_files().flat_map(findings).collect();
     assert_tidy(&findings);
 }
 

@@ -2,7 +2,7 @@
 //! (`http.max_buffered_response_bytes`).
 //!
 //! A response stays in memory until its client has read it, and a client that reads nothing keeps its
-//! connection for a while. So responses beyond a small size reserve their bytes, and past the budget
+//! connection until the write timeout. So responses beyond a small size reserve their bytes, and past the budget
 //! clients get 503. Small responses need no reservation: there is at most one for each request, and most
 //! fit the kernel's send buffer at once.
 

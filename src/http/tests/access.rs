@@ -121,9 +121,9 @@ async fn requests_are_limited_by_token_and_without_one_by_address() {
     options.server.rate_limit = Some(RateLimit { per_second: 1, burst: 2 });
     let service = TestService::with_options(&options);
     let ask = async |token| service.get_as(token, "/v1/changes?tables=items").await.status.as_u16();
-    for (token, answered) in [(READER, 200), (ALL, 200), ("nobodys-token", 401)] {
-        let told = [ask(token).await, ask(token).await, ask(token).await];
-        assert_eq!(told, [answered, answered, 429], "{token}");
+    for (token, answered) in [(READER, 200), (ALL, 200), ("unknown-token", 401)] {
+        let statuses = [ask(token).await, ask(token).await, ask(token).await];
+        assert_eq!(statuses, [answered, answered, 429], "{token}");
     }
     assert_eq!(ask("another-guess").await, 429, "unknown tokens share the bucket of the address");
 }

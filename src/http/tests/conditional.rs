@@ -45,7 +45,7 @@ async fn a_client_that_keeps_its_tag_while_its_version_moves_misses_nothing() {
     let mut service = TestService::start();
     let mut after = version(START);
     let mut etag = String::new();
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for step in 0..60_u64 {
         if step % 3 == 0 {
             let id = i64::try_from(step).unwrap();
@@ -58,9 +58,9 @@ async fn a_client_that_keeps_its_tag_while_its_version_moves_misses_nothing() {
         }
         etag = reply.header("etag").to_owned();
         after = reply.version();
-        told.extend(reply.json()["changes"].as_array().unwrap().clone());
+        received.extend(reply.json()["changes"].as_array().unwrap().clone());
     }
-    assert_eq!(told.len(), 60);
+    assert_eq!(received.len(), 60);
 }
 
 #[tokio::test]

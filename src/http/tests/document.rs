@@ -129,7 +129,7 @@ async fn every_endpoint_is_documented_and_nothing_else() {
     let shop = Shop::with_rows(&[(ITEMS, r#"{"id":7}"#)]).await;
     for pattern in &routes {
         let (method, operation) = operation(&document, pattern);
-        // These go on without end: they have tests of their own.
+        // These responses never end: they have tests of their own.
         if operation["tags"][0] == "push" {
             continue;
         }

@@ -47,7 +47,7 @@ async fn only_the_requested_tables_are_reported() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (USERS, 2, Update), (COMMA, 3, Update)]);
     let after = version(START);
-    for (path, told) in [
+    for (path, expected) in [
         (format!("/v1/changes?tables=users&after={after}"), "users 2 update"),
         (format!("/v1/changes?tables=public.items&after={after}"), "items 1 insert"),
         (
@@ -57,7 +57,7 @@ async fn only_the_requested_tables_are_reported() {
         (format!("/v1/tables/items/changes?after={after}"), "items 1 insert"),
         (format!("/v1/tables/%22public%22.%75sers/changes?after={after}"), "users 2 update"),
     ] {
-        assert_eq!(service.get(&path).await.changes(), told, "{path}");
+        assert_eq!(service.get(&path).await.changes(), expected, "{path}");
     }
     for path in ["/v1/changes?tables=shop.%22a,b%22", "/v1/tables/shop.a%2Cb/changes"] {
         let separator = if path.contains('?') { '&' } else { '?' };
@@ -71,10 +71,10 @@ async fn a_limit_divides_the_response_and_sets_more() {
     let mut service = TestService::start();
     service.commit(808, &[(ITEMS, 1, Insert), (ITEMS, 2, Insert), (ITEMS, 3, Insert)]);
     let mut after = version(START);
-    let mut told = Vec::new();
+    let mut expected = Vec::new();
     loop {
         let reply = service.get(&format!("/v1/changes?limit=1&after={after}")).await;
-        told.push(reply.changes());
+        expected.push(reply.changes());
         assert!(reply.version() > after);
         after = reply.version();
         if reply.json()["more"] == false {
@@ -82,7 +82,7 @@ async fn a_limit_divides_the_response_and_sets_more() {
         }
         assert_eq!(reply.header("etag"), "", "a tag could hide the rest");
     }
-    assert_eq!(told, ["items 1 insert", "items 2 insert", "items 3 insert"]);
+    assert_eq!(expected, ["items 1 insert", "items 2 insert", "items 3 insert"]);
     assert_eq!(after, version(808));
 }
 

@@ -179,11 +179,11 @@ async fn a_stream_is_chunks_and_ends_in_order() {
         for (end, changes) in [(900, 1), (1000, 5000), (1100, 2)] {
             let ids: Vec<_> = (0..changes).map(|id| (ITEMS, id, Update)).collect();
             service.commit(end, &ids);
-            let mut told = 0;
-            while told < ids.len() {
-                told += wire.chunk().await.matches("\"id\":").count();
+            let mut received = 0;
+            while received < ids.len() {
+                received += wire.chunk().await.matches("\"id\":").count();
             }
-            assert_eq!(told, ids.len());
+            assert_eq!(received, ids.len());
         }
         client.store.close();
         shutdown.cancel();

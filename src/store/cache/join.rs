@@ -166,7 +166,7 @@ impl<K: SetKey, V: SetValue> StreamJoin<K, V> {
         self.pending_count.load(SeqCst) == 0
     }
 
-    /// Requests a value that was not found. `cached` looks again in the cache, with the pending loads
+    /// Requests a value that was not found. `cached` repeats the lookup in the cache, with the pending loads
     /// locked: the value may have been admitted since. `required_xids` are the commits that its query
     /// has to see.
     pub(in crate::store) fn request<S: Copy + PartialEq>(

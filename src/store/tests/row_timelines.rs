@@ -222,7 +222,7 @@ async fn cached_rows_are_loaded_again_although_the_logs_continue() {
     assert_eq!(scenario.row().await, is("new", RowOrigin::Database));
     assert_eq!(scenario.row().await, is("new", RowOrigin::Memory));
     let answer = scenario.harness.poll_all(Version { epoch: old, ..at(960) });
-    assert_eq!(summary(&answer), "", "the logs go on");
+    assert_eq!(summary(&answer), "", "the logs continue");
 }
 
 #[tokio::test(start_paused = true)]

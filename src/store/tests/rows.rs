@@ -268,14 +268,8 @@ async fn a_refusal_by_the_database_is_reported_and_not_cached() {
     harness.start();
     let cases = [
         (LoadError::BadKey("no number".into()), "no number"),
-        (
-            LoadError::Unavailable("down".into()),
-            "the row is not in memory, and rows can't be read from the database",
-        ),
-        (
-            LoadError::Refused("grant it".into()),
-            "the rows of items can't be held in memory: grant it",
-        ),
+        (LoadError::Unavailable("down".into()), "the row is not in memory, and rows can't be read"),
+        (LoadError::Refused("grant it".into()), "the rows of items can't be cached: grant it"),
     ];
     for (error, reported) in cases {
         *harness.script.error.lock() = Some(error);
@@ -283,12 +277,12 @@ async fn a_refusal_by_the_database_is_reported_and_not_cached() {
         assert!(error.starts_with(reported), "{error}");
     }
     *harness.script.error.lock() = Some(LoadError::Outdated);
-    let look = harness.store.requests.refresh_catalog.clone();
+    let refresh = harness.store.requests.refresh_catalog.clone();
     assert!(matches!(
         harness.row(&Key::integer(1)).await,
         Err(RowsError::TemporarilyUnavailable(_))
     ));
-    assert!(look.notified().now_or_never().is_some());
+    assert!(refresh.notified().now_or_never().is_some());
     *harness.script.error.lock() = None;
     assert_eq!(harness.row(&Key::integer(1)).await.unwrap().row, None);
 }

@@ -128,12 +128,12 @@ async fn status_reports_cached_rows() {
     let shop = Shop::with_rows(&[(ITEMS, &named(7, "tea"))]).await;
     let status = shop.get("/v1/status").await.json();
     let tables = status["tables"].as_array().unwrap();
-    let told: Vec<_> = tables
+    let reported: Vec<_> = tables
         .iter()
         .map(|t| format!("{} {} {}", t["table"], t["rows"]["mode"], t["rows"]["state"]))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             r#""items" "preload" "complete""#,
             r#""lines" "preload" "complete""#,

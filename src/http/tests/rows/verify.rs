@@ -39,10 +39,10 @@ async fn a_row_older_than_the_stream_is_found() {
     let report = verify(&shop, "all").await.json();
     assert_eq!(report["violations"], 2, "{report}");
     let differences = |table: usize| report["tables"][table]["differences"].clone();
-    let told = r#"[{"difference":"its members are \"id\" in memory, \"id\", \"n\" in the database","id":7}]"#;
-    assert_eq!(differences(0).to_string(), told);
-    let told = r#"[{"difference":"it is in the database and not in memory","id":[1,"b"]}]"#;
-    assert_eq!(differences(1).to_string(), told);
+    let expected = r#"[{"difference":"its members are \"id\" in memory, \"id\", \"n\" in the database","id":7}]"#;
+    assert_eq!(differences(0).to_string(), expected);
+    let expected = r#"[{"difference":"it is in the database and not in memory","id":[1,"b"]}]"#;
+    assert_eq!(differences(1).to_string(), expected);
 }
 
 #[tokio::test]

@@ -140,8 +140,8 @@ impl ScopedWorld {
             (Some(_), Some(_)) => Op::Update,
             (Some(_), None) => Op::Delete,
         };
-        let told_before = before.filter(|before| Some(*before) != after).map(values);
-        let scope = ScopeTransition { before: told_before, after: after.map(values) };
+        let reported_before = before.filter(|before| Some(*before) != after).map(values);
+        let scope = ScopeTransition { before: reported_before, after: after.map(values) };
         let (key, table) = (Key::integer(id), crate::table::TableOid(TABLE));
         changes.push(Change { table, key, op, ordinal, scope: Some(Box::new(scope)) });
         match after {

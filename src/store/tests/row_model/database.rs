@@ -228,7 +228,7 @@ impl ModelDatabase {
         }
     }
 
-    pub(super) fn calm_down(&mut self) {
+    pub(super) fn make_all_visible(&mut self) {
         self.commits.iter_mut().for_each(|commit| commit.visible = true);
     }
 

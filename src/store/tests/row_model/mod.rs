@@ -72,7 +72,7 @@ async fn simulate(seed: u64, limits: RowLimits, steps: usize) {
         check(&mut tasks);
         assert_eq!(metrics.consistency_violations.get(), 0, "the checker raised an alarm");
     }
-    database.lock().calm_down();
+    database.lock().make_all_visible();
     for _ in 0..200 {
         deliver(&database, &mut writer, 10);
         writer.serve_requests();

@@ -194,11 +194,11 @@ fn a_change_found_by_a_refresh_is_announced_once_among_instances() {
     assert_eq!(found.keys().collect::<Vec<_>>(), [&TableOid(1)]);
     assert_eq!(refresh_at(&mut first, 200, "700:700:"), CatalogDelta::new(), "once");
     let text = announcement::format(&found);
-    for (assembler, looks_again) in [(&mut first, false), (&mut second, true)] {
+    for (assembler, needs_refresh) in [(&mut first, false), (&mut second, true)] {
         let messages = [begin(), announcement(1, "highwater", &text), commit(308)];
         assert_eq!(reported(&feed(assembler, &messages)), ["reset 1 schema"]);
-        assert_eq!(assembler.is_awaiting_refresh(), looks_again);
-        assert_eq!(assembler.take_needs_refresh(), looks_again);
+        assert_eq!(assembler.is_awaiting_refresh(), needs_refresh);
+        assert_eq!(assembler.take_needs_refresh(), needs_refresh);
     }
     assert_eq!(refresh_at(&mut second, 400, "740:740:"), CatalogDelta::new(), "announced");
     assert!(!second.is_awaiting_refresh());
@@ -220,14 +220,14 @@ fn a_change_beyond_an_announced_one_is_announced() {
 #[test]
 fn events_sent_before_an_awaited_refresh_are_followed_by_an_announcement() {
     let changed = CatalogTable { definition: "changed".into(), ..items() };
-    for goes_on in [false, true] {
+    for is_released in [false, true] {
         let mut assembler = started(vec![items()]);
         feed(&mut assembler, &[begin(), announcement(1, "highwater", "1"), commit(308)]);
-        if goes_on {
+        if is_released {
             assembler.release_without_refresh();
         }
         assembler.update_catalog(catalog_at(308, vec![changed.clone()]), &mut Vec::new());
-        assert_eq!(assembler.take_delta().len(), usize::from(goes_on));
+        assert_eq!(assembler.take_delta().len(), usize::from(is_released));
     }
     // The slot was lost before the refresh.
     for (now, announced) in [(items(), 0), (changed.clone(), 1)] {
