@@ -1,89 +1,90 @@
-//! Highwater tells applications which rows of their PostgreSQL database changed.
+//! Highwater reports which rows of a PostgreSQL database changed, and serves rows from memory.
 //!
 //! This page is the map of the source: read it first, then the modules in the order below.
 //!
-//! # From above
+//! # Overview
 //!
 //! ```text
 //!  PostgreSQL                        Highwater                              clients
 //! ┌───────────┐  logical    ┌─────────────┐ events ┌───────────┐  polls  ┌─────────────────┐
-//! │ WAL, slot ├────────────▶│ replication ├───────▶│   store   │◀───────▶│ GET /v1/changes │
+//! │ WAL, slot ├────────────▶│   source    ├───────▶│   store   │◀───────▶│ GET /v1/changes │
 //! └─────▲─────┘ replication └──────▲──────┘        └─────┬─────┘  http   │     ?after=…    │
-//!       │   how far WAL may go     │  how far applied    │               └─────────────────┘
+//!       │    confirmed position    │   applied position  │               └─────────────────┘
 //!       └──────────────────────────┴─────────────────────┘
 //! ```
 //!
-//! One process follows one publication through one replication slot. It remembers in memory which
-//! id of which table changed at which *version*, a position in commit order, and answers one
-//! question: what changed since the version you were given last time? Where it cannot know, it says
-//! *reset*: read this table again. The durable copy of what it remembers is PostgreSQL's own WAL:
-//! the slot is confirmed a while behind what is applied, and after a restart that window is read again.
+//! One process follows one publication through one replication slot. It keeps in memory which id of
+//! which table changed at which *version*, a position in commit order, and answers one question: what
+//! changed since the version of the client's previous response? Where it cannot know, it reports a
+//! *reset*: read this table again. The durable copy of its log is PostgreSQL's own WAL: the confirmed
+//! position of the slot lags behind the applied position by a configured window, and after a restart
+//! that window is read again.
 //!
-//! Of the tables that the operator names it also holds rows: those that were asked for, or all of them.
-//! They are read once from the database and kept current from the stream. Which changes a row that was
-//! read contains already is decided by the transactions its snapshot sees, never by timing:
-//! [`store`] and its `rows` say how.
+//! It also caches rows of the tables that the operator names: those that were requested, or all of a
+//! table. Rows are read once from the database and kept current from the stream. Whether a row that was
+//! read contains a change is decided by the transactions its snapshot sees, never by timing: [`store`]
+//! and its `rows` explain how.
 //!
-//! # The way of a change
+//! # The flow of a change
 //!
-//! 1. A walsender's bytes arrive ([`wire::CopyBoth`]) and are cut into [`wire::Frame`]s.
+//! 1. A walsender's bytes arrive ([`wire::CopyBoth`]) and are split into [`wire::Frame`]s.
 //! 2. [`pgoutput::decode`] makes a message of a frame's bytes, borrowing from them.
 //! 3. [`source::postgres::assembler`] turns tuples into ids ([`render`] writes them as `to_jsonb` would),
-//!    stages them until the commit (large ones may come in blocks before it), and hands out a
-//!    [`change::Transaction`]: ids, and the documents of tables whose rows are held.
+//!    buffers them until the commit (large transactions may arrive in blocks before it), and returns a
+//!    [`change::Transaction`]: ids, and the documents of tables whose rows are cached.
 //! 4. The source ([`source::ChangeSource`]) sends batches of [`change::Event`]s over a bounded channel.
-//! 5. [`store::Writer`] puts them into the log and the rows of each table, under one hold of a lock; then the
-//!    applied position moves, then those who wait wake up.
-//! 6. [`store::Store`] answers what changed after a version, each id at most once.
-//! 7. [`http`] writes that answer as JSON, or holds the poll until there is one.
+//! 5. [`store::Applier`] hands them to [`store::Writer`], which adds them to the log and the rows of each
+//!    table under one acquisition of a lock; then the applied position moves, then waiters wake up.
+//! 6. [`store::Store`] returns what changed after a version, each id at most once.
+//! 7. [`http`] writes that result as JSON, or holds the poll until there is one.
 //!
-//! Rows that are not in memory come the other way round: [`store`] asks a [`load::Loader`], which is
-//! [`database::loader`], and joins the answer with the changes that arrived meanwhile.
+//! Rows that are not in memory flow the other way: [`store`] requests them from a [`load::Loader`], which
+//! is [`database::loader`], and joins the result with the changes that arrived meanwhile.
 //!
-//! Backwards flows only a number, how far the store has applied: [`source::postgres::feedback`] makes of it
-//! the position up to which the server may forget its WAL.
+//! Only one number flows backwards, the applied position: [`source::postgres::feedback`] derives from it
+//! the position up to which the server may remove its WAL.
 //!
 //! # Layers
 //!
-//! A module uses only what stands above it in this table; `tests/tidy` holds the sources to it.
+//! A module uses only modules above it in this table; `tests/tidy` enforces it.
 //!
 //! | layer | modules | |
 //! | --- | --- | --- |
-//! | values | [`lsn`] [`version`] [`history`] [`decimal`] [`json_bytes`] [`json_text`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source_status`] [`metrics`] [`backoff`] [`sql_text`] [`secret`] | what everything else speaks of |
-//! | protocol | [`wire`] [`pgoutput`] [`render`] [`codec`] | bytes to meaning; they don't know each other |
-//! | parts | [`source`] [`database`] [`store`] [`auth`] | they don't know each other, and meet in values |
-//! | API | [`http`] | knows the store, never PostgreSQL |
-//! | program | [`config`] [`app`] [`cli`] | reads the configuration, puts the parts together, speaks to people |
+//! | values | [`lsn`] [`version`] [`history`] [`decimal`] [`json_bytes`] [`json_text`] [`key`] [`json_type`] [`table`] [`row`] [`scope`] [`snapshot`] [`change`] [`load`] [`source_status`] [`metrics`] [`backoff`] [`sql_text`] [`secret`] | shared by everything else |
+//! | protocol | [`wire`] [`pgoutput`] [`render`] [`codec`] | bytes to meaning; independent of each other |
+//! | parts | [`source`] [`database`] [`store`] [`auth`] | independent of each other; they share only values |
+//! | API | [`http`] | uses the store, never PostgreSQL |
+//! | program | [`config`] [`app`] [`cli`] | reads the configuration, connects the parts, talks to people |
 //!
-//! [`temp_postgres`], a private PostgreSQL for the demo and the tests, stands beside: nothing that serves
+//! [`temp_postgres`], a private PostgreSQL for the demo and the tests, is apart: nothing that serves
 //! clients uses it. For a first reading take the modules in the order of the table; or begin with
-//! [`version`], [`store`] and [`source::postgres::assembler`], which hold the ideas.
+//! [`version`], [`store`] and [`source::postgres::assembler`], which contain the ideas.
 //!
-//! # What always holds
+//! # Invariants
 //!
-//! - **A row never goes back in time**, and several rows are told as they were at one version.
-//! - **Nothing is missed.** Whatever can't be told by id is told as a reset: a giant transaction, a lost
-//!   slot, another history, a changed definition, a version from below a table's floor.
-//! - **Versions come from the stream alone**, never from a clock or a counter of ours. So every instance
-//!   that follows the same database understands the others' versions, and a restart changes none.
-//! - **A commit is visible whole or not at all**, unless an answer says `more`.
-//! - **The slot is confirmed at commit boundaries only, and never beyond what is applied.**
-//! - **Every limit has a name and says what happens at it.** Channels, stages, logs, connections, waits:
-//!   none grows with what the database or a client does. At a limit, precision is given up, not truth.
-//! - **One place for each power:** only [`app`], and [`http`] for its connections, spawn tasks of the
-//!   service, on sets that they join; only the `session` of [`source::postgres`] reconnects; only [`config`] reads the
-//!   environment; only `pgoutput`'s `reader` takes a message's bytes apart.
-//! - **Errors are sentences with a remedy**, one type a layer, told once, where they end. A client gets a
-//!   problem document and nothing of the inside.
+//! - **A row never goes back in time**, and several rows in one response are those of one version.
+//! - **Nothing is missed.** A change that can't be reported by id is reported as a reset: a giant
+//!   transaction, a lost slot, another history, a changed definition, a version below a table's floor.
+//! - **Versions come from the stream alone**, never from a clock or a local counter. So every instance
+//!   that follows the same database accepts the others' versions, and a restart changes none.
+//! - **A commit is visible whole or not at all**, unless a response says `more`.
+//! - **The slot is confirmed at commit boundaries only, and never beyond the applied position.**
+//! - **Every limit has a name and a documented behaviour.** Channels, buffers, logs, connections, waits:
+//!   none grows with what the database or a client does. At a limit precision is given up, not truth.
+//! - **One owner for each capability:** only [`app`], and [`http`] for its connections, spawn tasks of the
+//!   service, on sets that they join; only the `session` of [`source::postgres`] reconnects; only
+//!   [`config`] reads the environment; only `pgoutput`'s `reader` parses a message's bytes.
+//! - **Errors are sentences with a remedy**, one type per layer, logged once, where they are handled. A
+//!   client gets a problem document without internal details.
 //!
-//! # What is deliberately absent
+//! # Deliberately absent
 //!
-//! - **A disk of our own.** No file to lose, corrupt or migrate: WAL is the log that lasts.
-//! - **Anything in the user's database** but a publication and a slot (and, if the operator wishes, an
-//!   event trigger that tells sooner of changed definitions): no tables, extensions, locks or superuser.
-//! - **Coordination between instances.** The slot itself decides who follows; the others stand by.
-//! - **Users.** Whoever brings a token is its bearer; who they are is known to those who gave it. Without
-//!   [`auth`] it listens on the loopback interface until the operator writes otherwise.
+//! - **A disk.** No file to lose, corrupt or migrate: WAL is the durable log.
+//! - **Objects in the user's database** except a publication and a slot (and, optionally, an event trigger
+//!   that announces changed definitions early): no tables, extensions, locks or superuser.
+//! - **Coordination between instances.** The slot itself decides which one follows; the others stand by.
+//! - **Users.** The holder of a token is its bearer; who that is, is known to its issuer. Without [`auth`]
+//!   the service listens on the loopback interface unless the operator configures otherwise.
 //! - **`unsafe` code and unbounded channels**: the compiler and the linter refuse them.
 
 // In reading order; the blank lines keep rustfmt from sorting them.

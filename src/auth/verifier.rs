@@ -15,7 +15,7 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The accepted tokens and the permissions of their bearers.
 #[derive(Clone, Debug, Default)]
 pub struct AuthOptions {
-    /// Static tokens.
+    /// Tokens of the configuration, by the hash of their text.
     pub tokens: Vec<StaticToken>,
     /// The options for JWTs; `None` rejects all of them.
     pub jwt: Option<JwtOptions>,

@@ -83,7 +83,7 @@ impl ServerFlags {
 pub(crate) enum Format {
     /// Readable text, in colour on a terminal
     Text,
-    /// JSON
+    /// One JSON document, for programs.
     Json,
 }
 

@@ -86,7 +86,7 @@ pub enum ConfigError {
     Invalid {
         /// Where it is set.
         location: SettingSource,
-        /// The key.
+        /// The key in dotted form.
         key: String,
         /// The value; `None` if it may be a secret.
         given: Option<String>,
@@ -149,9 +149,9 @@ pub enum ConfigError {
     OpenToAll {
         /// `http.listen` or `http.admin_listen`.
         listener: &'static str,
-        /// Its address.
+        /// The address as configured.
         address: String,
-        /// Its port.
+        /// The port, 1 to 65535.
         port: u16,
     },
     /// Two listeners on one address.
@@ -160,7 +160,7 @@ pub enum ConfigError {
          or omit it to serve everything on http.listen"
     )]
     SameListener {
-        /// The address.
+        /// `address:port` of both.
         address: String,
     },
     /// A variable with the prefix `HIGHWATER_` that is not UTF-8.

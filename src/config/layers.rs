@@ -18,7 +18,7 @@ pub struct Flag {
     pub flag: &'static str,
     /// The key it sets, `postgres.url`.
     pub key: &'static str,
-    /// Its value.
+    /// The text as given, not yet parsed.
     pub value: String,
 }
 

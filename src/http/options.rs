@@ -1,4 +1,4 @@
-//! What can be set about the HTTP side.
+//! Options of the HTTP API.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use axum::http::{HeaderValue, Uri};
 use crate::auth::TokenVerifier;
 use crate::http::middleware::rate::RateLimit;
 
-/// Options of the HTTP side.
+/// Options of routers and listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
-    /// Web pages of these origins may read answers; empty: no other origin's.
+    /// Origins whose web pages may read responses; empty: only the service's own.
     pub cors_origins: Vec<AllowedOrigin>,
-    /// A poll is held at most this long; one that asks for more is refused (400).
+    /// Longest `wait` of a request; a longer one is rejected (400).
     pub wait_max: Duration,
-    /// A poll whose version is ahead of this instance is held at most this long for it to catch up;
-    /// then it is answered with no changes and its own version.
+    /// Longest wait for this instance to reach the version of a poll that is ahead of it; then the
+    /// response has no changes and the client's own version.
     pub ahead_wait_max: Duration,
     /// Delay before a commit wakes waiting clients, so that several commits share one response.
     pub coalesce_interval: Duration,
     /// Bytes of all responses that clients have not read yet; one beyond it is refused (503).
     pub max_buffered_response_bytes: usize,
-    /// Of clients that are pushed to.
+    /// Limits and intervals of push clients.
     pub push: PushOptions,
-    /// Of connections.
+    /// Limits of connections.
     pub server: HttpServerOptions,
-    /// The operators' routes have a listener of their own: leave them out of the main router.
+    /// Whether the admin routes have a listener of their own and are left out of the main router.
     pub admin_apart: bool,
     /// HTML for the head of the console's page: the demo adds its part with it.
     pub console_head: &'static str,
@@ -37,11 +37,11 @@ pub struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// The longest hold the API promises.
+    /// The longest wait that the API documents.
     pub const WAIT_MAX: Duration = Duration::from_mins(1);
-    /// How long the API waits for a version that another instance gave.
+    /// Wait for a version that another instance returned.
     pub const AHEAD_WAIT_MAX: Duration = Duration::from_secs(5);
-    /// Memory for answers that are not read yet, unless configured.
+    /// Default memory for responses that are not read yet.
     pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
 }
 
@@ -63,32 +63,32 @@ impl Default for HttpOptions {
     }
 }
 
-/// What connections of a listener may do.
+/// Limits of a listener's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpServerOptions {
-    /// Open at once; at it, further ones wait in the kernel's queue until one ends.
+    /// Open connections; further ones wait in the kernel's queue until one ends.
     pub max_connections: usize,
-    /// A request's head must have arrived this long after its first byte, that of a connection's first
-    /// request this long after it was accepted, the TLS handshake included; else it is closed.
+    /// Time limit for a request's header, from its first byte; for the first request of a connection
+    /// from its acceptance, TLS handshake included. Beyond it the connection is closed.
     pub header_timeout: Duration,
-    /// A connection on which nothing is asked and nothing moves for so long is closed.
+    /// Time without a request and without traffic after which a connection is closed.
     pub idle_timeout: Duration,
-    /// Bytes of a request's head: a larger one is refused (431).
+    /// Bytes of a request's header; a larger one is rejected (431).
     pub max_header_bytes: usize,
-    /// Requests under way on one HTTP/2 connection; further ones wait.
+    /// Concurrent requests on one HTTP/2 connection; further ones wait.
     pub max_http2_streams: u32,
-    /// Requests of one client; further ones are refused (429). `None`: as many as come.
+    /// Request rate of one client; beyond it requests are rejected (429). `None`: unlimited.
     pub rate_limit: Option<RateLimit>,
 }
 
 impl HttpServerOptions {
-    /// Connections at once, unless configured.
+    /// Default limit of open connections.
     pub const MAX_CONNECTIONS: usize = 16_384;
-    /// Time for a request's head.
+    /// Default time limit for a request's header.
     pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
     /// Longer than the usual 60 s of proxies, so that they, not we, close the connections they keep.
     pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-    /// Room for a thousand ids in a query.
+    /// Enough for a thousand ids in a query.
     pub const MAX_HEADER_BYTES: usize = 64 * 1024;
     /// What browsers and proxies expect at least is 100.
     pub const MAX_HTTP2_STREAMS: u32 = 200;
@@ -107,14 +107,14 @@ impl Default for HttpServerOptions {
     }
 }
 
-/// What can be set about push.
+/// Options of push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushOptions {
-    /// Streams and sockets at once; a further client is refused (503).
+    /// Open streams and WebSockets; a further client is rejected (503).
     pub max_clients: usize,
-    /// A client that was sent nothing for so long is sent a comment (stream) or a ping (socket).
+    /// Interval of a comment (stream) or ping (WebSocket) to a client that is sent nothing else.
     pub heartbeat: Duration,
-    /// A client whose connection takes nothing for so long, or that doesn't answer pings, is
+    /// Time after which a client whose connection accepts no bytes, or that does not answer pings, is
     /// disconnected.
     pub write_max: Duration,
     /// Interval after which an idle push client is sent the current version, so that the version it
@@ -123,11 +123,11 @@ pub struct PushOptions {
 }
 
 impl PushOptions {
-    /// Streams and sockets at once, unless configured.
+    /// Default limit of open streams and WebSockets.
     pub const CLIENTS_MAX: usize = 10_000;
-    /// Sooner than the API promises (15 s), so that a late timer keeps the promise.
+    /// Shorter than documented (15 s), so that a late timer keeps within it.
     pub const HEARTBEAT: Duration = Duration::from_secs(14);
-    /// Time for a client to take what it is sent.
+    /// Default time for a client to accept bytes.
     pub const WRITE_MAX: Duration = Duration::from_secs(30);
     /// A fifth of the default `postgres.resume_window`.
     pub const PROGRESS_INTERVAL: Duration = Duration::from_mins(1);
@@ -144,7 +144,7 @@ impl Default for PushOptions {
     }
 }
 
-/// Where a web page comes from (`https://app.example`), or every place (`*`).
+/// An origin of web pages (`https://app.example`), or every origin (`*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedOrigin {
     /// Every origin.

@@ -10,7 +10,7 @@ use crate::table::Table;
 /// The rows of a table that match the conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RowScope {
-    /// All rows.
+    /// No condition: every row of the table matches.
     #[default]
     AllRows,
     /// The rows of one scope.

@@ -147,7 +147,7 @@ pub enum ResourceSelection {
 /// A resource that a request is about, and which of its rows.
 #[derive(Clone, Debug)]
 pub struct ScopedResource {
-    /// The resource.
+    /// The table or view that is asked for.
     pub resource: Arc<Resource>,
     /// The rows that exist for the caller.
     pub scope: RowScope,

@@ -25,7 +25,7 @@ pub struct StoreStatus {
 /// A snapshot of one table's log.
 #[derive(Clone, Debug)]
 pub struct TableStatus {
-    /// The table.
+    /// The table that the counts belong to.
     pub resource: Arc<Resource>,
     /// Distinct ids in the log.
     pub entries: usize,

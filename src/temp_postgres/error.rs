@@ -55,7 +55,7 @@ pub enum TempPostgresError {
     /// A program could not be started.
     #[error("run {}: {source}", .program.display())]
     Run {
-        /// Its path.
+        /// Path of the program that could not be run.
         program: PathBuf,
         /// The operating system's error.
         source: io::Error,

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 
 static AUTHORITIES: AtomicU32 = AtomicU32::new(1);
 
-/// A certificate authority.
 pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,

@@ -54,7 +54,7 @@ const DENIED: &[(&str, &str)] = &[
 ];
 
 /// Phrases with another meaning of a denied word.
-const ALLOWED: &[&str] = &["looks for", "looks like", "looks up", "looks empty"];
+const ALLOWED: &[&str] = &["looks for", "looks like", "looks up", "looks empty", "looks connected"];
 
 /// Denied words that are names where they stand in quotes or backticks: a Unix account.
 const QUOTED: &[&str] = &["nobody"];

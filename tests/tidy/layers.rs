@@ -108,6 +108,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("pin_project_lite", &["http"]),
     ("governor", &["http"]),
     ("utoipa", &["http"]),
+    ("utoipa_axum", &["http"]),
     ("postcard", &["codec"]),
     ("twox_hash", &["codec", "http"]),
     ("base64", &["http", "cli"]),

@@ -4,7 +4,6 @@ use tokio_postgres::Client;
 
 /// One session for each of the parties that write to the shop's database.
 pub(crate) struct Actors {
-    /// The application.
     pub(crate) application: Client,
     /// A party that is not the application: a script, a colleague's psql.
     pub(crate) second: Client,

@@ -13,7 +13,7 @@ pub enum Provider {
     Azure,
     /// Supabase, hosted.
     Supabase,
-    /// Neon.
+    /// Neon, with a pooled and a direct address.
     Neon,
     /// Fly Postgres.
     Fly,
@@ -21,7 +21,7 @@ pub enum Provider {
     Heroku,
     /// DigitalOcean Managed Databases.
     DigitalOcean,
-    /// Aiven.
+    /// Aiven for PostgreSQL.
     Aiven,
 }
 

@@ -8,5 +8,6 @@ pub(in crate::http) mod encoding;
 pub(in crate::http) mod openmetrics;
 pub(in crate::http) mod problem;
 pub(in crate::http) mod problem_schema;
+mod problem_type;
 pub(in crate::http) mod response_budget;
 pub(in crate::http) mod response_cache;

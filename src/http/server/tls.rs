@@ -65,7 +65,7 @@ pub enum TlsError {
         files.key.display(), files.certificate.display()
     )]
     Mismatch {
-        /// The files.
+        /// Certificate and key, as configured.
         files: TlsFiles,
     },
 }

@@ -1,5 +1,5 @@
-//! Clients that wait, over HTTP/1: their connections are taken back from hyper meanwhile, and nobody
-//! may see it.
+//! Waiting HTTP/1 clients: their connections are taken back from hyper meanwhile, which no client may
+//! notice.
 
 use std::net::SocketAddr;
 

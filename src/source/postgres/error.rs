@@ -44,7 +44,7 @@ pub enum ReplicationError {
         slot: String,
         /// Its output plugin.
         plugin: String,
-        /// Its database.
+        /// The database that the slot belongs to.
         database: String,
     },
     /// The slot could not be created.

@@ -73,7 +73,7 @@ impl RecentCommits {
         self.range = self.range.filter(|(first, last)| !snapshot.sees_all(*first, *last));
     }
 
-    /// All commits.
+    /// The transactions of every remembered commit.
     pub(in crate::store) fn all(&self) -> RequiredXids {
         self.up_to(Lsn(u64::MAX), None)
     }
