@@ -223,16 +223,15 @@ impl IngestHandle {
             .build()
             .context("start the ingest runtime")?;
         let (batches, incoming) = mpsc::channel(Applier::BATCHES_MAX);
-        let (applied_in, applied) = watch::channel(Lsn::ZERO);
+        let (applied_sender, applied) = watch::channel(Lsn::ZERO);
         let ended = runtime.block_on(async {
             if let Some(publication) = self.publication {
                 publication.ensure(&*self.source, shutdown).await?;
             }
             let events = EventSink { batches, applied };
-            let applier = Applier::new(self.writer);
-            // The source owns the sending end: when it returns, the applier ends too.
+                        // The source owns the sending end: when it returns, the applier ends too.
             let run = self.source.run(events, self.requests, shutdown.clone());
-            let (streamed, ()) = tokio::join!(run, applier.run(incoming, applied_in));
+            let (streamed, ()) = tokio::join!(run, Applier::new(self.writer).run(incoming, applied_sender));
             streamed.map_err(anyhow::Error::from)
         });
         // A host name lookup that is still in progress is not awaited.

@@ -105,7 +105,7 @@ mod tests {
             labels: vec!["outcome".into()],
             help: "Polls".into(),
         };
-        assert_eq!(registry.descriptions(), [expected.clone()]);
+        assert_eq!(registry.descriptions(), std::slice::from_ref(&expected));
         assert!(registry.add(polls).is_err());
         assert_eq!(registry.descriptions(), [expected], "a rejected metric is not described");
     }

@@ -52,7 +52,7 @@ fn section_of(setting: &SettingSpec) -> &'static str {
         setting.key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
     };
     let sections = SECTIONS.iter().map(|(section, _)| *section);
-    sections.into_iter().find(|section| is_in(&section)).expect("every key is in a section")
+    sections.into_iter().find(|section| is_in(section)).expect("every key is in a section")
 }
 
 fn page() -> String {

@@ -80,7 +80,7 @@ pub async fn inspect(
     findings.extend(role::findings(&inputs.role, &inputs.server.database, provider));
     match &inputs.publication {
         None => {
-            findings.push(publication::missing(options.publication, options.creates_publication))
+            findings.push(publication::missing(options.publication, options.creates_publication));
         }
         Some(found) => {
             findings.extend(publication::findings(options.publication, found, &inputs.tables));

@@ -28,7 +28,7 @@ pub(crate) fn api() -> Vec<Endpoint> {
 /// What operators and their programs call: on the admin listener where there is one, else on the
 /// main listener.
 pub(crate) fn admin() -> Vec<Endpoint> {
-    let endpoints = [
+    let endpoints = vec![
         Endpoint::public(routes!(health::live)),
         Endpoint::public(routes!(health::ready)),
         Endpoint::admin(routes!(status::status)),

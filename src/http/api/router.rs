@@ -36,7 +36,7 @@ pub fn router(
 ) -> Router {
     let build = RouterBuild::new(store, source, metrics, options);
     let admin = if options.admin_apart { vec![] } else { endpoints::admin() };
-    build.router([endpoints::api(), admin, endpoints::console()])
+    build.router(&[endpoints::api(), admin, endpoints::console()])
 }
 
 /// The router of the admin listener: health, status, metrics, reload and verify.
@@ -48,7 +48,7 @@ pub fn admin_router(
 ) -> Router {
     let authority = options.authority.clone().filter(|_| !options.admin_open);
     let build = RouterBuild { authority, ..RouterBuild::new(store, source, metrics, options) };
-    build.router([endpoints::admin(), endpoints::console()])
+    build.router(&[endpoints::admin(), endpoints::console()])
 }
 
 /// What the routers are built from.
@@ -74,7 +74,7 @@ impl<'a> RouterBuild<'a> {
         Self { api, metrics, options, authority, buckets }
     }
 
-    fn router<const N: usize>(&self, endpoints: [Vec<Endpoint>; N]) -> Router {
+    fn router(&self, endpoints: &[Vec<Endpoint>]) -> Router {
         let endpoints = endpoints.iter().flatten();
         let router = endpoints.fold(Router::new(), |router, endpoint| {
             let Endpoint { pattern, route, .. } = endpoint;

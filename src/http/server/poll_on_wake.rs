@@ -32,9 +32,9 @@ impl<F> PollOnWake<F> {
     pub(crate) fn new(future: F) -> Self {
         // Woken at the beginning, so that the first poll reaches the future.
         let is_woken = AtomicBool::new(true);
-        let wakes = Arc::new(WakeFlag { is_woken, task: AtomicWaker::new() });
-        let waker = Waker::from(Arc::clone(&wakes));
-        Self { future, wakes, waker }
+        let flag = Arc::new(WakeFlag { is_woken, task: AtomicWaker::new() });
+        let waker = Waker::from(Arc::clone(&flag));
+        Self { future, wakes: flag, waker }
     }
 }
 
@@ -103,6 +103,6 @@ mod tests {
         waiting.spawn(PollOnWake::new(token.clone().cancelled_owned()));
         tokio::task::yield_now().await;
         token.cancel();
-        timeout(Duration::from_secs(60), waiting.join_next()).await.unwrap().unwrap().unwrap();
+        timeout(Duration::from_mins(1), waiting.join_next()).await.unwrap().unwrap().unwrap();
     }
 }

@@ -32,7 +32,7 @@ fn walk(message: &LogicalMessage<'_>) {
         }
         LogicalMessage::Delete(delete) => walk_tuple(delete.old.tuple()),
         LogicalMessage::Truncate(truncate) => {
-            assert_eq!(truncate.oids().count(), truncate.oids().len())
+            assert_eq!(truncate.oids().count(), truncate.oids().len());
         }
         _ => {}
     }

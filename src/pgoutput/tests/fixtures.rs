@@ -144,11 +144,11 @@ fn positions_and_times_agree_with_each_other() {
                 }
                 LogicalMessage::StreamCommit(m) => assert_close(&scenario, m.commit_lsn, m.end_lsn),
                 LogicalMessage::BeginPrepare(m) => {
-                    assert_close(&scenario, m.prepare_lsn, m.end_lsn)
+                    assert_close(&scenario, m.prepare_lsn, m.end_lsn);
                 }
                 LogicalMessage::Prepare(m) => assert_close(&scenario, m.prepare_lsn, m.end_lsn),
                 LogicalMessage::CommitPrepared(m) => {
-                    assert_close(&scenario, m.commit_lsn, m.end_lsn)
+                    assert_close(&scenario, m.commit_lsn, m.end_lsn);
                 }
                 LogicalMessage::RollbackPrepared(m) => {
                     assert_close(&scenario, m.prepare_end_lsn, m.rollback_end_lsn);

@@ -171,10 +171,10 @@ impl ReplicationStream<'_> {
                         let message = pgoutput::decode(data)?;
                         match &message {
                             LogicalMessage::Begin(begin) => {
-                                self.coalescer.on_transaction(begin.committed_at)
+                                self.coalescer.on_transaction(begin.committed_at);
                             }
                             LogicalMessage::StreamCommit(commit) => {
-                                self.coalescer.on_transaction(commit.committed_at)
+                                self.coalescer.on_transaction(commit.committed_at);
                             }
                             _ => {}
                         }

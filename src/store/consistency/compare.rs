@@ -66,15 +66,15 @@ impl ConsistencyChecker {
         let Some(check) = self.store.begin_check(table, keys) else {
             return Ok(Compared::default());
         };
-        let loaded = loader.load(&check.table, keys).await;
-        if loaded.as_ref().is_err_and(|error| *error == LoadError::Outdated) {
+        let outcome = loader.load(&check.table, keys).await;
+        if outcome.as_ref().is_err_and(|error| *error == LoadError::Outdated) {
             self.store.requests.refresh_catalog.notify_one();
             return Ok(Compared { undecided: keys.to_vec(), ..Compared::default() });
         }
-        let loaded = loaded?;
-        self.store.check_read_point(loader, &loaded.at, check.epoch)?;
-        let visible_up_to = loaded.at.visible_up_to;
-        check.complete(keys, loaded);
+        let rows = outcome?;
+        self.store.check_read_point(loader, &rows.at, check.epoch)?;
+        let visible_up_to = rows.at.visible_up_to;
+        check.complete(keys, rows);
         let applied = self.store.expedite_applied(Position::after_commit(visible_up_to));
         timeout(APPLIED_TIME_MAX, applied).await.map_err(|_| CompareError::NotApplied)?;
         Ok(self.store.shared.state.read().compare(table, keys, visible_up_to))

@@ -29,7 +29,7 @@ impl StagedStore {
         match (&mut table.rows.as_mut().unwrap().storage, row) {
             (RowStorage::Lazy(set), row) => set.insert_cached(key, row),
             (RowStorage::Preloaded(preload), Some(row)) => {
-                preload.rows.as_mut().unwrap().insert(key, row)
+                preload.rows.as_mut().unwrap().insert(key, row);
             }
             (RowStorage::Preloaded(preload), None) => preload.rows.as_mut().unwrap().remove(&key),
         }

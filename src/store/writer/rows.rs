@@ -35,14 +35,13 @@ impl Writer {
         while let Some(change) = rows.next() {
             // Values that were not sent with the row's new key are still under the old one.
             if let Some(partial) = rows.next_if(|next| takes_values_from(next, &change)) {
-                self.apply_row(state, commit, partial, post_commit);
+                Self::apply_row(state, commit, partial, post_commit);
             }
-            self.apply_row(state, commit, change, post_commit);
+            Self::apply_row(state, commit, change, post_commit);
         }
     }
 
     fn apply_row(
-        &self,
         state: &mut StoreState,
         commit: &RowCommit,
         change: RowChange,
@@ -64,7 +63,7 @@ impl Writer {
             RowChange::Upsert { key, image, .. } => rows.change(key, image, &mut context),
             RowChange::Truncate(_) => rows.truncate(&mut context),
             RowChange::Invalidate(_) => {
-                post_commit.dropped_rows.extend(rows.invalidate_all(commit.end))
+                post_commit.dropped_rows.extend(rows.invalidate_all(commit.end));
             }
         }
     }

@@ -234,7 +234,7 @@ impl ReplicaClient {
             }
             Err(FetchError::TimelineMismatch) => self.model.clear(),
             Err(FetchError::RowNotFound) => {
-                self.fail("the service returned unknown-row for a poll")
+                self.fail("the service returned unknown-row for a poll");
             }
             Err(FetchError::Violation(problem)) => self.fail(&problem),
         }

@@ -74,7 +74,7 @@ impl Assembler {
         }
         match &mut self.current {
             CurrentTransaction::Streamed(block) => {
-                block.announced.get_or_insert_default().extend(tables)
+                block.announced.get_or_insert_default().extend(tables);
             }
             CurrentTransaction::Whole(xid) => self.pending_announcements.push((*xid, tables)),
             CurrentTransaction::None => {}

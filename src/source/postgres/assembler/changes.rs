@@ -63,7 +63,7 @@ impl Assembler {
         stage: impl FnOnce(&TrackedRelation, &mut ChangeStager<'_>) -> Option<()>,
     ) {
         self.buffer.next_row();
-        let Some(state) = self.tables.get(&oid) else {
+        let Some(tracked) = self.tables.get(&oid) else {
             // It joined after the last refresh. When the next one takes effect, the table appears
             // with a reset for all readers.
             if !self.request_refresh() {
@@ -71,13 +71,13 @@ impl Assembler {
             }
             return;
         };
-        if matches!(state.catalog.table.tracking, Tracking::ResetOnly(_)) {
+        if matches!(tracked.catalog.table.tracking, Tracking::ResetOnly(_)) {
             self.buffer.reset(oid, ResetReason::NoKey);
             return;
         }
         let seen = match &self.current {
             CurrentTransaction::Streamed(block) => block.relations.get(&oid),
-            _ => state.relation.as_ref(),
+            _ => tracked.relation.as_ref(),
         };
         let known = seen.map(|seen| &*seen.relation).filter(|relation| relation.is_known());
         let mut stager =

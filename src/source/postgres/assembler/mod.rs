@@ -258,7 +258,7 @@ impl Assembler {
             LogicalMessage::Commit(commit) => self.commit(commit, out)?,
             LogicalMessage::Relation(relation) => self.relation(relation),
             LogicalMessage::Truncate(truncate) => {
-                truncate.oids().for_each(|oid| self.truncate(oid))
+                truncate.oids().for_each(|oid| self.truncate(oid));
             }
             LogicalMessage::Logical(message) => self.receive_announcement(message),
             LogicalMessage::Type(_) | LogicalMessage::Origin(_) => {}
