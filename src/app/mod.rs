@@ -229,9 +229,10 @@ impl IngestHandle {
                 publication.ensure(&*self.source, shutdown).await?;
             }
             let events = EventSink { batches, applied };
-                        // The source owns the sending end: when it returns, the applier ends too.
+            // The source owns the sending end: when it returns, the applier ends too.
             let run = self.source.run(events, self.requests, shutdown.clone());
-            let (streamed, ()) = tokio::join!(run, Applier::new(self.writer).run(incoming, applied_sender));
+            let (streamed, ()) =
+                tokio::join!(run, Applier::new(self.writer).run(incoming, applied_sender));
             streamed.map_err(anyhow::Error::from)
         });
         // A host name lookup that is still in progress is not awaited.

@@ -92,7 +92,7 @@ fn write_response(page: &mut String, document: &Value, status: &str, response: &
         let names = shared["content"]["application/problem+json"]["examples"].as_object();
         let names = names.into_iter().flatten().map(|(name, _)| name);
         let links: Vec<_> = names.map(|name| format!("[{name}](problems.md#{name})")).collect();
-        let _ = writeln!(page, "| {status} | {} | [Problem](#problem) |", links.join(", "));
+        let _ = writeln!(page, "| {status} | {} | [Problem](#schema-problem) |", links.join(", "));
         return;
     }
     let bodies = response["content"].as_object().into_iter().flatten();
@@ -128,7 +128,7 @@ fn write_examples(page: &mut String, operation: &Value) {
 }
 
 fn write_schema(page: &mut String, name: &str, schema: &Value) {
-    let _ = write!(page, "\n### {name}\n\n{}\n", text(&schema["description"]));
+    let _ = write!(page, "\n### Schema {name}\n\n{}\n", text(&schema["description"]));
     let properties = schema["properties"].as_object();
     let Some(properties) = properties else {
         let _ = write!(page, "\nType: {}.\n", kind(schema));
@@ -151,7 +151,7 @@ fn write_schema(page: &mut String, name: &str, schema: &Value) {
 fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or_default();
-        return format!("[{name}](#{})", name.to_lowercase());
+        return format!("[{name}](#schema-{})", name.to_lowercase());
     }
     if let Some(alternatives) = schema["oneOf"].as_array() {
         return alternatives.iter().map(kind).collect::<Vec<_>>().join(" or ");

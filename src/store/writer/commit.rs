@@ -35,7 +35,7 @@ impl Writer {
             touches_published = true;
         }
         let commit = RowCommit { end: transaction.end_lsn, xid: transaction.xid };
-        self.apply_rows(state, &commit, transaction.rows, post_commit);
+        Self::apply_rows(state, &commit, transaction.rows, post_commit);
         state.applied = end;
         if touches_published {
             state.newest = end;

@@ -21,7 +21,6 @@ pub(super) struct RowCommit {
 impl Writer {
     /// Applies a transaction's changes to cached rows.
     pub(super) fn apply_rows(
-        &self,
         state: &mut StoreState,
         commit: &RowCommit,
         rows: Vec<RowChange>,
