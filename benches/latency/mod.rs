@@ -253,14 +253,14 @@ async fn listen(
     let mut known = vec![false; count];
     let mut left = count;
     while left > 0 {
-        let received = receiver.received().await?;
+        let ids = receiver.received().await?;
         let now = Instant::now();
-        for id in received {
+        for id in ids {
             let place = id.wrapping_sub(first);
             let known = known.get_mut(place).with_context(|| format!("{id} was not committed"))?;
-            anyhow::ensure!(!std::mem::replace(known, true), "{id} was received twice");
+            anyhow::ensure!(!std::mem::replace(known, true), "{id} was ids twice");
             left -= 1;
-            let sent = sent.at(place).context("received before it was sent")?;
+            let sent = sent.at(place).context("ids before it was sent")?;
             if place as f64 >= WARM_UP * count as f64 {
                 times.record(u64::try_from((now - sent).as_nanos())?)?;
             }

@@ -131,8 +131,8 @@ fn json_key(json: &str) -> Key {
 /// The loaded keys and their rows, as JSON.
 async fn load(loader: &PgLoader, table: &Arc<Table>, keys: &[&str]) -> Vec<(String, String)> {
     let keys: Vec<Key> = keys.iter().map(|json| json_key(json)).collect();
-    let loaded = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
-    loaded.rows.iter().map(shown).collect()
+    let rows = loader.load(table, &keys).await.unwrap_or_else(|error| panic!("{error}"));
+    rows.rows.iter().map(shown).collect()
 }
 
 fn shown(loaded: &Result<LoadedRow, String>) -> (String, String) {
@@ -147,7 +147,7 @@ fn shown(loaded: &Result<LoadedRow, String>) -> (String, String) {
 /// The error of loading one row.
 async fn error(loader: &PgLoader, table: &Arc<Table>, key: &str) -> LoadError {
     match loader.load(table, &[json_key(key)]).await {
-        Ok(loaded) => panic!("loaded {loaded:?}"),
+        Ok(rows) => panic!("loaded {rows:?}"),
         Err(error) => error,
     }
 }

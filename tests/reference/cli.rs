@@ -45,12 +45,12 @@ fn section(command: &Command) -> String {
     let mut section = format!("\n## `highwater {}`\n\n", command.get_name());
     let about = command.get_long_about().or(command.get_about()).expect("every command has one");
     line(&mut section, &about.to_string());
-    section.push_str(&format!("\n```text\n{}\n```\n", usage(command)));
+    line(&mut section, &format!("\n```text\n{}\n```", usage(command)));
     section.push_str("\n| argument | meaning | default |\n| --- | --- | --- |\n");
     for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
         line(&mut section, &row(argument));
     }
-    section.push_str(&format!("\n```sh\n{}\n```\n", examples(command).join("\n")));
+    line(&mut section, &format!("\n```sh\n{}\n```", examples(command).join("\n")));
     section
 }
 

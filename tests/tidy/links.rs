@@ -39,7 +39,7 @@ pub(crate) fn pages_outside_the_book(files: &[SourceFile]) -> Vec<String> {
 }
 
 fn documents(files: &[SourceFile]) -> impl Iterator<Item = &SourceFile> {
-    files.iter().filter(|file| file.path.ends_with(".md"))
+    files.iter().filter(|file| file.has_extension("md"))
 }
 
 /// Why a link is broken; `None` if it works or leads to another host.

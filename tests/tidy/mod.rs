@@ -34,7 +34,7 @@ fn assert_tidy(findings: &[String]) {
 }
 
 fn rust_files() -> impl Iterator<Item = &'static SourceFile> {
-    FILES.iter().filter(|file| file.path.ends_with(".rs"))
+    FILES.iter().filter(|file| file.has_extension("rs"))
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn the_guide_contains_the_tested_example_client() {
 
 #[test]
 fn configurations_in_documents_are_accepted() {
-    let documents = FILES.iter().filter(|file| file.path.ends_with(".md"));
+    let documents = FILES.iter().filter(|file| file.has_extension("md"));
     let findings = documents.flat_map(documents::refused_configurations);
     assert_tidy(&findings.collect::<Vec<_>>());
 }

@@ -15,7 +15,12 @@ impl SourceFile {
     /// Whether it lies somewhere in `folder` and its name ends with `.extension`.
     pub(crate) fn is_in(&self, folder: &str, extension: &str) -> bool {
         let inside = self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        inside && Path::new(&self.path).extension().is_some_and(|found| found == extension)
+        inside && self.has_extension(extension)
+    }
+
+    /// Whether its name ends with `.extension`.
+    pub(crate) fn has_extension(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|found| found == extension)
     }
 }
 

@@ -184,9 +184,9 @@ impl ReplicaClient {
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             } else if began.elapsed() > CATCH_UP_TIME_MAX {
-                let (at, stale) = (&self.model.version, &self.model.stale);
+                let (at, unread) = (&self.model.version, &self.model.stale);
                 return self.fail(&format!(
-                    "does not reach {goal}; it is at {at:?}, {stale:?} to be read"
+                    "does not reach {goal}; it is at {at:?}, {unread:?} to be read"
                 ));
             }
         }
