@@ -30,7 +30,7 @@ async fn a_black_hole_is_detected_reported_and_survived() {
     let hw = behind(&proxy, &pg).await;
     let start = hw.version().await;
     proxy.black_hole();
-    let detected = hw.until_disconnected("has not answered").await;
+    let detected = hw.until_disconnected("has not responded").await;
     let abandoned = detected + hw.until_disconnected("the connection is dead").await;
     eprintln!("black hole: detected after {detected:?}, given up after {abandoned:?}");
     assert!(detected < Duration::from_secs(25) && abandoned < Duration::from_secs(45));

@@ -251,7 +251,7 @@ async fn definitions_changed_during_the_slots_creation_are_known_when_ready() {
     let other = pg.connect().await;
     other.execute("BEGIN; INSERT INTO a VALUES (1)").await;
     let hw = Highwater::launch(&pg, &[]).await;
-    hw.until_disconnected("creating the replication slot waits").await;
+    hw.until_disconnected("creation of the replication slot is waiting").await;
     pg.execute("ALTER TABLE b RENAME TO renamed").await;
     other.execute("COMMIT").await;
     hw.ready().await;

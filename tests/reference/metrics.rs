@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use highwater::metrics::{MetricDescription, Metrics};
+use highwater::source::postgres::SourceMetrics;
+use highwater::store::StoreMetrics;
 
 use super::{assert_page, cell};
 
@@ -19,6 +21,8 @@ them to watch, with dashboards and alerts.
 
 fn page() -> String {
     let metrics = Metrics::new().expect("the metrics can be registered");
+    SourceMetrics::register(&metrics.registry).expect("the source's metrics");
+    StoreMetrics::register(&metrics.registry).expect("the store's metrics");
     let mut page = INTRODUCTION.to_owned();
     for metric in metrics.registry.descriptions() {
         page.push_str(&row(&metric));

@@ -13,7 +13,7 @@
 //! and the pause may be shorter; if more arrives, the server is still sending small segments, and
 //! the pause should be longer.
 //!
-//! Where the window is not small ([`CopyBoth::waiting`](crate::wire::CopyBoth::waiting)) the pause
+//! Where the window is not small ([`CopyBoth::readable_bytes`](crate::wire::CopyBoth::readable_bytes)) the pause
 //! is not adjusted: there it helps in some cases, with servers whose kernel uses BBR.
 //!
 //! What matters is the time between reads: the time spent on the bytes of the last read counts. And
