@@ -253,7 +253,7 @@ async fn unusable_files_are_reported_at_start_and_by_check() {
     for (certificate, key, problem) in [
         ("/nothing/here", key.as_str(), "http.tls_cert_file \"/nothing/here\" can't be read"),
         (&certificate, "/nothing/here", "http.tls_key_file \"/nothing/here\" can't be read"),
-        (&text, &key, "it holds no certificate in PEM form"),
+        (&text, &key, "it contains no certificate in PEM form"),
         (&certificate, &text, "expected a private key in PEM form"),
         (&certificate, &other, "is not the key of the first certificate"),
     ] {
