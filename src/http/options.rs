@@ -107,7 +107,7 @@ impl Default for HttpServerOptions {
     }
 }
 
-/// Options of push.
+/// Limits and intervals of streams and WebSockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushOptions {
     /// Open streams and WebSockets; a further client is rejected (503).
