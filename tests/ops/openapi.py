@@ -53,7 +53,7 @@ rows = "lazy"
 READER, ADMIN = "hw_reader_of_items", "hw_admin"
 
 
-def token_section(name, token, rights):
+def token_section(name, token, grants):
     return f'[auth.tokens.{name}]\nhash = "sha256:{hashlib.sha256(token.encode()).hexdigest()}"\n{grants}\n'
 
 
